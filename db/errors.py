@@ -1,0 +1,8 @@
+"""The one error that leaves the library: what went wrong and what to do next."""
+
+
+class LibraryError(RuntimeError):
+    """A library cannot be used; the message gives the cause and the next step.
+
+    The message is shown on a node, so it never holds a connection string or a password.
+    """
