@@ -1,0 +1,225 @@
+"""Bring a folder into a library: read what is new, make the vectors that are missing, hand both on in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from .decode import ImageError, ImageFile, read_image
+from .scan import FileEntry, scan
+
+IMAGE_BATCH = 16
+TEXT_BATCH = 32
+TOKEN_STATE_BYTES = 329_000  # one text of up to 77 tokens on disk, 77 x 2048 float16 and its overhead, as measured
+
+TextPair = tuple[str, str]  # text_g, text_l
+T = TypeVar("T")
+
+
+class KnownFile(Protocol):
+    """What a library remembers of a file: enough to see that it has not changed."""
+
+    image_id: int
+    size: int
+    mtime_ns: int
+
+
+class Store(Protocol):
+    """The library as the pipeline sees it. Each call is one transaction, so a cancelled run keeps what it wrote.
+
+    `family` is one of `text`, `clip_l`, `clip_g`, `token_states`; the store knows the encoder behind each.
+    """
+
+    def known_files(self) -> Mapping[str, KnownFile]: ...
+    def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
+    def link_files(self, files: Sequence[tuple[FileEntry, int]]) -> None: ...
+    def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
+    def images_without_vector(self) -> Sequence[tuple[int, str]]: ...
+    def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None: ...
+    def texts_without(self, family: str) -> Sequence[tuple[int, TextPair]]: ...
+    def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None: ...
+    def add_token_states(self, states: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None: ...
+    def token_states_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The models of one run; a kind whose model is None is left out."""
+
+    image: Any = None  # clip_vision.ImageEncoder
+    text: Any = None  # text_embedder.TextEmbedder
+    clip: Any = None  # clip_text.SDXLTextEncoder
+
+
+@dataclass
+class IndexReport:
+    """What one run found and did. Counts are of this run; the library's totals are the library's to tell."""
+
+    found: int = 0
+    unchanged: int = 0
+    added: int = 0
+    known_elsewhere: int = 0
+    vectors: dict[str, int] = field(default_factory=dict)
+    states_kept: int = 0
+    states_left_out: int = 0
+    states_bytes: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, kind: str, n: int) -> None:
+        self.vectors[kind] = self.vectors.get(kind, 0) + n
+
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) before and after each batch; it may raise to cancel the run."""
+
+
+def index_folder(
+    root: Path,
+    subfolder: str,
+    store: Store,
+    encoders: Encoders,
+    *,
+    recursive: bool = True,
+    pattern: str = "",
+    token_state_budget: int = 5 * 2**30,
+    progress: Progress = lambda stage, done, total: None,
+) -> IndexReport:
+    """Index the images under `root`/`subfolder`. `token_state_budget` is in bytes on disk, for the whole library.
+
+    Files whose size and modification time are known are not opened. Images come first, model by model afterwards, so
+    that one model at a time needs to be in memory.
+    """
+    started = time.monotonic()
+    report = IndexReport()
+    new = _changed_files(root, subfolder, recursive, pattern, store, report)
+    _read_files(root, new, store, encoders, report, progress)
+    if encoders.image is not None:
+        _fill_image_vectors(root, store, encoders.image, report, progress)
+    if encoders.text is not None:
+        _fill_text_vectors(store, encoders.text, report, progress)
+    if encoders.clip is not None:
+        _fill_clip(store, encoders.clip, token_state_budget, report, progress)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _changed_files(
+    root: Path, subfolder: str, recursive: bool, pattern: str, store: Store, report: IndexReport
+) -> list[FileEntry]:
+    known = store.known_files()
+    changed = []
+    for entry in scan(root, subfolder, recursive, pattern, on_error=lambda *problem: report.skipped.append(problem)):
+        report.found += 1
+        before = known.get(entry.path)
+        if before is not None and (before.size, before.mtime_ns) == (entry.size, entry.mtime_ns):
+            report.unchanged += 1
+        else:
+            changed.append(entry)
+    return changed
+
+
+def _read_files(
+    root: Path, files: list[FileEntry], store: Store, encoders: Encoders, report: IndexReport, progress: Progress
+) -> None:
+    """Read, embed and store new files; content that the library already has only gains a path."""
+    for done, batch in _batches(files, IMAGE_BATCH):
+        progress("Reading images", done, len(files))
+        read = [(entry, image) for entry in batch if (image := _read(root / entry.path, entry.path, report)) is not None]
+        known = store.find_images([image.hash for _, image in read])
+        store.link_files([(entry, known[image.hash]) for entry, image in read if image.hash in known])
+        fresh = [(entry, image) for entry, image in read if image.hash not in known]
+        report.known_elsewhere += len(read) - len(fresh)
+        if not fresh:
+            continue
+        vectors = None
+        if encoders.image is not None:
+            vectors = encoders.image.encode([image.pixels for _, image in fresh])  # [n, 1024]
+            report.count("image", len(fresh))
+        store.add_images(fresh, vectors)
+        report.added += len(fresh)
+    progress("Reading images", len(files), len(files))
+
+
+def _fill_image_vectors(root: Path, store: Store, encoder: Any, report: IndexReport, progress: Progress) -> None:
+    """Embed images that were indexed without this encoder."""
+    missing = store.images_without_vector()
+    for done, batch in _batches(missing, IMAGE_BATCH):
+        progress("Image vectors", done, len(missing))
+        read = [(id_, image) for id_, path in batch if (image := _read(root / path, path, report)) is not None]
+        if read:
+            store.add_image_vectors([id_ for id_, _ in read], encoder.encode([image.pixels for _, image in read]))
+            report.count("image", len(read))
+
+
+def _fill_text_vectors(store: Store, encoder: Any, report: IndexReport, progress: Progress) -> None:
+    missing = _by_length(store.texts_without("text"))
+    for done, batch in _batches(missing, TEXT_BATCH):
+        progress("Prompt vectors", done, len(missing))
+        texts = [search_text(pair) for _, pair in batch]
+        store.add_text_vectors("text", [id_ for id_, _ in batch], encoder.encode_texts(texts))
+        report.count("prompt and negative", len(batch))
+
+
+def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, progress: Progress) -> None:
+    """One pass of the CLIP gives both pooled vectors and the token states; each is stored where it is missing.
+
+    States are kept while they fit `budget`; a text whose states do not fit is encoded for its vectors alone, once.
+    """
+    lacking_l = dict(store.texts_without("clip_l"))
+    lacking_g = dict(store.texts_without("clip_g"))
+    lacking_states = dict(store.texts_without("token_states"))
+    used = store.token_states_bytes()
+    room = max(0, budget - used) // TOKEN_STATE_BYTES
+    to_keep = dict(list(lacking_states.items())[:room])
+    report.states_left_out = len(lacking_states) - len(to_keep)
+    todo = _by_length(list({**lacking_l, **lacking_g, **to_keep}.items()))
+    stage = (
+        f"CLIP vectors; token states for {len(to_keep)} texts, about {len(to_keep) * TOKEN_STATE_BYTES / 1e6:.0f} MB "
+        f"more on disk (budget {budget / 2**30:g} GiB, {used / 1e6:.0f} MB used)"
+    )
+    for done, batch in _batches(todo, TEXT_BATCH):
+        progress(stage, done, len(todo))
+        encoded = encoder.encode([pair for _, pair in batch])
+        for family, lacking, vectors in (("clip_l", lacking_l, encoded.clip_l), ("clip_g", lacking_g, encoded.clip_g)):
+            rows = [row for row, (id_, _) in enumerate(batch) if id_ in lacking]
+            if rows:
+                store.add_text_vectors(family, [batch[row][0] for row in rows], vectors[rows])
+                report.count(family, len(rows))
+        states = {}
+        for row, (id_, _) in enumerate(batch):
+            if id_ in to_keep:
+                states[id_] = (encoded.states[row], encoded.clip_g[row])
+                report.states_bytes += encoded.states[row].size * 2
+        if states:
+            store.add_token_states(states)
+            report.states_kept += len(states)
+
+
+def search_text(pair: TextPair) -> str:
+    """The one text that stands for SDXL's pair in search: the two are mostly equal, and joined when not."""
+    text_g, text_l = pair
+    return text_g if text_g == text_l else f"{text_g}\n{text_l}"
+
+
+def _read(path: Path, name: str, report: IndexReport) -> ImageFile | None:
+    try:
+        return read_image(path)
+    except (ImageError, OSError) as error:
+        report.skipped.append((name, str(error)))
+        return None
+
+
+def _by_length(texts: Sequence[tuple[int, TextPair]]) -> list[tuple[int, TextPair]]:
+    """Texts of like length together, so that a batch is padded little."""
+    return sorted(texts, key=lambda item: len(item[1][0]) + len(item[1][1]))
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
+    for start in range(0, len(items), size):
+        yield start, items[start : start + size]

@@ -1,0 +1,140 @@
+"""Index Folder: bring the images of a folder into a library, with the vectors that the connected models make."""
+
+from __future__ import annotations
+
+from comfy_api.v0_0_2 import io
+
+from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_names, roots, show_text
+from .types import CATEGORY, Library, TextEmbedder, library_name_input
+
+
+class IndexFolder(io.ComfyNode):
+    """Runs each time it is queued; what has not changed costs one look at the folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitIndexFolder",
+            display_name="Index Folder",
+            category=CATEGORY,
+            description="Remembers every image of a folder in a library: its prompt and settings, and up to five "
+            "vectors made by the connected models. Queue it again whenever there are new images: only those are read.",
+            search_aliases=["index images", "scan folder", "build library", "image database", "diffusion toolkit"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Combo.Input(
+                    "root",
+                    options=root_names(),
+                    tooltip="The folder to index: ComfyUI's output or input, or one that the administrator named in "
+                    "DIFFUSION_TOOLKIT_ROOTS or in the user directory's diffusion_toolkit/config.json.",
+                ),
+                io.String.Input(
+                    "subfolder",
+                    default="",
+                    tooltip="A folder below the root, such as 2025/portraits. Empty: the whole root.",
+                ),
+                io.Boolean.Input("recursive", default=True, tooltip="Also index the folders inside it."),
+                io.String.Input(
+                    "pattern",
+                    default="",
+                    tooltip="Only files whose names match, such as *.png or *cat*.webp; several are parted by a "
+                    "semicolon. Empty: every image.",
+                ),
+                library_name_input(),
+                io.Float.Input(
+                    "token_state_budget",
+                    default=5.0,
+                    min=0.0,
+                    max=100000.0,
+                    step=0.5,
+                    tooltip="GiB of disk for token states in the whole library. They let the Loader give back exact "
+                    "CONDITIONING with no text encoder, and take about 0.33 MB a text. 0: keep none.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="An SDXL CLIP (from an SDXL checkpoint, or DualCLIPLoader of type sdxl): makes the CLIP-L "
+                    "and CLIP-G vectors and the token states.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="CLIP-ViT-H/14 from Load CLIP Vision: makes the image vectors.",
+                ),
+                TextEmbedder.Input(
+                    "text_embedder",
+                    optional=True,
+                    tooltip="From Load Text Embedder: makes the vectors of prompts and negative prompts.",
+                ),
+            ],
+            outputs=[
+                Library.Output("library", tooltip="The library, for search and loader nodes that shall run after this one."),
+                io.String.Output("report", tooltip="What was found, indexed and skipped, and what the library now holds."),
+                io.Int.Output("added", tooltip="Images that are new in the library."),
+                io.Int.Output("unchanged", tooltip="Files that were known and have not changed; they were not opened."),
+                io.Int.Output("skipped", tooltip="Files that could not be read; the report names each with the reason."),
+                io.Int.Output("images", tooltip="Images in the whole library."),
+                io.Int.Output("texts", tooltip="Distinct texts (prompts and negative prompts) in the whole library."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return fresh_fingerprint()
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls,
+        root: str,
+        subfolder: str,
+        recursive: bool,
+        pattern: str,
+        library_name: str,
+        token_state_budget: float,
+        clip=None,
+        clip_vision=None,
+        text_embedder=None,
+    ) -> io.NodeOutput:
+        from .. import db
+        from ..embedders.clip_text import SDXLTextEncoder
+        from ..embedders.clip_vision import ImageEncoder
+        from ..embedders.pipeline import Encoders, index_folder
+        from ..embedders.scan import normal_subfolder
+        from .index_report import report_text
+        from .index_store import FolderStore
+
+        folder = roots()[root]
+        under = normal_subfolder(subfolder)
+        show_text(cls, "Opening the library")
+        library = open_library(library_name)
+        encoders = Encoders(
+            image=ImageEncoder(clip_vision) if clip_vision is not None else None,
+            text=text_embedder,
+            clip=SDXLTextEncoder(clip) if clip is not None else None,
+        )
+        store = FolderStore(library, root, folder, under, encoders)
+        report = index_folder(
+            folder,
+            under,
+            store,
+            encoders,
+            recursive=recursive,
+            pattern=pattern,
+            token_state_budget=int(token_state_budget * 2**30),
+            progress=progress_on(cls),
+        )
+        with library.connection() as connection:
+            counts = db.counts(connection)
+        text = report_text(report, counts, encoders, library.warnings)
+        return io.NodeOutput(
+            library_name,
+            text,
+            report.added,
+            report.unchanged,
+            len(report.skipped),
+            counts.images,
+            counts.texts,
+            ui={"text": [text]},
+        )

@@ -1,0 +1,50 @@
+"""The report of Index Folder, for a person to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..db import Counts
+    from ..embedders.pipeline import Encoders, IndexReport
+
+SHOWN_SKIPPED = 50
+
+
+def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str]) -> str:
+    """Lines that say what this run did, what the library now holds, what was left out and why."""
+    read = report.added + report.known_elsewhere
+    rate = f", {read / report.seconds:.1f} images/s" if read and report.seconds > 0 else ""
+    lines = [
+        f"Found {report.found} images in {report.seconds:.1f} s{rate}: {report.added} added, "
+        f"{report.unchanged} unchanged, {report.known_elsewhere} known under another path or rewritten, "
+        f"{len(report.skipped)} skipped.",
+    ]
+    made = ", ".join(f"{kind} {n}" for kind, n in report.vectors.items())
+    lines.append(f"Vectors made now: {made or 'none'}.")
+    held = ", ".join(f"{kind} {n}" for kind, n in counts.vectors.items())
+    lines.append(f"The library holds {counts.images} images, {counts.texts} texts; vectors: {held}.")
+    states = f"Token states: {counts.token_states} texts kept"
+    if report.states_kept:
+        states += f", {report.states_kept} of them now ({report.states_bytes / 1e6:.0f} MB)"
+    if report.states_left_out:
+        states += f"; {report.states_left_out} not kept: the budget is used up (raise token_state_budget)"
+    lines.append(states + ".")
+    left_out = [
+        what
+        for what, model in (
+            ("image vectors (connect clip_vision)", encoders.image),
+            ("prompt and negative vectors (connect text_embedder)", encoders.text),
+            ("CLIP-L and CLIP-G vectors, token states (connect clip)", encoders.clip),
+        )
+        if model is None
+    ]
+    if left_out:
+        lines.append("Not made in this run: " + "; ".join(left_out) + ".")
+    lines += [f"Models: {model.name}" for model in (encoders.text, encoders.image, encoders.clip) if model is not None]
+    lines += [f"Note: {warning}" for warning in warnings]
+    lines += [f"Skipped {path}: {reason}" for path, reason in report.skipped[:SHOWN_SKIPPED]]
+    if len(report.skipped) > SHOWN_SKIPPED:
+        lines.append(f"... and {len(report.skipped) - SHOWN_SKIPPED} more skipped.")
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""How a stored text becomes token states and a pooled vector again, and from where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import db
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..db import Connection
+
+POSITIONS = 77
+
+
+class NothingStored(RuntimeError):
+    """The library has nothing to make the asked conditioning from."""
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """Token states [T, 2048] and pooled output [1280], and where they came from in words."""
+
+    states: np.ndarray
+    pooled: np.ndarray
+    source: str
+
+
+class Recall:
+    """One way from text ids to conditioning: by a connected CLIP, or by the library's active encoder. Never mixes two."""
+
+    def __init__(self, connection: Connection, clip: Any | None) -> None:
+        self._connection = connection
+        self._live = None
+        if clip is not None:
+            from ..embedders.clip_text import SDXLTextEncoder
+
+            self._live = SDXLTextEncoder(clip)
+            self._encoder = db.find_encoder(connection, "token_states", self._live.fingerprint)
+        else:
+            self._encoder = db.active_encoder(connection, "token_states")
+
+    def text(self, text_id: int | None, missing: str | None = None) -> Recalled:
+        """The text's conditioning; `None` is the empty text, unless `missing` says that there must be one.
+
+        Raises:
+            NothingStored: no states, no CLIP and no two vectors, or no text.
+        """
+        if text_id is None and missing is not None:
+            raise NothingStored(
+                f"This can't be recalled: {missing}. Choose an image whose prompt is known, or write the prompt "
+                "into CLIP Text Encode."
+            )
+        if text_id is None:
+            text_id = db.find_text(self._connection, db.TextPair("", ""))
+        stored = self._stored(text_id)
+        if stored is not None:
+            return Recalled(stored.states, stored.pooled, "exact, from stored token states")
+        if self._live is not None:
+            pair = db.get_text(self._connection, text_id) if text_id is not None else db.TextPair("", "")
+            encoded = self._live.encode([(pair.text_g, pair.text_l)])
+            return Recalled(encoded.states[0], encoded.clip_g[0], "exact, encoded now with the connected CLIP")
+        return self._approximation(text_id)
+
+    def _stored(self, text_id: int | None) -> db.TokenStates | None:
+        if self._encoder is None or text_id is None:
+            return None
+        return db.token_states(self._connection, text_id, self._encoder.id)
+
+    def _approximation(self, text_id: int | None) -> Recalled:
+        """The two pooled vectors of the active encoders, the same at each of the 77 positions."""
+        import numpy as np
+
+        halves = []
+        for family in ("clip_l", "clip_g"):
+            encoder = db.active_encoder(self._connection, family)
+            vector = None
+            if encoder is not None and text_id is not None:
+                vector = db.text_vector(self._connection, text_id, encoder.id)
+            if vector is None:
+                raise NothingStored(
+                    "The library has neither token states nor CLIP vectors for this text. Connect the SDXL CLIP to "
+                    "the Loader, or run Index Folder with it."
+                )
+            halves.append(vector)
+        states = np.tile(np.concatenate(halves), (POSITIONS, 1))  # [77, 768 + 1280]
+        return Recalled(
+            states,
+            halves[1],
+            "APPROXIMATION from the CLIP-L and CLIP-G vectors alone: no token states are stored for this text. "
+            "Connect the CLIP, or index again with a larger token_state_budget, for the exact conditioning",
+        )

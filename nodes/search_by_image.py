@@ -1,0 +1,52 @@
+"""Search by Image: images that look like the one given."""
+
+from __future__ import annotations
+
+from comfy_api.v0_0_2 import io
+
+from .hits import hit_inputs, hit_outputs, hit_result
+from .host import library_fingerprint, names_missing_requirements, open_library
+from .types import CATEGORY
+
+
+class SearchByImage(io.ComfyNode):
+    """Asks the library by looks, through the CLIP_VISION that it was indexed with."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitSearchByImage",
+            display_name="Search by Image",
+            category=CATEGORY,
+            description="Finds the images that look most like the one you connect, and returns the pictures, their "
+            "prompts and the settings that made them.",
+            search_aliases=["similar images", "reverse image search", "image similarity", "diffusion toolkit"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.ClipVision.Input("clip_vision", tooltip="CLIP-ViT-H/14: the same model as Index Folder used."),
+                io.Image.Input("image", tooltip="The picture to compare with; of a batch, the first one."),
+                *hit_inputs(),
+            ],
+            outputs=hit_outputs(),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
+        return library_fingerprint(library_name or "default")
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls, clip_vision, image, top_k: int, lowest_score: float, library_name: str, library: str | None = None
+    ) -> io.NodeOutput:
+        from .. import db
+        from ..embedders.clip_vision import ImageEncoder
+
+        encoder = ImageEncoder(clip_vision)
+        query = encoder.encode([image[0]])[0]  # image: [n, H, W, 3] in 0..1
+        opened = open_library(library_name, library)
+        with opened.connection() as connection:
+            stored = db.require_encoder(connection, "image", encoder.fingerprint, encoder.name)
+            hits = db.search_by_image(connection, query, top_k, lowest_score, stored.id)
+        return hit_result(opened, hits, "this image")

@@ -1,0 +1,60 @@
+"""Search by Prompt: images whose prompt, or negative prompt, means what the query says."""
+
+from __future__ import annotations
+
+from comfy_api.v0_0_2 import io
+
+from .hits import hit_inputs, hit_outputs, hit_result
+from .host import library_fingerprint, names_missing_requirements, open_library
+from .types import CATEGORY, TextEmbedder
+
+
+class SearchByPrompt(io.ComfyNode):
+    """Asks the library by meaning, through the text embedder that it was indexed with."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitSearchByPrompt",
+            display_name="Search by Prompt",
+            category=CATEGORY,
+            description="Finds the images whose prompts mean what you write, whatever the words, and returns the "
+            "pictures, their prompts and the settings that made them.",
+            search_aliases=["semantic search", "find images", "similar prompt", "prompt search", "diffusion toolkit"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                TextEmbedder.Input(
+                    "text_embedder", tooltip="From Load Text Embedder: the same model as Index Folder used."
+                ),
+                io.String.Input(
+                    "query",
+                    multiline=True,
+                    default="",
+                    tooltip="What to look for, in plain words: a shark under water.",
+                ),
+                *hit_inputs(),
+            ],
+            outputs=hit_outputs(),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
+        return library_fingerprint(library_name or "default")
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls, text_embedder, query: str, top_k: int, lowest_score: float, library_name: str, library: str | None = None
+    ) -> io.NodeOutput:
+        if not query.strip():
+            raise ValueError("The query is empty. Write what to look for, such as: a shark under water.")
+        from .. import db
+
+        opened = open_library(library_name, library)
+        with opened.connection() as connection:
+            encoder = db.require_encoder(connection, "text", text_embedder.fingerprint, text_embedder.name)
+            hits = db.search_by_text(
+                connection, "prompt", text_embedder.encode_query(query), top_k, lowest_score, encoder.id
+            )
+        return hit_result(opened, hits, f"'{query.strip()}'")

@@ -1,0 +1,30 @@
+"""The link types and inputs that our nodes share, so that they are worded once."""
+
+from __future__ import annotations
+
+from comfy_api.v0_0_2 import io
+
+CATEGORY = "DiffusionToolkit"
+
+Library = io.Custom("DIFFUSION_TOOLKIT_LIBRARY")
+TextEmbedder = io.Custom("DIFFUSION_TOOLKIT_TEXT_EMBEDDER")
+
+
+def library_name_input() -> io.Input:
+    """The combo that chooses a library by name. Connection strings never stand in a widget: prompts are saved in images."""
+    return io.Combo.Input(
+        "library_name",
+        options=["default"],
+        default="default",
+        tooltip="The library to use. 'default' is the PostgreSQL named by the environment variable "
+        "DIFFUSION_TOOLKIT_DSN when that is set, else one that this package runs in ComfyUI's user directory.",
+    )
+
+
+def library_input() -> io.Input:
+    """The optional link that makes a node run after Index Folder, on the same library."""
+    return Library.Input(
+        "library",
+        optional=True,
+        tooltip="Connect Index Folder's library to run after it in the same graph. It replaces library_name.",
+    )
