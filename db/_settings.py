@@ -1,0 +1,59 @@
+"""Settings for the embedded PostgreSQL, sized by the memory and the shared memory this machine has."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+MB = 1 << 20
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+TEMPLATE = """\
+# Rewritten by diffusion-toolkit at each start. Change a setting with ALTER SYSTEM instead: that wins and is kept.
+shared_buffers = {shared_buffers}MB
+effective_cache_size = {effective_cache_size}MB
+maintenance_work_mem = {maintenance_work_mem}MB
+work_mem = 16MB
+random_page_cost = 1.1
+max_connections = 40
+dynamic_shared_memory_type = {shared_memory}
+logging_collector = off
+log_destination = stderr
+log_checkpoints = off
+"""
+
+
+def settings(memory: int, shared_memory_space: int | None) -> str:
+    """The text of the configuration file, for `memory` bytes of RAM and what `/dev/shm` holds (None: there is none).
+
+    pgvector's parallel index build takes the whole of maintenance_work_mem as dynamic shared memory; containers have
+    64 MB of it in /dev/shm, so there System V segments are used, which have no such limit on Linux.
+    """
+    maintenance = _between(64, memory // MB // 16, 2048)
+    small = shared_memory_space is not None and shared_memory_space < 2 * maintenance * MB
+    default = "windows" if sys.platform == "win32" else "posix"
+    return TEMPLATE.format(
+        shared_buffers=_between(128, memory // MB // 8, 4096),
+        effective_cache_size=max(256, memory // MB // 2),
+        maintenance_work_mem=maintenance,
+        shared_memory="sysv" if small else default,
+    )
+
+
+def machine_settings() -> str:
+    """`settings` for this machine, or for the container's memory limit where that is lower."""
+    import psutil
+
+    memory = psutil.virtual_memory().total
+    for limit in CGROUP_LIMITS:
+        try:
+            memory = min(memory, int(limit.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no such file, or the word "max"
+            continue
+    shm = Path("/dev/shm")
+    return settings(memory, shutil.disk_usage(shm).total if sys.platform == "linux" and shm.is_dir() else None)
+
+
+def _between(low: int, value: int, high: int) -> int:
+    return max(low, min(value, high))

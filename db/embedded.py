@@ -1,0 +1,249 @@
+"""The embedded PostgreSQL: one server per data directory, shared by processes, stopped when the last one leaves."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from enum import Enum, auto
+from pathlib import Path
+
+from ._binaries import WINDOWS, installed, program
+from ._cluster import SUPERUSER, Address, Cluster
+from .errors import LibraryError
+
+RECOVERY_SECONDS = 120  # a server that was killed replays its log before it answers
+CONNECT_SECONDS = 30  # a machine that swaps may be slow to answer; it is not dead
+STOP_SECONDS = 60
+
+_log = logging.getLogger("diffusion_toolkit")
+_servers: dict[Path, EmbeddedServer] = {}  # this process's, by resolved directory
+_servers_lock = threading.RLock()
+
+
+class State(Enum):
+    """What connecting to the recorded address tells."""
+
+    READY = auto()
+    BUSY = auto()  # alive, but starting, recovering or stopping
+    GONE = auto()
+
+
+class EmbeddedServer:
+    """One data directory and the PostgreSQL that serves it, for all processes that `start` it.
+
+    Two locks in the directory, both dropped by the system when a process dies, however it dies: `start.lock` is held by
+    the one process that starts or stops the server; `users.lock` is held shared by each process that uses it, so the
+    leaver who gets it exclusively is the last. `server.json` records the address. Liveness is what connecting says.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        import fasteners
+
+        self.directory = directory
+        self._cluster = Cluster(directory)
+        self._starting = fasteners.InterProcessLock(directory / "start.lock")
+        self._users = fasteners.InterProcessReaderWriterLock(directory / "users.lock")
+        self._address_file = directory / "server.json"
+        self._joined_by: int | None = None  # process id: a forked child has not joined
+
+    @classmethod
+    def start(cls, directory: Path) -> EmbeddedServer:
+        """Join the directory's server, starting it (and making its data directory) where none answers.
+
+        Cheap when it runs; call it again after a lost connection: it brings a crashed server back at the same address
+        where that can be had. Within a process the same directory gives the same object. Waits up to 120 s for
+        recovery. LibraryError when the server cannot be had.
+        """
+        installed()
+        directory = Path(directory).expanduser().absolute()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            directory = directory.resolve()
+        except OSError as error:
+            raise LibraryError(f"The library's folder {directory} cannot be made: {error}. Make it, or free disk space.") from error
+        with _servers_lock:
+            server = _servers.get(directory) or cls(directory)
+            try:
+                with server._alone_at_starting():
+                    server._join()
+            except OSError as error:
+                raise LibraryError(
+                    f"The library in {directory} cannot be started: {error}. Check the disk's free space and whose files "
+                    "these are: they belong to the user who runs ComfyUI."
+                ) from error
+            _servers[directory] = server
+        return server
+
+    def dsn(self, database: str) -> str:
+        """libpq's connection string, password included: never show, log or save it."""
+        address = self._address()
+        if address is None:
+            raise LibraryError(f"The library's server in {self.directory} has stopped. Queue again to start it.")
+        return self._conninfo(address, database)
+
+    def stop(self) -> None:
+        """Leave; the last process to leave stops the server. Called at exit by itself; harmless when called twice."""
+        if self._joined_by != os.getpid():
+            return
+        with _servers_lock, self._alone_at_starting():
+            atexit.unregister(self.stop)
+            _servers.pop(self.directory, None)
+            self._joined_by = None
+            self._users.release_read_lock()
+            if self._users.acquire_write_lock(blocking=False):
+                self._shut_down()
+            self._users.release_write_lock()
+
+    @staticmethod
+    def binary(name: str) -> Path:
+        """A program of the newest PostgreSQL here, such as `pg_dump` or `psql`."""
+        return program(name, max(installed()))
+
+    # -- all below holds start.lock -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _alone_at_starting(self) -> Iterator[None]:
+        if not self._starting.acquire(timeout=2 * RECOVERY_SECONDS):
+            raise LibraryError(
+                f"Another process has been starting the library in {self.directory} for too long. Close other ComfyUIs that "
+                "use it, then queue again."
+            )
+        try:
+            yield
+        finally:
+            self._starting.release()
+
+    def _join(self) -> None:
+        joined = self._joined_by == os.getpid()
+        if not joined:
+            self._users.acquire_read_lock()
+        try:
+            if self._wait_while_busy() is State.GONE:
+                self._refuse_if_used_elsewhere()
+                self._cluster.create()
+                self._start_server()
+        except BaseException:
+            if not joined:
+                self._users.release_read_lock()
+            raise
+        if not joined:
+            self._joined_by = os.getpid()
+            atexit.register(self.stop)
+
+    def _start_server(self) -> None:
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            self._cluster.end_processes()
+            address = self._address()
+            if address is None or not self._cluster.prepare_address(address):
+                address = self._cluster.new_address()
+                self._cluster.prepare_address(address)
+            self._address_file.write_text(
+                json.dumps({"host": address.host, "port": address.port, "computer": _computer()}), encoding="utf-8"
+            )
+            log_start = self._cluster.log_size()
+            child = self._cluster.launch(address)
+            while self._probe() is not State.READY:
+                if child.poll() is not None and (not WINDOWS or child.returncode):
+                    said = self._cluster.log_since(log_start)
+                    if "shared memory block" in said or "could not create any TCP/IP sockets" in said:
+                        break  # an old backend still dies, or the port was taken meanwhile: once more
+                    raise self._cluster.failure("The library's PostgreSQL did not start", log_start)
+                if time.monotonic() > deadline:
+                    raise self._cluster.failure("The library's PostgreSQL is still not ready", log_start)
+                time.sleep(0.05)
+            else:
+                return
+            if time.monotonic() > deadline:
+                raise self._cluster.failure("The library's PostgreSQL did not start", log_start)
+            time.sleep(0.5)
+
+    def _shut_down(self) -> None:
+        address = self._address()
+        if not self._cluster.shut_down(STOP_SECONDS):
+            _log.warning("The library's PostgreSQL in %s is still writing; it ends by itself.", self.directory)
+        elif address:
+            self._cluster.discard_address(address)
+            self._address_file.unlink(missing_ok=True)
+
+    def _wait_while_busy(self) -> State:
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while (state := self._probe()) is State.BUSY:
+            if time.monotonic() > deadline:
+                raise LibraryError(
+                    f"The library's PostgreSQL in {self.directory} is still recovering or stopping after {RECOVERY_SECONDS} s. "
+                    f"Queue again in a while; {self._cluster.log} tells how far it is."
+                )
+            time.sleep(0.1)
+        return state
+
+    def _probe(self) -> State:
+        import psycopg
+
+        address = self._address()
+        if address is None:
+            return State.GONE
+        conninfo = self._conninfo(address, "postgres", connect_timeout=CONNECT_SECONDS)
+        try:
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                name = connection.execute("SHOW cluster_name").fetchone()[0]
+            # Another name: this directory is a copy, and the server that of the original.
+            return State.READY if name == self._cluster.name else State.GONE
+        except psycopg.OperationalError as error:
+            ping = psycopg.pq.PGconn.ping(conninfo.encode())
+            if ping == psycopg.pq.Ping.REJECT:
+                return State.BUSY
+            if ping == psycopg.pq.Ping.OK and self._cluster.processes():
+                raise LibraryError(
+                    f"The library's PostgreSQL in {self.directory} runs but turns us away: {str(error).strip()}. If it is the "
+                    f"password, put back the one in {self._cluster.password_file}; if connections, close other programs."
+                ) from None
+            return State.GONE
+
+    def _refuse_if_used_elsewhere(self) -> None:
+        """Two servers on one directory destroy it, and a container or computer cannot see another one's processes."""
+        recorded = self._record().get("computer")
+        if recorded in (None, _computer()):
+            return
+        self._users.release_read_lock()
+        alone = self._users.acquire_write_lock(blocking=False)
+        self._users.release_write_lock()
+        self._users.acquire_read_lock()
+        if not alone:
+            raise LibraryError(
+                f"The library in {self.directory} is in use by another computer or container ({recorded}). Close ComfyUI "
+                "there, or share one PostgreSQL server through DIFFUSION_TOOLKIT_DSN."
+            )
+
+    def _record(self) -> dict:
+        try:
+            record = json.loads(self._address_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # none, or cut off by a full disk
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def _address(self) -> Address | None:
+        record = self._record()
+        host, port = record.get("host"), record.get("port")
+        return Address(host, port) if isinstance(host, str) and isinstance(port, int) else None
+
+    def _conninfo(self, address: Address, database: str, **options: object) -> str:
+        from psycopg.conninfo import make_conninfo
+
+        where = {"host": address.host, "port": address.port, "user": SUPERUSER, "password": self._cluster.password()}
+        return make_conninfo("", dbname=database, **where, **options)
+
+
+def _computer() -> str:
+    """This computer's name and, in a container, which one: whose processes we can see."""
+    if sys.platform != "linux":
+        return platform.node()
+    return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
