@@ -27,9 +27,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from .workflow_graph import SUBGRAPH_INPUT, Graph, load
-from .workflow_nodes import UNDEFINED, Node, Slot, Widget, WorkflowError
+from .workflow_graph import load
+from .workflow_nodes import Node
+from .workflow_subgraphs import SUBGRAPH_INPUT, Graph
 from .workflow_text import SAVE_TYPES, dynamic_prompt, replace_in_name
+from .workflow_widgets import UNDEFINED, Slot, Widget, WorkflowError
 
 __all__ = ["WorkflowError", "to_api"]
 
@@ -134,7 +136,9 @@ class _Prompt:
         if link.origin == SUBGRAPH_INPUT and placed.host is not None:
             outer = placed.host.node.inputs
             if link.origin_slot >= len(outer):
-                raise WorkflowError(f"The input '{slot.name}' of node {placed.id} ({placed.node.type}) leads to no input of its subgraph.")
+                raise WorkflowError(
+                    f"The input '{slot.name}' of node {placed.id} ({placed.node.type}) leads to no input of its subgraph."
+                )
             border: Slot = outer[link.origin_slot]
             if border.link is None:
                 return _Value(border.promoted) if border.promoted else None
@@ -162,7 +166,9 @@ class _Prompt:
             return self._input(placed, index, kind, seen) if index < len(node.inputs) else None
         return placed.id, index
 
-    def _inner_output(self, placed: _Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]) -> tuple[str, int] | _Value | None:
+    def _inner_output(
+        self, placed: _Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]
+    ) -> tuple[str, int] | _Value | None:
         definition: Graph = placed.node.subgraph
         border = definition.outputs[index] if index < len(definition.outputs) else None
         link = definition.links.get(border.links[0]) if border and border.links else None
@@ -172,13 +178,17 @@ class _Prompt:
             return self._input(placed, link.origin_slot, kind, seen)
         inner = definition.nodes.get(link.origin)
         if inner is None:
-            raise WorkflowError(f"Output {index} of node {placed.id} comes from node {link.origin}, which is not in {definition.name}.")
+            raise WorkflowError(
+                f"Output {index} of node {placed.id} comes from node {link.origin}, which is not in {definition.name}."
+            )
         return self._output(_Placed(inner, definition, placed), link.origin_slot, kind, seen)
 
     def _guard(self, placed: _Placed, side: str, index: int, seen: set[tuple[str, str, int]]) -> None:
         step = (placed.id, side, index)
         if step in seen:
-            raise WorkflowError(f"The links through {side} {index} of node {placed.id} ({placed.node.type}) run in a circle. Cut one of them.")
+            raise WorkflowError(
+                f"The links through {side} {index} of node {placed.id} ({placed.node.type}) run in a circle. Cut one of them."
+            )
         seen.add(step)
 
 

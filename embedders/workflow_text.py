@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from .workflow_nodes import UNDEFINED, Node
+from .workflow_nodes import Node
+from .workflow_widgets import UNDEFINED
 
 SAVE_TYPES = frozenset(
     "SaveImage SaveImageAdvanced SaveSVGNode SaveVideo SaveAnimatedWEBP SaveWEBM SaveAudio SaveAudioMP3 SaveAudioOpus "
@@ -63,7 +64,9 @@ def replace_in_name(text: str, nodes: Iterable[Node], now: datetime) -> str:
         parts = match[1].split(".")
         if len(parts) != 2:
             return _date(parts[0][5:], now) if parts[0].startswith("date:") else match[0]
-        named = [n for n in known if n.properties.get("Node name for S&R") == parts[0]] or [n for n in known if n.title == parts[0]]
+        named = [n for n in known if n.properties.get("Node name for S&R") == parts[0]] or [
+            n for n in known if n.title == parts[0]
+        ]
         widget = named[0].widget(parts[1]) if named else None
         if widget is None:
             return match[0]
