@@ -21,6 +21,7 @@ from .pip_install import pip_install
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VENV = REPOSITORY / ".venv"
 CACHE = REPOSITORY / ".cache"
+MODELS = CACHE / "models"  # real weights that a person puts beside the ComfyUI in the cache
 HOST_REQUIREMENTS = REPOSITORY / "tests" / "host" / "requirements.txt"
 # A set that belongs together: another torch has no matching torchaudio, and torchvision's CPU build fails to import.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")

@@ -16,13 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from . import bootstrap
+from . import bootstrap, stand_in
 from .client import ComfyClient, ComfyError
 
 PACKAGE_FOLDER = "comfyui-diffusion-toolkit"
 STAND_IN_FOLDER = "diffusion-toolkit-stand-ins"
 _STAND_INS = Path(__file__).resolve().parent / "stand_in_nodes"
 _START_LIMIT_S = 180
+_PLACES = ("checkpoints", "clip_vision", "sentence_transformers", "text_encoders", "vae")  # made, so that files can be put there
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -71,13 +72,21 @@ class ComfyServer(ComfyClient):
     def models(self) -> Path:
         return self.base / "models"
 
+    @property
+    def own_models(self) -> Path:
+        """Where a person puts real model files: their ComfyUI's own folder, else one that a new ComfyUI version leaves alone."""
+        return self.comfyui / "models" if os.environ.get("COMFYUI_PATH") else bootstrap.MODELS
+
     def start(self) -> ComfyServer:
         """Start and wait until ComfyUI answers; ComfyError with the end of its log when it does not."""
-        for folder in (self.user, self.input, self.output, self.models, self.base / "custom_nodes"):
+        places = [bootstrap.MODELS / name for name in _PLACES]
+        for folder in (self.user, self.input, self.output, self.models, self.base / "custom_nodes", *places):
             folder.mkdir(parents=True, exist_ok=True)
         self._link(bootstrap.REPOSITORY, PACKAGE_FOLDER, self._package)
         self._link(_STAND_INS, STAND_IN_FOLDER, self._stand_ins)
-        environment = {**os.environ, "PYTHONUTF8": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **self._env}
+        # A library and folders that a person configured for their own ComfyUI are not for tests: only when handed in.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFFUSION_TOOLKIT_")}
+        environment = {**inherited, "PYTHONUTF8": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **self._env}
         with self.log_path.open("wb") as log, _interruptible_child():
             self.process = subprocess.Popen(
                 [self._python, "main.py", *self._command_line()],
@@ -131,12 +140,24 @@ class ComfyServer(ComfyClient):
         arguments += ["--base-directory", str(self.base), "--database-url", f"sqlite:///{(self.user / 'comfyui.db').as_posix()}"]
         if not has_accelerator(self._python):
             arguments.append("--cpu")
-        models = self.comfyui / "models"
-        if models.is_dir():
-            paths = self.base / "extra_model_paths.yaml"
-            paths.write_text(_model_paths(models), encoding="utf-8")
-            arguments += ["--extra-model-paths-config", str(paths)]
-        return arguments + self._arguments
+        paths = self.base / "extra_model_paths.yaml"
+        paths.write_text(self._model_paths(), encoding="utf-8")
+        return [*arguments, "--extra-model-paths-config", str(paths), *self._arguments]
+
+    def _model_paths(self) -> str:
+        """An extra_model_paths.yaml: the model folders of the ComfyUI folder beside those under `base`, and the stand-ins."""
+        embedders = [self.models / "sentence_transformers"]
+        if self._stand_ins:
+            embedders.append(stand_in.text_embedder_folder(bootstrap.CACHE))
+        grouped: dict[str, list[Path]] = {"sentence_transformers": embedders}
+        older = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
+        for folder in [*sorted((self.comfyui / "models").glob("*")), *(bootstrap.MODELS / name for name in _PLACES)]:
+            if folder.is_dir() and re.fullmatch(r"[\w-]+", folder.name):
+                grouped.setdefault(older.get(folder.name, folder.name), []).append(folder)
+        lines = ["diffusion_toolkit:"]
+        for name, folders in grouped.items():
+            lines += [f"  {name}: |", *(f"    {folder}" for folder in folders)]
+        return "\n".join(lines) + "\n"
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _START_LIMIT_S
@@ -208,17 +229,3 @@ def _unlink(link: Path) -> None:
         link.unlink()
     elif link.is_dir() and os.name == "nt":
         os.rmdir(link)  # removes a junction; refuses a real folder with files in it
-
-
-def _model_paths(models: Path) -> str:
-    """An extra_model_paths.yaml that adds the model folders of the ComfyUI folder to those under `base`."""
-    folders = sorted(folder.name for folder in models.iterdir() if folder.is_dir() and re.fullmatch(r"[\w-]+", folder.name))
-    names = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
-    grouped: dict[str, list[str]] = {}
-    for folder in folders:
-        grouped.setdefault(names.get(folder, folder), []).append(folder)
-    quoted = str(models).replace("'", "''")
-    lines = ["comfyui:", f"  base_path: '{quoted}'"]
-    for name, parts in grouped.items():
-        lines += [f"  {name}: |", *(f"    {part}" for part in parts)]
-    return "\n".join(lines) + "\n"

@@ -1,0 +1,115 @@
+"""Puts stand-ins in the place of model files that this machine lacks, and says which, and where the real ones come from."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .server import ComfyServer
+
+TEXT_EMBEDDER_NODE = "DiffusionToolkitLoadTextEmbedder"
+TEXT_EMBEDDER_NAME = "stand-in-all-minilm-l6-v2"
+_HUB = "https://huggingface.co/"
+SOURCES = {
+    "sd_xl_base_1.0.safetensors": f"{_HUB}stabilityai/stable-diffusion-xl-base-1.0/blob/main/sd_xl_base_1.0.safetensors",
+    "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": (
+        f"{_HUB}h94/IP-Adapter/blob/main/models/image_encoder/model.safetensors (rename it)"
+    ),
+    "bge-large-en-v1.5": f"{_HUB}BAAI/bge-large-en-v1.5 (the whole folder)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    """A ComfyUI loader node: its inputs that name files, their model folder, and the stand-in for it."""
+
+    files: tuple[str, ...]
+    folder: str
+    stand_in: str
+    says: str
+
+
+_LOADERS = {
+    "CheckpointLoaderSimple": _Loader(("ckpt_name",), "checkpoints", "StandInCheckpoint", "a small SDXL with random weights"),
+    "DualCLIPLoader": _Loader(
+        ("clip_name1", "clip_name2"), "text_encoders", "StandInCLIP", "a small SDXL CLIP with random weights"
+    ),
+    "CLIPVisionLoader": _Loader(("clip_name",), "clip_vision", "StandInCLIPVision", "a small ViT with random weights"),
+    "VAELoader": _Loader(("vae_name",), "vae", "StandInVAE", "a small VAE with random weights"),
+}
+
+
+def replace_loaders(
+    api_prompt: dict[str, Any], object_info: dict[str, Any], text_embedders: Collection[str], models: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """The prompt with a stand-in for each loader whose file is not in ComfyUI's model folders, and a line about each.
+
+    `text_embedders` are the folders under models/sentence_transformers that hold a model; `models` is where a person puts
+    model files. A file that is there in another sub-folder is used from there.
+    """
+    prompt, notes = copy.deepcopy(api_prompt), []
+    for node in prompt.values():
+        kind, inputs = node["class_type"], node["inputs"]
+        if kind == TEXT_EMBEDDER_NODE:
+            name = inputs["model_name"]
+            if name not in text_embedders and not str(inputs.get("download_from") or "").strip():
+                inputs["model_name"] = TEXT_EMBEDDER_NAME
+                notes.append(_note(name, "MiniLM, a real but small sentence encoder", models / "sentence_transformers" / name))
+        elif kind in _LOADERS:
+            loader = _LOADERS[kind]
+            found = {name: _present(inputs[name], _options(object_info, kind, name)) for name in loader.files}
+            if all(found.values()):
+                inputs.update(found)
+                continue
+            missing = [inputs[name] for name, there in found.items() if there is None]
+            notes += [_note(name, loader.says, models / loader.folder / name) for name in missing]
+            node["class_type"], node["inputs"] = loader.stand_in, {"seed": 0}
+    return prompt, list(dict.fromkeys(notes))
+
+
+def prepare(server: ComfyServer, api_prompt: dict[str, Any], object_info: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """`replace_loaders` for a running server."""
+    return replace_loaders(api_prompt, object_info, text_embedders(server), server.own_models)
+
+
+def text_embedders(server: ComfyServer) -> set[str]:
+    """The folders that hold a sentence-transformers model, as ComfyUI sees them."""
+    files = (Path(name.replace("\\", "/")) for name in server.get("/models/sentence_transformers"))
+    return {file.parent.as_posix() for file in files if file.name == "modules.json"}
+
+
+def text_embedder_folder(cache: Path) -> Path:
+    """A models/sentence_transformers folder, kept in `cache`, with the stand-in for BGE in it."""
+    root = cache / "stand-ins" / "sentence_transformers"
+    if not (root / TEXT_EMBEDDER_NAME / "modules.json").is_file():
+        from .stand_in_models import write_text_embedder_folder
+
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="making-", dir=root.parent) as scratch:
+            made = write_text_embedder_folder(Path(scratch) / TEXT_EMBEDDER_NAME)
+            shutil.rmtree(root / TEXT_EMBEDDER_NAME, ignore_errors=True)
+            made.replace(root / TEXT_EMBEDDER_NAME)  # whole or not at all
+    return root
+
+
+def _options(object_info: dict[str, Any], kind: str, name: str) -> list[str]:
+    """The values of a combo: `[[...], {...}]` from older nodes, `["COMBO", {"options": [...]}]` from newer ones."""
+    described = object_info[kind]["input"]["required"][name]
+    return described[0] if isinstance(described[0], list) else described[1]["options"]
+
+
+def _present(wanted: str, options: list[str]) -> str | None:
+    if wanted in options:
+        return wanted
+    return next((name for name in options if name.replace("\\", "/").rpartition("/")[2] == wanted), None)
+
+
+def _note(name: str, used: str, place: Path) -> str:
+    source = SOURCES.get(name, "its own source")
+    return f"STAND-IN for {name}: {used}.\n    The real one: {source}\n    goes to {place}"
