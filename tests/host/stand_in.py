@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .server import ComfyServer
 
 TEXT_EMBEDDER_NODE = "DiffusionToolkitLoadTextEmbedder"
-TEXT_EMBEDDER_NAME = "stand-in-all-minilm-l6-v2"
+TEXT_EMBEDDER_NAME = "stand-in-minilm"
 _HUB = "https://huggingface.co/"
 SOURCES = {
     "sd_xl_base_1.0.safetensors": f"{_HUB}stabilityai/stable-diffusion-xl-base-1.0/blob/main/sd_xl_base_1.0.safetensors",
@@ -69,7 +69,7 @@ def replace_loaders(
                 continue
             missing = [inputs[name] for name, there in found.items() if there is None]
             notes += [_note(name, loader.says, models / loader.folder / name) for name in missing]
-            node["class_type"], node["inputs"] = loader.stand_in, {"seed": 0}
+            node["class_type"], node["inputs"] = loader.stand_in, {}
     return prompt, list(dict.fromkeys(notes))
 
 

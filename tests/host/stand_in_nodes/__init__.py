@@ -35,7 +35,9 @@ def _embeddings() -> list[str]:
 
 
 def _seed() -> io.Input:
-    return io.Int.Input("seed", default=0, min=0, max=2**31, tooltip="The same seed gives the same weights everywhere.")
+    return io.Int.Input(
+        "seed", default=0, min=0, max=2**31, optional=True, tooltip="The same seed gives the same weights everywhere."
+    )
 
 
 def _schema(node_id: str, what: str, replaces: str, outputs: list[io.Output]) -> io.Schema:
@@ -59,7 +61,7 @@ class StandInCheckpoint(io.ComfyNode):
         return _schema("StandInCheckpoint", "Checkpoint", "Load Checkpoint with SDXL", outputs)
 
     @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
+    def execute(cls, seed: int = 0) -> io.NodeOutput:
         log.warning("STAND-IN checkpoint: a small SDXL with random weights (seed %d)", seed)
         models = _models()
         clip = models.small_clip(seed, embedding_directory=_embeddings())
@@ -74,7 +76,7 @@ class StandInCLIP(io.ComfyNode):
         return _schema("StandInCLIP", "CLIP", "DualCLIPLoader of type sdxl", [io.Clip.Output()])
 
     @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
+    def execute(cls, seed: int = 0) -> io.NodeOutput:
         log.warning("STAND-IN CLIP: a small SDXL dual CLIP with random weights (seed %d)", seed)
         return io.NodeOutput(_models().small_clip(seed, embedding_directory=_embeddings()))
 
@@ -87,7 +89,7 @@ class StandInCLIPVision(io.ComfyNode):
         return _schema("StandInCLIPVision", "CLIP Vision", "Load CLIP Vision with ViT-H/14", [io.ClipVision.Output()])
 
     @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
+    def execute(cls, seed: int = 0) -> io.NodeOutput:
         log.warning("STAND-IN CLIP Vision: a small ViT with random weights (seed %d)", seed)
         return io.NodeOutput(_models().small_clip_vision(seed))
 
@@ -100,7 +102,7 @@ class StandInVAE(io.ComfyNode):
         return _schema("StandInVAE", "VAE", "Load VAE", [io.Vae.Output()])
 
     @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
+    def execute(cls, seed: int = 0) -> io.NodeOutput:
         log.warning("STAND-IN VAE: a small VAE with random weights (seed %d)", seed)
         return io.NodeOutput(_models().small_vae(seed))
 
