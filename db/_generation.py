@@ -1,0 +1,26 @@
+"""The library's generation, which grows with every write, and the lock that lets one writer in at a time."""
+
+from __future__ import annotations
+
+from psycopg import Connection
+
+WRITER_LOCK = 4_703_002  # advisory lock, this package's own number
+
+
+def generation(conn: Connection) -> int:
+    """The number that tells a search node whether its last result is still good."""
+    return conn.execute("SELECT generation FROM library").fetchone()[0]
+
+
+def bump_generation(conn: Connection) -> None:
+    """Let every search run again. The write functions do it themselves."""
+    conn.execute("UPDATE library SET generation = generation + 1")
+
+
+def one_writer(conn: Connection) -> None:
+    """Wait until no other transaction writes; ours is the writer until it ends.
+
+    Writers meet in the same texts, in the generation row and in index builds, in an order that callers choose. One lock
+    taken before any of these makes deadlocks impossible. So: no model work inside a transaction that writes.
+    """
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", [WRITER_LOCK])

@@ -1,0 +1,91 @@
+"""Turn what PostgreSQL says into our words: the cause and the next step, never a host, user, password or connection string."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors
+
+from .errors import LibraryError
+
+VARIABLE = "DIFFUSION_TOOLKIT_DSN"
+
+# libpq gives no code for a refused connection, only text; a server that speaks another language gets the last answer.
+_REFUSALS = [
+    (
+        ("password authentication failed", "no password supplied"),
+        f"The PostgreSQL server refuses the user or password. Correct them in {VARIABLE} and restart ComfyUI.",
+    ),
+    (
+        ("database", "does not exist"),
+        f"The database does not exist on the PostgreSQL server. Create it, or name another in {VARIABLE}.",
+    ),
+    (
+        ("role", "does not exist"),
+        f"The PostgreSQL server does not know the user. Create it, or name another in {VARIABLE}.",
+    ),
+    (
+        ("no pg_hba.conf entry",),
+        "The PostgreSQL server does not accept this computer or user. Its administrator allows them in pg_hba.conf.",
+    ),
+    (
+        ("too many clients", "remaining connection slots"),
+        "The PostgreSQL server has no free connection. Close other programs that use it, or raise its max_connections.",
+    ),
+    (
+        ("could not translate host name", "Name or service not known", "getaddrinfo", "failed to resolve host"),
+        f"The PostgreSQL server's host name is unknown here. Correct it in {VARIABLE}, or check the network.",
+    ),
+    (
+        ("SSL", "certificate"),
+        f"The PostgreSQL server and this computer do not agree on encryption. Correct the sslmode or certificates in {VARIABLE}.",
+    ),
+]
+_EVERY_ONE = {"database", "role"}  # whose entries need all their words, not one
+
+_CODES = {
+    errors.DiskFull: "The disk of the PostgreSQL server is full; nothing of this step was written. Free space, then queue again.",
+    errors.ReadOnlySqlTransaction: "The PostgreSQL server is read-only (a standby, or set so); search works, indexing does not."
+    f" Name a server that takes writes in {VARIABLE}.",
+    errors.InsufficientPrivilege: "The PostgreSQL user may not do this in the library's database. Make it the owner: as"
+    " administrator, ALTER DATABASE ... OWNER TO ..., and GRANT CREATE ON SCHEMA public.",
+    errors.LockNotAvailable: "Another program has been writing to the library for too long. Wait for it or end it, then queue"
+    " again.",
+    errors.QueryCanceled: "The PostgreSQL server cancelled the statement (an administrator, or its statement_timeout). Queue again.",
+    errors.OutOfMemory: "The PostgreSQL server ran out of memory. Give it more, or close other programs, then queue again.",
+    errors.DependentObjectsStillExist: "Something of yours in the database is built on the view `image`, which must change now."
+    " Drop it, queue again, then make it anew.",
+}
+
+
+def refused_connection(error: psycopg.Error, conninfo: str) -> LibraryError:
+    """Why no connection could be made, from what libpq said and whether anything answers there."""
+    said = str(error)
+    for words, answer in _REFUSALS:
+        if (all if words[0] in _EVERY_ONE else any)(word in said for word in words):
+            return LibraryError(answer)
+    ping = psycopg.pq.PGconn.ping(conninfo.encode())
+    if ping in (psycopg.pq.Ping.NO_RESPONSE, psycopg.pq.Ping.NO_ATTEMPT):
+        return LibraryError(
+            f"No PostgreSQL server answers for the library. Start it, or correct the host and port in {VARIABLE}; "
+            "without that variable the library that comes with this package is used."
+        )
+    if ping == psycopg.pq.Ping.REJECT:
+        return LibraryError("The library's PostgreSQL server is starting or stopping. Queue again in a moment.")
+    return LibraryError(
+        "The library's PostgreSQL server answers but refuses the connection. Check user, password and database in "
+        f"{VARIABLE}; the server's log has the reason."
+    )
+
+
+def failed_statement(error: psycopg.Error) -> LibraryError:
+    """Why a statement failed."""
+    for kind, answer in _CODES.items():
+        if isinstance(error, kind):
+            return LibraryError(answer)
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
+        return LibraryError(
+            "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue again: "
+            "it connects anew."
+        )
+    said = error.diag.message_primary or type(error).__name__
+    return LibraryError(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")

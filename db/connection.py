@@ -1,0 +1,187 @@
+"""Open a library: find its server, bring its schema up to date, lend connections and make lost ones anew."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from pgvector.psycopg import register_vector
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ._server import keep_settings, prepare_database, set_session
+from ._trouble import VARIABLE, failed_statement, refused_connection
+from .embedded import EmbeddedServer
+from .errors import LibraryError
+from .migrate import migrate
+
+DATABASE = "diffusion_toolkit"  # on the embedded server
+_CONNECT_SECONDS = 10
+_IDLE_KEPT = 4
+
+_open: dict[tuple[str, str], Library] = {}
+_open_lock = threading.Lock()
+
+
+class Connection(psycopg.Connection):
+    """A connection that does not print where it leads."""
+
+    def __repr__(self) -> str:
+        return f"<library connection, {'closed' if self.closed else 'open'}>"
+
+
+class Library:
+    """One database with our schema. `warnings` are for the person; they do not keep it from working.
+
+    Connections are lent from a short list of idle ones and made by the thread that needs one. psycopg_pool makes them in
+    threads of its own: there a refused connection becomes a warning in the log with host and user in it, and 30 s of
+    silence for the person who waits; here it is the error of the node that asked, at once.
+    """
+
+    def __init__(self, name: str, locate: Callable[[], str]) -> None:
+        """`locate` gives the connection string, having started the server if that is ours to do."""
+        self.name = name
+        self._locate = locate
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+        self.warnings = self._prepare()
+
+    def __repr__(self) -> str:
+        return f"Library({self.name!r})"
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a connection for one transaction: committed at the end, rolled back on an error.
+
+        LibraryError where PostgreSQL refuses something or is gone; other exceptions pass through.
+        """
+        conn = self._borrow()
+        try:
+            yield conn
+            conn.commit()
+        except psycopg.Error as error:
+            raise failed_statement(error) from error
+        finally:
+            self._give_back(conn)
+
+    def close(self) -> None:
+        """Close the idle connections; the next use opens new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for conn in idle:
+            conn.close()
+
+    def _borrow(self) -> Connection:
+        while True:
+            with self._lock:
+                conn = self._idle.pop() if self._idle else None
+            if conn is None:
+                return self._connect()
+            try:
+                conn.execute("SELECT")
+                conn.rollback()
+                return conn
+            except psycopg.Error:  # the server was restarted meanwhile
+                conn.close()
+
+    def _give_back(self, conn: Connection) -> None:
+        try:
+            conn.rollback()  # nothing, after a commit
+        except psycopg.Error:
+            conn.close()
+        with self._lock:
+            if not conn.closed and len(self._idle) < _IDLE_KEPT:
+                self._idle.append(conn)
+                return
+        conn.close()
+
+    def _connect(self) -> Connection:
+        conn = _connect(self._locate())
+        try:
+            register_vector(conn)
+            set_session(conn)
+            conn.commit()
+        except psycopg.Error as error:
+            conn.close()
+            raise failed_statement(error) from error
+        return conn
+
+    def _prepare(self) -> tuple[str, ...]:
+        with _connect(self._locate()) as conn:  # commits and closes
+            try:
+                warnings = prepare_database(conn)
+                conn.commit()  # so that whoever waits to install pgvector too sees ours
+                set_session(conn)
+                migrate(conn)
+                keep_settings(conn)
+            except psycopg.Error as error:
+                raise failed_statement(error) from error
+        return warnings
+
+
+def library_names() -> list[str]:
+    """The names a node may offer."""
+    return ["default"]
+
+
+def open_library(name: str, directory: Path) -> Library:
+    """The library of this name, ready for use; the same object each time.
+
+    "default" is the database that the environment variable DIFFUSION_TOOLKIT_DSN names, else the embedded one in
+    `directory`. LibraryError says why it cannot be had.
+    """
+    if name not in library_names():
+        raise LibraryError(f"There is no library {name!r}. Choose one of: {', '.join(library_names())}.")
+    dsn = os.environ.get(VARIABLE, "").strip()
+    key = (name, dsn or str(Path(directory).absolute()))
+    with _open_lock:
+        if key not in _open:
+            library = Library(name, _named_server(dsn) if dsn else _embedded_server(Path(directory)))
+            atexit.register(library.close)
+            _open[key] = library
+        return _open[key]
+
+
+def _named_server(dsn: str) -> Callable[[], str]:
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise LibraryError(
+            f"{VARIABLE} is not a PostgreSQL connection string. It looks like postgresql://user:password@host:5432/database."
+        ) from None
+    conninfo = make_conninfo(**{"connect_timeout": _CONNECT_SECONDS, "application_name": "diffusion-toolkit", **given})
+    return lambda: conninfo
+
+
+def _embedded_server(directory: Path) -> Callable[[], str]:
+    def locate() -> str:
+        server = EmbeddedServer.start(directory)  # again at each connection: it may have died
+        _ensure_database(server.dsn("postgres"))
+        return server.dsn(DATABASE)
+
+    return locate
+
+
+def _ensure_database(conninfo: str) -> None:
+    with _connect(conninfo) as conn:
+        conn.autocommit = True
+        if conn.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+            return
+        try:
+            conn.execute(f"CREATE DATABASE {DATABASE} ENCODING 'UTF8' TEMPLATE template0")
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            pass  # another process was first
+        except psycopg.Error as error:
+            raise failed_statement(error) from error
+
+
+def _connect(conninfo: str) -> Connection:
+    try:
+        # Unprepared: a prepared statement would outlive the view it was planned for, and breaks behind a pooler.
+        return Connection.connect(conninfo, client_encoding="utf8", prepare_threshold=None)
+    except psycopg.Error as error:
+        raise refused_connection(error, conninfo) from None

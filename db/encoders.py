@@ -1,0 +1,102 @@
+"""The encoders a library knows, each with its own vector index, and which of them are active."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import Connection, sql
+from psycopg.rows import class_row
+
+from ._clean import clean_json, clean_text
+from .errors import LibraryError
+from ._generation import bump_generation, one_writer
+from .records import Encoder, StoredEncoder
+from .view import create_view
+
+TABLES = {  # where a family's vectors are kept
+    "text": "text_vectors",
+    "clip_l": "text_vectors",
+    "clip_g": "text_vectors",
+    "image": "image_vectors",
+    "token_states": "token_states",
+}
+_COLUMNS = "id, family, fingerprint, name, dims, details, active"
+
+
+def ensure_encoder(conn: Connection, encoder: Encoder) -> int:
+    """The id of this family and fingerprint, recorded with its HNSW index when new.
+
+    Making an index waits for writers and holds them up until the commit: give it a transaction of its own.
+    """
+    known = find_encoder(conn, encoder.family, encoder.fingerprint)
+    if known is None:
+        one_writer(conn)
+        known = find_encoder(conn, encoder.family, encoder.fingerprint) or _add(conn, encoder)
+    if known.dims != encoder.dims:
+        raise ValueError(f"encoder {encoder.name!r} makes {encoder.dims} dimensions, but is recorded with {known.dims}")
+    return known.id
+
+
+def find_encoder(conn: Connection, family: str, fingerprint: str) -> StoredEncoder | None:
+    """The encoder of this family and fingerprint."""
+    return _one(conn, "family = %s AND fingerprint = %s", [family, fingerprint])
+
+
+def active_encoder(conn: Connection, family: str) -> StoredEncoder | None:
+    """The encoder that searches and the view use."""
+    return _one(conn, "family = %s AND active", [family])
+
+
+def active_encoders(conn: Connection) -> dict[str, StoredEncoder]:
+    """The active encoders by family."""
+    with conn.cursor(row_factory=class_row(StoredEncoder)) as cursor:
+        return {row.family: row for row in cursor.execute(f"SELECT {_COLUMNS} FROM encoders WHERE active")}
+
+
+def get_encoder(conn: Connection, encoder_id: int) -> StoredEncoder:
+    """The encoder of this id; LibraryError when there is none."""
+    encoder = _one(conn, "id = %s", [encoder_id])
+    if encoder is None:
+        raise LibraryError(f"The library has no encoder {encoder_id}. Index the folder again, with the same models connected.")
+    return encoder
+
+
+def activate_encoders(conn: Connection, ids: Sequence[int]) -> None:
+    """Make these the active ones of their families, at most one each; other families keep theirs. Nothing happens when they are."""
+    one_writer(conn)
+    encoders = [get_encoder(conn, encoder_id) for encoder_id in set(ids)]
+    families = [encoder.family for encoder in encoders]
+    if len(set(families)) != len(families):
+        raise ValueError(f"two encoders of one family cannot both be active: {families}")
+    if all(encoder.active for encoder in encoders):
+        return
+    conn.execute("UPDATE encoders SET active = false WHERE active AND family = ANY(%s)", [families])
+    conn.execute("UPDATE encoders SET active = true WHERE id = ANY(%s)", [[encoder.id for encoder in encoders]])
+    create_view(conn, active_encoders(conn))
+    bump_generation(conn)
+
+
+def _one(conn: Connection, condition: str, parameters: list) -> StoredEncoder | None:
+    with conn.cursor(row_factory=class_row(StoredEncoder)) as cursor:
+        return cursor.execute(f"SELECT {_COLUMNS} FROM encoders WHERE {condition}", parameters).fetchone()
+
+
+def _add(conn: Connection, encoder: Encoder) -> StoredEncoder:
+    table = TABLES[encoder.family]
+    added = conn.execute(
+        "INSERT INTO encoders (family, fingerprint, name, dims, details) VALUES (%s, %s, %s, %s, %s::jsonb) RETURNING id",
+        [encoder.family, encoder.fingerprint, clean_text(encoder.name), encoder.dims, clean_json(encoder.details)],
+    ).fetchone()[0]
+    if table != "token_states":
+        conn.execute(
+            sql.SQL(
+                "CREATE INDEX {index} ON {table} USING hnsw ((embedding::halfvec({dims})) halfvec_cosine_ops)"
+                " WHERE encoder_id = {id}"
+            ).format(
+                index=sql.Identifier(f"{table}_hnsw_{added}"),
+                table=sql.Identifier(table),
+                dims=sql.Literal(encoder.dims),
+                id=sql.Literal(added),
+            )
+        )
+    return get_encoder(conn, added)

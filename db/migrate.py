@@ -1,0 +1,63 @@
+"""Bring a database to the schema of this code by numbered SQL files, each applied once and never edited."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from psycopg import Connection
+
+from .encoders import active_encoders
+from .errors import LibraryError
+from .view import create_view
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 4_703_001  # advisory lock, this package's own number
+
+
+def migrate(conn: Connection, folder: Path = MIGRATIONS) -> None:
+    """Apply what is missing, all or nothing, in the caller's transaction; two processes take turns.
+
+    LibraryError when the database was made by newer code, or a shipped migration was edited.
+    """
+    shipped = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("[0-9]*.sql"))}
+    if not _missing(conn, shipped):
+        return  # so that a library which is being migrated or is read-only elsewhere opens at once
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
+    conn.execute(
+        "CREATE TABLE IF NOT EXISTS migrations"
+        " (name text PRIMARY KEY, sha256 text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
+    )
+    missing = _missing(conn, shipped)  # again, now that nobody else is at it
+    if not missing:
+        return
+    conn.execute("DROP VIEW IF EXISTS image")  # a view stands in the way of altering its tables
+    for name in missing:
+        conn.execute(shipped[name])
+        conn.execute("INSERT INTO migrations (name, sha256) VALUES (%s, %s)", [name, _sha256(shipped[name])])
+    create_view(conn, active_encoders(conn))
+
+
+def _missing(conn: Connection, shipped: dict[str, str]) -> list[str]:
+    """Names of shipped migrations that the database lacks, in order."""
+    if conn.execute("SELECT to_regclass('migrations')").fetchone()[0] is None:
+        return list(shipped)
+    applied = dict(conn.execute("SELECT name, sha256 FROM migrations").fetchall())
+    newer = sorted(applied.keys() - shipped.keys())
+    if newer:
+        raise LibraryError(
+            f"The library was last used by a newer Diffusion Toolkit (it has the migration {newer[-1]}). "
+            "Update this package, or choose another library."
+        )
+    for name, sha256 in applied.items():
+        if sha256 != _sha256(shipped[name]):
+            raise LibraryError(
+                f"The file db/migrations/{name} is not the one this library was made with. "
+                "Reinstall the package: shipped migrations are never edited."
+            )
+    return [name for name in shipped if name not in applied]
+
+
+def _sha256(text: str) -> str:
+    """Of the text with plain newlines, since git may check the file out with Windows ones."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,114 @@
+"""Read images, files and counts, and what still lacks a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import Connection, sql
+from psycopg.rows import kwargs_row
+
+from .encoders import TABLES, active_encoders, get_encoder
+from .errors import LibraryError
+from .records import Counts, KnownFile, StoredImage, TextPair
+from .search import TEXT_KINDS
+
+_IMAGES = """
+SELECT i.id, i.hash, i.width, i.height, place.root, place.path, prompt.joined AS prompt, negative.joined AS negative,
+       i.prompt_id, i.negative_id, i.prompt_joined, i.negative_joined, i.seed, i.steps, i.cfg,
+       i.sampler, i.scheduler, i.checkpoint, i.loras, i.generator, i.created
+FROM images i
+LEFT JOIN texts prompt ON prompt.id = i.prompt_id
+LEFT JOIN texts negative ON negative.id = i.negative_id
+LEFT JOIN LATERAL (
+    SELECT r.path AS root, p.path FROM paths p JOIN roots r ON r.id = p.root_id
+    WHERE p.image_id = i.id ORDER BY p.seen DESC, p.root_id, p.path LIMIT 1
+) place ON true
+WHERE i.id = ANY(%s)
+"""
+_IMAGES_WITHOUT = """
+SELECT DISTINCT ON (p.image_id) p.image_id, p.path
+FROM paths p
+WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
+  AND NOT EXISTS (SELECT FROM image_vectors v WHERE v.encoder_id = %(encoder)s AND v.image_id = p.image_id)
+ORDER BY p.image_id, p.path
+"""
+_TEXTS_WITHOUT = """
+SELECT t.id, t.text_g, t.text_l
+FROM texts t
+WHERE t.id IN (
+    SELECT used.id FROM paths p JOIN images i ON i.id = p.image_id
+    CROSS JOIN LATERAL (VALUES (i.prompt_id), (i.negative_id)) used (id)
+    WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
+)
+  AND NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %(encoder)s AND v.text_id = t.id)
+ORDER BY t.id
+"""
+
+
+def known_files(conn: Connection, root_id: int) -> dict[str, KnownFile]:
+    """All files of a root by relative path, as they were when last indexed."""
+    rows = conn.execute("SELECT path, image_id, file_size, mtime_ns FROM paths WHERE root_id = %s", [root_id])
+    return {path: KnownFile(*file) for path, *file in rows}
+
+
+def images_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, str]]:
+    """(image id, path) of the images below the folder `under` ("" is the whole root) that the encoder has not seen."""
+    return conn.execute(_IMAGES_WITHOUT, {"root": root_id, "under": _prefix(under), "encoder": encoder_id}).fetchall()
+
+
+def texts_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, TextPair]]:
+    """(text id, text) of the prompts and negatives of images below `under` that the encoder has not seen.
+
+    For an encoder of the family 'token_states': those without token states.
+    """
+    table = TABLES[get_encoder(conn, encoder_id).family]
+    rows = conn.execute(
+        sql.SQL(_TEXTS_WITHOUT).format(table=sql.Identifier(table)),
+        {"root": root_id, "under": _prefix(under), "encoder": encoder_id},
+    )
+    return [(text_id, TextPair(text_g, text_l)) for text_id, text_g, text_l in rows]
+
+
+def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
+    """The images of these ids, aligned with them; LibraryError names the ids that do not exist."""
+    with conn.cursor(row_factory=kwargs_row(_image)) as cursor:
+        images = {image.id: image for image in cursor.execute(_IMAGES, [list(ids)])}
+    missing = sorted(set(ids) - images.keys())
+    if missing:
+        raise LibraryError(
+            f"The library has no image {', '.join(map(str, missing))}. Take an id from a search node, or choose the library "
+            "that the id came from."
+        )
+    return [images[image_id] for image_id in ids]
+
+
+def counts(conn: Connection) -> Counts:
+    """How much the library holds."""
+    images, paths, texts, states = conn.execute(
+        "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM paths), (SELECT count(*) FROM texts),"
+        " (SELECT count(*) FROM token_states)"
+    ).fetchone()
+    active = active_encoders(conn)
+    vectors = {}
+    for kind, (family, text_id) in TEXT_KINDS.items():
+        statement = sql.SQL(
+            "SELECT count(*) FROM text_vectors v WHERE v.encoder_id = %s"
+            " AND EXISTS (SELECT FROM images WHERE images.{} = v.text_id)"
+        ).format(sql.Identifier(text_id))
+        vectors[kind] = conn.execute(statement, [active[family].id]).fetchone()[0] if family in active else 0
+    image_encoder = active.get("image")
+    vectors["image"] = (
+        conn.execute("SELECT count(*) FROM image_vectors WHERE encoder_id = %s", [image_encoder.id]).fetchone()[0]
+        if image_encoder
+        else 0
+    )
+    return Counts(images, paths, texts, vectors, states)
+
+
+def _prefix(under: str) -> str:
+    folder = under.strip("/")
+    return f"{folder}/" if folder else ""
+
+
+def _image(seed: object, **fields: object) -> StoredImage:
+    return StoredImage(seed=None if seed is None else int(seed), **fields)

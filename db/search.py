@@ -1,0 +1,101 @@
+"""Find the images nearest to a vector, through the encoder's own HNSW index."""
+
+from __future__ import annotations
+
+import numpy as np
+from psycopg import Connection, sql
+
+from .encoders import active_encoder, get_encoder
+from .errors import LibraryError
+from .records import Hit, StoredEncoder
+from .vectors import as_halfvecs
+
+TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of an image it is made of
+    "prompt": ("text", "prompt_id"),
+    "negative": ("text", "negative_id"),
+    "clip_l": ("clip_l", "prompt_id"),
+    "clip_g": ("clip_g", "prompt_id"),
+}
+_CONNECT = {"text": "a text embedder", "image": "a CLIP_VISION", "clip_l": "a CLIP", "clip_g": "a CLIP"}
+
+# In both, the index scan may be ordered by the distance alone; equals are put in order of id outside it, and WITH TIES
+# lets all equals of the last one out, so that the cut among them is by id too.
+_BY_TEXT = """
+WITH nearest AS MATERIALIZED (
+    SELECT v.text_id, v.embedding::halfvec({dims}) <=> %(query)s::halfvec({dims}) AS distance
+    FROM text_vectors v
+    WHERE v.encoder_id = {encoder} AND EXISTS (SELECT FROM images WHERE images.{text_id} = v.text_id)
+    ORDER BY v.embedding::halfvec({dims}) <=> %(query)s::halfvec({dims})
+    FETCH FIRST %(k)s ROWS WITH TIES
+)
+SELECT image.id, 1 - distance
+FROM nearest
+CROSS JOIN LATERAL (SELECT id FROM images WHERE images.{text_id} = nearest.text_id ORDER BY id LIMIT %(k)s) image
+WHERE 1 - distance >= %(min_score)s
+ORDER BY distance, image.id
+LIMIT %(k)s
+"""
+_BY_IMAGE = """
+WITH nearest AS MATERIALIZED (
+    SELECT v.image_id, v.embedding::halfvec({dims}) <=> %(query)s::halfvec({dims}) AS distance
+    FROM image_vectors v
+    WHERE v.encoder_id = {encoder}
+    ORDER BY v.embedding::halfvec({dims}) <=> %(query)s::halfvec({dims})
+    FETCH FIRST %(k)s ROWS WITH TIES
+)
+SELECT image_id, 1 - distance
+FROM nearest
+WHERE 1 - distance >= %(min_score)s
+ORDER BY distance, image_id
+LIMIT %(k)s
+"""
+
+
+def search_by_text(
+    conn: Connection, kind: str, query: np.ndarray, k: int, min_score: float = -1.0, encoder_id: int | None = None
+) -> list[Hit]:
+    """The `k` images whose text of `kind` ('prompt', 'negative', 'clip_l', 'clip_g') is nearest to `query` [dims].
+
+    Best first, equals by image id; only hits of at least `min_score` (cosine similarity). `encoder_id` is the encoder
+    that made the query, the active one of the kind when not given: vectors of two encoders are never compared.
+    LibraryError when that encoder has nothing here, or makes other dimensions.
+    """
+    family, text_id = TEXT_KINDS[kind]
+    encoder = _encoder(conn, family, encoder_id)
+    return _search(conn, sql.SQL(_BY_TEXT), encoder, query, k, min_score, text_id=sql.Identifier(text_id))
+
+
+def search_by_image(
+    conn: Connection, query: np.ndarray, k: int, min_score: float = -1.0, encoder_id: int | None = None
+) -> list[Hit]:
+    """The `k` images nearest to the image vector `query` [dims]; the rest as in `search_by_text`."""
+    return _search(conn, sql.SQL(_BY_IMAGE), _encoder(conn, "image", encoder_id), query, k, min_score)
+
+
+def _encoder(conn: Connection, family: str, encoder_id: int | None) -> StoredEncoder:
+    encoder = active_encoder(conn, family) if encoder_id is None else get_encoder(conn, encoder_id)
+    if encoder is None:
+        raise LibraryError(f"The library has no vectors of this kind yet. Index a folder with {_CONNECT[family]} connected first.")
+    if encoder.family != family:
+        raise ValueError(f"encoder {encoder.id} is of family {encoder.family!r}, not {family!r}")
+    return encoder
+
+
+def _search(
+    conn: Connection,
+    statement: sql.SQL,
+    encoder: StoredEncoder,
+    query: np.ndarray,
+    k: int,
+    min_score: float,
+    **identifiers: sql.Composable,
+) -> list[Hit]:
+    if query.shape != (encoder.dims,):
+        raise LibraryError(
+            f"The query has the shape {list(query.shape)}, the library's vectors {encoder.dims} dimensions (by {encoder.name}). "
+            f"Connect that model, or index the folder again with {_CONNECT[encoder.family]} of the new one."
+        )
+    half = as_halfvecs(query[None], encoder.dims)[0]
+    statement = statement.format(dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), **identifiers)
+    rows = conn.execute(statement, {"query": half.astype(np.float32), "k": k, "min_score": min_score})
+    return [Hit(image_id, score, rank) for rank, (image_id, score) in enumerate(rows, start=1)]

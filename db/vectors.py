@@ -1,0 +1,135 @@
+"""Write and read vectors and token states, in PostgreSQL's binary COPY format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from psycopg import Connection
+
+from .encoders import get_encoder
+from ._generation import bump_generation, one_writer
+from .records import TokenStates
+
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+
+
+def write_text_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], vectors: np.ndarray) -> None:
+    """Store vectors [n, dims] of these texts; a text that has one keeps it, since the encoder alone decides it.
+
+    ValueError for another shape, and for vectors that no cosine is defined for: zero, not finite, or beyond float16.
+    """
+    _write(conn, "text_vectors", "text_id", encoder_id, ids, vectors)
+
+
+def write_image_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], vectors: np.ndarray) -> None:
+    """Store vectors [n, dims] of these images, as `write_text_vectors` does."""
+    _write(conn, "image_vectors", "image_id", encoder_id, ids, vectors)
+
+
+def write_token_states(conn: Connection, encoder_id: int, states: Mapping[int, TokenStates]) -> None:
+    """Store the token states of these texts; a text that has them keeps them. ValueError for another width."""
+    dims = get_encoder(conn, encoder_id).dims
+    for text_id, state in states.items():
+        if state.states.ndim != 2 or state.states.shape[1] != dims or state.pooled.ndim != 1:
+            raise ValueError(f"token states of text {text_id}: expected [tokens, {dims}] and [n], got {state.states.shape}, {state.pooled.shape}")
+    one_writer(conn)
+    known = _known(conn, "token_states", "text_id", encoder_id, list(states))
+    with conn.cursor().copy(
+        "COPY token_states (text_id, encoder_id, tokens, states, pooled) FROM STDIN (FORMAT BINARY)"
+    ) as copy:
+        copy.set_types(["int8", "int4", "int4", "bytea", "bytea"])
+        for text_id, state in states.items():
+            if text_id not in known:
+                states_bytes, pooled_bytes = state.states.astype("<f2").tobytes(), state.pooled.astype("<f2").tobytes()
+                copy.write_row((text_id, encoder_id, len(state.states), states_bytes, pooled_bytes))
+    bump_generation(conn)
+
+
+def text_vector(conn: Connection, text_id: int, encoder_id: int) -> np.ndarray | None:
+    """The stored vector [dims] float32 of a text."""
+    return _read(conn, "text_vectors", "text_id", text_id, encoder_id)
+
+
+def image_vector(conn: Connection, image_id: int, encoder_id: int) -> np.ndarray | None:
+    """The stored vector [dims] float32 of an image."""
+    return _read(conn, "image_vectors", "image_id", image_id, encoder_id)
+
+
+def token_states(conn: Connection, text_id: int, encoder_id: int) -> TokenStates | None:
+    """The token states of a text by this encoder, never by another."""
+    row = conn.execute(
+        "SELECT tokens, states, pooled FROM token_states WHERE text_id = %s AND encoder_id = %s",
+        [text_id, encoder_id],
+        binary=True,
+    ).fetchone()
+    if row is None:
+        return None
+    tokens, states, pooled = row
+    return TokenStates(
+        np.frombuffer(states, "<f2").reshape(tokens, -1).astype(np.float16), np.frombuffer(pooled, "<f2").astype(np.float16)
+    )
+
+
+def token_states_bytes(conn: Connection) -> int:
+    """What token states take on disk, dead rows and indexes included."""
+    return conn.execute("SELECT pg_total_relation_size('token_states')").fetchone()[0]
+
+
+def as_halfvecs(vectors: np.ndarray, dims: int) -> np.ndarray:
+    """`vectors` [n, dims] as finite float16 of nonzero length; ValueError otherwise."""
+    if vectors.ndim != 2 or vectors.shape[1] != dims:
+        raise ValueError(f"expected vectors of shape [n, {dims}], got {list(vectors.shape)}")
+    with np.errstate(over="ignore"):
+        halves = vectors.astype(np.float16)
+    good = np.isfinite(halves).all(axis=1) & halves.any(axis=1)
+    if not good.all():
+        raise ValueError(f"vectors {np.flatnonzero(~good).tolist()} are zero, not finite or beyond float16's 65504")
+    return halves
+
+
+def _write(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequence[int], vectors: np.ndarray) -> None:
+    if len(ids) != len(vectors):
+        raise ValueError(f"{len(ids)} ids for {len(vectors)} vectors")
+    if not len(ids):
+        return
+    halves = as_halfvecs(np.asarray(vectors), get_encoder(conn, encoder_id).dims)
+    one_writer(conn)
+    known = _known(conn, table, key, encoder_id, ids)
+    new = {item: row for row, item in enumerate(ids) if item not in known}
+    if new:
+        with conn.cursor().copy(f"COPY {table} ({key}, encoder_id, embedding) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(_HEADER + _rows(list(new), encoder_id, halves[list(new.values())]) + _TRAILER)
+        bump_generation(conn)
+
+
+def _rows(ids: Sequence[int], encoder_id: int, halves: np.ndarray) -> bytes:
+    """Rows (bigint, integer, halfvec) as COPY BINARY has them, for the whole batch at once.
+
+    Each field follows its length; a halfvec is its dimension, 16 unused bits and big-endian float16
+    (pgvector's halfvec_recv).
+    """
+    dims = halves.shape[1]
+    row = np.dtype(
+        [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("encoder_size", ">i4"), ("encoder", ">i4")]
+        + [("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2"), ("vector", ">f2", (dims,))]
+    )
+    rows = np.zeros(len(ids), row)
+    rows["fields"], rows["id_size"], rows["encoder_size"], rows["vector_size"] = 3, 8, 4, 4 + 2 * dims
+    rows["id"], rows["encoder"], rows["dims"], rows["vector"] = ids, encoder_id, dims, halves
+    return rows.tobytes()
+
+
+def _known(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequence[int]) -> set[int]:
+    rows = conn.execute(
+        f"SELECT {key} FROM {table} WHERE encoder_id = %s AND {key} = ANY(%s)", [encoder_id, [int(item) for item in ids]]
+    )
+    return {row[0] for row in rows}
+
+
+def _read(conn: Connection, table: str, key: str, item: int, encoder_id: int) -> np.ndarray | None:
+    row = conn.execute(
+        f"SELECT embedding FROM {table} WHERE {key} = %s AND encoder_id = %s", [item, encoder_id], binary=True
+    ).fetchone()
+    return None if row is None else row[0].to_numpy().astype(np.float32)
