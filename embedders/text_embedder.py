@@ -1,0 +1,178 @@
+"""Prompt vectors: BGE-large-en-v1.5, or another sentence-transformers model of 1024 dimensions, in memory that the host manages."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import EmbedderError
+from .fingerprint import combine, tokenizer_digest, weights_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+TEXT_DIMS = 1024
+SOURCE = "BAAI/bge-large-en-v1.5"
+BGE_INSTRUCTION = "Represent this sentence for searching relevant passages: "  # the model card's, for queries alone
+_BGE_ENGLISH = re.compile(r"bge-(small|base|large)-en", re.IGNORECASE)
+_ENCODING = "sentence-transformers, 1"
+_BATCH = 32
+_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_OTHER_RUNTIMES = ["onnx/*", "openvino/*"]
+
+
+class TextEmbedder:
+    """A sentence-transformers model whose place in memory ComfyUI decides."""
+
+    def __init__(self, model: SentenceTransformer, name: str, query_prompt: str, text_prompt: str) -> None:
+        import comfy.model_management as host
+        import comfy.model_patcher
+        import torch
+
+        self.name = name
+        self.dims = TEXT_DIMS
+        self._model = model
+        self._query_prompt = query_prompt
+        self._text_prompt = text_prompt
+        # In a module of its own, since the patcher notes its device as `device`, which is read-only on a SentenceTransformer.
+        # The plain patcher: the dynamic one streams weights into ComfyUI's own layers, which this model has none of.
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            torch.nn.Sequential(model),
+            load_device=host.text_encoder_device(),
+            offload_device=host.text_encoder_offload_device(),
+        )
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits. Weight names and settings are read so that library versions agree; BERT's unused pooler and the
+        query's instruction don't touch what is stored."""
+        if self._fingerprint is None:
+            weights = {
+                re.sub(r"^(\d+)\.(auto_)?model\.", r"\1.", name): tensor
+                for name, tensor in self._model.state_dict().items()
+                if tensor.is_floating_point() and ".pooler." not in name
+            }
+            modules = [[type(module).__name__, _pooling(module)] for module in self._model]
+            tokenizer = [tokenizer_digest(self._model.tokenizer), self._model.max_seq_length, self._text_prompt]
+            self._fingerprint = combine("text", weights_digest(weights), modules, tokenizer, _ENCODING)
+        return self._fingerprint
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors to store: [n, 1024] float32, without the query's instruction."""
+        return self._encode(list(texts), self._text_prompt)
+
+    def encode_query(self, text: str) -> np.ndarray:
+        """The vector to search with: [1024] float32, with the model's query instruction."""
+        return self._encode([text], self._query_prompt)[0]
+
+    def _encode(self, texts: list[str], prompt: str) -> np.ndarray:
+        """sentence-transformers sorts by length, so that a batch pads little, and puts the results back in order."""
+        import comfy.model_management as host
+        import numpy as np
+        import torch
+
+        if not texts:
+            return np.empty((0, TEXT_DIMS), np.float32)
+        with torch.inference_mode():
+            host.load_models_gpu([self.patcher])
+            vectors = self._model.encode(
+                texts, prompt=prompt, batch_size=_BATCH, show_progress_bar=False, device=self.patcher.load_device
+            )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def load_text_embedder(folder_or_name: str, *, allow_download: bool) -> TextEmbedder:
+    """Load a sentence-transformers folder, or a Hugging Face name from its cache; the network only with `allow_download`.
+
+    Code that a model brings along is never run.
+
+    Raises:
+        EmbedderError: there is no such model, it is incomplete, or its vectors don't have 1024 dimensions.
+    """
+    import torch
+
+    folder = _local_folder(folder_or_name, allow_download)
+    if not (folder / "modules.json").is_file():
+        raise EmbedderError(
+            f"{folder} is no sentence-transformers model: it has no modules.json, which says how vectors are pooled. "
+            f"Copy all files of the model's page into it (for {SOURCE} also 1_Pooling/config.json)."
+        )
+    from safetensors import SafetensorError
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        with torch.inference_mode(False):  # weights made under it could not be moved by a thread that is not
+            model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise EmbedderError(
+            f"The text embedder in {folder} can't be loaded ({type(error).__name__}: {error}). A file is missing or cut short: "
+            "copy the model's files again (a clone without Git LFS leaves small text files in place of the weights)."
+        ) from error
+    dims = (getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension)()
+    if dims != TEXT_DIMS:
+        raise EmbedderError(
+            f"The text embedder {folder_or_name} makes vectors of {dims} dimensions; the library's prompt vectors have "
+            f"{TEXT_DIMS}. Use {SOURCE}, or another sentence-transformers model of {TEXT_DIMS} dimensions."
+        )
+    is_path = Path(folder_or_name).is_dir()
+    name = folder.name if is_path else folder_or_name
+    return TextEmbedder(model.float().eval(), name, *_prompts(folder, name))
+
+
+def _local_folder(folder_or_name: str, allow_download: bool) -> Path:
+    """The folder itself, or the one in Hugging Face's cache that holds the named model."""
+    folder = Path(folder_or_name)
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or not re.fullmatch(r"[\w.-]+/[\w.-]+", folder_or_name):
+        raise EmbedderError(
+            f"There is no text embedder in {folder}. Download all files of {SOURCE} from https://huggingface.co/{SOURCE} into "
+            f"that folder, or write {SOURCE} into download_from to have it downloaded once (1.3 GB)."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        cached = Path(
+            snapshot_download(
+                folder_or_name, allow_patterns=_FILES, ignore_patterns=_OTHER_RUNTIMES, local_files_only=not allow_download
+            )
+        )
+        if allow_download and not any(cached.glob("*.safetensors")):
+            snapshot_download(folder_or_name, allow_patterns=["pytorch_model*.bin"])
+    except (OSError, ValueError) as error:
+        reason = "could not be downloaded" if allow_download else "is not in Hugging Face's cache"
+        raise EmbedderError(
+            f"The text embedder {folder_or_name} {reason} ({type(error).__name__}). Check the name and the connection, or copy "
+            f"all files of https://huggingface.co/{folder_or_name} into a folder under models/sentence_transformers and choose "
+            f"that; {folder_or_name} written into download_from downloads it once."
+        ) from error
+    return cached
+
+
+def _prompts(folder: Path, name: str) -> tuple[str, str]:
+    """(query prompt, text prompt) as the model's own files state them, else BGE's instruction for its English models.
+
+    Read from the file, not from the model: sentence-transformers adds empty prompts where the file has none.
+    """
+    own = _read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    text_prompt = next((own[key] for key in ("document", "passage", "corpus") if key in own), "")
+    if "query" in own:
+        return own["query"], text_prompt
+    trained_as = str(_read_json(folder / "config.json").get("_name_or_path", ""))
+    is_bge = _BGE_ENGLISH.search(name) or _BGE_ENGLISH.search(trained_as)
+    return (BGE_INSTRUCTION if is_bge else ""), text_prompt
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _pooling(module: Any) -> str | None:
+    """How a pooling module pools ("cls", "mean", ...), in old and new versions of sentence-transformers."""
+    mode = getattr(module, "get_pooling_mode_str", None)
+    return mode() if mode else getattr(module, "pooling_mode", None)
