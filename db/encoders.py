@@ -20,6 +20,13 @@ TABLES = {  # where a family's vectors are kept
     "image": "image_vectors",
     "token_states": "token_states",
 }
+CONNECT = {  # what a person connects to Index Folder to get them
+    "text": "a text embedder",
+    "image": "a CLIP_VISION",
+    "clip_l": "a CLIP",
+    "clip_g": "a CLIP",
+    "token_states": "a CLIP",
+}
 _COLUMNS = "id, family, fingerprint, name, dims, details, active"
 
 
@@ -59,6 +66,17 @@ def get_encoder(conn: Connection, encoder_id: int) -> StoredEncoder:
     if encoder is None:
         raise LibraryError(f"The library has no encoder {encoder_id}. Index the folder again, with the same models connected.")
     return encoder
+
+
+def require_encoder(conn: Connection, family: str, fingerprint: str, name: str) -> StoredEncoder:
+    """The encoder a query is made with; LibraryError when the library has nothing by it. `name` is for the person."""
+    encoder = find_encoder(conn, family, fingerprint)
+    if encoder is not None:
+        return encoder
+    active = active_encoder(conn, family)
+    by = f"was indexed by another model ({active.name})" if active else "has no vectors of this kind yet"
+    connect = f"connect {active.name} here, or index" if active else "index"
+    raise LibraryError(f"The library {by}; {name} finds nothing in it. First {connect} a folder with {CONNECT[family]} connected.")
 
 
 def activate_encoders(conn: Connection, ids: Sequence[int]) -> None:

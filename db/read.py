@@ -39,6 +39,7 @@ WHERE t.id IN (
     SELECT used.id FROM paths p JOIN images i ON i.id = p.image_id
     CROSS JOIN LATERAL (VALUES (i.prompt_id), (i.negative_id)) used (id)
     WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
+    UNION ALL SELECT id FROM texts WHERE hash = %(empty)s
 )
   AND NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %(encoder)s AND v.text_id = t.id)
 ORDER BY t.id
@@ -59,14 +60,28 @@ def images_without_vector(conn: Connection, encoder_id: int, root_id: int, under
 def texts_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, TextPair]]:
     """(text id, text) of the prompts and negatives of images below `under` that the encoder has not seen.
 
-    For an encoder of the family 'token_states': those without token states.
+    The empty text is among them once it is recorded: an image without a negative was sampled against it. For an encoder of the family 'token_states': those without token states.
     """
     table = TABLES[get_encoder(conn, encoder_id).family]
     rows = conn.execute(
         sql.SQL(_TEXTS_WITHOUT).format(table=sql.Identifier(table)),
-        {"root": root_id, "under": _prefix(under), "encoder": encoder_id},
+        {"root": root_id, "under": _prefix(under), "encoder": encoder_id, "empty": TextPair("", "").hash},
     )
     return [(text_id, TextPair(text_g, text_l)) for text_id, text_g, text_l in rows]
+
+
+def find_text(conn: Connection, text: TextPair) -> int | None:
+    """The id of a text, where it is recorded."""
+    row = conn.execute("SELECT id FROM texts WHERE hash = %s", [text.hash]).fetchone()
+    return row[0] if row else None
+
+
+def get_text(conn: Connection, text_id: int) -> TextPair:
+    """The text of this id; LibraryError when there is none."""
+    row = conn.execute("SELECT text_g, text_l FROM texts WHERE id = %s", [text_id]).fetchone()
+    if row is None:
+        raise LibraryError(f"The library has no text {text_id}. Take the image's own from a search node.")
+    return TextPair(*row)
 
 
 def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:

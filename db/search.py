@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from psycopg import Connection, sql
 
-from .encoders import active_encoder, get_encoder
+from .encoders import CONNECT, active_encoder, get_encoder
 from .errors import LibraryError
 from .records import Hit, StoredEncoder
 from .vectors import as_halfvecs
@@ -16,7 +16,6 @@ TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of a
     "clip_l": ("clip_l", "prompt_id"),
     "clip_g": ("clip_g", "prompt_id"),
 }
-_CONNECT = {"text": "a text embedder", "image": "a CLIP_VISION", "clip_l": "a CLIP", "clip_g": "a CLIP"}
 
 # In both, the index scan may be ordered by the distance alone; equals are put in order of id outside it, and WITH TIES
 # lets all equals of the last one out, so that the cut among them is by id too.
@@ -75,7 +74,7 @@ def search_by_image(
 def _encoder(conn: Connection, family: str, encoder_id: int | None) -> StoredEncoder:
     encoder = active_encoder(conn, family) if encoder_id is None else get_encoder(conn, encoder_id)
     if encoder is None:
-        raise LibraryError(f"The library has no vectors of this kind yet. Index a folder with {_CONNECT[family]} connected first.")
+        raise LibraryError(f"The library has no vectors of this kind yet. Index a folder with {CONNECT[family]} connected first.")
     if encoder.family != family:
         raise ValueError(f"encoder {encoder.id} is of family {encoder.family!r}, not {family!r}")
     return encoder
@@ -93,7 +92,7 @@ def _search(
     if query.shape != (encoder.dims,):
         raise LibraryError(
             f"The query has the shape {list(query.shape)}, the library's vectors {encoder.dims} dimensions (by {encoder.name}). "
-            f"Connect that model, or index the folder again with {_CONNECT[encoder.family]} of the new one."
+            f"Connect that model, or index the folder again with {CONNECT[encoder.family]} of the new one."
         )
     half = as_halfvecs(query[None], encoder.dims)[0]
     statement = statement.format(dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), **identifiers)
