@@ -4,8 +4,8 @@ ComfyUI has this conversion in the browser only. The rules here were learned fro
 happens while a graph loads, and the core extensions) and are compared with it, node by node, in `tests/browser`:
 
 - Values are positional. Each widget of the node takes one, in the definition's `input_order`, and so do widgets that are never
-  sent: `control_after_generate` behind a seed, its filter list behind a combo, upload buttons, the four numbers beside a bounding box.
-  Inputs with `forceInput` and types without a widget take none. A value that is missing is the definition's default.
+  sent: `control_after_generate` behind a seed, its filter list behind a combo, upload buttons, the four numbers beside a bounding
+  box. Inputs with `forceInput` and types without a widget take none. A value that is missing is the definition's default.
 - A dynamic combo brings the inputs of its chosen option as `combo.input`; an autogrow group has one row of `group.name0`,
   `group.name1` ... more than it has links; links are found by socket name.
 - A link wins over the widget below it. Lists in widgets are sent as `{"__value__": [...]}`, for a list of two would be a link.
@@ -31,6 +31,7 @@ from .workflow_graph import load
 from .workflow_nodes import Node
 from .workflow_subgraphs import SUBGRAPH_INPUT, Graph
 from .workflow_text import SAVE_TYPES, dynamic_prompt, replace_in_name
+from .workflow_types import fits
 from .workflow_widgets import UNDEFINED, Slot, Widget, WorkflowError
 
 __all__ = ["WorkflowError", "to_api"]
@@ -89,7 +90,7 @@ class _Prompt:
             placed = _Placed(node, graph, host)
             active = node.mode not in (MUTED, BYPASSED)
             if node.subgraph is not None:
-                # As seen in the front end: the mode of a subgraph node counts at the root only; below, the inner nodes have their own.
+                # As seen: a subgraph node's mode counts at the root only; deeper down, its inner nodes' own modes decide.
                 found += self._place(node.subgraph, placed) if active or host else []
             elif active and not node.virtual:
                 found.append(placed)
@@ -206,17 +207,9 @@ def _bypass(node: Node, index: int, kind: Any) -> int | None:
     if kind in ("*", ""):
         return (index if len(inputs) > index else 0) if inputs else None
     output = node.outputs[index].type if index < len(node.outputs) else kind
-    if index < len(inputs) and _fits(inputs[index].type, output) and _fits(inputs[index].type, kind):
+    if index < len(inputs) and fits(inputs[index].type, output) and fits(inputs[index].type, kind):
         return index
     exact = next((i for i, slot in enumerate(inputs) if slot.type == kind), None)
     if exact is not None:
         return exact
-    return next((i for i, slot in enumerate(inputs) if _fits(slot.type, output) and _fits(slot.type, kind)), None)
-
-
-def _fits(one: Any, other: Any) -> bool:
-    """Whether two socket types connect: equal but for case, any of a comma-separated list, or the wildcard."""
-    if one in ("", "*", 0, None) or other in ("", "*", 0, None):
-        return True
-    ones, others = str(one).lower().split(","), str(other).lower().split(",")
-    return bool(set(ones) & set(others))
+    return next((i for i, slot in enumerate(inputs) if fits(slot.type, output) and fits(slot.type, kind)), None)

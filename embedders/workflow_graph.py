@@ -20,6 +20,7 @@ from .workflow_subgraphs import (
     settle_proxies,
     widget_of,
 )
+from .workflow_types import settle_types
 from .workflow_widgets import UNDEFINED, WIDGET_TYPES, Widget, WorkflowError, rounded
 
 VIRTUAL_TYPES = frozenset(("Reroute", "PrimitiveNode", "Note", "MarkdownNote"))
@@ -33,15 +34,18 @@ def load(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Graph:
     """
     if not isinstance(workflow, Mapping) or not isinstance(workflow.get("nodes"), list):
         what = "it looks like the API format already" if _is_api(workflow) else 'it has no list of "nodes"'
-        raise WorkflowError(
-            f"This is not a UI-format workflow: {what}. Save it in ComfyUI with Workflow > Save, not Export (API)."
-        )
-    workflow = copy.deepcopy(dict(workflow))
-    definitions = {str(d.get("id")): d for d in _definitions(workflow)}
-    _give_unique_ids(workflow, definitions)
+        raise WorkflowError(f"This is not a UI-format workflow: {what}. Save it in ComfyUI with Workflow > Save, not Export (API).")
+    saved = copy.deepcopy(dict(workflow))
+    definitions = {str(d.get("id")): d for d in _definitions(saved)}
+    _give_unique_ids(saved, definitions)
     loader = _Loader(object_info, definitions)
     root = Graph("the workflow")
-    loader.fill(root, workflow)
+    loader.fill(root, saved)
+    if loader.group_nodes:
+        raise WorkflowError(
+            f"Node {', '.join(loader.group_nodes)} is an old group node. Open the workflow in ComfyUI, which makes it a subgraph, "
+            "and save it again."
+        )
     if loader.unknown:
         raise WorkflowError(
             f"This ComfyUI does not know {'; '.join(loader.unknown)}. "
@@ -49,7 +53,11 @@ def load(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Graph:
         )
     for node in {id(n): n for n in root.all_nodes()}.values():
         _repair_values(node)
-    _apply_primitives(root)
+    graphs = [*loader.filled.values(), root]
+    settle_types(graphs)
+    for graph in graphs:
+        for primitive in (n for n in graph.nodes.values() if n.type == "PrimitiveNode" and n.outputs):
+            _apply_primitive(graph, primitive)
     return root
 
 
@@ -97,6 +105,7 @@ class _Loader:
         self.object_info = object_info
         self.definitions = definitions
         self.unknown: list[str] = []
+        self.group_nodes: list[str] = []
         self.filled: dict[str, Graph] = {}
         for key in definitions:
             self.definition(key, ())
@@ -146,7 +155,9 @@ class _Loader:
         definition = self.object_info.get(kind)
         node = build_node(saved, definition or {})
         node.virtual = kind in VIRTUAL_TYPES
-        if definition is None and not node.virtual and node.mode not in (2, 4):
+        if kind.startswith(("workflow>", "workflow/")):
+            self.group_nodes.append(f"{node.id} ('{kind}')")
+        elif definition is None and not node.virtual and node.mode not in (2, 4):
             self.unknown.append(f"'{kind}' (node {node.id} in {graph.name})")
         node.configure(saved, graph.links, definition)
         if kind == "PrimitiveNode" and isinstance(saved.get("widgets_values"), list) and saved["widgets_values"]:
@@ -155,14 +166,13 @@ class _Loader:
 
 
 def _read_link(saved: Any) -> Link:
-    if isinstance(saved, Mapping):
-        parts = [saved.get(k) for k in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
-    else:
-        parts = list(saved)[:5]
-    if len(parts) < 5 or parts[0] is None:
-        raise WorkflowError(f"The link {json.dumps(saved)} is broken. Open the workflow in ComfyUI and save it again.")
-    number, origin, origin_slot, target, target_slot = parts
-    return Link(int(number), str(origin), int(origin_slot), str(target), -1 if target_slot is None else int(target_slot))
+    """A link as version 0.4's list or version 1's object; only the root graph of 0.4 has lists."""
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+    try:
+        number, origin, origin_slot, target, target_slot = [saved[k] for k in keys] if isinstance(saved, Mapping) else saved[:5]
+        return Link(int(number), str(origin), int(origin_slot), str(target), int(target_slot))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkflowError(f"The link {json.dumps(saved)} is broken. Open the workflow in ComfyUI and save it again.") from error
 
 
 def _repair_border(border: Border, present: list[int]) -> None:
@@ -173,29 +183,16 @@ def _repair_border(border: Border, present: list[int]) -> None:
 
 def _repair_values(node: Node) -> None:
     """Fixes of the front end after loading: a combo without a value takes its first option, old sampler names lose a prefix."""
-    widgets = [s.promoted for s in node.inputs if s.promoted] if node.subgraph is not None else node.widgets
+    widgets = [s.promoted for s in node.inputs if s.promoted] if node.subgraph is not None else list(node.widgets)
     for widget in widgets:
         if widget.choices and widget.value in (None, UNDEFINED):
-            widget.value = widget.choices[0]
+            node.set_value(widget, widget.choices[0])
         if node.type in ("KSampler", "KSamplerAdvanced") and widget.name == "sampler_name":
             widget.value = widget.value[7:] if str(widget.value).startswith("sample_") else widget.value
 
 
-def _apply_primitives(root: Graph) -> None:
-    """Write each PrimitiveNode's value into the widgets that it is connected to."""
-    seen: set[int] = set()
-    graphs = [root]
-    while graphs:
-        graph = graphs.pop(0)
-        if id(graph) in seen:
-            continue
-        seen.add(id(graph))
-        graphs += [node.subgraph for node in graph.nodes.values() if node.subgraph is not None]
-        for primitive in (n for n in graph.nodes.values() if n.type == "PrimitiveNode" and n.outputs):
-            _apply_primitive(graph, primitive)
-
-
 def _apply_primitive(graph: Graph, primitive: Node) -> None:
+    """Write a PrimitiveNode's value into the widgets that it is connected to."""
     ends = list(ends_of(graph, primitive.outputs[0].links))
     if not ends or not (ends[0][1].widget or ends[0][1].type in WIDGET_TYPES):
         return

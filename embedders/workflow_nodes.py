@@ -49,6 +49,8 @@ class Node:
     subgraph: Any = None
     links: Mapping[int, Any] = field(default_factory=dict)  # the graph's, once the node is being configured
     autogrow: dict[str, _Autogrow] = field(default_factory=dict)
+    matched: dict[str, dict[str, str]] = field(default_factory=dict)  # inputs that must share a type: group, name, types allowed
+    matched_outputs: list[str | None] = field(default_factory=list)  # the group that each output's type follows
 
     def widget(self, name: str | None) -> Widget | None:
         """The first widget of that name; on a subgraph node, the promoted one."""
@@ -60,7 +62,7 @@ class Node:
         if widget.kind == "STRING" and widget.options.get("multiline") and value is None:
             value = ""
         widget.value = value
-        if widget.kind == "COMFY_DYNAMICCOMBO_V3":
+        if widget.kind == "COMFY_DYNAMICCOMBO_V3" and self.subgraph is None:
             self._show_option(widget)
         elif widget.kind == "CUSTOM_OPTION":
             self._grow_options(widget)
@@ -89,7 +91,8 @@ class Node:
             return
         kind: Any = spec.type
         if spec.type == "COMFY_MATCHTYPE_V3":
-            kind = (template.get("template") or template).get("allowed_types", "*")
+            kind = template.get("allowed_types", "*")
+            self.matched.setdefault(template.get("template_id", ""), {})[spec.name] = kind
         self.inputs.append(Slot(spec.name, kind))
 
     def add_widget(self, spec: Spec) -> None:
@@ -241,6 +244,7 @@ def build_node(saved: Mapping[str, Any], definition: Mapping[str, Any]) -> Node:
         node.add_widget(spec)
     if node.type == "CustomCombo":
         node.widgets += [Widget("index", "CUSTOM_INDEX"), Widget("option1", "CUSTOM_OPTION", "")]
+    node.matched_outputs = list(definition.get("output_matchtypes") or ())
     for kind, name in zip(definition.get("output") or (), definition.get("output_name") or definition.get("output") or ()):
         kind = "COMBO" if isinstance(kind, list) else "*" if kind == "COMFY_MATCHTYPE_V3" else kind
         node.outputs.append(Slot(str(name), kind))

@@ -40,7 +40,8 @@ def _expand(text: str, choose: Callable[[Sequence[str]], str]) -> str:
 
 def _parts(text: str, place: int) -> tuple[list[str], int]:
     """The alternatives of a block whose `{` stands before `place`, and the place behind its `}` (or the text's end)."""
-    parts, part, depth = [], "", 0
+    parts: list[str] = []
+    part, depth = "", 0
     while place < len(text):
         char = text[place]
         step = 2 if char == "\\" else 1
@@ -64,9 +65,7 @@ def replace_in_name(text: str, nodes: Iterable[Node], now: datetime) -> str:
         parts = match[1].split(".")
         if len(parts) != 2:
             return _date(parts[0][5:], now) if parts[0].startswith("date:") else match[0]
-        named = [n for n in known if n.properties.get("Node name for S&R") == parts[0]] or [
-            n for n in known if n.title == parts[0]
-        ]
+        named = [n for n in known if n.properties.get("Node name for S&R") == parts[0]] or [n for n in known if n.title == parts[0]]
         widget = named[0].widget(parts[1]) if named else None
         if widget is None:
             return match[0]

@@ -6,9 +6,17 @@ import copy
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-UNDEFINED: Any = type("Undefined", (), {"__repr__": lambda self: "UNDEFINED"})()
+
+class _Undefined(Enum):
+    """An enum's member stays the same object when it is copied."""
+
+    UNDEFINED = "undefined"
+
+
+UNDEFINED: Any = _Undefined.UNDEFINED
 """A widget without any value. JSON's null is a value and is sent; this one is left out of the prompt."""
 
 WIDGET_TYPES = frozenset(
@@ -61,7 +69,10 @@ class Widget:
     @property
     def choices(self) -> Sequence[Any]:
         """A combo's options, else empty."""
-        return self.options.get("options") or () if self.kind == "COMBO" else ()
+        options = self.options.get("options") or ()
+        if self.kind == "COMFY_DYNAMICCOMBO_V3":
+            return [option["key"] for option in options]
+        return options if self.kind == "COMBO" else ()
 
 
 @dataclass(slots=True)
@@ -140,8 +151,8 @@ def make_widgets(spec: Spec, beside: Collection[str]) -> list[Widget]:
         value = default or (choices[0] if choices else "Loading..." if options.get("remote") else UNDEFINED)
         widget = Widget(name, kind, [] if options.get("multi_select") else value, options=options)
     elif kind == "COMFY_DYNAMICCOMBO_V3":
-        keys = [option["key"] for option in options.get("options") or ()]
-        widget = Widget(name, kind, keys[0] if keys else UNDEFINED, options=options)
+        widget = Widget(name, kind, options=options)
+        widget.value = widget.choices[0] if widget.choices else UNDEFINED
     elif kind == "IMAGECOMPARE":
         widget = Widget(name, kind, ["", ""], stored=False)
     elif kind == "AUDIO_UI":
@@ -183,9 +194,7 @@ def _companions(kind: str, spec: Spec) -> list[Widget]:
         control = spec.name in ("seed", "noise_seed")
     beside: list[Widget] = []
     if kind in ("INT", "FLOAT", "COMBO") and control:
-        beside.append(
-            Widget(control if isinstance(control, str) else "control_after_generate", "CONTROL", "randomize", sent=False)
-        )
+        beside.append(Widget(control if isinstance(control, str) else "control_after_generate", "CONTROL", "randomize", sent=False))
         if kind == "COMBO" and not spec.options.get("multi_select"):
             beside.append(Widget("control_filter_list", "CONTROL", "", sent=False))
     if kind == "BOUNDING_BOX":

@@ -1,0 +1,29 @@
+"""A real ComfyUI with its front end in a real browser; without a browser none of these tests runs, and the last line says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from host.browser import HOW_TO_GET, ComfyPage, find_browser
+from host.fixtures import comfy_server
+from host.server import ComfyServer
+
+__all__ = ["comfy_server"]
+
+BROWSER = find_browser()
+collect_ignore_glob = [] if BROWSER else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def comfy_page(comfy_server: ComfyServer) -> Iterator[ComfyPage]:
+    """One page for the whole run, with the package's nodes."""
+    with ComfyPage(comfy_server.url, browser=BROWSER) as page:
+        yield page
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """After pytest's own last line, so that nobody takes the run for a whole one."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if BROWSER is None and reporter is not None:
+        reporter.write_line(f"The browser tests were NOT RUN: no Chromium or Chrome found. To run them, {HOW_TO_GET}.", red=True)

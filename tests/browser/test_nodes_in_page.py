@@ -1,0 +1,50 @@
+"""What a person sees of the package in ComfyUI's front end: its scripts, nodes and help pages."""
+
+from pathlib import Path
+
+import pytest
+from host.browser import ComfyPage
+from host.server import PACKAGE_FOLDER
+
+NODES = [
+    "DiffusionToolkitIndexFolder",
+    "DiffusionToolkitSearchByPrompt",
+    "DiffusionToolkitSearchByImage",
+    "DiffusionToolkitLoader",
+    "DiffusionToolkitLoadTextEmbedder",
+]
+DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
+
+
+def test_page_loads_without_errors_of_ours(comfy_page: ComfyPage):
+    comfy_page.page.reload(wait_until="domcontentloaded")
+    comfy_page.page.wait_for_function("() => window.app?.extensionManager && window.app.graph", timeout=60_000)
+    comfy_page.page.wait_for_load_state("networkidle")
+    assert [e for e in comfy_page.errors if PACKAGE_FOLDER in e or "DiffusionToolkit" in e] == []
+
+
+@pytest.mark.parametrize("node_type", NODES)
+def test_node_stands_on_the_canvas_with_its_inputs(comfy_page: ComfyPage, node_type: str):
+    comfy_page.load({"version": 0.4, "nodes": [], "links": []})
+    node_id = comfy_page.add_node(node_type)
+    assert comfy_page.prompt()[node_id]["class_type"] == node_type
+
+
+@pytest.mark.parametrize("node_type", NODES)
+def test_help_panel_shows_our_help_page(comfy_page: ComfyPage, node_type: str):
+    comfy_page.load({"version": 0.4, "nodes": [], "links": []})
+    shown = comfy_page.open_help(comfy_page.add_node(node_type, 400, 300))
+    heading = (DOCS / f"{node_type}.md").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    assert heading in shown
+
+
+def test_screenshot_shows_the_graph(comfy_page: ComfyPage, tmp_path: Path):
+    from PIL import Image
+
+    comfy_page.load({"version": 0.4, "nodes": [], "links": []})
+    empty = comfy_page.screenshot(tmp_path / "empty.png", fit=False)
+    comfy_page.add_node("DiffusionToolkitLoader")
+    full = comfy_page.screenshot(tmp_path / "one node.png")
+    with Image.open(empty) as before, Image.open(full) as after:
+        assert before.size == after.size == (1600, 1000)
+        assert before.convert("RGB").tobytes() != after.convert("RGB").tobytes()
