@@ -11,4 +11,4 @@ if __name__ == "__main__":
 
     from host import bootstrap
 
-    sys.exit(bootstrap.main(Path(os.path.abspath(__file__)).parent / "host" / "test_job.py", sys.argv[1:]))
+    sys.exit(bootstrap.main(Path(os.path.abspath(__file__)).parent / "host" / "run_job.py", sys.argv[1:]))

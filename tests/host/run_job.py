@@ -10,22 +10,18 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)  # tests/, for `host`; not host/ itself
 
 from host import bootstrap
-from host.browser import find_browser
-
-NO_BROWSER = """
-The BROWSER TESTS were NOT RUN: no Chromium or Chrome was found here.
-    Debian: apt-get install chromium; elsewhere: install Google Chrome; or name one in CHROME_PATH.
-    Then run python3 tests/run.py again."""
+from host.browser import HOW_TO_GET, find_browser
 
 
 def main(arguments: list[str]) -> int:
     browser = find_browser()
-    command = [sys.executable, "-m", "pytest", *(arguments or ["tests"])]
+    command = [sys.executable, "-m", "pytest", *arguments]
     if browser is None:
         command.append("--ignore=tests/browser")
     code = subprocess.call(command, cwd=bootstrap.REPOSITORY)
     if browser is None:
-        print(NO_BROWSER, flush=True)
+        print(f"\nThe BROWSER TESTS were NOT RUN: no Chromium or Chrome was found here.\nTo run them, {HOW_TO_GET};")
+        print("then run python3 tests/run.py again.", flush=True)
     return code
 
 
