@@ -94,11 +94,14 @@ class Cluster:
         return None
 
     def _initialise(self) -> None:
-        """initdb beside the final place, then a rename: a process killed on the way leaves no half-made library."""
+        """initdb beside the final place, then a rename: a process killed on the way leaves no half-made library.
+
+        Its initdb may live on for a second, so the place is never used twice.
+        """
         major = max(installed())
-        new, password_for_initdb = self.directory / "postgresql.new", self.directory / "password.new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(mode=0o700)
+        for abandoned in self.directory.glob("new-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        new, password_for_initdb = Path(tempfile.mkdtemp(prefix="new-", dir=self.directory)), self.directory / "password.new"
         password = secrets.token_hex(32)
         _write_private(self.password_file, f"*:*:*:{SUPERUSER}:{password}\n")
         _write_private(password_for_initdb, password)
@@ -196,15 +199,12 @@ class Cluster:
 
     def shut_down(self, timeout: float) -> bool:
         """Stop the server by a fast shutdown: clients are disconnected, everything is written. False if it takes longer."""
-        if WINDOWS:
+        if self._postmaster() in {process.pid for process in self.processes()}:  # else pg_ctl might signal a stranger
             command = [str(program("pg_ctl", self._version())), "stop", "-m", "fast", "-W", "-D", str(self.data)]
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                           env=_environment(), creationflags=NO_WINDOW)  # fmt: skip
-        else:
-            postmaster = self._postmaster()
-            for process in self.processes():
-                if process.pid == postmaster:
-                    process.send_signal(signal.SIGINT)
+            subprocess.run(
+                self._command(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=_environment(), cwd=self.directory, creationflags=NO_WINDOW,
+            )  # fmt: skip
         return self._gone_within(timeout)
 
     def end_processes(self) -> None:

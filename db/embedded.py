@@ -147,7 +147,8 @@ class EmbeddedServer:
                 address = self._cluster.new_address()
                 self._cluster.prepare_address(address)
             self._address_file.write_text(
-                json.dumps({"host": address.host, "port": address.port, "computer": _computer()}), encoding="utf-8"
+                json.dumps({"host": address.host, "port": address.port, "name": self._cluster.name, "computer": _computer()}),
+                encoding="utf-8",
             )
             log_start = self._cluster.log_size()
             child = self._cluster.launch(address)
@@ -192,26 +193,28 @@ class EmbeddedServer:
         if address is None:
             return State.GONE
         conninfo = self._conninfo(address, "postgres", connect_timeout=CONNECT_SECONDS)
-        try:
-            with psycopg.connect(conninfo, autocommit=True) as connection:
-                name = connection.execute("SHOW cluster_name").fetchone()[0]
-            # Another name: this directory is a copy, and the server that of the original.
-            return State.READY if name == self._cluster.name else State.GONE
-        except psycopg.OperationalError as error:
+        for _ in range(5):
             ping = psycopg.pq.PGconn.ping(conninfo.encode())
-            if ping == psycopg.pq.Ping.REJECT:
-                return State.BUSY
-            if ping == psycopg.pq.Ping.OK and self._cluster.processes():
-                raise LibraryError(
-                    f"The library's PostgreSQL in {self.directory} runs but turns us away: {str(error).strip()}. If it is the "
-                    f"password, put back the one in {self._cluster.password_file}; if connections, close other programs."
-                ) from None
-            return State.GONE
+            if ping != psycopg.pq.Ping.OK:
+                return State.BUSY if ping == psycopg.pq.Ping.REJECT else State.GONE
+            try:
+                with psycopg.connect(conninfo, autocommit=True) as connection:
+                    name = connection.execute("SHOW cluster_name").fetchone()[0]
+                return State.READY if name == self._cluster.name else State.GONE
+            except psycopg.OperationalError as error:  # perhaps only because it stopped just now
+                refusal = str(error).strip()
+            time.sleep(0.2)
+        if not self._cluster.processes():
+            return State.GONE  # on Windows another program's server may have our port after a restart of the machine
+        raise LibraryError(
+            f"The library's PostgreSQL in {self.directory} runs but turns us away: {refusal}. If it is the password, put "
+            f"back the one in {self._cluster.password_file}; if connections, close other programs that use the library."
+        )
 
     def _refuse_if_used_elsewhere(self) -> None:
         """Two servers on one directory destroy it, and a container or computer cannot see another one's processes."""
         recorded = self._record().get("computer")
-        if recorded in (None, _computer()):
+        if self._address() is None or recorded == _computer():
             return
         self._users.release_read_lock()
         alone = self._users.acquire_write_lock(blocking=False)
@@ -231,7 +234,10 @@ class EmbeddedServer:
         return record if isinstance(record, dict) else {}
 
     def _address(self) -> Address | None:
+        """Where the server of this directory was started last; None too in a copy, which has the original's record."""
         record = self._record()
+        if record.get("name") != self._cluster.name:
+            return None
         host, port = record.get("host"), record.get("port")
         return Address(host, port) if isinstance(host, str) and isinstance(port, int) else None
 

