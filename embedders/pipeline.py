@@ -17,8 +17,15 @@ IMAGE_BATCH = 16
 TEXT_BATCH = 32
 TOKEN_STATE_BYTES = 329_000  # one text of up to 77 tokens on disk, 77 x 2048 float16 and its overhead, as measured
 
-TextPair = tuple[str, str]  # text_g, text_l
 T = TypeVar("T")
+
+
+class Text(Protocol):
+    """One distinct text as the library keeps it: SDXL's pair, and the one text that stands for it in search."""
+
+    text_g: str
+    text_l: str
+    joined: str
 
 
 class KnownFile(Protocol):
@@ -37,11 +44,11 @@ class Store(Protocol):
 
     def known_files(self) -> Mapping[str, KnownFile]: ...
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
-    def link_files(self, files: Sequence[tuple[FileEntry, int]]) -> None: ...
-    def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
+    def link_files(self, files: Sequence[tuple[str, ImageFile, int]]) -> None: ...
+    def add_images(self, images: Sequence[tuple[str, ImageFile]], vectors: np.ndarray | None) -> None: ...
     def images_without_vector(self) -> Sequence[tuple[int, str]]: ...
     def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None: ...
-    def texts_without(self, family: str) -> Sequence[tuple[int, TextPair]]: ...
+    def texts_without(self, family: str) -> Sequence[tuple[int, Text]]: ...
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None: ...
     def add_token_states(self, states: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None: ...
     def token_states_bytes(self) -> int: ...
@@ -68,7 +75,8 @@ class IndexReport:
     states_kept: int = 0
     states_left_out: int = 0
     states_bytes: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # path, reason
+    unread_metadata: list[tuple[str, str]] = field(default_factory=list)  # indexed, but without what this says
     seconds: float = 0.0
 
     def count(self, kind: str, n: int) -> None:
@@ -130,10 +138,10 @@ def _read_files(
     """Read, embed and store new files; content that the library already has only gains a path."""
     for done, batch in _batches(files, IMAGE_BATCH):
         progress("Reading images", done, len(files))
-        read = [(entry, image) for entry in batch if (image := _read(root / entry.path, entry.path, report)) is not None]
+        read = [(entry.path, image) for entry in batch if (image := _read(root, entry.path, report)) is not None]
         known = store.find_images([image.hash for _, image in read])
-        store.link_files([(entry, known[image.hash]) for entry, image in read if image.hash in known])
-        fresh = [(entry, image) for entry, image in read if image.hash not in known]
+        store.link_files([(path, image, known[image.hash]) for path, image in read if image.hash in known])
+        fresh = [(path, image) for path, image in read if image.hash not in known]
         report.known_elsewhere += len(read) - len(fresh)
         if not fresh:
             continue
@@ -142,7 +150,8 @@ def _read_files(
             vectors = encoders.image.encode([image.pixels for _, image in fresh])  # [n, 1024]
             report.count("image", len(fresh))
         store.add_images(fresh, vectors)
-        report.added += len(fresh)
+        report.added += len({image.hash for _, image in fresh})
+        report.unread_metadata += [(path, image.metadata.problem) for path, image in fresh if image.metadata.problem]
     progress("Reading images", len(files), len(files))
 
 
@@ -151,7 +160,7 @@ def _fill_image_vectors(root: Path, store: Store, encoder: Any, report: IndexRep
     missing = store.images_without_vector()
     for done, batch in _batches(missing, IMAGE_BATCH):
         progress("Image vectors", done, len(missing))
-        read = [(id_, image) for id_, path in batch if (image := _read(root / path, path, report)) is not None]
+        read = [(id_, image) for id_, path in batch if (image := _read(root, path, report)) is not None]
         if read:
             store.add_image_vectors([id_ for id_, _ in read], encoder.encode([image.pixels for _, image in read]))
             report.count("image", len(read))
@@ -161,8 +170,8 @@ def _fill_text_vectors(store: Store, encoder: Any, report: IndexReport, progress
     missing = _by_length(store.texts_without("text"))
     for done, batch in _batches(missing, TEXT_BATCH):
         progress("Prompt vectors", done, len(missing))
-        texts = [search_text(pair) for _, pair in batch]
-        store.add_text_vectors("text", [id_ for id_, _ in batch], encoder.encode_texts(texts))
+        vectors = encoder.encode_texts([text.joined for _, text in batch])  # [n, 1024]
+        store.add_text_vectors("text", [id_ for id_, _ in batch], vectors)
         report.count("prompt and negative", len(batch))
 
 
@@ -185,7 +194,7 @@ def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, pro
     )
     for done, batch in _batches(todo, TEXT_BATCH):
         progress(stage, done, len(todo))
-        encoded = encoder.encode([pair for _, pair in batch])
+        encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch])
         for family, lacking, vectors in (("clip_l", lacking_l, encoded.clip_l), ("clip_g", lacking_g, encoded.clip_g)):
             rows = [row for row, (id_, _) in enumerate(batch) if id_ in lacking]
             if rows:
@@ -201,23 +210,20 @@ def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, pro
             report.states_kept += len(states)
 
 
-def search_text(pair: TextPair) -> str:
-    """The one text that stands for SDXL's pair in search: the two are mostly equal, and joined when not."""
-    text_g, text_l = pair
-    return text_g if text_g == text_l else f"{text_g}\n{text_l}"
-
-
-def _read(path: Path, name: str, report: IndexReport) -> ImageFile | None:
+def _read(root: Path, path: str, report: IndexReport) -> ImageFile | None:
     try:
-        return read_image(path)
-    except (ImageError, OSError) as error:
-        report.skipped.append((name, str(error)))
-        return None
+        return read_image(root / path)
+    except ImageError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    report.skipped.append((path, reason))
+    return None
 
 
-def _by_length(texts: Sequence[tuple[int, TextPair]]) -> list[tuple[int, TextPair]]:
+def _by_length(texts: Sequence[tuple[int, Text]]) -> list[tuple[int, Text]]:
     """Texts of like length together, so that a batch is padded little."""
-    return sorted(texts, key=lambda item: len(item[1][0]) + len(item[1][1]))
+    return sorted(texts, key=lambda item: len(item[1].joined))
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:

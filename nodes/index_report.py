@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..db import Counts
     from ..embedders.pipeline import Encoders, IndexReport
 
-SHOWN_SKIPPED = 50
+NAMED_FILES = 50
 
 
 def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str]) -> str:
@@ -44,7 +44,14 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
         lines.append("Not made in this run: " + "; ".join(left_out) + ".")
     lines += [f"Models: {model.name}" for model in (encoders.text, encoders.image, encoders.clip) if model is not None]
     lines += [f"Note: {warning}" for warning in warnings]
-    lines += [f"Skipped {path}: {reason}" for path, reason in report.skipped[:SHOWN_SKIPPED]]
-    if len(report.skipped) > SHOWN_SKIPPED:
-        lines.append(f"... and {len(report.skipped) - SHOWN_SKIPPED} more skipped.")
+    lines += _named("Skipped", report.skipped)
+    lines += _named("Indexed without all of its metadata:", report.unread_metadata)
     return "\n".join(lines)
+
+
+def _named(what: str, files: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each file with the reason, and one that counts the rest."""
+    lines = [f"{what} {path}: {reason}" for path, reason in files[:NAMED_FILES]]
+    if len(files) > NAMED_FILES:
+        lines.append(f"{what} {len(files) - NAMED_FILES} more.")
+    return lines

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..embedders.decode import ImageFile
-    from ..embedders.pipeline import Encoders, KnownFile, TextPair
-    from ..embedders.scan import FileEntry
+    from ..embedders.pipeline import Encoders, KnownFile, Text
+
+
+# An image without a negative prompt is recalled with the conditioning of this text, so its token states are always kept.
+EMPTY = db.TextPair("", "")
 
 
 def encoder_records(encoders: Encoders) -> list[db.Encoder]:
@@ -37,14 +40,14 @@ class FolderStore:
     def __init__(self, library: db.Library, root_name: str, root: Path, subfolder: str, encoders: Encoders) -> None:
         self._library = library
         self._under = subfolder
+        self._encoder_ids = {}
+        for record in encoder_records(encoders):
+            with library.connection() as connection:  # its own: making an index holds up other writers
+                self._encoder_ids[record.family] = db.ensure_encoder(connection, record)
         with library.connection() as connection:
             self._root_id = db.ensure_root(connection, root_name, str(root))
-            self._encoder_ids = {
-                record.family: db.ensure_encoder(connection, record) for record in encoder_records(encoders)
-            }
             db.activate_encoders(connection, list(self._encoder_ids.values()))
-            # An image without a negative prompt is sampled against the empty text: keep what recalls it.
-            self._empty = db.ensure_text(connection, db.TextPair("", ""))
+            self._empty_id = db.ensure_text(connection, EMPTY)
 
     def known_files(self) -> Mapping[str, KnownFile]:
         with self._library.connection() as connection:
@@ -54,15 +57,14 @@ class FolderStore:
         with self._library.connection() as connection:
             return db.find_images(connection, hashes)
 
-    def link_files(self, files: Sequence[tuple[FileEntry, int]]) -> None:
+    def link_files(self, files: Sequence[tuple[str, ImageFile, int]]) -> None:
         if files:
+            links = [(path, image.size, image.mtime_ns, image_id) for path, image, image_id in files]
             with self._library.connection() as connection:
-                db.link_paths(
-                    connection, self._root_id, [(entry.path, entry.size, entry.mtime_ns, id_) for entry, id_ in files]
-                )
+                db.link_paths(connection, self._root_id, links)
 
-    def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
-        records = [_record(entry, image) for entry, image in images]
+    def add_images(self, images: Sequence[tuple[str, ImageFile]], vectors: np.ndarray | None) -> None:
+        records = [_record(path, image) for path, image in images]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)
             if vectors is not None:
@@ -76,10 +78,13 @@ class FolderStore:
         with self._library.connection() as connection:
             db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
 
-    def texts_without(self, family: str) -> Sequence[tuple[int, TextPair]]:
+    def texts_without(self, family: str) -> Sequence[tuple[int, Text]]:
+        encoder_id = self._encoder_ids[family]
         with self._library.connection() as connection:
-            texts = db.texts_without_vector(connection, self._encoder_ids[family], self._root_id, self._under)
-        return [(id_, (pair.text_g, pair.text_l)) for id_, pair in texts]
+            missing = db.texts_without_vector(connection, encoder_id, self._root_id, self._under)
+            if family == "token_states" and db.token_states(connection, self._empty_id, encoder_id) is None:
+                missing += [(self._empty_id, EMPTY)] * (self._empty_id not in dict(missing))
+        return missing
 
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None:
         with self._library.connection() as connection:
@@ -97,15 +102,15 @@ class FolderStore:
             return db.token_states_bytes(connection)
 
 
-def _record(entry: FileEntry, image: ImageFile) -> db.ImageRecord:
+def _record(path: str, image: ImageFile) -> db.ImageRecord:
     found = image.metadata
     return db.ImageRecord(
         hash=image.hash,
         width=image.width,
         height=image.height,
-        path=entry.path,
-        file_size=entry.size,
-        mtime_ns=entry.mtime_ns,
+        path=path,
+        file_size=image.size,
+        mtime_ns=image.mtime_ns,
         prompt=db.TextPair(*found.prompt) if found.prompt is not None else None,
         negative=db.TextPair(*found.negative) if found.negative is not None else None,
         prompt_joined=found.prompt_joined,

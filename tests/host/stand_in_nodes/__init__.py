@@ -14,6 +14,8 @@ from types import ModuleType
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .probes import PROBES
+
 CATEGORY = "DiffusionToolkit/stand-ins"
 _SOURCE = Path(__file__).resolve().parent.parent / "stand_in_models.py"  # resolved: this folder is linked into custom_nodes
 log = logging.getLogger("diffusion_toolkit.stand_ins")
@@ -111,7 +113,7 @@ class StandIns(ComfyExtension):
     """What ComfyUI asks of a node package."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [StandInCheckpoint, StandInCLIP, StandInCLIPVision, StandInVAE]
+        return [StandInCheckpoint, StandInCLIP, StandInCLIPVision, StandInVAE, *PROBES]
 
 
 async def comfy_entrypoint() -> StandIns:

@@ -1,0 +1,65 @@
+"""One real ComfyUI for these tests, and pictures with real metadata for it to index."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+
+import pytest
+from host.fixtures import comfy_server  # noqa: F401  (a fixture)
+from host.graphs import TEXT_EMBEDDER
+from host.server import ComfyServer
+from host.stand_in_models import write_text_embedder_folder
+
+
+@pytest.fixture(scope="session")
+def server(comfy_server: ComfyServer) -> ComfyServer:  # noqa: F811
+    """The server with the small text embedder among its models."""
+    folder = comfy_server.models / "sentence_transformers" / TEXT_EMBEDDER
+    if not folder.exists():
+        write_text_embedder_folder(folder)
+    return comfy_server
+
+
+@pytest.fixture
+def pictures(server: ComfyServer) -> Callable[[str, int], str]:
+    """Make `<output>/<folder>` hold `n` different PNGs as SaveImage writes them, and return the folder's name."""
+
+    def make(folder: str, n: int, prompt: str = "a picture of thing {i} in {folder}", negative: str = "blurry") -> str:
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
+
+        directory = server.output / folder
+        directory.mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            file = directory / f"{i:04}.png"
+            if file.exists():
+                continue
+            info = PngInfo()
+            graph = saved_graph(prompt.format(i=i, folder=folder), negative, seed=2**64 - 1 - i)
+            info.add_text("prompt", json.dumps(graph))
+            colour = (i * 37 % 256, i * 91 % 256, zlib.crc32(folder.encode()) % 256)
+            Image.new("RGB", (64 + i % 3 * 8, 48), colour).save(file, pnginfo=info)
+        return folder
+
+    return make
+
+
+def saved_graph(prompt: str, negative: str, seed: int) -> dict:
+    """An API-format graph as ComfyUI saves it with an image."""
+    return {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "made_with.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": prompt, "clip": ["1", 1]}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": negative, "clip": ["1", 1]}},
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 48, "batch_size": 1}},
+        "5": {
+            "class_type": "KSampler",
+            "inputs": {
+                "seed": seed, "steps": 12, "cfg": 6.5, "sampler_name": "dpmpp_2m", "scheduler": "karras", "denoise": 1.0,
+                "model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0],
+            },
+        },
+        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}},
+    }  # fmt: skip

@@ -1,0 +1,58 @@
+"""The shipped example workflows, converted to prompts and run in a real ComfyUI with stand-ins for the models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from diffusion_toolkit.embedders.workflow import to_api
+from host import stand_in
+from host.bootstrap import REPOSITORY
+from host.graphs import index
+
+EXAMPLES = REPOSITORY / "example_workflows"
+
+
+@pytest.fixture
+def shark(server, pictures) -> Path:
+    """An indexed picture that the examples' query finds."""
+    server.queue(index(pictures("example", 1, prompt="a great white shark under the sea")))
+    return server.output / "example" / "0000.png"
+
+
+def run(server, name: str, **changes) -> dict:
+    """Queue an example as it is, but for the stand-ins and small sizes; returns its outputs by node type."""
+    workflow = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+    info = server.object_info()
+    prompt, _ = stand_in.prepare(server, to_api(workflow, info), info)
+    for node in prompt.values():
+        node["inputs"].update(changes.get(node["class_type"], {}))
+    outputs = server.queue(prompt).outputs
+    return {prompt[node_id]["class_type"]: output for node_id, output in outputs.items()}
+
+
+def test_index_folder(server, shark):
+    outputs = run(server, "index_folder")
+    assert "The library holds" in outputs["DiffusionToolkitIndexFolder"]["text"][0]
+    assert outputs["PreviewAny"]["text"] == outputs["DiffusionToolkitIndexFolder"]["text"]
+
+
+def test_search_by_prompt(server, shark):
+    outputs = run(server, "search_by_prompt")
+    hits = outputs["DiffusionToolkitSearchByPrompt"]["hits"]
+    assert "shark" in hits[0]["prompt"]
+    assert len(outputs["PreviewImage"]["images"]) == len(hits)
+
+
+def test_search_by_image(server, shark):
+    shutil.copyfile(shark, server.input / "example.png")
+    outputs = run(server, "search_by_image")
+    assert outputs["DiffusionToolkitSearchByImage"]["hits"][0]["path"] == str(shark)
+
+
+def test_condition_from_memory(server, shark):
+    outputs = run(server, "condition_from_memory", EmptyLatentImage={"width": 128, "height": 128})
+    assert "exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
+    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"

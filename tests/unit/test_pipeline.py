@@ -1,0 +1,174 @@
+"""The indexing pipeline with a store in memory and encoders that count what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from diffusion_toolkit.embedders import pipeline
+from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from PIL import Image
+
+
+@dataclass
+class MemoryStore:
+    """A library of dictionaries, to which tests add texts themselves."""
+
+    files: dict = field(default_factory=dict)
+    images: dict = field(default_factory=dict)
+    vectors: dict = field(default_factory=dict)
+    texts: dict = field(default_factory=dict)
+    made: dict = field(default_factory=lambda: {"text": {}, "clip_l": {}, "clip_g": {}, "token_states": {}})
+
+    def known_files(self):
+        return self.files
+
+    def find_images(self, hashes):
+        return {hash_: self.images[hash_] for hash_ in hashes if hash_ in self.images}
+
+    def link_files(self, files):
+        for path, image, image_id in files:
+            self.files[path] = SimpleNamespace(image_id=image_id, size=image.size, mtime_ns=image.mtime_ns)
+
+    def add_images(self, images, vectors):
+        for row, (path, image) in enumerate(images):
+            image_id = self.images.setdefault(image.hash, len(self.images) + 1)
+            self.link_files([(path, image, image_id)])
+            if vectors is not None:
+                self.vectors[image_id] = vectors[row]
+
+    def images_without_vector(self):
+        return [(file.image_id, path) for path, file in self.files.items() if file.image_id not in self.vectors]
+
+    def add_image_vectors(self, ids, vectors):
+        self.vectors.update(zip(ids, vectors))
+
+    def texts_without(self, family):
+        return [(id_, text) for id_, text in self.texts.items() if id_ not in self.made[family]]
+
+    def add_text_vectors(self, family, ids, vectors):
+        self.made[family].update(zip(ids, vectors))
+
+    def add_token_states(self, states):
+        self.made["token_states"].update(states)
+
+    def token_states_bytes(self):
+        return len(self.made["token_states"]) * pipeline.TOKEN_STATE_BYTES
+
+
+class CountingEncoder:
+    """Deterministic vectors; `seen` lists everything that was encoded."""
+
+    def __init__(self):
+        self.seen = []
+
+    def encode(self, items):
+        self.seen += items
+        n = len(items)
+        if isinstance(items[0], tuple):
+            return SimpleNamespace(clip_l=np.ones((n, 768)), clip_g=np.ones((n, 1280)), states=[np.ones((77, 2048))] * n)
+        return np.array([item.mean(axis=(0, 1)) for item in items])
+
+    def encode_texts(self, texts):
+        self.seen += texts
+        return np.array([[len(text)] for text in texts])
+
+
+def text(content: str) -> SimpleNamespace:
+    return SimpleNamespace(text_g=content, text_l=content, joined=content)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(3):
+        Image.new("RGB", (8, 8), (i * 50, 0, 0)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_new_images_are_read_embedded_and_stored(folder):
+    store, encoder = MemoryStore(), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.found, report.added, report.vectors) == (3, 3, {"image": 3})
+    assert store.vectors.keys() == {1, 2, 3}
+
+
+def test_an_unchanged_folder_is_not_opened(folder, monkeypatch):
+    store, encoder = MemoryStore(), CountingEncoder()
+    index_folder(folder, "", store, Encoders(image=encoder))
+    encoder.seen.clear()
+    monkeypatch.setattr(pipeline, "read_image", lambda path: pytest.fail(f"{path} was opened"))
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.unchanged, report.added, encoder.seen) == (3, 0, [])
+
+
+def test_known_content_at_a_new_path_is_linked_not_embedded(folder):
+    store, encoder = MemoryStore(), CountingEncoder()
+    index_folder(folder, "", store, Encoders(image=encoder))
+    encoder.seen.clear()
+    (folder / "0.png").rename(folder / "renamed.png")
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.added, report.known_elsewhere, encoder.seen) == (0, 1, [])
+    assert store.files["renamed.png"].image_id == 1
+
+
+def test_a_file_that_is_no_image_is_skipped_with_its_reason(folder):
+    (folder / "broken.png").write_bytes(b"nothing")
+    report = index_folder(folder, "", MemoryStore(), Encoders())
+    assert report.added == 3
+    [(path, reason)] = report.skipped
+    assert path == "broken.png" and "PNG" in reason
+
+
+def test_a_model_connected_later_embeds_what_is_missing(folder):
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()))
+    assert (report.unchanged, report.vectors) == (3, {"image": 3})
+
+
+def test_a_text_is_embedded_once(folder):
+    store, encoder = MemoryStore(texts={1: text("a fox"), 2: text("a cat")}), CountingEncoder()
+    index_folder(folder, "", store, Encoders(text=encoder))
+    index_folder(folder, "", store, Encoders(text=encoder))
+    assert sorted(encoder.seen) == ["a cat", "a fox"]
+
+
+def test_one_clip_pass_gives_vectors_and_states(folder):
+    store, encoder = MemoryStore(texts={1: text("a fox")}), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(clip=encoder))
+    assert encoder.seen == [("a fox", "a fox")]
+    assert report.vectors == {"clip_l": 1, "clip_g": 1} and report.states_kept == 1
+
+
+def test_states_stop_at_the_budget_while_vectors_go_on(folder):
+    store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
+    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    report = index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    assert (report.states_kept, report.states_left_out, report.vectors["clip_l"]) == (2, 3, 5)
+
+
+def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
+    store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
+    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    encoder.seen.clear()
+    index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    assert encoder.seen == []
+
+
+def test_a_cancelled_run_keeps_its_batches_and_the_next_goes_on(folder):
+    for i in range(3, 40):
+        Image.new("RGB", (8, 8), (i, i, 0)).save(folder / f"{i}.png")
+    store, encoder = MemoryStore(), CountingEncoder()
+
+    def cancel(stage: str, done: int, total: int) -> None:
+        if done >= 32:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_folder(folder, "", store, Encoders(image=encoder), progress=cancel)
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.unchanged, report.added, len(encoder.seen)) == (32, 8, 40)
