@@ -26,4 +26,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """After pytest's own last line, so that nobody takes the run for a whole one."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if BROWSER is None and reporter is not None:
-        reporter.write_line(f"The browser tests were NOT RUN: no Chromium or Chrome found. To run them, {HOW_TO_GET}.", red=True)
+        reporter.write_line(
+            f"The browser tests were NOT RUN: no Chromium or Chrome found. To run them, {HOW_TO_GET}.", red=True
+        )
