@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -50,6 +52,7 @@ class Cluster:
         self.password_file = directory / "password"
         # Shown in the title of each of the server's processes: this is how they are known when the server is lost.
         self.name = "dtk-" + hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+        self.start_lock, self.users_lock = directory / "start.lock", directory / "users.lock"
         self._child: subprocess.Popen[bytes] | None = None
 
     # -- the data directory ---------------------------------------------------------------------------------------
@@ -170,7 +173,10 @@ class Cluster:
             Path(address.host).rmdir()
 
     def launch(self, address: Address) -> subprocess.Popen[bytes]:
-        """Start the server; it is not ready yet. The process outlives ours and hears no Ctrl-C of our terminal."""
+        """Start the server under its keeper (`_keeper`), whose process is returned; it is not ready yet.
+
+        Both outlive us and hear no Ctrl-C of our terminal. The keeper ends when the server does.
+        """
         self._clear_stale_pid()
         (self.data / "diffusion_toolkit.conf").write_text(machine_settings(), encoding="utf-8")
         user = self.user()
@@ -182,30 +188,37 @@ class Cluster:
         fixed = {"cluster_name": self.name, "port": address.port}
         fixed |= {"listen_addresses": address.host if WINDOWS else "", "unix_socket_directories": "" if WINDOWS else address.host}
         options = [part for name, value in fixed.items() if not WINDOWS or value for part in ("-c", f"{name}={value}")]
-        major = self._version()
+        if WINDOWS:  # pg_ctl sheds an administrator's rights, with which the server would refuse to run
+            command = [self._program("pg_ctl"), "start", "-w", "-t", "120", "-D", str(self.data), "-l", str(self.log)]
+            command += ["-o", " ".join(options)]
+            detached = {"creationflags": NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+        else:
+            command = [self._program("postgres"), "-D", str(self.data), *options]
+            detached = {"start_new_session": True}
+        keeper = [sys.executable, "-I", str(Path(__file__).with_name("_keeper.py")), str(self.start_lock), str(self.users_lock)]
+        keeper += [json.dumps([self._command(command), self._stop_command()])]
         with self.log.open("ab") as log:
-            if WINDOWS:  # pg_ctl sheds an administrator's rights, with which the server would refuse to run
-                command = [str(program("pg_ctl", major)), "start", "-w", "-t", "120", "-D", str(self.data)]
-                command += ["-l", str(self.log), "-o", " ".join(options)]
-                out, group = subprocess.DEVNULL, {"creationflags": NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-            else:
-                command = [str(program("postgres", major)), "-D", str(self.data), *options]
-                out, group = log, {"start_new_session": True}
+            out = subprocess.DEVNULL if WINDOWS else log
             self._child = subprocess.Popen(
-                self._command(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=_environment(),
-                cwd=self.directory, **group,
-            )  # fmt: skip
+                keeper, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=_environment(), cwd=self.directory, **detached
+            )
         return self._child
 
     def shut_down(self, timeout: float) -> bool:
         """Stop the server by a fast shutdown: clients are disconnected, everything is written. False if it takes longer."""
         if self._postmaster() in {process.pid for process in self.processes()}:  # else pg_ctl might signal a stranger
-            command = [str(program("pg_ctl", self._version())), "stop", "-m", "fast", "-W", "-D", str(self.data)]
             subprocess.run(
-                self._command(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                self._stop_command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env=_environment(), cwd=self.directory, creationflags=NO_WINDOW,
             )  # fmt: skip
         return self._gone_within(timeout)
+
+    def _stop_command(self) -> list[str]:
+        return self._command([self._program("pg_ctl"), "stop", "-m", "fast", "-w", "-t", "60", "-D", str(self.data)])
+
+    def _program(self, name: str) -> str:
+        """A program of the version that made the data directory."""
+        return str(program(name, self._version()))
 
     def end_processes(self) -> None:
         """End what is left of a lost server, so that a new one may open the files.
@@ -229,7 +242,7 @@ class Cluster:
     def processes(self) -> list[psutil.Process]:
         """The server's living processes, known by the cluster's name in their title or by their working directory."""
         if self._child:
-            self._child.poll()  # reap it: a zombie's number would count as a living server
+            self._child.poll()  # let no zombie stay behind
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

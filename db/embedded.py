@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
-from ._binaries import WINDOWS, installed, program
+from ._binaries import installed, program
 from ._cluster import SUPERUSER, Address, Cluster
 from .errors import LibraryError
 
@@ -41,7 +41,7 @@ class EmbeddedServer:
 
     Two locks in the directory, both dropped by the system when a process dies, however it dies: `start.lock` is held by
     the one process that starts or stops the server; `users.lock` is held shared by each process that uses it, so the
-    leaver who gets it exclusively is the last. `server.json` records the address. Liveness is what connecting says.
+    leaver who gets it exclusively is the last; if all are killed, the server's keeper notices. `server.json` records the address. Liveness is what connecting says.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -49,8 +49,8 @@ class EmbeddedServer:
 
         self.directory = directory
         self._cluster = Cluster(directory)
-        self._starting = fasteners.InterProcessLock(directory / "start.lock")
-        self._users = fasteners.InterProcessReaderWriterLock(directory / "users.lock")
+        self._starting = fasteners.InterProcessLock(self._cluster.start_lock)
+        self._users = fasteners.InterProcessReaderWriterLock(self._cluster.users_lock)
         self._address_file = directory / "server.json"
         self._joined_by: int | None = None  # process id: a forked child has not joined
 
@@ -153,7 +153,7 @@ class EmbeddedServer:
             log_start = self._cluster.log_size()
             child = self._cluster.launch(address)
             while self._probe() is not State.READY:
-                if child.poll() is not None and (not WINDOWS or child.returncode):
+                if child.poll() is not None:
                     said = self._cluster.log_since(log_start)
                     if "shared memory block" in said or "could not create any TCP/IP sockets" in said:
                         break  # an old backend still dies, or the port was taken meanwhile: once more

@@ -1,0 +1,51 @@
+"""Run as a script beside the server: start it, and stop it when no process uses it any more.
+
+    python _keeper.py START_LOCK USERS_LOCK COMMANDS    # COMMANDS: JSON [start command, stop command]
+
+A process that ends in good order stops the server itself when it is the last. This one is for those that are killed, or
+whose terminal is closed: the usual way to leave ComfyUI, and Python then runs no exit handlers.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import fasteners
+
+PERIOD = 2.0  # seconds between looks
+
+
+def unused(starting: fasteners.InterProcessLock, users: fasteners.InterProcessReaderWriterLock) -> bool:
+    """Whether no process uses the server; then both locks are held, and stay so until this process ends."""
+    if not starting.acquire(blocking=False):
+        return False
+    if users.acquire_write_lock(blocking=False):
+        return True
+    starting.release()
+    return False
+
+
+def keep(start_lock: str, users_lock: str, start: list[str], stop: list[str]) -> int:
+    """Run the server to its end; its exit status. On Windows `start` (pg_ctl) ends when the server is ready."""
+    starting, users = fasteners.InterProcessLock(start_lock), fasteners.InterProcessReaderWriterLock(users_lock)
+    server = subprocess.Popen(start, stdin=subprocess.DEVNULL)
+    while True:
+        try:
+            status = server.wait(timeout=PERIOD)
+        except subprocess.TimeoutExpired:
+            status = None
+        if status is not None:
+            if status or sys.platform != "win32":
+                return status
+            time.sleep(PERIOD)
+        if unused(starting, users):
+            subprocess.run(stop, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            return server.wait()
+
+
+if __name__ == "__main__":
+    # A negative status is a signal's number.
+    sys.exit(abs(keep(sys.argv[1], sys.argv[2], *json.loads(sys.argv[3]))))
