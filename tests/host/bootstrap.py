@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from . import comfyui_source
 from .comfyui_source import SetupError
-from .pip_install import pip_install
+from .pip_install import PIP_WITH_RAW_PROGRESS, pip_install, pip_version
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VENV = REPOSITORY / ".venv"
@@ -218,9 +217,7 @@ def _make_venv(python: Path) -> None:
 
 def _modern_pip(python: Path) -> None:
     """pip 24.1 and newer report bytes while they transfer, and install faster; one that comes with Python 3.10 does not."""
-    said = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.match(r"pip (\d+)\.(\d+)", said)
-    if not version or tuple(map(int, version.groups())) < (24, 1):
+    if pip_version(python) < PIP_WITH_RAW_PROGRESS:
         pip_install(python, ["pip>=24.1"], CACHE / "setup.log", quiet=True)
 
 

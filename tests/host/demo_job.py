@@ -168,9 +168,9 @@ class _Demo:
             return
         _set(prompt, "DiffusionToolkitSearchByPrompt", query=self.options.query[0])
         if self.notes or not has_accelerator():
-            _set(prompt, "EmptyLatentImage", width=512, height=512)
+            _set(prompt, "EmptyLatentImage", width=256, height=256)
             _set(prompt, "KSampler", steps=4)
-            print("  at 512 x 512 in 4 steps, since there is a stand-in or no GPU")
+            print("  at 256 x 256 in 4 steps, since there is a stand-in or no GPU")
         result = self._queue("generate", prompt, timeout=3600)
         for node_id, node in prompt.items():
             if node["class_type"] == "DiffusionToolkitLoader":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # What the prompts of ComfyUI's template images are about.
-TEMPLATE_QUERIES = ("a galaxy inside a glass bottle", "a car on a rainy street at night", "a cute little dragon")
+TEMPLATE_QUERIES = ("a car on a rainy street at night", "a cute little dragon", "a cat wearing a crown")
 FOLDER_QUERIES = ("a portrait of a woman", "a landscape with mountains and sky", "an animal")
 
 

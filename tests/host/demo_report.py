@@ -75,5 +75,6 @@ def hit_lines(asked: str, query: str, hits: Sequence[dict[str, Any]]) -> str:
     for hit in hits:
         prompt = textwrap.shorten(hit.get("prompt") or "(no prompt known)", 64, placeholder="...")
         name = PurePath(hit.get("path") or "").name
-        lines.append(f"    {hit['score']:6.3f}  #{hit['image_id']:<5} {textwrap.shorten(name, 36, placeholder='...'):<37} {prompt}")
+        name = name if len(name) <= 36 else f"{name[:16]}...{name[-17:]}"
+        lines.append(f"    {hit['score']:6.3f}  #{hit['image_id']:<5} {name:<37} {prompt}")
     return "\n".join(lines if hits else [*lines, "    no hits"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from .comfyui_source import SetupError
 
 _PLAIN_EVERY_S = 15
+PIP_WITH_RAW_PROGRESS = (24, 1)
 
 
 def pip_install(python: Path, arguments: Sequence[str], log: Path, *, quiet: bool = False) -> None:
@@ -24,8 +25,9 @@ def pip_install(python: Path, arguments: Sequence[str], log: Path, *, quiet: boo
 
 
 def run_pip(python: Path, arguments: Sequence[str], log: Path, *, quiet: bool = False) -> None:
+    """Any pip command, with the progress and the errors of `pip_install`; `quiet` shows nothing while it works."""
     command = [str(python), "-m", "pip", *arguments]
-    if not quiet:
+    if not quiet and pip_version(python) >= PIP_WITH_RAW_PROGRESS:
         command.append("--progress-bar=raw")  # "Progress <bytes> of <bytes>" lines
     progress = _Progress(visible=not quiet)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,8 @@ def run_pip(python: Path, arguments: Sequence[str], log: Path, *, quiet: bool = 
                     if not line.startswith("Progress "):
                         record.write(line)
                         end = [*end[-25:], line.rstrip()]
-            code = process.wait()
+                code = process.wait()
+                progress.failed = code != 0
         except BaseException:
             process.kill()
             process.wait()
@@ -53,6 +56,15 @@ def run_pip(python: Path, arguments: Sequence[str], log: Path, *, quiet: bool = 
     if code:
         errors = [line for line in end if line.startswith("ERROR")] or end
         raise SetupError("pip failed:\n    " + "\n    ".join(errors) + f"\nAll it said is in {log}.{_hint(end)}")
+
+
+def pip_version(python: Path) -> tuple[int, ...]:
+    """The pip of that Python; SetupError when it has none."""
+    said = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, text=True, check=False)
+    version = re.match(r"pip (\d+)\.(\d+)", said.stdout)
+    if version is None:
+        raise SetupError(f"{python} has no pip: `{python} -m ensurepip` adds it. It said: {said.stderr.strip()}")
+    return tuple(map(int, version.groups()))
 
 
 def _hint(lines: Sequence[str]) -> str:
@@ -77,6 +89,7 @@ class _Progress:
         self._bytes = 0  # of finished files
         self._current = (0, 0)
         self._doing = "looking up what is needed"
+        self.failed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
 
@@ -114,5 +127,5 @@ class _Progress:
         if self._visible:
             self._thread.join()
             self._finish_file()
-            self._doing = "done" if kind is None else "stopped"
+            self._doing = "stopped" if kind else "failed" if self.failed else "done"
             print(f"\r{self._text():<79.79}" if self._terminal else self._text(), flush=True)
