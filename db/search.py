@@ -17,8 +17,8 @@ TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of a
     "clip_g": ("clip_g", "prompt_id"),
 }
 
-# In both, the index scan may be ordered by the distance alone; equals are put in order of id outside it, and WITH TIES
-# lets all equals of the last one out, so that the cut among them is by id too.
+# In both, the index scan may be ordered by the distance alone. The order is made exact outside it (the index compares
+# normalised float16), equals by id; WITH TIES lets all equals of the last one out, so that the cut among them is by id.
 _BY_TEXT = """
 WITH nearest AS MATERIALIZED (
     SELECT v.text_id, v.embedding::halfvec({dims}) <=> %(query)s::halfvec({dims}) AS distance
@@ -59,16 +59,28 @@ def search_by_text(
     that made the query, the active one of the kind when not given: vectors of two encoders are never compared.
     LibraryError when that encoder has nothing here, or makes other dimensions.
     """
-    family, text_id = TEXT_KINDS[kind]
-    encoder = _encoder(conn, family, encoder_id)
-    return _search(conn, sql.SQL(_BY_TEXT), encoder, query, k, min_score, text_id=sql.Identifier(text_id))
+    encoder = _encoder(conn, TEXT_KINDS[kind][0], encoder_id)
+    return _search(conn, statement_by_text(kind, encoder), encoder, query, k, min_score)
 
 
 def search_by_image(
     conn: Connection, query: np.ndarray, k: int, min_score: float = -1.0, encoder_id: int | None = None
 ) -> list[Hit]:
     """The `k` images nearest to the image vector `query` [dims]; the rest as in `search_by_text`."""
-    return _search(conn, sql.SQL(_BY_IMAGE), _encoder(conn, "image", encoder_id), query, k, min_score)
+    encoder = _encoder(conn, "image", encoder_id)
+    return _search(conn, statement_by_image(encoder), encoder, query, k, min_score)
+
+
+def statement_by_text(kind: str, encoder: StoredEncoder) -> sql.Composed:
+    """The search by a text's vector, of the parameters `query`, `k` and `min_score`."""
+    return sql.SQL(_BY_TEXT).format(
+        dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), text_id=sql.Identifier(TEXT_KINDS[kind][1])
+    )
+
+
+def statement_by_image(encoder: StoredEncoder) -> sql.Composed:
+    """The search by an image's vector, of the same parameters."""
+    return sql.SQL(_BY_IMAGE).format(dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id))
 
 
 def _encoder(conn: Connection, family: str, encoder_id: int | None) -> StoredEncoder:
@@ -81,20 +93,13 @@ def _encoder(conn: Connection, family: str, encoder_id: int | None) -> StoredEnc
 
 
 def _search(
-    conn: Connection,
-    statement: sql.SQL,
-    encoder: StoredEncoder,
-    query: np.ndarray,
-    k: int,
-    min_score: float,
-    **identifiers: sql.Composable,
+    conn: Connection, statement: sql.Composed, encoder: StoredEncoder, query: np.ndarray, k: int, min_score: float
 ) -> list[Hit]:
     if query.shape != (encoder.dims,):
         raise LibraryError(
-            f"The query has the shape {list(query.shape)}, the library's vectors {encoder.dims} dimensions (by {encoder.name}). "
-            f"Connect that model, or index the folder again with {CONNECT[encoder.family]} of the new one."
+            f"The query has the shape {list(query.shape)}, the library's vectors {encoder.dims} dimensions (by "
+            f"{encoder.name}). Connect that model, or index the folder again with {CONNECT[encoder.family]} of the new one."
         )
     half = as_halfvecs(query[None], encoder.dims)[0]
-    statement = statement.format(dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), **identifiers)
     rows = conn.execute(statement, {"query": half.astype(np.float32), "k": k, "min_score": min_score})
     return [Hit(image_id, score, rank) for rank, (image_id, score) in enumerate(rows, start=1)]

@@ -1,0 +1,137 @@
+"""One embedded PostgreSQL for all tests of the library; each test has a fresh database, copied from a migrated one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.embedded import EmbeddedServer
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer.start(tmp_path_factory.mktemp("server"))
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET fsync = off")  # nobody keeps these databases
+        conn.execute("SELECT pg_reload_conf()")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def new_database(server: EmbeddedServer) -> Callable[..., str]:
+    """Makes a database and returns its connection string."""
+
+    def make(template: str = "template0") -> str:
+        name = f"test_{next(_numbers)}"
+        with psycopg.connect(server.dsn("postgres"), autocommit=True) as conn:
+            conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return server.dsn(name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def template(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database with an empty library in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFUSION_TOOLKIT_DSN", new_database())
+        library = db.open_library("default", tmp_path_factory.mktemp("unused"))
+        with library.connection() as conn:
+            name = conn.info.dbname
+        library.close()
+    return name
+
+
+@pytest.fixture
+def dsn(new_database: Callable[..., str], template: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The connection string of this test's own database, in the environment as a person would set it."""
+    dsn = new_database(template)
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", dsn)
+    return dsn
+
+
+@pytest.fixture
+def library(dsn: str, tmp_path: Path) -> Iterator[db.Library]:
+    library = db.open_library("default", tmp_path)
+    yield library
+    library.close()
+
+
+@pytest.fixture
+def conn(library: db.Library) -> Iterator[db.Connection]:
+    """A connection in one transaction, for tests that need no commit of their own."""
+    with library.connection() as conn:
+        yield conn
+
+
+@pytest.fixture
+def root(conn: db.Connection) -> int:
+    return db.ensure_root(conn, "output", "/pictures")
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[[str], subprocess.Popen]:
+    """Starts Python code in a process of its own, with the package loaded and `db`, `Path` and `folder` at hand."""
+
+    def start(code: str) -> subprocess.Popen:
+        tests = Path(__file__).resolve().parent.parent
+        head = (
+            f"import sys; sys.path.insert(0, {str(tests)!r})\n"
+            "from host.package import load_package; load_package()\n"
+            "from pathlib import Path\nfrom diffusion_toolkit import db\n"
+            f"folder = Path({str(tmp_path)!r})\n"
+        )
+        return subprocess.Popen(
+            [sys.executable, "-c", head + code],
+            env=dict(os.environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def image() -> Callable[..., db.ImageRecord]:
+    """Makes a record of image number `n`; keywords replace fields."""
+
+    def make(n: int, **fields) -> db.ImageRecord:
+        values = {"width": 64, "height": 32, "path": f"folder/{n}.png", "file_size": 10 + n, "mtime_ns": n, **fields}
+        return db.ImageRecord(hash=n.to_bytes(32, "big"), **values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def unit() -> Callable[..., np.ndarray]:
+    """Makes the vector [dims] that is `values` and then zeros."""
+
+    def make(*values: float, dims: int = 8) -> np.ndarray:
+        return np.array([*values, *[0.0] * (dims - len(values))], np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Callable[..., int]:
+    """Records an encoder and makes it the active one of its family; returns its id."""
+
+    def make(conn: db.Connection, family: str, fingerprint: str = "aa", dims: int = 8) -> int:
+        encoder_id = db.ensure_encoder(conn, db.Encoder(family, fingerprint, f"{family} {fingerprint}", dims))
+        db.activate_encoders(conn, [encoder_id])
+        return encoder_id
+
+    return make

@@ -1,0 +1,61 @@
+"""Migrations are applied once, by one of several processes, and never to a database that this code does not know."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.migrate import MIGRATIONS, migrate
+
+
+def test_a_new_database_has_each_shipped_migration_once(conn):
+    applied = conn.execute("SELECT name, length(sha256) FROM migrations ORDER BY name").fetchall()
+    assert applied == [(file.name, 64) for file in sorted(MIGRATIONS.glob("*.sql"))]
+
+
+def test_a_further_migration_is_applied_to_an_old_database_and_the_view_lives_on(conn, tmp_path):
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    (folder / "0999_more.sql").write_text("ALTER TABLE images ALTER COLUMN generator TYPE varchar(100)", encoding="utf-8")
+    migrate(conn, folder)
+    migrate(conn, folder)
+    assert conn.execute("SELECT count(*) FROM migrations WHERE name = '0999_more.sql'").fetchone() == (1,)
+    assert conn.execute("SELECT count(*) FROM image").fetchone() == (0,)
+
+
+def test_a_migration_that_fails_leaves_nothing(library, tmp_path):
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    (folder / "0998_good.sql").write_text("CREATE TABLE good ()", encoding="utf-8")
+    (folder / "0999_bad.sql").write_text("CREATE TABLE bad (", encoding="utf-8")
+    with pytest.raises(db.LibraryError, match="syntax error"), library.connection() as conn:
+        migrate(conn, folder)
+    with library.connection() as conn:
+        assert conn.execute("SELECT to_regclass('good')").fetchone() == (None,)
+
+
+def test_a_newer_database_is_refused(conn):
+    conn.execute("INSERT INTO migrations (name, sha256) VALUES ('9999_future.sql', '')")
+    with pytest.raises(db.LibraryError, match="newer Diffusion Toolkit .*9999_future.sql.*Update this package"):
+        migrate(conn)
+
+
+def test_an_edited_migration_is_refused(conn, tmp_path):
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    [first, *_] = sorted(folder.glob("*.sql"))
+    first.write_text(first.read_text(encoding="utf-8") + "-- a word more", encoding="utf-8")
+    with pytest.raises(db.LibraryError, match=f"{first.name} is not the one this library was made with"):
+        migrate(conn, folder)
+
+
+def test_windows_newlines_are_no_edit(conn, tmp_path):
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    for file in folder.glob("*.sql"):
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    migrate(conn, folder)
+
+
+def test_two_processes_may_open_a_new_database_at_once(new_database, monkeypatch, python):
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", new_database())
+    code = "with db.open_library('default', folder).connection() as conn: print(db.counts(conn).images)"
+    children = [python(code) for _ in range(2)]
+    assert [child.communicate(timeout=120)[0].split() for child in children] == [["0"], ["0"]]

@@ -1,0 +1,128 @@
+"""Searches rank by cosine, return as many images as there are, and never compare two encoders' vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+
+
+@pytest.fixture
+def add(conn, root, image):
+    """Adds one image per prompt, numbered on from those there are; returns the ids."""
+
+    def add_images(*prompts: str, negative: str | None = None) -> list[int]:
+        first = db.counts(conn).images
+        return db.write_images(
+            conn,
+            root,
+            [
+                image(first + n, prompt=db.TextPair(prompt, prompt), negative=db.TextPair(negative, negative) if negative else None)
+                for n, prompt in enumerate(prompts)
+            ],
+        )
+
+    return add_images
+
+
+@pytest.fixture
+def embed(conn):
+    """Gives a text its vector."""
+
+    def embed_text(encoder_id: int, text: str, vector: np.ndarray) -> None:
+        db.write_text_vectors(conn, encoder_id, [db.find_text(conn, db.TextPair(text, text))], vector[None])
+
+    return embed_text
+
+
+def ids_of(hits: list[db.Hit]) -> list[int]:
+    return [hit.image_id for hit in hits]
+
+
+def test_images_are_ranked_by_the_cosine_of_their_prompts(conn, add, embed, encoder, unit):
+    ids, by_text = add("near", "far", "nearer"), encoder(conn, "text")
+    for text, vector in [("near", unit(1, 1)), ("far", unit(-1)), ("nearer", unit(3))]:
+        embed(by_text, text, vector)
+    hits = db.search_by_text(conn, "prompt", unit(2), 3)
+    assert ids_of(hits) == [ids[2], ids[0], ids[1]]
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+    assert [hit.score for hit in hits] == pytest.approx([1, 0.5**0.5, -1], abs=1e-3)
+
+
+def test_min_score_drops_the_rest(conn, add, embed, encoder, unit):
+    ids, by_text = add("near", "far"), encoder(conn, "text")
+    embed(by_text, "near", unit(1, 1))
+    embed(by_text, "far", unit(-1))
+    assert ids_of(db.search_by_text(conn, "prompt", unit(1), 9, min_score=0.7)) == ids[:1]
+    assert db.search_by_text(conn, "prompt", unit(1), 9, min_score=0.8) == []
+
+
+def test_a_text_brings_all_its_images_and_equals_go_by_id(conn, add, embed, encoder, unit):
+    ids, by_text = add("a", "b", "a", "b", "a"), encoder(conn, "text")
+    embed(by_text, "a", unit(1))
+    embed(by_text, "b", unit(1, 1))
+    assert ids_of(db.search_by_text(conn, "prompt", unit(1), 4)) == [ids[0], ids[2], ids[4], ids[1]]
+
+
+def test_two_texts_with_one_vector_are_cut_by_id_too(conn, add, embed, encoder, unit):
+    ids, by_text = add("a", "b", "c", "a"), encoder(conn, "text")
+    for text in "cba":
+        embed(by_text, text, unit(1))
+    assert ids_of(db.search_by_text(conn, "prompt", unit(1), 3)) == ids[:3]
+
+
+def test_texts_that_no_image_has_take_no_place(conn, add, embed, encoder, unit):
+    ids, by_text = add("a", negative="n"), encoder(conn, "text")
+    embed(by_text, "n", unit(1))
+    embed(by_text, "a", unit(0, 1))
+    assert ids_of(db.search_by_text(conn, "prompt", unit(1), 1)) == ids
+    assert db.search_by_text(conn, "negative", unit(1), 1) == [db.Hit(ids[0], 1.0, 1)]
+
+
+def test_each_clip_kind_searches_its_own_encoder(conn, add, embed, encoder, unit):
+    ids = add("a", "b")
+    for family, (a, b) in {"clip_l": (unit(1), unit(0, 1)), "clip_g": (unit(0, 1), unit(1))}.items():
+        encoder_id = encoder(conn, family)
+        embed(encoder_id, "a", a)
+        embed(encoder_id, "b", b)
+    assert ids_of(db.search_by_text(conn, "clip_l", unit(1), 1)) == ids[:1]
+    assert ids_of(db.search_by_text(conn, "clip_g", unit(1), 1)) == ids[1:]
+
+
+def test_an_image_finds_itself_and_equals_go_by_id(conn, add, encoder, unit):
+    ids, by_image = add("a", "b", "c"), encoder(conn, "image")
+    db.write_image_vectors(conn, by_image, ids[::-1], np.stack([unit(2), unit(1), unit(0, 1)]))
+    assert [(hit.image_id, hit.score) for hit in db.search_by_image(conn, unit(5), 2)] == [(ids[1], 1.0), (ids[2], 1.0)]
+    assert ids_of(db.search_by_image(conn, unit(5), 1)) == [ids[1]]
+
+
+def test_only_the_asked_encoders_vectors_are_compared(conn, add, encoder, unit):
+    ids = add("a", "b")
+    first, second = encoder(conn, "image", "aa"), encoder(conn, "image", "bb")
+    db.write_image_vectors(conn, first, ids[:1], unit(1)[None])
+    db.write_image_vectors(conn, second, ids[1:], unit(1)[None])
+    assert ids_of(db.search_by_image(conn, unit(1), 9)) == ids[1:]
+    assert ids_of(db.search_by_image(conn, unit(1), 9, encoder_id=first)) == ids[:1]
+
+
+def test_no_encoder_of_the_kind_says_what_to_do(conn, unit):
+    with pytest.raises(db.LibraryError, match="Index a folder with a text embedder connected first"):
+        db.search_by_text(conn, "prompt", unit(1), 5)
+
+
+def test_an_unknown_query_encoder_names_the_one_that_was_used(conn, encoder):
+    encoder(conn, "text", "aa")
+    with pytest.raises(db.LibraryError, match=r"indexed by another model \(text aa\); Mini finds nothing"):
+        db.require_encoder(conn, "text", "bb", "Mini")
+
+
+def test_a_query_of_another_size_says_what_to_do(conn, encoder, unit):
+    encoder(conn, "text")
+    with pytest.raises(db.LibraryError, match=r"shape \[4\], the library's vectors 8 dimensions"):
+        db.search_by_text(conn, "prompt", unit(1, dims=4), 5)
+
+
+def test_a_zero_query_is_refused(conn, encoder, unit):
+    encoder(conn, "image")
+    with pytest.raises(ValueError, match="zero"):
+        db.search_by_image(conn, unit(0), 5)

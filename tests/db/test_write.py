@@ -1,0 +1,204 @@
+"""What is written is what is found in the tables, and nothing is written twice."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import datetime, timezone
+from decimal import Decimal
+
+import psycopg
+import pytest
+from diffusion_toolkit import db
+
+
+def pair(text: str) -> db.TextPair:
+    return db.TextPair(text, text)
+
+
+def test_a_text_is_stored_once_for_all_images_that_use_it(conn, root, image):
+    db.write_images(conn, root, [image(n, prompt=pair("a shark"), negative=pair("blurry")) for n in range(3)])
+    assert conn.execute("SELECT text_g FROM texts ORDER BY text_g").fetchall() == [("a shark",), ("blurry",)]
+
+
+def test_ids_come_back_in_the_order_of_the_records(conn, root, image):
+    [one] = db.write_images(conn, root, [image(1)])
+    ids = db.write_images(conn, root, [image(2), image(1), image(3)])
+    assert ids[1] == one
+    hashes = [image(n).hash for n in (2, 1, 3)]
+    assert [conn.execute("SELECT hash FROM images WHERE id = %s", [i]).fetchone()[0] for i in ids] == hashes
+
+
+def test_copies_in_one_batch_are_one_image_with_two_paths(conn, root, image):
+    first, second = db.write_images(conn, root, [image(1, path="a.png"), image(1, path="b.png")])
+    assert first == second
+    assert set(db.known_files(conn, root)) == {"a.png", "b.png"}
+
+
+def test_a_path_with_new_content_names_the_new_image(conn, root, image):
+    old, new = (db.write_images(conn, root, [image(n, path="same.png")])[0] for n in (1, 2))
+    assert db.known_files(conn, root) == {"same.png": db.KnownFile(new, 12, 2)}
+    assert db.get_images(conn, [old])[0].path is None
+
+
+def test_a_known_image_takes_the_settings_of_the_newer_reading(conn, root, image):
+    [image_id] = db.write_images(conn, root, [image(1, steps=20)])
+    db.write_images(conn, root, [image(1, steps=30)])
+    assert conn.execute("SELECT id, steps FROM images").fetchall() == [(image_id, 30)]
+
+
+def test_link_paths_records_a_renamed_file_and_it_is_the_one_shown(library, image):
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+        [image_id] = db.write_images(conn, root, [image(1, path="z/old.png")])
+    with library.connection() as conn:  # a later transaction: seen later
+        db.link_paths(conn, root, [("a/new.png", 5, 6, image_id)])
+        assert db.known_files(conn, root)["a/new.png"] == db.KnownFile(image_id, 5, 6)
+        assert db.get_images(conn, [image_id])[0].path == "a/new.png"
+
+
+def test_moving_a_drive_is_one_update(conn, root, image):
+    ids = db.write_images(conn, root, [image(n) for n in range(3)])
+    conn.execute("UPDATE roots SET path = '/mnt/new' WHERE id = %s", [root])
+    assert {stored.root for stored in db.get_images(conn, ids)} == {"/mnt/new"}
+    assert conn.execute("SELECT path FROM image WHERE id = %s", [ids[1]]).fetchone() == ("/mnt/new/folder/1.png",)
+
+
+def test_a_root_is_known_by_its_path_and_takes_a_new_name(conn, root):
+    assert db.ensure_root(conn, "pictures", "/pictures") == root
+    assert conn.execute("SELECT name FROM roots").fetchall() == [("pictures",)]
+
+
+def test_every_field_comes_back(conn, root, image):
+    record = image(
+        7,
+        prompt=db.TextPair("wide", "close"),
+        negative=pair(""),
+        prompt_joined=True,
+        seed=2**64 - 1,
+        steps=20,
+        cfg=7.5,
+        sampler="euler",
+        scheduler="karras",
+        checkpoint="sdxl.safetensors",
+        loras=[{"name": "x", "strength": 0.5}],
+        generator="ComfyUI",
+        created=datetime(2024, 5, 6, tzinfo=timezone.utc),
+    )
+    [image_id] = db.write_images(conn, root, [record])
+    [stored] = db.get_images(conn, [image_id])
+    assert (stored.root, stored.path, stored.hash) == ("/pictures", "folder/7.png", record.hash)
+    assert (stored.prompt, stored.negative, stored.prompt_joined, stored.negative_joined) == ("wide\nclose", "", True, False)
+    for name in "width height seed steps cfg sampler scheduler checkpoint loras generator created".split():
+        assert getattr(stored, name) == getattr(record, name), name
+
+
+def test_the_largest_seed_is_exact_in_the_table(conn, root, image):
+    db.write_images(conn, root, [image(1, seed=2**64 - 1)])
+    assert conn.execute("SELECT seed FROM images").fetchone() == (Decimal(2**64 - 1),)
+
+
+def test_numbers_that_no_column_holds_are_left_out(conn, root, image):
+    db.write_images(conn, root, [image(1, seed=10**20, steps=2**63)])
+    assert conn.execute("SELECT seed, steps FROM images").fetchone() == (None, None)
+
+
+def test_a_time_without_a_zone_is_local(conn, root, image):
+    moment = datetime(2024, 5, 6, 7, 8)
+    db.write_images(conn, root, [image(1, created=moment)])
+    assert conn.execute("SELECT created FROM images").fetchone()[0] == moment.astimezone()
+
+
+def test_nul_and_lone_surrogates_leave_text(conn, root, image):
+    db.write_images(conn, root, [image(1, prompt=pair("a\0b\ud800c"), checkpoint="m\0")])
+    assert conn.execute("SELECT text_g FROM texts").fetchone() == ("ab?c",)
+    assert conn.execute("SELECT checkpoint FROM images").fetchone() == ("m",)
+
+
+def test_metadata_keeps_its_bytes_beside_json_that_postgresql_takes(conn, root, image):
+    raw = b'{"a": NaN, "b": [Infinity, 1e999], "c": "x\\u0000y\\ud800", "d": 123456789012345678901234567890}'
+    db.write_images(conn, root, [image(1, metadata={"prompt": raw, "parameters": b"steps: 20"})])
+    stored = {key: (zlib.decompress(raw), data) for key, raw, data in conn.execute("SELECT key, raw, data FROM metadata")}
+    assert stored["prompt"] == (raw, {"a": None, "b": [None, None], "c": "xy?", "d": 123456789012345678901234567890})
+    assert stored["parameters"] == (b"steps: 20", None)
+
+
+def test_json_that_nests_too_deep_is_kept_as_bytes_only(conn, root, image):
+    raw = b"[" * 5000 + b"]" * 5000
+    db.write_images(conn, root, [image(1, metadata={"prompt": raw})])
+    assert conn.execute("SELECT data FROM metadata").fetchone() == (None,)
+
+
+def test_a_name_that_is_no_unicode_is_refused_before_anything_is_written(conn, root, image):
+    with pytest.raises(ValueError, match=r"'folder/\\udcff.png' is not valid UTF-8"):
+        db.write_images(conn, root, [image(1), image(2, path="folder/\udcff.png")])
+    with pytest.raises(ValueError, match="not valid UTF-8"):
+        db.link_paths(conn, root, [("\udcff.png", 1, 1, 1)])
+    assert conn.execute("SELECT count(*) FROM images").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("texts", [("a", "a"), ("a", "b"), ("a", ""), ("", "b"), ("", "")])
+def test_python_and_the_database_join_a_pair_alike(conn, texts):
+    text_id = db.ensure_text(conn, db.TextPair(*texts))
+    assert conn.execute("SELECT joined FROM texts WHERE id = %s", [text_id]).fetchone()[0] == db.TextPair(*texts).joined
+
+
+def test_pairs_that_read_alike_when_put_together_stay_apart(conn):
+    assert db.ensure_text(conn, db.TextPair("ab", "c")) != db.ensure_text(conn, db.TextPair("a", "bc"))
+
+
+def test_a_recorded_text_is_found_and_read_back(conn):
+    text_id = db.ensure_text(conn, db.TextPair("g", "l"))
+    assert db.find_text(conn, db.TextPair("g", "l")) == text_id
+    assert db.get_text(conn, text_id) == db.TextPair("g", "l")
+    assert db.find_text(conn, db.TextPair("l", "g")) is None
+
+
+def test_an_image_that_does_not_exist_is_named(conn):
+    with pytest.raises(db.LibraryError, match="no image 41, 42"):
+        db.get_images(conn, [42, 41])
+
+
+def test_the_generation_grows_with_each_write_and_only_then(library, image):
+    seen = []
+    for step in (
+        lambda conn: db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1)]),
+        lambda conn: db.get_images(conn, [1]),
+        lambda conn: db.link_paths(conn, 1, [("b.png", 1, 1, 1)]),
+    ):
+        with library.connection() as conn:
+            step(conn)
+            seen.append(db.generation(conn))
+    assert seen[0] == seen[1] < seen[2]
+
+
+def test_an_error_inside_the_block_takes_back_what_it_wrote(library, image):
+    with pytest.raises(KeyboardInterrupt), library.connection() as conn:
+        db.ensure_root(conn, "output", "/pictures")
+        raise KeyboardInterrupt
+    with library.connection() as conn:
+        assert conn.execute("SELECT count(*) FROM roots").fetchone() == (0,)
+
+
+def test_forgetting_an_image_takes_all_that_hangs_on_it_but_no_shared_text(conn, root, image):
+    [image_id] = db.write_images(conn, root, [image(1, prompt=pair("p"), metadata={"prompt": b"{}"})])
+    conn.execute("DELETE FROM images WHERE id = %s", [image_id])
+    for table, left in [("paths", 0), ("metadata", 0), ("texts", 1)]:
+        assert conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (left,), table
+
+
+def test_a_text_that_an_image_uses_cannot_be_deleted(conn, root, image):
+    db.write_images(conn, root, [image(1, prompt=pair("p"))])
+    with pytest.raises(psycopg.errors.ForeignKeyViolation), conn.transaction():
+        conn.execute("DELETE FROM texts")
+
+
+def test_every_foreign_key_has_an_index_that_begins_with_it(conn):
+    without = conn.execute(
+        """
+        SELECT c.conrelid::regclass::text, a.attname FROM pg_constraint c
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+        WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace
+          AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indkey[0] = c.conkey[1])
+        """
+    ).fetchall()
+    assert without == []
