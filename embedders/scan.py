@@ -1,0 +1,153 @@
+"""Find the image files below a folder, in a fixed order, without leaving the root."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+
+log = logging.getLogger("diffusion_toolkit")
+
+SUFFIXES = frozenset(
+    (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff")
+)
+
+OnError = Callable[[str, str], None]
+"""Told (path relative to the root, reason) of each thing that was left out but might have been an image."""
+
+
+class ScanError(ValueError):
+    """The folder that was asked for can't be scanned at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One image file; `path` is relative to the root, with `/` on every system."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def scan(
+    root: Path, subfolder: str, recursive: bool, pattern: str, on_error: OnError | None = None
+) -> Iterator[FileEntry]:
+    """Yield the image files of `root`/`subfolder`, sorted by name, a folder's files before its sub-folders.
+
+    `pattern` is a list of globs such as `*.png;*cat*`, case-insensitive, over file names, or over the path below the
+    root where a glob holds a `/`; empty means all. Hidden files and folders (`.thumbs`) are left out. Symbolic links
+    are followed where they stay in the root, each real folder once. What can't be read is told to `on_error` (logged
+    when there is none) and left out. ScanError at once when the folder is missing or lies outside the root.
+    """
+    if not root.is_dir():
+        raise ScanError(f"The root folder {root} does not exist or is not a folder. Create it, or correct its setting.")
+    real_root = os.path.realpath(root)
+    parts = _parts(subfolder)
+    start = os.path.join(real_root, *parts)
+    if not os.path.isdir(start):
+        raise ScanError(f"There is no folder {subfolder!r} in {root}. Check the spelling of the sub-folder.")
+    if not _contains(real_root, os.path.realpath(start)):
+        raise ScanError(f"The sub-folder {subfolder!r} leads out of {root}. Configure its target as a root of its own.")
+    globs = [glob.strip().lower() for glob in pattern.split(";") if glob.strip()]
+    walk = _Walk(real_root, globs, recursive, on_error or (lambda path, why: log.warning("%s: %s", path, why)))
+    return walk.files(start, "/".join(parts))
+
+
+class _Walk:
+    def __init__(self, real_root: str, globs: list[str], recursive: bool, on_error: OnError) -> None:
+        self._root = real_root
+        self._globs = globs
+        self._recursive = recursive
+        self._on_error = on_error
+
+    def files(self, start: str, name: str) -> Iterator[FileEntry]:
+        """Depth first with a stack of its own: folders may nest deeper than Python recurses."""
+        stack = [(start, name)]
+        seen: set[str] = set()
+        while stack:
+            folder, path = stack.pop()
+            real = os.path.realpath(folder)
+            if not _contains(self._root, real):
+                self._on_error(path, "is a link that leads out of the root; configure its target as a root of its own")
+            elif real not in seen:
+                seen.add(real)
+                folders: list[tuple[str, str]] = []
+                yield from self._folder(folder, path, folders)
+                if self._recursive:
+                    stack += reversed(folders)
+
+    def _folder(self, folder: str, path: str, folders: list[tuple[str, str]]) -> Iterator[FileEntry]:
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self._on_error(path or ".", f"the folder can't be read ({error.strerror or error})")
+            return
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            below = f"{path}/{entry.name}" if path else entry.name
+            try:
+                folder_found = entry.is_dir()
+                if not folder_found and not self._wanted(entry.name, below):
+                    continue
+                if _printable(below) != below:
+                    self._on_error(_printable(below), "its name is not UTF-8; rename it to have it indexed")
+                elif folder_found:
+                    folders.append((entry.path, below))
+                elif (found := self._file(entry, below)) is not None:
+                    yield found
+            except OSError as error:
+                self._on_error(_printable(below), f"can't be read ({error.strerror or error})")
+
+    def _wanted(self, name: str, path: str) -> bool:
+        name, path = name.lower(), path.lower()
+        if os.path.splitext(name)[1] not in SUFFIXES:
+            return False
+        return not self._globs or any(fnmatchcase(path if "/" in glob else name, glob) for glob in self._globs)
+
+    def _file(self, entry: os.DirEntry[str], path: str) -> FileEntry | None:
+        if entry.is_symlink() and not _contains(self._root, os.path.realpath(entry.path)):
+            self._on_error(path, "is a link that leads out of the root; configure its target as a root of its own")
+            return None
+        # Not entry.stat(): on Windows it may hold an older size of a file that is open or was linked.
+        status = os.stat(entry.path)
+        if not stat.S_ISREG(status.st_mode):
+            self._on_error(path, "is not a regular file")
+            return None
+        return FileEntry(path, status.st_size, status.st_mtime_ns)
+
+
+def normal_subfolder(subfolder: str) -> str:
+    """A sub-folder as the person typed it, relative and with `/`, as paths are stored; ScanError when it leaves the root."""
+    return "/".join(_parts(subfolder))
+
+
+def _parts(subfolder: str) -> tuple[str, ...]:
+    """A sub-folder as the person typed it, in the spelling of this system; ScanError when it is not below the root."""
+    path = PurePath(subfolder.strip())
+    if path.is_absolute() or path.drive or path.root or ".." in path.parts or "\0" in subfolder:
+        raise ScanError(
+            f"The sub-folder {subfolder!r} is not below the root. Give a path relative to the root, without '..'."
+        )
+    return path.parts
+
+
+def _contains(root: str, path: str) -> bool:
+    try:
+        return os.path.commonpath((root, path)) == root
+    except ValueError:  # on Windows: different drives
+        return False
+
+
+def _printable(path: str) -> str:
+    """`path` itself when it is UTF-8; else with the bytes that are not as `\\xNN`."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return path

@@ -1,0 +1,144 @@
+"""Which files a scan finds, in which order, and what it says of those it leaves out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffusion_toolkit.embedders.scan import FileEntry, ScanError, scan
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def paths(root: Path, subfolder: str = "", recursive: bool = True, pattern: str = "") -> list[str]:
+    return [entry.path for entry in scan(root, subfolder, recursive, pattern)]
+
+
+def problems(root: Path) -> list[tuple[str, str]]:
+    told: list[tuple[str, str]] = []
+    list(scan(root, "", True, "", on_error=lambda path, reason: told.append((path, reason))))
+    return told
+
+
+def test_finds_every_image_format_and_nothing_else(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.JPG", "c.jpeg", "d.webp", "e.avif", "f.bmp", "g.gif", "h.tiff", "i.txt", "j", "k.mp4")
+    assert [Path(p).stem for p in paths(tmp_path)] == list("abcdefgh")
+
+
+def test_order_is_by_name_with_files_before_subfolders(tmp_path: Path) -> None:
+    touch(tmp_path, "b/2.png", "b/1.png", "a/z.png", "c.png", "a/sub/y.png")
+    assert paths(tmp_path) == ["c.png", "a/z.png", "a/sub/y.png", "b/1.png", "b/2.png"]
+
+
+def test_entry_has_size_and_modification_time(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"12345")
+    os.utime(tmp_path / "a.png", ns=(0, 1_700_000_000_000_000_000))
+    assert list(scan(tmp_path, "", True, "")) == [FileEntry("a.png", 5, 1_700_000_000_000_000_000)]
+
+
+def test_not_recursive_stays_in_the_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "sub/b.png")
+    assert paths(tmp_path, recursive=False) == ["a.png"]
+
+
+def test_paths_below_a_subfolder_are_relative_to_the_root(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "one/two/b.png")
+    assert paths(tmp_path, os.path.join("one", "two")) == ["one/two/b.png"]
+
+
+def test_pattern_is_a_list_of_globs_in_any_case(tmp_path: Path) -> None:
+    touch(tmp_path, "Cat.jpg", "dog.jpg", "bird.PNG", "cat.txt")
+    assert paths(tmp_path, pattern="*.png; *cat*") == ["Cat.jpg", "bird.PNG"]
+
+
+def test_pattern_with_a_slash_is_over_the_path(tmp_path: Path) -> None:
+    touch(tmp_path, "cats/a.png", "dogs/a.png")
+    assert paths(tmp_path, pattern="cats/*") == ["cats/a.png"]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, ".thumbs/a.png", "._b.png", "c.png")
+    assert paths(tmp_path) == ["c.png"]
+
+
+@pytest.mark.parametrize("subfolder", ["..", "a/../..", "/etc", "a/../b"])
+def test_subfolder_outside_the_root_is_refused(tmp_path: Path, subfolder: str) -> None:
+    with pytest.raises(ScanError, match="not below the root"):
+        scan(tmp_path, subfolder, True, "")
+
+
+def test_missing_subfolder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="no folder 'holiday'"):
+        scan(tmp_path, "holiday", True, "")
+
+
+def test_missing_root_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="gone does not exist"):
+        scan(tmp_path / "gone", "", True, "")
+
+
+def test_folder_that_goes_away_during_the_scan_is_reported(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "sub/b.png", "z/c.png")
+    told: list[tuple[str, str]] = []
+    entries = scan(tmp_path, "", True, "", on_error=lambda *problem: told.append(problem))
+    first = next(entries)
+    shutil.rmtree(tmp_path / "sub")
+    assert [first.path] + [entry.path for entry in entries] == ["a.png", "z/c.png"]
+    assert [path for path, _ in told] == ["sub"]
+
+
+if sys.platform != "win32":  # links need a privilege there, and names are always Unicode
+
+    def test_folder_link_out_of_the_root_is_reported_and_not_followed(tmp_path: Path) -> None:
+        touch(tmp_path, "root/a.png", "elsewhere/b.png")
+        (tmp_path / "root/link").symlink_to(tmp_path / "elsewhere")
+        assert paths(tmp_path / "root") == ["a.png"]
+        assert [path for path, _ in problems(tmp_path / "root")] == ["link"]
+
+    def test_file_link_out_of_the_root_is_reported_and_not_followed(tmp_path: Path) -> None:
+        touch(tmp_path, "root/a.png", "elsewhere/b.png")
+        (tmp_path / "root/link.png").symlink_to(tmp_path / "elsewhere/b.png")
+        assert paths(tmp_path / "root") == ["a.png"]
+        assert [path for path, _ in problems(tmp_path / "root")] == ["link.png"]
+
+    def test_subfolder_that_links_out_of_the_root_is_refused(tmp_path: Path) -> None:
+        touch(tmp_path, "root/a.png", "elsewhere/b.png")
+        (tmp_path / "root/link").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ScanError, match="leads out"):
+            scan(tmp_path / "root", "link", True, "")
+
+    def test_link_to_a_parent_folder_ends(tmp_path: Path) -> None:
+        touch(tmp_path, "a/b.png")
+        (tmp_path / "a/loop").symlink_to(tmp_path)
+        assert paths(tmp_path) == ["a/b.png"]
+
+    def test_broken_link_is_reported(tmp_path: Path) -> None:
+        (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
+        assert [path for path, _ in problems(tmp_path)] == ["a.png"]
+
+    def test_root_that_is_a_link_is_scanned(tmp_path: Path) -> None:
+        touch(tmp_path, "real/a.png")
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        assert paths(tmp_path / "link") == ["a.png"]
+
+    def test_fifo_is_reported_and_not_opened(tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.png")
+        assert problems(tmp_path) == [("a.png", "is not a regular file")]
+
+
+if sys.platform == "linux":  # the other systems refuse such names
+
+    def test_name_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
+        with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb"):
+            pass
+        assert paths(tmp_path) == []
+        assert [path for path, _ in problems(tmp_path)] == ["caf\\xe9.png"]
