@@ -43,7 +43,7 @@ class ImageEncoder:
         pixels = [model.image_size, list(model.image_mean), list(model.image_std), _PREPROCESSING]
         return combine("image", patched_weights_digest(model.patcher), settings, pixels)
 
-    def encode(self, images: Sequence[torch.Tensor]) -> np.ndarray:
+    def encode(self, images: Sequence[np.ndarray | torch.Tensor]) -> np.ndarray:
         """The projected vectors of images of any sizes, norms kept: [n, 1024] float32.
 
         Each image is [H, W, 3], uint8 or floating point from 0 to 1. Preparing them one by one bounds memory by one image.
@@ -60,12 +60,15 @@ class ImageEncoder:
                 vectors.append(self._clip_vision.model(pixel_values=pixels)[2].float().cpu().numpy())  # [b, 1024]
         return np.concatenate(vectors) if vectors else np.empty((0, IMAGE_DIMS), np.float32)
 
-    def _prepare(self, image: torch.Tensor) -> torch.Tensor:
+    def _prepare(self, image: np.ndarray | torch.Tensor) -> torch.Tensor:
+        import numpy as np
         import torch
         from comfy.clip_model import clip_preprocess
 
         model = self._clip_vision
-        pixels = torch.as_tensor(image).to(model.load_device)
+        if not isinstance(image, torch.Tensor):
+            image = torch.from_numpy(np.require(image, requirements="W"))  # Pillow's arrays are read-only: torch warns of them
+        pixels = image.to(model.load_device)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
         return clip_preprocess(
             pixels.unsqueeze(0), size=model.image_size, mean=model.image_mean, std=model.image_std, crop=True
