@@ -1,4 +1,4 @@
-"""Turn what PostgreSQL says into our words: the cause and the next step, never a host, user, password or connection string."""
+"""Turn what PostgreSQL says into our words: cause and next step, never a host, user, password or connection string."""
 
 from __future__ import annotations
 
@@ -37,23 +37,37 @@ _REFUSALS = [
     ),
     (
         ("SSL", "certificate"),
-        f"The PostgreSQL server and this computer do not agree on encryption. Correct the sslmode or certificates in {VARIABLE}.",
+        f"The PostgreSQL server and this computer do not agree on encryption. Correct the sslmode or certificates in "
+        f"{VARIABLE}.",
     ),
 ]
 _EVERY_ONE = {"database", "role"}  # whose entries need all their words, not one
 
 _CODES = {
-    errors.DiskFull: "The disk of the PostgreSQL server is full; nothing of this step was written. Free space, then queue again.",
-    errors.ReadOnlySqlTransaction: "The PostgreSQL server is read-only (a standby, or set so); search works, indexing does not."
-    f" Name a server that takes writes in {VARIABLE}.",
-    errors.InsufficientPrivilege: "The PostgreSQL user may not do this in the library's database. Make it the owner: as"
-    " administrator, ALTER DATABASE ... OWNER TO ..., and GRANT CREATE ON SCHEMA public.",
-    errors.LockNotAvailable: "Another program has been writing to the library for too long. Wait for it or end it, then queue"
-    " again.",
-    errors.QueryCanceled: "The PostgreSQL server cancelled the statement (an administrator, or its statement_timeout). Queue again.",
-    errors.OutOfMemory: "The PostgreSQL server ran out of memory. Give it more, or close other programs, then queue again.",
-    errors.DependentObjectsStillExist: "Something of yours in the database is built on the view `image`, which must change now."
-    " Drop it, queue again, then make it anew.",
+    errors.DiskFull: (
+        "The disk of the PostgreSQL server is full; nothing of this step was written. Free space, then queue again."
+    ),
+    errors.ReadOnlySqlTransaction: (
+        "The PostgreSQL server is read-only (a standby, or set so); search works, indexing does not. Name a "
+        f"server that takes writes in {VARIABLE}."
+    ),
+    errors.InsufficientPrivilege: (
+        "The PostgreSQL user may not do this in the library's database. Make it the owner: as administrator, "
+        "ALTER DATABASE ... OWNER TO ..., and GRANT CREATE ON SCHEMA public."
+    ),
+    errors.LockNotAvailable: (
+        "Another program has been writing to the library for too long. Wait for it or end it, then queue again."
+    ),
+    errors.QueryCanceled: (
+        "The PostgreSQL server cancelled the statement (an administrator, or its statement_timeout). Queue again."
+    ),
+    errors.OutOfMemory: (
+        "The PostgreSQL server ran out of memory. Give it more, or close other programs, then queue again."
+    ),
+    errors.DependentObjectsStillExist: (
+        "Something of yours in the database is built on the view `image`, which must change now. Drop it, queue "
+        "again, then make it anew."
+    ),
 }
 
 
@@ -84,7 +98,8 @@ def failed_statement(error: psycopg.Error) -> LibraryError:
             return LibraryError(answer)
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
         return LibraryError(
-            "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue again: "
+            "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue "
+            "again: "
             "it connects anew."
         )
     said = error.diag.message_primary or type(error).__name__

@@ -37,8 +37,8 @@ class Connection(psycopg.Connection):
 class Library:
     """One database with our schema. `warnings` are for the person; they do not keep it from working.
 
-    Connections are lent from a short list of idle ones and made by the thread that needs one. psycopg_pool makes them in
-    threads of its own: there a refused connection becomes a warning in the log with host and user in it, and 30 s of
+    Connections are lent from a short list of idle ones and made by the thread that needs one. psycopg_pool makes them
+    in threads of its own: there a refused connection becomes a warning in the log with host and user in it, and 30 s of
     silence for the person who waits; here it is the error of the node that asked, at once.
     """
 
@@ -151,7 +151,8 @@ def _named_server(dsn: str) -> Callable[[], str]:
         given = conninfo_to_dict(dsn)
     except psycopg.Error:
         raise LibraryError(
-            f"{VARIABLE} is not a PostgreSQL connection string. It looks like postgresql://user:password@host:5432/database."
+            f"{VARIABLE} is not a PostgreSQL connection string. It looks like "
+            f"postgresql://user:password@host:5432/database."
         ) from None
     conninfo = make_conninfo(**{"connect_timeout": _CONNECT_SECONDS, "application_name": "diffusion-toolkit", **given})
     return lambda: conninfo

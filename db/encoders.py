@@ -8,8 +8,8 @@ from psycopg import Connection, sql
 from psycopg.rows import class_row
 
 from ._clean import clean_json, clean_text
-from .errors import LibraryError
 from ._generation import bump_generation, one_writer
+from .errors import LibraryError
 from .records import Encoder, StoredEncoder
 from .view import create_view
 
@@ -64,7 +64,9 @@ def get_encoder(conn: Connection, encoder_id: int) -> StoredEncoder:
     """The encoder of this id; LibraryError when there is none."""
     encoder = _one(conn, "id = %s", [encoder_id])
     if encoder is None:
-        raise LibraryError(f"The library has no encoder {encoder_id}. Index the folder again, with the same models connected.")
+        raise LibraryError(
+            f"The library has no encoder {encoder_id}. Index the folder again, with the same models connected."
+        )
     return encoder
 
 
@@ -76,11 +78,16 @@ def require_encoder(conn: Connection, family: str, fingerprint: str, name: str) 
     active = active_encoder(conn, family)
     by = f"was indexed by another model ({active.name})" if active else "has no vectors of this kind yet"
     connect = f"connect {active.name} here, or index" if active else "index"
-    raise LibraryError(f"The library {by}; {name} finds nothing in it. First {connect} a folder with {CONNECT[family]} connected.")
+    raise LibraryError(
+        f"The library {by}; {name} finds nothing in it. First {connect} a folder with {CONNECT[family]} connected."
+    )
 
 
 def activate_encoders(conn: Connection, ids: Sequence[int]) -> None:
-    """Make these the active ones of their families, at most one each; other families keep theirs. Nothing happens when they are."""
+    """Make these the active ones of their families, at most one each; other families keep theirs.
+
+    Nothing happens when they are: the view is only made anew when it must.
+    """
     one_writer(conn)
     encoders = [get_encoder(conn, encoder_id) for encoder_id in set(ids)]
     families = [encoder.family for encoder in encoders]
@@ -102,7 +109,8 @@ def _one(conn: Connection, condition: str, parameters: list) -> StoredEncoder | 
 def _add(conn: Connection, encoder: Encoder) -> StoredEncoder:
     table = TABLES[encoder.family]
     added = conn.execute(
-        "INSERT INTO encoders (family, fingerprint, name, dims, details) VALUES (%s, %s, %s, %s, %s::jsonb) RETURNING id",
+        "INSERT INTO encoders (family, fingerprint, name, dims, details) VALUES (%s, %s, %s, %s, %s::jsonb) RETURNING "
+        "id",
         [encoder.family, encoder.fingerprint, clean_text(encoder.name), encoder.dims, clean_json(encoder.details)],
     ).fetchone()[0]
     if table != "token_states":

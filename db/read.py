@@ -60,7 +60,8 @@ def images_without_vector(conn: Connection, encoder_id: int, root_id: int, under
 def texts_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, TextPair]]:
     """(text id, text) of the prompts and negatives of images below `under` that the encoder has not seen.
 
-    The empty text is among them once it is recorded: an image without a negative was sampled against it. For an encoder of the family 'token_states': those without token states.
+    The empty text is among them once it is recorded: an image without a negative was sampled against
+    it. For an encoder of the family 'token_states': those without token states.
     """
     table = TABLES[get_encoder(conn, encoder_id).family]
     rows = conn.execute(
@@ -91,7 +92,8 @@ def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
     missing = sorted(set(ids) - images.keys())
     if missing:
         raise LibraryError(
-            f"The library has no image {', '.join(map(str, missing))}. Take an id from a search node, or choose the library "
+            f"The library has no image {', '.join(map(str, missing))}. Take an id from a search node, or choose the "
+            f"library "
             "that the id came from."
         )
     return [images[image_id] for image_id in ids]

@@ -41,7 +41,7 @@ class TextPair:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One file read by the indexer. `path` is relative to its root, with '/'; `metadata` holds the file's own bytes by key."""
+    """One file as the indexer read it: `path` relative to its root, with '/'; `metadata` its own bytes by key."""
 
     hash: bytes
     width: int
@@ -67,7 +67,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """One image of the library. `root` (absolute) and `path` name the file it was last seen as, and are None when forgotten."""
+    """One image of the library. `root` (absolute) and `path` name the file it was last seen as; None when forgotten."""
 
     id: int
     hash: bytes

@@ -86,7 +86,9 @@ def statement_by_image(encoder: StoredEncoder) -> sql.Composed:
 def _encoder(conn: Connection, family: str, encoder_id: int | None) -> StoredEncoder:
     encoder = active_encoder(conn, family) if encoder_id is None else get_encoder(conn, encoder_id)
     if encoder is None:
-        raise LibraryError(f"The library has no vectors of this kind yet. Index a folder with {CONNECT[family]} connected first.")
+        raise LibraryError(
+            f"The library has no vectors of this kind yet. Index a folder with {CONNECT[family]} connected first."
+        )
     if encoder.family != family:
         raise ValueError(f"encoder {encoder.id} is of family {encoder.family!r}, not {family!r}")
     return encoder
@@ -98,7 +100,8 @@ def _search(
     if query.shape != (encoder.dims,):
         raise LibraryError(
             f"The query has the shape {list(query.shape)}, the library's vectors {encoder.dims} dimensions (by "
-            f"{encoder.name}). Connect that model, or index the folder again with {CONNECT[encoder.family]} of the new one."
+            f"{encoder.name}). Connect that model, or index the folder again with {CONNECT[encoder.family]} of the "
+            f"new one."
         )
     half = as_halfvecs(query[None], encoder.dims)[0]
     rows = conn.execute(statement, {"query": half.astype(np.float32), "k": k, "min_score": min_score})

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from psycopg import Connection
 
-from .encoders import get_encoder
 from ._generation import bump_generation, one_writer
+from .encoders import get_encoder
 from .records import TokenStates
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -33,7 +33,10 @@ def write_token_states(conn: Connection, encoder_id: int, states: Mapping[int, T
     dims = get_encoder(conn, encoder_id).dims
     for text_id, state in states.items():
         if state.states.ndim != 2 or state.states.shape[1] != dims or state.pooled.ndim != 1:
-            raise ValueError(f"token states of text {text_id}: expected [tokens, {dims}] and [n], got {state.states.shape}, {state.pooled.shape}")
+            raise ValueError(
+                f"token states of text {text_id}: expected [tokens, {dims}] and [n], got {state.states.shape}, "
+                f"{state.pooled.shape}"
+            )
     one_writer(conn)
     known = _known(conn, "token_states", "text_id", encoder_id, list(states))
     with conn.cursor().copy(
@@ -68,7 +71,8 @@ def token_states(conn: Connection, text_id: int, encoder_id: int) -> TokenStates
         return None
     tokens, states, pooled = row
     return TokenStates(
-        np.frombuffer(states, "<f2").reshape(tokens, -1).astype(np.float16), np.frombuffer(pooled, "<f2").astype(np.float16)
+        np.frombuffer(states, "<f2").reshape(tokens, -1).astype(np.float16),
+        np.frombuffer(pooled, "<f2").astype(np.float16),
     )
 
 
@@ -123,7 +127,8 @@ def _rows(ids: Sequence[int], encoder_id: int, halves: np.ndarray) -> bytes:
 
 def _known(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequence[int]) -> set[int]:
     rows = conn.execute(
-        f"SELECT {key} FROM {table} WHERE encoder_id = %s AND {key} = ANY(%s)", [encoder_id, [int(item) for item in ids]]
+        f"SELECT {key} FROM {table} WHERE encoder_id = %s AND {key} = ANY(%s)",
+        [encoder_id, [int(item) for item in ids]],
     )
     return {row[0] for row in rows}
 

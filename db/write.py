@@ -12,10 +12,23 @@ from ._clean import clean_json, clean_optional, clean_text, json_or_none
 from ._generation import bump_generation, one_writer
 from .records import ImageRecord, TextPair
 
-_FIELDS = (
-    "width height prompt_id negative_id prompt_joined negative_joined seed steps cfg sampler scheduler checkpoint loras"
-    " generator created"
-).split()
+_FIELDS = [
+    "width",
+    "height",
+    "prompt_id",
+    "negative_id",
+    "prompt_joined",
+    "negative_joined",
+    "seed",
+    "steps",
+    "cfg",
+    "sampler",
+    "scheduler",
+    "checkpoint",
+    "loras",
+    "generator",
+    "created",
+]
 _WRITE_IMAGE = (
     f"INSERT INTO images (hash, {', '.join(_FIELDS)}) VALUES (%s{', %s' * len(_FIELDS)})"
     f" ON CONFLICT (hash) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _FIELDS)}"
@@ -39,7 +52,8 @@ def ensure_root(conn: Connection, name: str, path: str) -> int:
         return known[0]
     one_writer(conn)
     return conn.execute(
-        "INSERT INTO roots (name, path) VALUES (%s, %s) ON CONFLICT (path) DO UPDATE SET name = excluded.name RETURNING id",
+        "INSERT INTO roots (name, path) VALUES (%s, %s) ON CONFLICT (path) DO UPDATE SET name = excluded.name "
+        "RETURNING id",
         [name, path],
     ).fetchone()[0]
 
@@ -145,4 +159,6 @@ def _refuse_unstorable(paths: Iterable[str]) -> None:
         try:
             path.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"The file name {ascii(path)} is not valid UTF-8 and cannot be recorded. Rename the file.") from None
+            raise ValueError(
+                f"The file name {ascii(path)} is not valid UTF-8 and cannot be recorded. Rename the file."
+            ) from None

@@ -1,4 +1,4 @@
-"""What a person is told when a server cannot be used, on real servers in that state; and coming back to one that can."""
+"""What a person is told of a server that cannot be used, on real ones in that state; and coming back to a good one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_an_unknown_host(open_with):
 
 def test_something_that_is_no_connection_string(monkeypatch, tmp_path):
     monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", "my password is hunter2")
-    with pytest.raises(db.LibraryError, match="is not a PostgreSQL connection string. It looks like postgresql://") as caught:
+    with pytest.raises(
+        db.LibraryError, match="is not a PostgreSQL connection string. It looks like postgresql://"
+    ) as caught:
         db.open_library("default", tmp_path)
     assert "hunter2" not in str(caught.value)
 
@@ -88,7 +90,9 @@ def test_pgvector_not_installed_on_the_server(open_with, new_database, as_admin)
 
 
 def test_pgvector_not_permitted(open_with, new_database, role):
-    with pytest.raises(db.LibraryError, match="may not install pgvector.*administrator run in this database: CREATE EXTENSION"):
+    with pytest.raises(
+        db.LibraryError, match="may not install pgvector.*administrator run in this database: CREATE EXTENSION"
+    ):
         open_with(new_database(), **role)
 
 
@@ -109,7 +113,9 @@ def test_a_user_who_may_not_set_the_database_still_gets_50_rows(open_with, new_d
 
 def test_settings_of_the_administrator_stay(open_with, new_database, as_admin):
     dsn = new_database()
-    as_admin(dsn, "CREATE EXTENSION vector", f"ALTER DATABASE {conninfo_to_dict(dsn)['dbname']} SET hnsw.ef_search = 300")
+    as_admin(
+        dsn, "CREATE EXTENSION vector", f"ALTER DATABASE {conninfo_to_dict(dsn)['dbname']} SET hnsw.ef_search = 300"
+    )
     with open_with(dsn).connection() as conn:
         assert conn.execute("SHOW hnsw.ef_search").fetchone() == ("300",)
     with psycopg.connect(dsn) as plain:
@@ -119,7 +125,9 @@ def test_settings_of_the_administrator_stay(open_with, new_database, as_admin):
 
 def test_an_old_pgvector_is_refused(open_with, dsn, as_admin):
     as_admin(dsn, "UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
-    with pytest.raises(db.LibraryError, match=r"pgvector 0\.7\.4; the library needs 0\.8\.0 or newer.*ALTER EXTENSION vector UPDATE"):
+    with pytest.raises(
+        db.LibraryError, match=r"pgvector 0\.7\.4; the library needs 0\.8\.0 or newer.*ALTER EXTENSION vector UPDATE"
+    ):
         open_with(dsn)
 
 
@@ -130,7 +138,10 @@ def test_a_pgvector_with_known_faults_is_warned_of(open_with, dsn, as_admin):
 
 
 def test_a_database_that_is_not_utf8_is_refused(open_with, server, as_admin):
-    as_admin(server.dsn("postgres"), "CREATE DATABASE test_latin ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0")
+    as_admin(
+        server.dsn("postgres"),
+        "CREATE DATABASE test_latin ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0",
+    )
     with pytest.raises(db.LibraryError, match="encoding SQL_ASCII. Make one with: CREATE DATABASE"):
         open_with(server.dsn("test_latin"))
 
@@ -140,7 +151,10 @@ def test_a_read_only_server_is_searched_but_not_written(open_with, dsn, as_admin
     library = open_with(dsn)
     with library.connection() as conn:
         assert db.counts(conn).images == 0
-    with pytest.raises(db.LibraryError, match="is read-only.*search works, indexing does not"), library.connection() as conn:
+    with (
+        pytest.raises(db.LibraryError, match="is read-only.*search works, indexing does not"),
+        library.connection() as conn,
+    ):
         db.ensure_root(conn, "output", "/pictures")
 
 
@@ -176,7 +190,10 @@ def test_the_embedded_server_that_stopped_is_started_again(monkeypatch, tmp_path
 
 
 def test_a_statement_that_fails_is_told_by_its_cause(library):
-    with pytest.raises(db.LibraryError, match='refused a statement .*relation "nothing" does not exist'), library.connection() as conn:
+    with (
+        pytest.raises(db.LibraryError, match='refused a statement .*relation "nothing" does not exist'),
+        library.connection() as conn,
+    ):
         conn.execute("SELECT * FROM nothing")
 
 
@@ -223,6 +240,8 @@ def test_threads_get_connections_of_their_own(library):
 
 
 def test_a_process_that_used_a_library_ends_at_once(dsn, python):
-    child = python("library = db.open_library('default', folder)\nwith library.connection() as conn: print(db.counts(conn).images)")
+    child = python(
+        "library = db.open_library('default', folder)\nwith library.connection() as conn: print(db.counts(conn).images)"
+    )
     assert child.communicate(timeout=60)[0].split() == ["0"]
     assert child.returncode == 0

@@ -16,7 +16,9 @@ def test_a_new_database_has_each_shipped_migration_once(conn):
 
 def test_a_further_migration_is_applied_to_an_old_database_and_the_view_lives_on(conn, tmp_path):
     folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
-    (folder / "0999_more.sql").write_text("ALTER TABLE images ALTER COLUMN generator TYPE varchar(100)", encoding="utf-8")
+    (folder / "0999_more.sql").write_text(
+        "ALTER TABLE images ALTER COLUMN generator TYPE varchar(100)", encoding="utf-8"
+    )
     migrate(conn, folder)
     migrate(conn, folder)
     assert conn.execute("SELECT count(*) FROM migrations WHERE name = '0999_more.sql'").fetchone() == (1,)

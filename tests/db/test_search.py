@@ -17,7 +17,11 @@ def add(conn, root, image):
             conn,
             root,
             [
-                image(first + n, prompt=db.TextPair(prompt, prompt), negative=db.TextPair(negative, negative) if negative else None)
+                image(
+                    first + n,
+                    prompt=db.TextPair(prompt, prompt),
+                    negative=db.TextPair(negative, negative) if negative else None,
+                )
                 for n, prompt in enumerate(prompts)
             ],
         )

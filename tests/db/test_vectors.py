@@ -31,7 +31,9 @@ def test_the_database_reads_the_same_numbers(conn, encoder):
 
 
 def test_vectors_lie_inside_their_rows(conn):
-    storage = conn.execute("SELECT attstorage FROM pg_attribute WHERE attname = 'embedding' AND attrelid::regclass::text LIKE '%vectors'")
+    storage = conn.execute(
+        "SELECT attstorage FROM pg_attribute WHERE attname = 'embedding' AND attrelid::regclass::text LIKE '%vectors'"
+    )
     assert storage.fetchall() == [("p",), ("p",)]
 
 
@@ -104,7 +106,10 @@ def test_token_states_of_another_encoder_are_never_given(conn, encoder):
 
 
 def test_what_lacks_a_vector_is_listed_until_it_has_one(conn, root, image, encoder, unit):
-    records = [image(n, path=f"{folder}/{n}.png", prompt=db.TextPair(folder, folder)) for n, folder in enumerate(["a", "a", "ab"])]
+    records = [
+        image(n, path=f"{folder}/{n}.png", prompt=db.TextPair(folder, folder))
+        for n, folder in enumerate(["a", "a", "ab"])
+    ]
     ids = db.write_images(conn, root, records)
     by_image, by_text, states = encoder(conn, "image"), encoder(conn, "text"), encoder(conn, "token_states")
     assert db.images_without_vector(conn, by_image, root, "a") == [(ids[0], "a/0.png"), (ids[1], "a/1.png")]

@@ -13,13 +13,14 @@ from pgvector import HalfVector, Vector
 
 IMAGES, DIMS = 3000, 96
 ISSUE = (
-    "SELECT path, 1 - ({column} <=> {query}) FROM image WHERE {column} IS NOT NULL ORDER BY {column} <=> {query} LIMIT 50"
+    "SELECT path, 1 - ({column} <=> {query}) FROM image"
+    " WHERE {column} IS NOT NULL ORDER BY {column} <=> {query} LIMIT 50"
 )
 
 
 @pytest.fixture(scope="module")
 def filled(new_database, template, tmp_path_factory, image):
-    """A library of 3000 images with two image encoders, the second active; three of four prompts are of one image only."""
+    """A library of 3000 images with two image encoders, the second active; three of four prompts have one image."""
     rng = np.random.default_rng(3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFUSION_TOOLKIT_DSN", new_database(template))
@@ -30,7 +31,10 @@ def filled(new_database, template, tmp_path_factory, image):
             ids = db.write_images(
                 conn,
                 root,
-                [image(n, prompt=db.TextPair(t, t), negative=db.TextPair("blurry", "blurry")) for n, t in enumerate(texts)],
+                [
+                    image(n, prompt=db.TextPair(t, t), negative=db.TextPair("blurry", "blurry"))
+                    for n, t in enumerate(texts)
+                ],
             )
             encoders = {
                 name: db.ensure_encoder(conn, db.Encoder(*name.split(), name, DIMS))
@@ -73,7 +77,9 @@ def test_the_issues_query_uses_the_active_encoders_index_and_returns_50_rows(fil
     assert (np.diff(scores) < 1e-3).all()  # the index compares normalised float16, so neighbours may change places
 
 
-@pytest.mark.parametrize("form", [lambda v: v, Vector, HalfVector, lambda v: str(v.tolist())], ids="array vector halfvec text".split())
+@pytest.mark.parametrize(
+    "form", [lambda v: v, Vector, HalfVector, lambda v: str(v.tolist())], ids=["array", "vector", "halfvec", "text"]
+)
 def test_a_query_may_come_in_any_form(filled, form):
     library, encoders, query = filled
     statement = ISSUE.format(column="image_embedding", query="%(query)s")
@@ -117,7 +123,10 @@ def test_searches_through_the_index_find_what_an_exact_scan_finds(filled):
         with library.connection() as conn:
             conn.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
             found.append(
-                [{h.image_id for h in db.search_by_image(conn, query, 50)}, {h.image_id for h in db.search_by_text(conn, "prompt", query, 50)}]
+                [
+                    {h.image_id for h in db.search_by_image(conn, query, 50)},
+                    {h.image_id for h in db.search_by_text(conn, "prompt", query, 50)},
+                ]
             )
     for through_index, exactly in zip(*found):
         assert len(through_index) == 50 and len(through_index & exactly) >= 45
@@ -125,9 +134,16 @@ def test_searches_through_the_index_find_what_an_exact_scan_finds(filled):
 
 def test_the_first_columns_are_the_promised_ones(conn):
     columns = [column.name for column in conn.execute("SELECT * FROM image").description]
-    assert columns[:8] == (
-        "path prompt negative_prompt prompt_embedding negative_prompt_embedding image_embedding clip_l_embedding clip_g_embedding"
-    ).split()
+    assert columns[:8] == [
+        "path",
+        "prompt",
+        "negative_prompt",
+        "prompt_embedding",
+        "negative_prompt_embedding",
+        "image_embedding",
+        "clip_l_embedding",
+        "clip_g_embedding",
+    ]
 
 
 def test_an_image_under_two_paths_is_one_row(conn, root, image):

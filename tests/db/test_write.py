@@ -87,8 +87,25 @@ def test_every_field_comes_back(conn, root, image):
     [image_id] = db.write_images(conn, root, [record])
     [stored] = db.get_images(conn, [image_id])
     assert (stored.root, stored.path, stored.hash) == ("/pictures", "folder/7.png", record.hash)
-    assert (stored.prompt, stored.negative, stored.prompt_joined, stored.negative_joined) == ("wide\nclose", "", True, False)
-    for name in "width height seed steps cfg sampler scheduler checkpoint loras generator created".split():
+    assert (stored.prompt, stored.negative, stored.prompt_joined, stored.negative_joined) == (
+        "wide\nclose",
+        "",
+        True,
+        False,
+    )
+    for name in [
+        "width",
+        "height",
+        "seed",
+        "steps",
+        "cfg",
+        "sampler",
+        "scheduler",
+        "checkpoint",
+        "loras",
+        "generator",
+        "created",
+    ]:
         assert getattr(stored, name) == getattr(record, name), name
 
 
@@ -117,7 +134,9 @@ def test_nul_and_lone_surrogates_leave_text(conn, root, image):
 def test_metadata_keeps_its_bytes_beside_json_that_postgresql_takes(conn, root, image):
     raw = b'{"a": NaN, "b": [Infinity, 1e999], "c": "x\\u0000y\\ud800", "d": 123456789012345678901234567890}'
     db.write_images(conn, root, [image(1, metadata={"prompt": raw, "parameters": b"steps: 20"})])
-    stored = {key: (zlib.decompress(raw), data) for key, raw, data in conn.execute("SELECT key, raw, data FROM metadata")}
+    stored = {
+        key: (zlib.decompress(raw), data) for key, raw, data in conn.execute("SELECT key, raw, data FROM metadata")
+    }
     assert stored["prompt"] == (raw, {"a": None, "b": [None, None], "c": "xy?", "d": 123456789012345678901234567890})
     assert stored["parameters"] == (b"steps: 20", None)
 
