@@ -74,7 +74,8 @@ def hit_result(library: Library, hits: Sequence[Hit], question: str) -> io.NodeO
             f"No hits for {question}: the library '{library.name}' has no image that scores so high. Lower "
             "lowest_score, or run Index Folder with the model that this search uses."
         )
-        return io.NodeOutput(block_execution=message, ui={"images": [], "text": [message], "hits": []})
+        nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
+        return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
     from .. import db
 
     with library.connection() as connection:

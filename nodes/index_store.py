@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from ..embedders.pipeline import Encoders, KnownFile, Text
 
 
-# An image without a negative prompt is recalled with the conditioning of this text, so its token states are always kept.
-EMPTY = db.TextPair("", "")
-
-
 def encoder_records(encoders: Encoders) -> list[db.Encoder]:
     """What the library is told of the models of a run."""
     records = []
@@ -47,7 +43,8 @@ class FolderStore:
         with library.connection() as connection:
             self._root_id = db.ensure_root(connection, root_name, str(root))
             db.activate_encoders(connection, list(self._encoder_ids.values()))
-            self._empty_id = db.ensure_text(connection, EMPTY)
+            # An image without a negative prompt is recalled with the conditioning of the empty text.
+            db.ensure_text(connection, db.TextPair("", ""))
 
     def known_files(self) -> Mapping[str, KnownFile]:
         with self._library.connection() as connection:
@@ -79,12 +76,8 @@ class FolderStore:
             db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
 
     def texts_without(self, family: str) -> Sequence[tuple[int, Text]]:
-        encoder_id = self._encoder_ids[family]
         with self._library.connection() as connection:
-            missing = db.texts_without_vector(connection, encoder_id, self._root_id, self._under)
-            if family == "token_states" and db.token_states(connection, self._empty_id, encoder_id) is None:
-                missing += [(self._empty_id, EMPTY)] * (self._empty_id not in dict(missing))
-        return missing
+            return db.texts_without_vector(connection, self._encoder_ids[family], self._root_id, self._under)
 
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None:
         with self._library.connection() as connection:

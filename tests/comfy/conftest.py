@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from host.fixtures import comfy_server  # noqa: F401  (a fixture)
-from host.graphs import TEXT_EMBEDDER
+from host.node_graphs import TEXT_EMBEDDER
 from host.server import ComfyServer
 from host.stand_in_models import write_text_embedder_folder
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from host.bootstrap import REPOSITORY
-from host.graphs import index, search_by_prompt
+from host.node_graphs import index, search_by_prompt
 
 CORPUS = REPOSITORY.parent / "shared" / "corpus"
 

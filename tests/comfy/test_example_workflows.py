@@ -10,7 +10,7 @@ import pytest
 from diffusion_toolkit.embedders.workflow import to_api
 from host import stand_in
 from host.bootstrap import REPOSITORY
-from host.graphs import index
+from host.node_graphs import index
 
 EXAMPLES = REPOSITORY / "example_workflows"
 

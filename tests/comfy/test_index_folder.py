@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from host.client import PromptError, PromptInterrupted
-from host.graphs import index, node
+from host.node_graphs import index, node
 
 
 def report(result) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 from host.client import PromptError
-from host.graphs import EMBEDDER, index, models, node, search_by_image, search_by_prompt
+from host.node_graphs import EMBEDDER, index, models, node, search_by_image, search_by_prompt
+from PIL import Image
 
 OUTPUTS = [
     "image", "prompt", "negative_prompt", "score", "image_id", "path", "seed", "steps", "cfg", "sampler", "scheduler",
@@ -91,8 +93,6 @@ def test_checkpoint_wires_into_load_checkpoint(server, animals):
 
 
 def test_a_hit_without_settings_gives_the_stated_defaults(server):
-    from PIL import Image
-
     folder = server.output / "plain"
     folder.mkdir(exist_ok=True)
     Image.new("RGB", (40, 40), (250, 3, 7)).save(folder / "plain.png")
@@ -140,9 +140,10 @@ def test_a_search_is_cached_until_the_library_changes(server, animals, pictures)
 
 
 def test_a_saved_prompt_that_is_queued_again_is_fresh(server, animals, pictures):
-    graph = search_by_prompt("something green")
-    result = server.queue(graph)
-    saved = server.get(f"/history/{result.prompt_id}")[result.prompt_id]["prompt"][2]
+    graph = search_by_prompt("something green", top_k=1)
+    graph["save"] = node("SaveImage", images=["search", 0], filename_prefix="saved")
+    [image] = server.queue(graph).outputs["save"]["images"]
+    saved = json.loads(Image.open(server.output / image["filename"]).text["prompt"])
     assert "is_changed" in saved["search"], "ComfyUI no longer leaves it there: this test has lost its point"
     server.queue(index(pictures("fresh", 1)))
     assert "search" in server.queue(saved).executed

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from host import bootstrap
 from host.client import PromptError
-from host.graphs import index, search_by_prompt
+from host.node_graphs import index, search_by_prompt
 from host.server import ComfyServer
 
 IDS = {
