@@ -166,8 +166,8 @@ def test_another_torch_asks_for_another_install(tmp_path: Path) -> None:
 def test_a_failed_install_says_what_pip_said(tmp_path: Path) -> None:
     from host.pip_install import pip_install
 
-    with pytest.raises(SetupError, match="/no/such/file") as raised:
-        pip_install(Path(sys.executable), ["--no-index", "/no/such/file.whl"], tmp_path / "setup.log")
+    with pytest.raises(SetupError, match="no-such-list.txt") as raised:
+        pip_install(Path(sys.executable), ["--no-index", "-r", str(tmp_path / "no-such-list.txt")], tmp_path / "setup.log")
 
     assert str(tmp_path / "setup.log") in str(raised.value)
 

@@ -1,0 +1,122 @@
+"""The parts of the main-job command that need no ComfyUI: stand-ins, the table, the contact sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from host import stand_in
+from host.contact_sheet import Row, write_contact_sheet
+from host.demo_report import hit_lines, index_table, read_report
+from host.template_images import literal_prompts
+
+REPORT = """Found 12 images in 3.0 s, 4.0 images/s: 10 added, 0 unchanged, 1 known under another path or rewritten, 1 skipped.
+Vectors made now: prompt 4, image 10.
+The library holds 10 images, 7 texts; vectors: prompt 4, negative 3, image 10, clip_l 7, clip_g 7.
+Token states: 7 texts kept, 7 of them now (2 MB).
+Skipped a b.png: not an image: it is cut off"""
+
+
+def combo(*values: str) -> dict:
+    return {"input": {"required": {"ckpt_name": [list(values), {}]}}}
+
+
+def checkpoint_prompt() -> dict:
+    return {"1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd_xl_base_1.0.safetensors"}}}
+
+
+def test_a_missing_checkpoint_is_replaced_and_its_source_and_place_are_named() -> None:
+    prompt, notes = stand_in.replace_loaders(checkpoint_prompt(), {"CheckpointLoaderSimple": combo()}, set(), Path("models"))
+
+    assert prompt["1"]["class_type"] == "StandInCheckpoint"
+    assert "STAND-IN for sd_xl_base_1.0.safetensors" in notes[0]
+    assert "stabilityai/stable-diffusion-xl-base-1.0" in notes[0]
+    assert str(Path("models/checkpoints/sd_xl_base_1.0.safetensors")) in notes[0]
+
+
+@pytest.mark.parametrize("there", ["sd_xl_base_1.0.safetensors", "sdxl/sd_xl_base_1.0.safetensors", "sdxl\\sd_xl_base_1.0.safetensors"])
+def test_a_checkpoint_that_is_there_is_used_from_where_it_is(there: str) -> None:
+    info = {"CheckpointLoaderSimple": combo("other.safetensors", there)}
+
+    prompt, notes = stand_in.replace_loaders(checkpoint_prompt(), info, set(), Path("models"))
+
+    assert prompt["1"] == {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": there}}
+    assert notes == []
+
+
+def test_newer_combos_are_understood() -> None:
+    info = {"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": ["COMBO", {"options": ["sd_xl_base_1.0.safetensors"]}]}}}}
+
+    assert stand_in.replace_loaders(checkpoint_prompt(), info, set(), Path("models"))[1] == []
+
+
+def test_a_missing_text_embedder_is_replaced_by_the_small_sentence_encoder() -> None:
+    asked = {"1": {"class_type": stand_in.TEXT_EMBEDDER_NODE, "inputs": {"model_name": "bge-large-en-v1.5", "download_from": ""}}}
+
+    prompt, notes = stand_in.replace_loaders(asked, {}, {stand_in.TEXT_EMBEDDER_NAME}, Path("models"))
+
+    assert prompt["1"]["inputs"]["model_name"] == stand_in.TEXT_EMBEDDER_NAME
+    assert "MiniLM" in notes[0]
+    assert asked["1"]["inputs"]["model_name"] == "bge-large-en-v1.5"  # the caller's prompt stays
+
+
+def test_only_texts_written_into_conditioning_nodes_count_as_literal_prompts() -> None:
+    text = ["STRING", {"multiline": True}]
+    info = {
+        "CLIPTextEncode": {"output": ["CONDITIONING"], "input": {"required": {"text": text, "clip": ["CLIP"]}}},
+        "Note": {"output": [], "input": {"required": {"text": text}}},
+    }
+    prompt = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a shark", "clip": ["9", 0]}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": ["3", 0], "clip": ["9", 0]}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "  ", "clip": ["9", 0]}},
+        "4": {"class_type": "Note", "inputs": {"text": "read me"}},
+    }
+
+    assert literal_prompts(prompt, info) == ["a shark"]
+
+
+def test_the_table_holds_every_count_of_the_report() -> None:
+    table = index_table(read_report(REPORT))
+
+    shown = {line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[1] for line in table.splitlines() if line.strip(" -")}
+    wanted = {"images found": "12", "images/s": "4.0", "images in the library": "10", "prompt vectors": "4", "clip_g vectors": "7"}
+    assert wanted.items() <= shown.items()
+    assert "skipped a b.png: not an image: it is cut off" in table
+
+
+def test_a_run_that_read_nothing_shows_no_rate() -> None:
+    report = REPORT.replace(", 4.0 images/s", "")
+
+    assert read_report(report).rate is None
+    assert "none read" in index_table(read_report(report))
+
+
+def test_a_report_worded_otherwise_is_not_taken_for_zeros() -> None:
+    with pytest.raises(ValueError, match="no counts"):
+        read_report("All is well.")
+
+
+def test_hits_are_listed_with_score_id_file_and_prompt() -> None:
+    hit = {"score": 0.7719, "image_id": 12, "path": "/images/shark.png", "prompt": "a shark\nunder water"}
+
+    [line] = hit_lines("Search by Prompt", "shark", [hit]).splitlines()[1:]
+
+    assert line.split() == ["0.772", "#12", "shark.png", "a", "shark", "under", "water"]
+
+
+def test_a_contact_sheet_has_a_row_for_each_query_even_without_hits_or_files(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (300, 100), (255, 0, 0)).save(tmp_path / "red.png")
+    hits = [
+        {"score": 0.5, "path": str(tmp_path / "red.png"), "prompt": "a very long prompt " * 40},
+        {"score": 0.4, "path": str(tmp_path / "gone.png"), "prompt": None},
+    ]
+    rows = [Row("Search by Prompt", "red", None, hits), Row("Search by Prompt", "nothing", None, [])]
+
+    with Image.open(write_contact_sheet(rows, "Found", tmp_path / "out" / "sheet.png")) as sheet:
+        from host.contact_sheet import CAPTION, CELL, GAP
+
+        assert sheet.size == (GAP + 3 * (CELL + GAP), 64 + 2 * (CELL + CAPTION + GAP))
+        assert sheet.getpixel((GAP + CELL + GAP + CELL // 2, 64 + CELL // 2)) == (255, 0, 0)
