@@ -49,7 +49,8 @@ def load(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Graph:
     if loader.unknown:
         raise WorkflowError(
             f"This ComfyUI does not know {'; '.join(loader.unknown)}. "
-            "Install the node pack that has them, or mute or remove these nodes, then convert again."
+            "Install the node pack that has them, and remove nodes that exist in the browser only (a pack's Get, Set or group "
+            "switches); then convert again."
         )
     for node in {id(n): n for n in root.all_nodes()}.values():
         _repair_values(node)
@@ -138,6 +139,10 @@ class _Loader:
             _repair_border(border, [k for k, v in graph.links.items() if (v.target, v.target_slot) == (SUBGRAPH_OUTPUT, index)])
         instances = []
         for entry in saved.get("nodes") or ():
+            if not isinstance(entry, Mapping) or entry.get("id") is None or not entry.get("type"):
+                raise WorkflowError(
+                    f"{graph.name} has a node without id or type: {json.dumps(entry)[:200]}. Save it again in ComfyUI."
+                )
             node = self._node(graph, entry)
             graph.nodes[node.id] = node
             if node.subgraph is not None:
@@ -200,7 +205,17 @@ def _apply_primitive(graph: Graph, primitive: Node) -> None:
     first = widget_of(*ends[0])
     if value is UNDEFINED:
         value = first.value if first else UNDEFINED
+    if len(ends) > 1 and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = _within(value, [widget for end in ends if (widget := widget_of(*end))])
     for node, slot in ends:
         widget = widget_of(node, slot)
         if widget:
             node.set_value(widget, rounded(widget, value))
+
+
+def _within(value: float, widgets: list[Widget]) -> float:
+    """A number as one PrimitiveNode may give it to several widgets: within the range of them all."""
+    ranges = [widget.options for widget in widgets if widget.kind in ("INT", "FLOAT")]
+    least = [options["min"] for options in ranges if options.get("min") is not None]
+    most = [options["max"] for options in ranges if options.get("max") is not None]
+    return min([max([value, *least]), *most])

@@ -59,6 +59,8 @@ class Node:
 
     def set_value(self, widget: Widget, value: Any) -> None:
         """Give a widget its value, with what the front end does then: a dynamic combo brings the inputs of its new option."""
+        if widget.kind in ("PREVIEW_3D", "LOAD_3D", "LOAD_3D_ADVANCED"):
+            return  # these show, they hold nothing
         if widget.kind == "STRING" and widget.options.get("multiline") and value is None:
             value = ""
         widget.value = value

@@ -193,6 +193,8 @@ def _companions(kind: str, spec: Spec) -> list[Widget]:
     if kind == "INT" and control is None:
         control = spec.name in ("seed", "noise_seed")
     beside: list[Widget] = []
+    if kind == "COMBO" and (spec.options.get("remote") or {}).get("refresh_button"):
+        beside.append(Widget("refresh", "BUTTON", "refresh"))
     if kind in ("INT", "FLOAT", "COMBO") and control:
         beside.append(Widget(control if isinstance(control, str) else "control_after_generate", "CONTROL", "randomize", sent=False))
         if kind == "COMBO" and not spec.options.get("multi_select"):

@@ -363,7 +363,7 @@ def bypassed_subgraph() -> Workflow:
 HANDMADE: dict[str, Workflow] = {
     "plain": invert(), "muted": invert(2), "bypassed": invert(4), "bypassed without match": bypassed_without_match(),
     "bypassed blend": bypassed_blend(), "rerouted": rerouted(), "native reroutes": native_reroutes(), "notes": notes(),
-    "primitive": primitive(), "primitive float": primitive(7.6), "linked widget": linked_widget(), "loaded": loaded(),
+    "primitive": primitive(), "primitive float": primitive(7.6), "primitive out of range": primitive(99999), "linked widget": linked_widget(), "loaded": loaded(),
     "sampler": sampler([5, "randomize", 30, 7.5, "sample_euler", "normal", 0.5]), "few values": sampler([5, "fixed", 30]),
     "no values": sampler(None), "null combo": sampler([5, "fixed", 30, 7.5, None, "normal", 1]),
     "resized": resized(["scale by multiplier", 2.5, "lanczos"]), "resized default": resized(["scale dimensions", 10, 20, "disabled", "area"]),

@@ -96,6 +96,10 @@ def test_primitive_value_is_rounded_by_the_widget():
     assert convert(made.primitive(7.6))["1"]["width"] == 8
 
 
+def test_primitive_value_for_several_widgets_is_within_their_range():
+    assert convert(made.primitive(99999))["1"]["width"] == 16384
+
+
 def test_reroutes_are_followed():
     assert convert(made.rerouted()) == {
         "1": {"width": 64, "height": 32, "batch_size": 1, "color": 255},
