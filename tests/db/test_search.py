@@ -68,11 +68,12 @@ def test_a_text_brings_all_its_images_and_equals_go_by_id(conn, add, embed, enco
     assert ids_of(db.search_by_text(conn, "prompt", unit(1), 4)) == [ids[0], ids[2], ids[4], ids[1]]
 
 
-def test_two_texts_with_one_vector_are_cut_by_id_too(conn, add, embed, encoder, unit):
-    ids, by_text = add("a", "b", "c", "a"), encoder(conn, "text")
-    for text in "cba":
+@pytest.mark.parametrize("order", ["abcd", "dcba"])
+def test_texts_with_one_vector_are_cut_by_image_id_however_they_lie(conn, add, embed, encoder, unit, order):
+    ids, by_text = add("a", "b", "c", "d"), encoder(conn, "text")
+    for text in order:
         embed(by_text, text, unit(1))
-    assert ids_of(db.search_by_text(conn, "prompt", unit(1), 3)) == ids[:3]
+    assert ids_of(db.search_by_text(conn, "prompt", unit(1), 1)) == ids[:1]
 
 
 def test_texts_that_no_image_has_take_no_place(conn, add, embed, encoder, unit):
@@ -93,11 +94,17 @@ def test_each_clip_kind_searches_its_own_encoder(conn, add, embed, encoder, unit
     assert ids_of(db.search_by_text(conn, "clip_g", unit(1), 1)) == ids[1:]
 
 
-def test_an_image_finds_itself_and_equals_go_by_id(conn, add, encoder, unit):
-    ids, by_image = add("a", "b", "c"), encoder(conn, "image")
-    db.write_image_vectors(conn, by_image, ids[::-1], np.stack([unit(2), unit(1), unit(0, 1)]))
-    assert [(hit.image_id, hit.score) for hit in db.search_by_image(conn, unit(5), 2)] == [(ids[1], 1.0), (ids[2], 1.0)]
-    assert ids_of(db.search_by_image(conn, unit(5), 1)) == [ids[1]]
+def test_an_image_finds_itself_first(conn, add, encoder, unit):
+    ids, by_image = add("a", "b"), encoder(conn, "image")
+    db.write_image_vectors(conn, by_image, ids, np.stack([unit(1, 1), unit(2)]))
+    assert [(hit.image_id, hit.score) for hit in db.search_by_image(conn, unit(5), 1)] == [(ids[1], 1.0)]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_images_with_one_vector_are_cut_by_id_however_they_lie(conn, add, encoder, unit, step):
+    ids, by_image = add("a", "b", "c", "d"), encoder(conn, "image")
+    db.write_image_vectors(conn, by_image, ids[::step], np.stack([unit(1)] * 4))
+    assert ids_of(db.search_by_image(conn, unit(5), 2)) == ids[:2]
 
 
 def test_only_the_asked_encoders_vectors_are_compared(conn, add, encoder, unit):

@@ -11,7 +11,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db.search import statement_by_image, statement_by_text
 from pgvector import HalfVector, Vector
 
-IMAGES, DIMS = 3000, 96
+IMAGES, DIMS = 2000, 64
 ISSUE = (
     "SELECT path, 1 - ({column} <=> {query}) FROM image"
     " WHERE {column} IS NOT NULL ORDER BY {column} <=> {query} LIMIT 50"
@@ -20,7 +20,7 @@ ISSUE = (
 
 @pytest.fixture(scope="module")
 def filled(new_database, template, tmp_path_factory, image):
-    """A library of 3000 images with two image encoders, the second active; three of four prompts have one image."""
+    """A library of 2000 images with two image encoders, the second active; three of four prompts have one image."""
     rng = np.random.default_rng(3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFUSION_TOOLKIT_DSN", new_database(template))
