@@ -131,7 +131,7 @@ def test_a_lora_at_strength_zero_does_not_matter(sdxl_clip: Any) -> None:  # noq
     assert changed(sdxl_clip, with_patch(sdxl_clip, 0.0, LAYER_L, LAYER_G)) == (False, False, False)
 
 
-def test_it_does_not_matter_whether_a_lora_is_applied_in_place_at_the_moment() -> None:
+def test_it_does_not_matter_whether_a_lora_is_applied_in_place_at_the_moment(comfyui: Path) -> None:  # noqa: F811
     expected = all_three(small_clip(1)), all_three(with_patch(small_clip(1), 0.8, LAYER_L, LAYER_G))
     clip = small_clip(1)
     before = clip.cond_stage_model.state_dict()[LAYER_L].clone()
