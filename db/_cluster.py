@@ -195,8 +195,9 @@ class Cluster:
         else:
             command = [self._program("postgres"), "-D", str(self.data), *options]
             detached = {"start_new_session": True}
-        keeper = [sys.executable, "-I", str(Path(__file__).with_name("_keeper.py")), str(self.start_lock), str(self.users_lock)]
-        keeper += [json.dumps([self._command(command), self._stop_command()])]
+        here = Path(__file__).parent
+        keeper = [sys.executable, "-I", str(here / "_keeper.py"), str(self.start_lock), str(self.users_lock)]
+        keeper += [json.dumps([self._command(command), self._stop_command()]), str(here), *filter(None, sys.path)]
         with self.log.open("ab") as log:
             out = subprocess.DEVNULL if WINDOWS else log
             self._child = subprocess.Popen(

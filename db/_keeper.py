@@ -1,6 +1,6 @@
 """Run as a script beside the server: start it, and stop it when no process uses it any more.
 
-    python _keeper.py START_LOCK USERS_LOCK COMMANDS    # COMMANDS: JSON [start command, stop command]
+    python _keeper.py START_LOCK USERS_LOCK COMMANDS IMPORTS    # COMMANDS: JSON [start command, stop command]
 
 A process that ends in good order stops the server itself when it is the last. This one is for those that are killed, or
 whose terminal is closed: the usual way to leave ComfyUI, and Python then runs no exit handlers.
@@ -13,16 +13,17 @@ import subprocess
 import sys
 import time
 
-import fasteners
+sys.path += sys.argv[4:]  # this folder, then our user's own path, which -I leaves out (for fasteners)
+from _locks import FileLock  # noqa: E402
 
 PERIOD = 2.0  # seconds between looks
 
 
-def unused(starting: fasteners.InterProcessLock, users: fasteners.InterProcessReaderWriterLock) -> bool:
+def unused(starting: FileLock, users: FileLock) -> bool:
     """Whether no process uses the server; then both locks are held, and stay so until this process ends."""
-    if not starting.acquire(blocking=False):
+    if not starting.acquire():
         return False
-    if users.acquire_write_lock(blocking=False):
+    if users.acquire():
         return True
     starting.release()
     return False
@@ -30,7 +31,7 @@ def unused(starting: fasteners.InterProcessLock, users: fasteners.InterProcessRe
 
 def keep(start_lock: str, users_lock: str, start: list[str], stop: list[str]) -> int:
     """Run the server to its end; its exit status. On Windows `start` (pg_ctl) ends when the server is ready."""
-    starting, users = fasteners.InterProcessLock(start_lock), fasteners.InterProcessReaderWriterLock(users_lock)
+    starting, users = FileLock(start_lock), FileLock(users_lock)
     server = subprocess.Popen(start, stdin=subprocess.DEVNULL)
     while True:
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ._binaries import installed, program
 from ._cluster import SUPERUSER, Address, Cluster
+from ._locks import FileLock
 from .errors import LibraryError
 
 RECOVERY_SECONDS = 120  # a server that was killed replays its log before it answers
@@ -45,12 +46,10 @@ class EmbeddedServer:
     """
 
     def __init__(self, directory: Path) -> None:
-        import fasteners
-
         self.directory = directory
         self._cluster = Cluster(directory)
-        self._starting = fasteners.InterProcessLock(self._cluster.start_lock)
-        self._users = fasteners.InterProcessReaderWriterLock(self._cluster.users_lock)
+        self._starting = FileLock(self._cluster.start_lock)
+        self._users = FileLock(self._cluster.users_lock)
         self._address_file = directory / "server.json"
         self._joined_by: int | None = None  # process id: a forked child has not joined
 
@@ -97,10 +96,10 @@ class EmbeddedServer:
             atexit.unregister(self.stop)
             _servers.pop(self.directory, None)
             self._joined_by = None
-            self._users.release_read_lock()
-            if self._users.acquire_write_lock(blocking=False):
+            self._users.release()
+            if self._users.acquire():
                 self._shut_down()
-            self._users.release_write_lock()
+                self._users.release()
 
     @staticmethod
     def binary(name: str) -> Path:
@@ -124,7 +123,7 @@ class EmbeddedServer:
     def _join(self) -> None:
         joined = self._joined_by == os.getpid()
         if not joined:
-            self._users.acquire_read_lock()
+            self._users.acquire(shared=True)  # exclusive holders hold start.lock too, so this never waits
         try:
             if self._wait_while_busy() is State.GONE:
                 self._refuse_if_used_elsewhere()
@@ -132,7 +131,7 @@ class EmbeddedServer:
                 self._start_server()
         except BaseException:
             if not joined:
-                self._users.release_read_lock()
+                self._users.release()
             raise
         if not joined:
             self._joined_by = os.getpid()
@@ -216,10 +215,11 @@ class EmbeddedServer:
         recorded = self._record().get("computer")
         if self._address() is None or recorded == _computer():
             return
-        self._users.release_read_lock()
-        alone = self._users.acquire_write_lock(blocking=False)
-        self._users.release_write_lock()
-        self._users.acquire_read_lock()
+        self._users.release()
+        alone = self._users.acquire()
+        if alone:
+            self._users.release()
+        self._users.acquire(shared=True)
         if not alone:
             raise LibraryError(
                 f"The library in {self.directory} is in use by another computer or container ({recorded}). Close ComfyUI "

