@@ -209,7 +209,7 @@ def test_neither_errors_nor_logs_nor_names_tell_the_connection_string(open_with,
     with library.connection() as conn:
         said += [repr(library), repr(conn), str(conn)]
     given = conninfo_to_dict(dsn)
-    secrets = ["hunter2", "nowhere", "stranger", given["host"], given["password"]]
+    secrets = ["hunter2", "nowhere", "stranger", *(given[key] for key in ("host", "user", "dbname", "password"))]
     for text in [*said, caplog.text]:
         assert [secret for secret in secrets if secret in text] == []
 
