@@ -197,7 +197,8 @@ class Cluster:
             detached = {"start_new_session": True}
         here = Path(__file__).parent
         keeper = [sys.executable, "-I", str(here / "_keeper.py"), str(self.start_lock), str(self.users_lock)]
-        keeper += [json.dumps([self._command(command), self._stop_command()]), str(here), *filter(None, sys.path)]
+        folder = None if WINDOWS else address.host
+        keeper += [json.dumps([self._command(command), self._stop_command(), folder]), str(here), *filter(None, sys.path)]
         with self.log.open("ab") as log:
             out = subprocess.DEVNULL if WINDOWS else log
             self._child = subprocess.Popen(

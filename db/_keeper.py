@@ -1,6 +1,6 @@
 """Run as a script beside the server: start it, and stop it when no process uses it any more.
 
-    python _keeper.py START_LOCK USERS_LOCK COMMANDS IMPORTS    # COMMANDS: JSON [start command, stop command]
+    python _keeper.py START_LOCK USERS_LOCK COMMANDS IMPORTS    # COMMANDS: JSON [start command, stop command, socket's folder or null]
 
 A process that ends in good order stops the server itself when it is the last. This one is for those that are killed, or
 whose terminal is closed: the usual way to leave ComfyUI, and Python then runs no exit handlers.
@@ -9,6 +9,7 @@ whose terminal is closed: the usual way to leave ComfyUI, and Python then runs n
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ def unused(starting: FileLock, users: FileLock) -> bool:
     return False
 
 
-def keep(start_lock: str, users_lock: str, start: list[str], stop: list[str]) -> int:
+def keep(start_lock: str, users_lock: str, start: list[str], stop: list[str], folder: str | None) -> int:
     """Run the server to its end; its exit status. On Windows `start` (pg_ctl) ends when the server is ready."""
     starting, users = FileLock(start_lock), FileLock(users_lock)
     server = subprocess.Popen(start, stdin=subprocess.DEVNULL)
@@ -44,7 +45,10 @@ def keep(start_lock: str, users_lock: str, start: list[str], stop: list[str]) ->
             time.sleep(PERIOD)
         if unused(starting, users):
             subprocess.run(stop, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            return server.wait()
+            status = server.wait()
+            if folder:
+                os.rmdir(folder)
+            return status
 
 
 if __name__ == "__main__":

@@ -187,12 +187,17 @@ def test_the_server_stops_by_itself_when_all_who_used_it_were_killed(directory: 
     """As when a terminal is closed: no exit handler runs."""
     peers = [Peer(directory).wait_ready(), Peer(directory).wait_ready()]
     process = postmaster(directory)
+    socket_folder = Path(json.loads((directory / "server.json").read_text(encoding="utf-8"))["host"])
     peers[0].kill()
     time.sleep(3)
     assert runs(process)
     peers[1].kill()
     wait_until_gone(process)
     assert not (directory / "postgresql" / "postmaster.pid").exists()  # in good order
+    deadline = time.monotonic() + 10
+    while socket_folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_two_processes_that_start_at_once_share_one_server(tmp_path: Path):
