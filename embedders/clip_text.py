@@ -212,7 +212,11 @@ def _layer(tower: Any) -> Any:
 
 
 def _name(clip: Any) -> str:
-    """The files that ComfyUI's loader read, without their folders, where it noted them."""
+    """The files that ComfyUI's loader read, without their folders, where it noted them; a small stand-in is called one."""
+    model = clip.cond_stage_model
+    layers = (model.clip_l.num_layers, model.clip_g.num_layers)
+    if layers != (12, 32):
+        return f"a CLIP of {layers[0]} and {layers[1]} layers, not SDXL's 12 and 32"
     noted = getattr(clip.patcher, "cached_patcher_init", None) or (None, ())
     first = noted[1][0] if noted[1] else ()
     files = [first] if isinstance(first, str) else first if isinstance(first, (list, tuple)) else []

@@ -33,7 +33,7 @@ class ImageEncoder:
         self._check()
         config = clip_vision.config
         real = (config.get("hidden_size"), config.get("num_hidden_layers"), config.get("patch_size")) == (1280, 32, 14)
-        self.name = "CLIP-ViT-H/14" if real else f"CLIP vision, {config.get('num_hidden_layers')} layers"
+        self.name = "CLIP-ViT-H/14" if real else f"a CLIP vision of {config.get('num_hidden_layers')} layers, not CLIP-ViT-H/14"
 
     @property
     def fingerprint(self) -> str:

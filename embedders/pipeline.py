@@ -152,7 +152,6 @@ def _read_files(
         store.add_images(fresh, vectors)
         report.added += len({image.hash for _, image in fresh})
         report.unread_metadata += [(path, image.metadata.problem) for path, image in fresh if image.metadata.problem]
-    progress("Reading images", len(files), len(files))
 
 
 def _fill_image_vectors(root: Path, store: Store, encoder: Any, report: IndexReport, progress: Progress) -> None:

@@ -128,6 +128,7 @@ class IndexFolder(io.ComfyNode):
         with library.connection() as connection:
             counts = db.counts(connection)
         text = report_text(report, counts, encoders, library.warnings)
+        show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,
             text,

@@ -1,4 +1,4 @@
-"""Search by Prompt: images whose prompt, or negative prompt, means what the query says."""
+"""Search by Prompt: images whose prompt means what the query says."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ class SearchByPrompt(io.ComfyNode):
         from .. import db
 
         opened = open_library(library_name, library)
+        vector = text_embedder.encode_query(query)  # [1024]
         with opened.connection() as connection:
             encoder = db.require_encoder(connection, "text", text_embedder.fingerprint, text_embedder.name)
-            hits = db.search_by_text(
-                connection, "prompt", text_embedder.encode_query(query), top_k, lowest_score, encoder.id
-            )
+            hits = db.search_by_text(connection, "prompt", vector, top_k, lowest_score, encoder.id)
         return hit_result(opened, hits, f"'{query.strip()}'")

@@ -6,11 +6,14 @@ import json
 import zlib
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from host.fixtures import comfy_server  # noqa: F401  (a fixture)
 from host.node_graphs import TEXT_EMBEDDER
 from host.server import ComfyServer
 from host.stand_in_models import write_text_embedder_folder
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +30,6 @@ def pictures(server: ComfyServer) -> Callable[[str, int], str]:
     """Make `<output>/<folder>` hold `n` different PNGs as SaveImage writes them, and return the folder's name."""
 
     def make(folder: str, n: int, prompt: str = "a picture of thing {i} in {folder}", negative: str = "blurry") -> str:
-        from PIL import Image
-        from PIL.PngImagePlugin import PngInfo
-
         directory = server.output / folder
         directory.mkdir(parents=True, exist_ok=True)
         for i in range(n):
@@ -39,8 +39,9 @@ def pictures(server: ComfyServer) -> Callable[[str, int], str]:
             info = PngInfo()
             graph = saved_graph(prompt.format(i=i, folder=folder), negative, seed=2**64 - 1 - i)
             info.add_text("prompt", json.dumps(graph))
-            colour = (i * 37 % 256, i * 91 % 256, zlib.crc32(folder.encode()) % 256)
-            Image.new("RGB", (64 + i % 3 * 8, 48), colour).save(file, pnginfo=info)
+            random = np.random.default_rng([i, zlib.crc32(folder.encode())])
+            pixels = random.integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)  # [48, 64, 3], large patches
+            Image.fromarray(pixels).save(file, pnginfo=info)
         return folder
 
     return make

@@ -98,8 +98,9 @@ def test_a_hit_without_settings_gives_the_stated_defaults(server):
     Image.new("RGB", (40, 40), (250, 3, 7)).save(folder / "plain.png")
     server.queue(index("plain"))
     shutil.copyfile(folder / "plain.png", server.input / "plain.png")
-    result = server.queue(probed(search_by_image("plain.png", top_k=1)))
-    values = {name: result.outputs[name]["values"][0] for name in OUTPUTS}
+    result = server.queue(probed(search_by_image("plain.png", top_k=500)))
+    place = next(i for i, hit in enumerate(hits(result)) if hit["path"].endswith("plain.png"))
+    values = {name: result.outputs[name]["values"][place] for name in OUTPUTS}
     assert (values["prompt"], values["negative_prompt"]) == ("", "")
     assert (values["seed"], values["steps"], values["cfg"]) == (0, 20, 7.0)
     assert (values["sampler"], values["scheduler"]) == ("euler", "normal")

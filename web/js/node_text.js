@@ -3,6 +3,8 @@ import { app } from "../../../scripts/app.js";
 import { ComfyWidgets } from "../../../scripts/widgets.js";
 
 const WIDGET = "diffusion_toolkit_text";
+const LINE = 14; // height of a line of text on a node, in canvas units
+const MOST_LINES = 12; // longer texts scroll
 
 function showText(node, text) {
   let widget = node.widgets?.find((candidate) => candidate.name === WIDGET);
@@ -10,7 +12,7 @@ function showText(node, text) {
     widget = ComfyWidgets.STRING(node, WIDGET, ["STRING", { multiline: true }], app).widget;
     widget.serialize = false; // the text belongs to a run, not to the workflow file
     widget.options.serialize = false;
-    widget.label = "";
+    widget.options.getMinHeight = () => LINE * (1 + Math.min(MOST_LINES, String(widget.value ?? "").split("\n").length * 1.5));
     if (widget.inputEl) {
       widget.inputEl.readOnly = true;
       widget.inputEl.style.opacity = 0.75;

@@ -1,0 +1,79 @@
+"""Which folders may be read: ComfyUI's own, and those that the administrator configured, and no others."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from host.client import PromptError
+from host.node_graphs import index, search_by_prompt
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+
+@pytest.fixture
+def config(server) -> Iterator[Path]:
+    """The configuration file in the user directory, gone again after the test."""
+    file = server.user / "diffusion_toolkit" / "config.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    yield file
+    file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder outside ComfyUI, with a space and an umlaut in its name, with one picture."""
+    folder = tmp_path / "my ph\u00f6tos"
+    folder.mkdir()
+    info = PngInfo()
+    info.add_text("parameters", "a zeppelin over the harbour\nNegative prompt: rain\nSteps: 30, Seed: 5, Size: 8x8")
+    Image.new("RGB", (8, 8), (3, 77, 145)).save(folder / "zeppelin.png", pnginfo=info)
+    return folder
+
+
+def roots(server) -> list[str]:
+    return server.get("/object_info/DiffusionToolkitIndexFolder")["DiffusionToolkitIndexFolder"]["input"]["required"]["root"][1]["options"]
+
+
+def hit(server) -> dict:
+    return server.queue(search_by_prompt("zeppelin over the harbour", top_k=1)).outputs["search"]["hits"][0]
+
+
+def test_only_comfyuis_folders_are_offered_where_nothing_is_configured(server):
+    assert roots(server) == ["output", "input"]
+
+
+def test_a_configured_folder_is_indexed_and_found(server, config, photos):
+    config.write_text(json.dumps({"roots": {"photos": str(photos)}}), encoding="utf-8")
+    assert roots(server) == ["output", "input", "photos"]
+    assert "1 added" in server.queue(index(root="photos")).outputs["index"]["text"][0]
+    found = hit(server)
+    assert (found["path"], found["note"]) == (os.fspath(photos / "zeppelin.png"), "")
+
+
+def test_a_file_is_not_read_once_its_root_is_no_longer_configured(server, config, photos):
+    config.write_text(json.dumps({"roots": {"photos": str(photos)}}), encoding="utf-8")
+    server.queue(index(root="photos"))
+    config.unlink()
+    assert "no longer under a configured root" in hit(server)["note"]
+
+
+def test_a_root_that_is_not_configured_cannot_be_indexed(server):
+    with pytest.raises(PromptError, match="root"):
+        server.queue(index(root="photos"))
+
+
+def test_a_broken_configuration_leaves_the_nodes_there_and_is_named_when_one_runs(server, config):
+    config.write_text("{roots: nowhere", encoding="utf-8")
+    assert roots(server) == ["output", "input"]
+    with pytest.raises(PromptError, match=r"config\.json can't be read"):
+        server.queue(index())
+
+
+def test_a_missing_folder_is_named(server, config, tmp_path):
+    config.write_text(json.dumps({"roots": {"usb": str(tmp_path / "unplugged")}}), encoding="utf-8")
+    with pytest.raises(PromptError, match="unplugged does not exist"):
+        server.queue(index(root="usb"))
