@@ -29,7 +29,8 @@ def photos(tmp_path) -> Path:
     folder = tmp_path / "my ph\u00f6tos"
     folder.mkdir()
     info = PngInfo()
-    info.add_text("parameters", "a zeppelin over the harbour\nNegative prompt: rain\nSteps: 30, Seed: 5, Size: 8x8")
+    settings = "Steps: 30, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 8x8, Model hash: 1a2b3c4d5e, Model: some"
+    info.add_text("parameters", f"a zeppelin over the harbour\nNegative prompt: rain\n{settings}")
     Image.new("RGB", (8, 8), (3, 77, 145)).save(folder / "zeppelin.png", pnginfo=info)
     return folder
 
