@@ -102,7 +102,7 @@ class IndexFolder(io.ComfyNode):
         from ..embedders.clip_vision import ImageEncoder
         from ..embedders.pipeline import Encoders, index_folder
         from ..embedders.scan import normal_subfolder
-        from .index_report import report_text
+        from .index_report import report_text, summary
         from .index_store import FolderStore
 
         folder = roots()[root]
@@ -137,5 +137,5 @@ class IndexFolder(io.ComfyNode):
             len(report.skipped),
             counts.images,
             counts.texts,
-            ui={"text": [text]},
+            ui={"text": [text], "summary": [summary(report, counts)]},
         )

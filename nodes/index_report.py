@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..db import Counts
@@ -12,12 +12,34 @@ if TYPE_CHECKING:
 NAMED_FILES = 50
 
 
+def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
+    """The report's numbers for programs, as JSON takes them."""
+    return {
+        "found": report.found,
+        "added": report.added,
+        "unchanged": report.unchanged,
+        "known_elsewhere": report.known_elsewhere,
+        "skipped": [list(file) for file in report.skipped],
+        "seconds": report.seconds,
+        "images_per_second": _rate(report),
+        "images": counts.images,
+        "texts": counts.texts,
+        "vectors": counts.vectors,
+        "token_states": counts.token_states,
+    }
+
+
+def _rate(report: IndexReport) -> float | None:
+    """Images read in a second; None when none had to be read."""
+    read = report.added + report.known_elsewhere
+    return read / report.seconds if read and report.seconds > 0 else None
+
+
 def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str]) -> str:
     """Lines that say what this run did, what the library now holds, what was left out and why."""
-    read = report.added + report.known_elsewhere
-    rate = f", {read / report.seconds:.1f} images/s" if read and report.seconds > 0 else ""
+    rate = _rate(report)
     lines = [
-        f"Found {report.found} images in {report.seconds:.1f} s{rate}: {report.added} added, "
+        f"Found {report.found} images in {report.seconds:.1f} s{f', {rate:.1f} images/s' if rate else ''}: {report.added} added, "
         f"{report.unchanged} unchanged, {report.known_elsewhere} known under another path or rewritten, "
         f"{len(report.skipped)} skipped.",
     ]

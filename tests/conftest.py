@@ -1,14 +1,21 @@
-"""Give the tests the package under a plain name, as ComfyUI itself would load it: from its `__init__.py`, by path."""
+"""Give the tests the package under a plain name, as ComfyUI itself would load it, and one ComfyUI for the whole run."""
 
-import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE_ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PACKAGE_ROOT / "tests"))  # for `host`, the tests' shared helpers; never the package root itself
+import pytest
 
-if "diffusion_toolkit" not in sys.modules:
-    spec = importlib.util.spec_from_file_location("diffusion_toolkit", PACKAGE_ROOT / "__init__.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["diffusion_toolkit"] = module
-    spec.loader.exec_module(module)
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for `host`, the tests' shared helpers; never the package root
+
+from host.package import load_package
+from host.server import ComfyServer
+
+load_package()
+
+
+@pytest.fixture(scope="session")
+def comfy_server() -> Iterator[ComfyServer]:
+    """A real ComfyUI with this package and the stand-in nodes, on an empty base directory; started by the first test that asks."""
+    with ComfyServer() as server:
+        yield server

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from host.browser import HOW_TO_GET, ComfyPage, find_browser
-from host.fixtures import comfy_server
 from host.server import ComfyServer
-
-__all__ = ["comfy_server"]
 
 BROWSER = find_browser()
 collect_ignore_glob = [] if BROWSER else ["test_*.py"]

@@ -1,4 +1,4 @@
-"""One real ComfyUI for these tests, and pictures with real metadata for it to index."""
+"""Models for the real ComfyUI of these tests, and pictures with real metadata for it to index."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from host.fixtures import comfy_server  # noqa: F401  (a fixture)
 from host.node_graphs import TEXT_EMBEDDER
 from host.server import ComfyServer
 from host.stand_in_models import write_text_embedder_folder
@@ -17,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 
 @pytest.fixture(scope="session")
-def server(comfy_server: ComfyServer) -> ComfyServer:  # noqa: F811
+def server(comfy_server: ComfyServer) -> ComfyServer:
     """The server with the small text embedder among its models."""
     folder = comfy_server.models / "sentence_transformers" / TEXT_EMBEDDER
     if not folder.exists():

@@ -17,8 +17,10 @@ def report(result) -> str:
 
 def test_images_are_indexed_with_all_five_vectors(server, pictures):
     folder = pictures("five", 3)
-    text = report(server.queue(index(folder)))
+    result = server.queue(index(folder))
+    text = report(result)
     assert "3 added" in text
+    assert result.outputs["index"]["summary"][0]["added"] == 3
     assert "Vectors made now: image 3, prompt and negative" in text
     assert "clip_l" in text and "clip_g" in text
 

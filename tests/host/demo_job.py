@@ -20,7 +20,7 @@ from host import bootstrap, stand_in
 from host.client import ComfyError, PromptError, PromptResult
 from host.contact_sheet import Row, write_contact_sheet
 from host.demo_options import parse_arguments
-from host.demo_report import hit_lines, index_table, read_report
+from host.demo_report import hit_lines, index_table
 from host.package import load_package
 from host.progress import Progress
 from host.server import ComfyServer, has_accelerator
@@ -128,11 +128,7 @@ class _Demo:
         node_id = _set(prompt, "DiffusionToolkitIndexFolder", root=root, subfolder=subfolder)
         print("Indexing (workflow example_workflows/index_folder.json)")
         result = self._queue("index", prompt, timeout=24 * 3600)
-        report = result.outputs[node_id]["text"][0]
-        try:
-            print(index_table(read_report(report)))
-        except ValueError:
-            print(report)
+        print(index_table(result.outputs[node_id]["summary"][0]))
 
     def _search(self, by_prompt: dict[str, Any], by_image: dict[str, Any]) -> None:
         print("Searching (search_by_prompt.json, search_by_image.json)")

@@ -2,71 +2,38 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-KINDS = ("prompt", "negative", "image", "clip_l", "clip_g")
+KINDS = {  # of vectors; CLIP vectors of negative prompts are stored too, and not counted here
+    "prompt": "prompt vectors",
+    "negative": "negative vectors",
+    "image": "image vectors",
+    "clip_l": "CLIP-L vectors of prompts",
+    "clip_g": "CLIP-G vectors of prompts",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class IndexSummary:
-    """The numbers in the report of Index Folder."""
-
-    found: int
-    seconds: float
-    rate: float | None  # images/s; None when no image had to be read
-    added: int
-    unchanged: int
-    images: int  # in the library, like all below
-    texts: int
-    vectors: dict[str, int]
-    token_states: int
-    skipped: list[str]  # "path: reason"
-
-
-def read_report(report: str) -> IndexSummary:
-    """Take the numbers out of Index Folder's report; ValueError when it is worded otherwise than expected."""
-    first = re.search(r"Found (\d+) images in ([\d.]+) s(?:, ([\d.]+) images/s)?: (\d+) added, (\d+) unchanged", report)
-    held = re.search(r"The library holds (\d+) images, (\d+) texts; vectors: (.*)\.", report)
-    states = re.search(r"Token states: (\d+) texts kept", report)
-    if first is None or held is None:
-        raise ValueError(f"the report of Index Folder has no counts in it:\n{report}")
-    return IndexSummary(
-        found=int(first[1]),
-        seconds=float(first[2]),
-        rate=float(first[3]) if first[3] else None,
-        added=int(first[4]),
-        unchanged=int(first[5]),
-        images=int(held[1]),
-        texts=int(held[2]),
-        vectors={kind: int(count) for kind, count in re.findall(r"(\w+) (\d+)", held[3])},
-        token_states=int(states[1]) if states else 0,
-        skipped=re.findall(r"^Skipped (.*)$", report, re.MULTILINE) + re.findall(r"^\.\.\. (and \d+ more) skipped", report, re.MULTILINE),
-    )
-
-
-def index_table(summary: IndexSummary) -> str:
-    """The table, for a person."""
-    rate = f"{summary.rate:.1f}" if summary.rate is not None else "none read: nothing changed"
+def index_table(summary: dict[str, Any]) -> str:
+    """The `summary` in Index Folder's output as a table, for a person."""
+    rate = summary["images_per_second"]
     rows = [
-        ("images found", summary.found),
-        ("  new", summary.added),
-        ("  unchanged since the last run", summary.unchanged),
-        ("  skipped", len(summary.skipped)),
-        ("images/s", rate),
+        ("images found", summary["found"]),
+        ("  new", summary["added"]),
+        ("  unchanged since the last run", summary["unchanged"]),
+        ("  skipped", len(summary["skipped"])),
+        ("images/s", f"{rate:.1f}" if rate is not None else "nothing new"),
         None,
-        ("images in the library", summary.images),
-        ("texts (prompts and negative prompts)", summary.texts),
-        *((f"{kind} vectors", summary.vectors.get(kind, 0)) for kind in KINDS),
-        ("texts with token states", summary.token_states),
+        ("images in the library", summary["images"]),
+        ("texts (prompts and negative prompts)", summary["texts"]),
+        *((label, summary["vectors"][kind]) for kind, label in KINDS.items()),
+        ("texts with token states", summary["token_states"]),
     ]
     line = "  " + "-" * 50
     table = [line, *(f"  {row[0]:<38}{row[1]:>12}" if row else line for row in rows), line]
-    return "\n".join([*table, *(f"  skipped {reason}" for reason in summary.skipped)])
+    return "\n".join([*table, *(f"  skipped {path}: {reason}" for path, reason in summary["skipped"])])
 
 
 def hit_lines(asked: str, query: str, hits: Sequence[dict[str, Any]]) -> str:
