@@ -106,9 +106,9 @@ def index_folder(
     started = time.monotonic()
     report = IndexReport()
     new = _changed_files(root, subfolder, recursive, pattern, store, report)
-    _read_files(root, new, store, encoders, report, progress)
     if encoders.image is not None:
         _fill_image_vectors(root, store, encoders.image, report, progress)
+    _read_files(root, new, store, encoders, report, progress)
     if encoders.text is not None:
         _fill_text_vectors(store, encoders.text, report, progress)
     if encoders.clip is not None:
@@ -145,11 +145,14 @@ def _read_files(
         report.known_elsewhere += len(read) - len(fresh)
         if not fresh:
             continue
-        vectors = None
-        if encoders.image is not None:
+        if encoders.image is None:
+            store.add_images(fresh, None)
+        else:
             vectors = encoders.image.encode([image.pixels for _, image in fresh])  # [n, 1024]
-            report.count("image", len(fresh))
-        store.add_images(fresh, vectors)
+            usable = _usable(vectors, [path for path, _ in fresh], report)
+            store.add_images([fresh[row] for row in usable], vectors[usable])
+            store.add_images([image for row, image in enumerate(fresh) if row not in usable], None)
+            report.count("image", len(usable))
         report.added += len({image.hash for _, image in fresh})
         report.unread_metadata += [(path, image.metadata.problem) for path, image in fresh if image.metadata.problem]
 
@@ -159,10 +162,12 @@ def _fill_image_vectors(root: Path, store: Store, encoder: Any, report: IndexRep
     missing = store.images_without_vector()
     for done, batch in _batches(missing, IMAGE_BATCH):
         progress("Image vectors", done, len(missing))
-        read = [(id_, image) for id_, path in batch if (image := _read(root, path, report)) is not None]
+        read = [(id_, path, image) for id_, path in batch if (image := _read(root, path, report)) is not None]
         if read:
-            store.add_image_vectors([id_ for id_, _ in read], encoder.encode([image.pixels for _, image in read]))
-            report.count("image", len(read))
+            vectors = encoder.encode([image.pixels for _, _, image in read])  # [n, 1024]
+            usable = _usable(vectors, [path for _, path, _ in read], report)
+            store.add_image_vectors([read[row][0] for row in usable], vectors[usable])
+            report.count("image", len(usable))
 
 
 def _fill_text_vectors(store: Store, encoder: Any, report: IndexReport, progress: Progress) -> None:
@@ -170,8 +175,9 @@ def _fill_text_vectors(store: Store, encoder: Any, report: IndexReport, progress
     for done, batch in _batches(missing, TEXT_BATCH):
         progress("Prompt vectors", done, len(missing))
         vectors = encoder.encode_texts([text.joined for _, text in batch])  # [n, 1024]
-        store.add_text_vectors("text", [id_ for id_, _ in batch], vectors)
-        report.count("prompt and negative", len(batch))
+        usable = _usable(vectors, [_text_name(text) for _, text in batch], report)
+        store.add_text_vectors("text", [batch[row][0] for row in usable], vectors[usable])
+        report.count("prompt and negative", len(usable))
 
 
 def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, progress: Progress) -> None:
@@ -196,9 +202,9 @@ def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, pro
         encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch])
         for family, lacking, vectors in (("clip_l", lacking_l, encoded.clip_l), ("clip_g", lacking_g, encoded.clip_g)):
             rows = [row for row, (id_, _) in enumerate(batch) if id_ in lacking]
-            if rows:
-                store.add_text_vectors(family, [batch[row][0] for row in rows], vectors[rows])
-                report.count(family, len(rows))
+            rows = [rows[i] for i in _usable(vectors[rows], [_text_name(batch[row][1]) for row in rows], report)]
+            store.add_text_vectors(family, [batch[row][0] for row in rows], vectors[rows])
+            report.count(family, len(rows))
         states = {}
         for row, (id_, _) in enumerate(batch):
             if id_ in to_keep:
@@ -218,6 +224,19 @@ def _read(root: Path, path: str, report: IndexReport) -> ImageFile | None:
         reason = error.strerror or str(error)
     report.skipped.append((path, reason))
     return None
+
+
+def _usable(vectors: np.ndarray, names: Sequence[str], report: IndexReport) -> list[int]:
+    """The rows that a cosine is defined for once they are float16; each other one is reported, and ends nothing."""
+    with np.errstate(over="ignore"):
+        halves = vectors.astype(np.float16)
+    good = np.isfinite(halves).all(axis=1) & halves.any(axis=1)
+    report.skipped += [(names[row], "its vector is zero or not finite") for row in np.flatnonzero(~good)]
+    return np.flatnonzero(good).tolist()
+
+
+def _text_name(text: Text) -> str:
+    return f"the text {text.joined[:60]!r}"
 
 
 def _by_length(texts: Sequence[tuple[int, Text]]) -> list[tuple[int, Text]]:

@@ -61,6 +61,8 @@ class FolderStore:
                 db.link_paths(connection, self._root_id, links)
 
     def add_images(self, images: Sequence[tuple[str, ImageFile]], vectors: np.ndarray | None) -> None:
+        if not images:
+            return
         records = [_record(path, image) for path, image in images]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)

@@ -70,7 +70,7 @@ class CountingEncoder:
         n = len(items)
         if isinstance(items[0], tuple):
             return SimpleNamespace(clip_l=np.ones((n, 768)), clip_g=np.ones((n, 1280)), states=[np.ones((77, 2048))] * n)
-        return np.array([item.mean(axis=(0, 1)) for item in items])
+        return np.array([item.mean(axis=(0, 1)) + 1 for item in items])
 
     def encode_texts(self, texts):
         self.seen += texts
@@ -157,6 +157,19 @@ def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
     encoder.seen.clear()
     index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
     assert encoder.seen == []
+
+
+def test_a_vector_that_is_not_finite_is_reported_and_ends_nothing(folder):
+    class Overflowing(CountingEncoder):
+        def encode(self, items):
+            vectors = super().encode(items)
+            vectors[1] = np.nan
+            return vectors
+
+    store = MemoryStore()
+    report = index_folder(folder, "", store, Encoders(image=Overflowing()))
+    assert (report.added, report.vectors) == (3, {"image": 2})
+    assert report.skipped == [("1.png", "its vector is zero or not finite")]
 
 
 def test_a_cancelled_run_keeps_its_batches_and_the_next_goes_on(folder):
