@@ -42,7 +42,8 @@ class EmbeddedServer:
 
     Two locks in the directory, both dropped by the system when a process dies, however it dies: `start.lock` is held by
     the one process that starts or stops the server; `users.lock` is held shared by each process that uses it, so the
-    leaver who gets it exclusively is the last; if all are killed, the server's keeper notices. `server.json` records the address. Liveness is what connecting says.
+    leaver who gets it exclusively is the last; if all are killed, the server's keeper notices. `server.json` records the
+    address. Liveness is what connecting says.
     """
 
     def __init__(self, directory: Path) -> None:
