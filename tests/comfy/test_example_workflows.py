@@ -29,7 +29,9 @@ def run(server, name: str, **changes) -> dict:
     prompt, _ = stand_in.prepare(server, to_api(workflow, info), info)
     for node in prompt.values():
         node["inputs"].update(changes.get(node["class_type"], {}))
+    problems = server.log_problems()
     outputs = server.queue(prompt).outputs
+    assert server.log_problems() == problems
     return {prompt[node_id]["class_type"]: output for node_id, output in outputs.items()}
 
 
