@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,10 @@ def main() -> None:
             shutil.copyfile(file, folder / file.name)
         models = _Models(Path(scratch))
         models.warm_up(folder / files[0].name)
-        plain = timed("plain loop, one image at a time", lambda: plain_loop(folder, models, _library(Path(scratch) / "plain")))
-        ours = timed("Index Folder's pipeline", lambda: pipeline(folder, models, _library(Path(scratch) / "ours")))
+        with _library(Path(scratch) / "plain") as library:
+            plain = timed("plain loop, one image at a time", lambda: plain_loop(folder, models, library))
+        with _library(Path(scratch) / "ours") as library:
+            ours = timed("Index Folder's pipeline", lambda: pipeline(folder, models, library))
     sizes = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB of PNG"
     print(f"{machine()}\n{len(files)} images ({sizes}); small random-weight CLIPs, MiniLM\n\n{table('images', plain, ours)}")
 
@@ -65,10 +69,16 @@ class _Models:
         self.text.encode_texts(["warm"])
 
 
-def _library(directory: Path) -> Any:
+@contextmanager
+def _library(directory: Path) -> Iterator[Any]:
+    """A fresh library with a server of its own, stopped afterwards."""
     from diffusion_toolkit.db import open_library
+    from diffusion_toolkit.db.embedded import EmbeddedServer
 
-    return open_library("default", directory)
+    library = open_library("default", directory)
+    yield library
+    library.close()
+    EmbeddedServer.start(directory).stop()
 
 
 def _image_vector(clip_vision: Any, pixels: Any) -> Any:

@@ -93,8 +93,10 @@ class EmbeddedServer:
         """Leave; the last process to leave stops the server. Called at exit by itself; harmless when called twice."""
         if self._joined_by != os.getpid():
             return
+        atexit.unregister(self.stop)
+        if not self.directory.is_dir():  # removed meanwhile; PostgreSQL itself ends when it misses its files
+            return
         with _servers_lock, self._alone_at_starting():
-            atexit.unregister(self.stop)
             _servers.pop(self.directory, None)
             self._joined_by = None
             self._users.release()

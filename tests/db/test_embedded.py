@@ -356,3 +356,12 @@ def test_a_killed_server_with_much_to_recover_is_waited_for(directory: Path):
     assert ask(server, "SELECT count(*) FROM much") == 50000
     assert "redo done" in (directory / "server.log").read_text(encoding="utf-8")
     server.stop()
+
+
+def test_stopping_after_the_folder_was_removed_is_quiet(tmp_path: Path) -> None:
+    server = EmbeddedServer.start(tmp_path / "library")
+    shutil.rmtree(tmp_path / "library")
+    try:
+        server.stop()
+    finally:
+        server._cluster.end_processes()
