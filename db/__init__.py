@@ -13,7 +13,7 @@ from .encoders import (
 )
 from .errors import LibraryError
 from .read import counts, find_text, get_images, get_text, images_without_vector, known_files, texts_without_vector
-from .records import Counts, Encoder, Hit, ImageRecord, KnownFile, StoredEncoder, StoredImage, TextPair, TokenStates
+from .records import Counts, Encoder, Hit, ImageRecord, KnownFile, StoredEncoder, StoredFile, StoredImage, TextPair, TokenStates
 from .search import search_by_image, search_by_text
 from .vectors import (
     image_vector,
@@ -36,6 +36,7 @@ __all__ = [
     "Library",
     "LibraryError",
     "StoredEncoder",
+    "StoredFile",
     "StoredImage",
     "TextPair",
     "TokenStates",

@@ -7,9 +7,9 @@ from psycopg import Connection
 WRITER_LOCK = 4_703_002  # advisory lock, this package's own number
 
 
-def generation(conn: Connection) -> int:
-    """The number that tells a search node whether its last result is still good."""
-    return conn.execute("SELECT generation FROM library").fetchone()[0]
+def generation(conn: Connection) -> str:
+    """Tells a search node whether its last result is still good: another one after each write, and in each library."""
+    return conn.execute("SELECT extract(epoch FROM created) || '/' || generation FROM library").fetchone()[0]
 
 
 def bump_generation(conn: Connection) -> None:

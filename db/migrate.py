@@ -24,6 +24,8 @@ def migrate(conn: Connection, folder: Path = MIGRATIONS) -> None:
     if not _missing(conn, shipped):
         return  # so that a library which is being migrated or is read-only elsewhere opens at once
     conn.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
+    if not _is_ours(conn):
+        _refuse_foreign(conn)
     conn.execute(
         "CREATE TABLE IF NOT EXISTS migrations"
         " (name text PRIMARY KEY, sha256 text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
@@ -38,9 +40,26 @@ def migrate(conn: Connection, folder: Path = MIGRATIONS) -> None:
     create_view(conn, active_encoders(conn))
 
 
+def _is_ours(conn: Connection) -> bool:
+    """Whether the table `migrations` is there, and is ours rather than another program's."""
+    column = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('migrations') AND attname = 'sha256'"
+    return conn.execute(column).fetchone() is not None
+
+
+def _refuse_foreign(conn: Connection) -> None:
+    """A library is a database of its own: nothing of another program is replaced or mixed with."""
+    names = ["migrations", "image", "library", "roots", "texts", "images", "paths", "metadata", "encoders"]
+    taken = [name for name in names if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0] is not None]
+    if taken:
+        raise LibraryError(
+            f"The database already holds {', '.join(taken)} of another program. Give the library a database of its own "
+            "(CREATE DATABASE ...) and name that one in DIFFUSION_TOOLKIT_DSN."
+        )
+
+
 def _missing(conn: Connection, shipped: dict[str, str]) -> list[str]:
     """Names of shipped migrations that the database lacks, in order."""
-    if conn.execute("SELECT to_regclass('migrations')").fetchone()[0] is None:
+    if not _is_ours(conn):
         return list(shipped)
     applied = dict(conn.execute("SELECT name, sha256 FROM migrations").fetchall())
     newer = sorted(applied.keys() - shipped.keys())

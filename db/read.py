@@ -9,24 +9,22 @@ from psycopg.rows import kwargs_row
 
 from .encoders import TABLES, active_encoders, get_encoder
 from .errors import LibraryError
-from .records import Counts, KnownFile, StoredImage, TextPair
+from .records import Counts, KnownFile, StoredFile, StoredImage, TextPair
 from .search import TEXT_KINDS
 
 _IMAGES = """
-SELECT i.id, i.hash, i.width, i.height, place.root, place.path, prompt.joined AS prompt, negative.joined AS negative,
+SELECT i.id, i.hash, i.width, i.height, prompt.joined AS prompt, negative.joined AS negative,
        i.prompt_id, i.negative_id, i.prompt_joined, i.negative_joined, i.seed, i.steps, i.cfg,
-       i.sampler, i.scheduler, i.checkpoint, i.loras, i.generator, i.created
+       i.sampler, i.scheduler, i.checkpoint, i.loras, i.generator, i.created,
+       (SELECT jsonb_agg(jsonb_build_array(r.path, p.path, p.file_size, p.mtime_ns) ORDER BY p.seen DESC, p.root_id, p.path)
+        FROM paths p JOIN roots r ON r.id = p.root_id WHERE p.image_id = i.id) AS files
 FROM images i
 LEFT JOIN texts prompt ON prompt.id = i.prompt_id
 LEFT JOIN texts negative ON negative.id = i.negative_id
-LEFT JOIN LATERAL (
-    SELECT r.path AS root, p.path FROM paths p JOIN roots r ON r.id = p.root_id
-    WHERE p.image_id = i.id ORDER BY p.seen DESC, p.root_id, p.path LIMIT 1
-) place ON true
 WHERE i.id = ANY(%s)
 """
 _IMAGES_WITHOUT = """
-SELECT DISTINCT ON (p.image_id) p.image_id, p.path
+SELECT p.image_id, p.path
 FROM paths p
 WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
   AND NOT EXISTS (SELECT FROM image_vectors v WHERE v.encoder_id = %(encoder)s AND v.image_id = p.image_id)
@@ -53,7 +51,7 @@ def known_files(conn: Connection, root_id: int) -> dict[str, KnownFile]:
 
 
 def images_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, str]]:
-    """(image id, path) of the images below the folder `under` ("" is the whole root) that the encoder has not seen."""
+    """(image id, path) of the files below the folder `under` ("" is the whole root) whose image the encoder has not seen."""
     return conn.execute(_IMAGES_WITHOUT, {"root": root_id, "under": _prefix(under), "encoder": encoder_id}).fetchall()
 
 
@@ -127,5 +125,6 @@ def _prefix(under: str) -> str:
     return f"{folder}/" if folder else ""
 
 
-def _image(seed: object, **fields: object) -> StoredImage:
-    return StoredImage(seed=None if seed is None else int(seed), **fields)
+def _image(seed: object, files: list | None, **fields: object) -> StoredImage:
+    known = tuple(StoredFile(*file) for file in files or ())
+    return StoredImage(seed=None if seed is None else int(seed), files=known, **fields)

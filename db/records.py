@@ -66,15 +66,24 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of an image, as it was when last indexed; `root` is absolute, `path` relative to it."""
+
+    root: str
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredImage:
-    """One image of the library. `root` (absolute) and `path` name the file it was last seen as; None when forgotten."""
+    """One image of the library, with the files it is known as: the latest seen first, none when forgotten."""
 
     id: int
     hash: bytes
     width: int
     height: int
-    root: str | None
-    path: str | None
+    files: tuple[StoredFile, ...]
     prompt: str | None
     negative: str | None
     prompt_id: int | None

@@ -79,7 +79,9 @@ def decode(source: bytes | Path) -> Decoded:
         raise ImageError("it is no PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF image") from error
     except Image.DecompressionBombError as error:
         raise ImageError("its dimensions are too large to decode safely") from error
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error) as error:
+    except MemoryError as error:
+        raise ImageError("there is not enough memory to decode it") from error
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error) as error:
         raise ImageError(f"the image is damaged ({error})") from error
     height, width, _ = pixels.shape
     return Decoded(pixels, width, height)

@@ -110,6 +110,9 @@ def _png_pieces(data: bytes, problems: list[str]) -> Iterator[tuple[str, bytes]]
             yield "eXIf", chunk
             continue
         key, _, value = chunk.partition(b"\0")
+        if not 0 < len(key) < 80:  # PNG's own rule; a chunk without NUL would be all key
+            problems.append(f"a {kind.decode()} chunk without a proper keyword was left out")
+            continue
         try:
             if kind == b"zTXt":
                 value = _inflate(value[1:])
@@ -146,7 +149,9 @@ def _read_exif(data: bytes, exif_chunk: bytes | None, raw: dict[str, bytes], pro
         comment = details.get(_USER_COMMENT)
     except (UnidentifiedImageError, Image.DecompressionBombError):
         return None  # the decoder's to report
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error) as error:
+    except (
+        OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, struct.error,
+    ) as error:  # fmt: skip
         problems.append(f"the EXIF data can't be read ({error})")
         return None
     for text in texts:

@@ -15,7 +15,9 @@ from .scan import FileEntry, scan
 
 IMAGE_BATCH = 16
 TEXT_BATCH = 32
-TOKEN_STATE_BYTES = 329_000  # one text of up to 77 tokens on disk, 77 x 2048 float16 and its overhead, as measured
+TOKEN_STATE_BYTES = 329_000  # one section of 77 tokens on disk, 77 x 2048 float16 and its overhead, as measured
+SECTION_CHARACTERS = 300  # of a prompt that mostly fill a section; for what a text will take, before it is encoded
+LONGEST_TEXT = 50_000  # characters that are still encoded by CLIP: 50 MB of token states; files may hold far longer ones
 
 T = TypeVar("T")
 
@@ -84,7 +86,7 @@ class IndexReport:
 
 
 Progress = Callable[[str, int, int], None]
-"""Told (stage, done, total) before and after each batch; it may raise to cancel the run."""
+"""Told (stage, done, total) before each batch; it may raise to cancel the run."""
 
 
 def index_folder(
@@ -105,9 +107,9 @@ def index_folder(
     """
     started = time.monotonic()
     report = IndexReport()
-    new = _changed_files(root, subfolder, recursive, pattern, store, report)
+    new, unchanged = _sorted_files(root, subfolder, recursive, pattern, store, report)
     if encoders.image is not None:
-        _fill_image_vectors(root, store, encoders.image, report, progress)
+        _fill_image_vectors(root, unchanged, store, encoders.image, report, progress)
     _read_files(root, new, store, encoders, report, progress)
     if encoders.text is not None:
         _fill_text_vectors(store, encoders.text, report, progress)
@@ -117,19 +119,21 @@ def index_folder(
     return report
 
 
-def _changed_files(
+def _sorted_files(
     root: Path, subfolder: str, recursive: bool, pattern: str, store: Store, report: IndexReport
-) -> list[FileEntry]:
+) -> tuple[list[FileEntry], set[str]]:
+    """Files that are new or have changed, and the paths of those that have not."""
     known = store.known_files()
-    changed = []
+    changed, unchanged = [], set()
     for entry in scan(root, subfolder, recursive, pattern, on_error=lambda *problem: report.skipped.append(problem)):
         report.found += 1
         before = known.get(entry.path)
         if before is not None and (before.size, before.mtime_ns) == (entry.size, entry.mtime_ns):
             report.unchanged += 1
+            unchanged.add(entry.path)
         else:
             changed.append(entry)
-    return changed
+    return changed, unchanged
 
 
 def _read_files(
@@ -142,7 +146,9 @@ def _read_files(
         known = store.find_images([image.hash for _, image in read])
         store.link_files([(path, image, known[image.hash]) for path, image in read if image.hash in known])
         fresh = [(path, image) for path, image in read if image.hash not in known]
-        report.known_elsewhere += len(read) - len(fresh)
+        pictures = len({image.hash for _, image in fresh})  # a copy in the same batch is one
+        report.added += pictures
+        report.known_elsewhere += len(read) - pictures
         if not fresh:
             continue
         if encoders.image is None:
@@ -152,14 +158,16 @@ def _read_files(
             usable = _usable(vectors, [path for path, _ in fresh], report)
             store.add_images([fresh[row] for row in usable], vectors[usable])
             store.add_images([image for row, image in enumerate(fresh) if row not in usable], None)
-            report.count("image", len(usable))
-        report.added += len({image.hash for _, image in fresh})
+            report.count("image", len({fresh[row][1].hash for row in usable}))
         report.unread_metadata += [(path, image.metadata.problem) for path, image in fresh if image.metadata.problem]
 
 
-def _fill_image_vectors(root: Path, store: Store, encoder: Any, report: IndexReport, progress: Progress) -> None:
-    """Embed images that were indexed without this encoder."""
-    missing = store.images_without_vector()
+def _fill_image_vectors(
+    root: Path, unchanged: set[str], store: Store, encoder: Any, report: IndexReport, progress: Progress
+) -> None:
+    """Embed images that were indexed without this encoder, from files that still hold them."""
+    files = {image_id: path for image_id, path in store.images_without_vector() if path in unchanged}
+    missing = list(files.items())
     for done, batch in _batches(missing, IMAGE_BATCH):
         progress("Image vectors", done, len(missing))
         read = [(id_, path, image) for id_, path in batch if (image := _read(root, path, report)) is not None]
@@ -185,34 +193,64 @@ def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, pro
 
     States are kept while they fit `budget`; a text whose states do not fit is encoded for its vectors alone, once.
     """
-    lacking_l = dict(store.texts_without("clip_l"))
-    lacking_g = dict(store.texts_without("clip_g"))
-    lacking_states = dict(store.texts_without("token_states"))
+    lacking = {family: _encodable(store.texts_without(family), report) for family in ("clip_l", "clip_g", "token_states")}
     used = store.token_states_bytes()
-    room = max(0, budget - used) // TOKEN_STATE_BYTES
-    to_keep = dict(list(lacking_states.items())[:room])
-    report.states_left_out = len(lacking_states) - len(to_keep)
-    todo = _by_length(list({**lacking_l, **lacking_g, **to_keep}.items()))
+    to_keep, wanted = {}, 0
+    for id_, text in lacking["token_states"].items():
+        if used + wanted + _states_bytes(text) <= budget:
+            to_keep[id_] = text
+            wanted += _states_bytes(text)
+    report.states_left_out = len(lacking["token_states"]) - len(to_keep)
+    todo = _by_length(list({**lacking["clip_l"], **lacking["clip_g"], **to_keep}.items()))
     stage = (
-        f"CLIP vectors; token states for {len(to_keep)} texts, about {len(to_keep) * TOKEN_STATE_BYTES / 1e6:.0f} MB "
-        f"more on disk (budget {budget / 2**30:g} GiB, {used / 1e6:.0f} MB used)"
+        f"CLIP vectors; token states for {len(to_keep)} texts, about {wanted / 1e6:.0f} MB more on disk "
+        f"(budget {budget / 2**30:g} GiB, {used / 1e6:.0f} MB used)"
     )
     for done, batch in _batches(todo, TEXT_BATCH):
         progress(stage, done, len(todo))
         encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch])
-        for family, lacking, vectors in (("clip_l", lacking_l, encoded.clip_l), ("clip_g", lacking_g, encoded.clip_g)):
-            rows = [row for row, (id_, _) in enumerate(batch) if id_ in lacking]
-            rows = [rows[i] for i in _usable(vectors[rows], [_text_name(batch[row][1]) for row in rows], report)]
+        names = [_text_name(text) for _, text in batch]
+        for family, vectors in (("clip_l", encoded.clip_l), ("clip_g", encoded.clip_g)):
+            rows = [row for row, (id_, _) in enumerate(batch) if id_ in lacking[family]]
+            rows = [rows[i] for i in _usable(vectors[rows], [names[row] for row in rows], report)]
             store.add_text_vectors(family, [batch[row][0] for row in rows], vectors[rows])
             report.count(family, len(rows))
         states = {}
         for row, (id_, _) in enumerate(batch):
-            if id_ in to_keep:
+            if id_ in to_keep and _all_finite(encoded.states[row]) and _all_finite(encoded.clip_g[row]):
+                size = len(encoded.states[row]) // 77 * TOKEN_STATE_BYTES
+                if used + size > budget:  # longer than its characters let expect
+                    report.states_left_out += 1
+                    continue
+                used += size
+                report.states_bytes += size
                 states[id_] = (encoded.states[row], encoded.clip_g[row])
-                report.states_bytes += encoded.states[row].size * 2
+            elif id_ in to_keep:
+                report.skipped.append((names[row], "its token states are not finite"))
         if states:
             store.add_token_states(states)
             report.states_kept += len(states)
+
+
+def _encodable(texts: Sequence[tuple[int, Text]], report: IndexReport) -> dict[int, Text]:
+    """The texts by id, without those that are no prompts by their length; they are named once."""
+    too_long = [(_text_name(text), f"{len(text.joined)} characters are too many for CLIP") for _, text in texts if _too_long(text)]
+    report.skipped += [problem for problem in too_long if problem not in report.skipped]
+    return {id_: text for id_, text in texts if not _too_long(text)}
+
+
+def _too_long(text: Text) -> bool:
+    return len(text.joined) > LONGEST_TEXT
+
+
+def _states_bytes(text: Text) -> int:
+    """What a text's token states will take on disk, by its length; its tokens are not known before it is encoded."""
+    return (1 + max(len(text.text_g), len(text.text_l)) // SECTION_CHARACTERS) * TOKEN_STATE_BYTES
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(values.astype(np.float16)).all())
 
 
 def _read(root: Path, path: str, report: IndexReport) -> ImageFile | None:

@@ -102,6 +102,7 @@ def load_text_embedder(folder_or_name: str, *, allow_download: bool) -> TextEmbe
             f"{folder} is no sentence-transformers model: it has no modules.json, which says how vectors are pooled. "
             f"Copy all files of the model's page into it (for {SOURCE} also 1_Pooling/config.json)."
         )
+    _refuse_code(folder)
     from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
@@ -119,15 +120,25 @@ def load_text_embedder(folder_or_name: str, *, allow_download: bool) -> TextEmbe
             f"The text embedder {folder_or_name} makes vectors of {dims} dimensions; the library's prompt vectors have "
             f"{TEXT_DIMS}. Use {SOURCE}, or another sentence-transformers model of {TEXT_DIMS} dimensions."
         )
-    is_path = Path(folder_or_name).is_dir()
-    name = folder.name if is_path else folder_or_name
+    name = folder_or_name if allow_download else folder.name
     return TextEmbedder(model.float().eval(), name, *_prompts(folder, name))
+
+
+def _refuse_code(folder: Path) -> None:
+    """sentence-transformers before 6.0 imports whatever class a local folder's modules.json names, from its .py files too."""
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    foreign = [str(m.get("type")) for m in modules if not str(m.get("type")).startswith("sentence_transformers.")]
+    if foreign:
+        raise EmbedderError(
+            f"The text embedder in {folder} brings code of its own ({', '.join(foreign)}), which is never run. "
+            f"Use a model made of sentence-transformers' own parts, such as {SOURCE}."
+        )
 
 
 def _local_folder(folder_or_name: str, allow_download: bool) -> Path:
     """The folder itself, or the one in Hugging Face's cache that holds the named model."""
     folder = Path(folder_or_name)
-    if folder.is_dir():
+    if folder.is_dir() and not allow_download:
         return folder
     if folder.is_absolute() or not re.fullmatch(r"[\w.-]+/[\w.-]+", folder_or_name):
         raise EmbedderError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def hit_outputs() -> list[io.Output]:
         return kind.Output(name, tooltip=tooltip, is_output_list=True)
 
     return [
-        listed(io.Image, "image", "The pictures, at their own sizes. A file that is gone gives plain grey of its size."),
+        listed(io.Image, "image", "The pictures, at their own sizes. A file that is gone or was changed gives plain grey of its size."),
         listed(io.String, "prompt", "The prompts that made them; empty where none is known."),
         listed(io.String, "negative_prompt", "The negative prompts; empty where none is known."),
         listed(io.Float, "score", "Cosine similarity to the query, 1 at the most."),
@@ -80,10 +81,10 @@ def hit_result(library: Library, hits: Sequence[Hit], question: str) -> io.NodeO
 
     with library.connection() as connection:
         stored = db.get_images(connection, [hit.image_id for hit in hits])
-    files = [readable_file(image.root, image.path) for image in stored]
-    pictures, notes = zip(*(_picture(image, file) for image, file in zip(stored, files)))
-    columns = list(zip(*(_row(hit, image) for hit, image in zip(hits, stored))))
-    described = [_described(hit, image, note) for hit, image, note in zip(hits, stored, notes)]
+    files, notes = zip(*(readable_file(image) for image in stored))
+    pictures, notes = zip(*(_picture(image, file, note) for image, file, note in zip(stored, files, notes)))
+    columns = list(zip(*(_row(hit, image, file) for hit, image, file in zip(hits, stored, files))))
+    described = [_described(hit, image, file, note) for hit, image, file, note in zip(hits, stored, files, notes)]
     return io.NodeOutput(
         list(pictures),
         *(list(column) for column in columns),
@@ -95,7 +96,7 @@ def hit_result(library: Library, hits: Sequence[Hit], question: str) -> io.NodeO
     )
 
 
-def _row(hit: Hit, image: StoredImage) -> tuple:
+def _row(hit: Hit, image: StoredImage, file: Path | None) -> tuple:
     """The hit's entries, in the order of `hit_outputs` after the picture."""
     import comfy.samplers
 
@@ -105,7 +106,7 @@ def _row(hit: Hit, image: StoredImage) -> tuple:
         image.negative or "",
         hit.score,
         hit.image_id,
-        _path(image),
+        _path(image, file),
         image.seed if image.seed is not None else DEFAULT_SEED,
         image.steps if image.steps is not None else DEFAULT_STEPS,
         image.cfg if image.cfg is not None else DEFAULT_CFG,
@@ -129,26 +130,30 @@ def _checkpoint(name: str | None) -> str:
 
 
 def _file_name(path: str) -> str:
-    return path.replace("\\", "/").rpartition("/")[2]
+    """Without folders and, since other generators leave it out, the suffix of a model file."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return re.sub(r"\.(safetensors|ckpt|pt|pth|sft)$", "", name, flags=re.IGNORECASE)
 
 
-def _path(image: StoredImage) -> str:
-    return str(Path(image.root) / image.path) if image.root is not None and image.path is not None else ""
+def _path(image: StoredImage, file: Path | None) -> str:
+    """Where the picture is, or was seen last."""
+    if file is None and image.files:
+        file = Path(image.files[0].root) / image.files[0].path
+    return str(file) if file is not None else ""
 
 
-def _picture(image: StoredImage, file: Path | None) -> tuple[torch.Tensor, str]:
+def _picture(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Tensor, str]:
     """The picture, [1, H, W, 3] in 0..1, and what is to be said of it."""
     import torch
 
     from ..embedders.decode import ImageError, decode
 
-    note = "the file is gone, or no longer under a configured root"
     if file is not None:
         try:
             return torch.from_numpy(decode(file).pixels).float().div(255.0).unsqueeze(0), ""
         except (ImageError, OSError) as error:
             note = f"the file can't be read: {error}"
-    log.warning("Image %d: %s (%s)", image.id, note, _path(image) or "no path")
+    log.warning("Image %d: %s (%s)", image.id, note, _path(image, file) or "no path")
     return torch.full((1, image.height, image.width, 3), 0.5), note
 
 
@@ -166,7 +171,7 @@ def _shown(picture: torch.Tensor, file: Path | None) -> dict[str, str]:
     return ui.ImageSaveHelper.save_images(picture, "hit", io.FolderType.temp, None)[0]
 
 
-def _described(hit: Hit, image: StoredImage, note: str) -> tuple[str, dict[str, Any]]:
+def _described(hit: Hit, image: StoredImage, file: Path | None, note: str) -> tuple[str, dict[str, Any]]:
     prompt = " ".join((image.prompt or "").split()) or "(no prompt known)"
     short = prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
     line = f"{hit.rank}. {hit.score:.3f}  #{hit.image_id}  {short}" + (f"  [{note}]" if note else "")
@@ -174,7 +179,7 @@ def _described(hit: Hit, image: StoredImage, note: str) -> tuple[str, dict[str, 
         "rank": hit.rank,
         "score": hit.score,
         "image_id": hit.image_id,
-        "path": _path(image),
+        "path": _path(image, file),
         "prompt": image.prompt,
         "negative_prompt": image.negative,
         "note": note,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..db import Library
+    from ..db import Library, StoredImage
 
 log = logging.getLogger("diffusion_toolkit")
 
@@ -53,8 +53,13 @@ def open_library(name: str, linked: str | None = None) -> Library:
 
     library = connect(linked or name, toolkit_directory() / "library")
     for warning in library.warnings:
-        log.warning("%s", warning)
+        _warn_once(warning)
     return library
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
 
 
 def library_fingerprint(name: str) -> str:
@@ -66,7 +71,7 @@ def library_fingerprint(name: str) -> str:
         from ..db import generation
 
         with open_library(name).connection() as connection:
-            return f"generation {generation(connection)}"
+            return generation(connection)
     except (ImportError, RuntimeError):
         return fresh_fingerprint()
 
@@ -85,7 +90,7 @@ def roots() -> dict[str, Path]:
     `{"roots": {"name": "path"}}` in `<user directory>/diffusion_toolkit/config.json`.
 
     Raises:
-        ConfigurationError: the configuration file can't be read.
+        ConfigurationError: a setting can't be used.
     """
     import folder_paths
 
@@ -93,19 +98,50 @@ def roots() -> dict[str, Path]:
         "output": Path(folder_paths.get_output_directory()).resolve(),
         "input": Path(folder_paths.get_input_directory()).resolve(),
     }
-    for item in filter(None, os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep)):
-        name, _, path = item.rpartition("=") if "=" in item else ("", "", item)
-        found[name or Path(path).name] = Path(path).expanduser().resolve()
-    config = toolkit_directory() / "config.json"
-    if config.is_file():
+    for name, path in [*_roots_of_variable(), *_roots_of_config(toolkit_directory() / "config.json")]:
         try:
-            named = json.loads(config.read_text(encoding="utf-8"))["roots"]
-            found.update({str(name): Path(path).expanduser().resolve() for name, path in named.items()})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            folder = Path(path).expanduser()
+        except RuntimeError as error:  # a user after ~ who is not known
+            raise ConfigurationError(f"The root {path!r} can't be used: {error}. Write its whole path.") from error
+        if not folder.is_absolute():
+            raise ConfigurationError(f"The root {path!r} is not a whole path. Write it from / or a drive letter on.")
+        name = name or folder.name or str(folder)
+        if name in found and found[name] != folder.resolve():
             raise ConfigurationError(
-                f'{config} can\'t be read ({error}). It should hold {{"roots": {{"name": "/path/to/images"}}}}.'
-            ) from error
+                f"Two roots are named {name!r}: {found[name]} and {folder}. Name one otherwise, as in other={folder}."
+            )
+        found[name] = folder.resolve()
     return found
+
+
+def _roots_of_variable() -> list[tuple[str, str]]:
+    items = [item.strip() for item in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep)]
+    named = []
+    for item in filter(None, items):
+        name, separator, path = item.partition("=")
+        is_name = bool(separator) and not set(name) & {"/", "\\"}  # else the = belongs to a path
+        named.append((name.strip(), path.strip()) if is_name else ("", item))
+    return named
+
+
+def _roots_of_config(file: Path) -> list[tuple[str, str]]:
+    if not file.is_file():
+        return []
+    try:
+        named = json.loads(file.read_text(encoding="utf-8-sig"))["roots"]  # Notepad writes a byte order mark
+        return [(str(name), str(path)) for name, path in named.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f'{file} can\'t be read ({error}). It should hold {{"roots": {{"name": "/path/to/images"}}}}.'
+        ) from error
+
+
+def root_folder(name: str) -> Path:
+    """The root of this name; ConfigurationError when it is no longer configured."""
+    found = roots()
+    if name not in found:
+        raise ConfigurationError(f"There is no root {name!r} any more. Choose one of: {', '.join(found)}.")
+    return found[name]
 
 
 def root_names() -> list[str]:
@@ -113,18 +149,25 @@ def root_names() -> list[str]:
     try:
         return list(roots())
     except ConfigurationError as error:
-        log.error("%s", error)
+        _warn_once(str(error))
         return ["output", "input"]
 
 
-def readable_file(root: str | None, path: str | None) -> Path | None:
-    """The stored file, if it is still there and inside a root that is configured now; else None."""
-    if root is None or path is None:
-        return None
-    file = (Path(root) / path).resolve()
-    if not any(file.is_relative_to(allowed) for allowed in roots().values()):
-        return None
-    return file if file.is_file() else None
+def readable_file(image: StoredImage) -> tuple[Path | None, str]:
+    """A file that still holds the image, inside a root that is configured now; else None and what became of it."""
+    allowed = list(roots().values())
+    note = "no file of it is known any more"
+    for known in image.files:
+        file = (Path(known.root) / known.path).resolve()
+        if not any(file.is_relative_to(root) for root in allowed):
+            note = "the file is no longer under a configured root"
+        elif not file.is_file():
+            note = "the file is gone"
+        elif ((status := file.stat()).st_size, status.st_mtime_ns) != (known.size, known.mtime_ns):
+            note = "the file was changed since it was indexed"
+        else:
+            return file, ""
+    return None, note
 
 
 def show_text(node: Any, text: str) -> None:

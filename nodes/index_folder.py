@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
-from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_names, roots, show_text
+from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, show_text
 from .types import CATEGORY, Library, TextEmbedder, library_name_input
 
 
@@ -105,7 +105,7 @@ class IndexFolder(io.ComfyNode):
         from .index_report import report_text, summary
         from .index_store import FolderStore
 
-        folder = roots()[root]
+        folder = root_folder(root)
         under = normal_subfolder(subfolder)
         show_text(cls, "Opening the library")
         library = open_library(library_name)
@@ -125,6 +125,7 @@ class IndexFolder(io.ComfyNode):
             token_state_budget=int(token_state_budget * 2**30),
             progress=progress_on(cls),
         )
+        store.activate()
         with library.connection() as connection:
             counts = db.counts(connection)
         text = report_text(report, counts, encoders, library.warnings)

@@ -31,7 +31,7 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
 
 
 class FolderStore:
-    """`embedders.pipeline.Store` over a library. Makes this run's encoders the active ones."""
+    """`embedders.pipeline.Store` over a library. `activate` makes this run's encoders the active ones, at its end."""
 
     def __init__(self, library: db.Library, root_name: str, root: Path, subfolder: str, encoders: Encoders) -> None:
         self._library = library
@@ -42,9 +42,15 @@ class FolderStore:
                 self._encoder_ids[record.family] = db.ensure_encoder(connection, record)
         with library.connection() as connection:
             self._root_id = db.ensure_root(connection, root_name, str(root))
-            db.activate_encoders(connection, list(self._encoder_ids.values()))
+            # A library's first encoders serve at once; later ones when their run is done, not when it is cancelled early.
+            active = db.active_encoders(connection)
+            db.activate_encoders(connection, [id_ for family, id_ in self._encoder_ids.items() if family not in active])
             # An image without a negative prompt is recalled with the conditioning of the empty text.
             db.ensure_text(connection, db.TextPair("", ""))
+
+    def activate(self) -> None:
+        with self._library.connection() as connection:
+            db.activate_encoders(connection, list(self._encoder_ids.values()))
 
     def known_files(self) -> Mapping[str, KnownFile]:
         with self._library.connection() as connection:

@@ -28,7 +28,6 @@ class Loader(io.ComfyNode):
             "text encoder where the library kept the token states.",
             search_aliases=["load conditioning", "recall prompt", "conditioning from image", "stored embedding"],
             has_intermediate_output=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Int.Input(
                     "image_id",

@@ -80,9 +80,10 @@ class Recall:
             if encoder is not None and text_id is not None:
                 vector = db.text_vector(self._connection, text_id, encoder.id)
             if vector is None:
+                made_by = f" by the CLIP that was last indexed with ({encoder.name})" if encoder is not None else ""
                 raise NothingStored(
-                    "The library has neither token states nor CLIP vectors for this text. Connect the SDXL CLIP to "
-                    "the Loader, or run Index Folder with it."
+                    f"The library has neither token states nor CLIP vectors of this text{made_by}. Connect the SDXL CLIP "
+                    "to the Loader, or run Index Folder on the image's folder with it."
                 )
             halves.append(vector)
         states = np.tile(np.concatenate(halves), (POSITIONS, 1))  # [77, 768 + 1280]

@@ -22,7 +22,6 @@ class SearchByImage(io.ComfyNode):
             "prompts and the settings that made them.",
             search_aliases=["similar images", "reverse image search", "image similarity", "diffusion toolkit"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="CLIP-ViT-H/14: the same model as Index Folder used."),
                 io.Image.Input("image", tooltip="The picture to compare with; of a batch, the first one."),

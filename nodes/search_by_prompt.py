@@ -22,7 +22,6 @@ class SearchByPrompt(io.ComfyNode):
             "pictures, their prompts and the settings that made them.",
             search_aliases=["semantic search", "find images", "similar prompt", "prompt search", "diffusion toolkit"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 TextEmbedder.Input(
                     "text_embedder", tooltip="From Load Text Embedder: the same model as Index Folder used."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from host.bootstrap import REPOSITORY
@@ -28,7 +29,7 @@ def corpus(server):
 def found(server, query: str) -> dict[str, float]:
     """Scores by file name, of the corpus's own files."""
     hits = server.queue(search_by_prompt(query, top_k=500)).outputs["search"]["hits"]
-    return {hit["path"].rsplit("/", 1)[1]: hit["score"] for hit in hits if "/corpus/" in hit["path"].replace("\\", "/")}
+    return {Path(hit["path"]).name: hit["score"] for hit in hits if Path(hit["path"]).parent == server.output / "corpus"}
 
 
 if CORPUS.is_dir():  # the folder is there where the project is worked on; a clone alone does not have it

@@ -60,7 +60,7 @@ def test_the_negative_is_cliptextencodes_too(server, fox):
     assert "negative: exact, from stored token states" in said
 
 
-def test_recall_without_a_clip_runs_no_text_encoder(server, fox):
+def test_recall_needs_no_clip_in_the_graph(server, fox):
     graph = {"load": load(fox), "probe": node("ProbeConditioning", a=["load", 0], b=["load", 0])}
     assert "exact, from stored" in server.queue(graph).outputs["load"]["text"][0]
 

@@ -212,3 +212,21 @@ def test_it_works_in_a_thread_without_inference_mode(minilm: TextEmbedder) -> No
     with ThreadPoolExecutor(1) as pool:
         vector = pool.submit(minilm.encode_query, "a shark").result()
     assert_parity(vector, minilm.encode_query("a shark"))
+
+
+def test_a_model_that_brings_code_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    folder = write_text_embedder_folder(tmp_path / "with code")
+    ran = tmp_path / "ran"
+    (folder / "payload.py").write_text(f"open({str(ran)!r}, 'w')\nclass Part: pass\n", encoding="utf-8")
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules[0]["type"] = "payload.Part"
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    with pytest.raises(EmbedderError, match="payload.Part.*never run"):
+        load_text_embedder(str(folder), allow_download=False)
+    assert not ran.exists()
+
+
+def test_what_is_to_be_downloaded_is_never_taken_for_a_folder(tmp_path: Path) -> None:
+    folder = write_text_embedder_folder(tmp_path / "folder")
+    with pytest.raises(EmbedderError):
+        load_text_embedder(str(folder), allow_download=True)

@@ -74,6 +74,35 @@ def test_a_broken_configuration_leaves_the_nodes_there_and_is_named_when_one_run
         server.queue(index())
 
 
+def test_a_user_that_does_not_exist_leaves_the_nodes_there(server, config):
+    config.write_text(json.dumps({"roots": {"home": "~nosuchuser/pictures"}}), encoding="utf-8")
+    assert roots(server) == ["output", "input"]
+    with pytest.raises(PromptError, match="nosuchuser"):
+        server.queue(index())
+
+
+def test_a_configured_root_takes_no_name_that_is_in_use(server, config, photos):
+    config.write_text(json.dumps({"roots": {"output": str(photos)}}), encoding="utf-8")
+    with pytest.raises(PromptError, match="Two roots are named 'output'"):
+        server.queue(index())
+
+
+def test_a_byte_order_mark_in_the_configuration_is_read_over(server, config, photos):
+    config.write_text(json.dumps({"roots": {"photos": str(photos)}}), encoding="utf-8-sig")
+    assert "photos" in roots(server)
+
+
+def test_the_variable_takes_names_plain_paths_and_paths_with_an_equals_sign(tmp_path, monkeypatch):
+    from host.comfy_models import import_comfy
+
+    import_comfy()
+    from diffusion_toolkit.nodes import host
+
+    items = ["named = /data/pictures", "/data/a=b", "/photos"]
+    monkeypatch.setenv(host.ROOTS_VARIABLE, os.pathsep.join(items))
+    assert host._roots_of_variable() == [("named", "/data/pictures"), ("", "/data/a=b"), ("", "/photos")]
+
+
 def test_a_missing_folder_is_named(server, config, tmp_path):
     config.write_text(json.dumps({"roots": {"usb": str(tmp_path / "unplugged")}}), encoding="utf-8")
     with pytest.raises(PromptError, match="unplugged does not exist"):

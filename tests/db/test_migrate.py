@@ -61,3 +61,12 @@ def test_two_processes_may_open_a_new_database_at_once(new_database, monkeypatch
     code = "with db.open_library('default', folder).connection() as conn: print(db.counts(conn).images)"
     children = [python(code) for _ in range(2)]
     assert [child.communicate(timeout=120)[0].split() for child in children] == [["0"], ["0"]]
+
+
+@pytest.mark.parametrize("name", ["migrations", "images", "image"])
+def test_a_database_of_another_program_is_left_alone(conn, name: str) -> None:
+    conn.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    conn.execute(f"CREATE {'VIEW' if name == 'image' else 'TABLE'} {name} {'AS SELECT 1 AS theirs' if name == 'image' else '(theirs integer)'}")
+    with pytest.raises(db.LibraryError, match=f"already holds {name} of another program.*CREATE DATABASE"):
+        migrate(conn)
+    conn.execute(f"SELECT theirs FROM {name}")

@@ -37,7 +37,7 @@ def test_copies_in_one_batch_are_one_image_with_two_paths(conn, root, image):
 def test_a_path_with_new_content_names_the_new_image(conn, root, image):
     old, new = (db.write_images(conn, root, [image(n, path="same.png")])[0] for n in (1, 2))
     assert db.known_files(conn, root) == {"same.png": db.KnownFile(new, 12, 2)}
-    assert db.get_images(conn, [old])[0].path is None
+    assert db.get_images(conn, [old])[0].files == ()
 
 
 def test_a_known_image_takes_the_settings_of_the_newer_reading(conn, root, image):
@@ -53,13 +53,13 @@ def test_link_paths_records_a_renamed_file_and_it_is_the_one_shown(library, imag
     with library.connection() as conn:  # a later transaction: seen later
         db.link_paths(conn, root, [("a/new.png", 5, 6, image_id)])
         assert db.known_files(conn, root)["a/new.png"] == db.KnownFile(image_id, 5, 6)
-        assert db.get_images(conn, [image_id])[0].path == "a/new.png"
+        assert db.get_images(conn, [image_id])[0].files[0].path == "a/new.png"
 
 
 def test_moving_a_drive_is_one_update(conn, root, image):
     ids = db.write_images(conn, root, [image(n) for n in range(3)])
     conn.execute("UPDATE roots SET path = '/mnt/new' WHERE id = %s", [root])
-    assert {stored.root for stored in db.get_images(conn, ids)} == {"/mnt/new"}
+    assert {stored.files[0].root for stored in db.get_images(conn, ids)} == {"/mnt/new"}
     assert conn.execute("SELECT path FROM image WHERE id = %s", [ids[1]]).fetchone() == ("/mnt/new/folder/1.png",)
 
 
@@ -86,7 +86,7 @@ def test_every_field_comes_back(conn, root, image):
     )
     [image_id] = db.write_images(conn, root, [record])
     [stored] = db.get_images(conn, [image_id])
-    assert (stored.root, stored.path, stored.hash) == ("/pictures", "folder/7.png", record.hash)
+    assert (stored.files[0].root, stored.files[0].path, stored.hash) == ("/pictures", "folder/7.png", record.hash)
     assert (stored.prompt, stored.negative, stored.prompt_joined, stored.negative_joined) == (
         "wide\nclose",
         "",
@@ -221,3 +221,12 @@ def test_every_foreign_key_has_an_index_that_begins_with_it(conn):
         """
     ).fetchall()
     assert without == []
+
+
+def test_all_files_of_an_image_are_told_the_latest_seen_first(conn, root, image) -> None:
+    [image_id] = db.write_images(conn, root, [image(7, path="a/first.png")])
+    conn.execute("UPDATE paths SET seen = now() - interval '1 hour'")
+    db.link_paths(conn, root, [("b/copy.png", 5, 99, image_id)])
+    files = db.get_images(conn, [image_id])[0].files
+    assert [file.path for file in files] == ["b/copy.png", "a/first.png"]
+    assert (files[0].size, files[0].mtime_ns) == (5, 99)

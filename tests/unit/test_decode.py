@@ -128,3 +128,11 @@ def test_read_image_gives_size_time_and_pixels(tmp_path: Path) -> None:
     image = read_image(path)
     assert (image.size, image.mtime_ns) == (path.stat().st_size, 1_700_000_000_000_000_000)
     assert (image.width, image.height) == (3, 2) and np.array_equal(image.pixels, RGB)
+
+
+def test_a_damaged_avif_is_an_image_error() -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (256, 1, 3))
+    whole = encoded(Image.fromarray(ramp), "AVIF")
+    kept = len(whole) * 9 // 10
+    with pytest.raises(ImageError, match="damaged"):
+        decode(whole[:kept] + bytes(len(whole) - kept))

@@ -97,3 +97,11 @@ def reached_at_import(start: Path) -> set[Path]:
                         seen.add(target)
                         queue.append(target)
     return seen
+
+
+def test_pyproject_names_the_requirements_that_requirements_txt_names() -> None:
+    """The registry reads the one, ComfyUI-Manager and people the other."""
+    listed = [line.strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if line.strip()]
+    block = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("dependencies = [", 1)[1].split("\n]", 1)[0]
+    quoted = [line.strip().rstrip(",")[1:-1] for line in block.splitlines()[1:]]
+    assert quoted == listed

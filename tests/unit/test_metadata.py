@@ -197,3 +197,12 @@ if CORPUS.is_dir():
             if "prompt" in image.metadata.raw:
                 settings = image.metadata
                 assert None not in (settings.seed, settings.steps, settings.sampler, settings.checkpoint), file
+
+
+def test_a_text_chunk_without_a_keyword_is_left_out_and_said() -> None:
+    plain = png({"prompt": json.dumps(basic())})
+    body = b"x" * 5000
+    chunk = len(body).to_bytes(4, "big") + b"tEXt" + body + zlib.crc32(b"tEXt" + body).to_bytes(4, "big")
+    found = read_metadata(plain[:33] + chunk + plain[33:])  # behind the signature and IHDR
+    assert found.raw.keys() == {"prompt"}
+    assert "keyword" in found.problem

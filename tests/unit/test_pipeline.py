@@ -172,6 +172,57 @@ def test_a_vector_that_is_not_finite_is_reported_and_ends_nothing(folder):
     assert report.skipped == [("1.png", "its vector is zero or not finite")]
 
 
+def test_a_vector_that_is_missing_is_not_made_from_a_file_that_changed(folder):
+    store, encoder = MemoryStore(), CountingEncoder()
+    index_folder(folder, "", store, Encoders())
+    Image.new("RGB", (9, 9), (0, 0, 255)).save(folder / "0.png")
+    index_folder(folder, "", store, Encoders(image=encoder))
+    assert store.vectors.keys() == {2, 3, 4}  # 1 was the picture that 0.png no longer holds
+
+
+def test_missing_vectors_are_made_only_for_files_that_were_asked_for(folder):
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()), pattern="1.*")
+    assert (report.found, report.vectors) == (1, {"image": 1})
+
+
+def test_two_copies_in_one_batch_are_one_image(folder):
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    report = index_folder(folder, "", MemoryStore(), Encoders(image=CountingEncoder()))
+    assert (report.found, report.added, report.known_elsewhere, report.vectors) == (4, 3, 1, {"image": 3})
+
+
+def test_long_texts_count_against_the_budget_by_what_they_take(folder):
+    class Long(CountingEncoder):
+        def encode(self, items):
+            return SimpleNamespace(clip_l=np.ones((5, 768)), clip_g=np.ones((5, 1280)), states=[np.ones((770, 2048))] * 5)
+
+    store = MemoryStore(texts={i: text(f"text {i}") for i in range(5)})
+    budget = 25 * pipeline.TOKEN_STATE_BYTES
+    report = index_folder(folder, "", store, Encoders(clip=Long()), token_state_budget=budget)
+    assert (report.states_kept, report.states_left_out, report.states_bytes) == (2, 3, 20 * pipeline.TOKEN_STATE_BYTES)
+
+
+def test_token_states_that_are_not_finite_are_reported_and_not_kept(folder):
+    class Overflowing(CountingEncoder):
+        def encode(self, items):
+            return SimpleNamespace(clip_l=np.ones((1, 768)), clip_g=np.ones((1, 1280)), states=[np.full((77, 2048), np.inf)])
+
+    store = MemoryStore(texts={1: text("a fox")})
+    report = index_folder(folder, "", store, Encoders(clip=Overflowing()))
+    assert (report.states_kept, store.made["token_states"]) == (0, {})
+    assert report.skipped == [("the text 'a fox'", "its token states are not finite")]
+
+
+def test_a_text_of_endless_length_is_not_given_to_clip(folder):
+    store, encoder = MemoryStore(texts={1: text("x" * 60_000), 2: text("a fox")}), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(clip=encoder))
+    assert encoder.seen == [("a fox", "a fox")]
+    [(_, reason)] = report.skipped
+    assert "60000 characters" in reason
+
+
 def test_a_cancelled_run_keeps_its_batches_and_the_next_goes_on(folder):
     for i in range(3, 40):
         Image.new("RGB", (8, 8), (i, i, 0)).save(folder / f"{i}.png")
