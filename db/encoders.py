@@ -76,10 +76,14 @@ def require_encoder(conn: Connection, family: str, fingerprint: str, name: str) 
     if encoder is not None:
         return encoder
     active = active_encoder(conn, family)
-    by = f"was indexed by another model ({active.name})" if active else "has no vectors of this kind yet"
-    connect = f"connect {active.name} here, or index" if active else "index"
+    if active is None:
+        raise LibraryError(
+            f"The library has no {family} vectors yet, so this search finds nothing. First index a folder with "
+            f"{CONNECT[family]} connected to Index Folder."
+        )
     raise LibraryError(
-        f"The library {by}; {name} finds nothing in it. First {connect} a folder with {CONNECT[family]} connected."
+        f"The library was indexed by another model: {active.name} [{active.fingerprint[:8]}]; this one is {name} "
+        f"[{fingerprint[:8]}]. Connect that model here, or index a folder with this one connected to Index Folder."
     )
 
 

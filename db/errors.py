@@ -6,3 +6,5 @@ class LibraryError(RuntimeError):
 
     The message is shown on a node, so it never holds a connection string or a password.
     """
+
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path

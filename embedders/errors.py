@@ -3,3 +3,5 @@
 
 class EmbedderError(RuntimeError):
     """A connected model can't make the library's vectors, or a model is missing; the message says which one serves."""
+
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path

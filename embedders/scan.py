@@ -23,6 +23,8 @@ OnError = Callable[[str, str], None]
 class ScanError(ValueError):
     """The folder that was asked for can't be scanned at all."""
 
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io, ui
 
 from .host import log, readable_file
+from .settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
 from .types import library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
     from ..db import Hit, Library, StoredImage
 
-DEFAULT_SEED = 0
-DEFAULT_STEPS = 20
-DEFAULT_CFG = 7.0
-DEFAULT_SAMPLER = "euler"
-DEFAULT_SCHEDULER = "normal"
 PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
 
 
@@ -83,56 +78,22 @@ def hit_result(library: Library, hits: Sequence[Hit], question: str) -> io.NodeO
         stored = db.get_images(connection, [hit.image_id for hit in hits])
     files, notes = zip(*(readable_file(image) for image in stored))
     pictures, notes = zip(*(_picture(image, file, note) for image, file, note in zip(stored, files, notes)))
-    columns = list(zip(*(_row(hit, image, file) for hit, image, file in zip(hits, stored, files))))
+    settings, replaced = zip(*(wireable(image) for image in stored))
+    notes = ["; ".join(filter(None, pair)) for pair in zip(notes, replaced)]
+    rows = [
+        (image.prompt or "", image.negative or "", hit.score, hit.image_id, _path(image, file), *wired)
+        for hit, image, file, wired in zip(hits, stored, files, settings)
+    ]
     described = [_described(hit, image, file, note) for hit, image, file, note in zip(hits, stored, files, notes)]
     return io.NodeOutput(
         list(pictures),
-        *(list(column) for column in columns),
+        *(list(column) for column in zip(*rows)),  # in the order of `hit_outputs`
         ui={
             "images": [_shown(picture, file) for picture, file in zip(pictures, files)],
             "text": ["\n".join(line for line, _ in described)],
             "hits": [record for _, record in described],
         },
     )
-
-
-def _row(hit: Hit, image: StoredImage, file: Path | None) -> tuple:
-    """The hit's entries, in the order of `hit_outputs` after the picture."""
-    import comfy.samplers
-
-    samplers, schedulers = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
-    return (
-        image.prompt or "",
-        image.negative or "",
-        hit.score,
-        hit.image_id,
-        _path(image, file),
-        image.seed if image.seed is not None else DEFAULT_SEED,
-        image.steps if image.steps is not None else DEFAULT_STEPS,
-        image.cfg if image.cfg is not None else DEFAULT_CFG,
-        image.sampler if image.sampler in samplers else DEFAULT_SAMPLER,
-        image.scheduler if image.scheduler in schedulers else DEFAULT_SCHEDULER,
-        _checkpoint(image.checkpoint),
-    )
-
-
-def _checkpoint(name: str | None) -> str:
-    """The checkpoint under the name that this ComfyUI has for it: folders and separators may differ between machines."""
-    import folder_paths
-
-    here = folder_paths.get_filename_list("checkpoints")
-    if name is None:
-        return here[0] if here else ""
-    if name in here:
-        return name
-    alike = [other for other in here if _file_name(other) == _file_name(name)]
-    return alike[0] if len(alike) == 1 else name
-
-
-def _file_name(path: str) -> str:
-    """Without folders and, since other generators leave it out, the suffix of a model file."""
-    name = path.replace("\\", "/").rpartition("/")[2]
-    return re.sub(r"\.(safetensors|ckpt|pt|pth|sft)$", "", name, flags=re.IGNORECASE)
 
 
 def _path(image: StoredImage, file: Path | None) -> str:

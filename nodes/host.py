@@ -23,6 +23,8 @@ ROOTS_VARIABLE = "DIFFUSION_TOOLKIT_ROOTS"
 class ConfigurationError(RuntimeError):
     """A setting of the administrator that can't be used."""
 
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
 
 def names_missing_requirements(execute: Callable) -> Callable:
     """Turn a failed import inside a node into a message that says what to install, and where."""

@@ -51,7 +51,7 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     if report.states_kept:
         states += f", {report.states_kept} of them now ({report.states_bytes / 1e6:.0f} MB)"
     if report.states_left_out:
-        states += f"; {report.states_left_out} not kept: the budget is used up (raise token_state_budget)"
+        states += f"; {report.states_left_out} not kept: they do not fit token_state_budget"
     lines.append(states + ".")
     left_out = [
         what

@@ -18,6 +18,8 @@ POSITIONS = 77
 class NothingStored(RuntimeError):
     """The library has nothing to make the asked conditioning from."""
 
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
 
 @dataclass(frozen=True)
 class Recalled:

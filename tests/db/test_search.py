@@ -123,7 +123,7 @@ def test_no_encoder_of_the_kind_says_what_to_do(conn, unit):
 
 def test_an_unknown_query_encoder_names_the_one_that_was_used(conn, encoder):
     encoder(conn, "text", "aa")
-    with pytest.raises(db.LibraryError, match=r"indexed by another model \(text aa\); Mini finds nothing"):
+    with pytest.raises(db.LibraryError, match=r"indexed by another model: text aa \[\w+\]; this one is Mini"):
         db.require_encoder(conn, "text", "bb", "Mini")
 
 

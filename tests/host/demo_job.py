@@ -128,7 +128,10 @@ class _Demo:
         node_id = _set(prompt, "DiffusionToolkitIndexFolder", root=root, subfolder=subfolder)
         print("Indexing (workflow example_workflows/index_folder.json)")
         result = self._queue("index", prompt, timeout=24 * 3600)
-        print(index_table(result.outputs[node_id]["summary"][0]))
+        summary = result.outputs[node_id]["summary"][0]
+        print(index_table(summary))
+        if not summary["images"]:
+            raise ComfyError("there is no image that could be read in that folder (PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF): name another")
 
     def _search(self, by_prompt: dict[str, Any], by_image: dict[str, Any]) -> None:
         print("Searching (search_by_prompt.json, search_by_image.json)")
@@ -190,6 +193,9 @@ class _Demo:
 
     def _keep_running(self) -> None:
         print(f"\nComfyUI is running at {self.server.url} ; the workflows are under Templates, 'comfyui-diffusion-toolkit'.")
+        if self.notes:
+            print(f"They name the real model files: choose {stand_in.TEXT_EMBEDDER_NAME} in Load Text Embedder, and put the nodes whose")
+            print("names begin with STAND-IN in the place of Load Checkpoint and Load CLIP Vision.")
         print("Ctrl-C ends it.", flush=True)
         try:
             while self.server.process is not None and self.server.process.poll() is None:

@@ -27,7 +27,7 @@ def index_table(summary: dict[str, Any]) -> str:
         ("images/s", f"{rate:.1f}" if rate is not None else "nothing new"),
         None,
         ("images in the library", summary["images"]),
-        ("texts (prompts and negative prompts)", summary["texts"]),
+        ("distinct texts, the empty one included", summary["texts"]),
         *((label, summary["vectors"][kind]) for kind, label in KINDS.items()),
         ("texts with token states", summary["token_states"]),
     ]

@@ -1,0 +1,74 @@
+"""A stored image's settings under the names that this ComfyUI has for them, or the stated defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..db import StoredImage
+
+DEFAULT_SEED = 0
+DEFAULT_STEPS = 20
+DEFAULT_CFG = 7.0
+DEFAULT_SAMPLER = "euler"
+DEFAULT_SCHEDULER = "normal"
+SPELT_OTHERWISE = {"dpm2": "dpm_2", "dpm2_ancestral": "dpm_2_ancestral", "unipc": "uni_pc"}  # than AUTOMATIC1111's label
+
+
+def wireable(image: StoredImage) -> tuple[tuple[int, int, float, str, str, str], str]:
+    """(seed, steps, cfg, sampler, scheduler, checkpoint), never None, and a note where a known one has no like here."""
+    import comfy.samplers
+    import folder_paths
+
+    samplers, schedulers = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
+    sampler, scheduler = sampler_and_scheduler(image.sampler, image.scheduler, samplers, schedulers)
+    notes = []
+    if sampler is None and image.sampler:
+        notes.append(f"sampler {image.sampler} is not known here: {DEFAULT_SAMPLER}")
+    if scheduler is None and image.scheduler:
+        notes.append(f"scheduler {image.scheduler} is not known here: {DEFAULT_SCHEDULER}")
+    settings = (
+        image.seed if image.seed is not None else DEFAULT_SEED,
+        image.steps if image.steps is not None else DEFAULT_STEPS,
+        image.cfg if image.cfg is not None else DEFAULT_CFG,
+        sampler or DEFAULT_SAMPLER,
+        scheduler or DEFAULT_SCHEDULER,
+        checkpoint_here(image.checkpoint, folder_paths.get_filename_list("checkpoints")),
+    )
+    return settings, "; ".join(notes)
+
+
+def sampler_and_scheduler(
+    sampler: str | None, scheduler: str | None, samplers: Sequence[str], schedulers: Sequence[str]
+) -> tuple[str | None, str | None]:
+    """ComfyUI's names; AUTOMATIC1111's labels are understood, "DPM++ 2M Karras" among them. None where there is no such one."""
+    name, found = _plain(sampler or ""), _plain(scheduler or "")
+    if name not in samplers:
+        for ending in sorted(schedulers, key=len, reverse=True):
+            if name.endswith(f"_{ending}"):
+                name, found = name.removesuffix(f"_{ending}"), found or ending
+                break
+        name = re.sub("_a$", "_ancestral", name)
+        name = SPELT_OTHERWISE.get(name, name)
+    return (name if name in samplers else None), (found if found in schedulers else None)
+
+
+def checkpoint_here(name: str | None, here: Sequence[str]) -> str:
+    """The checkpoint as this ComfyUI lists it: folders, separators and a left-out suffix differ between machines."""
+    if name is None:
+        return here[0] if here else ""
+    if name in here:
+        return name
+    alike = [other for other in here if _file_name(other) == _file_name(name)]
+    return alike[0] if len(alike) == 1 else name
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[\s-]+", "_", label.strip().lower().replace("++", "pp"))
+
+
+def _file_name(path: str) -> str:
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return re.sub(r"\.(safetensors|ckpt|pt|pth|sft)$", "", name, flags=re.IGNORECASE)
