@@ -4,7 +4,7 @@ The plain loop is what one would write first: open, read the prompt, encode with
 commit, image by image, with an HNSW index on each of the five vector columns. Both ways use the same models (small, with
 seeded random weights; MiniLM as text embedder), read the same files, and keep five vectors and token states.
 
-    .venv/bin/python benchmarks/index_folder.py [--images 200] [--folder DIR]
+    .venv/bin/python benchmarks/index_folder.py [--images 413] [--folder DIR]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEMO_FOLDER = REPOSITORY / ".cache" / "demo" / "output" / "template-images"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=200, help="how many of the folder's files, in the order of their names")
+    parser.add_argument("--images", type=int, default=413, help="how many of the folder's files, in the order of their names")
     parser.add_argument("--folder", type=Path, default=DEMO_FOLDER, help="default: the demo's images (run tests/demo.py first)")
     options = parser.parse_args()
     files = sorted(file for file in options.folder.glob("*.png"))[: options.images]
