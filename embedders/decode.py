@@ -50,7 +50,7 @@ def read_image(path: Path) -> ImageFile:
     decoded = decode(data)
     return ImageFile(
         hash=hashlib.sha256(data).digest(),
-        metadata=read_metadata(data),
+        metadata=read_metadata(data, path=path),
         pixels=decoded.pixels,
         width=decoded.width,
         height=decoded.height,

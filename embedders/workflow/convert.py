@@ -27,14 +27,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from .workflow_graph import load
-from .workflow_nodes import Node
-from .workflow_subgraphs import SUBGRAPH_INPUT, Graph
-from .workflow_text import SAVE_TYPES, dynamic_prompt, replace_in_name
-from .workflow_types import fits
-from .workflow_widgets import UNDEFINED, Slot, Widget, WorkflowError
-
-__all__ = ["WorkflowError", "to_api"]
+from .load import load
+from .nodes import Node
+from .subgraphs import SUBGRAPH_INPUT, Graph
+from .text import SAVE_TYPES, dynamic_prompt, replace_in_name
+from .types import fits
+from .widgets import UNDEFINED, Slot, Widget, WorkflowError
 
 MUTED, BYPASSED = 2, 4
 

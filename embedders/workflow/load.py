@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .workflow_nodes import Node, build_node
-from .workflow_subgraphs import (
+from .nodes import Node, build_node
+from .subgraphs import (
     SUBGRAPH_INPUT,
     SUBGRAPH_OUTPUT,
     Border,
@@ -20,8 +20,8 @@ from .workflow_subgraphs import (
     settle_proxies,
     widget_of,
 )
-from .workflow_types import settle_types
-from .workflow_widgets import UNDEFINED, WIDGET_TYPES, Widget, WorkflowError, rounded
+from .types import settle_types
+from .widgets import UNDEFINED, WIDGET_TYPES, Widget, WorkflowError, rounded
 
 VIRTUAL_TYPES = frozenset(("Reroute", "PrimitiveNode", "Note", "MarkdownNote"))
 """Nodes that the front end itself brings and never sends."""

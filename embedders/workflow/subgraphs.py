@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .workflow_nodes import Node
-from .workflow_widgets import UNDEFINED, Slot, Widget
+from .nodes import Node
+from .widgets import UNDEFINED, Slot, Widget
 
 SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
 """Ids that links inside a subgraph use for its two borders."""

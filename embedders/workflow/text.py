@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from .workflow_nodes import Node
-from .workflow_widgets import UNDEFINED
+from .nodes import Node
+from .widgets import UNDEFINED
 
 SAVE_TYPES = frozenset(
     "SaveImage SaveImageAdvanced SaveSVGNode SaveVideo SaveAnimatedWEBP SaveWEBM SaveAudio SaveAudioMP3 SaveAudioOpus "

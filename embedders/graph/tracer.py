@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from . import graph_names as called
+from . import names as called
+from .records import Text, Trace
 
 MAX_TEXT = 1_000_000  # characters; a graph of concatenations could double its way to any length
 MAX_STEPS = 200_000  # nodes looked at in one trace; people's graphs take a few hundred
-
-Text = tuple[str, str]  # (text_g, text_l); the same twice unless the encoder is SDXL's dual one
 
 
 class Link(NamedTuple):
@@ -39,23 +38,13 @@ class Node:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Trace:
-    """What made the image: distinct texts in the order of the passes, and the settings of the pass that began it."""
+def trace(prompt: Any, *, types: Mapping[str, Sequence[str]] = {}, saved_as: str | None = None) -> Trace:
+    """Read a graph in API format, whatever types it holds.
 
-    positive: list[Text] = field(default_factory=list)
-    negative: list[Text] = field(default_factory=list)
-    seed: int | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    sampler: str | None = None
-    scheduler: str | None = None
-    checkpoint: str | None = None
-    loras: list[dict[str, Any]] = field(default_factory=list)
-
-
-def trace(prompt: Any) -> Trace:
-    """Read a graph in API format, whatever types it holds; ValueError when it has no nodes or is too entangled."""
+    `types` gives the types of a class's outputs where they are known (from a workflow in the same file, or the running
+    ComfyUI); names tell them otherwise. `saved_as` is the file's name, which tells which of several outputs it is.
+    ValueError when the graph has no nodes or is too entangled.
+    """
     return _Graph(prompt).trace()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .workflow_nodes import Node
-from .workflow_subgraphs import SUBGRAPH_INPUT, Graph
+from .nodes import Node
+from .subgraphs import SUBGRAPH_INPUT, Graph
 
 
 def fits(one: Any, other: Any) -> bool:

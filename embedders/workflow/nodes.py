@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .workflow_widgets import Slot, Spec, Widget, definition_specs, make_widgets, read_specs
+from .widgets import Slot, Spec, Widget, definition_specs, make_widgets, read_specs
 
 
 @dataclass(slots=True)

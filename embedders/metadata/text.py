@@ -1,0 +1,50 @@
+"""Texts and numbers as files hold them, made fit for use."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..graph import Text
+
+
+def join(texts: Sequence[Text]) -> tuple[Text | None, bool]:
+    """One pair from all, and whether more than one text that is not empty made it."""
+    pairs = [(clean(g) or "", clean(l) or "") for g, l in texts]
+    distinct = list(dict.fromkeys(pair for pair in pairs if pair[0].strip() or pair[1].strip()))
+    if len(distinct) < 2:
+        return (distinct or pairs or [None])[0], False
+    halves = ["\n".join(dict.fromkeys(pair[half] for pair in distinct if pair[half].strip())) for half in (0, 1)]
+    return (halves[0], halves[1]), True
+
+
+def decode(value: bytes) -> str:
+    """UTF-8 where it is, else Latin-1, which tEXt is by its standard but not always in fact."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def clean(text: Any) -> str | None:
+    """A text that UTF-8 and PostgreSQL take: no NUL, no lone surrogate."""
+    if not isinstance(text, str):
+        return None
+    return re.sub("[\ud800-\udfff]", "\ufffd", text.replace("\0", ""))
+
+
+def number(value: Any, kind: Callable[[Any], Any]) -> Any:
+    """`value` as `kind` makes it, None when that is no finite number."""
+    try:
+        found = kind(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def whole(value: Any, limit: int) -> int | None:
+    """A whole number from 0 up to but not including `limit`, else None."""
+    found = number(value, int)
+    return found if found is not None and 0 <= found < limit else None
