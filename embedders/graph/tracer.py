@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import names as called
-from .records import Text, Trace
+from .records import Origin, Pass, Settings, Text, Trace
 
 MAX_TEXT = 1_000_000  # characters; a graph of concatenations could double its way to any length
 MAX_STEPS = 200_000  # nodes looked at in one trace; people's graphs take a few hundred
@@ -67,6 +67,7 @@ class _Graph:
         self._strings: dict[str, str | None] = {}
         self._sides: dict[tuple[Any, ...], list[Text]] = {}
         self._steps = 0
+        self._read: dict[bool, list[str]] = {False: [], True: []}  # where the texts of each side were read
 
     def trace(self) -> Trace:
         samplers = self._samplers_of_output()
@@ -74,13 +75,25 @@ class _Graph:
             return self._without_sampler()
         result = Trace()
         for key in reversed(samplers):  # from the first pass to the last
-            result.positive += self._side(key, negative=False)
-            result.negative += self._side(key, negative=True)
+            one = Pass(node=key, kind=self.nodes[key].kind)
+            one.positive = list(self._side(key, negative=False))
+            one.negative = list(self._side(key, negative=True))
+            self._settings(key, one)
+            result.passes.append(one)
+            result.positive += one.positive
+            result.negative += one.negative
         result.positive, result.negative = _distinct(result.positive), _distinct(result.negative)
         # A sampler that adds no noise goes on with another one's schedule: the settings are the beginner's.
         begun = next((key for key in samplers if self._adds_noise(key)), samplers[0])
         self._settings(begun, result)
+        result.settings_origin = Origin("exact", f"node {begun[:40]} ({self.nodes[begun].kind[:60]})")
+        self._origins(result)
         return result
+
+    def _origins(self, result: Trace) -> None:
+        where = {side: "; ".join(list(dict.fromkeys(read))[:4]) for side, read in self._read.items()}
+        result.positive_origin = Origin("exact" if result.positive else "unknown", where[False])
+        result.negative_origin = Origin("exact" if result.negative else "unknown", where[True])
 
     # -- which samplers ------------------------------------------------------------------------------------------
 
@@ -143,7 +156,10 @@ class _Graph:
             node = self.nodes[link.node]
             if "zeroout" in node.kind.lower().replace("_", ""):
                 continue
-            texts += self._texts_at(node, negative, bundle)
+            found = self._texts_at(node, negative, bundle)
+            if found:
+                self._read[negative].append(f"node {link.node[:40]} ({node.kind[:60]})")
+            texts += found
             stack += self._conditioning_links(link.node, link, negative, bundle)[::-1]
         return texts
 
@@ -241,6 +257,10 @@ class _Graph:
                 if any(called.negative(name) for name in self._texts(self.nodes[key])):
                     result.negative = self._texts_at(self.nodes[key], True, False)
                 self._settings(key, result)
+                self._read[False].append(f"node {key[:40]} ({self.nodes[key].kind[:60]})")
+                self._read[True] = self._read[False] if result.negative else []
+                result.settings_origin = Origin("inferred", self._read[False][0])
+                self._origins(result)
                 break
         return result
 
@@ -252,7 +272,7 @@ class _Graph:
             return False
         return "noise" not in node.links or self._setting(key, ("noise_seed", "seed"), "noise") is not None
 
-    def _settings(self, key: str, result: Trace) -> None:
+    def _settings(self, key: str, result: Settings) -> None:
         seed = self._setting(key, ("seed", "noise_seed"), "noise")
         result.seed = int(seed) if _is_whole(seed) and 0 <= seed < 2**64 else None
         steps = self._setting(key, ("steps",), "sigmas")
@@ -292,7 +312,7 @@ class _Graph:
                         return value
         return None
 
-    def _models(self, key: str, result: Trace) -> None:
+    def _models(self, key: str, result: Settings) -> None:
         """Walk from a sampler up its models: LoRAs on the way, in the order they were applied, then the file."""
 
         def follow(node: Node) -> Iterator[Link]:
