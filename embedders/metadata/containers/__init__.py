@@ -19,22 +19,61 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..records import Pieces
-from .exif import open_image, read_exif
-from .png import SIGNATURE, png_pieces
+from .avif import is_avif, read_avif
+from .exif import read_exif
+from .exr import SIGNATURE as EXR
+from .exr import read_exr
+from .gif import SIGNATURES as GIF
+from .gif import read_gif
+from .jpeg import SIGNATURE as JPEG
+from .jpeg import read_jpeg
+from .png import SIGNATURE as PNG
+from .png import read_png
+from .sidecar import read_sidecars
+from .source import FileSource, NotRegular, Source
+from .video import read_video, video_format
+from .webp import is_webp, read_webp
 
-__all__ = ["open_image", "read_pieces"]
+__all__ = ["FileSource", "NotRegular", "Source", "ffmpeg_format", "open_source", "read_pieces"]
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_pieces(source: bytes | Path) -> Pieces:
-    """Every text that the file carries. No pixel is decoded. Only reading a path may raise (OSError)."""
-    data = source if isinstance(source, bytes) else source.read_bytes()
+def open_source(source: bytes | Path) -> Source:
+    """To be closed by the caller. OSError, as for NotRegular, when a path can't be read."""
+    return Source(source) if isinstance(source, bytes) else FileSource(source)
+
+
+def ffmpeg_format(head: bytes) -> str | None:
+    """`exr`, or FFmpeg's name of a video's container, of a file that begins so; None for what Pillow decodes."""
+    if head.startswith(EXR):
+        return "exr"
+    return None if is_avif(head) else video_format(head)
+
+
+def read_pieces(source: Source, path: Path | None = None) -> Pieces:
+    """Every text that the file carries, and those beside it where `path` says where it lies. No pixel is decoded.
+
+    What a file is, its content says, not its name. Only reading may raise (OSError).
+    """
     pieces = Pieces()
-    exif = None
-    if data.startswith(SIGNATURE):
-        for key, value in png_pieces(data, pieces.problems):
-            if key == "eXIf":
-                exif = value
-            else:
-                pieces.add(key, value, "PNG text")
-    read_exif(data, exif, pieces)
+    head = source.read(0, 64)
+    if head.startswith(PNG):
+        read_png(source, pieces)
+    elif head.startswith(JPEG):
+        read_jpeg(source, pieces)
+    elif is_webp(head):
+        read_webp(source, pieces)
+    elif head.startswith(GIF):
+        read_gif(source, pieces)
+    elif head.startswith(_TIFF):
+        read_exif(source, 0, source.size, pieces, "TIFF")
+    elif head.startswith(EXR):
+        read_exr(source, pieces)
+    elif is_avif(head):
+        read_avif(source, pieces)
+    elif (container := video_format(head)) is not None:
+        read_video(source, container, pieces)
+    if path is not None:
+        read_sidecars(path, pieces)
     return pieces

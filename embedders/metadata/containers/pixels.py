@@ -1,0 +1,46 @@
+"""Pillow's image over a file's content, and its pixels as the file stores them, where texts may hide."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+MAX_PIXELS = 178_956_970  # where Pillow itself sees a decompression bomb; above 500 MB of pixels
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF")
+
+
+def open_image(data: bytes) -> Image.Image:
+    """In the formats we index only: another one would run Ghostscript."""
+    from PIL import Image
+
+    Image.init()
+    return Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def stored_pixels(image: Image.Image) -> np.ndarray | None:
+    """uint8 [height, width, 3 or 4] of an image with colours of 8 bits, None of another one; nothing is turned."""
+    import numpy as np
+
+    return np.asarray(image) if image.mode in ("RGB", "RGBA") else None
+
+
+def decoded_pixels(data: bytes) -> np.ndarray | None:
+    """`stored_pixels` of a file's content, None when it can't be decoded: the decoder that indexes says why."""
+    from PIL import Image
+
+    try:
+        with open_image(data) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            image.load()
+            return stored_pixels(image)
+    except (
+        OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, MemoryError, struct.error,
+        Image.DecompressionBombError,
+    ):  # fmt: skip
+        return None

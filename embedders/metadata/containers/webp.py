@@ -1,0 +1,33 @@
+"""Texts in WebP files: the RIFF chunks EXIF and XMP, found by hopping over the frames."""
+
+from __future__ import annotations
+
+from ..records import Pieces
+from .exif import read_exif
+from .source import MAX_STEPS, Source, room
+
+
+def is_webp(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def read_webp(source: Source, pieces: Pieces) -> None:
+    """RIFF's own size is not believed: writers have got it wrong, and the file's end is known."""
+    at = 12
+    for _ in range(MAX_STEPS):
+        head = source.read(at, 8)
+        if len(head) < 8:
+            return
+        size = int.from_bytes(head[4:], "little")
+        body, at = at + 8, at + 8 + size + size % 2
+        if head[:4] not in (b"EXIF", b"XMP "):
+            continue
+        if body + size > source.size:
+            pieces.problems.append("the file ends inside its metadata")
+            return
+        if head[:4] == b"EXIF":
+            read_exif(source, body, size, pieces)
+        elif size > room(pieces, source):
+            pieces.problems.append(f"an XMP packet of {size} bytes was left unread")
+        else:
+            pieces.add("xmp", source.read(body, size), "XMP")
