@@ -1,4 +1,4 @@
-"""Find the image files below a folder, in a fixed order, without leaving the root."""
+"""Find the image and video files below a folder, in a fixed order, without leaving the root."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
+from .metadata.containers.sidecar import SUFFIXES as SIDECARS
+from .metadata.containers.sidecar import sidecar_names
+
 log = logging.getLogger("diffusion_toolkit")
 
 SUFFIXES = frozenset(
-    (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff")
-)
+    (
+        ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+        ".exr", ".mp4", ".m4v", ".mov", ".webm", ".mkv",
+    )
+)  # fmt: skip
 
 OnError = Callable[[str, str], None]
 """Told (path relative to the root, reason) of each thing that was left out but might have been an image."""
@@ -28,11 +34,15 @@ class ScanError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One image file; `path` is relative to the root, with `/` on every system."""
+    """One image file; `path` is relative to the root, with `/` on every system.
+
+    `sidecar_mtime_ns` is that of the newest text beside it which is read with it, 0 when there is none.
+    """
 
     path: str
     size: int
     mtime_ns: int
+    sidecar_mtime_ns: int = 0
 
 
 def scan(
@@ -89,6 +99,7 @@ class _Walk:
         except OSError as error:
             self._on_error(path or ".", f"the folder can't be read ({error.strerror or error})")
             return
+        beside = {entry.name: entry for entry in listed if entry.name.endswith(SIDECARS)}
         for entry in listed:
             if entry.name.startswith("."):
                 continue
@@ -101,7 +112,7 @@ class _Walk:
                     self._on_error(_printable(below), "its name is not UTF-8; rename it to have it indexed")
                 elif folder_found:
                     folders.append((entry.path, below))
-                elif (found := self._file(entry, below)) is not None:
+                elif (found := self._file(entry, below, beside)) is not None:
                     yield found
             except OSError as error:
                 self._on_error(_printable(below), f"can't be read ({error.strerror or error})")
@@ -112,7 +123,7 @@ class _Walk:
             return False
         return not self._globs or any(fnmatchcase(path if "/" in glob else name, glob) for glob in self._globs)
 
-    def _file(self, entry: os.DirEntry[str], path: str) -> FileEntry | None:
+    def _file(self, entry: os.DirEntry[str], path: str, beside: dict[str, os.DirEntry[str]]) -> FileEntry | None:
         if entry.is_symlink() and not _contains(self._root, os.path.realpath(entry.path)):
             self._on_error(path, "is a link that leads out of the root; configure its target as a root of its own")
             return None
@@ -121,7 +132,21 @@ class _Walk:
         if not stat.S_ISREG(status.st_mode):
             self._on_error(path, "is not a regular file")
             return None
-        return FileEntry(path, status.st_size, status.st_mtime_ns)
+        return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.name, beside) if beside else 0)
+
+
+def _newest(name: str, beside: dict[str, os.DirEntry[str]]) -> int:
+    """When a text beside the image `name` was last written: of regular files only, since links are not read."""
+    newest = 0
+    for _, text in sidecar_names(name):
+        if (entry := beside.get(text)) is not None:
+            try:
+                status = os.lstat(entry.path)
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                newest = max(newest, status.st_mtime_ns)
+    return newest
 
 
 def normal_subfolder(subfolder: str) -> str:

@@ -30,8 +30,23 @@ def problems(root: Path) -> list[tuple[str, str]]:
 
 
 def test_finds_every_image_format_and_nothing_else(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "b.JPG", "c.jpeg", "d.webp", "e.avif", "f.bmp", "g.gif", "h.tiff", "i.txt", "j", "k.mp4")
-    assert [Path(p).stem for p in paths(tmp_path)] == list("abcdefgh")
+    pictures = "a.png", "b.JPG", "c.jpeg", "d.webp", "e.avif", "f.bmp", "g.gif", "h.tiff", "i.exr"
+    touch(tmp_path, *pictures, "j.mp4", "k.webm", "l.mkv", "m.mov", "n.M4V", "o.txt", "p", "q.mp3")
+    assert [Path(p).stem for p in paths(tmp_path)] == list("abcdefghijklmn")
+
+
+@pytest.mark.parametrize("text", ["a.txt", "a.caption", "a.json", "a.png.txt", "a.png.json"])
+def test_entry_tells_when_the_text_beside_it_was_written(tmp_path: Path, text: str) -> None:
+    touch(tmp_path, "a.png", "b.png", text, "c.txt")
+    os.utime(tmp_path / text, ns=(0, 1_700_000_000_000_000_000))
+    assert [entry.sidecar_mtime_ns for entry in scan(tmp_path, "", True, "")] == [1_700_000_000_000_000_000, 0]
+
+
+def test_of_several_texts_beside_an_image_the_newest_counts(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.txt", "a.json")
+    for name, second in (("a.txt", 5), ("a.json", 9)):
+        os.utime(tmp_path / name, ns=(0, second * 10**9))
+    assert next(scan(tmp_path, "", True, "")).sidecar_mtime_ns == 9 * 10**9
 
 
 def test_order_is_by_name_with_files_before_subfolders(tmp_path: Path) -> None:
@@ -129,6 +144,11 @@ if sys.platform != "win32":  # links need a privilege there, and names are alway
         touch(tmp_path, "real/a.png")
         (tmp_path / "link").symlink_to(tmp_path / "real")
         assert paths(tmp_path / "link") == ["a.png"]
+
+    def test_a_link_beside_an_image_is_no_text_of_it(tmp_path: Path) -> None:
+        touch(tmp_path, "root/a.png", "secret.txt")
+        (tmp_path / "root/a.txt").symlink_to(tmp_path / "secret.txt")
+        assert next(scan(tmp_path / "root", "", True, "")).sidecar_mtime_ns == 0
 
     def test_fifo_is_reported_and_not_opened(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.png")
