@@ -1,23 +1,84 @@
-"""What the pieces of a file mean: which generator wrote them, and what they say."""
+"""What the pieces of a file mean: which generator wrote them, and what they say.
+
+Several readers may find something in one file: a graph and AUTOMATIC1111's text of the same image, a text beside it.
+
+1. Prompt and negative prompt come together, from the surest: exact before inferred before unknown; among equals a text
+   before an empty one, then the ComfyUI graph, then the generators in their order, then the files beside the image.
+   So a graph whose text was made when it ran, or had to be guessed, yields to the final text that a node wrote beside it.
+2. Each setting comes from the same place, and where that says nothing from the next that does.
+3. A caption counts only where nothing else has a text: it tells what is in the picture, not what it was made from.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
+from ..graph import Origin, Settings
 from .comfyui import read_graph
-from .generators import read_others
+from .generators import owns_prompt, read_captions, read_others
 from .records import ImageMetadata, NodeDefinitions, Pieces
+from .text import clean
+
+_SURENESS = ("exact", "inferred", "unknown")
+_MAX_PROBLEM = 2000  # letters; a file can be wrong in many ways at once
 
 
 def interpret(pieces: Pieces, *, name: str | None = None, definitions: NodeDefinitions = {}) -> ImageMetadata:
-    """A ComfyUI graph first, since it says most; what other generators leave where there is no graph with a text."""
-    found = read_graph(pieces, name, definitions)
-    if found is None or (found.prompt is None and found.negative is None):
-        found = read_others(pieces) or found or ImageMetadata()
+    """What the file tells of its image. `name` is the file's; `pieces` stay as they are."""
+    told = replace(pieces, problems=list(pieces.problems))
+    graphs = told
+    if owns_prompt(told):
+        graphs = replace(told, raw={key: value for key, value in told.raw.items() if key != "prompt"})
+    graph = read_graph(graphs, name, definitions)
+    found = [one for one in (graph, *read_others(told)) if one is not None]
+    if not any(one.prompt is not None or one.negative is not None for one in found):
+        found = found + read_captions(told)
     return replace(
-        found,
+        _choose(found, graph),
         created=pieces.created,
         raw=pieces.raw,
         places=pieces.places,
-        problem="; ".join(pieces.problems) or None,
+        problem=clean("; ".join(dict.fromkeys(told.problems))[:_MAX_PROBLEM]) or None,
     )
+
+
+def _choose(found: list[ImageMetadata], graph: ImageMetadata | None) -> ImageMetadata:
+    if not found:
+        return ImageMetadata()
+    best = min(found, key=_rank)  # of equals the first
+    settings: dict[str, Any] = {}
+    sources: list[Origin] = []
+    for one in [best, *(other for other in found if other is not best)]:
+        new = {
+            field.name: value
+            for field in fields(Settings)
+            if (value := getattr(one, field.name)) not in (None, []) and field.name not in settings
+        }
+        if {"width", "height"} & settings.keys():
+            new.pop("width", None), new.pop("height", None)
+        if new:
+            settings |= new
+            sources.append(one.settings_origin)
+    generator = best.generator
+    if graph is not None and generator in (None, "AUTOMATIC1111"):  # nodes that save write its format too
+        generator = graph.generator
+    return replace(
+        best,
+        **settings,
+        settings_origin=_together(sources) if sources else best.settings_origin,
+        passes=graph.passes if graph is not None else best.passes,
+        generator=generator,
+    )
+
+
+def _rank(found: ImageMetadata) -> tuple[int, bool]:
+    if found.prompt is None:
+        return len(_SURENESS) + (found.negative is None), True
+    return _SURENESS.index(found.prompt_origin.confidence), not any(half.strip() for half in found.prompt)
+
+
+def _together(sources: list[Origin]) -> Origin:
+    """As sure as the least sure of them."""
+    least = max((source.confidence for source in sources), key=_SURENESS.index)
+    return Origin(least, "; ".join(dict.fromkeys(source.where for source in sources if source.where)))

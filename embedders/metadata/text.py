@@ -36,15 +36,22 @@ def clean(text: Any) -> str | None:
 
 
 def number(value: Any, kind: Callable[[Any], Any]) -> Any:
-    """`value` as `kind` makes it, None when that is no finite number."""
+    """`value` as `kind` makes it, None when that is no finite number. Long digits would take Python minutes."""
+    if isinstance(value, str) and len(value) > 100:
+        return None
     try:
         found = kind(value)
+        return found if math.isfinite(found) else None
     except (ValueError, TypeError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
 
 
 def whole(value: Any, limit: int) -> int | None:
-    """A whole number from 0 up to but not including `limit`, else None."""
-    found = number(value, int)
+    """A whole number from 0 up to but not including `limit`, else None. "20.0" is whole, 20.5 is not."""
+    if isinstance(value, bool):
+        return None
+    found = number(value, int) if not isinstance(value, float) else None
+    if found is None:
+        real = number(value, float)
+        found = int(real) if real is not None and real.is_integer() else None
     return found if found is not None and 0 <= found < limit else None

@@ -1,0 +1,123 @@
+"""AUTOMATIC1111's text of parameters taken apart: prompt, negative prompt, and the settings by name.
+
+    a red fox
+    Negative prompt: blurry
+    Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512, Model: dream
+
+Every step is linear in the text's length: each place is looked at a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_DECODER = json.JSONDecoder(strict=False)
+_GAP = re.compile(r"[\s,]*")
+_NAME = re.compile(r"([^\W_][\w /+.()-]{0,60}):[ \t]*")
+_END = re.compile(r"[,\n]")
+_STEPS = re.compile(r"Steps: ?\d")
+_STEPS_INSIDE = re.compile(r"Steps: ?\d{1,9}, ?[A-Z]")
+_NEGATIVE_LINE = re.compile(r"^[ \t]*Negative prompt:[ \t]*", re.MULTILINE)
+_TEMPLATE_LINE = re.compile(r"^(?:Negative )?Template:", re.MULTILINE | re.IGNORECASE)
+_KNOWN = {
+    "steps", "sampler", "cfg scale", "seed", "size", "model", "model hash", "schedule type", "scheduler", "clip skip",
+    "denoising strength", "version", "vae", "distilled cfg scale", "guidance scale", "width", "height", "pipeline", "app",
+    "backend", "civitai resources", "hires upscale", "strength",
+}  # fmt: skip
+_MAX_LENGTH, _MAX_SETTINGS = 2**20, 1000
+_FAILURES = 8  # of values in quotes or brackets that end nowhere; each one costs a look at the whole rest
+
+
+@dataclass
+class Infotext:
+    """`settings` are by lower-case name; a value in quotes without them, a JSON one parsed."""
+
+    prompt: str
+    negative: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_infotext(text: str) -> Infotext:
+    """Any text has a prompt; whether it is this format at all shows in `negative` and `settings`."""
+    text = text.replace("\r\n", "\n").removeprefix("parameters:")
+    head, settings = _split_settings(text)
+    if template := _TEMPLATE_LINE.search(head):  # Dynamic Prompts and SD.Next keep the text before its wildcards there
+        head = head[: template.start()]
+    if line := _NEGATIVE_LINE.search(head):
+        return Infotext(head[: line.start()].strip(), head[line.end() :].strip(), settings)
+    prompt, found, negative = head.partition("Negative prompt:") if settings and "\n" not in head.strip() else (head, "", "")
+    return Infotext(prompt.strip().rstrip(",") if found else prompt.strip(), negative.strip() if found else None, settings)
+
+
+def _split_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """The settings begin with the last line that looks like them; a site that joined all lines leaves "Steps: " inside one."""
+    places = _last_places(text)
+    for start in places:
+        if text[text.rfind("\n", 0, start) + 1 : start].strip(" \t"):
+            continue
+        settings = read_settings(text[start:])
+        if len(_KNOWN & settings.keys()) >= 2 or (len(settings) == 1 and "\n" not in text[start:].strip()):
+            return text[:start], settings
+    body = text.rstrip()
+    start = body.rfind("\n") + 1
+    settings = read_settings(body[start:])
+    if len(_KNOWN & settings.keys()) >= 3 and body[start:].lstrip().partition(":")[0].lower() in _KNOWN:
+        return text[:start], settings
+    for start in places:
+        if _STEPS_INSIDE.match(text, start) and len(_KNOWN & (settings := read_settings(text[start:])).keys()) >= 3:
+            return text[:start].rstrip(" \t,."), settings
+    return text, {}
+
+
+def _last_places(text: str) -> list[int]:
+    """Where "Steps: 20" stands, the last first; a prompt may hold it too."""
+    found, end = [], len(text)
+    for _ in range(8):
+        end = text.rfind("Steps:", 0, end)
+        if end < 0:
+            break
+        if _STEPS.match(text, end) and not text[max(end - 1, 0) : end].isalnum():
+            found.append(end)
+    return found
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """`name: value, name: "value, in quotes", name: {...}`; the first value of a name counts."""
+    found: dict[str, Any] = {}
+    for name, value in _settings(text):
+        found.setdefault(name.strip().lower(), value)
+    return found
+
+
+def _settings(text: str) -> Iterator[tuple[str, Any]]:
+    text, at, failures = text[:_MAX_LENGTH], 0, 0
+    for _ in range(_MAX_SETTINGS):
+        at = _GAP.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing too
+        if at >= len(text):
+            return
+        named = _NAME.match(text, at)
+        if named is None:
+            end = _END.search(text, at)
+            at = end.end() if end else len(text)
+            continue
+        at = named.end()
+        if text[at : at + 1] in ('"', "{", "[") and failures < _FAILURES:
+            try:
+                value, at = _DECODER.raw_decode(text, at)
+                yield named[1], value
+                continue
+            except (ValueError, RecursionError):
+                failures += 1
+                close = text.find('"', at + 1) if text[at] == '"' else -1
+                if close > 0:
+                    yield named[1], text[at + 1 : close]
+                    at = close + 1
+                    continue
+        end = _END.search(text, at)
+        stop = end.start() if end else len(text)
+        yield named[1], text[at:stop].strip()
+        at = stop + 1
