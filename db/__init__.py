@@ -12,8 +12,32 @@ from .encoders import (
     require_encoder,
 )
 from .errors import LibraryError
-from .read import counts, find_text, get_images, get_text, images_without_vector, known_files, texts_without_vector
-from .records import Counts, Encoder, Hit, ImageRecord, KnownFile, StoredEncoder, StoredFile, StoredImage, TextPair, TokenStates
+from .read import (
+    counts,
+    find_text,
+    get_images,
+    get_text,
+    images_read_before,
+    images_without_vector,
+    known_files,
+    stored_pieces,
+    texts_without_vector,
+)
+from .records import (
+    Counts,
+    Encoder,
+    Hit,
+    ImageRecord,
+    ImageSettings,
+    KnownFile,
+    Reading,
+    StoredEncoder,
+    StoredFile,
+    StoredImage,
+    StoredPieces,
+    TextPair,
+    TokenStates,
+)
 from .search import search_by_image, search_by_text
 from .vectors import (
     image_vector,
@@ -24,7 +48,7 @@ from .vectors import (
     write_text_vectors,
     write_token_states,
 )
-from .write import ensure_root, ensure_text, find_images, link_paths, write_images
+from .write import ensure_root, ensure_text, find_images, link_paths, update_readings, write_images
 
 __all__ = [
     "Connection",
@@ -32,12 +56,15 @@ __all__ = [
     "Encoder",
     "Hit",
     "ImageRecord",
+    "ImageSettings",
     "KnownFile",
     "Library",
     "LibraryError",
+    "Reading",
     "StoredEncoder",
     "StoredFile",
     "StoredImage",
+    "StoredPieces",
     "TextPair",
     "TokenStates",
     "activate_encoders",
@@ -56,6 +83,7 @@ __all__ = [
     "get_images",
     "get_text",
     "image_vector",
+    "images_read_before",
     "images_without_vector",
     "known_files",
     "library_names",
@@ -64,10 +92,12 @@ __all__ = [
     "require_encoder",
     "search_by_image",
     "search_by_text",
+    "stored_pieces",
     "text_vector",
     "texts_without_vector",
     "token_states",
     "token_states_bytes",
+    "update_readings",
     "write_image_vectors",
     "write_images",
     "write_text_vectors",

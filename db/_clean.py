@@ -12,11 +12,6 @@ def clean_text(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def clean_optional(text: str | None) -> str | None:
-    """As `clean_text`, None staying None."""
-    return None if text is None else clean_text(text)
-
-
 def clean_json(value: Any) -> str:
     """`value` as JSON text that jsonb accepts: NaN and infinities become null. ValueError when it nests too deep."""
     try:

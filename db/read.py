@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from dataclasses import fields
 
 from psycopg import Connection, sql
 from psycopg.rows import kwargs_row
 
 from .encoders import TABLES, active_encoders, get_encoder
 from .errors import LibraryError
-from .records import Counts, KnownFile, StoredFile, StoredImage, TextPair
+from .records import Counts, ImageSettings, KnownFile, StoredFile, StoredImage, StoredPieces, TextPair
 from .search import TEXT_KINDS
 
-_IMAGES = """
+_IMAGES = f"""
 SELECT i.id, i.hash, i.width, i.height, prompt.joined AS prompt, negative.joined AS negative,
-       i.prompt_id, i.negative_id, i.prompt_joined, i.negative_joined, i.seed, i.steps, i.cfg,
-       i.sampler, i.scheduler, i.checkpoint, i.loras, i.generator, i.created,
+       i.prompt_id, i.negative_id, i.created, {', '.join(f'i.{field.name}' for field in fields(ImageSettings))},
        (SELECT jsonb_agg(jsonb_build_array(r.path, p.path, p.file_size, p.mtime_ns) ORDER BY p.seen DESC, p.root_id, p.path)
         FROM paths p JOIN roots r ON r.id = p.root_id WHERE p.image_id = i.id) AS files
 FROM images i
@@ -29,6 +30,13 @@ FROM paths p
 WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
   AND NOT EXISTS (SELECT FROM image_vectors v WHERE v.encoder_id = %(encoder)s AND v.image_id = p.image_id)
 ORDER BY p.image_id, p.path
+"""
+_READ_BEFORE = """
+SELECT i.id, min(p.path)
+FROM paths p JOIN images i ON i.id = p.image_id
+WHERE p.root_id = %(root)s AND p.path ^@ %(under)s AND i.reader < %(version)s
+GROUP BY i.id
+ORDER BY i.id
 """
 _TEXTS_WITHOUT = """
 SELECT t.id, t.text_g, t.text_l
@@ -46,13 +54,32 @@ ORDER BY t.id
 
 def known_files(conn: Connection, root_id: int) -> dict[str, KnownFile]:
     """All files of a root by relative path, as they were when last indexed."""
-    rows = conn.execute("SELECT path, image_id, file_size, mtime_ns FROM paths WHERE root_id = %s", [root_id])
+    rows = conn.execute("SELECT path, image_id, file_size, mtime_ns, sidecar_mtime_ns FROM paths WHERE root_id = %s", [root_id])
     return {path: KnownFile(*file) for path, *file in rows}
 
 
 def images_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, str]]:
     """(image id, path) of the files below the folder `under` ("" is the whole root) whose image the encoder has not seen."""
     return conn.execute(_IMAGES_WITHOUT, {"root": root_id, "under": _prefix(under), "encoder": encoder_id}).fetchall()
+
+
+def images_read_before(conn: Connection, version: int, root_id: int, under: str) -> list[tuple[int, str]]:
+    """(image id, one of its paths) of the images below `under` that a reader older than `version` has read."""
+    return conn.execute(_READ_BEFORE, {"root": root_id, "under": _prefix(under), "version": version}).fetchall()
+
+
+def stored_pieces(conn: Connection, ids: Sequence[int]) -> dict[int, StoredPieces]:
+    """What the files of these images carried, byte for byte, by image id."""
+    created = conn.execute("SELECT id, created FROM images WHERE id = ANY(%s)", [list(ids)])
+    found = {image_id: StoredPieces({}, {}, moment) for image_id, moment in created}
+    rows = conn.execute(
+        "SELECT image_id, key, place, raw FROM metadata WHERE image_id = ANY(%s) ORDER BY image_id, key", [list(ids)]
+    )
+    for image_id, key, place, raw in rows:
+        found[image_id].metadata[key] = zlib.decompress(raw)
+        if place:
+            found[image_id].places[key] = place
+    return found
 
 
 def texts_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, TextPair]]:
@@ -125,6 +152,6 @@ def _prefix(under: str) -> str:
     return f"{folder}/" if folder else ""
 
 
-def _image(seed: object, files: list | None, **fields: object) -> StoredImage:
+def _image(seed: object, files: list | None, **columns: object) -> StoredImage:
     known = tuple(StoredFile(*file) for file in files or ())
-    return StoredImage(seed=None if seed is None else int(seed), files=known, **fields)
+    return StoredImage(seed=None if seed is None else int(seed), files=known, **columns)

@@ -39,9 +39,52 @@ class TextPair:
         return hashlib.sha256(len(first).to_bytes(8, "big") + first + self.text_l.encode()).digest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """What a reader found beside the texts, each under its column's name; None, or empty, where the file does not tell.
+
+    The confidences are 'exact', 'inferred' or 'unknown', None where the file has no such thing at all. `reading` says in
+    words where each answer came from, and holds the sampler's passes; `reader` is the reader's version.
+    """
+
+    prompt_joined: bool = False
+    negative_joined: bool = False
+    seed: int | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    denoise: float | None = None
+    checkpoint: str | None = None  # or the diffusion model
+    vae: str | None = None
+    text_encoders: list[str] = field(default_factory=list)
+    loras: list[dict[str, Any]] = field(default_factory=list)
+    controlnets: list[dict[str, Any]] = field(default_factory=list)
+    asked_width: int | None = None  # of the sampler; `width` is the file's
+    asked_height: int | None = None
+    generator: str | None = None
+    prompt_confidence: str | None = None
+    negative_confidence: str | None = None
+    settings_confidence: str | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
+    reader: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading(ImageSettings):
+    """All that a reader made of an image's metadata; a later version of it may find more in the same bytes."""
+
+    prompt: TextPair | None = None
+    negative: TextPair | None = None
+
+
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One file as the indexer read it: `path` relative to its root, with '/'; `metadata` its own bytes by key."""
+class ImageRecord(Reading):
+    """One file as the indexer read it: `path` relative to its root, with '/'; `metadata` its own bytes by key.
+
+    `places` says of each key where in the file it lay; `sidecar_mtime_ns` is 0 where no text lies beside the file.
+    """
 
     hash: bytes
     width: int
@@ -49,20 +92,19 @@ class ImageRecord:
     path: str
     file_size: int
     mtime_ns: int
-    prompt: TextPair | None = None
-    negative: TextPair | None = None
-    prompt_joined: bool = False
-    negative_joined: bool = False
-    seed: int | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    sampler: str | None = None
-    scheduler: str | None = None
-    checkpoint: str | None = None
-    loras: list[dict[str, Any]] = field(default_factory=list)
-    generator: str | None = None
+    sidecar_mtime_ns: int = 0
     created: datetime | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPieces:
+    """What an image's file carried, as `ImageRecord` has it."""
+
+    metadata: dict[str, bytes]
+    places: dict[str, str]
+    created: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +118,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(ImageSettings):
     """One image of the library, with the files it is known as: the latest seen first, none when forgotten."""
 
     id: int
@@ -88,26 +130,17 @@ class StoredImage:
     negative: str | None
     prompt_id: int | None
     negative_id: int | None
-    prompt_joined: bool
-    negative_joined: bool
-    seed: int | None
-    steps: int | None
-    cfg: float | None
-    sampler: str | None
-    scheduler: str | None
-    checkpoint: str | None
-    loras: list[dict[str, Any]]
-    generator: str | None
     created: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file as it was when last indexed; unchanged size and mtime mean that it need not be read again."""
+    """A file as it was when last indexed; unchanged size and times mean that it need not be read again."""
 
     image_id: int
     size: int
     mtime_ns: int
+    sidecar_mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

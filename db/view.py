@@ -21,7 +21,9 @@ SELECT (SELECT rtrim(r.path, '/') || '/' || p.path FROM paths p JOIN roots r ON 
        {clip_l_embedding} AS clip_l_embedding,
        {clip_g_embedding} AS clip_g_embedding,
        i.id, i.hash, i.width, i.height, i.prompt_joined, i.negative_joined, i.seed, i.steps, i.cfg, i.sampler,
-       i.scheduler, i.checkpoint, i.loras, i.generator, i.created, i.indexed
+       i.scheduler, i.checkpoint, i.loras, i.generator, i.created, i.indexed, i.guidance, i.denoise, i.vae, i.text_encoders,
+       i.controlnets, i.asked_width, i.asked_height, i.prompt_confidence, i.negative_confidence, i.settings_confidence,
+       i.reading, i.reader
 FROM images i
 LEFT JOIN texts prompt ON prompt.id = i.prompt_id
 LEFT JOIN texts negative ON negative.id = i.negative_id

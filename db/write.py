@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
+from typing import Any
 
 from psycopg import Connection
 
-from ._clean import clean_json, clean_optional, clean_text, json_or_none
+from ._clean import clean_json, clean_text, json_or_none
 from ._generation import bump_generation, one_writer
-from .records import ImageRecord, TextPair
+from .records import ImageRecord, ImageSettings, KnownFile, Reading, StoredPieces, TextPair
 
-_FIELDS = [
-    "width",
-    "height",
-    "prompt_id",
-    "negative_id",
-    "prompt_joined",
-    "negative_joined",
-    "seed",
-    "steps",
-    "cfg",
-    "sampler",
-    "scheduler",
-    "checkpoint",
-    "loras",
-    "generator",
-    "created",
-]
+_SETTINGS = [field.name for field in fields(ImageSettings)]
+_READING = ["prompt_id", "negative_id", *_SETTINGS]
+_FIELDS = ["width", "height", "created", *_READING]
 _WRITE_IMAGE = (
     f"INSERT INTO images (hash, {', '.join(_FIELDS)}) VALUES (%s{', %s' * len(_FIELDS)})"
     f" ON CONFLICT (hash) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _FIELDS)}"
 )
+_UPDATE_READING = f"UPDATE images SET {', '.join(f'{name} = %s' for name in _READING)} WHERE id = %s"
 _WRITE_PATH = """
-INSERT INTO paths (root_id, path, file_size, mtime_ns, image_id) VALUES (%s, %s, %s, %s, %s)
+INSERT INTO paths (root_id, path, file_size, mtime_ns, sidecar_mtime_ns, image_id) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (root_id, path) DO UPDATE
-SET file_size = excluded.file_size, mtime_ns = excluded.mtime_ns, image_id = excluded.image_id, seen = excluded.seen
+SET file_size = excluded.file_size, mtime_ns = excluded.mtime_ns, sidecar_mtime_ns = excluded.sidecar_mtime_ns,
+    image_id = excluded.image_id, seen = excluded.seen
 """
 _WRITE_METADATA = """
-INSERT INTO metadata (image_id, key, raw, data) VALUES (%s, %s, %s, %s::jsonb)
-ON CONFLICT (image_id, key) DO UPDATE SET raw = excluded.raw, data = excluded.data
+INSERT INTO metadata (image_id, key, place, raw, data) VALUES (%s, %s, %s, %s, %s::jsonb)
+ON CONFLICT (image_id, key) DO UPDATE SET place = excluded.place, raw = excluded.raw, data = excluded.data
 """
 
 
@@ -76,36 +66,60 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
     text_ids = _text_ids(conn, [text for record in records for text in (record.prompt, record.negative) if text])
     images = {record.hash: record for record in records}  # a copy in the same batch is one image
     with conn.cursor() as cursor:
-        cursor.executemany(_WRITE_IMAGE, [[record.hash, *_fields(record, text_ids)] for record in images.values()])
+        cursor.executemany(
+            _WRITE_IMAGE,
+            [
+                [record.hash, record.width, record.height, _with_zone(record.created), *_values(record, text_ids)]
+                for record in images.values()
+            ],
+        )
         ids = find_images(conn, list(images))
         cursor.executemany(
             _WRITE_PATH,
-            [[root_id, record.path, record.file_size, record.mtime_ns, ids[record.hash]] for record in records],
-        )
-        cursor.executemany(
-            _WRITE_METADATA,
             [
-                [ids[record.hash], clean_text(key), zlib.compress(raw), json_or_none(raw)]
-                for record in images.values()
-                for key, raw in record.metadata.items()
+                [root_id, record.path, record.file_size, record.mtime_ns, record.sidecar_mtime_ns, ids[record.hash]]
+                for record in records
             ],
         )
+    _write_pieces(conn, {ids[record.hash]: (record.metadata, record.places) for record in images.values()})
     bump_generation(conn)
     return [ids[record.hash] for record in records]
 
 
-def link_paths(conn: Connection, root_id: int, files: Iterable[tuple[str, int, int, int]]) -> None:
-    """Record known images under further, renamed or touched files: (path, size, mtime_ns, image_id) each.
+def update_readings(
+    conn: Connection, readings: Mapping[int, Reading], pieces: Mapping[int, StoredPieces] | None = None
+) -> None:
+    """Replace what was read of these images by new readings; and, of those in `pieces`, what their files carry.
+
+    A text that no image uses any more stays, with its vectors: another image may bring it back.
+    """
+    if not readings:
+        return
+    one_writer(conn)
+    text_ids = _text_ids(conn, [text for reading in readings.values() for text in (reading.prompt, reading.negative) if text])
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            _UPDATE_READING, [[*_values(reading, text_ids), image_id] for image_id, reading in readings.items()]
+        )
+    _write_pieces(conn, {image_id: (found.metadata, found.places) for image_id, found in (pieces or {}).items()})
+    bump_generation(conn)
+
+
+def link_paths(conn: Connection, root_id: int, files: Iterable[tuple[str, KnownFile]]) -> None:
+    """Record known images under further, renamed or touched files, by their paths.
 
     ValueError as in `write_images`.
     """
     files = list(files)
-    _refuse_unstorable(path for path, *_ in files)
+    _refuse_unstorable(path for path, _ in files)
     if not files:
         return
     one_writer(conn)
     with conn.cursor() as cursor:
-        cursor.executemany(_WRITE_PATH, [[root_id, *file] for file in files])
+        cursor.executemany(
+            _WRITE_PATH,
+            [[root_id, path, file.size, file.mtime_ns, file.sidecar_mtime_ns, file.image_id] for path, file in files],
+        )
     bump_generation(conn)
 
 
@@ -124,29 +138,39 @@ def _text_ids(conn: Connection, texts: Sequence[TextPair]) -> dict[bytes, int]:
     return dict(conn.execute("SELECT hash, id FROM texts WHERE hash = ANY(%s)", [list(by_hash)]).fetchall())
 
 
-def _fields(record: ImageRecord, text_ids: dict[bytes, int]) -> list:
-    """Values of `_FIELDS`; what a file claims beyond a column's range is left out."""
-    return [
-        record.width,
-        record.height,
-        text_ids[record.prompt.hash] if record.prompt else None,
-        text_ids[record.negative.hash] if record.negative else None,
-        record.prompt_joined,
-        record.negative_joined,
-        _in_range(record.seed, 10**20),
-        _in_range(record.steps, 2**63),
-        record.cfg,
-        clean_optional(record.sampler),
-        clean_optional(record.scheduler),
-        clean_optional(record.checkpoint),
-        clean_json(record.loras),
-        clean_optional(record.generator),
-        _with_zone(record.created),
-    ]
+def _write_pieces(conn: Connection, pieces: Mapping[int, tuple[Mapping[str, bytes], Mapping[str, str]]]) -> None:
+    """Make (raw bytes by key, places by key) all that is known of what these images' files carry."""
+    conn.execute("DELETE FROM metadata WHERE image_id = ANY(%s)", [list(pieces)])
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            _WRITE_METADATA,
+            [
+                [image_id, clean_text(key), clean_text(places.get(key, "")), zlib.compress(raw), json_or_none(raw)]
+                for image_id, (metadata, places) in pieces.items()
+                for key, raw in metadata.items()
+            ],
+        )
 
 
-def _in_range(number: int | None, limit: int) -> int | None:
-    return number if number is not None and abs(number) < limit else None
+def _values(reading: Reading, text_ids: dict[bytes, int]) -> list:
+    """Values of `_READING`."""
+    texts = [text_ids[text.hash] if text else None for text in (reading.prompt, reading.negative)]
+    return [*texts, *(_storable(name, getattr(reading, name)) for name in _SETTINGS)]
+
+
+def _storable(name: str, value: Any) -> Any:
+    """`value` as the column takes it; a number that a file claims beyond the column's range is left out."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, (list, dict)):
+        return clean_json(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _in_range(value, 10**20 if name == "seed" else 2**63)
+    return value
+
+
+def _in_range(number: int, limit: int) -> int | None:
+    return number if abs(number) < limit else None
 
 
 def _with_zone(moment: datetime | None) -> datetime | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import zlib
 
+import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.migrate import MIGRATIONS, migrate
@@ -70,3 +73,31 @@ def test_a_database_of_another_program_is_left_alone(conn, name: str) -> None:
     with pytest.raises(db.LibraryError, match=f"already holds {name} of another program.*CREATE DATABASE"):
         migrate(conn)
     conn.execute(f"SELECT theirs FROM {name}")
+
+
+def test_a_library_of_the_first_schema_keeps_its_data_and_gains_the_reading(new_database):
+    with psycopg.connect(new_database(), autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION vector")
+        with conn.transaction():
+            text = (MIGRATIONS / "0001_library.sql").read_text(encoding="utf-8")
+            conn.execute(text)
+            conn.execute("CREATE TABLE migrations (name text PRIMARY KEY, sha256 text NOT NULL, applied timestamptz DEFAULT now())")
+            conn.execute("INSERT INTO migrations VALUES ('0001_library.sql', %s)", [hashlib.sha256(text.encode()).hexdigest()])
+        raw = zlib.compress(b'{"3": {}}')
+        conn.execute("INSERT INTO roots (name, path) VALUES ('output', '/pictures')")
+        conn.execute("INSERT INTO texts (hash, text_g, text_l) VALUES ('\\x01', 'a fox', 'a fox')")
+        conn.execute(
+            "INSERT INTO images (hash, width, height, prompt_id, prompt_joined, negative_joined, seed, loras, generator)"
+            " VALUES ('\\x02', 8, 8, 1, false, false, 18446744073709551615, '[{\"name\": \"x\"}]', 'ComfyUI')"
+        )
+        conn.execute("INSERT INTO paths (root_id, path, image_id, file_size, mtime_ns) VALUES (1, 'a.png', 1, 5, 6)")
+        conn.execute("INSERT INTO metadata (image_id, key, raw, data) VALUES (1, 'prompt', %s, '{\"3\": {}}')", [raw])
+        with conn.transaction():
+            migrate(conn)
+        [image] = db.get_images(conn, [1])
+        assert (image.prompt, image.seed, image.loras, image.generator) == ("a fox", 2**64 - 1, [{"name": "x"}], "ComfyUI")
+        assert (image.reader, image.prompt_confidence, image.reading, image.controlnets) == (1, None, {}, [])
+        assert db.known_files(conn, 1) == {"a.png": db.KnownFile(1, 5, 6, 0)}
+        assert db.stored_pieces(conn, [1])[1] == db.StoredPieces({"prompt": b'{"3": {}}'}, {}, None)
+        assert db.images_read_before(conn, 2, 1, "") == [(1, "a.png")]
+        assert conn.execute("SELECT path, prompt, reader FROM image").fetchall() == [("/pictures/a.png", "a fox", 1)]

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import fields
 from datetime import datetime, timezone
 from decimal import Decimal
 
 import psycopg
 import pytest
 from diffusion_toolkit import db
+
+
+EVERY_SETTING = {
+    "prompt_joined": True,
+    "negative_joined": True,
+    "seed": 2**64 - 1,
+    "steps": 20,
+    "cfg": 7.5,
+    "guidance": 3.5,
+    "sampler": "euler",
+    "scheduler": "karras",
+    "denoise": 0.5,
+    "checkpoint": "sdxl.safetensors",
+    "vae": "ae.safetensors",
+    "text_encoders": ["clip_l.safetensors"],
+    "loras": [{"name": "x", "strength_model": 0.5, "strength_clip": 1}],
+    "controlnets": [{"name": "canny", "strength": 0.7}],
+    "asked_width": 1216,
+    "asked_height": 832,
+    "generator": "ComfyUI",
+    "prompt_confidence": "exact",
+    "negative_confidence": "inferred",
+    "settings_confidence": "unknown",
+    "reading": {"prompt": "node 6", "passes": [{"node": "3", "seed": 2**64 - 1}]},
+    "reader": 2,
+}
 
 
 def pair(text: str) -> db.TextPair:
@@ -51,7 +78,7 @@ def test_link_paths_records_a_renamed_file_and_it_is_the_one_shown(library, imag
         root = db.ensure_root(conn, "output", "/pictures")
         [image_id] = db.write_images(conn, root, [image(1, path="z/old.png")])
     with library.connection() as conn:  # a later transaction: seen later
-        db.link_paths(conn, root, [("a/new.png", 5, 6, image_id)])
+        db.link_paths(conn, root, [("a/new.png", db.KnownFile(image_id, 5, 6))])
         assert db.known_files(conn, root)["a/new.png"] == db.KnownFile(image_id, 5, 6)
         assert db.get_images(conn, [image_id])[0].files[0].path == "a/new.png"
 
@@ -73,40 +100,20 @@ def test_every_field_comes_back(conn, root, image):
         7,
         prompt=db.TextPair("wide", "close"),
         negative=pair(""),
-        prompt_joined=True,
-        seed=2**64 - 1,
-        steps=20,
-        cfg=7.5,
-        sampler="euler",
-        scheduler="karras",
-        checkpoint="sdxl.safetensors",
-        loras=[{"name": "x", "strength": 0.5}],
-        generator="ComfyUI",
         created=datetime(2024, 5, 6, tzinfo=timezone.utc),
+        **EVERY_SETTING,
     )
     [image_id] = db.write_images(conn, root, [record])
     [stored] = db.get_images(conn, [image_id])
     assert (stored.files[0].root, stored.files[0].path, stored.hash) == ("/pictures", "folder/7.png", record.hash)
-    assert (stored.prompt, stored.negative, stored.prompt_joined, stored.negative_joined) == (
-        "wide\nclose",
-        "",
-        True,
-        False,
-    )
-    for name in [
-        "width",
-        "height",
-        "seed",
-        "steps",
-        "cfg",
-        "sampler",
-        "scheduler",
-        "checkpoint",
-        "loras",
-        "generator",
-        "created",
-    ]:
+    assert (stored.prompt, stored.negative) == ("wide\nclose", "")
+    for name in ["width", "height", "created", *EVERY_SETTING]:
         assert getattr(stored, name) == getattr(record, name), name
+
+
+def test_every_setting_is_tried_here():
+    assert EVERY_SETTING.keys() == {field.name for field in fields(db.ImageSettings)}
+    assert all(EVERY_SETTING[field.name] != field.default for field in fields(db.ImageSettings))
 
 
 def test_the_largest_seed_is_exact_in_the_table(conn, root, image):
@@ -115,8 +122,8 @@ def test_the_largest_seed_is_exact_in_the_table(conn, root, image):
 
 
 def test_numbers_that_no_column_holds_are_left_out(conn, root, image):
-    db.write_images(conn, root, [image(1, seed=10**20, steps=2**63)])
-    assert conn.execute("SELECT seed, steps FROM images").fetchone() == (None, None)
+    db.write_images(conn, root, [image(1, seed=10**20, steps=2**63, asked_width=2**63)])
+    assert conn.execute("SELECT seed, steps, asked_width FROM images").fetchone() == (None, None, None)
 
 
 def test_a_time_without_a_zone_is_local(conn, root, image):
@@ -151,7 +158,7 @@ def test_a_name_that_is_no_unicode_is_refused_before_anything_is_written(conn, r
     with pytest.raises(ValueError, match=r"'folder/\\udcff.png' is not valid UTF-8"):
         db.write_images(conn, root, [image(1), image(2, path="folder/\udcff.png")])
     with pytest.raises(ValueError, match="not valid UTF-8"):
-        db.link_paths(conn, root, [("\udcff.png", 1, 1, 1)])
+        db.link_paths(conn, root, [("\udcff.png", db.KnownFile(1, 1, 1))])
     assert conn.execute("SELECT count(*) FROM images").fetchone() == (0,)
 
 
@@ -182,7 +189,7 @@ def test_the_generation_grows_with_each_write_and_only_then(library, image):
     for step in (
         lambda conn: db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1)]),
         lambda conn: db.get_images(conn, [1]),
-        lambda conn: db.link_paths(conn, 1, [("b.png", 1, 1, 1)]),
+        lambda conn: db.link_paths(conn, 1, [("b.png", db.KnownFile(1, 1, 1))]),
     ):
         with library.connection() as conn:
             step(conn)
@@ -226,7 +233,7 @@ def test_every_foreign_key_has_an_index_that_begins_with_it(conn):
 def test_all_files_of_an_image_are_told_the_latest_seen_first(conn, root, image) -> None:
     [image_id] = db.write_images(conn, root, [image(7, path="a/first.png")])
     conn.execute("UPDATE paths SET seen = now() - interval '1 hour'")
-    db.link_paths(conn, root, [("b/copy.png", 5, 99, image_id)])
+    db.link_paths(conn, root, [("b/copy.png", db.KnownFile(image_id, 5, 99))])
     files = db.get_images(conn, [image_id])[0].files
     assert [file.path for file in files] == ["b/copy.png", "a/first.png"]
     assert (files[0].size, files[0].mtime_ns) == (5, 99)

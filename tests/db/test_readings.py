@@ -1,0 +1,83 @@
+"""What was read of an image is replaced by a better reading of the same bytes, and the bytes themselves stay."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import numpy as np
+import psycopg
+import pytest
+from diffusion_toolkit import db
+
+
+def pair(text: str) -> db.TextPair:
+    return db.TextPair(text, text)
+
+
+def test_a_new_reading_takes_the_place_of_the_old_one(conn, root, image):
+    old = image(1, prompt=pair("pipe"), negative=pair("blurry"), seed=1, generator="ComfyUI", metadata={"prompt": b"{}"})
+    [image_id] = db.write_images(conn, root, [old])
+    db.update_readings(conn, {image_id: db.Reading(prompt=pair("a fox"), seed=2, prompt_confidence="exact", reader=2)})
+    [stored] = db.get_images(conn, [image_id])
+    assert (stored.prompt, stored.negative, stored.seed, stored.generator) == ("a fox", None, 2, None)
+    assert (stored.prompt_confidence, stored.reader) == ("exact", 2)
+    assert (stored.hash, stored.files[0].path) == (old.hash, "folder/1.png")
+    assert db.stored_pieces(conn, [image_id])[image_id].metadata == {"prompt": b"{}"}
+
+
+def test_a_text_that_no_image_uses_any_more_keeps_its_vector(conn, root, image, encoder, unit):
+    [image_id] = db.write_images(conn, root, [image(1, prompt=pair("old"))])
+    encoder_id = encoder(conn, "text")
+    old = db.find_text(conn, pair("old"))
+    db.write_text_vectors(conn, encoder_id, [old], unit(1)[None])
+    db.update_readings(conn, {image_id: db.Reading(prompt=pair("new"), reader=2)})
+    assert np.array_equal(db.text_vector(conn, old, encoder_id), unit(1))
+    assert [text for _, text in db.texts_without_vector(conn, encoder_id, root, "")] == [pair("new")]
+
+
+def test_new_pieces_replace_all_old_ones_of_that_image_only(conn, root, image):
+    one, two = db.write_images(conn, root, [image(n, metadata={"side-car": b"old", "prompt": b"{}"}) for n in (1, 2)])
+    pieces = db.StoredPieces({"prompt": b"[1]"}, {"prompt": "PNG text"}, None)
+    db.update_readings(conn, {one: db.Reading(reader=2), two: db.Reading(reader=2)}, {one: pieces})
+    stored = db.stored_pieces(conn, [one, two])
+    assert stored[one] == pieces
+    assert stored[two].metadata == {"side-car": b"old", "prompt": b"{}"}
+
+
+def test_pieces_come_back_byte_for_byte_with_their_places_and_the_date(conn, root, image):
+    raw, moment = b'{"seed": NaN}\0\xff', datetime(2024, 5, 6, tzinfo=timezone.utc)
+    record = image(1, metadata={"prompt": raw, "x": b""}, places={"prompt": "PNG text"}, created=moment)
+    [image_id, bare] = db.write_images(conn, root, [record, image(2)])
+    assert db.stored_pieces(conn, [image_id, bare]) == {
+        image_id: db.StoredPieces({"prompt": raw, "x": b""}, {"prompt": "PNG text"}, moment),
+        bare: db.StoredPieces({}, {}, None),
+    }
+
+
+def test_images_of_an_older_reader_are_told_once_each_below_the_folder(conn, root, image):
+    ids = db.write_images(
+        conn,
+        root,
+        [
+            image(1, path="a/old.png", reader=1),
+            image(1, path="a/copy.png", reader=1),
+            image(2, path="a/new.png", reader=2),
+            image(3, path="b/old.png", reader=1),
+        ],
+    )
+    assert db.images_read_before(conn, 2, root, "a") == [(ids[0], "a/copy.png")]
+    assert [id_ for id_, _ in db.images_read_before(conn, 3, root, "")] == sorted({ids[0], ids[2], ids[3]})
+
+
+def test_a_confidence_that_is_no_word_of_ours_is_refused(conn, root, image):
+    with pytest.raises(psycopg.errors.CheckViolation), conn.transaction():
+        db.write_images(conn, root, [image(1, prompt_confidence="sure")])
+
+
+def test_an_update_lets_every_search_run_again(library, image):
+    with library.connection() as conn:
+        [image_id] = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1)])
+        before = db.generation(conn)
+    with library.connection() as conn:
+        db.update_readings(conn, {image_id: db.Reading(reader=2)})
+        assert db.generation(conn) != before
