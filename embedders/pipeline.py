@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from .decode import ImageError, ImageFile, read_image
+from .metadata import READER_VERSION, ImageMetadata, NodeDefinitions, Pieces, interpret, read_metadata
 from .scan import FileEntry, scan
 
 IMAGE_BATCH = 16
 TEXT_BATCH = 32
+PIECES_BATCH = 200  # images whose stored metadata is read anew in one transaction
 TOKEN_STATE_BYTES = 329_000  # one section of 77 tokens on disk, 77 x 2048 float16 and its overhead, as measured
 SECTION_CHARACTERS = 300  # of a prompt that mostly fill a section; for what a text will take, before it is encoded
 LONGEST_TEXT = 50_000  # characters that are still encoded by CLIP: 50 MB of token states; files may hold far longer ones
@@ -31,11 +33,12 @@ class Text(Protocol):
 
 
 class KnownFile(Protocol):
-    """What a library remembers of a file: enough to see that it has not changed."""
+    """What a library remembers of a file: enough to see that neither it nor a text beside it has changed."""
 
     image_id: int
     size: int
     mtime_ns: int
+    sidecar_mtime_ns: int
 
 
 class Store(Protocol):
@@ -46,8 +49,11 @@ class Store(Protocol):
 
     def known_files(self) -> Mapping[str, KnownFile]: ...
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
-    def link_files(self, files: Sequence[tuple[str, ImageFile, int]]) -> None: ...
-    def add_images(self, images: Sequence[tuple[str, ImageFile]], vectors: np.ndarray | None) -> None: ...
+    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None: ...
+    def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
+    def images_read_before(self, version: int) -> Sequence[tuple[int, str]]: ...
+    def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]: ...
+    def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None: ...
     def images_without_vector(self) -> Sequence[tuple[int, str]]: ...
     def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None: ...
     def texts_without(self, family: str) -> Sequence[tuple[int, Text]]: ...
@@ -73,6 +79,11 @@ class IndexReport:
     unchanged: int = 0
     added: int = 0
     known_elsewhere: int = 0
+    sidecars_read: int = 0  # known images whose side-car text came, went or changed
+    read_anew: int = 0  # known images, read by an older reader before
+    opened_again: int = 0  # of these, the ones whose stored metadata was not enough
+    prompts: dict[str, int] = field(default_factory=dict)  # of the images read in this run, by confidence, or "none"
+    unknown: list[tuple[str, str]] = field(default_factory=list)  # path of an image whose prompt is unknown, and why
     vectors: dict[str, int] = field(default_factory=dict)
     states_kept: int = 0
     states_left_out: int = 0
@@ -83,6 +94,16 @@ class IndexReport:
 
     def count(self, kind: str, n: int) -> None:
         self.vectors[kind] = self.vectors.get(kind, 0) + n
+
+    def tell(self, path: str, metadata: ImageMetadata) -> None:
+        """Count what was read of one image, and name it where something is missing."""
+        sure = metadata.prompt_origin
+        kind = sure.confidence if metadata.prompt is not None or sure.where else "none"
+        self.prompts[kind] = self.prompts.get(kind, 0) + 1
+        if kind == "unknown":
+            self.unknown.append((path, sure.where))
+        if metadata.problem:
+            self.unread_metadata.append((path, metadata.problem))
 
 
 Progress = Callable[[str, int, int], None]
@@ -98,19 +119,22 @@ def index_folder(
     recursive: bool = True,
     pattern: str = "",
     token_state_budget: int = 5 * 2**30,
+    definitions: NodeDefinitions = {},
     progress: Progress = lambda stage, done, total: None,
 ) -> IndexReport:
     """Index the images under `root`/`subfolder`. `token_state_budget` is in bytes on disk, for the whole library.
 
-    Files whose size and modification time are known are not opened. Images come first, model by model afterwards, so
-    that one model at a time needs to be in memory.
+    Files whose size and modification time are known are not opened; what an older reader made of their metadata is made
+    anew from the metadata itself, which the library keeps. Images come first, model by model afterwards, so that one model
+    at a time needs to be in memory. `definitions` are the running ComfyUI's, for the reader.
     """
     started = time.monotonic()
     report = IndexReport()
-    new, unchanged = _sorted_files(root, subfolder, recursive, pattern, store, report)
+    files = _sorted_files(root, subfolder, recursive, pattern, store, report)
     if encoders.image is not None:
-        _fill_image_vectors(root, unchanged, store, encoders.image, report, progress)
-    _read_files(root, new, store, encoders, report, progress)
+        _fill_image_vectors(root, files.unchanged, store, encoders.image, report, progress)
+    _read_files(root, files, store, encoders, definitions, report, progress)
+    _read_anew(root, files.unchanged, store, definitions, report, progress)
     if encoders.text is not None:
         _fill_text_vectors(store, encoders.text, report, progress)
     if encoders.clip is not None:
@@ -119,47 +143,95 @@ def index_folder(
     return report
 
 
+@dataclass
+class _Files:
+    """What lies in the folder, held against what the library knows of it."""
+
+    changed: list[FileEntry] = field(default_factory=list)  # new, or another size or time, of the file or its side-car
+    unchanged: set[str] = field(default_factory=set)
+    other_sidecar: set[str] = field(default_factory=set)
+
+
 def _sorted_files(
     root: Path, subfolder: str, recursive: bool, pattern: str, store: Store, report: IndexReport
-) -> tuple[list[FileEntry], set[str]]:
-    """Files that are new or have changed, and the paths of those that have not."""
-    known = store.known_files()
-    changed, unchanged = [], set()
+) -> _Files:
+    known, files = store.known_files(), _Files()
     for entry in scan(root, subfolder, recursive, pattern, on_error=lambda *problem: report.skipped.append(problem)):
         report.found += 1
         before = known.get(entry.path)
-        if before is not None and (before.size, before.mtime_ns) == (entry.size, entry.mtime_ns):
+        if entry.sidecar_mtime_ns != (before.sidecar_mtime_ns if before is not None else 0):
+            files.other_sidecar.add(entry.path)
+            files.changed.append(entry)
+        elif before is not None and (before.size, before.mtime_ns) == (entry.size, entry.mtime_ns):
             report.unchanged += 1
-            unchanged.add(entry.path)
+            files.unchanged.add(entry.path)
         else:
-            changed.append(entry)
-    return changed, unchanged
+            files.changed.append(entry)
+    return files
 
 
 def _read_files(
-    root: Path, files: list[FileEntry], store: Store, encoders: Encoders, report: IndexReport, progress: Progress
+    root: Path,
+    files: _Files,
+    store: Store,
+    encoders: Encoders,
+    definitions: NodeDefinitions,
+    report: IndexReport,
+    progress: Progress,
 ) -> None:
-    """Read, embed and store new files; content that the library already has only gains a path."""
-    for done, batch in _batches(files, IMAGE_BATCH):
-        progress("Reading images", done, len(files))
-        read = [(entry.path, image) for entry in batch if (image := _read(root, entry.path, report)) is not None]
+    """Read, embed and store new files; content that the library already has only gains a path, and a side-car's text."""
+    for done, batch in _batches(files.changed, IMAGE_BATCH):
+        progress("Reading images", done, len(files.changed))
+        read = [(entry, image) for entry in batch if (image := _read(root, entry.path, report, definitions)) is not None]
         known = store.find_images([image.hash for _, image in read])
-        store.link_files([(path, image, known[image.hash]) for path, image in read if image.hash in known])
-        fresh = [(path, image) for path, image in read if image.hash not in known]
-        pictures = len({image.hash for _, image in fresh})  # a copy in the same batch is one
-        report.added += pictures
-        report.known_elsewhere += len(read) - pictures
+        linked = [(entry, image, known[image.hash]) for entry, image in read if image.hash in known]
+        store.link_files(linked)
+        told = {id_: (entry.path, image.metadata) for entry, image, id_ in linked if entry.path in files.other_sidecar}
+        store.update_readings({id_: metadata for id_, (_, metadata) in told.items()}, from_files=True)
+        report.sidecars_read += len(told)
+        fresh = [(entry, image) for entry, image in read if image.hash not in known]
+        pictures = {image.hash: (entry.path, image.metadata) for entry, image in reversed(fresh)}  # a copy in a batch is one
+        report.added += len(pictures)
+        report.known_elsewhere += len(read) - len(pictures) - len(told)
+        for path, metadata in [*told.values(), *reversed(pictures.values())]:
+            report.tell(path, metadata)
         if not fresh:
             continue
         if encoders.image is None:
             store.add_images(fresh, None)
         else:
             vectors = encoders.image.encode([image.pixels for _, image in fresh])  # [n, 1024]
-            usable = _usable(vectors, [path for path, _ in fresh], report)
+            usable = _usable(vectors, [entry.path for entry, _ in fresh], report)
             store.add_images([fresh[row] for row in usable], vectors[usable])
             store.add_images([image for row, image in enumerate(fresh) if row not in usable], None)
             report.count("image", len({fresh[row][1].hash for row in usable}))
-        report.unread_metadata += [(path, image.metadata.problem) for path, image in fresh if image.metadata.problem]
+
+
+def _read_anew(
+    root: Path, unchanged: set[str], store: Store, definitions: NodeDefinitions, report: IndexReport, progress: Progress
+) -> None:
+    """Let this reader read what an older one has read: the metadata that the library keeps, byte for byte.
+
+    A file is opened again only where that holds no prompt, since this reader also looks in places that the older did not.
+    """
+    older = store.images_read_before(READER_VERSION)
+    for done, batch in _batches(older, PIECES_BATCH):
+        progress("Reading prompts anew", done, len(older))
+        pieces, from_pieces, from_files = store.stored_pieces([id_ for id_, _ in batch]), {}, {}
+        for id_, path in batch:
+            found = interpret(pieces[id_], name=PurePosixPath(path).name, definitions=definitions)
+            if found.prompt is None and not found.prompt_origin.where and path in unchanged:
+                try:
+                    found = from_files[id_] = read_metadata(root / path, definitions=definitions)
+                except OSError:  # gone since the scan: the next run's to find
+                    from_pieces[id_] = found
+            else:
+                from_pieces[id_] = found
+            report.tell(path, found)
+        store.update_readings(from_pieces, from_files=False)
+        store.update_readings(from_files, from_files=True)
+        report.read_anew += len(batch)
+        report.opened_again += len(from_files)
 
 
 def _fill_image_vectors(
@@ -253,9 +325,9 @@ def _all_finite(values: np.ndarray) -> bool:
         return bool(np.isfinite(values.astype(np.float16)).all())
 
 
-def _read(root: Path, path: str, report: IndexReport) -> ImageFile | None:
+def _read(root: Path, path: str, report: IndexReport, definitions: NodeDefinitions = {}) -> ImageFile | None:
     try:
-        return read_image(root / path)
+        return read_image(root / path, definitions=definitions)
     except ImageError as error:
         reason = str(error)
     except OSError as error:

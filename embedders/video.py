@@ -29,17 +29,16 @@ def middle_frame(source: Source, container: str) -> np.ndarray:
     """
     try:
         frame = _frame(source, container, seek=True) or _frame(source, container, seek=False)
+        if frame is None:
+            raise VideoError("the video holds no frame that can be decoded")
+        pixels = frame.to_ndarray(format="rgb24")
+        turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    except VideoError:
+        raise
     except NoFFmpeg as error:
         raise VideoError(str(error)) from error
     except VIDEO_ERRORS as error:
-        raise VideoError(f"the video is damaged ({error})") from error
-    if frame is None:
-        raise VideoError("the video holds no frame that can be decoded")
-    try:
-        pixels = frame.to_ndarray(format="rgb24")
-        turns = round(frame.rotation / 90) % 4
-    except VIDEO_ERRORS as error:
-        raise VideoError(f"the video is damaged ({error})") from error
+        raise VideoError(f"the video is damaged ({_reason(error)})") from error
     return np.ascontiguousarray(np.rot90(pixels, turns))
 
 
@@ -80,6 +79,10 @@ def _decoded(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         return
 
 
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
 def exr_pixels(data: bytes) -> np.ndarray:
     """uint8 [height, width, 3] of an OpenEXR image: linear light as sRGB, clipped; alpha dropped. VideoError if none."""
     try:
@@ -94,8 +97,10 @@ def exr_pixels(data: bytes) -> np.ndarray:
             raise VideoError("the image can't be decoded")
         grey = frames[0].format.name.startswith("gray")
         linear = frames[0].reformat(format="grayf32le" if grey else "gbrpf32le").to_ndarray()  # [H, W] or [H, W, 3]
+    except VideoError:
+        raise
     except VIDEO_ERRORS as error:
-        raise VideoError(f"the image is damaged ({error})") from error
+        raise VideoError(f"the image is damaged ({_reason(error)})") from error
     linear = np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
     low = linear <= 0.0031308  # IEC 61966-2-1
     shown = np.where(low, linear * 12.92, 1.055 * np.power(np.maximum(linear, 0.0031308), 1 / 2.4) - 0.055)

@@ -1,4 +1,8 @@
-"""What the inputs of ComfyUI's nodes are for, told by their names: a graph in API format carries no types."""
+"""What the links and literals of ComfyUI's nodes are for, told by the names of inputs: a graph in API format carries no types.
+
+`category` says what a link carries, by the type of the output it comes from where that is known, else by the input's name. The
+same words tell both, since types are named like the inputs that take them: CONDITIONING, BASIC_PIPE, WANVIDEOMODEL.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,48 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.I)
+MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)$", re.I)
+
+_CATEGORIES = [  # the first that fits
+    ("other", r"context_?(options|window|sched|length|overlap)|camera|(image|vision|audio|face|ip|id)_?emb(ed)?s?$|lora_model"),
+    ("bundle", r"pipe|context|^ctx|_ctx$|embeds|tuple"),
+    ("guider", r"guider"),
+    ("control", r"control(?!_?(image|video|mask|after))|cnet"),
+    ("conditioning", r"positive|negative|cond(?!uit|ition$)"),
+    ("vision", r"vision|style_model|gligen|audio_?encoder"),
+    ("upscaler", r"upscale_?model"),
+    ("patch", r"model_?patch"),
+    ("lora", r"lora"),
+    ("vae", r"vae"),
+    ("clip", r"clip(?!.*(strength|skip|layer))|text_?encoder|^t5"),
+    ("sigmas", r"sigmas"),
+    ("noise", r"^noise$"),
+    ("sampler", r"sampler(?!_?name)"),
+    ("model", r"model(?!_?name)|unet"),
+    ("number", r"seed|steps|^(cfg|denoise|width|height|int|float|boolean|number|index|batch_size)$|strength|sampler_name|schedule"),
+    ("latent", r"latent|^samples$"),
+    ("mask", r"mask"),
+    ("image", r"image|pixels|video(?!_?(info|model))|frames|^segs$"),
+    ("audio", r"audio"),
+    ("string", r"^strings?$"),
+]
+_CATEGORIES_COMPILED = [(category, re.compile(pattern, re.I)) for category, pattern in _CATEGORIES]
+_ANY = {"", "*", "any", "anytype", "any_type", "comfy_matchtype_v3", "combo", "none", "undefined"}
+
+
+@lru_cache(8192)
+def category(word: str) -> str | None:
+    """What an input or type of this name carries; None when the name does not say."""
+    return next((category for category, pattern in _CATEGORIES_COMPILED if pattern.search(word)), None)
+
+
+@lru_cache(1024)
+def of_type(kind: str) -> str | None:
+    """What an output of this type carries; None for wildcards, "opaque" for types that nobody has heard of."""
+    word = kind.lower()
+    if word in _ANY or "," in word:
+        return None
+    return "number" if word in ("int", "float", "boolean") else category(word) or "opaque"
 
 
 def _named(pattern: str) -> Callable[[str], bool]:
@@ -15,28 +60,30 @@ def _named(pattern: str) -> Callable[[str], bool]:
     return lru_cache(4096)(lambda name: search(name) is not None)
 
 
-negative = _named(r"neg")
-conditioning = _named(r"positive|negative|cond(?!uit)")
-bundle = _named(r"pipe|context|^ctx|embeds|tuple")
-guider = _named(r"guider")
+negative = _named(r"(?<![a-z])neg(?!ati(?:on|ng))|(?<=[a-z])neg(ative)?$|Neg")
+positive = _named(r"(?<![a-z])pos(?!e|t|ition(?!al))|positive")
+empty = _named(r"empty|uncond_?zero")
+zeroing = _named(r"zero_?out")  # of a class
 text = _named(
-    r"text(?!ure)|prompt|string|caption|tags|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)$"
+    r"text(?!ure)|prompt|string|wildcard|caption|tags|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)(_?[gl\d])?$"
 )
 not_text = _named(
     r"system|context|template|delimiter|separator|instruct|mode|type|method|format|embeds|encoder|file|name|path|find"
-    r"|pattern|replace|dynamic_?prompts|coords|case|normaliz|option|magic|enhance|upsampl"
+    r"|pattern|replace|dynamic_?prompts|coords|case|normaliz|interpretation|option|magic|enhance|upsampl|^select|_select|style|speak"
+    r"|strength|weight|font|color|align|language|log_|json|toggle|search"
 )
-text_encoder = _named(r"clip|t5|encoder")
-string_source = _named(r"^(value|any.*|input.*|.*str|wildcard.*)$")
-glue = _named(r"delimiter|separator")
+asked = _named(r"prompt|^text$|^(positive|negative)$|lyrics|^tags$")
+string_source = _named(r"^(value|any.*|input.*|.*str|wildcard.*|source|content|choice|selected|chosen|line|result|output|.*text.*)$")
+glue = _named(r"delimiter|separator|^glue$|joiner")
+produced = _named(r"^(populated|result|response|generated|output_?text|answer|shown|displayed|preview|cached)")
+shows = _named(r"show|display|preview|view")  # of a class
+at_run_time = _named(
+    r"^(temperature|top_?[pk]|min_p|max(_new)?_tokens|num_?(beams|predict)|repetition|sampling_mode|thinking|do_sample|system_?prompt"
+    r"|system_message|api_?(key|url)|persona|llm|ollama|base_url)"
+)
 setting = _named(r"^(noise_)?seed$|^steps$|^sigmas$|^sampler(_name)?$|^noise$|^denoise$")
-model = _named(r"^(?!.*(upscale|control|style|vision|patch|gligen|clip)).*(model|unet)")
-lora = _named(r"lora")
-latent = _named(r"latent|^samples$")
-no_image = _named(r"clip|vae|control|noise|sigmas|sampler")
-other_type = _named(
-    r"model|clip|vae|image|pixels|latent|samples|mask|control|noise|sigmas|sampler|video|audio|bbox|unet|lora"
-)
-chooser = _named(r"select|index|input|switch|choice")
+chooser = _named(r"select|index|^input$|switch|choice|^boolean|^condition$|^cond$|^use_|enable")
 scalar = _named(r"value|seed|^int|float|number|steps|cfg|name|sampler|scheduler")
-model_name = _named(r"^(?!.*(lora|clip|vae|upscale|control|hypernet)).*(ckpt|unet|model|checkpoint)")
+model_name = _named(r"^(?!.*(lora|clip|vae|upscale|control|hypernet|vision|encoder|bbox|sam_|patch)).*(ckpt|unet|model|checkpoint)")
+encoder_name = _named(r"^(?!.*(vision|lora|skip|layer)).*(clip|text_?encoder|t5|llm)")
+lora = _named(r"^lora(?!_?(count|stack|wt|weight|strength))|^lora_?\d*$")

@@ -50,8 +50,8 @@ def open_video(source: Source, container: str, probe: bool = True) -> Iterator[I
         yield opened
 
 
-VIDEO_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, ArithmeticError)
-"""What PyAV raises for files that are none: FFmpegError is one of these, by its cause."""
+VIDEO_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, ArithmeticError, AttributeError)
+"""What PyAV raises for files that are none: FFmpegError is one of these, by its cause; a stream may lack what it has."""
 
 
 def read_video(source: Source, container: str, pieces: Pieces) -> None:
