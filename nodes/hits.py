@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..db import Hit, Library, StoredImage
 
 PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
+SHOWN_BY_BROWSERS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"))  # as an image
 
 
 def hit_inputs() -> list[io.Input]:
@@ -119,10 +120,10 @@ def _picture(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Te
 
 
 def _shown(picture: torch.Tensor, file: Path | None) -> dict[str, str]:
-    """What the front end needs to draw the picture on the node: the file itself where ComfyUI serves it, else a copy."""
+    """What the front end needs to draw the picture on the node: the file itself where it is one and ComfyUI serves it, else a PNG."""
     import folder_paths
 
-    if file is not None:
+    if file is not None and file.suffix.lower() in SHOWN_BY_BROWSERS:
         for kind in ("output", "input"):
             folder = Path(folder_paths.get_directory_by_type(kind)).resolve()
             if file.is_relative_to(folder):

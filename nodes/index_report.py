@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from ..embedders.pipeline import Encoders, IndexReport
 
 NAMED_FILES = 50
+PROMPTS = {
+    "exact": "exact",
+    "inferred": "inferred (by a rule that may be wrong)",
+    "unknown": "unknown (made when the graph ran, and not kept)",
+    "none": "none in the file",
+}
 
 
 def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
@@ -19,6 +25,10 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "added": report.added,
         "unchanged": report.unchanged,
         "known_elsewhere": report.known_elsewhere,
+        "sidecars_read": report.sidecars_read,
+        "read_anew": report.read_anew,
+        "prompts": report.prompts,
+        "unknown": [list(file) for file in report.unknown],
         "skipped": [list(file) for file in report.skipped],
         "seconds": report.seconds,
         "images_per_second": _rate(report),
@@ -43,6 +53,16 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
         f"{report.unchanged} unchanged, {report.known_elsewhere} known under another path or rewritten, "
         f"{len(report.skipped)} skipped.",
     ]
+    if report.sidecars_read:
+        lines.append(f"Known images whose side-car text came, went or changed: {report.sidecars_read}.")
+    if report.read_anew:
+        lines.append(
+            f"Read by an older version before, and anew now: {report.read_anew} images, from the metadata that the library "
+            f"keeps; {report.opened_again} files without a prompt there were opened again."
+        )
+    if report.prompts:
+        told = "; ".join(f"{meaning} {report.prompts[kind]}" for kind, meaning in PROMPTS.items() if report.prompts.get(kind))
+        lines.append(f"Prompts of the images read: {told}.")
     made = ", ".join(f"{kind} {n}" for kind, n in report.vectors.items())
     lines.append(f"Vectors made now: {made or 'none'}.")
     held = ", ".join(f"{kind} {n}" for kind, n in counts.vectors.items())
@@ -67,6 +87,7 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     lines += [f"Models: {model.name}" for model in (encoders.text, encoders.image, encoders.clip) if model is not None]
     lines += [f"Note: {warning}" for warning in warnings]
     lines += _named("Skipped", report.skipped)
+    lines += _named("Prompt unknown:", report.unknown)
     lines += _named("Indexed without all of its metadata:", report.unread_metadata)
     return "\n".join(lines)
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import db
+from ..embedders.graph import Origin, Settings, Text
+from ..embedders.metadata import READER_VERSION, ImageMetadata, Pieces
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..embedders import pipeline
     from ..embedders.decode import ImageFile
-    from ..embedders.pipeline import Encoders, KnownFile, Text
+    from ..embedders.pipeline import Encoders, KnownFile
+    from ..embedders.scan import FileEntry
+
+PASSES_KEPT = 32  # of an image; the library keeps the whole graph beside them
+PASS_TEXT_KEPT = 100_000  # characters in all passes, beyond which they are kept without their texts
 
 
 def encoder_records(encoders: Encoders) -> list[db.Encoder]:
@@ -60,20 +68,40 @@ class FolderStore:
         with self._library.connection() as connection:
             return db.find_images(connection, hashes)
 
-    def link_files(self, files: Sequence[tuple[str, ImageFile, int]]) -> None:
+    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None:
         if files:
-            links = [(path, image.size, image.mtime_ns, image_id) for path, image, image_id in files]
+            links = [
+                (entry.path, db.KnownFile(image_id, image.size, image.mtime_ns, entry.sidecar_mtime_ns))
+                for entry, image, image_id in files
+            ]
             with self._library.connection() as connection:
                 db.link_paths(connection, self._root_id, links)
 
-    def add_images(self, images: Sequence[tuple[str, ImageFile]], vectors: np.ndarray | None) -> None:
+    def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
         if not images:
             return
-        records = [_record(path, image) for path, image in images]
+        records = [_record(entry, image) for entry, image in images]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
+
+    def images_read_before(self, version: int) -> Sequence[tuple[int, str]]:
+        with self._library.connection() as connection:
+            return db.images_read_before(connection, version, self._root_id, self._under)
+
+    def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]:
+        with self._library.connection() as connection:
+            stored = db.stored_pieces(connection, ids)
+        return {id_: Pieces(found.metadata, found.places, found.created) for id_, found in stored.items()}
+
+    def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None:
+        if not readings:
+            return
+        pieces = {id_: db.StoredPieces(found.raw, found.places, found.created) for id_, found in readings.items()}
+        new = {id_: db.Reading(**_reading(found)) for id_, found in readings.items()}
+        with self._library.connection() as connection:
+            db.update_readings(connection, new, pieces if from_files else None)
 
     def images_without_vector(self) -> Sequence[tuple[int, str]]:
         with self._library.connection() as connection:
@@ -83,7 +111,7 @@ class FolderStore:
         with self._library.connection() as connection:
             db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
 
-    def texts_without(self, family: str) -> Sequence[tuple[int, Text]]:
+    def texts_without(self, family: str) -> Sequence[tuple[int, pipeline.Text]]:
         with self._library.connection() as connection:
             return db.texts_without_vector(connection, self._encoder_ids[family], self._root_id, self._under)
 
@@ -103,27 +131,53 @@ class FolderStore:
             return db.token_states_bytes(connection)
 
 
-def _record(path: str, image: ImageFile) -> db.ImageRecord:
-    found = image.metadata
+def _record(entry: FileEntry, image: ImageFile) -> db.ImageRecord:
     return db.ImageRecord(
         hash=image.hash,
         width=image.width,
         height=image.height,
-        path=path,
+        path=entry.path,
         file_size=image.size,
         mtime_ns=image.mtime_ns,
-        prompt=db.TextPair(*found.prompt) if found.prompt is not None else None,
-        negative=db.TextPair(*found.negative) if found.negative is not None else None,
-        prompt_joined=found.prompt_joined,
-        negative_joined=found.negative_joined,
-        seed=found.seed,
-        steps=found.steps,
-        cfg=found.cfg,
-        sampler=found.sampler,
-        scheduler=found.scheduler,
-        checkpoint=found.checkpoint,
-        loras=found.loras,
-        generator=found.generator,
-        created=found.created,
-        metadata=found.raw,
+        sidecar_mtime_ns=entry.sidecar_mtime_ns,
+        created=image.metadata.created,
+        metadata=image.metadata.raw,
+        places=image.metadata.places,
+        **_reading(image.metadata),
     )
+
+
+def _reading(found: ImageMetadata) -> dict[str, Any]:
+    """The fields of `db.Reading`: every setting under its own name, but for the size that was asked for."""
+    settings = {field.name: getattr(found, field.name) for field in fields(Settings)}
+    origins = {"prompt": found.prompt_origin, "negative": found.negative_origin, "settings": found.settings_origin}
+    has = {"prompt": found.prompt is not None, "negative": found.negative is not None, "settings": any(settings.values())}
+    return {
+        **{name: value for name, value in settings.items() if name not in ("width", "height")},
+        **{f"{name}_confidence": _confidence(origin, has[name]) for name, origin in origins.items()},
+        "asked_width": found.width,
+        "asked_height": found.height,
+        "prompt": _pair(found.prompt),
+        "negative": _pair(found.negative),
+        "prompt_joined": found.prompt_joined,
+        "negative_joined": found.negative_joined,
+        "generator": found.generator,
+        "reading": {**{name: origin.where for name, origin in origins.items() if origin.where}, "passes": _passes(found)},
+        "reader": READER_VERSION,
+    }
+
+
+def _confidence(origin: Origin, has: bool) -> str | None:
+    """None where the file has no such thing, rather than one that could not be read."""
+    return origin.confidence if has or origin.where else None
+
+
+def _pair(text: Text | None) -> db.TextPair | None:
+    return db.TextPair(*text) if text is not None else None
+
+
+def _passes(found: ImageMetadata) -> list[dict[str, Any]]:
+    passes = [asdict(one) for one in found.passes[:PASSES_KEPT]]
+    if sum(len(half) for one in passes for pair in (*one["positive"], *one["negative"]) for half in pair) > PASS_TEXT_KEPT:
+        passes = [{name: value for name, value in one.items() if name not in ("positive", "negative")} for one in passes]
+    return passes

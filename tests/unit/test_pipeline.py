@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit.embedders import pipeline
+from diffusion_toolkit.embedders.metadata import Pieces
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from host.sampled_graphs import basic, node, png
 from PIL import Image
 
 
@@ -22,6 +26,9 @@ class MemoryStore:
     vectors: dict = field(default_factory=dict)
     texts: dict = field(default_factory=dict)
     made: dict = field(default_factory=lambda: {"text": {}, "clip_l": {}, "clip_g": {}, "token_states": {}})
+    readings: dict = field(default_factory=dict)  # by image id
+    pieces: dict = field(default_factory=dict)
+    older: set = field(default_factory=set)  # image ids that an older reader has read
 
     def known_files(self):
         return self.files
@@ -30,15 +37,31 @@ class MemoryStore:
         return {hash_: self.images[hash_] for hash_ in hashes if hash_ in self.images}
 
     def link_files(self, files):
-        for path, image, image_id in files:
-            self.files[path] = SimpleNamespace(image_id=image_id, size=image.size, mtime_ns=image.mtime_ns)
+        for entry, image, image_id in files:
+            self.files[entry.path] = SimpleNamespace(
+                image_id=image_id, size=image.size, mtime_ns=image.mtime_ns, sidecar_mtime_ns=entry.sidecar_mtime_ns
+            )
 
     def add_images(self, images, vectors):
-        for row, (path, image) in enumerate(images):
+        for row, (entry, image) in enumerate(images):
             image_id = self.images.setdefault(image.hash, len(self.images) + 1)
-            self.link_files([(path, image, image_id)])
+            self.link_files([(entry, image, image_id)])
+            self.update_readings({image_id: image.metadata}, from_files=True)
             if vectors is not None:
                 self.vectors[image_id] = vectors[row]
+
+    def images_read_before(self, version):
+        paths = {file.image_id: path for path, file in self.files.items()}
+        return [(id_, paths[id_]) for id_ in sorted(self.older)]
+
+    def stored_pieces(self, ids):
+        return {id_: Pieces(dict(self.pieces[id_])) for id_ in ids}
+
+    def update_readings(self, readings, from_files):
+        self.older -= readings.keys()
+        self.readings.update(readings)
+        if from_files:
+            self.pieces.update({id_: found.raw for id_, found in readings.items()})
 
     def images_without_vector(self):
         return [(file.image_id, path) for path, file in self.files.items() if file.image_id not in self.vectors]
@@ -99,7 +122,7 @@ def test_an_unchanged_folder_is_not_opened(folder, monkeypatch):
     store, encoder = MemoryStore(), CountingEncoder()
     index_folder(folder, "", store, Encoders(image=encoder))
     encoder.seen.clear()
-    monkeypatch.setattr(pipeline, "read_image", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(pipeline, "read_image", lambda path, **_: pytest.fail(f"{path} was opened"))
     report = index_folder(folder, "", store, Encoders(image=encoder))
     assert (report.unchanged, report.added, encoder.seen) == (3, 0, [])
 
@@ -236,3 +259,85 @@ def test_a_cancelled_run_keeps_its_batches_and_the_next_goes_on(folder):
         index_folder(folder, "", store, Encoders(image=encoder), progress=cancel)
     report = index_folder(folder, "", store, Encoders(image=encoder))
     assert (report.unchanged, report.added, len(encoder.seen)) == (32, 8, 40)
+
+
+def prompts(store: MemoryStore) -> dict:
+    return {id_: found.prompt and found.prompt[0] for id_, found in store.readings.items()}
+
+
+@pytest.fixture
+def read_by_an_older_one(tmp_path: Path) -> MemoryStore:
+    """The library of a folder with one picture, whose prompt the reader of then did not find."""
+    (tmp_path / "fox.png").write_bytes(png({"prompt": json.dumps(basic())}))
+    store = MemoryStore()
+    index_folder(tmp_path, "", store, Encoders())
+    store.older, store.readings = {1}, {}
+    return store
+
+
+def test_what_an_older_reader_read_is_read_anew_from_the_library(tmp_path, read_by_an_older_one, monkeypatch):
+    monkeypatch.setattr(Path, "open", lambda path, *_: pytest.fail(f"{path} was opened"))
+    store = read_by_an_older_one
+    report = index_folder(tmp_path, "", store, Encoders())
+    assert prompts(store) == {1: "a red fox"}
+    assert (report.read_anew, report.opened_again, report.unchanged, report.prompts) == (1, 0, 1, {"exact": 1})
+
+
+def test_a_file_gone_since_is_read_anew_all_the_same(tmp_path, read_by_an_older_one):
+    (tmp_path / "fox.png").unlink()
+    assert index_folder(tmp_path, "", read_by_an_older_one, Encoders()).read_anew == 1
+    assert prompts(read_by_an_older_one) == {1: "a red fox"}
+
+
+def test_a_file_is_opened_again_where_the_library_keeps_nothing_of_a_prompt(tmp_path, read_by_an_older_one):
+    read_by_an_older_one.pieces = {1: {}}  # the reader of then did not look where this one does
+    report = index_folder(tmp_path, "", read_by_an_older_one, Encoders())
+    assert prompts(read_by_an_older_one) == {1: "a red fox"}
+    assert (report.read_anew, report.opened_again) == (1, 1)
+    assert "prompt" in read_by_an_older_one.pieces[1]
+
+
+def test_nothing_is_read_anew_a_second_time(tmp_path, read_by_an_older_one):
+    index_folder(tmp_path, "", read_by_an_older_one, Encoders())
+    assert index_folder(tmp_path, "", read_by_an_older_one, Encoders()).read_anew == 0
+
+
+def test_texts_beside_a_known_image_are_read_when_they_appear_change_and_go(folder):
+    store, encoder = MemoryStore(), CountingEncoder()
+    index_folder(folder, "", store, Encoders(image=encoder))
+    encoder.seen.clear()
+    counts = []
+    for step, content in enumerate(["a red square", "a dark red square", None, None]):
+        if content is None:
+            (folder / "0.txt").unlink(missing_ok=True)
+        else:
+            (folder / "0.txt").write_text(content, encoding="utf-8")
+            os.utime(folder / "0.txt", ns=(step, 10**18 + step))
+        report = index_folder(folder, "", store, Encoders(image=encoder))
+        counts.append((report.sidecars_read, report.unchanged, report.known_elsewhere, store.readings[1].raw.get("sidecar.txt")))
+    assert counts == [(1, 2, 0, b"a red square"), (1, 2, 0, b"a dark red square"), (1, 2, 0, None), (0, 3, 0, None)]
+    assert encoder.seen == []
+
+
+def test_a_copy_without_the_text_beside_it_leaves_the_text_that_is_known(folder):
+    (folder / "0.txt").write_text("a red square", encoding="utf-8")
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    assert index_folder(folder, "", store, Encoders()).known_elsewhere == 1
+    assert store.readings[1].raw["sidecar.txt"] == b"a red square"
+
+
+def test_prompts_are_counted_by_how_sure_they_are_and_unknown_ones_are_named(folder):
+    (folder / "exact.png").write_bytes(png({"prompt": json.dumps(basic())}))
+    made = basic(pos=node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), llm=node("SomeLLM", seed=1))
+    (folder / "made.png").write_bytes(png({"prompt": json.dumps(made)}))
+    report = index_folder(folder, "", MemoryStore(), Encoders())
+    assert report.prompts == {"none": 3, "exact": 1, "unknown": 1}
+    [(path, why)] = report.unknown
+    assert path == "made.png" and why
+
+
+def test_copies_of_one_picture_are_counted_once(folder):
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    assert index_folder(folder, "", MemoryStore(), Encoders()).prompts == {"none": 3}
