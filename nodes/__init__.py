@@ -8,6 +8,7 @@ from .index_folder import IndexFolder
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
 from .queued_prompts import forget_saved_fingerprints
+from .read_image_prompt import ReadImagePrompt
 from .search_by_image import SearchByImage
 from .search_by_prompt import SearchByPrompt
 
@@ -19,4 +20,4 @@ class DiffusionToolkitExtension(ComfyExtension):
         forget_saved_fingerprints()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [IndexFolder, SearchByPrompt, SearchByImage, Loader, LoadTextEmbedder]
+        return [IndexFolder, SearchByPrompt, SearchByImage, Loader, LoadTextEmbedder, ReadImagePrompt]

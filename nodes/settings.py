@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..db import StoredImage
+    from ..embedders.metadata import ImageMetadata
 
 DEFAULT_SEED = 0
 DEFAULT_STEPS = 20
 DEFAULT_CFG = 7.0
 DEFAULT_SAMPLER = "euler"
 DEFAULT_SCHEDULER = "normal"
+DEFAULT_GUIDANCE = 3.5
+DEFAULT_DENOISE = 1.0
 SPELT_OTHERWISE = {"dpm2": "dpm_2", "dpm2_ancestral": "dpm_2_ancestral", "unipc": "uni_pc"}  # than AUTOMATIC1111's label
 
 
-def wireable(image: StoredImage) -> tuple[tuple[int, int, float, str, str, str], str]:
+def wireable(image: StoredImage | ImageMetadata) -> tuple[tuple[int, int, float, str, str, str], str]:
     """(seed, steps, cfg, sampler, scheduler, checkpoint), never None, and a note where a known one has no like here."""
     import comfy.samplers
     import folder_paths
@@ -56,13 +59,21 @@ def sampler_and_scheduler(
 
 
 def checkpoint_here(name: str | None, here: Sequence[str]) -> str:
-    """The checkpoint as this ComfyUI lists it: folders, separators and a left-out suffix differ between machines."""
+    """The checkpoint as this ComfyUI lists it, the name as it is where it has no like here, the first one for None."""
     if name is None:
         return here[0] if here else ""
+    return name_here(name, here) or name
+
+
+def name_here(name: str, here: Sequence[str]) -> str | None:
+    """A model file as this ComfyUI lists it: folders, separators and a left-out suffix differ between machines.
+
+    None where there is no such one here, or more than one.
+    """
     if name in here:
         return name
     alike = [other for other in here if _file_name(other) == _file_name(name)]
-    return alike[0] if len(alike) == 1 else name
+    return alike[0] if len(alike) == 1 else None
 
 
 def _plain(label: str) -> str:
@@ -71,4 +82,4 @@ def _plain(label: str) -> str:
 
 def _file_name(path: str) -> str:
     name = path.replace("\\", "/").rpartition("/")[2]
-    return re.sub(r"\.(safetensors|ckpt|pt|pth|sft)$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", "", name, flags=re.IGNORECASE)

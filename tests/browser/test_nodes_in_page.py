@@ -12,6 +12,7 @@ NODES = [
     "DiffusionToolkitSearchByImage",
     "DiffusionToolkitLoader",
     "DiffusionToolkitLoadTextEmbedder",
+    "DiffusionToolkitReadImagePrompt",
 ]
 DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
 

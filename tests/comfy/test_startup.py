@@ -22,6 +22,7 @@ IDS = {
     "DiffusionToolkitSearchByImage",
     "DiffusionToolkitLoader",
     "DiffusionToolkitLoadTextEmbedder",
+    "DiffusionToolkitReadImagePrompt",
 }
 
 
@@ -71,7 +72,7 @@ def test_loading_the_package_imports_nothing_heavy():
         "async def load():\n"
         "    extension = await pack.comfy_entrypoint()\n"
         "    return await extension.get_node_list()\n"
-        "assert len(asyncio.run(load())) == 5\n"
+        "assert len(asyncio.run(load())) == 6\n"
         "new = set(sys.modules) - before\n"
         "print(sorted({name.split('.')[0] for name in new}))\n"
     )

@@ -27,6 +27,7 @@ from host.server import ComfyServer, has_accelerator
 from host.template_images import write_template_images
 
 WORKFLOWS = bootstrap.REPOSITORY / "example_workflows"
+RUN = ("condition_from_memory", "index_folder", "search_by_image", "search_by_prompt")
 TEMPLATE_FOLDER = "template-images"
 OWN_ROOT = "your folder"
 
@@ -109,9 +110,9 @@ class _Demo:
         from diffusion_toolkit.embedders.workflow import to_api
 
         prompts, notes = {}, []
-        for file in sorted(WORKFLOWS.glob("*.json")):
-            workflow = json.loads(file.read_text(encoding="utf-8"))
-            prompts[file.stem], said = stand_in.prepare(self.server, to_api(workflow, self.object_info), self.object_info)
+        for name in RUN:
+            workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+            prompts[name], said = stand_in.prepare(self.server, to_api(workflow, self.object_info), self.object_info)
             notes += said
         self.notes = list(dict.fromkeys(notes))
         if self.notes:

@@ -63,6 +63,10 @@ def replace_loaders(
                 notes.append(_note(name, "MiniLM, a real but small sentence encoder", models / "sentence_transformers" / name))
         elif kind in _LOADERS:
             loader = _LOADERS[kind]
+            if not all(isinstance(inputs[name], str) for name in loader.files):  # a name that is known when it runs
+                node["class_type"], node["inputs"] = loader.stand_in, {}
+                notes.append(f"STAND-IN for the file that {kind} is given over a link: {loader.says}.")
+                continue
             found = {name: _present(inputs[name], _options(object_info, kind, name)) for name in loader.files}
             if all(found.values()):
                 inputs.update(found)

@@ -93,4 +93,21 @@ class ProbeValues(io.ComfyNode):
         return io.NodeOutput(ui={"values": plain})
 
 
-PROBES = [ProbeConditioning, ProbeWithPooledOf, ProbeLatent, ProbeValues]
+class ProbeLoadByName(io.ComfyNode):
+    """A custom node that is given a file's name over a link; it fails when it is run."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ProbeLoadByName",
+            category="DiffusionToolkit/stand-ins",
+            inputs=[io.String.Input("name"), io.Image.Input("frame", optional=True)],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, name: str, frame: Any = None) -> io.NodeOutput:
+        raise RuntimeError(f"nobody should load {name}")
+
+
+PROBES = [ProbeConditioning, ProbeWithPooledOf, ProbeLatent, ProbeValues, ProbeLoadByName]

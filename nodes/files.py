@@ -1,0 +1,184 @@
+"""Which file a person means, by a path or by a link, and whether it may be read: only what lies under a configured root."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from .host import roots
+
+CARRIES_A_PICTURE = frozenset(("IMAGE", "MASK", "VIDEO", "STRING", "COMBO", "*"))  # or a file's name
+Node = Mapping[str, Any]
+
+
+class FileRefused(ValueError):
+    """There is no such file, or none that may be read; the message says what to do."""
+
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
+
+@dataclass(frozen=True)
+class LinkedFile:
+    """The file behind a link: the classes of the nodes between it and us, and other files that are as near."""
+
+    file: Path
+    passed: tuple[str, ...]
+    others: tuple[Path, ...]
+
+
+def find_file(text: str) -> Path:
+    """The file of a path as a person or a node writes it: whole, below a root, `root/...`, or `name.png [output]`.
+
+    Raises:
+        FileRefused: it lies outside the configured roots, is missing, is no regular file, or could be one of two.
+    """
+    allowed = roots()
+    name = _unquoted(text)
+    known = ", ".join(f"{root} ({folder})" for root, folder in allowed.items())
+    if not name or "\0" in name:
+        raise FileRefused(f"Write the path of an image below one of the roots: {known}.")
+    candidates = list(dict.fromkeys(map(_resolved, _candidates(name, allowed))))
+    inside = [file for file in candidates if _contained(file, allowed)]
+    found = [file for file in inside if _exists(file)]
+    if not found and len(inside) < len(candidates):  # whether there is such a file elsewhere is nobody's business
+        raise FileRefused(
+            f"{name} is under none of the folders that may be read: {known}. Move the file there, or have its folder made a "
+            "root (see the README)."
+        )
+    if not found:
+        raise FileRefused(f"There is no file {name}. Looked for: {', '.join(map(str, inside))}.")
+    if len(found) > 1:
+        raise FileRefused(f"{name} could be any of {', '.join(map(str, found))}. Write the whole path of the one you mean.")
+    return regular(found[0])
+
+
+def regular(file: Path) -> Path:
+    """`file` itself; FileRefused when opening it would not give a file's content (a folder, a device, a pipe)."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise FileRefused(f"{file} is {'a folder' if file.is_dir() else 'no regular file'}. Name an image file.")
+    return file
+
+
+def state_of(file: Path) -> str:
+    """Changes when the file does, or a text beside it that is read with it."""
+    from ..embedders.metadata.containers.sidecar import sidecar_names
+
+    states = []
+    for name in (file.name, *(beside for _, beside in sidecar_names(file.name))):
+        try:
+            status = file.with_name(name).lstat()
+        except OSError:
+            continue
+        states.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+    return f"{file.parent}: {', '.join(states)}"
+
+
+def linked_file(graph: Any, link: list, suffixes: frozenset[str]) -> LinkedFile | None:
+    """The nearest file upstream of `link` that a node names; `graph` is ComfyUI's DynamicPrompt.
+
+    Followed are links that can carry a picture or a name: what was sampled in this graph has no file. A node that is
+    given a picture and names a file itself (to blend in, to save to) counts only where nothing lies behind it.
+    """
+    level, seen, second_choice = [(link, ())], set(), None
+    while level:
+        sources, following = [], []
+        for (node_id, slot), passed in level:
+            if str(node_id) in seen or not graph.has_node(node_id):
+                continue
+            seen.add(str(node_id))
+            node = graph.get_node(node_id)
+            if not _carries(node, slot):
+                continue
+            links = [value for value in node.get("inputs", {}).values() if _is_link(value)]
+            behind = [value for value in links if graph.has_node(value[0]) and _carries(graph.get_node(value[0]), value[1])]
+            files = list(_files_named_in(node, suffixes))
+            if files and not behind:
+                sources += [(file, passed) for file in files]
+            elif files and second_choice is None:
+                second_choice = LinkedFile(files[0], passed, tuple(files[1:]))
+            following += [(value, (*passed, _title(node))) for value in behind]
+        if sources:
+            (file, passed), *rest = sources
+            return LinkedFile(file, passed, tuple(dict.fromkeys(other for other, _ in rest if other != file)))
+        level = following
+    return second_choice
+
+
+def _candidates(name: str, allowed: Mapping[str, Path]) -> Iterator[Path]:
+    import folder_paths
+
+    plain, folder = folder_paths.annotated_filepath(name)
+    if folder is not None:
+        yield Path(folder) / plain.strip()
+    elif PurePath(name).is_absolute():
+        yield Path(name)
+    else:
+        first, _, rest = name.replace("\\", "/").partition("/")
+        if first in allowed and rest:
+            yield allowed[first] / rest
+        for root in allowed.values():
+            yield root / name
+
+
+def _files_named_in(node: Node, suffixes: frozenset[str]) -> Iterator[Path]:
+    """Image files that a node's own values name, as ComfyUI's loaders take them: in the input folder unless they say where."""
+    import folder_paths
+
+    allowed = roots()
+    for value in node.get("inputs", {}).values():
+        if not isinstance(value, str) or "\0" in value or len(value) > 4096:
+            continue
+        plain, folder = folder_paths.annotated_filepath(value.strip())
+        if PurePath(plain).suffix.strip().lower() not in suffixes:
+            continue
+        bases = [Path(folder)] if folder is not None else [allowed["input"], *allowed.values()]
+        for base in bases:
+            file = _resolved(base / plain.strip())
+            if _contained(file, allowed) and _exists(file):
+                yield file
+                break
+
+
+def _carries(node: Node, slot: int) -> bool:
+    """Whether an output of a node can be a picture, or the name of one."""
+    import nodes
+
+    types = getattr(nodes.NODE_CLASS_MAPPINGS.get(node.get("class_type")), "RETURN_TYPES", None) or ()
+    kind = types[slot] if isinstance(slot, int) and 0 <= slot < len(types) else None
+    return isinstance(kind, list) or kind in CARRIES_A_PICTURE or "MATCHTYPE" in str(kind)
+
+
+def _title(node: Node) -> str:
+    return str((node.get("_meta") or {}).get("title") or node.get("class_type"))
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes that Windows' "Copy as path" puts around it."""
+    name = text.strip()
+    return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
+
+
+def _resolved(path: Path) -> Path | None:
+    """With every link followed, so that containment means something; None for a loop of links."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return None
+
+
+def _contained(file: Path | None, allowed: Mapping[str, Path]) -> bool:
+    return file is not None and any(file.is_relative_to(root) for root in allowed.values())
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a name too long
+        return False
