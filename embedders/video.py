@@ -9,7 +9,7 @@ import numpy as np
 
 from .metadata.containers import Source
 from .metadata.containers.pixels import MAX_PIXELS
-from .metadata.containers.video import VIDEO_ERRORS, NoFFmpeg, open_video
+from .metadata.containers.video import NoFFmpeg, ffmpeg_errors, open_video
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -37,7 +37,7 @@ def middle_frame(source: Source, container: str) -> np.ndarray:
         raise
     except NoFFmpeg as error:
         raise VideoError(str(error)) from error
-    except VIDEO_ERRORS as error:
+    except ffmpeg_errors() as error:
         raise VideoError(f"the video is damaged ({_reason(error)})") from error
     return np.ascontiguousarray(np.rot90(pixels, turns))
 
@@ -62,7 +62,7 @@ def _frame(source: Source, container: str, seek: bool) -> VideoFrame | None:
         found = None
         try:
             opened.seek(target, stream=stream)
-        except VIDEO_ERRORS:
+        except ffmpeg_errors():
             return None
         for count, frame in enumerate(_decoded(opened.decode(stream)), 1):
             found = frame
@@ -75,7 +75,7 @@ def _decoded(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
     """Up to where the file is damaged."""
     try:
         yield from frames
-    except VIDEO_ERRORS:
+    except ffmpeg_errors():
         return
 
 
@@ -99,7 +99,7 @@ def exr_pixels(data: bytes) -> np.ndarray:
         linear = frames[0].reformat(format="grayf32le" if grey else "gbrpf32le").to_ndarray()  # [H, W] or [H, W, 3]
     except VideoError:
         raise
-    except VIDEO_ERRORS as error:
+    except ffmpeg_errors() as error:
         raise VideoError(f"the image is damaged ({_reason(error)})") from error
     linear = np.clip(np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
     low = linear <= 0.0031308  # IEC 61966-2-1

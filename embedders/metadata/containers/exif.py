@@ -22,6 +22,7 @@ _TEXTS = {
 _WINDOWS = {0x9C9B: "XPTitle", 0x9C9C: "XPComment", 0x9C9D: "XPAuthor", 0x9C9E: "XPKeywords", 0x9C9F: "XPSubject"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _ASCII = (2, 129)
+_MAX_TAGS = 4096  # of one directory; real ones hold some dozens
 # ComfyUI's `prompt:{...}` in WebP and JPEG EXIF, in whatever tag and capitals others write it.
 _KEYED = re.compile(rb"([A-Za-z_][A-Za-z0-9_ .-]{0,63}):\s*(?=[{\[])")
 
@@ -59,7 +60,7 @@ class _Directories:
         begin = at + (8 if self.big else 2)
         if at < 8 or count < 0:
             return
-        table = self.source.read(self.base + begin, min(entry * min(count, 65535), self.size - begin))
+        table = self.source.read(self.base + begin, min(entry * min(count, _MAX_TAGS), self.size - begin))
         for here in range(0, len(table) - entry + 1, entry):
             number, kind, values = struct.unpack_from(self.order + form, table, here)
             size = values * _SIZES.get(kind, 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..records import Pieces
@@ -36,7 +37,7 @@ def video_format(head: bytes) -> str | None:
 def open_video(source: Source, container: str, probe: bool = True) -> Iterator[InputContainer]:
     """Opened for a short look: FFmpeg's search for missing facts is bounded, and without `probe` left out.
 
-    Raises NoFFmpeg, or what `video_errors` lists.
+    Raises NoFFmpeg, or what `ffmpeg_errors` lists.
     """
     try:
         import av
@@ -50,8 +51,11 @@ def open_video(source: Source, container: str, probe: bool = True) -> Iterator[I
         yield opened
 
 
-VIDEO_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, ArithmeticError, AttributeError)
-"""What PyAV raises for files that are none: FFmpegError is one of these, by its cause; a stream may lack what it has."""
+def ffmpeg_errors() -> tuple[type[Exception], ...]:
+    """What PyAV raises for a file that is none: mostly by cause, else its own; and a stream may lack what it has."""
+    av = sys.modules.get("av")
+    known = (OSError, ValueError, RuntimeError, LookupError, TypeError, EOFError, ArithmeticError, AttributeError)
+    return (*known, av.FFmpegError) if av is not None else known
 
 
 def read_video(source: Source, container: str, pieces: Pieces) -> None:
@@ -64,7 +68,7 @@ def read_video(source: Source, container: str, pieces: Pieces) -> None:
     except NoFFmpeg as error:
         pieces.problems.append(str(error))
         return
-    except VIDEO_ERRORS:
+    except ffmpeg_errors():
         return  # the decoder's to report
     for key, text in tags:
         value = text.encode("utf-8", "surrogateescape")
