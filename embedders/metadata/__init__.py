@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,18 +43,14 @@ def read_metadata(
     name = path.name if path else None
     try:
         pieces = read_pieces(opened, path)
-        told = len(pieces.problems)
         found = interpret(pieces, name=name, definitions=definitions)
         if found.prompt is not None or found.negative is not None or found.generator is not None:
             return found
         if pixels is None and may_hide(opened):
             pixels = decoded_pixels(opened.read(0, opened.size))
-        interpreted = pieces.problems[told:]
-        del pieces.problems[told:]
         if pixels is not None and read_stealth(pixels, pieces):
             return interpret(pieces, name=name, definitions=definitions)
-        pieces.problems += interpreted
-        return replace(found, problem="; ".join(pieces.problems) or None)
+        return found
     finally:
         if opened is not source:
             opened.close()

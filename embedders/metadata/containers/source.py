@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TypeVar
 
 from ..records import MAX_TEXT_BYTES, Pieces
 
@@ -16,6 +17,9 @@ _PREAD = getattr(os, "pread", None)
 
 class NotRegular(OSError):
     """A folder, FIFO, socket or device where a file was expected."""
+
+
+_S = TypeVar("_S", bound="Source")
 
 
 class Source:
@@ -39,7 +43,7 @@ class Source:
     def close(self) -> None:
         """Nothing to close for a content in memory."""
 
-    def __enter__(self) -> Source:
+    def __enter__(self: _S) -> _S:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -89,7 +89,10 @@ def _rows(source: Source, size: int) -> Iterator[bytes]:
 
 
 def read_stealth(pixels: np.ndarray, pieces: Pieces) -> bool:
-    """Add the text hidden in `pixels`, uint8 [height, width, 3 or 4], as the file stores them; whether there was one."""
+    """Add the text hidden in `pixels`, uint8 [height, width, 3 or 4], as the file stores them.
+
+    Whether there was one, or a problem with it.
+    """
     channels = pixels.shape[2]
     if channels == 4 and _read(pixels[:, :, 3:], _ALPHA, "stealth alpha", pieces):
         return True
@@ -106,7 +109,7 @@ def _read(pixels: np.ndarray, forms: dict[bytes, bool], place: str, pieces: Piec
     size = int.from_bytes(head[15:], "big") // 8
     if not 0 < size * 8 <= pixels.size - _HEAD or size > _MAX_TEXT:
         pieces.problems.append(f"the hidden text of {size} bytes was left unread")
-        return False
+        return True
     text = _bytes(pixels, _HEAD, size * 8)
     if packed:
         stream = zlib.decompressobj(wbits=31)
@@ -114,10 +117,10 @@ def _read(pixels: np.ndarray, forms: dict[bytes, bool], place: str, pieces: Piec
             text = stream.decompress(text, _MAX_TEXT)
         except zlib.error as error:
             pieces.problems.append(f"the hidden text can't be unpacked ({error})")
-            return False
+            return True
         if stream.unconsumed_tail:
             pieces.problems.append(f"the hidden text of more than {_MAX_TEXT} bytes was left unread")
-            return False
+            return True
     pieces.add("stealth", text, place)
     return True
 
