@@ -94,7 +94,7 @@ def test_guider_without_a_negative_has_none() -> None:
     )  # fmt: skip
     found = read(graph)
     assert (found.prompt, found.negative) == (("a red fox", "a red fox"), None)
-    assert (found.seed, found.steps, found.cfg, found.sampler) == (7, 12, 3.5, "heun")
+    assert (found.seed, found.steps, found.cfg, found.guidance, found.sampler) == (7, 12, None, 3.5, "heun")
     assert (found.scheduler, found.checkpoint) == ("simple", "sd_xl.safetensors")
 
 

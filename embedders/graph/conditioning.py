@@ -1,0 +1,234 @@
+"""The texts whose conditioning reaches one side of a sampler.
+
+- Links of type CONDITIONING, or with inputs named for it, are followed; a sampler's or guider's own by side.
+- A node with a positive and a negative input gives the positive at its first output of CONDITIONING and the negative at the
+  others. One that has a model or bundle and whose types are unknown gives at each output what is asked for.
+- A bundle (pipe, context, embeds, tuple) carries both sides: names tell them from there on. An input of its own wins over what a
+  node's bundle brings.
+- A switch hands on what its literal chooses, a reroute everything that may be conditioning.
+- An encoder's text is what stands at inputs named for texts, or its only texts that look like a sentence. Of text_g and text_l
+  a pair is made. Empty texts count only where an encoder has nothing else.
+- Zeroed conditioning has no text, nor has one that is named empty.
+- A node's own text comes behind those of the conditioning that it takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from . import names as called
+from .nodes import Graph, Link, Node, natural
+from .records import Confidence, Text
+from .strings import Known, Strings, choose, worse
+
+_NOT_CONDITIONING = {
+    "model", "clip", "vae", "image", "latent", "mask", "control", "noise", "sigmas", "sampler", "audio", "lora", "vision", "upscaler",
+    "patch", "number", "other", "string",
+}  # fmt: skip
+
+
+@dataclass
+class Side:
+    """What reached one side of a sampler."""
+
+    texts: list[Text] = field(default_factory=list)
+    confidence: Confidence = "exact"
+    where: list[str] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)  # on the way, the nearest to the sampler first
+    ends: list[str] = field(default_factory=list)  # why there is no text
+
+
+class _Step(NamedTuple):
+    link: Link
+    negative: bool
+    bundle: bool  # both sides come by this link
+    guider: bool
+    sure: bool
+
+
+class Conditioning:
+    def __init__(self, graph: Graph, strings: Strings) -> None:
+        self.graph, self.strings = graph, strings
+        self._known: dict[tuple[Any, ...], Side] = {}
+
+    def side(self, key: str, negative: bool) -> Side:
+        node = self.graph.nodes[key]
+        start = self._onward(node, None, negative, bundle=False, guider=True, sure=True)
+        own = self._sources(node, negative, sided=True)
+        cached = (*start, *(() if not own else (key,)), negative)
+        if cached not in self._known:
+            self._known[cached] = self._walk(node, start, negative, own)
+        return self._known[cached]
+
+    def asked_at(self, node: Node, negative: bool) -> Side:
+        """The text that one node was given, as remote models are."""
+        side = Side(nodes=[node])
+        sources = self._sources(node, negative, sided=True)
+        if sources:
+            self._add(node, sources, False, side)
+        side.texts = list(dict.fromkeys(side.texts))
+        return side
+
+    def _walk(self, sampler: Node, start: list[_Step], negative: bool, own: dict[str, Any]) -> Side:
+        side = Side(nodes=[sampler])
+        if not start:
+            side.ends.append(f"{sampler} takes none")
+        stack: list[_Step | tuple[Node, _Step]] = list(start[::-1])
+        seen: set[_Step] = set()
+        while stack:
+            step = stack.pop()
+            if not isinstance(step, _Step):
+                self._read(*step, side)
+                continue
+            if step in seen:
+                continue
+            seen.add(step)
+            if not self.graph.spend():
+                side.confidence = worse(side.confidence, "inferred")
+                side.where.append("the graph is too entangled to be followed to its end")
+                break
+            node = self.graph.nodes[step.link.node]
+            side.nodes.append(node)
+            if called.zeroing(node.kind):
+                side.ends.append(f"{node} zeroes it")
+                continue
+            stack.append((node, step))
+            onward = self._onward(node, step.link, *step[1:])
+            if not onward and step.guider:
+                side.ends.append(f"{node} takes none")
+            stack += onward[::-1]
+        if own:  # a detailer's or a remote sampler's
+            self._add(sampler, own, True, side)
+        side.texts = list(dict.fromkeys(side.texts))
+        return side
+
+    # -- the way ---------------------------------------------------------------------------------------------------
+
+    def _onward(
+        self, node: Node, came_by: Link | None, negative: bool, bundle: bool, guider: bool, sure: bool
+    ) -> list[_Step]:
+        """The links that bring the wanted side. `came_by` is None at the sampler."""
+        graph = self.graph
+        kinds = {name: graph.carries(name, link) for name, link in node.links.items()}
+        named = [name for name, kind in kinds.items() if kind == "conditioning" and not called.empty(name)]
+        bundles = [name for name, kind in kinds.items() if kind == "bundle"]
+        chosen, certain = choose(node, {n: node.links[n] for n in (*named, *bundles)} if named or bundles else {}, self.strings)
+        if chosen is not None:
+            return [_Step(chosen, negative, bundle or not named, guider, sure and certain)]
+        negatives = [name for name in named if called.negative(name)]
+        positives = [name for name in named if not called.negative(name) and called.positive(name)]
+        neutral = [name for name in named if name not in negatives and name not in positives]
+        if came_by is not None and negatives and (positives or neutral) and not bundle and not guider:
+            negative = self._side_at(node, came_by, negative)
+        if came_by is None or guider:
+            wanted = negatives if negative else positives + neutral
+        else:
+            wanted = (negatives if negative else positives) + neutral
+            if not wanted and not bundles and not bundle:
+                wanted = named
+        wanted.sort(key=list(node.links).index)
+        if wanted:
+            return [_Step(node.links[name], negative, False, False, sure) for name in wanted]
+        guiders = [node.links[name] for name, kind in kinds.items() if kind == "guider"]
+        if guiders:
+            return [_Step(link, negative, False, True, sure) for link in guiders]
+        if bundles:
+            return [_Step(node.links[name], negative, True, False, sure) for name in bundles]
+        if named or came_by is not None and self._sources(node, negative, sided=False):
+            return []
+        opaque = {n: node.links[n] for n, kind in kinds.items() if kind not in _NOT_CONDITIONING}
+        if came_by is None:
+            return [_Step(link, negative, True, False, False) for link in opaque.values()]
+        if not bundle and not guider:  # conditioning goes through nothing whose type is known to be another
+            opaque = {n: link for n, link in opaque.items() if kinds[n] != "opaque"} or opaque
+        chosen, certain = choose(node, opaque, self.strings)
+        links = [chosen] if chosen is not None else list(opaque.values())
+        sure = sure and (certain if chosen is not None else len(links) < 2)
+        return [_Step(link, negative, bundle, guider, sure) for link in links]
+
+    def _side_at(self, node: Node, came_by: Link, negative: bool) -> bool:
+        """Whether a node that has both sides gives the negative at the output that was come by."""
+        sides = [slot for slot, kind in enumerate(node.outputs) if kind == "conditioning"]
+        if came_by.slot in sides:
+            return came_by.slot != sides[0] if len(sides) > 1 else negative
+        if node.outputs or came_by.slot > 1 or self.graph.links_of(node, "model", "bundle"):
+            return negative
+        return came_by.slot == 1
+
+    # -- the texts -------------------------------------------------------------------------------------------------
+
+    def _read(self, node: Node, step: _Step, side: Side) -> None:
+        negative = step.negative
+        sides = [slot for slot, kind in enumerate(node.outputs) if kind == "conditioning"]
+        if len(sides) > 1 and step.link.slot in sides and not step.bundle:
+            negative = step.link.slot != sides[0]
+        if self._is_string(node, step):
+            known = self.strings.at(step.link)
+            side.confidence = worse(side.confidence, known.confidence if step.sure else worse(known.confidence, "inferred"))
+            side.where += known.where
+            side.texts += [(known.value, known.value)] if isinstance(known.value, str) else []
+            return
+        sources = self._sources(node, negative, sided=step.bundle)
+        if sources:
+            self._add(node, sources, step.sure, side)
+
+    def _is_string(self, node: Node, step: _Step) -> bool:
+        """A node of strings where conditioning was looked for: the input took a text, whatever its name."""
+        if step.bundle or self.graph.type_of(step.link) not in (None, "string"):
+            return False
+        kinds = {self.graph.carries(name, link) for name, link in node.links.items()}
+        texts = any(isinstance(v, str) and (called.text(n) or called.string_source(n)) for n, v in node.values.items())
+        return texts and kinds <= {"string", "number", None} and set(node.outputs) <= {"string", "number", None}
+
+    def _add(self, node: Node, sources: dict[str, Any], sure: bool, side: Side) -> None:
+        found: dict[str, str] = {}
+        for name, value in sources.items():
+            known = self.strings.of(node, name, value)
+            side.confidence = worse(side.confidence, known.confidence if sure else worse(known.confidence, "inferred"))
+            side.where += known.where
+            if isinstance(known.value, str):
+                found[name] = known.value
+        side.texts += _pairs(found)
+
+    def _sources(self, node: Node, negative: bool, sided: bool) -> dict[str, Any]:
+        """Inputs that hold the texts of one side. `sided`: what has no side's name is positive, as in a bundle."""
+        graph = self.graph
+        encodes = bool(graph.links_of(node, "clip")) or "conditioning" in node.outputs
+        at_sampler = sided and any(called.setting(name) for name in node.values)
+        strings = {n: v for n, v in node.values.items() if isinstance(v, str)}
+        strings |= {n: k for n, k in node.links.items() if graph.carries(n, k) in ("string", None) or graph.type_of(k) == "string"}
+        found = {n: v for n, v in strings.items() if called.text(n) and not called.not_text(n)}
+        found = {n: v for n, v in found.items() if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string"))}
+        if at_sampler and not encodes:  # samplers have texts of their own only where they are asked like this
+            found = {n: v for n, v in found.items() if called.asked(n)}
+        if any(n.startswith("populated") and not _blank(v) for n, v in found.items()):  # what a wildcard became
+            found = {n: v for n, v in found.items() if n.startswith("populated")}
+        if not found and encodes and not at_sampler:
+            found = {n: k for n, k in strings.items() if isinstance(k, Link) and graph.type_of(k) == "string"}
+            found = found or {n: v for n, v in strings.items() if isinstance(v, str) and re.search(r"\s", v.strip()) and "\\" not in v}
+        if any(called.negative(n) for n in found):
+            found = {n: v for n, v in found.items() if called.negative(n) == negative}
+        elif sided and negative:
+            return {}
+        if at_sampler:
+            found = {n: v for n, v in found.items() if not _blank(v)}
+        return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+
+def _pairs(found: dict[str, str]) -> Iterator[Text]:
+    """The texts of one encoder: text_g and text_l as a pair; the empty ones only where there is nothing else."""
+    by_end = {name.lower()[-2:]: name for name in found}
+    pair = [by_end["_g"], by_end["_l"]] if "_g" in by_end and "_l" in by_end else []
+    texts: list[Text] = [(found[pair[0]], found[pair[1]])] if pair else []
+    texts += [(text, text) for name, text in found.items() if name not in pair]
+    return iter([text for text in texts if text[0].strip() or text[1].strip()] or texts[:1])
+
+
+def _blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+__all__ = ["Conditioning", "Known", "Side"]

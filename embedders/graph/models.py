@@ -1,0 +1,182 @@
+"""The files that a sampler used: its model, LoRAs, text encoders, ControlNets and VAE.
+
+- The model's links are followed to the nearest file. LoRAs stand on that way, in the order in which they were applied, each with
+  its strengths; those that are switched off or have no strength are left out.
+- Text encoders are the files behind the encoders that made the texts. A checkpoint's own is not named.
+- ControlNets are those that the positive conditioning went through, the first applied first.
+- A VAE is named where one was loaded by itself and the sampler or what decodes its latents uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from . import names as called
+from .conditioning import Side
+from .nodes import Graph, Link, Node
+from .records import Settings
+from .settings import finite
+from .strings import Strings
+
+_MOST = 2000  # nodes on the way to a file
+_OFF = (False, "off", "Off", "OFF", "disable", "disabled", "None")
+
+
+class Models:
+    def __init__(self, graph: Graph, strings: Strings) -> None:
+        self.graph, self.strings = graph, strings
+
+    def read(self, key: str, positive: Side, into: Settings, samplers: set[str]) -> None:
+        start = self.graph.nodes[key]
+        self._model(start, positive, into)
+        into.text_encoders = self._text_encoders(positive)
+        into.controlnets = self._controlnets(positive)
+        into.vae = self._vae(start, samplers)
+
+    def _model(self, start: Node, positive: Side, into: Settings) -> None:
+        def follow(node: Node) -> Iterator[Link]:
+            wanted = list(self.graph.links_of(node, "model", "lora").values())
+            wanted += self.graph.links_of(node, "guider", "bundle").values()
+            yield from wanted or (self.graph.links_of(node, None, "opaque").values() if node is not start else ())
+
+        seen: set[str] = set()
+        for count, node in enumerate(self.graph.upstream([start.key], follow)):
+            if count > _MOST:
+                break
+            if node.key not in seen:
+                seen.add(node.key)
+                into.loras[:0] = self._loras(node)
+            into.checkpoint = into.checkpoint or self._file(node, called.model_name)
+
+    def _file(self, node: Node, named: Any) -> str | None:
+        """The file at an input of such a name; one without a known ending only where the name says that it is a file."""
+        for name in (*node.values, *node.links):
+            if named(name):
+                value = self.strings.number(node, name) if name not in node.links or self.graph.carries(name, node.links[name]) in (None, "string", "number", "model") else None
+                if isinstance(value, dict):
+                    value = value.get("content") or value.get("name")
+                if isinstance(value, str) and value and len(value) < 1000:
+                    if called.MODEL_FILE.search(value) or name in ("ckpt_name", "unet_name", "model_path") and value != "None":
+                        return value
+        return None
+
+    def _text_encoders(self, positive: Side) -> list[str]:
+        def follow(node: Node) -> Iterator[Link]:
+            yield from self.graph.links_of(node, "clip").values() or (
+                self.graph.links_of(node, None, "bundle").values() if node not in positive.nodes else ()
+            )
+
+        found: list[str] = []
+        starts = [node.key for node in positive.nodes if self.graph.links_of(node, "clip")]
+        for count, node in enumerate(self.graph.upstream(starts, follow)):
+            if count > _MOST:
+                break
+            for name, value in sorted(node.values.items()):
+                if called.encoder_name(name) and isinstance(value, str) and called.MODEL_FILE.search(value) and value not in found:
+                    found.append(value)
+        return found[:20]
+
+    def _controlnets(self, positive: Side) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for node in positive.nodes[::-1]:
+            for link in self.graph.links_of(node, "control").values():
+                strength = finite(self.strings.number(node, "strength"))
+                names = self._control_files(link)
+                for name, own in names:
+                    by = own if own is not None else strength if strength is not None else 1.0
+                    entry = {"name": name, "strength": by}
+                    if by and entry not in found:
+                        found.append(entry)
+        return found[:50]
+
+    def _control_files(self, link: Link) -> list[tuple[str, float | None]]:
+        """Files behind a ControlNet's link: one from its loader, several from a stack with their strengths."""
+        found: list[tuple[str, float | None]] = []
+
+        def follow(node: Node) -> Iterator[Link]:
+            yield from self.graph.links_of(node, "control", None).values()
+
+        for count, node in enumerate(self.graph.upstream([link.node], follow)):
+            if count > 200:
+                break
+            for name, value in node.values.items():
+                if re.search(r"control|cnet|model", name, re.I) and isinstance(value, str) and called.MODEL_FILE.search(value):
+                    number = re.sub(r"\D", "", name)
+                    if number and node.values.get(f"switch_{number}") in _OFF:
+                        continue
+                    own = finite(node.values.get(f"controlnet_strength_{number}")) if number else None
+                    if own is None:
+                        own = finite(node.values.get("strength"))
+                    found.append((value, own))
+        return found
+
+    def _loras(self, node: Node) -> list[dict[str, Any]]:
+        """LoRAs a node applies: `lora_name` with its strengths, numbered stacks, or one dictionary for each."""
+        values, found = node.values, []
+        if any(values.get(name) in _OFF for name in ("toggle", "enabled", "active") if name in values):
+            return []
+        count = next((v for n, v in values.items() if re.fullmatch(r"(num_loras|lora_count)", n) and isinstance(v, int)), None)
+        simple = values.get("input_mode", values.get("mode")) == "simple"
+        for name, value in values.items():
+            for entry in _listed(value) if called.lora(name) or name in ("loras", "lora_list") else ():
+                file, model, clip = entry.get("lora", entry.get("name")), entry.get("strength"), entry.get("strengthTwo", entry.get("clipStrength"))
+                if entry.get("on", entry.get("active", True)) is not False and isinstance(file, str) and file:
+                    found.append(_lora(file, model, clip))
+            if name in node.links or not called.lora(name) or not isinstance(value, str) or not called.MODEL_FILE.search(value):
+                continue
+            number = re.sub(r"\D", "", name)
+            if number and (values.get(f"switch_{number}") in _OFF[:-1] or count is not None and int(number[:9]) > count):
+                continue
+            strengths = {n: v for n, v in values.items() if re.search("strength|weight|_wt_|_str_", n) and re.sub(r"\D", "", n) == number}
+            of_model = [n for n in strengths if "clip" not in n and ("model" in n) != simple]
+            of_model += [n for n in strengths if "clip" not in n]
+            of_clip = [n for n in strengths if "clip" in n and not simple]
+            model = self.strings.number(node, of_model[0]) if of_model else None
+            clip = self.strings.number(node, of_clip[0]) if of_clip else 0.0 if "strength_model" in strengths else None
+            found.append(_lora(value, model, clip))
+        return [lora for lora in found[:100] if lora["strength_model"] or lora["strength_clip"]]
+
+    def _vae(self, start: Node, samplers: set[str]) -> str | None:
+        """The VAE of what decodes the sampler's latents, else its own."""
+        queue, seen = [start.key], {start.key}
+        users: list[Node] = []
+        for key in queue[:200]:
+            for slot in range(8):
+                for taker, name in self.graph.takers.get(Link(key, slot), ())[:50]:
+                    kind = self.graph.carries(name, Link(key, slot))
+                    if taker not in seen and taker not in samplers and kind in ("latent", "bundle", None, "opaque"):
+                        seen.add(taker)
+                        queue.append(taker)
+                        if self.graph.links_of(self.graph.nodes[taker], "vae"):
+                            users.append(self.graph.nodes[taker])
+
+        def follow(node: Node) -> Iterator[Link]:
+            yield from self.graph.links_of(node, "vae").values() or self.graph.links_of(node, "bundle", None).values()
+
+        for user in [*users[:3], start]:
+            links = list(self.graph.links_of(user, "vae").values()) or list(self.graph.links_of(user, "bundle").values())
+            for count, node in enumerate(self.graph.upstream([link.node for link in links], follow)):
+                if count > 200:
+                    break
+                value = node.values.get("vae_name")
+                if isinstance(value, str) and value and len(value) < 1000 and not re.match("baked|none", value, re.I):
+                    return value
+                if "ckpt_name" in node.values:
+                    break
+        return None
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """Dictionaries that each tell of one LoRA: by themselves, or in a list that was kept from being taken for a link."""
+    if isinstance(value, dict):
+        inner = value.get("__value__")
+        return [entry for entry in inner[:100] if isinstance(entry, dict)] if isinstance(inner, list) else [value]
+    return []
+
+
+def _lora(file: str, model: Any, clip: Any) -> dict[str, Any]:
+    on_model = 1.0 if finite(model) is None else finite(model)
+    on_clip = on_model if finite(clip) is None else finite(clip)
+    return {"name": file, "strength_model": on_model, "strength_clip": on_clip}

@@ -1,0 +1,116 @@
+"""A graph in API format as nodes and links, whatever the JSON held, and the budget that bounds every walk over it."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from . import names as called
+
+MAX_STEPS = 150_000  # nodes looked at in one trace; people's graphs take a few hundred
+
+
+class Link(NamedTuple):
+    node: str
+    slot: int
+
+
+@dataclass
+class Node:
+    key: str
+    kind: str
+    links: dict[str, Link] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    outputs: tuple[str | None, ...] = ()  # what each output carries, as far as its type is known
+
+    def __str__(self) -> str:
+        return f"node {_shown(self.key, 40)} ({_shown(self.kind, 60)})"
+
+
+class Graph:
+    """The nodes of a prompt. Never raises but ValueError, when there are none."""
+
+    def __init__(self, prompt: Any, types: Mapping[str, Sequence[str]]) -> None:
+        entries = prompt.items() if isinstance(prompt, dict) else ()
+        raw = {str(k): v for k, v in entries if isinstance(v, dict) and isinstance(v.get("inputs"), dict)}
+        if not raw:
+            raise ValueError("the ComfyUI graph holds no nodes")
+        self.nodes: dict[str, Node] = {}
+        self.takers: dict[Link, list[tuple[str, str]]] = defaultdict(list)  # who takes an output, and by which input
+        self.left = MAX_STEPS
+        outputs: dict[str, tuple[str | None, ...]] = {}
+        for key, item in raw.items():
+            kind = item.get("class_type")
+            node = self.nodes[key] = Node(key, kind if isinstance(kind, str) else "")
+            if node.kind not in outputs:
+                outputs[node.kind] = _outputs(types.get(node.kind))
+            node.outputs = outputs[node.kind]
+            for name, value in item["inputs"].items():
+                link = _as_link(value)
+                if link is not None and link.node in raw:
+                    node.links[str(name)] = link
+                    self.takers[link].append((key, str(name)))
+                elif not isinstance(value, list):
+                    node.values[str(name)] = value
+
+    def carries(self, name: str, link: Link) -> str | None:
+        """What a link brings to the input of that name: by the type of the output, else by the name. None: anything."""
+        kind = self.type_of(link)
+        return called.category(name) if kind is None else kind
+
+    def type_of(self, link: Link) -> str | None:
+        outputs = self.nodes[link.node].outputs
+        return outputs[link.slot] if 0 <= link.slot < len(outputs) else None
+
+    def links_of(self, node: Node, *categories: str | None) -> dict[str, Link]:
+        return {name: link for name, link in node.links.items() if self.carries(name, link) in categories}
+
+    def spend(self) -> bool:
+        """False once the graph proved too entangled: walks end then with what they have."""
+        self.left -= 1
+        return self.left > 0
+
+    def upstream(self, start: Iterable[str], follow: Callable[[Node], Iterable[Link]]) -> Iterator[Node]:
+        """Breadth first, each node once, so cycles end and the nearest comes first."""
+        queue = list(dict.fromkeys(start))
+        seen = set(queue)
+        for key in queue:
+            if not self.spend():
+                return
+            node = self.nodes[key]
+            yield node
+            for link in follow(node):
+                if link.node not in seen:
+                    seen.add(link.node)
+                    queue.append(link.node)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sorts text2 before text10."""
+    return [(int(digits or 0), word) for word, digits in re.findall(r"(\D+)(\d{0,9})", name)]
+
+
+def numbered(names: Iterable[str], number: int) -> list[str]:
+    """Those names that end in the number: `text3`, `any_03`."""
+    return [name for name in names if re.search(rf"(^|\D)0*{number}$", name)]
+
+
+def _outputs(kinds: Any) -> tuple[str | None, ...]:
+    if not isinstance(kinds, (list, tuple)):
+        return ()
+    return tuple(called.of_type(kind) if isinstance(kind, str) else None for kind in kinds[:100])
+
+
+def _as_link(value: Any) -> Link | None:
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], (str, int)) and isinstance(value[1], int):
+        if not isinstance(value[0], bool) and not (isinstance(value[0], int) and abs(value[0]) >= 2**64):
+            return Link(str(value[0]), value[1])
+    return None
+
+
+def _shown(word: str, length: int) -> str:
+    """A word of the file, fit for a sentence."""
+    return re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "\ufffd", word[:length]) + ("..." if len(word) > length else "")

@@ -1,0 +1,153 @@
+"""Which of a graph's outputs the file is, and the samplers that reach it.
+
+- An output is a node that nothing takes from, or one that has a `filename_prefix`. Those that save win over previews, and those
+  that take pictures over those that save latents, models or sounds.
+- Of several the file's name decides: it begins with its output's prefix, whose folders and `%...%` tokens stand for anything.
+  The longest prefix that fits wins.
+- Where the name decides nothing, the output with most samplers wins, for a later pass's samplers include an earlier one's.
+- A *sampler* takes a guider, or a conditioning together with a model or latent, and holds a sampling setting. A node that takes
+  everything by links and has a bundle only hands on.
+- The samplers of an output are those upstream of it, not counting ways through conditioning, models, CLIPs and the like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import names as called
+from .nodes import Graph, Link, Node
+
+MAX_PASSES = 50  # the last ones; people's graphs have a handful
+_OFF_THE_PICTURE = {
+    "conditioning", "guider", "model", "clip", "vae", "control", "noise", "sampler", "sigmas", "string", "number", "vision",
+    "upscaler", "patch", "lora", "audio", "other", "mask",
+}  # fmt: skip
+
+
+def is_sampler(graph: Graph, node: Node) -> bool:
+    if not any(called.setting(name) for name in (*node.values, *node.links)):
+        return False
+    if node.outputs and not {"latent", "image", "bundle", "opaque", "sampler", None} & set(node.outputs):
+        return False
+    kinds = {graph.carries(name, link) for name, link in node.links.items()}
+    if "guider" in kinds and "guider" not in node.outputs:
+        return True
+    if not node.values and not ("sigmas" in kinds and "sampler" in kinds):
+        return False  # a context or pipe that is filled by links
+    if "bundle" in kinds:
+        return True
+    return "conditioning" in kinds and bool(kinds & {"model", "latent"})
+
+
+def picture_links(graph: Graph, node: Node, samplers: set[str]) -> Iterator[Link]:
+    """Links that bring the picture, or what it was made from. A mask's only where the node has nothing else."""
+    masks = []
+    found = False
+    for name, link in node.links.items():
+        kind = graph.carries(name, link)
+        if kind not in _OFF_THE_PICTURE or kind == "sampler" and link.node in samplers:
+            found = True
+            yield link
+        elif kind == "mask":
+            masks.append(link)
+    if not found:
+        yield from masks
+
+
+def samplers_of_image(
+    graph: Graph, samplers: set[str], saved_as: str | None, prefix_of: Callable[[Node], Any]
+) -> tuple[Node | None, list[str]]:
+    """The output that the file is, and its samplers from the first pass to the last; none when no output has any."""
+    used = {link.node for link in graph.takers}
+    outputs = [n for k, n in graph.nodes.items() if n.links and (k not in used or "filename_prefix" in n.values)]
+    saving = [n for n in outputs if _saves(n)]
+    pictures = [n for n in saving if _shows_picture(graph, n)]
+    named = _named_like(pictures or saving, saved_as, prefix_of)
+    previews = [n for n in outputs if n not in saving] if len(outputs) < 1000 else outputs
+
+    def follow(node: Node) -> Iterator[Link]:
+        return picture_links(graph, node, samplers)
+
+    budget = graph.left * 3 // 4
+    for group in (named, pictures, saving, previews):
+        best: list[str] = []
+        chosen = None
+        for output in reversed(group):
+            if graph.left < budget:
+                break
+            found = [n.key for n in graph.upstream([output.key], follow) if n.key in samplers]
+            if len(found) > len(best):
+                best, chosen = found, output
+        if chosen is not None:
+            return chosen, _in_order(graph, chosen, set(best), follow)[-MAX_PASSES:]
+    return next((group[-1] for group in (named, pictures, saving, previews) if group), None), []
+
+
+def _in_order(graph: Graph, output: Node, wanted: set[str], follow: Callable[[Node], Iterator[Link]]) -> list[str]:
+    """Each sampler behind those that it goes on from; those that know nothing of each other as the inputs are listed."""
+    order: list[str] = []
+    seen = {output.key}
+    stack = [(output.key, follow(output))]
+    while stack:
+        key, links = stack[-1]
+        link = next((link for link in links if link.node not in seen), None)
+        if link is not None and graph.spend():
+            seen.add(link.node)
+            stack.append((link.node, follow(graph.nodes[link.node])))
+        else:
+            stack.pop()
+            if key in wanted:
+                order.append(key)
+    return order
+
+
+def _saves(node: Node) -> bool:
+    if any(value is False for name, value in node.values.items() if name in ("save_output", "save_image")):
+        return False
+    return "filename_prefix" in node.values or "filename_prefix" in node.links or "save" in node.kind.lower()
+
+
+def _shows_picture(graph: Graph, node: Node) -> bool:
+    return bool({"image", "bundle", "opaque", None} & {graph.carries(name, link) for name, link in node.links.items()})
+
+
+def _named_like(outputs: list[Node], saved_as: str | None, prefix_of: Callable[[Node], Any]) -> list[Node]:
+    """The outputs whose prefix fits the file's name best; none where no prefix fits."""
+    if not isinstance(saved_as, str) or len(outputs) < 2:
+        return []
+    *folders, name = re.split(r"[/\\]", saved_as.lower()[-1000:])
+    best: list[Node] = []
+    most = (0, 0)
+    for output in outputs[:1000]:
+        prefix = prefix_of(output)
+        if not isinstance(prefix, str) or not prefix.strip() or len(prefix) > 1000:
+            continue
+        *above, stem = re.split(r"[/\\]", prefix.lower().strip())
+        known = _fits(stem, name)
+        if known is None:
+            continue
+        fits = (known, sum(len(a) for a, b in zip(reversed(above), reversed(folders)) if a == b))
+        if fits > most:
+            best, most = [], fits
+        if fits == most:
+            best.append(output)
+    return best
+
+
+def _fits(stem: str, name: str) -> int | None:
+    """How many characters of the stem the name has in its place, tokens such as %date% or [time] standing for anything."""
+    parts = re.split(r"%[^%]*%|\[[^\]]*\]", stem)
+    if not name.startswith(parts[0]):
+        return None
+    at = len(parts[0])
+    for part in parts[1:]:
+        found = name.find(part, at)
+        if found < 0:
+            return None
+        at = found + len(part)
+    known = sum(map(len, parts))
+    if not known or len(parts) == 1 and name[at : at + 1].isalpha():  # `fox` is no prefix of `foxes_00001_.png`
+        return None
+    return known

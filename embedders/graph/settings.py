@@ -1,0 +1,210 @@
+"""What a sampler was set to, read where it stands or where its links lead.
+
+- A setting is the value of that name at the sampler, at the primitive linked to it, or at the nearest node upstream by the links that
+  bring it: noise brings the seed, sigmas the steps, scheduler and denoise, a guider the cfg, and a bundle all of them.
+- A solver or schedule with a node of its own and no name in it is called as its class is: SamplerDPMPP_2M_SDE is dpmpp_2m_sde.
+- Guidance is what a node on the positive conditioning's way sets, the nearest to the sampler; it is not cfg.
+- Width and height are those of the latent it started from, with what scaled it since.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from . import names as called
+from .conditioning import Side
+from .nodes import Graph, Link, Node
+from .records import Confidence, Settings
+from .strings import Strings
+
+_CFG = ("cfg", "cfg_scale", "cfg_conds", "guidance_scale", "classifier_free_guidance")
+_GUIDANCE = ("guidance", "embedded_guidance_scale", "embedded_guidance", "distilled_guidance", "flux_guidance")
+
+
+class Settle:
+    """Reads the settings of samplers, and notes where they stood."""
+
+    def __init__(self, graph: Graph, strings: Strings) -> None:
+        self.graph, self.strings = graph, strings
+
+    def read(self, key: str, positive: Side, into: Settings) -> tuple[Confidence, list[str]]:
+        node = self.graph.nodes[key]
+        self._where = [str(node)]
+        self._confidence: Confidence = "exact"
+        seed = self._look(node, ("seed", "noise_seed"), "noise", "seed")
+        into.seed = int(seed) if is_whole(seed) and 0 <= seed < 2**64 else None
+        steps = self._look(node, ("steps",), "sigmas", "steps")
+        into.steps = int(steps) if is_whole(steps) and 0 <= steps < 2**31 else self._written_sigmas(node)
+        into.cfg = finite(self._look(node, _CFG, "guider"))
+        into.sampler = _word(self._look(node, ("sampler_name", "sampler"), "sampler")) or self._by_class(node, "sampler")
+        into.scheduler = _word(self._look(node, ("scheduler",), "sigmas")) or self._by_class(node, "sigmas")
+        into.denoise = self._denoise(node)
+        into.guidance = self._guidance(node, positive)
+        into.width, into.height = self._size(node)
+        return self._confidence, self._where
+
+    def adds_noise(self, key: str) -> bool:
+        """A sampler that adds none goes on with another's schedule."""
+        node = self.graph.nodes[key]
+        if self.strings.number(node, "add_noise") in ("disable", False):
+            return False
+        noise = self.graph.links_of(node, "noise")
+        return not noise or self._look(node, ("noise_seed", "seed"), "noise") is not None
+
+    def _look(self, start: Node, names: tuple[str, ...], way: str, hint: str = "") -> Any:
+        """The value at one of `names`, here or at the nearest node upstream by links that carry `way`."""
+
+        def follow(node: Node) -> Iterator[Link]:
+            first = node is start
+            for name, link in node.links.items():
+                kind = self.graph.carries(name, link)
+                if kind in (way, "bundle") or not first and kind in (None, "opaque", "number"):
+                    yield link
+
+        for count, node in enumerate(self.graph.upstream([start.key], follow)):
+            if count > 2000:
+                break
+            for name in names:
+                if name in node.values or name in node.links:
+                    if self.graph.nodes[node.links[name].node] is node if name in node.links else False:
+                        continue
+                    if name == way and name not in node.values:
+                        continue  # the link by which it comes
+                    value = self.strings.number(node, name)
+                    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and value != "":
+                        self._note(node)
+                        return value
+        return None
+
+    def _note(self, node: Node) -> None:
+        if str(node) not in self._where:
+            self._where.append(str(node))
+
+    def _nearest(self, start: Node, way: str) -> Node | None:
+        """The node that makes what comes by `way`, behind reroutes and what splits or flips it."""
+
+        def follow(node: Node) -> Iterator[Link]:
+            for name, link in node.links.items():
+                if self.graph.carries(name, link) in (way, "bundle") or node is not start and self.graph.carries(name, link) is None:
+                    yield link
+
+        last = None
+        for count, node in enumerate(self.graph.upstream([start.key], follow)):
+            if node is not start:
+                last = node
+            if count > 200:
+                return None
+        return last
+
+    def _by_class(self, start: Node, way: str) -> str | None:
+        """`SamplerEulerAncestral`, `KarrasScheduler`: the name of a node's class without what it is."""
+        if not self.graph.links_of(start, way):
+            return None
+        node = self._nearest(start, way)
+        what = "sampler" if way == "sampler" else "scheduler"
+        if node is None or what not in node.kind.lower():
+            return None
+        name = re.sub(what, "", node.kind[:80], flags=re.I).strip("_ ")
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        if not name or not re.fullmatch(r"[a-z0-9_]+", name):
+            return None
+        self._note(node)
+        self._confidence = "inferred"
+        return name
+
+    def _written_sigmas(self, start: Node) -> int | None:
+        """Sigmas written out: there is one more of them than steps."""
+        written = self._look(start, ("sigmas",), "sigmas")
+        if not isinstance(written, str) or len(written) > 100_000:
+            return None
+        count = len(re.findall(r"\d+(?:\.\d*)?|\.\d+", written))
+        return count - 1 if count > 1 else None
+
+    def _denoise(self, node: Node) -> float | None:
+        denoise = finite(self._look(node, ("denoise", "denoise_strength"), "sigmas"))
+        if denoise is None:
+            start, steps = (self._look(node, (name,), "sigmas") for name in ("start_at_step", "steps"))
+            if is_whole(start) and is_whole(steps) and 0 < steps < 2**31 and 0 <= start:
+                denoise = round(1 - min(start, steps) / steps, 4)
+        return denoise if denoise is None or 0 <= denoise <= 1 else None
+
+    def _guidance(self, node: Node, positive: Side) -> float | None:
+        for at in positive.nodes:
+            for name in _GUIDANCE:
+                if name in at.values or name in at.links:
+                    value = finite(self.strings.number(at, name))
+                    if value is not None:
+                        self._note(at)
+                        return value
+        return finite(self._look(node, _GUIDANCE, "guider"))
+
+    def _size(self, start: Node) -> tuple[int | None, int | None]:
+        """Of the latent that the sampler started from; nothing where it was made of a picture of unknown size."""
+
+        def follow(node: Node) -> Iterator[Link]:
+            links = self.graph.links_of(node, "latent")
+            if node is start:
+                links = links or self.graph.links_of(node, "image", "bundle") or {
+                    n: k for n, k in node.links.items() if self.graph.carries(n, k) == "other" and "image" in n
+                }
+            else:
+                links = links or self.graph.links_of(node, "image") or self.graph.links_of(node, "bundle", None)
+            yield from list(links.values())[:1]
+
+        scale = 1.0
+        for count, node in enumerate(self.graph.upstream([start.key], follow)):
+            if count > 500:
+                break
+            if node is start and not self.graph.links_of(node, "bundle"):
+                continue
+            width, height = self._sides(node)
+            if width and height:
+                if node is not start:
+                    self._note(node)
+                return _pixels(width * scale), _pixels(height * scale)
+            if node is start:
+                continue
+            if self.graph.links_of(node, "upscaler"):
+                return None, None  # by as much as that model does
+            for name in node.values:
+                if re.fullmatch(r"(scale|upscale|resize)_?(by|factor|ratio)", name):
+                    by = finite(self.strings.number(node, name))
+                    scale *= by if by is not None and 0 < by < 100 else 1.0
+        return None, None
+
+    def _sides(self, node: Node) -> tuple[float | None, float | None]:
+        for name, value in node.values.items():
+            if isinstance(value, str) and re.search("resolution|dimension|^size|ratio", name):
+                found = re.match(r"\D{0,40}(\d{2,5})\s*[x\u00d7*]\s*(\d{2,5})\b", value[:80])
+                if found:
+                    return float(found[1]), float(found[2])
+        sides = []
+        for side in ("width", "height"):
+            names = [n for n in (side, f"empty_latent_{side}", f"latent_{side}", f"image_{side}") if n in node.values or n in node.links]
+            value = finite(self.strings.number(node, names[0])) if names else None
+            sides.append(value if value is not None and 0 < value < 2**20 else None)
+        return sides[0], sides[1]
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) or isinstance(value, float) and value.is_integer()
+
+
+def finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() and len(value) < 200 else None
+
+
+def _pixels(length: float) -> int | None:
+    return round(length) if 0 < length < 2**31 else None

@@ -1,0 +1,323 @@
+"""Strings and numbers behind links, evaluated as the graph would.
+
+`exact` where names leave one meaning: a primitive, a concatenation with its delimiter, a replacement, a switch whose chooser is
+known, a format, what a wildcard node says that it became. `inferred` where a node's texts are put together by guess, or taken from
+a display. `unknown` where the graph made the text when it ran; what is known of it (a wildcard's pattern, the other half of a
+concatenation) is still given.
+
+A text is made at run time when its node also takes a model, picture, sound or text encoder which it does not hand on, or has
+options as only language models have; or when it holds alternatives like {a|b} or __name__ and takes a seed. If the node keeps its last
+result, or a display behind it does, that is the text, inferred.
+
+Nothing here calls itself: a rule is a generator that yields the links that it needs, and one loop runs them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from . import names as called
+from .nodes import Graph, Link, Node, natural, numbered
+from .operations import DONE_WITHOUT, MAX_TEXT, Operation, operation
+from .records import Confidence
+
+MAX_MADE = 20 * MAX_TEXT  # characters that are put together in one trace
+MAX_MATCHES = 20  # regular expressions that are run in one trace
+_RANK: dict[Confidence, int] = {"exact": 0, "inferred": 1, "unknown": 2}
+_MAKERS = ("model", "clip", "image", "audio", "vision", "latent")
+_WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}|__[\w/*-]+__")
+
+
+class Known(NamedTuple):
+    """A value (None: not known at all), how sure it is, and where it stands in the graph."""
+
+    value: Any
+    confidence: Confidence = "exact"
+    where: tuple[str, ...] = ()
+
+
+Rule = Generator[Link, Known, Known]
+NOTHING = Known(None, "unknown")
+
+
+def worse(one: Confidence, other: Confidence) -> Confidence:
+    return one if _RANK[one] >= _RANK[other] else other
+
+
+class Strings:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._known: dict[Link, Known] = {}
+        self._characters = MAX_MADE
+        self._matches = MAX_MATCHES
+
+    def of(self, node: Node, name: str, value: Any) -> Known:
+        """What stands at an input: the literal, or what is behind the link."""
+        return self.at(value) if isinstance(value, Link) else Known(value, "exact", (f"{node} {name[:40]}",))
+
+    def at(self, link: Link) -> Known:
+        """The value behind a link."""
+        running: list[tuple[Link, Rule]] = []
+        active: set[Link] = set()
+        wanted: Link | None = link
+        answer: Known | None = None
+        while True:
+            if wanted is not None:
+                answer = NOTHING if wanted in active else self._known.get(wanted)
+                if answer is None and self.graph.spend():
+                    running.append((wanted, self._evaluate(wanted)))
+                    active.add(wanted)
+                answer = answer or (None if running and running[-1][0] == wanted else NOTHING)
+            if not running:
+                return answer or NOTHING
+            now, rule = running[-1]
+            try:
+                wanted = rule.send(answer) if answer is not None else next(rule)
+                answer = None
+            except StopIteration as end:
+                running.pop()
+                active.discard(now)
+                answer = self._known[now] = self._bounded(end.value)
+                wanted = None
+                if not running:
+                    return answer
+
+    def number(self, node: Node, name: str) -> Any:
+        """The number or word at an input; through a link, the one of the same name where its node has several."""
+        if name in node.links:
+            source = self.graph.nodes[node.links[name].node]
+            same = source.values.get(name)
+            if _is_scalar(same) and not isinstance(same, str):
+                return same
+            value = self.at(node.links[name]).value
+            return value if value is not None else node.values.get(name)
+        return node.values.get(name)
+
+    def _bounded(self, known: Known) -> Known:
+        if isinstance(known.value, str) and len(known.where) != 1:  # made of several
+            self._characters -= len(known.value)
+            if len(known.value) > MAX_TEXT or self._characters < 0:
+                return Known(None, "unknown", (*known.where[:3], "a text of more than a million characters"))
+        return known
+
+    # -- rules -----------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, link: Link) -> Rule:
+        node = self.graph.nodes[link.node]
+        if self.graph.type_of(link) == "number":
+            return (yield from self._scalar(node))
+        kept = {n: v for n, v in node.values.items() if isinstance(v, str) and v.strip() and called.produced(n)}
+        populated = [n for n in kept if n.lower().startswith("populated")]
+        if populated:
+            return self.of(node, populated[0], kept[populated[0]])
+        sources = self._sources(node, link)
+        at_run_time = self._made_at_run_time(node)
+        if not at_run_time:
+            links = {n: v for n, v in (sources or node.links).items() if isinstance(v, Link)}
+            chosen = yield from self._chosen(node, {**sources, **links} if sources else node.links)
+            if chosen is not None:
+                return chosen
+            done = yield from self._operated(node, sources)
+            if done is not None:
+                return self._wild(node, done)
+        parts: list[Known] = []
+        for name, value in sources.items():
+            parts.append((yield value) if isinstance(value, Link) else self.of(node, name, value))
+        if at_run_time:
+            return self._produced(node, link, kept, parts)
+        if not parts:
+            return (yield from self._passed(node, link))
+        shown = self._shown_by(node)
+        if len(parts) == 1:
+            if parts[0].confidence == "unknown" and shown is not None:
+                return shown
+            plain = called.asked(next(iter(sources))) or len(node.links) + sum(isinstance(v, str) for v in node.values.values()) < 2
+            found = parts[0] if plain or isinstance(next(iter(sources.values())), Link) else parts[0]._replace(confidence=worse(parts[0].confidence, "inferred"))
+            return self._wild(node, found)
+        texts = [str(part.value) for part in parts if _is_scalar(part.value) and str(part.value).strip()]
+        return self._wild(node, _together(parts, " ".join(dict.fromkeys(texts)) if texts else None, "inferred"))
+
+    def _sources(self, node: Node, link: Link) -> dict[str, Any]:
+        """The inputs that make the text, in the order of their names; of both sides' only those of the output."""
+        graph = self.graph
+        inputs: dict[str, Any] = {n: v for n, v in node.values.items() if isinstance(v, str)}
+        inputs |= {n: k for n, k in node.links.items() if graph.carries(n, k) in (None, "string") or called.text(n) or called.string_source(n)}
+        inputs = {n: v for n, v in inputs.items() if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string", "number", "opaque"))}
+        found = {n: v for n, v in inputs.items() if called.text(n) and not called.not_text(n) and not called.produced(n)}
+        if not found:
+            found = {n: v for n, v in inputs.items() if called.string_source(n) and not (called.not_text(n) and n != "wildcard_text")}
+        if any(called.negative(n) for n in found) and len(found) > 1:
+            texts = [slot for slot, kind in enumerate(node.outputs) if kind == "string"]
+            second = texts.index(link.slot) * 2 >= len(texts) if len(texts) > 1 and link.slot in texts else link.slot > 0
+            found = {n: v for n, v in found.items() if called.negative(n) == second} or found
+        return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+    def _chosen(self, node: Node, inputs: dict[str, Any]) -> Generator[Link, Known, Known | None]:
+        """What a switch hands on, its chooser a literal or behind a link."""
+        for name in (*node.values, *node.links):
+            if called.chooser(name):
+                value = (yield node.links[name]).value if name in node.links else node.values[name]
+                others = {n: v for n, v in inputs.items() if n != name}
+                if (found := _pick(value, others)) is not None:
+                    source = others[found]
+                    return (yield source) if isinstance(source, Link) else self.of(node, found, source)
+        found = _first_of_any(node, inputs)
+        return (yield inputs[found]) if found is not None else None
+
+    def _operated(self, node: Node, sources: dict[str, Any]) -> Generator[Link, Known, Known | None]:
+        """The result of a node whose names say what it does; None when they do not."""
+        plan: Operation | None = operation(node, sources)
+        if plan is None:
+            return None
+        given: dict[str, Any] = {}
+        parts: list[Known] = []
+        for name in plan.needs:
+            if name in node.links:
+                known = yield node.links[name]
+            elif name in node.values:
+                known = self.of(node, name, node.values[name])
+            else:
+                continue
+            if name in plan.texts:
+                parts.append(known)
+            given[name] = known.value
+        texts = [given.get(name) for name in plan.texts]
+        if any(text is None for text in texts):
+            left = [str(text) for text in texts if text is not None]
+            return _together(parts, " ".join(left) if left else None, "unknown")
+        self._matches -= plan.slow
+        done = plan.run(given) if self._matches > 0 or not plan.slow else DONE_WITHOUT
+        if done is DONE_WITHOUT:  # it can't be told: the text as it went in
+            return _together(parts, " ".join(str(text) for text in texts), "inferred")
+        return _together(parts, done, "inferred" if plan.guessed else "exact")
+
+    def _passed(self, node: Node, link: Link) -> Rule:
+        """A node without texts of its own hands on one of its links, or holds a number, or one string whatever its name."""
+        numbers = yield from self._scalar(node)
+        if isinstance(numbers.value, (int, float)):
+            return numbers
+        links = [k for n, k in node.links.items() if self.graph.carries(n, k) in (None, "string", "opaque")]
+        parts = []
+        for one in links[:100]:
+            parts.append((yield one))
+        texts = [part for part in parts if _is_scalar(part.value)]
+        if len(links) == 1 and parts[0].confidence != "unknown":
+            return parts[0]
+        shown = self._shown_by(node)
+        if shown is not None:
+            return shown
+        if len(links) == 1:
+            return parts[0]
+        if texts:
+            return _together(texts, " ".join(dict.fromkeys(str(part.value) for part in texts)), "inferred")
+        literals = {n: v for n, v in node.values.items() if isinstance(v, str) and v.strip() and not called.not_text(n)}
+        if len(literals) == 1 and not links:
+            (name, value), = literals.items()
+            if not called.MODEL_FILE.search(value):
+                return Known(value, "inferred", (f"{node} {name[:40]}",))
+        return Known(None, "unknown", (f"{node} gave it when the graph ran",))
+
+    def _scalar(self, node: Node) -> Rule:
+        """The number that a primitive holds, or the one behind it."""
+        names = [n for n, v in node.values.items() if isinstance(v, (int, float)) and not n.startswith("control_")]
+        names.sort(key=lambda n: (n != "value", not called.scalar(n)))
+        if names:
+            return self.of(node, names[0], node.values[names[0]])
+        passing = [k for n, k in node.links.items() if self.graph.carries(n, k) in (None, "number", "string")]
+        if len(passing) == 1 and not any(isinstance(v, str) for v in node.values.values()):
+            return (yield passing[0])
+        return NOTHING
+
+    # -- run time --------------------------------------------------------------------------------------------------
+
+    def _made_at_run_time(self, node: Node) -> bool:
+        if any(called.at_run_time(name) for name in (*node.values, *node.links)):
+            return True
+        taken = {self.graph.carries(n, k) for n, k in node.links.items()} & set(_MAKERS)
+        if node.outputs and taken and taken <= set(node.outputs):
+            return False  # handed on, such as what a loader of LoRAs in a text takes
+        seeded = any("seed" in name for name in (*node.values, *node.links))
+        return bool(taken) or seeded and any(name in ("model", "model_name") or "llm" in name.lower() for name in node.values)
+
+    def _produced(self, node: Node, link: Link, kept: dict[str, str], parts: list[Known]) -> Known:
+        if kept:
+            name, value = next(iter(kept.items()))
+            return Known(value, "inferred", (f"{node} {name[:40]}",))
+        for taker, name in self.graph.takers.get(link, ())[:20]:
+            shown = self._shown_by(self.graph.nodes[taker], name)
+            if shown is not None:
+                return shown
+        given = next((" ".join(part.value.split()) for part in parts if isinstance(part.value, str) and part.value.strip()), "")
+        given = re.sub(r"[\x00-\x1f\ud800-\udfff]", "\ufffd", given[:80])
+        return Known(None, "unknown", (f"{node} made it when the graph ran" + (f', given "{given}"' if given else ""),))
+
+    def _shown_by(self, node: Node, taken: str | None = None) -> Known | None:
+        """The text that a display keeps of what it was last given: beside a link `text` in `text_0` or the like."""
+        if len(node.links) != 1:
+            return None
+        (by,) = node.links
+        for name, value in node.values.items():
+            if isinstance(value, str) and value.strip() and (taken is None or taken == by):
+                beside = re.fullmatch(re.escape(by) + r"_?\d+", name) if not by[-1:].isdigit() else None
+                if beside or called.shows(node.kind) and (len(value) > 20 or called.text(name)) or called.produced(name):
+                    return Known(value, "inferred", (f"{node} {name[:40]}",))
+        return None
+
+    def _wild(self, node: Node, known: Known) -> Known:
+        """A pattern, if the node that holds it draws from it."""
+        if known.confidence != "unknown" and isinstance(known.value, str) and any("seed" in n for n in (*node.values, *node.links)):
+            if _WILDCARD.search(known.value[:100_000]):
+                return Known(known.value, "unknown", (*known.where, f"{node} drew from the pattern when the graph ran"))
+        return known
+
+
+def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link | None, bool]:
+    """The link that a switch hands on and whether that is certain; None when nothing says which."""
+    if len(links) < 2:
+        return None, True
+    for name in (*node.values, *node.links):
+        if called.chooser(name) and name not in links:
+            value = strings.number(node, name)
+            if (found := _pick(value, links)) is not None:
+                return links[found], True
+    found = _first_of_any(node, links)
+    return (links[found], False) if found is not None else (None, True)
+
+
+def _pick(value: Any, inputs: dict[str, Any]) -> str | None:
+    """The input that a chooser's value names: true and false, a number that one ends in, or the name itself."""
+    if isinstance(value, bool):
+        word, letter = ("true", "a") if value else ("false", "b")
+        found = [n for n in inputs if n.lower().endswith(word)]
+        if not found and len(inputs) == 2:
+            found = [n for n in inputs if n.lower().endswith((f"_{letter}", f"if_{word}")) or n[:2].lower() == word[0] * 2]
+    elif isinstance(value, int) and 0 <= value < 10_000:
+        found = numbered(inputs, value)
+    elif isinstance(value, str) and value in inputs:
+        found = [value]
+    else:
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def _first_of_any(node: Node, inputs: dict[str, Any]) -> str | None:
+    """The first of inputs like any_01, ctx_01: such a switch hands on the first that is there; a merger's last one wins."""
+    links = [n for n in inputs if isinstance(inputs[n], Link)]
+    if node.values or len(links) < 2 or not all(re.fullmatch(r"(any|ctx|context|input)_?\d+", n, re.I) for n in links):
+        return None
+    ordered = sorted(links, key=natural)
+    return ordered[-1 if "merge" in node.kind.lower() else 0]
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def _together(parts: list[Known], value: Any, confidence: Confidence) -> Known:
+    where: list[str] = []
+    for part in parts:
+        confidence = worse(confidence, part.confidence)
+        where += part.where
+    return Known(value, confidence, tuple(dict.fromkeys(where))[:20])
