@@ -12,7 +12,7 @@ from ..graph import Text
 
 def join(texts: Sequence[Text]) -> tuple[Text | None, bool]:
     """One pair from all, and whether more than one text that is not empty made it."""
-    pairs = [(clean(g) or "", clean(l) or "") for g, l in texts]
+    pairs = [((one := clean(g) or ""), one if l is g else clean(l) or "") for g, l in texts]
     distinct = list(dict.fromkeys(pair for pair in pairs if pair[0].strip() or pair[1].strip()))
     if len(distinct) < 2:
         return (distinct or pairs or [None])[0], False
@@ -32,7 +32,8 @@ def clean(text: Any) -> str | None:
     """A text that UTF-8 and PostgreSQL take: no NUL, no lone surrogate."""
     if not isinstance(text, str):
         return None
-    return re.sub("[\ud800-\udfff]", "\ufffd", text.replace("\0", ""))
+    text = text.replace("\0", "")
+    return text if text.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def number(value: Any, kind: Callable[[Any], Any]) -> Any:

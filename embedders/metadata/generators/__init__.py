@@ -1,7 +1,8 @@
 """What generators other than ComfyUI write into their images: one module for each family.
 
 What is found is handed on in this order: formats with keys of their own, JSON objects whose members say which generator
-wrote them wherever they lie, AUTOMATIC1111's text, Midjourney's; then the same from the files beside the image.
+wrote them wherever they lie, AUTOMATIC1111's text, Midjourney's, IPTC's field, JSON of writers that are not known by name;
+then the same from the files beside the image.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ _OBJECTS: tuple[Callable[[Json, str], ImageMetadata | None], ...] = (
     invokeai.from_object,
     easydiffusion.from_object,
     fooocus.from_object,
-    services.meta,
-    services.unnamed,
 )
+_UNNAMED_OBJECTS = (services.meta, services.unnamed)
 
 
-def _objects(told: Told) -> Iterator[ImageMetadata]:
+def _named(told: Told) -> Iterator[ImageMetadata]:
     for key, found in told.objects():
-        if novelai.is_wrapped(found):
-            continue
-        for read in _OBJECTS:
+        for read in () if novelai.is_wrapped(found) else _OBJECTS:
             if (image := read(found, told.where("", key))) is not None:
                 yield image
                 break
+
+
+def _unnamed(told: Told) -> Iterator[ImageMetadata]:
+    for key, found in told.objects():
+        if not novelai.is_wrapped(found) and all(read(found, "") is None for read in _OBJECTS):
+            yield from (image for read in _UNNAMED_OBJECTS if (image := read(found, told.where("", key))) is not None)
 
 
 _READERS: tuple[Callable[[Told], Iterator[ImageMetadata]], ...] = (
@@ -43,10 +47,11 @@ _READERS: tuple[Callable[[Told], Iterator[ImageMetadata]], ...] = (
     invokeai.read,
     easydiffusion.read,
     services.civitai,
-    _objects,
+    _named,
     automatic1111.read,
     midjourney.read,
     services.iptc,
+    _unnamed,
 )
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 

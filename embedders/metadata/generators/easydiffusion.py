@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from ..records import ImageMetadata, Pieces
@@ -86,10 +87,10 @@ def _several(told: Any) -> list[Any]:
 
 def _lines(text: str) -> dict[str, str]:
     """`Label: value` lines, where a prompt may take several; none of it unless three labels are there."""
-    marks = list(_LINE.finditer(text))
+    marks = list(islice(_LINE.finditer(text), 100))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     found: dict[str, str] = {}
-    for mark, end in zip(marks, ends, strict=True):
+    for mark, end in zip(marks, ends, strict=False):
         found.setdefault(mark[1], text[mark.end() : end].strip())
     spelt = {label.lower() for label in found}
     return found if len(found) >= 3 and "prompt" in spelt and "seed" in spelt else {}

@@ -45,9 +45,11 @@ def parse_infotext(text: str) -> Infotext:
     """Any text has a prompt; whether it is this format at all shows in `negative` and `settings`."""
     text = text.replace("\r\n", "\n").removeprefix("parameters:")
     head, settings = _split_settings(text)
-    if template := _TEMPLATE_LINE.search(head):  # Dynamic Prompts and SD.Next keep the text before its wildcards there
+    if "emplate:" in head and (
+        template := _TEMPLATE_LINE.search(head)
+    ):  # Dynamic Prompts and SD.Next keep the text before its wildcards there
         head = head[: template.start()]
-    if line := _NEGATIVE_LINE.search(head):
+    if "Negative prompt:" in head and (line := _NEGATIVE_LINE.search(head)):
         return Infotext(head[: line.start()].strip(), head[line.end() :].strip(), settings)
     prompt, found, negative = head.partition("Negative prompt:") if settings and "\n" not in head.strip() else (head, "", "")
     return Infotext(prompt.strip().rstrip(",") if found else prompt.strip(), negative.strip() if found else None, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from ..records import ImageMetadata
@@ -12,6 +13,7 @@ from .told import Json, Told, first, image, items
 
 _NEGATIVE = re.compile(r"\[([^\[\]]*)\]")  # 1.x and 2.x: what stands in brackets is not wanted
 _OPTION = re.compile(r"\s-{1,2}([A-Za-z_]{1,30})[ =]?([^\s-][^\s]{0,200}|-[\d.]{1,30})?")
+_MAX_LINE = 100_000
 _OPTIONS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg", "A": "sampler", "f": "denoise"}
 _ENCODERS = ("clip_embed_model", "t5_encoder", "qwen3_encoder", "mistral_encoder", "qwen_vl_encoder")
 
@@ -30,7 +32,7 @@ def read(told: Told) -> Iterator[ImageMetadata]:
         yield image("InvokeAI", told.where("InvokeAI graph", key), inferred=not literal, **fields)
     if (found := told.object("sd-metadata")) is not None:
         yield _from_sd_metadata(found, told.where("InvokeAI metadata", "sd-metadata"))
-    if (line := told.text("Dream")) is not None:
+    if (line := told.text("Dream")) is not None and len(line) <= _MAX_LINE:
         yield _from_dream(line, told.where("InvokeAI command", "Dream"))
 
 
@@ -111,7 +113,7 @@ def _from_dream(line: str, where: str) -> ImageMetadata:
     """`"a red fox [blurry]" -s 50 -S 5 -W 512 -H 512 -C 7.5 -A k_lms`"""
     start, quote = (1, line.rfind('"')) if line.startswith('"') else (0, -1)
     options = line[quote + 1 :] if quote > 0 else line
-    found = list(_OPTION.finditer(options))
+    found = list(islice(_OPTION.finditer(options), 100))
     prompt = line[start:quote] if quote > 0 else options[: found[0].start()] if found else line
     wanted, unwanted = _split(prompt)
     fields = {_OPTIONS[one[1]]: one[2] for one in reversed(found) if one[1] in _OPTIONS}

@@ -30,7 +30,7 @@ def read(told: Told) -> Iterator[ImageMetadata]:
         if body == text and (len(names) < 2 or names.isdisjoint({"ar", "aspect", "v", "version", "niji"})):
             continue
         ends = [mark.start() for mark in marks[1:]] + [len(body)]
-        values = {mark[1]: body[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
+        values = {mark[1]: body[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=False)}
         prompt = body[: marks[0].start()] if marks else body
         yield image(
             "Midjourney",

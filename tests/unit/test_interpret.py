@@ -1,0 +1,106 @@
+"""Which answer counts where several readers find one in the same file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from diffusion_toolkit.embedders.metadata import ImageMetadata, Pieces, interpret
+from host.sampled_graphs import basic, node
+
+PARAMETERS = "a white hare\nNegative prompt: grey\nSteps: 9, Sampler: Euler a, Seed: 7"
+
+
+def read(**texts: Any) -> ImageMetadata:
+    told = {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}
+    return interpret(Pieces({k: v.encode() for k, v in told.items()}))
+
+
+def pair(text: str) -> tuple[str, str]:
+    return text, text
+
+
+def run_time_text() -> dict[str, dict[str, Any]]:
+    """The default workflow, but its text comes out of a node that keeps none."""
+    return basic(pos=node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), llm=node("SomeLanguageModel", seed=3))
+
+
+def test_exact_graph_comes_before_exact_parameters() -> None:
+    found = read(prompt=basic(), parameters=PARAMETERS)
+    assert (found.prompt, found.negative, found.seed, found.steps) == (pair("a red fox"), pair("blurry"), 5, 20)
+    assert found.generator == "ComfyUI"
+
+
+def test_text_made_when_the_graph_ran_yields_to_the_parameters_beside_it() -> None:
+    found = read(prompt=run_time_text(), parameters=PARAMETERS)
+    assert (found.prompt, found.negative) == (pair("a white hare"), pair("grey"))
+    assert (found.prompt_origin.confidence, found.generator) == ("exact", "ComfyUI")
+
+
+def test_settings_that_the_parameters_lack_come_from_the_graph() -> None:
+    found = read(prompt=run_time_text(), parameters=PARAMETERS)
+    assert (found.seed, found.steps, found.sampler) == (7, 9, "Euler a")
+    assert (found.cfg, found.checkpoint, found.scheduler) == (7.5, "sd_xl.safetensors", "karras")
+    assert "parameters" in found.settings_origin.where and len(found.passes) == 1
+
+
+def test_graph_without_an_encoder_yields_too() -> None:
+    graph = {"1": node("LoadImage", image="x.png"), "2": node("SaveImage", images=["1", 0])}
+    found = read(prompt=graph, parameters=PARAMETERS)
+    assert found.prompt == pair("a white hare")
+
+
+def test_bare_parameters_do_not_replace_a_graph_s_text() -> None:
+    assert read(prompt=basic(), parameters="something else").prompt == pair("a red fox")
+
+
+def test_an_exact_text_comes_before_an_exact_empty_one() -> None:
+    graph = basic(pos=node("CLIPTextEncode", text="", clip=["ckpt", 1]))
+    assert read(prompt=graph, parameters=PARAMETERS).prompt == pair("a white hare")
+
+
+def test_empty_text_that_was_encoded_stays_where_nothing_else_is() -> None:
+    graph = basic(pos=node("CLIPTextEncode", text="", clip=["ckpt", 1]))
+    assert read(prompt=graph, **{"sidecar.caption": "a hare in snow"}).prompt == ("", "")
+
+
+def test_negative_prompt_comes_with_its_prompt() -> None:
+    found = read(prompt=run_time_text(), parameters="a white hare\nSteps: 9, Sampler: Euler a, Seed: 7")
+    assert (found.prompt, found.negative) == (pair("a white hare"), None)
+
+
+def test_width_and_height_come_together() -> None:
+    found = read(
+        parameters=f"{PARAMETERS}, Width: 512", UserComment={"prompt": "x", "seed": 1, "steps": 2, "width": 64, "height": 96}
+    )
+    assert (found.width, found.height) == (512, None)
+
+
+def test_own_text_comes_before_the_one_beside_the_file() -> None:
+    found = read(parameters=PARAMETERS, **{"sidecar.txt": "a fox\nSteps: 5, Sampler: Euler, Seed: 1"})
+    assert (found.prompt, found.steps) == (pair("a white hare"), 9)
+
+
+def test_exact_text_beside_the_file_comes_before_a_bare_one_in_it() -> None:
+    assert read(parameters="something", **{"sidecar.txt": PARAMETERS}).prompt == pair("a white hare")
+
+
+def test_captions_count_only_where_nothing_else_has_a_text() -> None:
+    assert read(parameters=PARAMETERS, **{"sidecar.caption": "a fox in snow"}).prompt == pair("a white hare")
+    assert read(ImageDescription="a fox in snow", **{"sidecar.caption": "a hare in snow"}).prompt == pair("a hare in snow")
+
+
+def test_pieces_stay_as_they_are() -> None:
+    pieces = Pieces({"parameters": b'{"x', "prompt": b"{"}, problems=["before"])
+    first = interpret(pieces)
+    assert (pieces.problems, interpret(pieces)) == (["before"], first)
+    assert "before" in (first.problem or "")
+
+
+def test_problem_is_fit_for_a_database() -> None:
+    problem = interpret(Pieces({"prompt": b"{"}, problems=["x\0\ud800" + "y" * 100_000])).problem
+    assert problem is not None and "\0" not in problem and len(problem.encode("utf-8")) < 10_000
+
+
+def test_nothing_at_all() -> None:
+    assert read() == ImageMetadata()
