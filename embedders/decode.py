@@ -52,7 +52,8 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}) -> ImageFile:
     with FileSource(path) as file:
         if ffmpeg_format(file.read(0, 64)):
             digest = _digest(file)
-            decoded, stored, source = _decode_frame(file), None, file
+            source: Source = file
+            decoded, stored = _decode_frame(file), None
         else:  # a picture is needed whole
             source = Source(file.read(0, file.size))
             digest = hashlib.sha256(source.read(0, source.size)).digest()

@@ -22,7 +22,7 @@ class VideoError(ValueError):
 
 
 def middle_frame(source: Source, container: str) -> np.ndarray:
-    """uint8 [height, width, 3]: the first frame at or behind the middle of the video's time, turned upright.
+    """uint8 [height, width, 3]: the frame that is seen at the middle of the video's time, turned upright.
 
     It is reached from the key frame before it. Where that is too far, the last frame that was reached serves; where
     nothing can be sought or is damaged, the first frame that can be decoded. The same file gives the same frame.
@@ -65,8 +65,9 @@ def _frame(source: Source, container: str, seek: bool) -> VideoFrame | None:
         except ffmpeg_errors():
             return None
         for count, frame in enumerate(_decoded(opened.decode(stream)), 1):
-            found = frame
-            if frame.pts is None or frame.pts >= target or (count + 1) * size > _MAX_DECODED:
+            behind = frame.pts is None or frame.pts > target
+            found = frame if found is None or not behind else found
+            if behind or frame.pts == target or (count + 1) * size > _MAX_DECODED:
                 break
         return found
 

@@ -55,7 +55,7 @@ def read_avif(source: Source, pieces: Pieces) -> None:
 
 def _read_meta(source: Source, meta: Source, pieces: Pieces) -> None:
     items: dict[int, bytes] = {}
-    places: dict[int, tuple[int, int]] = {}
+    places: dict[int, tuple[int, int, int]] = {}
     data_at = 0
     for kind, begin, end in boxes(meta, 0, meta.size):
         content = meta.read(begin, end - begin)

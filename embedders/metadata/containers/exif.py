@@ -120,7 +120,7 @@ def _read_tag(directories: _Directories, tag: _Tag, pieces: Pieces, dates: dict[
         pieces.problems.append(f"the {place} tag 0x{tag.number:04x} of {tag.size} bytes was left unread")
         return
     value = directories.value(tag)
-    if match:
+    if match and key:
         pieces.add(key, value[match.end() :].rstrip(b"\0"), place)
     elif tag.number == _XMP:
         pieces.add("xmp", value, "XMP")

@@ -45,7 +45,7 @@ def open_video(source: Source, container: str, probe: bool = True) -> Iterator[I
         raise NoFFmpeg(f"a video is read through PyAV, which is not there ({error}); run: pip install av") from error
     options = {"probesize": "1000000" if probe else "32", "analyzeduration": "1000000" if probe else "0"}
     opened = av.open(
-        SourceFile(source), format=container, options=options, metadata_encoding="utf-8", metadata_errors="surrogateescape"
+        SourceFile(source), "r", format=container, options=options, metadata_encoding="utf-8", metadata_errors="surrogateescape"
     )
     with opened:
         yield opened
