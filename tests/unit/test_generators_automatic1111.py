@@ -37,6 +37,12 @@ def test_origin_says_where_it_stood() -> None:
     assert found.prompt_origin.where == "AUTOMATIC1111 parameters in PNG text 'parameters'"
 
 
+@pytest.mark.parametrize(("key", "place"), [("UserComment", "EXIF UserComment"), ("sidecar.txt", "x.txt")])
+def test_origin_names_a_place_once(key: str, place: str) -> None:
+    found = interpret(Pieces({key: f"a red fox\n{SETTINGS}".encode()}, {key: place}))
+    assert found.prompt_origin.where == f"AUTOMATIC1111 parameters in {place}"
+
+
 def test_prompt_alone_is_inferred() -> None:
     found = read("a red fox")
     assert (found.prompt, found.negative, found.prompt_origin.confidence) == (pair("a red fox"), None, "inferred")
@@ -79,7 +85,21 @@ def test_windows_line_ends() -> None:
 
 def test_lines_that_a_site_joined() -> None:
     found = read(f"a red fox. Negative prompt: blurry. {SETTINGS}")
-    assert (found.prompt, found.negative, found.seed) == (pair("a red fox."), pair("blurry"), 12345)
+    assert (found.prompt, found.negative, found.seed) == (pair("a red fox"), pair("blurry"), 12345)
+
+
+def test_one_line_that_speaks_of_negative_prompts_is_a_prompt() -> None:
+    found = read(f"a sign saying 'Negative prompt: none'\n{SETTINGS}")
+    assert (found.prompt, found.negative) == (pair("a sign saying 'Negative prompt: none'"), None)
+
+
+def test_a_line_of_steps_in_a_bare_prompt_is_no_setting() -> None:
+    prompt = "a recipe\nSteps: 1 mix"
+    assert (read(prompt).prompt, read(prompt).steps) == (pair(prompt), None)
+
+
+def test_a_template_line_in_a_bare_prompt_is_of_the_prompt() -> None:
+    assert read("a page\nTemplate: none").prompt == pair("a page\nTemplate: none")
 
 
 def test_settings_that_do_not_begin_with_steps() -> None:

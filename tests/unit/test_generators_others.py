@@ -55,6 +55,11 @@ def test_novelai_before_v3_has_its_prompt_in_the_description() -> None:
     assert (found.checkpoint, found.denoise, found.generator) == ("Stable Diffusion", None, "NovelAI")
 
 
+def test_novelai_by_its_name_alone() -> None:
+    assert read(Description="a red fox", Software="NovelAI", Comment={"steps": 28}).steps == 28
+    assert read(Description="a red fox", Software="NovelAI", Comment="none").prompt == pair("a red fox")
+
+
 def test_novelai_v3() -> None:
     found = read(Description="a red fox", Software="NovelAI", Source="Stable Diffusion XL 7BCCAA2C", Comment=NOVELAI)
     assert (found.sampler, found.scheduler, found.steps) == ("k_euler_ancestral", "karras", 28)

@@ -23,8 +23,10 @@ _LABELS = {
     "use_controlnet_model": "ControlNet model", "control_alpha": "ControlNet Strength",
     "use_text_encoder_model": "Text Encoder model",
 }  # fmt: skip
-_OTHERS = ("CFG Scale", "Denoising Strength", "Clip Skip", "ControlNet Filter", "Hypernetwork model", "Hypernetwork Strength",
-    "Embedding models", "Seamless Tiling", "Use Face Correction", "Use Upscaling", "Upscale By", "Latent Upscaler Steps")  # fmt: skip
+_OTHERS = (
+    "CFG Scale", "Denoising Strength", "Clip Skip", "ControlNet Filter", "Hypernetwork model", "Hypernetwork Strength",
+    "Embedding models", "Seamless Tiling", "Use Face Correction", "Use Upscaling", "Upscale By", "Latent Upscaler Steps",
+)  # fmt: skip
 _OWN = {"num_inference_steps", "use_stable_diffusion_model", "Stable Diffusion model", "negative_prompt", "Negative Prompt"}
 _LINE = re.compile(rf"^({'|'.join([*_LABELS.values(), *_OTHERS])}):[ \t]*", re.MULTILINE | re.IGNORECASE)
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")

@@ -20,6 +20,8 @@ _GAP = re.compile(r"[\s,]*")
 _NAME = re.compile(r"([^\W_][\w /+.()-]{0,60}):[ \t]*")
 _END = re.compile(r"[,\n]")
 _STEPS = re.compile(r"Steps: ?\d")
+_STEPS_ALONE = re.compile(r"Steps: ?\d{1,9}\s*")
+_JOINTS = " \t\r\n.,"  # what a site leaves where it joined lines
 _STEPS_INSIDE = re.compile(r"Steps: ?\d{1,9}, ?[A-Z]")
 _NEGATIVE_LINE = re.compile(r"^[ \t]*Negative prompt:[ \t]*", re.MULTILINE)
 _TEMPLATE_LINE = re.compile(r"^(?:Negative )?Template:", re.MULTILINE | re.IGNORECASE)
@@ -44,35 +46,38 @@ class Infotext:
 def parse_infotext(text: str) -> Infotext:
     """Any text has a prompt; whether it is this format at all shows in `negative` and `settings`."""
     text = text.replace("\r\n", "\n").removeprefix("parameters:")
-    head, settings = _split_settings(text)
-    if "emplate:" in head and (
-        template := _TEMPLATE_LINE.search(head)
-    ):  # Dynamic Prompts and SD.Next keep the text before its wildcards there
+    start, settings = _find_settings(text)
+    head = text[:start]
+    joined = settings and head.rstrip(" \t")[-1:] not in ("", "\n")
+    # Dynamic Prompts and SD.Next put the text with its wildcards behind the prompts.
+    if settings and "emplate:" in head and (template := _TEMPLATE_LINE.search(head)):
         head = head[: template.start()]
     if "Negative prompt:" in head and (line := _NEGATIVE_LINE.search(head)):
-        return Infotext(head[: line.start()].strip(), head[line.end() :].strip(), settings)
-    prompt, found, negative = head.partition("Negative prompt:") if settings and "\n" not in head.strip() else (head, "", "")
-    return Infotext(prompt.strip().rstrip(",") if found else prompt.strip(), negative.strip() if found else None, settings)
+        return Infotext(head[: line.start()].strip(), head[line.end() :].strip(_JOINTS if joined else None), settings)
+    if joined:
+        prompt, found, negative = head.rpartition("Negative prompt:")
+        return Infotext((prompt if found else negative).strip(_JOINTS), negative.strip(_JOINTS) if found else None, settings)
+    return Infotext(head.strip(), None, settings)
 
 
-def _split_settings(text: str) -> tuple[str, dict[str, Any]]:
-    """The settings begin with the last line that looks like them; a site that joined all lines leaves "Steps: " inside one."""
+def _find_settings(text: str) -> tuple[int, dict[str, Any]]:
+    """Where they begin: at the last line that looks like them, or inside one where a site joined all lines."""
     places = _last_places(text)
     for start in places:
         if text[text.rfind("\n", 0, start) + 1 : start].strip(" \t"):
             continue
         settings = read_settings(text[start:])
-        if len(_KNOWN & settings.keys()) >= 2 or (len(settings) == 1 and "\n" not in text[start:].strip()):
-            return text[:start], settings
+        if len(_KNOWN & settings.keys()) >= 2 or _STEPS_ALONE.fullmatch(text, start):
+            return start, settings
     body = text.rstrip()
     start = body.rfind("\n") + 1
     settings = read_settings(body[start:])
     if len(_KNOWN & settings.keys()) >= 3 and body[start:].lstrip().partition(":")[0].lower() in _KNOWN:
-        return text[:start], settings
+        return start, settings
     for start in places:
         if _STEPS_INSIDE.match(text, start) and len(_KNOWN & (settings := read_settings(text[start:])).keys()) >= 3:
-            return text[:start].rstrip(" \t,."), settings
-    return text, {}
+            return start, settings
+    return len(text), {}
 
 
 def _last_places(text: str) -> list[int]:

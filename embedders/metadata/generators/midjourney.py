@@ -1,4 +1,4 @@
-"""Midjourney: the prompt with its parameters, `a red fox --ar 3:2 --no snow --v 6 Job ID: ...`, in PNG or XMP descriptions."""
+"""Midjourney: the prompt with its parameters, `a red fox --ar 3:2 --no snow --v 6 Job ID: ...`, in any caption."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _PARAMETER = re.compile(r"(?:^|\s)(?:--|\u2014)([a-z]{1,20})\b")  # some systems
 _MAX_LENGTH = 20_000
 _KNOWN = {
     "ar", "aspect", "v", "version", "niji", "stylize", "s", "style", "chaos", "c", "weird", "w", "q", "quality", "seed", "no",
-    "tile", "iw", "sref", "cref", "cw", "sw", "p", "profile", "raw", "stop", "repeat", "r", "video", "hd", "sv", "oref", "ow",
-    "exp", "draft", "turbo", "fast", "relax", "motion", "creative", "upbeta", "test", "testp", "uplight", "sameseed",
+    "tile", "iw", "sref", "cref", "cw", "sw", "p", "profile", "raw", "stop", "repeat", "r", "video", "hd", "sv", "oref",
+    "ow", "exp", "draft", "turbo", "fast", "relax", "motion", "creative", "upbeta", "test", "testp", "uplight", "sameseed",
 }  # fmt: skip
 
 

@@ -20,10 +20,11 @@ _HASH = re.compile(r"\s+[0-9A-F]{6,16}$")
 def read(told: Told) -> Iterator[ImageMetadata]:
     """From a PNG's texts, then from the one object of other places."""
     comment = told.object("Comment")
-    if comment is not None and is_comment(comment):
+    named = told.text("Software") == "NovelAI"
+    if comment is not None and (named or is_comment(comment)):
         beside = {key: told.text(key) for key in ("Description", "Source", "Title")}
         yield from_comment(comment, beside, told.where("NovelAI metadata", "Comment"))
-    elif comment is None and told.text("Software") == "NovelAI" and (description := told.text("Description")):
+    elif named and (description := told.text("Description")):
         yield image("NovelAI", told.where("NovelAI metadata", "Description"), prompt=description)
     for key in _WRAPPED:
         outer = told.object(key)

@@ -89,7 +89,9 @@ class Told:
     def where(self, what: str, key: str) -> str:
         """In words for a person, where `what` stood."""
         place = "XMP" if key.startswith("xmp:") else self._places.get(key)
-        return clean(f"{what} in {place} '{key}'" if place and place != key else f"{what} in '{key}'") or ""
+        if place and (key.lower() in place.lower() or key.startswith("sidecar.")):
+            return clean(f"{what} in {place}") or ""
+        return clean(f"{what} in {place} '{key}'" if place else f"{what} in '{key}'") or ""
 
 
 def image(
