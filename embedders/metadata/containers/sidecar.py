@@ -19,7 +19,7 @@ _MARKS = (
 
 
 def sidecar_names(name: str) -> list[tuple[str, str]]:
-    """(key, name) of each file that may lie beside the image `name`; of two with one key the first wins."""
+    """(key, name) of each file that may lie beside the image `name`, or its path; of two with one key the first wins."""
     stem = os.path.splitext(name)[0]
     return [("sidecar" + suffix, stem + suffix) for suffix in SUFFIXES] + [
         ("sidecar" + suffix, name + suffix) for suffix in (".txt", ".json")
@@ -28,16 +28,14 @@ def sidecar_names(name: str) -> list[tuple[str, str]]:
 
 def read_sidecars(path: Path, pieces: Pieces) -> None:
     """Only regular files: a link may lead anywhere, and is left out."""
-    folder, name = os.path.split(path)
-    folder = folder and os.path.join(folder, "")
-    for key, beside in sidecar_names(name):
-        file = folder + beside
+    for key, file in sidecar_names(os.fspath(path)):
         try:
             status = os.lstat(file)
         except (OSError, ValueError):
             continue
         if key in pieces.raw or not stat.S_ISREG(status.st_mode) or not status.st_size:
             continue
+        beside = os.path.basename(file)
         if status.st_size > _MAX_BYTES:
             pieces.problems.append(f"{beside} of {status.st_size} bytes was left unread")
             continue

@@ -12,7 +12,14 @@ from ..records import MAX_TEXT_BYTES, Pieces
 _HEAD, _WINDOW = 32 * 2**10, 512  # read at once: most texts lie in the head; further on it is hopping from size to size
 MAX_PIECES = 1000
 MAX_STEPS = 400_000  # chunks, boxes or blocks that are hopped over: some tenths of a second
-_PREAD = getattr(os, "pread", None)
+
+if hasattr(os, "pread"):
+    _pread = os.pread
+else:
+
+    def _pread(descriptor: int, size: int, at: int) -> bytes:
+        os.lseek(descriptor, at, os.SEEK_SET)  # Windows
+        return os.read(descriptor, size)
 
 
 class NotRegular(OSError):
@@ -25,20 +32,11 @@ _S = TypeVar("_S", bound="Source")
 class Source:
     """Bytes by place. Reading beyond the end gives fewer; a place or size below zero gives none."""
 
-    def __init__(self, data: bytes, size: int | None = None) -> None:
-        self.size = len(data) if size is None else size
-        self._window, self._at = data, 0
+    def __init__(self, data: bytes) -> None:
+        self.size, self._window = len(data), data
 
     def read(self, at: int, size: int) -> bytes:
-        begin = at - self._at
-        if 0 <= begin and begin + size <= len(self._window):
-            return self._window[begin : begin + size] if size > 0 else b""
-        if at < 0 or size <= 0 or at >= self.size:
-            return b""
-        return self._fetch(at, min(size, self.size - at))
-
-    def _fetch(self, at: int, size: int) -> bytes:
-        return self._window[at : at + size]
+        return self._window[at : at + size] if at >= 0 and size > 0 else b""
 
     def close(self) -> None:
         """Nothing to close for a content in memory."""
@@ -57,22 +55,23 @@ class FileSource(Source):
         self.descriptor, status = open_regular(path)
         self.mtime_ns = status.st_mtime_ns
         try:
-            super().__init__(self._pread(_HEAD, 0), status.st_size)
+            super().__init__(_pread(self.descriptor, _HEAD, 0))
+            self.size, self._at = status.st_size, 0
         except BaseException:
             self.close()
             raise
 
-    def _fetch(self, at: int, size: int) -> bytes:
+    def read(self, at: int, size: int) -> bytes:
+        """In few steps: a picture's chunks are hopped over by the dozen."""
+        begin = at - self._at
+        if begin >= 0 and size > 0 and begin + size <= len(self._window):
+            return self._window[begin : begin + size]
+        if at < 0 or size <= 0 or at >= self.size:
+            return b""
         if size > _WINDOW:
-            return self._pread(size, at)
-        self._window, self._at = self._pread(_WINDOW, at), at
+            return _pread(self.descriptor, min(size, self.size - at), at)
+        self._window, self._at = _pread(self.descriptor, _WINDOW, at), at
         return self._window[:size]
-
-    def _pread(self, size: int, at: int) -> bytes:
-        if _PREAD is not None:
-            return _PREAD(self.descriptor, size, at)
-        os.lseek(self.descriptor, at, os.SEEK_SET)  # Windows
-        return os.read(self.descriptor, size)
 
     def close(self) -> None:
         if self.descriptor >= 0:
