@@ -85,13 +85,11 @@ def linked_file(graph: Any, link: list, suffixes: frozenset[str]) -> LinkedFile 
     level, seen, second_choice = [(link, ())], set(), None
     while level:
         sources, following = [], []
-        for (node_id, slot), passed in level:
+        for (node_id, _), passed in level:
             if str(node_id) in seen or not graph.has_node(node_id):
                 continue
             seen.add(str(node_id))
             node = graph.get_node(node_id)
-            if not _carries(node, slot):
-                continue
             links = [value for value in node.get("inputs", {}).values() if _is_link(value)]
             behind = [value for value in links if graph.has_node(value[0]) and _carries(graph.get_node(value[0]), value[1])]
             files = list(_files_named_in(node, suffixes))

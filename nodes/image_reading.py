@@ -136,15 +136,11 @@ def _raw_json(found: ImageMetadata) -> str:
 
 def _piece(text: str) -> Any:
     try:
-        value = json.loads(text, parse_constant=_refused)
+        value = json.loads(text)
         json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
         return text
     return value if isinstance(value, (dict, list)) else text
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def _unicode(value: Any, indent: int | None = 2) -> str:

@@ -70,7 +70,7 @@ def test_a_text_beside_an_image_is_its_prompt_and_read_again_when_it_changes(ser
 def test_an_image_whose_prompt_was_made_at_run_time_is_named_with_the_reason(server):
     folder = server.output / "made-at-run-time"
     folder.mkdir(exist_ok=True)
-    graph = basic(pos=node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), llm=node("SomeLLM", seed=1))
+    graph = basic(pos=node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), llm=node("SomeLLM", seed=1, instruction="write of a fox"))
     (folder / "llm.png").write_bytes(png({"prompt": json.dumps(graph)}))
     text = report(server.queue(index("made-at-run-time", **WITHOUT_MODELS)))
     assert "Prompts of the images read: unknown" in text

@@ -330,7 +330,7 @@ def test_a_copy_without_the_text_beside_it_leaves_the_text_that_is_known(folder)
 
 def test_prompts_are_counted_by_how_sure_they_are_and_unknown_ones_are_named(folder):
     (folder / "exact.png").write_bytes(png({"prompt": json.dumps(basic())}))
-    made = basic(pos=node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), llm=node("SomeLLM", seed=1))
+    made = basic(pos=node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), llm=node("SomeLLM", seed=1, instruction="write of a fox"))
     (folder / "made.png").write_bytes(png({"prompt": json.dumps(made)}))
     report = index_folder(folder, "", MemoryStore(), Encoders())
     assert report.prompts == {"none": 3, "exact": 1, "unknown": 1}
