@@ -200,6 +200,41 @@ def test_forge_with_flux() -> None:
     assert found.text_encoders == ["clip_l", "t5xxl_fp16"]
 
 
+@pytest.mark.parametrize(
+    ("more", "generator"),
+    [
+        ("Version: f1.0.0v1.9.3", "Forge"),
+        ("Version: neo", "Forge"),
+        ("Version: f0.1, Distilled CFG Scale: 3", "Forge"),
+        ("Pipeline: StableDiffusionXLPipeline", "SD.Next"),
+        ("App: SD.Next, Version: abc", "SD.Next"),
+        ("Version: ComfyUI", "ComfyUI"),
+        ("Version: reForge 1.0", "reForge"),
+        ("Version: v1.10.1", "AUTOMATIC1111"),
+    ],
+)
+def test_who_wrote_it(more: str, generator: str) -> None:
+    assert read(f"a fox\n{SETTINGS}, {more}").generator == generator
+
+
+def test_stability_matrix_by_its_project() -> None:
+    assert read(f"a fox\n{SETTINGS}", smproj="{}").generator == "Stability Matrix"
+
+
+@pytest.mark.parametrize("place", ["extra", None])
+def test_civitai_s_metadata_in_a_workflow(place: str | None) -> None:
+    inner = {
+        "extraMetadata": {
+            "prompt": "a fox",
+            "seed": 5,
+            "workflowId": "txt2img",
+            "resources": [{"type": "checkpoint", "modelName": "Pony"}],
+        }
+    }
+    found = read(json.dumps({"nodes": [], **({place: inner} if place else inner)}), "workflow")
+    assert (found.prompt, found.seed, found.checkpoint, found.generator) == (pair("a fox"), 5, "Pony", "Civitai")
+
+
 def test_civitai_resources() -> None:
     resources = [
         {"type": "checkpoint", "modelVersionId": 1, "modelName": "Pony", "modelVersionName": "V6"},

@@ -482,7 +482,7 @@ def test_captions_of_photographs_are_inferred(key: str) -> None:
     [
         "OLYMPUS DIGITAL CAMERA", "SONY DSC", "DSC_0042.JPG", "IMG_2034", "Created with GIMP", "Screenshot", "2024-05-05 10:10",
         "CREATOR: gd-jpeg v1.0 (using IJG JPEG v62), quality = 90", "https://example.org/a-red-fox", "<?xml version='1.0'?><a/>",
-        "Processed with VSCO with a6 preset", "\x01\x02bytes", "File written by Adobe Photoshop 4.0", "....", "AppleMark", "ok",
+        "Processed with VSCO with a6 preset", "\x01\x02bytes", "File written by Adobe Photoshop 4.0", "....", "AppleMark", "ok", "hdrpl",
     ],
 )  # fmt: skip
 def test_boilerplate_is_no_caption(text: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
+from diffusion_toolkit.embedders.graph import Origin
 from diffusion_toolkit.embedders.metadata import ImageMetadata, Pieces, interpret
 from host.sampled_graphs import basic, node
 
@@ -74,6 +76,22 @@ def test_width_and_height_come_together() -> None:
         parameters=f"{PARAMETERS}, Width: 512", UserComment={"prompt": "x", "seed": 1, "steps": 2, "width": 64, "height": 96}
     )
     assert (found.width, found.height) == (512, None)
+
+
+def test_size_comes_whole_from_the_next_that_knows_it() -> None:
+    found = read(parameters=PARAMETERS, UserComment={"prompt": "x", "seed": 1, "steps": 2, "width": 64, "height": 96})
+    assert (found.width, found.height, found.seed) == (64, 96, 7)
+
+
+def test_settings_say_all_places_they_come_from() -> None:
+    found = read(parameters=PARAMETERS, UserComment={"prompt": "x", "seed": 1, "steps": 2, "width": 64, "height": 96})
+    assert found.settings_origin == Origin("exact", "AUTOMATIC1111 parameters in 'parameters'; JSON in 'UserComment'")
+
+
+def test_what_the_file_holds_is_handed_on() -> None:
+    pieces = Pieces({"parameters": b"a fox"}, {"parameters": "PNG text"}, datetime(2025, 3, 4))
+    found = interpret(pieces)
+    assert (found.raw, found.places, found.created) == (pieces.raw, pieces.places, pieces.created)
 
 
 def test_own_text_comes_before_the_one_beside_the_file() -> None:

@@ -58,13 +58,14 @@ _BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError, O
 
 def read_others(pieces: Pieces) -> list[ImageMetadata]:
     """Everything that generators wrote into the file, and then beside it."""
-    own, beside = Told(pieces), Told(pieces, beside=True)
-    return [found for told in (own, beside) for read in _READERS for found in _safely(read, told)]
+    both = Told(pieces), Told(pieces, beside=True)
+    return [found for told in both if told.has_texts() for read in _READERS for found in _safely(read, told)]
 
 
 def read_captions(pieces: Pieces) -> list[ImageMetadata]:
     """What people or programs say is in the picture: beside the file, then in it."""
-    return [found for told in (Told(pieces, beside=True), Told(pieces)) for found in _safely(captions.read, told)]
+    both = Told(pieces, beside=True), Told(pieces)
+    return [found for told in both for found in _safely(captions.read, told)]
 
 
 def _safely(read: Callable[[Told], Iterator[ImageMetadata]], told: Told) -> list[ImageMetadata]:

@@ -17,7 +17,7 @@ _HASH = re.compile(r"\s*[\[(][0-9a-fA-F]{4,64}[\])]$")
 # Where such a text may lie. Only `parameters` is known to hold a prompt when nothing else in the text says so.
 KEYS = (
     "parameters", "UserComment", "stealth", "Comment", "comment", "jpeg:comment", "gif:comment", "ImageDescription",
-    "Description", "XPComment", "xmp:exif:UserComment", "xmp:dc:description", "sidecar.txt", "sidecar.caption",
+    "Description", "description", "XPComment", "xmp:exif:UserComment", "xmp:dc:description", "iptc:caption", "sidecar.txt", "sidecar.caption",
 )  # fmt: skip
 
 

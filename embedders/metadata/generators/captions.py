@@ -49,7 +49,7 @@ def read(told: Told) -> Iterator[ImageMetadata]:
         if text is not None and is_caption(text, told):
             yield image(None, told.where("a caption", "sidecar.json"), prompt=text.strip(), inferred=True)
     for key, text in captions(told):
-        if is_caption(text, told):
+        if is_caption(text, told) and len(text[:2000].split()) > 1:  # one word is a code of the camera's more often
             yield image(None, told.where("a caption", key), prompt=text, inferred=True)
 
 

@@ -13,8 +13,7 @@ from .told import OBJECT_KEYS, Json, Told, first, image, items, weights_by_name
 def civitai(told: Told) -> Iterator[ImageMetadata]:
     """`extraMetadata`, an object or JSON in a string, which its own generator puts into the graph it writes."""
     for key in ("extraMetadata", "workflow", "prompt", "extra", *OBJECT_KEYS):
-        text = told.text(key)
-        if text is None or (key != "extraMetadata" and "extraMetadata" not in text):
+        if key != "extraMetadata" and not told.mentions(key, b"extraMetadata"):
             continue
         graph = told.object(key)
         for place in ({key: graph}, graph, first(graph, "extra")):

@@ -17,6 +17,8 @@ Json = Mapping[str, Any]
 MAX_CONTAINERS = 100_000  # in one JSON text: an empty list takes two bytes in a file and thirty times that in memory
 NO_NAMES = {"", "none", "null", "undefined", "automatic", "default", "default (model)"}  # of a model: nothing was chosen
 
+_COMFYUI = {"prompt", "workflow"}
+
 # Where a JSON object may lie whose members alone say which generator wrote it, the likeliest first.
 OBJECT_KEYS = (
     "parameters", "UserComment", "Comment", "comment", "jpeg:comment", "gif:comment", "ImageDescription", "Description",
@@ -40,6 +42,14 @@ class Told:
 
     def __contains__(self, key: str) -> bool:
         return key in self._raw
+
+    def has_texts(self) -> bool:
+        """Whether anything but ComfyUI's own pieces is there, or in them: most images have nothing else."""
+        return any(key not in _COMFYUI or self.mentions(key, b"extraMetadata") for key in self._raw)
+
+    def mentions(self, key: str, word: bytes) -> bool:
+        """Whether the text has `word` in it, without decoding it."""
+        return word in self._raw.get(key, b"")
 
     def text(self, key: str) -> str | None:
         """The text, without what writers pad it with; None where there is none or it is too long to be one."""
