@@ -50,25 +50,25 @@ def to_api(
     does; `now` fills dates in file names. The workflow is not changed. Raises WorkflowError where the front end could not queue it
     either: no workflow, node types that the host lacks, links that lead nowhere, subgraphs or links in a circle.
     """
-    return _Prompt(load(workflow, object_info), choose, now or datetime.now()).build()
+    return Prompt(load(workflow, object_info), choose, now or datetime.now()).build()
 
 
-class _Placed:
+class Placed:
     """A node at one place: one definition's node stands once for each instance of its subgraph."""
 
-    def __init__(self, node: Node, graph: Graph, host: _Placed | None) -> None:
+    def __init__(self, node: Node, graph: Graph, host: Placed | None) -> None:
         self.node, self.graph, self.host = node, graph, host
         self.id: str = f"{host.id}:{node.id}" if host else node.id
 
 
-class _Value:
+class Value:
     """A promoted widget's value in place of a link."""
 
     def __init__(self, widget: Widget) -> None:
         self.widget = widget
 
 
-class _Prompt:
+class Prompt:
     """Walks the loaded graphs, following each link to the node that really makes the data."""
 
     def __init__(self, root: Graph, choose: Callable[[Sequence[str]], str], now: datetime) -> None:
@@ -82,10 +82,10 @@ class _Prompt:
             entry["inputs"] = {k: v for k, v in inputs.items() if not (isinstance(v, list) and v[0] not in prompt)}
         return prompt
 
-    def _place(self, graph: Graph, host: _Placed | None) -> list[_Placed]:
+    def _place(self, graph: Graph, host: Placed | None) -> list[Placed]:
         found = []
         for node in graph.nodes.values():
-            placed = _Placed(node, graph, host)
+            placed = Placed(node, graph, host)
             active = node.mode not in (MUTED, BYPASSED)
             if node.subgraph is not None:
                 # As seen: a subgraph node's mode counts at the root only; deeper down, its inner nodes' own modes decide.
@@ -94,22 +94,22 @@ class _Prompt:
                 found.append(placed)
         return found
 
-    def _entry(self, placed: _Placed) -> dict[str, Any]:
+    def _entry(self, placed: Placed) -> dict[str, Any]:
         node = placed.node
         inputs: dict[str, Any] = {}
         for widget in node.widgets:
             if widget.sent and widget.name:
-                _send(inputs, widget.name, self._sent(node, widget))
+                _send(inputs, widget.name, self._sent(placed, widget))
         for index, slot in enumerate(node.inputs):
-            source = self._input(placed, index, slot.type, set())
-            if isinstance(source, _Value):
+            source = self._source(placed, index, slot.type)
+            if isinstance(source, Value):
                 _send(inputs, slot.name, source.widget.value)
             elif source is not None:
                 inputs[slot.name] = [source[0], source[1]]
         return {"class_type": node.type, "inputs": inputs, "_meta": {"title": node.title}}
 
-    def _sent(self, node: Node, widget: Widget) -> Any:
-        value = widget.value
+    def _sent(self, placed: Placed, widget: Widget) -> Any:
+        node, value = placed.node, widget.value
         if widget.kind == "CUSTOM_INDEX":
             options = [w.value for w in node.widgets[2:]]
             return options.index(node.widgets[0].value) if node.widgets[0].value in options else -1
@@ -120,7 +120,11 @@ class _Prompt:
                 return dynamic_prompt(value, self.choose)
         return value
 
-    def _input(self, placed: _Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]) -> tuple[str, int] | _Value | None:
+    def _source(self, placed: Placed, index: int, kind: Any) -> tuple[str, int] | Value | None:
+        """What feeds an input of a node that is sent."""
+        return self._input(placed, index, kind, set())
+
+    def _input(self, placed: Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]) -> tuple[str, int] | Value | None:
         """What feeds an input: a node id and its output index, a promoted value, or nothing."""
         self._guard(placed, "input", index, seen)
         slot = placed.node.inputs[index]
@@ -140,7 +144,7 @@ class _Prompt:
                 )
             border: Slot = outer[link.origin_slot]
             if border.link is None:
-                return _Value(border.promoted) if border.promoted else None
+                return Value(border.promoted) if border.promoted else None
             return self._input(placed.host, link.origin_slot, border.type, seen)
         origin = placed.graph.nodes.get(link.origin)
         if origin is None:
@@ -148,9 +152,9 @@ class _Prompt:
                 f"The input '{slot.name}' of node {placed.id} ({placed.node.type}) comes from node {link.origin}, which is not in "
                 f"{placed.graph.name}. Connect it anew in ComfyUI and save the workflow."
             )
-        return self._output(_Placed(origin, placed.graph, placed.host), link.origin_slot, kind, seen)
+        return self._output(Placed(origin, placed.graph, placed.host), link.origin_slot, kind, seen)
 
-    def _output(self, placed: _Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]) -> tuple[str, int] | _Value | None:
+    def _output(self, placed: Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]) -> tuple[str, int] | Value | None:
         """What an output really is, seen from a target of type `kind`: itself, or what it hands through."""
         self._guard(placed, "output", index, seen)
         node = placed.node
@@ -166,8 +170,8 @@ class _Prompt:
         return placed.id, index
 
     def _inner_output(
-        self, placed: _Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]
-    ) -> tuple[str, int] | _Value | None:
+        self, placed: Placed, index: int, kind: Any, seen: set[tuple[str, str, int]]
+    ) -> tuple[str, int] | Value | None:
         definition: Graph = placed.node.subgraph
         border = definition.outputs[index] if index < len(definition.outputs) else None
         link = definition.links.get(border.links[0]) if border and border.links else None
@@ -180,9 +184,9 @@ class _Prompt:
             raise WorkflowError(
                 f"Output {index} of node {placed.id} comes from node {link.origin}, which is not in {definition.name}."
             )
-        return self._output(_Placed(inner, definition, placed), link.origin_slot, kind, seen)
+        return self._output(Placed(inner, definition, placed), link.origin_slot, kind, seen)
 
-    def _guard(self, placed: _Placed, side: str, index: int, seen: set[tuple[str, str, int]]) -> None:
+    def _guard(self, placed: Placed, side: str, index: int, seen: set[tuple[str, str, int]]) -> None:
         step = (placed.id, side, index)
         if step in seen:
             raise WorkflowError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .nodes import Node, build_node
@@ -36,11 +36,7 @@ def load(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Graph:
         what = "it looks like the API format already" if _is_api(workflow) else 'it has no list of "nodes"'
         raise WorkflowError(f"This is not a UI-format workflow: {what}. Save it in ComfyUI with Workflow > Save, not Export (API).")
     saved = copy.deepcopy(dict(workflow))
-    definitions = {str(d.get("id")): d for d in _definitions(saved)}
-    _give_unique_ids(saved, definitions)
-    loader = _Loader(object_info, definitions)
-    root = Graph("the workflow")
-    loader.fill(root, saved)
+    loader, root = _filled(saved, lambda node: object_info.get(str(node.get("type"))))
     if loader.group_nodes:
         raise WorkflowError(
             f"Node {', '.join(loader.group_nodes)} is an old group node. Open the workflow in ComfyUI, which makes it a subgraph, "
@@ -52,6 +48,27 @@ def load(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Graph:
             "Install the node pack that has them, and remove nodes that exist in the browser only (a pack's Get, Set or group "
             "switches); then convert again."
         )
+    return _settled(loader, root)
+
+
+def load_as(saved: dict[str, Any], define: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]) -> Graph:
+    """Build the graph of a workflow that is clean and may be changed, with a definition for each saved node from `define`.
+
+    Nothing is refused but subgraphs that hold themselves: what no definition tells stays as it was saved.
+    """
+    return _settled(*_filled(saved, define))
+
+
+def _filled(saved: dict[str, Any], define: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]) -> tuple[_Loader, Graph]:
+    definitions = {str(d.get("id")): d for d in _definitions(saved)}
+    _give_unique_ids(saved, definitions)
+    loader = _Loader(define, definitions)
+    root = Graph("the workflow")
+    loader.fill(root, saved)
+    return loader, root
+
+
+def _settled(loader: _Loader, root: Graph) -> Graph:
     for node in {id(n): n for n in root.all_nodes()}.values():
         _repair_values(node)
     graphs = [*loader.filled.values(), root]
@@ -102,8 +119,12 @@ def _give_unique_ids(workflow: dict[str, Any], definitions: Mapping[str, dict[st
 class _Loader:
     """Builds graphs from saved ones; a definition is filled once, before the first graph that uses it."""
 
-    def __init__(self, object_info: Mapping[str, Any], definitions: Mapping[str, dict[str, Any]]) -> None:
-        self.object_info = object_info
+    def __init__(
+        self,
+        define: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
+        definitions: Mapping[str, dict[str, Any]],
+    ) -> None:
+        self.define = define
         self.definitions = definitions
         self.unknown: list[str] = []
         self.group_nodes: list[str] = []
@@ -157,7 +178,7 @@ class _Loader:
         if kind in self.filled:
             return Node(str(saved.get("id")), kind, saved.get("title") or "", saved.get("mode") or 0, saved.get("properties") or {},
                         virtual=True, subgraph=self.filled[kind])  # fmt: skip
-        definition = self.object_info.get(kind)
+        definition = self.define(saved)
         node = build_node(saved, definition or {})
         node.virtual = kind in VIRTUAL_TYPES
         if kind.startswith(("workflow>", "workflow/")):

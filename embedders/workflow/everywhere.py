@@ -1,0 +1,75 @@
+"""Links that a pack makes when a prompt is queued: a node that gives what it is connected to everywhere it fits.
+
+Newer versions list these links in the workflow's `extra`, and then they are facts. For older ones the rule is guessed: an
+unconnected input takes what is broadcast for its very type; if several are, the one whose own input is called alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .tidy import MAX_LINKS
+from .types import fits
+
+_BROADCASTS = re.compile(r"everywhere", re.I)
+_SIDES = {"+ve": "positive", "-ve": "negative"}
+
+
+def connect_everywhere(graph: dict[str, Any]) -> None:
+    """Add the broadcast links to a tidy graph."""
+    by_id = {str(node["id"]): node for node in graph["nodes"]}
+    listed = list(_listed(graph["extra"].get("ue_links"), by_id))
+    number = max((link["id"] for link in graph["links"]), default=0)
+    for origin, origin_slot, target, slot, guessed in listed or list(_guessed(graph, by_id)):
+        if slot["link"] is not None or len(graph["links"]) >= MAX_LINKS:
+            continue
+        number += 1
+        slot["link"] = number
+        graph["links"].append(
+            {
+                "id": number, "origin_id": str(origin["id"]), "origin_slot": origin_slot, "target_id": str(target["id"]),
+                "target_slot": target["inputs"].index(slot), "type": slot["type"],
+            }
+        )  # fmt: skip
+        if guessed:
+            target["properties"]["guessed"] = "its link is what another node broadcasts by type"
+
+
+_Found = tuple[Mapping[str, Any], int, dict[str, Any], dict[str, Any], bool]
+
+
+def _listed(saved: Any, nodes: Mapping[str, dict[str, Any]]) -> Iterator[_Found]:
+    for entry in saved[:MAX_LINKS] if isinstance(saved, list) else ():
+        if not isinstance(entry, Mapping):
+            continue
+        origin, target = nodes.get(str(entry.get("upstream"))), nodes.get(str(entry.get("downstream")))
+        out, into, kind = entry.get("upstream_slot"), entry.get("downstream_slot"), entry.get("type")
+        if origin is None or target is None or not isinstance(out, int) or not isinstance(into, int) or out < 0:
+            continue
+        if 0 <= into < len(target["inputs"]) and fits(target["inputs"][into]["type"], kind):
+            yield origin, out, target, target["inputs"][into], False
+
+
+def _guessed(graph: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> Iterator[_Found]:
+    links = {link["id"]: link for link in graph["links"]}
+    given: dict[str, list[tuple[str, Mapping[str, Any], int]]] = {}
+    for node in nodes.values():
+        if _BROADCASTS.search(node["type"]) and node["mode"] == 0:
+            for slot in node["inputs"]:
+                link = links.get(slot["link"])
+                if link is not None and link["origin_id"] in nodes and link["type"] != "*":
+                    name = slot["label"] or slot["name"]
+                    given.setdefault(link["type"], []).append((name, nodes[link["origin_id"]], link["origin_slot"]))
+    if not given:
+        return
+    for target in nodes.values():
+        if _BROADCASTS.search(target["type"]):
+            continue
+        for slot in target["inputs"]:
+            sources = given.get(slot["type"], ()) if slot["link"] is None and "widget" not in slot else ()
+            named = [s for s in sources if _SIDES.get(s[0], s[0]).lower() == slot["name"].lower()]
+            found = named or (sources if len(sources) == 1 else ())
+            if found and found[0][1] is not target:
+                yield found[0][1], found[0][2], target, slot, True

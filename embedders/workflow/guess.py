@@ -1,0 +1,302 @@
+"""A definition for each node of a saved workflow, from the node itself where the running ComfyUI has none that fits.
+
+What a file holds depends on its age. Since front end 1.16 a node lists a socket for each of its widgets, in their order;
+before, only for those that were made inputs. Values are positional and include some that have no socket (what a seed does
+after a run, upload buttons), or go by name in packs that write them so. In this order:
+
+1. Values by name: their names.
+2. Sockets that name all the widgets: their names, aligned with the values by type. The file is right where a definition differs.
+3. The host's definition, if the values fit it by number and type.
+4. The host's definition, aligned with the values by type and by a combo's options: a guess.
+5. Names made from the values' shapes and the sockets around them, such as a tracer of prompts understands: a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .nodes import build_node
+from .widgets import UNDEFINED
+
+CONTROLS = frozenset(("fixed", "increment", "decrement", "randomize", "increment-wrap"))
+"""What becomes of a seed after a run. The value stands behind the seed, and is never sent."""
+
+_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.I)
+_SAMPLER = re.compile(
+    r"^(euler|heun|dpm|lms|ddim|ddpm|uni_pc|lcm|i?pndm|deis|res_multi|er_sde|sa_solver|seeds_|gradient_est)", re.I
+)
+_SCHEDULER = re.compile(
+    r"^(normal|karras|exponential|sgm_uniform|simple|ddim_uniform|beta\d*|linear_quadratic|kl_optimal)$", re.I
+)
+_PLACEHOLDER = re.compile(r"(select|choose)\b.{0,40}$", re.I)
+_MISFIT, _SKIP_VALUE, _SKIP_NAME = 6.0, 1.5, 2.0
+_MAX_ALIGNED = 150  # names; an alignment takes names times values
+
+
+@dataclass
+class Definition:
+    """A definition in `/object_info`'s shape, the values that go with it, and what of it is a guess."""
+
+    info: Mapping[str, Any]
+    values: Any
+    guessed: str | None = None
+
+
+@dataclass
+class _Wanted:
+    name: str
+    type: str
+    options: Sequence[Any] = field(default_factory=tuple)
+
+
+def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Mapping[int, Any]) -> Definition:
+    """How to read a saved, tidy node. `known` is the host's definition of its class, `links` are those of its graph."""
+    values = saved["widgets_values"]
+    if isinstance(values, Mapping):
+        return _named(saved, values, known)
+    values = values or []
+    named = [_Wanted(slot["widget"]["name"], slot["type"]) for slot in saved["inputs"] if "widget" in slot]
+    wanted = _widgets_of(saved, known, links) if known is not None else []
+    names, here = {w.name for w in named}, {w.name for w in wanted}
+    if known is not None and names <= here and len(values) == len(wanted) and _fits(wanted, values):
+        return Definition(known, values)
+    if named and names != here:
+        found, cost = _align(named, values)
+        # an older front end names only the widgets that were made inputs: then most values have no name
+        if cost < _SKIP_VALUE and (known is None or len(named) >= len(wanted) - 1):
+            return Definition(known, found) if known is not None and names <= here else _named(saved, found)
+    if known is not None:
+        if _fits(wanted, values):
+            return Definition(known, values)
+        found, _ = _align([w for w in wanted if w.type != "CONTROL"], values)
+        return Definition(known, found, "its values do not fit this ComfyUI's definition")
+    if not values:
+        return _named(saved, {})
+    return _named(saved, _by_shape(saved, values), guessed="the names of its widgets are not in the file")
+
+
+def _named(
+    saved: Mapping[str, Any],
+    values: Mapping[str, Any],
+    known: Mapping[str, Any] | None = None,
+    guessed: str | None = None,
+) -> Definition:
+    """A definition with these widgets and the file's sockets. A socket that names a widget stays its input."""
+    required: dict[str, Any] = {}
+    for slot in saved["inputs"]:
+        if "widget" in slot:
+            required[slot["widget"]["name"]] = [slot["type"], {"widgetType": "COMBO"}]
+        elif slot["name"]:
+            required[slot["name"]] = [slot["type"], {"forceInput": True}]
+    for name in values:
+        required.setdefault(name, ["*", {"widgetType": "COMBO"}])
+        if "forceInput" in required[name][1]:  # a socket and a value of one name: the value is what it had before its link
+            required[name] = [required[name][0], {"widgetType": "COMBO"}]
+    outputs = [slot["type"] for slot in saved["outputs"]] or _types(known)
+    info = {
+        "input": {"required": required},
+        "output": outputs,
+        "output_name": [slot["name"] for slot in saved["outputs"]] or outputs,
+        "display_name": (known or {}).get("display_name"),
+    }
+    return Definition(info, dict(values), guessed)
+
+
+def _types(known: Mapping[str, Any] | None) -> list[str]:
+    return [kind if isinstance(kind, str) else "COMBO" for kind in (known or {}).get("output") or ()]
+
+
+def _widgets_of(saved: Mapping[str, Any], known: Mapping[str, Any], links: Mapping[int, Any]) -> list[_Wanted]:
+    """The widgets that take a saved value by the host's definition, once the values are in (a dynamic combo brings more)."""
+    node = build_node(saved, known)
+    node.configure(saved, links, known)
+    return [_Wanted(w.name, "CONTROL" if not w.sent else w.kind, w.choices) for w in node.widgets if w.stored]
+
+
+def _fits(wanted: Sequence[_Wanted], values: Sequence[Any]) -> bool:
+    """Whether positional values are those of the widgets: as many, but for trailing ones, and none of another type."""
+    if len(values) > len(wanted) and any(value not in (None, "") for value in values[len(wanted) :]):
+        return False
+    return all(want.type == "CONTROL" or _cost(want, value) < _MISFIT for want, value in zip(wanted, values))
+
+
+def _cost(want: _Wanted, value: Any) -> float:
+    """How badly a value fits a widget: 0 for very well."""
+    if value is None or value is UNDEFINED:
+        return 0.5
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if want.type == "INT":
+        return 0.0 if number and _is_whole(value) else 0.5 if number else _MISFIT
+    if want.type == "FLOAT":
+        return 0.0 if number else _MISFIT
+    if want.type == "BOOLEAN":
+        return 0.0 if isinstance(value, bool) else _MISFIT
+    if want.type == "STRING":
+        return (0.3 if value in CONTROLS else 0.0) if isinstance(value, str) else _MISFIT
+    if want.type == "COMBO":
+        if want.options and value in want.options:
+            return 0.0
+        if any(isinstance(option, str) for option in want.options) and not isinstance(value, str):
+            return _MISFIT
+        return (0.4 if want.options or value in CONTROLS else 0.1) if not isinstance(value, (dict, list)) else _MISFIT
+    return 0.2
+
+
+def _align(wanted: Sequence[_Wanted], values: Sequence[Any]) -> tuple[dict[str, Any], float]:
+    """Give each widget the value that fits, both in order, some of either left over; and the cost per widget or so."""
+    if len(wanted) > _MAX_ALIGNED or len(values) > 2 * _MAX_ALIGNED:
+        return {want.name: value for want, value in zip(wanted, values)}, _MISFIT
+    rows, columns = len(wanted), len(values)
+    best = [[0.0] * (columns + 1) for _ in range(rows + 1)]
+    for row in range(rows, -1, -1):
+        for column in range(columns, -1, -1):
+            ways = []
+            if row < rows and column < columns:
+                ways.append(_cost(wanted[row], values[column]) + best[row + 1][column + 1])
+            if row < rows:
+                ways.append(_SKIP_NAME + best[row + 1][column])
+            if column < columns:
+                ways.append(_spare(values, column) + best[row][column + 1])
+            best[row][column] = min(ways, default=0.0)
+    found: dict[str, Any] = {}
+    row = column = 0
+    while row < rows and column < columns:
+        if best[row][column] == _cost(wanted[row], values[column]) + best[row + 1][column + 1]:
+            found[wanted[row].name] = values[column]
+            row, column = row + 1, column + 1
+        elif best[row][column] == _spare(values, column) + best[row][column + 1]:
+            column += 1
+        else:
+            row += 1
+    return found, best[0][0]
+
+
+def _spare(values: Sequence[Any], place: int) -> float:
+    """What it costs to take a value for one without a socket."""
+    value = values[place]
+    if isinstance(value, str) and value in CONTROLS:
+        before = values[place - 1] if place else None
+        return 0.0 if isinstance(before, (int, float)) and not isinstance(before, bool) else 0.3
+    return 0.2 if value in (None, "", "image", [], {}) else _SKIP_VALUE
+
+
+def _by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+    """Names for values of which only the shape is known: type, look, place, and the sockets of their node."""
+    gives = {slot["type"] for slot in saved["outputs"]}
+    takes = {slot["type"] for slot in saved["inputs"]}
+    samples = (
+        "LATENT" in gives and bool(takes & {"MODEL", "GUIDER", "CONDITIONING"}) or bool(gives & {"SIGMAS", "NOISE", "SAMPLER"})
+    )
+    names: dict[int, str] = {}
+    control = {
+        i for i in range(1, len(values)) if isinstance(values[i], str) and values[i] in CONTROLS and _is_number(values[i - 1])
+    }
+    for place in control:
+        names[place - 1] = "seed"
+    strings = [i for i, v in enumerate(values) if isinstance(v, str) and i not in control]
+    numbers = [i for i, v in enumerate(values) if _is_number(v) and i not in names]
+    files = [i for i in strings if _FILE.search(values[i])]
+    encodes = bool(gives & {"CONDITIONING", "STRING"}) or "CLIP" in takes and "CLIP" not in gives
+    spoken = [i for i in strings if i not in files and _is_spoken(values[i], 1 if encodes else 2)]
+    spoken = [i for i in spoken if not _PLACEHOLDER.match(values[i])] or spoken
+    if encodes and not spoken:
+        spoken = [i for i in strings if i not in files][:1]
+    names |= dict(zip(spoken, _text_names(len(spoken), len(numbers), saved)))
+    if gives == takes == {"CONDITIONING"} and len(values) == len(numbers) == 1 and values[0] > 1:
+        names[0] = "guidance"
+    for place in files:
+        names.setdefault(place, _file_name(gives, takes))
+    if samples:
+        names |= {i: "sampler_name" for i in strings if _SAMPLER.match(values[i])}
+        names |= {i: "scheduler" for i in strings if _SCHEDULER.match(values[i]) and i not in names}
+        if "SIGMAS" not in gives or "scheduler" in names.values():
+            names |= dict(zip(numbers, _sampler_numbers(gives, [values[i] for i in numbers])))
+    elif "GUIDER" in gives and numbers:
+        names[numbers[0]] = "cfg"
+    elif gives == {"LATENT"} and not takes - {"INT"}:
+        names |= dict(zip((i for i in numbers if values[i] >= 16), ("width", "height")))
+    elif "lora_name" in names.values():
+        names |= dict(zip(numbers, ("strength_model", "strength_clip")))
+    for place, value in enumerate(values):
+        if isinstance(value, dict) and "lora" in value:
+            names[place] = "lora"
+    found: dict[str, Any] = {}
+    for place, value in enumerate(values):
+        if place in control:
+            continue
+        name, count = names.get(place, "value"), 1
+        unique = name
+        while unique in found:
+            count += 1
+            unique = f"{name}{count}"
+        found[unique] = value
+    return found
+
+
+def _is_spoken(value: str, words: int) -> bool:
+    """Whether a string is language rather than a name, a choice or a path: several words, tags, or a script without spaces."""
+    if len(value.split()) > words or value.count(",") > 1:
+        return True
+    return sum(char > "\u2e7f" for char in value[:200]) > 8
+
+
+def _text_names(count: int, numbers: int, saved: Mapping[str, Any]) -> list[str]:
+    """SDXL's encoder has six sizes before its two texts; where one output carries both sides, the negative comes second."""
+    kinds = [slot["type"] for slot in saved["outputs"]]
+    if count == 2 and numbers >= 6 and kinds == ["CONDITIONING"]:
+        return ["text_g", "text_l"]
+    both = kinds.count("CONDITIONING") > 1 or len(kinds) == 1 and kinds[0] not in ("CONDITIONING", "STRING", "*")
+    if count == 2 and both:
+        return ["positive", "negative"]
+    return ["text", *(f"text{number}" for number in range(2, count + 1))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) or value.is_integer()
+
+
+def _file_name(gives: set[str], takes: set[str]) -> str:
+    if "MODEL" in gives:
+        return "lora_name" if "MODEL" in takes else "ckpt_name" if len(gives) > 1 else "unet_name"
+    kinds = {"CLIP": "clip_name", "VAE": "vae_name", "CONTROL_NET": "control_net_name", "CLIP_VISION": "clip_vision_name"}
+    return next((name for kind, name in kinds.items() if kind in gives), "file")
+
+
+def _sampler_numbers(gives: set[str], numbers: Sequence[Any]) -> list[str]:
+    """Steps come first and are whole; then cfg; a last number up to 1 is the denoise. Sigmas have no cfg."""
+    names = []
+    for place, value in enumerate(numbers):
+        whole = _is_whole(value) and value >= 1
+        if "NOISE" in gives:
+            names.append("noise_seed" if not place else "value")
+        elif "steps" not in names and whole:
+            names.append("steps")
+        elif place == len(numbers) - 1 and 0 <= value <= 1 and len(numbers) > 1:
+            names.append("denoise")
+        elif "cfg" not in names and "SIGMAS" not in gives:
+            names.append("cfg")
+        else:
+            names.append("value")
+    return names
+
+
+def is_reroute(saved: Mapping[str, Any]) -> bool:
+    """Whether a node without a definition only hands through: one linked input of any type, one output, nothing of its own."""
+    linked = [slot for slot in saved["inputs"] if slot["link"] is not None]
+    if len(linked) != 1 or len(saved["inputs"]) != 1 or len(saved["outputs"]) != 1 or saved["widgets_values"]:
+        return False
+    return linked[0]["type"] == "*" or not linked[0]["name"] or "reroute" in saved["type"].lower()
+
+
+def shared_name(saved: Mapping[str, Any]) -> str | None:
+    """The first value of a node, or the first string of values by name: what a getter knows its setter by."""
+    values = saved["widgets_values"]
+    values = list(values.values()) if isinstance(values, Mapping) else values or []
+    return values[0] if values and isinstance(values[0], str) and values[0] else None
