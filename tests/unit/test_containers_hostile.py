@@ -10,6 +10,7 @@ import struct
 import sys
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from PIL import Image, features
 
 from diffusion_toolkit.embedders.decode import ImageError, decode, read_image
 from diffusion_toolkit.embedders.metadata import read_metadata
-from diffusion_toolkit.embedders.metadata.containers import open_source, read_pieces
+from diffusion_toolkit.embedders.metadata.containers import Source, open_source, read_pieces
+from diffusion_toolkit.embedders.metadata.containers import png as png_module
 from diffusion_toolkit.embedders.metadata.containers.source import MAX_PIECES
+from diffusion_toolkit.embedders.metadata.containers.xmp import xmp_texts
 from diffusion_toolkit.embedders.metadata.records import Pieces
 from host.sampled_graphs import png
 from host.small_files import chunk, exif, exr, riff, video, with_chunks, with_segments
@@ -188,6 +191,78 @@ def test_an_avif_that_lists_its_items_wrong_says_so_or_nothing() -> None:
     for place in range(at, at + 400) if at > 0 else ():
         pieces(whole[:place] + b"\xff\xff" + whole[place + 2 :])
         pieces(whole[:place] + b"\0\0" + whole[place + 2 :])
+
+
+class Counted(Source):
+    """How much of the content was asked for, all reads together."""
+
+    asked = 0
+
+    def read(self, at: int, size: int) -> bytes:
+        found = super().read(at, size)
+        self.asked += len(found)
+        return found
+
+
+def test_bombs_one_behind_the_other_are_not_all_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = zlib.compress(b" " * 8 * 2**20, 9)
+    data = with_chunks(png({}), *(chunk(b"zTXt", b"key%d\0\0" % at + packed) for at in range(60)))
+    unpacked = []
+    monkeypatch.setattr(png_module._Texts, "_inflate", counted(png_module._Texts._inflate, unpacked))
+    pieces(data)
+    assert sum(unpacked) == 64 * 2**20
+
+
+def counted(inflate: Callable, unpacked: list[int]) -> Callable:
+    def wrapper(texts: object, packed: bytes) -> bytes:
+        before = texts._left
+        try:
+            return inflate(texts, packed)
+        finally:
+            unpacked.append(before - texts._left)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("number", [0x927C, 0x9286, 33723])
+def test_a_tag_that_is_there_a_thousand_times_is_read_once(number: int) -> None:
+    count, value = 1000, bytes(range(256)) * 400
+    at = 10 + 12 * count + 4
+    tags = struct.pack("<HHII", number, 7, len(value), at) * count
+    source = Counted(b"II*\0\x08\0\0\0" + struct.pack("<H", count) + tags + bytes(4) + value)
+    read_pieces(source)
+    assert source.asked < 2 * source.size
+
+
+def test_exif_that_is_there_a_thousand_times_is_read_once() -> None:
+    source = Counted(riff(encoded("WEBP"), *[(b"EXIF", b"Exif\0\0II*\0" + bytes(100))] * 1000))
+    found = read_pieces(source)
+    assert len(found.problems) <= 1 and source.asked < source.size
+
+
+def test_problems_do_not_fill_the_memory() -> None:
+    assert len(pieces(with_chunks(png({}), chunk(b"tEXt", b"") * 1000)).problems) <= 20
+
+
+def test_an_avif_of_items_with_countless_places_ends() -> None:
+    item = struct.pack(">HHH", 1, 0, 65535)
+    iloc = struct.pack(">I4s", 8 + 8 + len(item) * 20000, b"iloc") + bytes(4) + b"\0\0" + struct.pack(">H", 20000) + item * 20000
+    meta = struct.pack(">I4s", 12 + len(iloc), b"meta") + bytes(4) + iloc
+    assert pieces(struct.pack(">I4s4sI", 16, b"ftyp", b"avif", 0) + meta).raw == {}
+
+
+def test_a_gif_of_countless_blocks_ends() -> None:
+    frame = b"\x2c" + bytes(9) + b"\2" + b"\1\0" * 300_000 + b"\0"
+    source = Counted(encoded("GIF")[:-1] + frame * 20 + b"\x21\xfe\3end\0;")
+    assert read_pieces(source).raw == {}
+
+
+@pytest.mark.parametrize("rows", [1, 15_000])
+def test_an_xmp_packet_of_nested_captions_is_read_in_one_pass(rows: int) -> None:
+    nested = b"<rdf:Description><dc:title>" * rows + b"x" + b"</dc:title></rdf:Description>" * rows
+    names = b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    found = xmp_texts(b"<rdf:RDF " + names + b">" + nested + b"</rdf:RDF>")
+    assert found == {"dc:title": "x"}
 
 
 def test_dimensions_of_a_bomb_are_no_trouble() -> None:

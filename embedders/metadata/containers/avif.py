@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from ..records import Pieces
 from .exif import read_exif
-from .source import Source, room
+from .source import Source, report, room
 
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _MAX_META = 2**20
 _MAX_BOXES = 2000
+_MAX_ITEMS = 8
 
 
 def is_avif(head: bytes) -> bool:
@@ -44,12 +45,12 @@ def read_avif(source: Source, pieces: Pieces) -> None:
         if kind != b"meta":
             continue
         if end - begin > _MAX_META:
-            pieces.problems.append(f"a meta box of {end - begin} bytes was left unread")
+            report(pieces, f"a meta box of {end - begin} bytes was left unread")
             return
         try:
             _read_meta(source, Source(source.read(begin + 4, end - begin - 4)), pieces)
         except (struct.error, IndexError) as error:
-            pieces.problems.append(f"the list of metadata can't be read ({error})")
+            report(pieces, f"the list of metadata can't be read ({error})")
         return
 
 
@@ -65,13 +66,13 @@ def _read_meta(source: Source, meta: Source, pieces: Pieces) -> None:
             places.update(_placed(content))
         elif kind == b"idat":
             data_at = begin
-    for number, kind in items.items():
+    for number, kind in list(items.items())[:_MAX_ITEMS]:
         method, at, size = places.get(number, (0, 0, 0))
         if not size or size > room(pieces, source):
             continue
         data = (meta if method == 1 else source).read(at + (data_at if method == 1 else 0), size)
         if len(data) < size:
-            pieces.problems.append("the file ends inside its metadata")
+            report(pieces, "the file ends inside its metadata")
         elif kind == b"Exif":
             skip = 4 + int.from_bytes(data[:4], "big")  # to the TIFF header
             read_exif(Source(data[skip:]), 0, len(data) - skip, pieces)
@@ -112,9 +113,10 @@ def _placed(content: bytes) -> Iterator[tuple[int, tuple[int, int, int]]]:
         method = number(2) & 15 if version else 0
         number(2)
         base = number(base_size)
-        for extent in range(number(2)):
-            if version:
-                number(index_size)
+        extents = number(2)
+        skipped = index_size if version else 0
+        if extents:
+            number(skipped)
             begin, size = number(offset_size), number(length_size)
-            if extent == 0:
-                yield item, (method, base + begin, size)
+            at += (extents - 1) * (skipped + offset_size + length_size)
+            yield item, (method, base + begin, size)

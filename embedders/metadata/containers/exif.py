@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..records import Pieces
 from ..text import decode
 from .iptc import read_iptc
-from .source import Source, room
+from .source import Source, report, room
 
 _EXIF_IFD, _DATE_TIME, _DATE_TIME_ORIGINAL, _OFFSET_ORIGINAL = 0x8769, 0x0132, 0x9003, 0x9011
 _USER_COMMENT, _MAKER_NOTE, _XMP, _IPTC = 0x9286, 0x927C, 700, 33723
@@ -84,20 +84,29 @@ def read_exif(source: Source, at: int, size: int, pieces: Pieces, place: str = "
     try:
         directories = _Directories(source, at, min(size, source.size - at))
     except ValueError as error:
-        pieces.problems.append(f"the EXIF data can't be read ({error})")
+        report(pieces, f"the EXIF data can't be read ({error})")
         return
     dates: dict[int, bytes] = {}
     details = []
-    for tag in directories.tags(directories.first):
+    for tag in _distinct(directories.tags(directories.first)):
         if tag.number == _EXIF_IFD and tag.type in (4, 13, 16, 18):
             details.append(tag)
         else:
             _read_tag(directories, tag, pieces, dates, place)
     for pointer in details[:1]:
-        for tag in directories.tags(directories.pointer(pointer)):
+        for tag in _distinct(directories.tags(directories.pointer(pointer))):
             _read_tag(directories, tag, pieces, dates, place)
     taken = _date(dates.get(_DATE_TIME_ORIGINAL) or dates.get(_DATE_TIME), dates.get(_OFFSET_ORIGINAL))
     pieces.created = pieces.created or taken
+
+
+def _distinct(tags: Iterator[_Tag]) -> Iterator[_Tag]:
+    """Each number once, however many tags claim to hold the same megabytes."""
+    seen: set[int] = set()
+    for tag in tags:
+        if tag.number not in seen:
+            seen.add(tag.number)
+            yield tag
 
 
 def _read_tag(directories: _Directories, tag: _Tag, pieces: Pieces, dates: dict[int, bytes], place: str) -> None:
@@ -117,7 +126,7 @@ def _read_tag(directories: _Directories, tag: _Tag, pieces: Pieces, dates: dict[
     if key in pieces.raw:
         return
     if tag.size > room(pieces, directories.source):
-        pieces.problems.append(f"the {place} tag 0x{tag.number:04x} of {tag.size} bytes was left unread")
+        report(pieces, f"the {place} tag 0x{tag.number:04x} of {tag.size} bytes was left unread")
         return
     value = directories.value(tag)
     if match and key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..records import Pieces
-from .source import MAX_PIECES, Source, room
+from .source import MAX_PIECES, Source, report, room
 
 SIGNATURE = b"\x76\x2f\x31\x01"
 _LAYOUT = (b"type", b"name", b"view")  # of the parts and layers, no text about the image
@@ -21,11 +21,11 @@ def read_exr(source: Source, pieces: Pieces) -> None:
         size = int.from_bytes(rest[:4], "little", signed=True)
         body = at + len(name) + len(kind) + 6
         if size < 0 or body + size > source.size:
-            pieces.problems.append("the file ends inside its metadata")
+            report(pieces, "the file ends inside its metadata")
             return
         at = body + size
         if kind == b"string" and name not in _LAYOUT:
             if size > room(pieces, source):
-                pieces.problems.append(f"an attribute of {size} bytes was left unread")
+                report(pieces, f"an attribute of {size} bytes was left unread")
             else:
                 pieces.add(name.decode("latin-1"), source.read(body, size), "EXR header")

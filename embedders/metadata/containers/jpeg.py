@@ -6,7 +6,7 @@ from ..records import Pieces
 from ..text import decode
 from .exif import read_exif
 from .iptc import read_resources
-from .source import MAX_STEPS, Source, room
+from .source import MAX_STEPS, Source, report, room
 
 SIGNATURE = b"\xff\xd8\xff"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -16,7 +16,7 @@ _PHOTOSHOP = b"Photoshop 3.0\0"
 
 def read_jpeg(source: Source, pieces: Pieces) -> None:
     """One pass over the segments; what is larger than one (EXIF, XMP, Photoshop's resources) is put together."""
-    exif, resources = b"", b""
+    exif, resources = bytearray(), bytearray()
     packet: bytes | None = None
     extension: dict[bytes, dict[int, bytes]] = {}
     left = room(pieces, source)
@@ -42,16 +42,18 @@ def read_jpeg(source: Source, pieces: Pieces) -> None:
             continue
         left -= size
         if left < 0 or at > source.size:
-            pieces.problems.append("the file ends inside its metadata" if left >= 0 else "metadata was left unread")
+            report(pieces, "the file ends inside its metadata" if left >= 0 else "metadata was left unread")
             break
         data = source.read(body, size)
         if marker == 0xFE:
             if text := decode(data).strip("\0 "):
                 pieces.add("jpeg:comment", text.encode("utf-8", "surrogatepass"), "JPEG comment")
         elif marker == 0xED:
-            resources += data.removeprefix(_PHOTOSHOP) if data.startswith(_PHOTOSHOP) else b""
+            if data.startswith(_PHOTOSHOP):
+                resources += data[len(_PHOTOSHOP) :]
         elif data.startswith(b"Exif\0"):
-            exif += data[6:] if exif and data[6:8] not in (b"II", b"MM") else b"" if exif else data
+            if not exif or data[6:8] not in (b"II", b"MM"):  # else a second one, which does not count
+                exif += data[6:]
         elif data.startswith(_XMP):
             packet = packet or data[len(_XMP) :]
         elif data.startswith(_EXTENSION) and size >= len(_EXTENSION) + 40:
@@ -59,10 +61,10 @@ def read_jpeg(source: Source, pieces: Pieces) -> None:
             offset = int.from_bytes(data[begin + 36 : begin + 40], "big")
             extension.setdefault(data[begin : begin + 32], {})[offset] = data[begin + 40 :]
     if exif:
-        read_exif(Source(exif), 0, len(exif), pieces)
+        read_exif(Source(bytes(exif)), 0, len(exif), pieces)
     if packet:
         named = [parts for guid, parts in extension.items() if guid in packet]
         longer = [b"".join(parts[offset] for offset in sorted(parts)) for parts in named[:1]]
         pieces.add("xmp", b"\0".join([packet.rstrip(b"\0"), *longer]), "XMP")  # no XML holds a NUL
     if resources:
-        read_resources(resources, pieces)
+        read_resources(bytes(resources), pieces)

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from ..records import Pieces
-from .source import open_regular
+from .source import open_regular, report
 
 SUFFIXES = (".txt", ".caption", ".json")
 _MAX_BYTES = 4 * 2**20
@@ -37,14 +37,14 @@ def read_sidecars(path: Path, pieces: Pieces) -> None:
             continue
         beside = os.path.basename(file)
         if status.st_size > _MAX_BYTES:
-            pieces.problems.append(f"{beside} of {status.st_size} bytes was left unread")
+            report(pieces, f"{beside} of {status.st_size} bytes was left unread")
             continue
         try:
             descriptor, _ = open_regular(file, getattr(os, "O_NOFOLLOW", 0))
             with open(descriptor, "rb") as opened:
                 text = _utf8(opened.read(_MAX_BYTES))
         except OSError as error:
-            pieces.problems.append(f"{beside} can't be read ({error.strerror or error})")
+            report(pieces, f"{beside} can't be read ({error.strerror or error})")
             continue
         if text.strip():
             pieces.add(key, text, beside)

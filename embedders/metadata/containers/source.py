@@ -11,6 +11,7 @@ from ..records import MAX_TEXT_BYTES, Pieces
 
 _HEAD, _WINDOW = 32 * 2**10, 512  # read at once: most texts lie in the head; further on it is hopping from size to size
 MAX_PIECES = 1000
+_MAX_PROBLEMS = 20
 MAX_STEPS = 400_000  # chunks, boxes or blocks that are hopped over: some tenths of a second
 
 if hasattr(os, "pread"):
@@ -90,6 +91,12 @@ def open_regular(path: Path | str, flags: int = 0) -> tuple[int, os.stat_result]
         os.close(descriptor)
         raise NotRegular(f"{path} is not a regular file")
     return descriptor, status
+
+
+def report(pieces: Pieces, problem: str) -> None:
+    """Of a file that is wrong all over, only the first problems."""
+    if len(pieces.problems) < _MAX_PROBLEMS:
+        pieces.problems.append(problem)
 
 
 def room(pieces: Pieces, source: Source) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..records import Pieces
-from .source import Source
+from .source import Source, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,7 @@ def _read(pixels: np.ndarray, forms: dict[bytes, bool], place: str, pieces: Piec
         return False
     size = int.from_bytes(head[15:], "big") // 8
     if not 0 < size * 8 <= pixels.size - _HEAD or size > _MAX_TEXT:
-        pieces.problems.append(f"the hidden text of {size} bytes was left unread")
+        report(pieces, f"the hidden text of {size} bytes was left unread")
         return True
     text = _bytes(pixels, _HEAD, size * 8)
     if packed:
@@ -116,10 +116,10 @@ def _read(pixels: np.ndarray, forms: dict[bytes, bool], place: str, pieces: Piec
         try:
             text = stream.decompress(text, _MAX_TEXT)
         except zlib.error as error:
-            pieces.problems.append(f"the hidden text can't be unpacked ({error})")
+            report(pieces, f"the hidden text can't be unpacked ({error})")
             return True
         if stream.unconsumed_tail:
-            pieces.problems.append(f"the hidden text of more than {_MAX_TEXT} bytes was left unread")
+            report(pieces, f"the hidden text of more than {_MAX_TEXT} bytes was left unread")
             return True
     pieces.add("stealth", text, place)
     return True

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..records import Pieces
-from .source import Source, SourceFile, room
+from .source import Source, SourceFile, report, room
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -45,7 +45,12 @@ def open_video(source: Source, container: str, probe: bool = True) -> Iterator[I
         raise NoFFmpeg(f"a video is read through PyAV, which is not there ({error}); run: pip install av") from error
     options = {"probesize": "1000000" if probe else "32", "analyzeduration": "1000000" if probe else "0"}
     opened = av.open(
-        SourceFile(source), "r", format=container, options=options, metadata_encoding="utf-8", metadata_errors="surrogateescape"
+        SourceFile(source),
+        "r",
+        format=container,
+        options=options,
+        metadata_encoding="utf-8",
+        metadata_errors="surrogateescape",
     )
     with opened:
         yield opened
@@ -66,7 +71,7 @@ def read_video(source: Source, container: str, pieces: Pieces) -> None:
             for stream in opened.streams.video[:1]:
                 tags += stream.metadata.items()
     except NoFFmpeg as error:
-        pieces.problems.append(str(error))
+        report(pieces, str(error))
         return
     except ffmpeg_errors():
         return  # the decoder's to report
@@ -76,7 +81,7 @@ def read_video(source: Source, container: str, pieces: Pieces) -> None:
             pieces.created = pieces.created or _date(text)
         elif key.lower() not in _LAYOUT and value.strip() and key.lower() not in pieces.raw:
             if len(value) > room(pieces, source):
-                pieces.problems.append(f"the tag {key[:80]!r} of {len(value)} bytes was left unread")
+                report(pieces, f"the tag {key[:80]!r} of {len(value)} bytes was left unread")
             elif not (key.lower() == "comment" and _unpack(value, pieces)):
                 pieces.add(key.lower(), value, "video tag")
 

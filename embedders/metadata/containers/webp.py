@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..records import Pieces
 from .exif import read_exif
-from .source import MAX_STEPS, Source, room
+from .source import MAX_STEPS, Source, report, room
 
 
 def is_webp(head: bytes) -> bool:
@@ -13,21 +13,22 @@ def is_webp(head: bytes) -> bool:
 
 def read_webp(source: Source, pieces: Pieces) -> None:
     """RIFF's own size is not believed: writers have got it wrong, and the file's end is known."""
-    at = 12
+    at, wanted = 12, [b"EXIF", b"XMP "]
     for _ in range(MAX_STEPS):
         head = source.read(at, 8)
         if len(head) < 8:
             return
         size = int.from_bytes(head[4:], "little")
         body, at = at + 8, at + 8 + size + size % 2
-        if head[:4] not in (b"EXIF", b"XMP "):
+        if head[:4] not in wanted:
             continue
+        wanted.remove(head[:4])
         if body + size > source.size:
-            pieces.problems.append("the file ends inside its metadata")
+            report(pieces, "the file ends inside its metadata")
             return
         if head[:4] == b"EXIF":
             read_exif(source, body, size, pieces)
         elif size > room(pieces, source):
-            pieces.problems.append(f"an XMP packet of {size} bytes was left unread")
+            report(pieces, f"an XMP packet of {size} bytes was left unread")
         else:
             pieces.add("xmp", source.read(body, size), "XMP")

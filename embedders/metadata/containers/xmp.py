@@ -17,7 +17,7 @@ _NAMES = {
     "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}AISystemUsed": "Iptc4xmpExt:AISystemUsed",
     "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType": "Iptc4xmpExt:DigitalSourceType",
 }
-MAX_XMP_BYTES = 4 * 2**20
+_MAX_BYTES = 2**20  # of a packet; larger ones hold an editor's history
 
 
 def xmp_texts(packet: bytes) -> dict[str, str]:
@@ -27,8 +27,8 @@ def xmp_texts(packet: bytes) -> dict[str, str]:
     can unfold into more than the packet holds.
     """
     found: dict[str, str] = {}
-    for part in packet.split(b"\0") if b"\0<" in packet else (packet,):
-        if len(part) <= MAX_XMP_BYTES:
+    for part in packet.split(b"\0", 2)[:2] if b"\0<" in packet else (packet,):
+        if len(part) <= _MAX_BYTES:
             _read(part, found)
     return found
 
@@ -43,12 +43,13 @@ def _read(packet: bytes, found: dict[str, str]) -> None:
         root = fromstring(packet.strip(b"\0 \r\n\t"), forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError, AttributeError):
         return
-    for element in root.iter(_RDF + "Description"):
+    description = next(root.iter(_RDF + "RDF"), root)
+    for element in description.findall(_RDF + "Description"):
         for name, text in element.attrib.items():
             if (key := _NAMES.get(name)) and text.strip():
                 found.setdefault(key, text)
         for child in element:
-            if (key := _NAMES.get(child.tag)) and (text := _text(child)):
+            if (key := _NAMES.get(child.tag)) and key not in found and (text := _text(child)):
                 found.setdefault(key, text)
 
 
