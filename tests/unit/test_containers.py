@@ -81,6 +81,13 @@ def test_png_text_behind_the_pixels() -> None:
     assert pieces(data[:-12] + chunk(b"tEXt", b"parameters\0told") + data[-12:]).raw == {"parameters": b"told"}
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 20, 100])
+def test_png_text_behind_many_chunks_of_pixels(count: int) -> None:
+    pixels = [chunk(b"IDAT", bytes((number,)) * 50) for number in range(count)]
+    texts = chunk(b"tEXt", b"parameters\0told") + chunk(b"IEND", b"")
+    assert pieces(png({})[:33] + b"".join(pixels) + chunk(b"IDAT", b"end") + texts).raw == {"parameters": b"told"}
+
+
 def test_animated_png_with_comfyui_chunks_after_the_pixels() -> None:
     info = PngInfo()
     info.add(b"comf", b"prompt\0" + GRAPH.encode("latin-1"), after_idat=True)
