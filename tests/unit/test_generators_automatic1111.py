@@ -363,6 +363,22 @@ def test_malformed_json_raises_nothing(text: str) -> None:
     )
 
 
+def test_malformed_json_is_no_prompt() -> None:
+    found = read('{"prompt": "a fox", ')
+    assert found.prompt is None and "parameters" in (found.problem or "")
+
+
+def test_braces_of_a_prompt_are_no_json() -> None:
+    found = read("{red|blue} fox")
+    assert (found.prompt, found.problem) == (pair("{red|blue} fox"), None)
+
+
+@pytest.mark.parametrize("unit", ["[],", '"a":{},', "1,", '"k":1,'])
+def test_json_that_would_unfold_in_memory_is_left_unread(unit: str) -> None:
+    found = read('{"prompt": "a fox", "seed": 5, "steps": 2, "x": [' + unit * 1_100_000 + "1]}")
+    assert "too many parts" in (found.problem or "")
+
+
 @pytest.mark.parametrize(
     "unit",
     [" ", ",", "a:", "Steps: 1\n", "Steps: 1, ", '"', "<lora:", "Negative prompt:\n", "a: {", 'a: "', "\n", "[", " --ar"],

@@ -359,6 +359,19 @@ def test_easy_diffusion_s_text_file() -> None:
     assert is_easy(read(**{"sidecar.txt": "\n".join(f"{label}: {value}" for label, value in EASY_LABELS.items())}))
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {**EASY, "use_controlnet_model": "canny", "control_alpha": 0.5, "use_text_encoder_model": "t5"},
+        {key: str(value) for key, value in {**EASY, "use_controlnet_model": "canny", "control_alpha": 0.5}.items()},
+    ],
+)
+def test_easy_diffusion_s_other_models(told: dict[str, Any]) -> None:
+    found = read(UserComment=told)
+    assert found.controlnets == [{"name": "canny", "strength": 0.5}]
+    assert found.text_encoders == (["t5"] if "use_text_encoder_model" in told else [])
+
+
 def test_comfyui_s_graph_is_no_text_of_easy_diffusion() -> None:
     graph = {"1": {"class_type": "X", "inputs": {"text": "a fox"}}}
     found = read(prompt=graph, negative_prompt="blurry")
@@ -378,6 +391,18 @@ def is_draw_things(found: ImageMetadata) -> bool:
         and (found.width, found.height, found.checkpoint, found.denoise) == (512, 768, "flux.ckpt", 1.0)
         and (found.loras, found.generator) == ([lora("fur.ckpt", 0.6)], "Draw Things")
     )
+
+
+def test_draw_things_second_form_fills_up_the_first() -> None:
+    found = read(
+        Comment={"c": "a red fox", "v2": {"steps": 4, "loras": [{"file": "fur.ckpt", "weight": 0.6}], "controls": []}}
+    )
+    assert (found.steps, found.loras) == (4, [lora("fur.ckpt", 0.6)])
+
+
+def test_draw_things_controls() -> None:
+    found = read(Comment={**DRAW_THINGS, "control": [{"file": "canny.ckpt", "weight": 0.5}]})
+    assert found.controlnets == [{"name": "canny.ckpt", "strength": 0.5}]
 
 
 @pytest.mark.parametrize("key", ["Comment", "UserComment"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..records import ImageMetadata
 from .infotext import Infotext, parse_infotext, read_settings
-from .told import Told, first, image, items, real, size
+from .told import BEGUN_OBJECT, Told, first, image, items, real, size
 
 _TAG = re.compile(r"<(?:lora|lyco):([^<>:]{1,300})((?::[^<>:]{0,100}){0,8})>", re.IGNORECASE)
 _CONTROLNET = re.compile(r"controlnet(?:[ -]\d{1,2})?", re.IGNORECASE)
@@ -30,7 +30,7 @@ def read(told: Told) -> Iterator[ImageMetadata]:
         info = parse_infotext(text)
         if info.settings or info.negative is not None:
             yield from_infotext(info, told, key)
-        elif key == "parameters":
+        elif key == "parameters" and not BEGUN_OBJECT.match(text):
             yield image("AUTOMATIC1111", told.where("a text without settings", key), prompt=info.prompt, inferred=True)
 
 

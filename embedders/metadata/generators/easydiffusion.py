@@ -29,6 +29,7 @@ _OTHERS = (
 )  # fmt: skip
 _OWN = {"num_inference_steps", "use_stable_diffusion_model", "Stable Diffusion model", "negative_prompt", "Negative Prompt"}
 _LINE = re.compile(rf"^({'|'.join([*_LABELS.values(), *_OTHERS])}):[ \t]*", re.MULTILINE | re.IGNORECASE)
+_MAX_LENGTH = 100_000
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -89,6 +90,8 @@ def _several(told: Any) -> list[Any]:
 
 def _lines(text: str) -> dict[str, str]:
     """`Label: value` lines, where a prompt may take several; none of it unless three labels are there."""
+    if len(text) > _MAX_LENGTH:
+        return {}
     marks = list(islice(_LINE.finditer(text), 100))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     found: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -14,9 +15,10 @@ from ..text import clean, decode, join, number, whole
 
 Json = Mapping[str, Any]
 
-MAX_CONTAINERS = 100_000  # in one JSON text: an empty list takes two bytes in a file and thirty times that in memory
+MAX_PARTS = 100_000  # of one JSON text: an empty list takes two bytes in a file and thirty times that in memory
 NO_NAMES = {"", "none", "null", "undefined", "automatic", "default", "default (model)"}  # of a model: nothing was chosen
 
+BEGUN_OBJECT = re.compile(r'\{\s*"')  # which no prompt does, not even Dynamic Prompts' {red|blue}
 _COMFYUI = {"prompt", "workflow"}
 
 # Where a JSON object may lie whose members alone say which generator wrote it, the likeliest first.
@@ -81,11 +83,11 @@ class Told:
         if not text.startswith("{"):
             return None
         try:
-            if text.count("{") + text.count("[") > MAX_CONTAINERS:
+            if text.count("{") + text.count("[") + text.count('":') > MAX_PARTS or text.count(",") > 10 * MAX_PARTS:
                 raise ValueError("too many parts")
             found = json.loads(text, strict=False)
         except (ValueError, RecursionError) as error:
-            if text[1:].lstrip().startswith('"'):
+            if BEGUN_OBJECT.match(text):
                 self.problems.append(f"the JSON in {key} can't be read ({error})")
             return None
         return found if isinstance(found, dict) else None
