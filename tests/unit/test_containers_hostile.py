@@ -167,6 +167,15 @@ def test_exif_with_65535_tags_that_share_their_value_stays_small() -> None:
     assert found.raw.keys() == {"k"} and most < 16 * 2**20
 
 
+def test_exif_whose_values_overlap_does_not_add_up() -> None:
+    count, size = 200, 2**20
+    at = 10 + 12 * count + 4
+    values = b"".join(b"k%04d:{  " % number for number in range(count)) + b" " * size
+    tags = b"".join(struct.pack("<HHII", number, 2, size, at + 9 * number) for number in range(count))
+    found, most = peak(b"II*\0\x08\0\0\0" + struct.pack("<H", count) + tags + bytes(4) + values)
+    assert "left unread" in found.problems[0] and most < 60 * 2**20
+
+
 @pytest.mark.parametrize("size", [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
 def test_chunks_whose_sizes_lie_end(size: int) -> None:
     webp, little, big = encoded("WEBP"), struct.pack("<I", size), struct.pack(">I", size)
