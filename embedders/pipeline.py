@@ -12,6 +12,7 @@ import numpy as np
 
 from .decode import ImageError, ImageFile, read_image
 from .metadata import READER_VERSION, ImageMetadata, NodeDefinitions, Pieces, interpret, read_metadata
+from .metadata.records import sureness
 from .scan import FileEntry, scan
 
 IMAGE_BATCH = 16
@@ -97,11 +98,10 @@ class IndexReport:
 
     def tell(self, path: str, metadata: ImageMetadata) -> None:
         """Count what was read of one image, and name it where something is missing."""
-        sure = metadata.prompt_origin
-        kind = sure.confidence if metadata.prompt is not None or sure.where else "none"
+        kind = sureness(metadata.prompt is not None, metadata.prompt_origin) or "none"
         self.prompts[kind] = self.prompts.get(kind, 0) + 1
         if kind == "unknown":
-            self.unknown.append((path, sure.where))
+            self.unknown.append((path, metadata.prompt_origin.where))
         if metadata.problem:
             self.unread_metadata.append((path, metadata.problem))
 

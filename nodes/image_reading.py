@@ -13,6 +13,7 @@ from comfy_api.v0_0_2 import io
 from ..embedders.decode import ImageError
 from ..embedders.graph import Origin, Settings
 from ..embedders.metadata import ImageMetadata, NodeDefinitions, read_metadata
+from ..embedders.metadata.records import sureness
 from ..embedders.metadata.text import decode as decode_text
 from ..embedders.scan import SUFFIXES
 from .files import FileRefused
@@ -197,7 +198,7 @@ def _short(value: Any) -> str:
 
 
 def _confidence(origin: Origin, has: bool) -> str:
-    return origin.confidence if has or origin.where else "none"
+    return sureness(has, origin) or "none"
 
 
 def _any(found: ImageMetadata) -> bool:

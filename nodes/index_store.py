@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import db
-from ..embedders.graph import Origin, Settings, Text
+from ..embedders.graph import Settings, Text
 from ..embedders.metadata import READER_VERSION, ImageMetadata, Pieces
+from ..embedders.metadata.records import sureness
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +155,7 @@ def _reading(found: ImageMetadata) -> dict[str, Any]:
     has = {"prompt": found.prompt is not None, "negative": found.negative is not None, "settings": any(settings.values())}
     return {
         **{name: value for name, value in settings.items() if name not in ("width", "height")},
-        **{f"{name}_confidence": _confidence(origin, has[name]) for name, origin in origins.items()},
+        **{f"{name}_confidence": sureness(has[name], origin) for name, origin in origins.items()},
         "asked_width": found.width,
         "asked_height": found.height,
         "prompt": _pair(found.prompt),
@@ -165,11 +166,6 @@ def _reading(found: ImageMetadata) -> dict[str, Any]:
         "reading": {**{name: origin.where for name, origin in origins.items() if origin.where}, "passes": _passes(found)},
         "reader": READER_VERSION,
     }
-
-
-def _confidence(origin: Origin, has: bool) -> str | None:
-    """None where the file has no such thing, rather than one that could not be read."""
-    return origin.confidence if has or origin.where else None
 
 
 def _pair(text: Text | None) -> db.TextPair | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..graph import Origin, Pass, Settings, Text
+from ..graph import Confidence, Origin, Pass, Settings, Text
 
 MAX_TEXT_BYTES = 32 * 2**20  # of one piece of metadata, unpacked; larger ones are left unread and said so
 
@@ -31,6 +31,11 @@ class Pieces:
         """The first piece of a key wins, as in ComfyUI and Pillow."""
         if key not in self.raw:
             self.raw[key], self.places[key] = value, place
+
+
+def sureness(found: bool, origin: Origin) -> Confidence | None:
+    """How sure an answer is; None where the file has no such thing, which is another matter than not knowing it."""
+    return origin.confidence if found or (origin.where and origin.confidence == "unknown") else None
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from diffusion_toolkit.embedders.workflow import to_api
 from host import stand_in
 from host.bootstrap import REPOSITORY
 from host.node_graphs import index
+from PIL import Image
 
 EXAMPLES = REPOSITORY / "example_workflows"
 
@@ -58,3 +60,12 @@ def test_condition_from_memory(server, shark):
     outputs = run(server, "condition_from_memory", EmptyLatentImage={"width": 128, "height": 128})
     assert "exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
     assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+
+
+def test_read_image_prompt(server, shark):
+    shutil.copyfile(shark, server.input / "example.png")
+    outputs = run(server, "read_image_prompt")
+    assert "a great white shark under the sea" in outputs["DiffusionToolkitReadImagePrompt"]["text"][0]
+    with Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][0]))) as picture:
+        again = json.loads(picture.info["prompt"])  # what made this one, in turn
+        assert picture.size == (64, 48) and any(node["class_type"] == "DiffusionToolkitReadImagePrompt" for node in again.values())
