@@ -79,8 +79,8 @@ def test_prompt_that_looks_like_settings_is_a_prompt() -> None:
 
 
 def test_windows_line_ends() -> None:
-    found = read(f"a red fox\r\nNegative prompt: blurry\r\n{SETTINGS}")
-    assert (found.prompt, found.negative) == (pair("a red fox"), pair("blurry"))
+    found = read(f"a red fox\r\nin snow\r\nNegative prompt: blurry\r\n{SETTINGS}")
+    assert (found.prompt, found.negative) == (pair("a red fox\nin snow"), pair("blurry"))
 
 
 def test_lines_that_a_site_joined() -> None:
@@ -125,6 +125,11 @@ def test_prompts_of_extensions_are_not_the_prompt() -> None:
 def test_template_behind_the_settings_is_not_the_prompt() -> None:
     found = read(f"a red fox\nNegative prompt: blurry\n{SETTINGS}\nTemplate: a {{red|blue}} fox\nNegative Template: x")
     assert (found.prompt, found.negative, found.checkpoint) == (pair("a red fox"), pair("blurry"), "dream")
+
+
+def test_template_before_the_settings_is_not_the_prompt() -> None:
+    found = read(f"a red fox\nNegative prompt: blurry\nTemplate: a {{red|blue}} fox\n{SETTINGS}")
+    assert (found.prompt, found.negative, found.seed) == (pair("a red fox"), pair("blurry"), 12345)
 
 
 def test_denoising_strength() -> None:

@@ -269,6 +269,17 @@ def test_fooocus_without_a_list_of_loras() -> None:
     assert read(parameters=told).loras == [lora("offset", 0.1)]
 
 
+def test_fooocus_with_loras_of_wrong_types() -> None:
+    told = {
+        **FOOOCUS,
+        "loras": [1, [2], [[], 3], ["fur", {}], ["fur", "x"], ["fur", 0.5, "h"]],
+        "lora_combined_1": 4,
+        "l1": [],
+        "w1": 1,
+    }
+    assert read(parameters=told).loras == [lora("fur", 0.5)]
+
+
 def test_ruinedfooocus() -> None:
     told = {
         "Prompt": "a red fox", "Negative": "blurry", "steps": 30, "cfg": 8, "width": 1152, "height": 896, "seed": 6, "denoise": None,
