@@ -167,6 +167,8 @@ TEXT = "a red fox, \u96ea"
         (b"UNICODE\0" + TEXT.encode("utf-16-be"), TEXT),
         (b"UNICODE\0" + TEXT.encode("utf-16-le"), TEXT),
         (b"UNICODE\0" + TEXT.encode("utf-16"), TEXT),
+        (b"UNICODE\0" + "\ufeff\u96ea\u306e".encode("utf-16-le"), "\u96ea\u306e"),
+        (b"UNICODE\0" + "\ufeff\u96ea\u306e".encode("utf-16-be"), "\u96ea\u306e"),
         (b"UNICODE\0" + TEXT.encode("utf-8"), TEXT),
         (b"ASCII\0\0\0" + TEXT.encode(), TEXT),
         (bytes(8) + TEXT.encode(), TEXT),
