@@ -112,7 +112,7 @@ class Conditioning:
     ) -> list[_Step]:
         """The links that bring the wanted side. `came_by` is None at the sampler."""
         graph = self.graph
-        kinds = {name: graph.carries(name, link) for name, link in node.links.items()}
+        kinds = node.kinds
         named = [name for name, kind in kinds.items() if kind == "conditioning" and not called.empty(name)]
         bundles = [name for name, kind in kinds.items() if kind == "bundle"]
         chosen, certain = choose(node, {n: node.links[n] for n in (*named, *bundles)} if named or bundles else {}, self.strings)
@@ -179,7 +179,7 @@ class Conditioning:
         """A node of strings where conditioning was looked for: the input took a text, whatever its name."""
         if step.bundle or self.graph.type_of(step.link) not in (None, "string"):
             return False
-        kinds = {self.graph.carries(name, link) for name, link in node.links.items()}
+        kinds = set(node.kinds.values())
         texts = any(isinstance(v, str) and (called.text(n) or called.string_source(n)) for n, v in node.values.items())
         return texts and kinds <= {"string", "number", None} and set(node.outputs) <= {"string", "number", None}
 
@@ -196,24 +196,26 @@ class Conditioning:
     def _sources(self, node: Node, negative: bool, sided: bool) -> dict[str, Any]:
         """Inputs that hold the texts of one side. `sided`: what has no side's name is positive, as in a bundle."""
         graph = self.graph
+        if not (len(node.values) or {"string", None} & set(node.kinds.values()) or any(map(called.text, node.links))):
+            return {}
         encodes = bool(graph.links_of(node, "clip")) or "conditioning" in node.outputs
         at_sampler = sided and any(called.setting(name) for name in node.values)
-        strings = {n: v for n, v in node.values.items() if isinstance(v, str)}
-        strings |= {n: k for n, k in node.links.items() if graph.carries(n, k) in ("string", None) or graph.type_of(k) == "string"}
+        strings = {n: v for n, v in node.values.items() if isinstance(v, str) and not called.switched(v)}
+        strings |= {n: k for n, k in node.links.items() if node.kinds[n] in ("string", None) or graph.type_of(k) == "string"}
         found = {n: v for n, v in strings.items() if called.text(n) and not called.not_text(n)}
         found = {n: v for n, v in found.items() if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string"))}
         if at_sampler and not encodes:  # samplers have texts of their own only where they are asked like this
             found = {n: v for n, v in found.items() if called.asked(n)}
         if any(n.startswith("populated") and not _blank(v) for n, v in found.items()):  # what a wildcard became
             found = {n: v for n, v in found.items() if n.startswith("populated")}
-        if not found and encodes and not at_sampler:
+        if not found and encodes and not at_sampler and not graph.links_of(node, "conditioning"):
             found = {n: k for n, k in strings.items() if isinstance(k, Link) and graph.type_of(k) == "string"}
             found = found or {n: v for n, v in strings.items() if isinstance(v, str) and re.search(r"\s", v.strip()) and "\\" not in v}
         if any(called.negative(n) for n in found):
             found = {n: v for n, v in found.items() if called.negative(n) == negative}
         elif sided and negative:
             return {}
-        if at_sampler:
+        if at_sampler or graph.links_of(node, "conditioning", "bundle"):  # a text of its own that was left out
             found = {n: v for n, v in found.items() if not _blank(v)}
         return dict(sorted(found.items(), key=lambda item: natural(item[0])))
 

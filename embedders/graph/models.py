@@ -37,7 +37,8 @@ class Models:
 
     def _model(self, start: Node, positive: Side, into: Settings) -> None:
         def follow(node: Node) -> Iterator[Link]:
-            wanted = list(self.graph.links_of(node, "model", "lora").values())
+            links = self.graph.links_of(node, "model", "lora")
+            wanted = [links[name] for name in sorted(links, key=called.negative)]
             wanted += self.graph.links_of(node, "guider", "bundle").values()
             yield from wanted or (self.graph.links_of(node, None, "opaque").values() if node is not start else ())
 
@@ -54,7 +55,7 @@ class Models:
         """The file at an input of such a name; one without a known ending only where the name says that it is a file."""
         for name in (*node.values, *node.links):
             if named(name):
-                value = self.strings.number(node, name) if name not in node.links or self.graph.carries(name, node.links[name]) in (None, "string", "number", "model") else None
+                value = self.strings.number(node, name) if name not in node.links or node.kinds[name] in (None, "string", "number", "model") else None
                 if isinstance(value, dict):
                     value = value.get("content") or value.get("name")
                 if isinstance(value, str) and value and len(value) < 1000:
@@ -145,7 +146,7 @@ class Models:
         for key in queue[:200]:
             for slot in range(8):
                 for taker, name in self.graph.takers.get(Link(key, slot), ())[:50]:
-                    kind = self.graph.carries(name, Link(key, slot))
+                    kind = self.graph.nodes[taker].kinds[name]
                     if taker not in seen and taker not in samplers and kind in ("latent", "bundle", None, "opaque"):
                         seen.add(taker)
                         queue.append(taker)
@@ -155,6 +156,7 @@ class Models:
         def follow(node: Node) -> Iterator[Link]:
             yield from self.graph.links_of(node, "vae").values() or self.graph.links_of(node, "bundle", None).values()
 
+        users.sort(key=lambda node: "audio" in node.kind.lower())
         for user in [*users[:3], start]:
             links = list(self.graph.links_of(user, "vae").values()) or list(self.graph.links_of(user, "bundle").values())
             for count, node in enumerate(self.graph.upstream([link.node for link in links], follow)):

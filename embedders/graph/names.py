@@ -13,7 +13,8 @@ from functools import lru_cache
 MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)$", re.I)
 
 _CATEGORIES = [  # the first that fits
-    ("other", r"context_?(options|window|sched|length|overlap)|camera|(image|vision|audio|face|ip|id)_?emb(ed)?s?$|lora_model"),
+    ("other", r"context_?(options|window|sched|length|overlap)|camera"
+        r"|(image|vision|audio)_?emb(ed)?s?$|(?<![a-z])(face|ip|id)_?emb(ed)?s?$|lora_model|sam_?model|bbox|segm|detector"),
     ("bundle", r"pipe|context|^ctx|_ctx$|embeds|tuple"),
     ("guider", r"guider"),
     ("control", r"control(?!_?(image|video|mask|after))|cnet"),
@@ -54,6 +55,11 @@ def of_type(kind: str) -> str | None:
     return "number" if word in ("int", "float", "boolean") else category(word) or "opaque"
 
 
+def shown(word: str, length: int) -> str:
+    """A word of the file, fit for a sentence and for any database."""
+    return re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "\ufffd", word[:length]) + ("..." if len(word) > length else "")
+
+
 def _named(pattern: str) -> Callable[[str], bool]:
     """A test of an input's name. Names repeat, so answers are kept."""
     search = re.compile(pattern, re.I).search
@@ -68,7 +74,7 @@ text = _named(
     r"text(?!ure)|prompt|string|wildcard|caption|tags|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)(_?[gl\d])?$"
 )
 not_text = _named(
-    r"system|context|template|delimiter|separator|instruct|mode|type|method|format|embeds|encoder|file|name|path|find"
+    r"system|context|template|delimiter|separator|instruct|mode(?!l)|type|method|format|embeds|encoder|file|name|path|find"
     r"|pattern|replace|dynamic_?prompts|coords|case|normaliz|interpretation|option|magic|enhance|upsampl|^select|_select|style|speak"
     r"|strength|weight|font|color|align|language|log_|json|toggle|search"
 )
@@ -87,3 +93,9 @@ scalar = _named(r"value|seed|^int|float|number|steps|cfg|name|sampler|scheduler"
 model_name = _named(r"^(?!.*(lora|clip|vae|upscale|control|hypernet|vision|encoder|bbox|sam_|patch)).*(ckpt|unet|model|checkpoint)")
 encoder_name = _named(r"^(?!.*(vision|lora|skip|layer)).*(clip|text_?encoder|t5|llm)")
 lora = _named(r"^lora(?!_?(count|stack|wt|weight|strength))|^lora_?\d*$")
+_SWITCHED = re.compile(r"yes|no|true|false|on|off|enabled?|disabled?|none|auto", re.I)
+
+
+def switched(value: str) -> bool:
+    """Whether a value is a switch's, not a text. Values are not kept, unlike names."""
+    return len(value) < 10 and _SWITCHED.fullmatch(value) is not None

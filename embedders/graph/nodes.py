@@ -6,11 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from . import names as called
 
 MAX_STEPS = 150_000  # nodes looked at in one trace; people's graphs take a few hundred
+MAX_INPUTS = 500  # of one node; more are left unread
 
 
 class Link(NamedTuple):
@@ -25,9 +27,10 @@ class Node:
     links: dict[str, Link] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[str | None, ...] = ()  # what each output carries, as far as its type is known
+    kinds: dict[str, str | None] = field(default_factory=dict)  # what each link carries
 
     def __str__(self) -> str:
-        return f"node {_shown(self.key, 40)} ({_shown(self.kind, 60)})"
+        return f"node {called.shown(self.key, 40)} ({called.shown(self.kind, 60)})"
 
 
 class Graph:
@@ -48,7 +51,7 @@ class Graph:
             if node.kind not in outputs:
                 outputs[node.kind] = _outputs(types.get(node.kind))
             node.outputs = outputs[node.kind]
-            for name, value in item["inputs"].items():
+            for name, value in islice(item["inputs"].items(), MAX_INPUTS):
                 link = _as_link(value)
                 if link is not None and link.node in raw:
                     node.links[str(name)] = link
@@ -56,21 +59,24 @@ class Graph:
                 elif not isinstance(value, list):
                     node.values[str(name)] = value
 
-    def carries(self, name: str, link: Link) -> str | None:
-        """What a link brings to the input of that name: by the type of the output, else by the name. None: anything."""
-        kind = self.type_of(link)
-        return called.category(name) if kind is None else kind
+        for node in self.nodes.values():
+            for name, link in node.links.items():
+                kind = self.type_of(link)
+                node.kinds[name] = called.category(name) if kind is None else kind
 
     def type_of(self, link: Link) -> str | None:
+        """What the output is known to carry."""
         outputs = self.nodes[link.node].outputs
         return outputs[link.slot] if 0 <= link.slot < len(outputs) else None
 
     def links_of(self, node: Node, *categories: str | None) -> dict[str, Link]:
-        return {name: link for name, link in node.links.items() if self.carries(name, link) in categories}
+        """The links that carry one of these, by the type of their outputs or, failing that, the names of their inputs."""
+        kinds = node.kinds
+        return {name: link for name, link in node.links.items() if kinds[name] in categories}
 
-    def spend(self) -> bool:
+    def spend(self, steps: int = 1) -> bool:
         """False once the graph proved too entangled: walks end then with what they have."""
-        self.left -= 1
+        self.left -= steps
         return self.left > 0
 
     def upstream(self, start: Iterable[str], follow: Callable[[Node], Iterable[Link]]) -> Iterator[Node]:
@@ -109,8 +115,3 @@ def _as_link(value: Any) -> Link | None:
         if not isinstance(value[0], bool) and not (isinstance(value[0], int) and abs(value[0]) >= 2**64):
             return Link(str(value[0]), value[1])
     return None
-
-
-def _shown(word: str, length: int) -> str:
-    """A word of the file, fit for a sentence."""
-    return re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "\ufffd", word[:length]) + ("..." if len(word) > length else "")

@@ -7,6 +7,7 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from . import names as called
@@ -17,6 +18,9 @@ MAX_TEXT = 1_000_000  # characters; a graph of concatenations could double its w
 DONE_WITHOUT = object()  # the operation can't be told, or would take too long
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
+_TOLD = lru_cache(4096)(
+    re.compile(r"format|f_string|template|key|regex|pattern|find|search|old|from|start|mode|delimiter|separator|glue|joiner|fix|pend", re.I).search
+)
 _PARTS = re.compile(r"(.*[a-z])_?([a-z]|\d+)|(pre|suf)fix|.*_(prefix|suffix|start|end)", re.I)
 
 
@@ -27,13 +31,14 @@ class Operation:
     texts: list[str]
     needs: list[str]
     run: Callable[[dict[str, Any]], Any]
-    guessed: bool = False
     slow: bool = False
 
 
 def operation(node: Node, sources: dict[str, Any]) -> Operation | None:
     """What the node does with its texts; None when its names do not say."""
     names = [*node.values, *node.links]
+    if not any(_TOLD(name) for name in names):
+        return None
     lower = {name.lower(): name for name in names}
     for known in (_formatted, _json, _regex, _replaced, _cut, _shaped, _joined):
         found = known(node, names, lower, sources)
@@ -192,7 +197,7 @@ def _joined(node: Node, names: list[str], lower: dict[str, str], sources: dict[s
     first = [n for n in around if re.search("pre", n, re.I)]
     last = [n for n in around if n not in first]
     order = [*first, *texts, *last]
-    if not texts:
+    if not texts or glue is None and len(texts) > 1:
         return None
     skips = any(re.search("clean|trim|strip", n, re.I) and v in (True, "true", "yes") for n, v in node.values.items())
 
@@ -209,4 +214,4 @@ def _joined(node: Node, names: list[str], lower: dict[str, str], sources: dict[s
         return between.join(found)
 
     needs = [*order, *([glue] if glue is not None else [])]
-    return Operation(texts, needs, run, guessed=glue is None and len(texts) > 1)
+    return Operation(texts, needs, run)

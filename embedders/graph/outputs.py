@@ -31,29 +31,29 @@ def is_sampler(graph: Graph, node: Node) -> bool:
         return False
     if node.outputs and not {"latent", "image", "bundle", "opaque", "sampler", None} & set(node.outputs):
         return False
-    kinds = {graph.carries(name, link) for name, link in node.links.items()}
+    kinds = set(node.kinds.values())
     if "guider" in kinds and "guider" not in node.outputs:
         return True
     if not node.values and not ("sigmas" in kinds and "sampler" in kinds):
         return False  # a context or pipe that is filled by links
-    if "bundle" in kinds:
+    if "bundle" in kinds or {"sampler", "latent"} <= kinds and {"seed", "steps"} <= node.values.keys():
         return True
     return "conditioning" in kinds and bool(kinds & {"model", "latent"})
 
 
 def picture_links(graph: Graph, node: Node, samplers: set[str]) -> Iterator[Link]:
-    """Links that bring the picture, or what it was made from. A mask's only where the node has nothing else."""
-    masks = []
+    """Links that bring the picture, or what it was made from. A mask's or sound's only where the node has nothing else."""
+    others = []
     found = False
     for name, link in node.links.items():
-        kind = graph.carries(name, link)
+        kind = node.kinds[name]
         if kind not in _OFF_THE_PICTURE or kind == "sampler" and link.node in samplers:
             found = True
             yield link
-        elif kind == "mask":
-            masks.append(link)
+        elif kind in ("mask", "audio"):
+            others.append(link)
     if not found:
-        yield from masks
+        yield from others
 
 
 def samplers_of_image(
@@ -110,7 +110,7 @@ def _saves(node: Node) -> bool:
 
 
 def _shows_picture(graph: Graph, node: Node) -> bool:
-    return bool({"image", "bundle", "opaque", None} & {graph.carries(name, link) for name, link in node.links.items()})
+    return bool({"image", "bundle", "opaque", None} & set(node.kinds.values()))
 
 
 def _named_like(outputs: list[Node], saved_as: str | None, prefix_of: Callable[[Node], Any]) -> list[Node]:

@@ -60,7 +60,7 @@ class Settle:
         def follow(node: Node) -> Iterator[Link]:
             first = node is start
             for name, link in node.links.items():
-                kind = self.graph.carries(name, link)
+                kind = node.kinds[name]
                 if kind in (way, "bundle") or not first and kind in (None, "opaque", "number"):
                     yield link
 
@@ -88,7 +88,7 @@ class Settle:
 
         def follow(node: Node) -> Iterator[Link]:
             for name, link in node.links.items():
-                if self.graph.carries(name, link) in (way, "bundle") or node is not start and self.graph.carries(name, link) is None:
+                if node.kinds[name] in (way, "bundle") or node is not start and node.kinds[name] is None:
                     yield link
 
         last = None
@@ -148,7 +148,7 @@ class Settle:
             links = self.graph.links_of(node, "latent")
             if node is start:
                 links = links or self.graph.links_of(node, "image", "bundle") or {
-                    n: k for n, k in node.links.items() if self.graph.carries(n, k) == "other" and "image" in n
+                    n: k for n, k in node.links.items() if node.kinds[n] == "other" and "image" in n
                 }
             else:
                 links = links or self.graph.links_of(node, "image") or self.graph.links_of(node, "bundle", None)

@@ -27,7 +27,13 @@ MAX_MADE = 20 * MAX_TEXT  # characters that are put together in one trace
 MAX_MATCHES = 20  # regular expressions that are run in one trace
 _RANK: dict[Confidence, int] = {"exact": 0, "inferred": 1, "unknown": 2}
 _MAKERS = ("model", "clip", "image", "audio", "vision", "latent")
-_WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}|__[\w/*-]+__")
+_MOST_PLACES = 8
+_STEPS = 4  # of the budget that a string takes; it costs more time than a step along conditioning
+_SAME = {
+    "seed": ("noise_seed",), "noise_seed": ("seed",), "sampler_name": ("sampler",), "ckpt_name": ("checkpoint",),
+}  # fmt: skip
+_BESIDE = ("control_after_generate", "control_before_generate")
+_WILDCARD = re.compile(r"""\{[^{}":\n]*\|[^{}":\n]*\}|__[\w/*-]+__""")
 
 
 class Known(NamedTuple):
@@ -55,7 +61,9 @@ class Strings:
 
     def of(self, node: Node, name: str, value: Any) -> Known:
         """What stands at an input: the literal, or what is behind the link."""
-        return self.at(value) if isinstance(value, Link) else Known(value, "exact", (f"{node} {name[:40]}",))
+        if isinstance(value, Link):
+            return self.at(value)
+        return self._wild(node, Known(value, "exact", (f"{node} {called.shown(name, 40)}",)), "wildcard" in name.lower())
 
     def at(self, link: Link) -> Known:
         """The value behind a link."""
@@ -66,7 +74,7 @@ class Strings:
         while True:
             if wanted is not None:
                 answer = NOTHING if wanted in active else self._known.get(wanted)
-                if answer is None and self.graph.spend():
+                if answer is None and self.graph.spend(_STEPS):
                     running.append((wanted, self._evaluate(wanted)))
                     active.add(wanted)
                 answer = answer or (None if running and running[-1][0] == wanted else NOTHING)
@@ -87,20 +95,33 @@ class Strings:
     def number(self, node: Node, name: str) -> Any:
         """The number or word at an input; through a link, the one of the same name where its node has several."""
         if name in node.links:
-            source = self.graph.nodes[node.links[name].node]
-            same = source.values.get(name)
-            if _is_scalar(same) and not isinstance(same, str):
-                return same
-            value = self.at(node.links[name]).value
-            return value if value is not None else node.values.get(name)
+            values = self.graph.nodes[node.links[name].node].values
+            for same in (name, *_SAME.get(name, ())):
+                if _is_scalar(values.get(same)):
+                    return values[same]
+            known = self.at(node.links[name])
+            if known.value is not None and (known.confidence == "exact" or not isinstance(known.value, str)):
+                return known.value
         return node.values.get(name)
 
     def _bounded(self, known: Known) -> Known:
-        if isinstance(known.value, str) and len(known.where) != 1:  # made of several
-            self._characters -= len(known.value)
-            if len(known.value) > MAX_TEXT or self._characters < 0:
-                return Known(None, "unknown", (*known.where[:3], "a text of more than a million characters"))
+        if isinstance(known.value, str) and len(known.value) > MAX_TEXT:
+            return Known(None, "unknown", (*known.where[:3], "a text of more than a million characters"))
         return known
+
+    def _together(self, parts: list[Known], value: Any, confidence: Confidence) -> Known:
+        """What was made of several: as sure as the least sure of them. `value` may be a list of texts, still to be joined."""
+        where: list[str] = []
+        for part in parts:
+            confidence = worse(confidence, part.confidence)
+            where += part.where[:_MOST_PLACES]
+        made = sum(map(len, value)) if isinstance(value, list) else len(value) if isinstance(value, str) else 0
+        self._characters -= made
+        if made > MAX_TEXT or self._characters < 0:
+            return Known(None, "unknown", (*where[:3], "a text of more than a million characters"))
+        if isinstance(value, list):
+            value = " ".join(value) if value else None
+        return Known(value, confidence, tuple(dict.fromkeys(where))[:_MOST_PLACES])
 
     # -- rules -----------------------------------------------------------------------------------------------------
 
@@ -137,13 +158,13 @@ class Strings:
             found = parts[0] if plain or isinstance(next(iter(sources.values())), Link) else parts[0]._replace(confidence=worse(parts[0].confidence, "inferred"))
             return self._wild(node, found)
         texts = [str(part.value) for part in parts if _is_scalar(part.value) and str(part.value).strip()]
-        return self._wild(node, _together(parts, " ".join(dict.fromkeys(texts)) if texts else None, "inferred"))
+        return self._wild(node, self._together(parts, list(dict.fromkeys(texts)), "inferred"))
 
     def _sources(self, node: Node, link: Link) -> dict[str, Any]:
         """The inputs that make the text, in the order of their names; of both sides' only those of the output."""
         graph = self.graph
-        inputs: dict[str, Any] = {n: v for n, v in node.values.items() if isinstance(v, str)}
-        inputs |= {n: k for n, k in node.links.items() if graph.carries(n, k) in (None, "string") or called.text(n) or called.string_source(n)}
+        inputs: dict[str, Any] = {n: v for n, v in node.values.items() if isinstance(v, str) and not called.switched(v)}
+        inputs |= {n: k for n, k in node.links.items() if node.kinds[n] in (None, "string") or called.text(n) or called.string_source(n)}
         inputs = {n: v for n, v in inputs.items() if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string", "number", "opaque"))}
         found = {n: v for n, v in inputs.items() if called.text(n) and not called.not_text(n) and not called.produced(n)}
         if not found:
@@ -156,13 +177,12 @@ class Strings:
 
     def _chosen(self, node: Node, inputs: dict[str, Any]) -> Generator[Link, Known, Known | None]:
         """What a switch hands on, its chooser a literal or behind a link."""
-        for name in (*node.values, *node.links):
-            if called.chooser(name):
-                value = (yield node.links[name]).value if name in node.links else node.values[name]
-                others = {n: v for n, v in inputs.items() if n != name}
-                if (found := _pick(value, others)) is not None:
-                    source = others[found]
-                    return (yield source) if isinstance(source, Link) else self.of(node, found, source)
+        for name in _choosers(node):
+            value = (yield node.links[name]).value if name in node.links else node.values[name]
+            others = {n: v for n, v in inputs.items() if n != name}
+            if (found := _pick(value, others)) is not None:
+                source = others[found]
+                return (yield source) if isinstance(source, Link) else self.of(node, found, source)
         found = _first_of_any(node, inputs)
         return (yield inputs[found]) if found is not None else None
 
@@ -185,20 +205,19 @@ class Strings:
             given[name] = known.value
         texts = [given.get(name) for name in plan.texts]
         if any(text is None for text in texts):
-            left = [str(text) for text in texts if text is not None]
-            return _together(parts, " ".join(left) if left else None, "unknown")
+            return self._together(parts, [str(text) for text in texts if text is not None], "unknown")
         self._matches -= plan.slow
         done = plan.run(given) if self._matches > 0 or not plan.slow else DONE_WITHOUT
         if done is DONE_WITHOUT:  # it can't be told: the text as it went in
-            return _together(parts, " ".join(str(text) for text in texts), "inferred")
-        return _together(parts, done, "inferred" if plan.guessed else "exact")
+            return self._together(parts, [str(text) for text in texts], "inferred")
+        return self._together(parts, done, "exact")
 
     def _passed(self, node: Node, link: Link) -> Rule:
         """A node without texts of its own hands on one of its links, or holds a number, or one string whatever its name."""
         numbers = yield from self._scalar(node)
         if isinstance(numbers.value, (int, float)):
             return numbers
-        links = [k for n, k in node.links.items() if self.graph.carries(n, k) in (None, "string", "opaque")]
+        links = [k for n, k in node.links.items() if node.kinds[n] in (None, "string", "opaque")]
         parts = []
         for one in links[:100]:
             parts.append((yield one))
@@ -211,21 +230,22 @@ class Strings:
         if len(links) == 1:
             return parts[0]
         if texts:
-            return _together(texts, " ".join(dict.fromkeys(str(part.value) for part in texts)), "inferred")
+            return self._together(texts, list(dict.fromkeys(str(part.value) for part in texts)), "inferred")
         literals = {n: v for n, v in node.values.items() if isinstance(v, str) and v.strip() and not called.not_text(n)}
         if len(literals) == 1 and not links:
             (name, value), = literals.items()
             if not called.MODEL_FILE.search(value):
-                return Known(value, "inferred", (f"{node} {name[:40]}",))
+                return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         return Known(None, "unknown", (f"{node} gave it when the graph ran",))
 
     def _scalar(self, node: Node) -> Rule:
         """The number that a primitive holds, or the one behind it."""
-        names = [n for n, v in node.values.items() if isinstance(v, (int, float)) and not n.startswith("control_")]
-        names.sort(key=lambda n: (n != "value", not called.scalar(n)))
-        if names:
-            return self.of(node, names[0], node.values[names[0]])
-        passing = [k for n, k in node.links.items() if self.graph.carries(n, k) in (None, "number", "string")]
+        numbers = [n for n, v in node.values.items() if isinstance(v, (int, float)) and not n.startswith("control_")]
+        if "value" in numbers:
+            return self.of(node, "value", node.values["value"])
+        if len(numbers) == 1 and not node.links and not any(isinstance(v, str) for n, v in node.values.items() if n not in _BESIDE):
+            return self.of(node, numbers[0], node.values[numbers[0]])
+        passing = [k for n, k in node.links.items() if node.kinds[n] in (None, "number", "string")]
         if len(passing) == 1 and not any(isinstance(v, str) for v in node.values.values()):
             return (yield passing[0])
         return NOTHING
@@ -235,7 +255,7 @@ class Strings:
     def _made_at_run_time(self, node: Node) -> bool:
         if any(called.at_run_time(name) for name in (*node.values, *node.links)):
             return True
-        taken = {self.graph.carries(n, k) for n, k in node.links.items()} & set(_MAKERS)
+        taken = set(node.kinds.values()) & set(_MAKERS)
         if node.outputs and taken and taken <= set(node.outputs):
             return False  # handed on, such as what a loader of LoRAs in a text takes
         seeded = any("seed" in name for name in (*node.values, *node.links))
@@ -244,7 +264,7 @@ class Strings:
     def _produced(self, node: Node, link: Link, kept: dict[str, str], parts: list[Known]) -> Known:
         if kept:
             name, value = next(iter(kept.items()))
-            return Known(value, "inferred", (f"{node} {name[:40]}",))
+            return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         for taker, name in self.graph.takers.get(link, ())[:20]:
             shown = self._shown_by(self.graph.nodes[taker], name)
             if shown is not None:
@@ -262,12 +282,13 @@ class Strings:
             if isinstance(value, str) and value.strip() and (taken is None or taken == by):
                 beside = re.fullmatch(re.escape(by) + r"_?\d+", name) if not by[-1:].isdigit() else None
                 if beside or called.shows(node.kind) and (len(value) > 20 or called.text(name)) or called.produced(name):
-                    return Known(value, "inferred", (f"{node} {name[:40]}",))
+                    return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         return None
 
-    def _wild(self, node: Node, known: Known) -> Known:
+    def _wild(self, node: Node, known: Known, draws: bool = False) -> Known:
         """A pattern, if the node that holds it draws from it."""
-        if known.confidence != "unknown" and isinstance(known.value, str) and any("seed" in n for n in (*node.values, *node.links)):
+        draws = draws or any("seed" in n for n in (*node.values, *node.links))
+        if draws and known.confidence != "unknown" and isinstance(known.value, str):
             if _WILDCARD.search(known.value[:100_000]):
                 return Known(known.value, "unknown", (*known.where, f"{node} drew from the pattern when the graph ran"))
         return known
@@ -277,13 +298,18 @@ def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link |
     """The link that a switch hands on and whether that is certain; None when nothing says which."""
     if len(links) < 2:
         return None, True
-    for name in (*node.values, *node.links):
-        if called.chooser(name) and name not in links:
+    for name in _choosers(node):
+        if name not in links:
             value = strings.number(node, name)
             if (found := _pick(value, links)) is not None:
                 return links[found], True
     found = _first_of_any(node, links)
     return (links[found], False) if found is not None else (None, True)
+
+
+def _choosers(node: Node) -> list[str]:
+    """The inputs that may say which of the others is handed on."""
+    return [name for name in (*node.values, *node.links) if called.chooser(name)][:5]
 
 
 def _pick(value: Any, inputs: dict[str, Any]) -> str | None:
@@ -313,11 +339,3 @@ def _first_of_any(node: Node, inputs: dict[str, Any]) -> str | None:
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, (str, int, float)) and not isinstance(value, bool)
-
-
-def _together(parts: list[Known], value: Any, confidence: Confidence) -> Known:
-    where: list[str] = []
-    for part in parts:
-        confidence = worse(confidence, part.confidence)
-        where += part.where
-    return Known(value, confidence, tuple(dict.fromkeys(where))[:20])

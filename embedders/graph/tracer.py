@@ -63,7 +63,8 @@ class _Tracer:
         for key in reversed(order):  # the last pass first, for the case that the graph is too entangled for all
             made = Pass(node=key, kind=self.graph.nodes[key].kind)
             positive, negative = self.conditioning.side(key, False), self.conditioning.side(key, True)
-            made.positive, made.negative = list(positive.texts), list(negative.texts)
+            made.negative = list(negative.texts)  # what also reaches the negative side, such as of a guider of three, is not asked for
+            made.positive = [text for text in positive.texts if text not in made.negative] or list(positive.texts)
             sources[key] = self.settle.read(key, positive, made)
             self.models.read(key, positive, made, self.samplers)
             result.passes.insert(0, made)
