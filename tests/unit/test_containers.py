@@ -272,6 +272,11 @@ def test_webp_with_exif_headed_as_in_jpeg() -> None:
     assert pieces(data).raw == {"Software": b"a tool"}
 
 
+def test_webp_with_exif_behind_a_chunk_of_odd_size() -> None:
+    data = riff(encoded("WEBP"), (b"ABCD", b"odd"), (b"EXIF", exif("<", (0x0131, 2, b"a tool\0"))))
+    assert pieces(data).raw == {"Software": b"a tool"}
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow knows no AVIF")
 def test_avif_with_xmp_and_exif() -> None:
     tags = Image.Exif()
