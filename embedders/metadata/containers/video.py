@@ -94,7 +94,7 @@ def _unpack(comment: bytes, pieces: Pieces) -> bool:
         told = json.loads(comment)
     except (ValueError, RecursionError):
         return False
-    if not isinstance(told, dict) or len(told) > 100:
+    if len(told) > 100:
         return False
     for key, value in told.items():
         text = value if isinstance(value, str) else json.dumps(value)
