@@ -17,7 +17,8 @@ _HASH = re.compile(r"\s*[\[(][0-9a-fA-F]{4,64}[\])]$")
 # Where such a text may lie. Only `parameters` is known to hold a prompt when nothing else in the text says so.
 KEYS = (
     "parameters", "UserComment", "stealth", "Comment", "comment", "jpeg:comment", "gif:comment", "ImageDescription",
-    "Description", "description", "XPComment", "xmp:exif:UserComment", "xmp:dc:description", "iptc:caption", "sidecar.txt", "sidecar.caption",
+    "Description", "description", "XPComment", "xmp:exif:UserComment", "xmp:dc:description", "iptc:caption",
+    "sidecar.txt", "sidecar.caption",
 )  # fmt: skip
 
 
@@ -70,8 +71,7 @@ def _generator(known: Mapping[str, Any], told: Told) -> str:
     version, app = str(known.get("version", ""))[:200].lower(), str(known.get("app", ""))[:200].lower()
     for sign, generator in (
         ("ruinedfooocus", "RuinedFooocus"), ("fooocus", "Fooocus"), ("comfy", "ComfyUI"), ("reforge", "reForge"),
-        ("sd.next", "SD.Next"), ("sdnext", "SD.Next"), ("draw things", "Draw Things"), ("stability matrix", "Stability Matrix"),
-        ("tensor", "Tensor.Art"), ("swarm", "SwarmUI"), ("invoke", "InvokeAI"),
+        ("sd.next", "SD.Next"), ("sdnext", "SD.Next"),
     ):  # fmt: skip
         if sign in version or sign in app:
             return generator

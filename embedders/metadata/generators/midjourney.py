@@ -13,9 +13,9 @@ _JOB = re.compile(r"\bJob ID: ?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4,12}){4}\s*$")
 _PARAMETER = re.compile(r"(?:^|\s)(?:--|\u2014)([a-z]{1,20})\b")  # some systems make one dash of two
 _MAX_LENGTH = 20_000
 _KNOWN = {
-    "ar", "aspect", "v", "version", "niji", "stylize", "s", "style", "chaos", "c", "weird", "w", "q", "quality", "seed", "no",
-    "tile", "iw", "sref", "cref", "cw", "sw", "p", "profile", "raw", "stop", "repeat", "r", "video", "hd", "sv", "oref",
-    "ow", "exp", "draft", "turbo", "fast", "relax", "motion", "creative", "upbeta", "test", "testp", "uplight", "sameseed",
+    "ar", "aspect", "v", "version", "niji", "stylize", "s", "style", "chaos", "c", "weird", "w", "q", "quality", "seed",
+    "no", "tile", "iw", "sref", "cref", "cw", "sw", "p", "profile", "raw", "stop", "repeat", "r", "video", "hd", "sv",
+    "oref", "ow", "exp", "draft", "turbo", "fast", "relax", "motion", "creative", "upbeta", "test", "testp", "uplight", "sameseed",
 }  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+"""Writers without a name, files beside an image, and captions of photographs."""
+
+from __future__ import annotations
+
+import pytest
+
+from host.pieces import lora, pair, read
+
+# -- writers without a name, and beside the image --------------------------------------------------------------------
+
+
+def test_json_of_an_unknown_writer() -> None:
+    found = read(
+        UserComment={"prompt": "a red fox", "negative_prompt": "blurry", "num_steps": 3, "seed": 6, "guidance-scale": 7.0}
+    )
+    assert (found.prompt, found.negative, found.seed, found.cfg) == (pair("a red fox"), pair("blurry"), 6, 7.0)
+
+
+def test_civitai_s_interface_as_a_side_car() -> None:
+    resources = [{"type": "model", "name": "dream"}, {"type": "lora", "name": "fur", "weight": 0.6}]
+    meta = {
+        "prompt": "a red fox",
+        "negativePrompt": "blurry",
+        "cfgScale": 7,
+        "steps": 20,
+        "seed": 6,
+        "sampler": "Euler a",
+        "resources": resources,
+    }
+    found = read(**{"sidecar.json": {"id": 1, "meta": meta}})
+    assert (found.prompt, found.checkpoint, found.loras) == (pair("a red fox"), "dream", [lora("fur", 0.6)])
+
+
+def test_invokeai_s_metadata_as_a_side_car() -> None:
+    found = read(**{"sidecar.json": {"positive_prompt": "a red fox", "scheduler": "euler", "app_version": "6.0.0"}})
+    assert (found.prompt, found.generator) == (pair("a red fox"), "InvokeAI")
+
+
+@pytest.mark.parametrize("key", ["sidecar.txt", "sidecar.caption"])
+def test_captions_beside_the_image_are_inferred(key: str) -> None:
+    found = read(**{key: "a red fox in snow"})
+    assert (found.prompt, found.prompt_origin.confidence) == (pair("a red fox in snow"), "inferred")
+
+
+@pytest.mark.parametrize("told", [{"caption": "a red fox", "tags": "fox, red"}, {"tags": "a red fox"}])
+def test_training_metadata_as_a_side_car(told: dict[str, str]) -> None:
+    assert read(**{"sidecar.json": told}).prompt == pair("a red fox")
+
+
+def test_a_downloader_s_side_car_is_no_prompt() -> None:
+    assert read(**{"sidecar.json": {"category": "gallery", "description": "a red fox", "tags": "fox"}}).prompt is None
+
+
+# -- photographs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key", ["iptc:caption", "ImageDescription", "XPComment", "UserComment", "Description", "gif:comment", "XPTitle"]
+)
+def test_captions_of_photographs_are_inferred(key: str) -> None:
+    found = read(**{key: "A red fox in snow"})
+    assert (found.prompt, found.prompt_origin.confidence, found.generator) == (pair("A red fox in snow"), "inferred", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OLYMPUS DIGITAL CAMERA", "SONY DSC", "DSC_0042.JPG", "IMG_2034", "Created with GIMP", "Screenshot", "2024-05-05 10:10",
+        "CREATOR: gd-jpeg v1.0 (using IJG JPEG v62), quality = 90", "https://example.org/a-red-fox", "<?xml version='1.0'?><a/>",
+        "Processed with VSCO with a6 preset", "\x01\x02bytes", "File written by Adobe Photoshop 4.0", "....", "AppleMark", "ok", "hdrpl",
+    ],
+)  # fmt: skip
+def test_boilerplate_is_no_caption(text: str) -> None:
+    assert read(ImageDescription=text).prompt is None
+
+
+def test_a_program_s_name_is_no_caption() -> None:
+    assert read(ImageDescription="Some Camera App 3", Software="Some Camera App 3").prompt is None
+
+
+def test_iptc_s_field_for_the_prompt_is_exact() -> None:
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        'xmlns:e="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" e:AIPromptInformation="a red fox" e:AISystemUsed="Paint 5"/></rdf:RDF></x:xmpmeta>'
+    )
+    found = read(xmp=packet)
+    assert (found.prompt, found.prompt_origin.confidence, found.generator) == (pair("a red fox"), "exact", "Paint 5")
