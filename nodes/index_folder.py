@@ -102,6 +102,7 @@ class IndexFolder(io.ComfyNode):
         from ..embedders.clip_vision import ImageEncoder
         from ..embedders.pipeline import Encoders, index_folder
         from ..embedders.scan import normal_subfolder
+        from .definitions import node_definitions
         from .index_report import report_text, summary
         from .index_store import FolderStore
 
@@ -123,6 +124,7 @@ class IndexFolder(io.ComfyNode):
             recursive=recursive,
             pattern=pattern,
             token_state_budget=int(token_state_budget * 2**30),
+            definitions=node_definitions(),
             progress=progress_on(cls),
         )
         store.activate()

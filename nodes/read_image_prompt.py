@@ -60,6 +60,7 @@ class ReadImagePrompt(io.ComfyNode):
     @names_missing_requirements
     def execute(cls, path: str = "", image: Any = None) -> io.NodeOutput:
         from ..embedders.scan import SUFFIXES
+        from .definitions import node_definitions
         from .files import FileRefused, find_file, linked_file
         from .image_reading import read
 
@@ -83,7 +84,7 @@ class ReadImagePrompt(io.ComfyNode):
                 notes.append(f"this is the first of the files that meet here; the others: {', '.join(map(str, linked.others))}")
         else:
             raise FileRefused("Connect Load Image to 'image', or write the file's path into 'path'.")
-        return read(file, {}, notes)
+        return read(file, node_definitions(), notes)
 
 
 def _outputs() -> list[io.Output]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +46,18 @@ def pictures(server: ComfyServer) -> Callable[[str, int], str]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def old_workflow() -> dict[str, Any]:
+    """ComfyUI's default workflow as older front ends saved it, without the names of widgets."""
+    import comfyui_workflow_templates_json
+
+    file = Path(comfyui_workflow_templates_json.__file__).parent / "templates" / "default.json"
+    workflow = json.loads(file.read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        node["inputs"] = [entry for entry in node.get("inputs", []) if "widget" not in entry]
+    return workflow
 
 
 def saved_graph(prompt: str, negative: str, seed: int) -> dict:

@@ -258,6 +258,16 @@ def test_a_file_without_a_prompt_says_so_and_gives_the_stated_defaults(server, f
     assert "no generator is known" in text(result) and "Prompt (none)" in text(result)
 
 
+def test_a_file_with_nothing_but_an_old_workflow_is_read_by_this_comfyuis_definitions(server, fox, old_workflow):
+    fox.write_bytes(png({"workflow": json.dumps(old_workflow)}))
+    result = server.queue(reading(path=str(fox)))
+    sampler = next(one for one in old_workflow["nodes"] if one["type"] == "KSampler")["widgets_values"]
+    texts = [one["widgets_values"][0] for one in old_workflow["nodes"] if one["type"] == "CLIPTextEncode"]
+    assert set(values(result, "prompt", "negative_prompt")) == set(texts)
+    assert values(result, "seed", "steps", "cfg", "sampler", "scheduler", "denoise") == [sampler[0], *sampler[2:]]
+    assert values(result, "confidence") == ["exact"]  # without the definitions it would be inferred
+
+
 def test_a_damaged_picture_still_tells_its_prompt(server, fox):
     whole = fox.read_bytes()
     fox.write_bytes(whole[: whole.index(b"IDAT") + 6])

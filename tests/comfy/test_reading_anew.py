@@ -77,6 +77,14 @@ def test_an_image_whose_prompt_was_made_at_run_time_is_named_with_the_reason(ser
     assert "Prompt unknown: made-at-run-time/llm.png: " in text and "SomeLLM" in text
 
 
+def test_this_comfyuis_definitions_are_used(server, old_workflow):
+    folder = server.output / "old-workflow"
+    folder.mkdir(exist_ok=True)
+    (folder / "old.png").write_bytes(png({"workflow": json.dumps(old_workflow)}))
+    result = server.queue(index("old-workflow", **WITHOUT_MODELS))
+    assert result.outputs["index"]["summary"][0]["prompts"] == {"exact": 1}  # without them it would be inferred
+
+
 def test_a_video_is_found_and_shown_by_a_frame(server):
     folder = server.output / "videos"
     folder.mkdir(exist_ok=True)
