@@ -244,12 +244,6 @@ def test_a_tag_that_is_there_a_thousand_times_is_read_once(number: int) -> None:
     assert source.asked < 2 * source.size
 
 
-def test_exif_that_is_there_a_thousand_times_is_read_once() -> None:
-    source = Counted(riff(encoded("WEBP"), *[(b"EXIF", b"Exif\0\0II*\0" + bytes(100))] * 1000))
-    found = read_pieces(source)
-    assert len(found.problems) <= 1 and source.asked < source.size
-
-
 def test_problems_do_not_fill_the_memory() -> None:
     assert len(pieces(with_chunks(png({}), chunk(b"tEXt", b"") * 1000)).problems) <= 20
 

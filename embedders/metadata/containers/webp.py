@@ -13,16 +13,15 @@ def is_webp(head: bytes) -> bool:
 
 def read_webp(source: Source, pieces: Pieces) -> None:
     """RIFF's own size is not believed: writers have got it wrong, and the file's end is known."""
-    at, wanted = 12, [b"EXIF", b"XMP "]
+    at = 12
     for _ in range(MAX_STEPS):
         head = source.read(at, 8)
         if len(head) < 8:
             return
         size = int.from_bytes(head[4:], "little")
         body, at = at + 8, at + 8 + size + size % 2
-        if head[:4] not in wanted:
+        if head[:4] not in (b"EXIF", b"XMP "):
             continue
-        wanted.remove(head[:4])
         if body + size > source.size:
             report(pieces, "the file ends inside its metadata")
             return
