@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .nodes import build_node
-from .widgets import UNDEFINED
+from .widgets import UNDEFINED, definition_specs
 
 CONTROLS = frozenset(("fixed", "increment", "decrement", "randomize", "increment-wrap"))
 """What becomes of a seed after a run. The value stands behind the seed, and is never sent."""
@@ -33,7 +33,8 @@ _SCHEDULER = re.compile(
 )
 _PLACEHOLDER = re.compile(r"(select|choose)\b.{0,40}$", re.I)
 _MISFIT, _SKIP_VALUE, _SKIP_NAME = 6.0, 1.5, 2.0
-_MAX_ALIGNED = 150  # names; an alignment takes names times values
+EFFORT = 100_000  # steps of alignment in one workflow; one takes names times values
+_DYNAMIC = ("COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3")
 
 
 @dataclass
@@ -52,26 +53,34 @@ class _Wanted:
     options: Sequence[Any] = field(default_factory=tuple)
 
 
-def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Mapping[int, Any]) -> Definition:
+class Effort:
+    """What is left to be spent on one workflow, and the widgets of the classes that have always the same."""
+
+    def __init__(self) -> None:
+        self.left = EFFORT
+        self.widgets: dict[str, list[_Wanted]] = {}
+
+
+def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Mapping[int, Any], effort: Effort) -> Definition:
     """How to read a saved, tidy node. `known` is the host's definition of its class, `links` are those of its graph."""
     values = saved["widgets_values"]
     if isinstance(values, Mapping):
         return _named(saved, values, known)
     values = values or []
     named = [_Wanted(slot["widget"]["name"], slot["type"]) for slot in saved["inputs"] if "widget" in slot]
-    wanted = _widgets_of(saved, known, links) if known is not None else []
+    wanted = _widgets_of(saved, known, links, effort) if known is not None else []
     names, here = {w.name for w in named}, {w.name for w in wanted}
     if known is not None and names <= here and len(values) == len(wanted) and _fits(wanted, values):
         return Definition(known, values)
     if named and names != here:
-        found, cost = _align(named, values)
+        found, cost = _align(named, values, effort)
         # an older front end names only the widgets that were made inputs: then most values have no name
         if cost < _SKIP_VALUE and (known is None or len(named) >= len(wanted) - 1):
             return Definition(known, found) if known is not None and names <= here else _named(saved, found)
     if known is not None:
         if _fits(wanted, values):
             return Definition(known, values)
-        found, _ = _align([w for w in wanted if w.type != "CONTROL"], values)
+        found, _ = _align([w for w in wanted if w.type != "CONTROL"], values, effort)
         return Definition(known, found, "its values do not fit this ComfyUI's definition")
     if not values:
         return _named(saved, {})
@@ -109,11 +118,16 @@ def _types(known: Mapping[str, Any] | None) -> list[str]:
     return [kind if isinstance(kind, str) else "COMBO" for kind in (known or {}).get("output") or ()]
 
 
-def _widgets_of(saved: Mapping[str, Any], known: Mapping[str, Any], links: Mapping[int, Any]) -> list[_Wanted]:
+def _widgets_of(saved: Mapping[str, Any], known: Mapping[str, Any], links: Mapping[int, Any], effort: Effort) -> list[_Wanted]:
     """The widgets that take a saved value by the host's definition, once the values are in (a dynamic combo brings more)."""
+    if saved["type"] in effort.widgets:
+        return effort.widgets[saved["type"]]
     node = build_node(saved, known)
     node.configure(saved, links, known)
-    return [_Wanted(w.name, "CONTROL" if not w.sent else w.kind, w.choices) for w in node.widgets if w.stored]
+    found = [_Wanted(w.name, "CONTROL" if not w.sent else w.kind, w.choices) for w in node.widgets if w.stored]
+    if not any(spec.type in _DYNAMIC for spec in definition_specs(node.type, known)) and node.type != "CustomCombo":
+        effort.widgets[node.type] = found
+    return found
 
 
 def _fits(wanted: Sequence[_Wanted], values: Sequence[Any]) -> bool:
@@ -145,9 +159,10 @@ def _cost(want: _Wanted, value: Any) -> float:
     return 0.2
 
 
-def _align(wanted: Sequence[_Wanted], values: Sequence[Any]) -> tuple[dict[str, Any], float]:
+def _align(wanted: Sequence[_Wanted], values: Sequence[Any], effort: Effort) -> tuple[dict[str, Any], float]:
     """Give each widget the value that fits, both in order, some of either left over; and the cost per widget or so."""
-    if len(wanted) > _MAX_ALIGNED or len(values) > 2 * _MAX_ALIGNED:
+    effort.left -= len(wanted) * len(values)
+    if effort.left < 0:
         return {want.name: value for want, value in zip(wanted, values)}, _MISFIT
     rows, columns = len(wanted), len(values)
     best = [[0.0] * (columns + 1) for _ in range(rows + 1)]
@@ -199,7 +214,7 @@ def _by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]
     strings = [i for i, v in enumerate(values) if isinstance(v, str) and i not in control]
     numbers = [i for i, v in enumerate(values) if _is_number(v) and i not in names]
     files = [i for i in strings if _FILE.search(values[i])]
-    encodes = bool(gives & {"CONDITIONING", "STRING"}) or "CLIP" in takes and "CLIP" not in gives
+    encodes = any(re.search("cond|embeds|string|text", kind, re.I) for kind in gives) or "CLIP" in takes and "CLIP" not in gives
     spoken = [i for i in strings if i not in files and _is_spoken(values[i], 1 if encodes else 2)]
     spoken = [i for i in spoken if not _PLACEHOLDER.match(values[i])] or spoken
     if encodes and not spoken:

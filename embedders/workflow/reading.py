@@ -17,7 +17,7 @@ from typing import Any
 from .convert import MUTED, Placed, Prompt, Value
 from .everywhere import connect_everywhere
 from .groups import expand_groups
-from .guess import define, is_reroute, shared_name
+from .guess import Effort, define, is_reroute, shared_name
 from .load import VIRTUAL_TYPES, load_as
 from .nodes import Node
 from .subgraphs import Graph
@@ -26,8 +26,8 @@ from .tidy import output_types, tidy
 from .widgets import Widget, WorkflowError
 
 MAX_STEPS = 300_000  # along links, in one workflow
-_CHOICE = re.compile(r"\{[^{}]*\|[^{}]*\}")
-_MAX_DYNAMIC = 50_000  # characters of a text that is looked through for choices
+_CHOICE = re.compile(r"\{[^{}|]*\|[^{}]*\}")
+_MAX_DYNAMIC = 500_000  # characters of one workflow that are looked through for choices and comments
 
 
 @dataclass
@@ -74,12 +74,13 @@ class _Definitions:
         self.subgraphs = {graph["id"] for graph in graphs[1:]}
         self.links = {link["id"]: link for graph in graphs for link in graph["links"]}
         self._found: dict[str, Mapping[str, Any] | None] = {}
+        self._effort = Effort()
 
     def of(self, saved: dict[str, Any]) -> Mapping[str, Any] | None:
         """For the loader, which puts the values in afterwards."""
         if saved["type"] in VIRTUAL_TYPES:
             return None
-        found = define(saved, self._known(saved["type"]), self.links)
+        found = define(saved, self._known(saved["type"]), self.links, self._effort)
         saved["widgets_values"] = found.values
         if found.guessed:
             saved["properties"].setdefault("guessed", found.guessed)
@@ -130,7 +131,7 @@ class _Reading(Prompt):
         super().__init__(root, lambda parts: parts[0], datetime.now())
         self.guessed: dict[str, str] = {}
         self.unknown: dict[str, str] = {}
-        self._steps = 0
+        self._steps = self._characters = 0
         self._setters: dict[tuple[int, Any], Node] = {}
         for graph in _graphs(root):
             for node in graph.nodes.values():
@@ -150,13 +151,20 @@ class _Reading(Prompt):
         value = widget.value
         if not isinstance(value, str) or not (widget.kind == "COMBO" or widget.options.get("dynamicPrompts") is True):
             return value
-        if len(value) <= _MAX_DYNAMIC and _CHOICE.search(value):
+        if _CHOICE.search(value):
             self.unknown[placed.id] = "the front end chose among {a|b} when the graph was queued, which a workflow does not keep"
-        elif len(value) <= _MAX_DYNAMIC and widget.options.get("dynamicPrompts") is True and value.count("{") < 100:
-            return dynamic_prompt(value, self.choose)
+        elif widget.options.get("dynamicPrompts") is True and re.search(r"[{\\]|//|/\*", value):
+            self._characters += len(value) * (1 + value.count("{"))
+            if self._characters <= _MAX_DYNAMIC:
+                return dynamic_prompt(value, self.choose)
         return value
 
     def _source(self, placed: Placed, index: int, kind: Any) -> tuple[str, int] | Value | None:
+        slot = placed.node.inputs[index]
+        link = placed.graph.links.get(slot.link) if slot.link is not None else None
+        origin = placed.graph.nodes.get(link.origin) if link else None
+        if origin is not None and origin.type == "PrimitiveNode" and placed.node.widget(slot.widget):
+            return None  # the loader has written its value into the widget, rounded as the widget does
         try:
             return super()._source(placed, index, kind)
         except (WorkflowError, RecursionError):

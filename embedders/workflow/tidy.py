@@ -14,12 +14,15 @@ from typing import Any
 from .subgraphs import SUBGRAPH_INPUT
 from .widgets import WorkflowError
 
-MAX_NODES = 10_000  # in a file, and again once subgraphs are expanded; people's workflows have a few hundred
-MAX_LINKS = 40_000
+MAX_NODES = 4_000  # in a file, and again once subgraphs are expanded; people's workflows have a few hundred
+MAX_LINKS = 20_000
 MAX_WORK = 1_000_000  # of borders times links, the loader's slowest loop
 MAX_NESTING = 30  # subgraphs in subgraphs
 MAX_DEPTH = 40  # of lists and objects in a widget's value
-_MAX_VALUES = 2_000  # widgets of one node
+_MAX_VALUES = 300  # widgets of one node, or sockets on one side
+_MAX_SLOTS = 25_000  # sockets and values of all nodes
+_MAX_ITEMS = 10_000  # in the lists and objects of one value
+_MAX_PROMOTED = 3_000  # widgets that subgraphs show by the old list, in the whole workflow
 
 
 def tidy(workflow: Any) -> dict[str, Any]:
@@ -29,13 +32,22 @@ def tidy(workflow: Any) -> dict[str, Any]:
     """
     if not isinstance(workflow, Mapping) or not isinstance(workflow.get("nodes"), list):
         raise WorkflowError('This is not a UI-format workflow: it has no list of "nodes".')
-    graphs = [_graph(workflow, set()), *_definitions(workflow)]
-    if sum(len(graph["nodes"]) for graph in graphs) > MAX_NODES or sum(len(graph["links"]) for graph in graphs) > MAX_LINKS:
+    raw = [workflow, *_raw_definitions(workflow)]
+    counts = [sum(len(_list(graph.get(key))) for graph in raw) for key in ("nodes", "links")]
+    if counts[0] > MAX_NODES or counts[1] > MAX_LINKS:
         raise WorkflowError(f"The workflow has more than {MAX_NODES} nodes or {MAX_LINKS} links.")
-    root, *definitions = graphs
+    root, *definitions = graphs = [_graph(workflow, set()), *_definitions(workflow)]
+    nodes = [node for graph in graphs for node in graph["nodes"]]
+    if sum(len(node["inputs"]) + len(node["widgets_values"] or ()) for node in nodes) > _MAX_SLOTS:
+        raise WorkflowError(f"The nodes of the workflow have more than {_MAX_SLOTS} inputs and values.")
+    promoted = sum(len(node["properties"].get("proxyWidgets", ())) for node in nodes)
+    if promoted > _MAX_PROMOTED:
+        raise WorkflowError(f"The subgraphs of the workflow show more than {_MAX_PROMOTED} widgets.")
     by_id = {definition["id"]: definition for definition in definitions}
     _refuse_bombs(root, by_id)
-    return {**root, "definitions": {"subgraphs": list(by_id.values())}}
+    state = _mapping(workflow.get("state"))
+    last = [n for n in (workflow.get("last_node_id"), state.get("lastNodeId")) if isinstance(n, int) and 0 <= n < 2**53]
+    return {**root, "definitions": {"subgraphs": list(by_id.values())}, "last_node_id": max(last, default=0)}
 
 
 def output_types(workflow: Any) -> dict[str, list[str]]:
@@ -111,10 +123,10 @@ def _node(saved: Mapping[str, Any]) -> dict[str, Any] | None:
 def _properties(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Those that the conversion looks at."""
     kept: dict[str, Any] = {}
-    entries = [e[:3] for e in _list(saved.get("proxyWidgets"))[:500] if isinstance(e, list) and len(e) >= 2]
+    entries = [e[:3] for e in _list(saved.get("proxyWidgets"))[:200] if isinstance(e, list) and len(e) >= 2]
     if entries := [e for e in entries if all(isinstance(part, (str, int, type(None))) for part in e)]:
         kept["proxyWidgets"] = entries
-    quarantine = [e for e in _mappings(saved.get("proxyWidgetErrorQuarantine"))[:500] if isinstance(e.get("originalEntry"), list)]
+    quarantine = [e for e in _mappings(saved.get("proxyWidgetErrorQuarantine"))[:200] if isinstance(e.get("originalEntry"), list)]
     if quarantine := [e for e in quarantine if len(e["originalEntry"]) >= 2]:
         kept["proxyWidgetErrorQuarantine"] = [
             {"originalEntry": e["originalEntry"][:2], "hostValue": _value(e.get("hostValue"))} for e in quarantine
@@ -194,13 +206,14 @@ def _values(saved: Any) -> Any:
 
 
 def _value(value: Any) -> Any:
-    """A widget's value; None for one that is nested too deep to be one."""
+    """A widget's value; None for one that is nested too deep, or has too much in it, to be one."""
     if not isinstance(value, (list, dict)):
         return value
-    level, depth = [value], 0
+    level, depth, items = [value], 0, 0
     while level:
         depth += 1
-        if depth > MAX_DEPTH:
+        items += sum(len(item) for item in level)
+        if depth > MAX_DEPTH or items > _MAX_ITEMS:
             return None
         children = [c for item in level for c in (item.values() if isinstance(item, dict) else item)]
         level = [child for child in children if isinstance(child, (list, dict))]

@@ -23,8 +23,8 @@ def settle_types(graphs: Sequence[Graph]) -> None:
     The types decide only what a bypassed node hands through, but there a wildcard and a type behave differently.
     """
     changed = True
-    rounds = 0
-    while changed and rounds < 100:  # a chain of matched nodes settles link by link
+    rounds, matched = 0, sum(1 for graph in graphs for node in graph.nodes.values() if node.matched)
+    while changed and rounds < min(100, 3 + 20_000 // (matched + 1)):  # a chain of matched nodes settles link by link
         rounds += 1
         changed = any([_settle(graph, node) for graph in graphs for node in graph.nodes.values() if node.matched])
 

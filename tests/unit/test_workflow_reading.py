@@ -1,0 +1,302 @@
+"""Workflows read for what they say: one rule per test. The files are made by hand after those of the named front ends and packs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from diffusion_toolkit.embedders.workflow import Readable, WorkflowError, output_types, readable, to_api
+from host import handmade_workflows as made
+from host.handmade_workflows import HANDMADE, OBJECT_INFO, Workflow, node, preview, socket, workflow
+
+
+def inputs(saved: Workflow, number: str, definitions: dict[str, Any] = {}) -> dict[str, Any]:
+    return readable(saved, definitions).prompt[number]["inputs"]
+
+
+def alone(kind: str, values: Any, sockets: list[Any] = [], outputs: list[Any] = [], **more: Any) -> Workflow:
+    """One node, with the links that its sockets name coming from a node 9."""
+    numbers = [s["link"] for s in sockets if s.get("link") is not None]
+    origin = node(9, "Origin", [], [("X", numbers)])
+    return workflow([origin, node(1, kind, sockets, outputs, values, **more)], [[n, 9, 0, 1, 0, "X"] for n in numbers])
+
+
+ENCODER = [socket("clip", "CLIP", 5)]
+CONDITIONING = [("CONDITIONING", [])]
+SAMPLER = [socket("model", "MODEL", 5), socket("positive", "CONDITIONING", 6)]
+
+
+@pytest.mark.parametrize("name", sorted(HANDMADE))
+def test_known_nodes_are_read_as_the_front_end_sends_them(name: str):
+    strict = to_api(HANDMADE[name], OBJECT_INFO, choose=lambda parts: parts[0])
+    read = readable(HANDMADE[name], OBJECT_INFO).prompt
+    for number, entry in strict.items():
+        entry["inputs"].pop("filename_prefix", None)
+        assert entry["inputs"].items() <= read[number]["inputs"].items()
+
+
+def test_values_by_name_need_no_definition():
+    assert inputs(alone("Combine", {"frame_rate": 8, "format": "video/h264-mp4"}), "1") == {
+        "frame_rate": 8, "format": "video/h264-mp4"
+    }  # fmt: skip
+
+
+def test_sockets_name_the_widgets():
+    sockets = [socket("prompt", "STRING", widget=True), socket("seed", "INT", widget=True), socket("size", "COMBO", widget=True)]
+    saved = alone("Unknown", ["a cat", 7, "randomize", "large"], sockets)
+    assert inputs(saved, "1") == {"prompt": "a cat", "seed": 7, "size": "large"}
+
+
+def test_named_widgets_are_no_guess():
+    assert readable(alone("Unknown", ["a cat"], [socket("prompt", "STRING", widget=True)])).guessed == {}
+
+
+def test_the_files_names_win_over_another_versions_definition():
+    newer = {"input": {"required": {"mode": [["a", "b"], {}], "words": ["STRING", {}]}}, "output": []}
+    saved = alone("Drifted", ["a cat"], [socket("prompt", "STRING", widget=True)])
+    assert inputs(saved, "1", {"Drifted": newer}) == {"prompt": "a cat"}
+
+
+def test_values_that_do_not_fit_the_definition_are_aligned_by_type_and_told():
+    newer = {"input": {"required": {"mode": [["a", "b"], {}], "text": ["STRING", {}], "steps": ["INT", {}]}}, "output": []}
+    read = readable(alone("Drifted", ["a cat", 20]), {"Drifted": newer})
+    assert (read.prompt["1"]["inputs"]["text"], read.prompt["1"]["inputs"]["steps"]) == ("a cat", 20)
+    assert "do not fit" in read.guessed["1"]
+
+
+def test_text_of_an_encoder_is_found_without_any_name():
+    read = readable(alone("CLIPTextEncode", ["cat"], ENCODER, CONDITIONING))
+    assert read.prompt["1"]["inputs"] == {"clip": ["9", 0], "text": "cat"}
+    assert "not in the file" in read.guessed["1"]
+
+
+def test_single_words_beside_a_text_are_no_texts():
+    assert "a cat, asleep" == inputs(alone("Encoder", ["mean", "a cat, asleep", "A1111"], ENCODER, CONDITIONING), "1")["text"]
+
+
+def test_two_texts_behind_six_sizes_are_the_dual_encoders():
+    read = inputs(alone("Dual", [1024, 1024, 0, 0, 1024, 1024, "a cat", "the cat"], ENCODER, CONDITIONING), "1")
+    assert (read["text_g"], read["text_l"]) == ("a cat", "the cat")
+
+
+def test_second_text_of_a_node_that_gives_both_sides_is_the_negative():
+    read = inputs(alone("Encode", ["a cat sits", "bad video"], [socket("t5", "ENCODER", 5)], [("EMBEDS", [])]), "1")
+    assert (read["positive"], read["negative"]) == ("a cat sits", "bad video")
+
+
+def test_samplers_values_are_told_by_their_order_and_vocabulary():
+    read = inputs(alone("KSampler", [5, "randomize", 30, 7.5, "euler", "normal", 0.5], SAMPLER, [("LATENT", [])]), "1")
+    assert {key: read[key] for key in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")} == {
+        "seed": 5, "steps": 30, "cfg": 7.5, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.5
+    }  # fmt: skip
+
+
+def test_file_is_named_by_what_its_node_gives():
+    outputs = [("MODEL", []), ("CLIP", []), ("VAE", [])]
+    assert inputs(alone("Loader", ["some.safetensors"], [], outputs), "1") == {"ckpt_name": "some.safetensors"}
+
+
+def test_comments_are_stripped_where_the_definition_says_so():
+    saved = alone("CLIPTextEncode", ["a cat /* or a dog */"], ENCODER, CONDITIONING)
+    assert inputs(saved, "1", OBJECT_INFO)["text"] == "a cat "
+
+
+def test_random_choice_keeps_its_pattern_and_is_unknown():
+    read = readable(alone("CLIPTextEncode", ["a {red|blue} cat"], ENCODER, CONDITIONING), OBJECT_INFO)
+    assert read.prompt["1"]["inputs"]["text"] == "a {red|blue} cat"
+    assert "1" in read.unknown
+
+
+def test_a_primitive_gives_its_value():
+    primitive = node(2, "PrimitiveNode", [], [("STRING", [1])], ["a cat"])
+    encoder = node(1, "CLIPTextEncode", [socket("text", "STRING", 1, widget=True)], CONDITIONING, [""])
+    assert inputs(workflow([primitive, encoder], [[1, 2, 0, 1, 0, "STRING"]]), "1") == {"text": "a cat"}
+
+
+# -- nodes of the browser only ---------------------------------------------------------------------------------------
+
+
+def set_and_get(setter: str, getter: str) -> Workflow:
+    return workflow(
+        [
+            node(1, "Maker", [], [("IMAGE", [1])]),
+            node(2, setter, [socket("IMAGE", "IMAGE", 1)], [("*", [])], ["picture"]),
+            node(3, getter, [], [("IMAGE", [2])], ["picture"]),
+            preview(4, 2),
+        ],
+        [[1, 1, 0, 2, 0, "IMAGE"], [2, 3, 0, 4, 0, "IMAGE"]],
+    )
+
+
+@pytest.mark.parametrize(("setter", "getter"), [("SetNode", "GetNode"), ("easy setNode", "easy getNode")])
+def test_a_value_is_got_from_where_its_name_was_set(setter: str, getter: str):
+    prompt = readable(set_and_get(setter, getter)).prompt
+    assert prompt["4"]["inputs"] == {"images": ["1", 0]}
+    assert set(prompt) == {"1", "4"}
+
+
+def test_a_value_is_got_inside_a_subgraph_from_the_graph_around_it():
+    saved = set_and_get("SetNode", "GetNode")
+    inner = made.definition(
+        "inner", [node(3, "GetNode", [], [("IMAGE", [2])], ["picture"]), preview(4, 2)], [[2, 3, 0, 4, 0, "IMAGE"]], [], []
+    )
+    saved["nodes"][2:] = [node(8, "inner")]
+    saved["definitions"] = {"subgraphs": [inner]}
+    assert readable(saved).prompt["8:4"]["inputs"] == {"images": ["1", 0]}
+
+
+def test_unknown_reroute_hands_through():
+    prompt = readable(made.through(node(2, "Reroute (pack)", [socket("", "IMAGE", 1)], [("IMAGE", [2])]))).prompt
+    assert prompt["3"]["inputs"] == {"images": ["1", 0]}
+
+
+def test_a_node_that_only_takes_wildcards_is_left_out():
+    saved = alone("Fast Muter", None, [socket("", "*", 5)], [("OPT_CONNECTION", [])])
+    assert "1" not in readable(saved).prompt
+
+
+def test_listed_broadcasts_are_links():
+    nodes = [node(1, "Maker", [], [("IMAGE", [])]), preview(2, None)]
+    link = {"upstream": "1", "upstream_slot": 0, "downstream": 2, "downstream_slot": 0, "type": "IMAGE"}
+    read = readable(workflow(nodes, [], extra={"ue_links": [link]}))
+    assert (read.prompt["2"]["inputs"], read.guessed) == ({"images": ["1", 0]}, {})
+
+
+def test_a_broadcast_that_is_not_listed_goes_to_its_type_and_is_a_guess():
+    nodes = [
+        node(1, "Maker", [], [("IMAGE", [1])]),
+        node(3, "Anything Everywhere", [socket("anything", "*", 1)]),
+        preview(2, None),
+    ]
+    read = readable(workflow(nodes, [[1, 1, 0, 3, 0, "IMAGE"]]))
+    assert read.prompt["2"]["inputs"] == {"images": ["1", 0]}
+    assert "broadcasts" in read.guessed["2"]
+
+
+# -- group nodes -----------------------------------------------------------------------------------------------------
+
+
+def grouped(values: list[Any], kind: str = "workflow>pair") -> Workflow:
+    """Maker 1 -> group node 2 (blur -> invert, and a source of its own) -> preview 3."""
+    group = {
+        "nodes": [
+            {"type": "Blur", "index": 0, "inputs": [{"name": "image", "type": "IMAGE", "link": None}],
+             "outputs": [{"name": "IMAGE", "type": "IMAGE"}], "widgets_values": [1, "soft"]},
+            {"type": "Tint", "index": 1, "inputs": [{"name": "image", "type": "IMAGE", "link": None}],
+             "outputs": [{"name": "IMAGE", "type": "IMAGE"}], "widgets_values": ["red hot"]},
+        ],
+        "links": [[None, 0, 0, 0, 1, "IMAGE"], [0, 0, 1, 0, 7, "IMAGE"]],
+        "external": [[1, 0, "IMAGE"]],
+    }  # fmt: skip
+    return workflow(
+        [node(1, "Maker", [], [("IMAGE", [1])]), node(2, kind, [socket("image", "IMAGE", 1)], [("IMAGE", [2])], values), preview(3, 2)],
+        [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]],
+        extra={"groupNodes": {"pair": group}},
+    )  # fmt: skip
+
+
+def by_class(read: Readable) -> dict[str, dict[str, Any]]:
+    return {entry["class_type"]: {"id": number, **entry["inputs"]} for number, entry in read.prompt.items()}
+
+
+@pytest.mark.parametrize("kind", ["workflow>pair", "workflow/pair"])
+def test_group_node_is_its_inner_nodes(kind: str):
+    found = by_class(readable(grouped([2, "hard", "deep blue"], kind)))
+    assert found["Blur"]["image"] == ["1", 0]
+    assert found["Tint"]["image"] == [found["Blur"]["id"], 0]
+    assert found["PreviewImage"]["images"] == [found["Tint"]["id"], 0]
+
+
+def test_group_nodes_values_are_shared_out():
+    found = by_class(readable(grouped([2, "hard", "deep blue"])))
+    assert (list(found["Blur"].values())[-1], list(found["Tint"].values())[-1]) == (["1", 0], [found["Blur"]["id"], 0])
+    assert "deep blue" in found["Tint"].values() and 2 in found["Blur"].values()
+
+
+def test_group_nodes_values_that_do_not_fit_are_a_guess():
+    assert any("group node" in reason for reason in readable(grouped([2, "hard"])).guessed.values())
+
+
+def test_group_that_is_not_in_the_file_leaves_the_rest():
+    saved = grouped([])
+    saved["extra"] = {}
+    assert "1" in readable(saved).prompt
+
+
+# -- types and hostile files -----------------------------------------------------------------------------------------
+
+
+def test_types_are_those_of_the_outputs_in_every_graph():
+    saved = made.subgraph()
+    assert output_types(saved)["EmptyImage"] == ["IMAGE"]
+
+
+def test_types_that_disagree_are_wild():
+    saved = workflow([node(1, "Any", [], [("A", []), ("IMAGE", [])]), node(2, "Any", [], [("A", []), ("MASK", [])])], [])
+    assert output_types(saved) == {"Any": ["A", "*"]}
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"nodes": 3}, "text", {"1": {"class_type": "X", "inputs": {}}}])
+def test_what_is_no_workflow_is_refused(value: Any):
+    with pytest.raises(WorkflowError):
+        readable(value)
+
+
+def test_links_in_a_circle_lead_nowhere():
+    one = node(1, "Reroute", [socket("", "*", 2)], [("*", [1])])
+    other = node(2, "Reroute", [socket("", "*", 1)], [("*", [2, 3])])
+    saved = workflow([one, other, preview(3, 3)], [[1, 1, 0, 2, 0, "*"], [2, 2, 0, 1, 0, "*"], [3, 2, 0, 3, 0, "*"]])
+    assert readable(saved).prompt["3"]["inputs"] == {}
+
+
+def test_subgraphs_that_multiply_are_refused():
+    graphs = [{"id": f"s{n}", "nodes": [node(i, f"s{n + 1}") for i in range(10)], "links": []} for n in range(20)]
+    with pytest.raises(WorkflowError, match="more than"):
+        readable(workflow([node(1, "s0")], [], definitions={"subgraphs": graphs}))
+
+
+def test_subgraph_inside_itself_is_refused():
+    with pytest.raises(WorkflowError, match="holds itself"):
+        readable(workflow([node(1, "a")], [], definitions={"subgraphs": [{"id": "a", "nodes": [node(1, "a")], "links": []}]}))
+
+
+def test_group_inside_itself_is_refused_or_cut():
+    group = {"nodes": [{"type": "workflow>g"}] * 10, "links": []}
+    with pytest.raises(WorkflowError, match="more than"):
+        readable(workflow([node(1, "workflow>g")], [], extra={"groupNodes": {"g": group}}))
+
+
+def test_too_many_nodes_are_refused():
+    with pytest.raises(WorkflowError, match="more than"):
+        readable(workflow([node(n, "KSampler") for n in range(50_000)], []))
+
+
+def test_a_chain_longer_than_any_stack_leads_nowhere():
+    chain = [node(n, "Reroute", [socket("", "*", n)], [("*", [n + 1])]) for n in range(1, 3_000)]
+    saved = workflow([*chain, preview(3_000, 3_000)], [[n, n - 1, 0, n, 0, "*"] for n in range(2, 3_001)])
+    assert readable(saved).prompt["3000"]["inputs"] == {}
+
+
+def test_a_value_nested_too_deep_is_left_out():
+    value: Any = []
+    for _ in range(900):
+        value = [value]
+    assert readable(alone("Any", {"deep": value})).prompt["1"]["inputs"] == {"deep": None}
+
+
+@pytest.mark.parametrize("part", ["nodes", "links", "extra", "definitions"])
+@pytest.mark.parametrize("junk", [None, True, -1, "x", [None, [], {}, "x", 1.5], {"a": {"b": []}}])
+def test_wrong_types_never_raise_anything_else(part: str, junk: Any):
+    saved = {**copy.deepcopy(grouped([1])), part: junk}
+    try:
+        readable(saved, OBJECT_INFO)
+    except WorkflowError:
+        pass
+
+
+def test_the_workflow_is_not_changed():
+    saved = grouped([2, "hard", "deep blue"])
+    before = copy.deepcopy(saved)
+    readable(saved, OBJECT_INFO)
+    assert saved == before
