@@ -15,7 +15,8 @@ _MAX_LENGTH = 20_000
 _KNOWN = {
     "ar", "aspect", "v", "version", "niji", "stylize", "s", "style", "chaos", "c", "weird", "w", "q", "quality", "seed",
     "no", "tile", "iw", "sref", "cref", "cw", "sw", "p", "profile", "raw", "stop", "repeat", "r", "video", "hd", "sv",
-    "oref", "ow", "exp", "draft", "turbo", "fast", "relax", "motion", "creative", "upbeta", "test", "testp", "uplight", "sameseed",
+    "oref", "ow", "exp", "draft", "turbo", "fast", "relax", "motion", "creative", "upbeta", "test", "testp", "uplight",
+    "sameseed",
 }  # fmt: skip
 
 
