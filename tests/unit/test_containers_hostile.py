@@ -145,6 +145,16 @@ def test_a_file_of_nothing_but_empty_chunks_ends() -> None:
     assert "too many" in pieces(data).problems[0]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_texts_without_end_are_not_all_read(kind: str) -> None:
+    if kind == "PNG":
+        data = with_chunks(png({}), chunk(b"tEXt", b"a\0told") * 20_000)
+    else:
+        data = riff(encoded("WEBP"), *[(b"EXIF", exif("<", (0x0131, 2, b"a tool\0")))] * 20_000)
+    found = pieces(data)
+    assert len(found.raw) == 1 and "too many" in found.problems[0]
+
+
 def test_exif_whose_directories_point_at_themselves_ends() -> None:
     data = exif("<", (0x8769, 4, struct.pack("<I", 8)), (0x0131, 2, b"a tool\0"))
     assert pieces(with_chunks(png({}), chunk(b"eXIf", data))).raw == {"Software": b"a tool"}

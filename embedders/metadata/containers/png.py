@@ -16,6 +16,7 @@ _XMP_KEY = "XML:com.adobe.xmp"
 _PROFILE = re.compile(r"Raw profile type (exif|APP1|xmp|iptc|8bim)$", re.IGNORECASE)
 _MAX_UNPACKED = 64 * 2**20  # of all texts of a file together
 _MAX_EXIF = 4
+_MAX_TEXTS = 10_000
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -24,7 +25,7 @@ def read_png(source: Source, pieces: Pieces) -> None:
 
     `comf` is ComfyUI's private chunk in animated PNGs: key, NUL, JSON.
     """
-    texts = _Texts(source, pieces)
+    texts, left = _Texts(source, pieces), _MAX_TEXTS
     at, read, head = len(SIGNATURE), source.read, struct.Struct(">I4s")
     for _ in range(MAX_STEPS):
         found = read(at, 8)
@@ -39,6 +40,10 @@ def read_png(source: Source, pieces: Pieces) -> None:
             continue
         if kind not in (b"tEXt", b"zTXt", b"iTXt", b"comf", b"eXIf"):
             continue
+        left -= 1
+        if left < 0:
+            report(pieces, "only the first texts were read, there are too many")
+            break
         if at > source.size:
             report(pieces, "the file ends inside its metadata")
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..records import Pieces
 from .exif import read_exif
-from .source import MAX_STEPS, Source, report, room
+from .source import MAX_PIECES, MAX_STEPS, Source, report, room
 
 
 def is_webp(head: bytes) -> bool:
@@ -13,7 +13,7 @@ def is_webp(head: bytes) -> bool:
 
 def read_webp(source: Source, pieces: Pieces) -> None:
     """RIFF's own size is not believed: writers have got it wrong, and the file's end is known."""
-    at = 12
+    at, left = 12, MAX_PIECES
     for _ in range(MAX_STEPS):
         head = source.read(at, 8)
         if len(head) < 8:
@@ -22,6 +22,10 @@ def read_webp(source: Source, pieces: Pieces) -> None:
         body, at = at + 8, at + 8 + size + size % 2
         if head[:4] not in (b"EXIF", b"XMP "):
             continue
+        left -= 1
+        if left < 0:
+            report(pieces, "only the first texts were read, there are too many")
+            return
         if body + size > source.size:
             report(pieces, "the file ends inside its metadata")
             return
