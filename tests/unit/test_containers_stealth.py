@@ -113,6 +113,12 @@ def test_no_pixel_is_decoded_of_an_image_that_hides_nothing(mode: str, monkeypat
     assert read_metadata(file.getvalue()).raw == {}
 
 
+def test_no_pixel_is_decoded_of_an_image_that_ends_before_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffusion_toolkit.embedders.metadata.decoded_pixels", lambda data: pytest.fail("decoded"))
+    whole = filtered(hidden("stealth_pngcomp"), 0)
+    assert read_metadata(whole[:45]).raw == {} == read_metadata(whole[:33] + chunk(b"aBCD", b"") * 2000 + whole[33:]).raw
+
+
 def test_hidden_text_is_not_looked_for_where_a_prompt_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL.PngImagePlugin import PngInfo
 

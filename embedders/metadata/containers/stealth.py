@@ -49,15 +49,17 @@ def _png_begins_so(source: Source) -> bool:
     if interlaced:
         return channels == 4
     above = bytes(channels)
-    alpha, colours = channels == 4, True
-    for number, row in zip(range(min(height, 8 * len(_BEGIN) // 3)), _rows(source, 1 + width * channels)):
+    alpha, colours, seen = channels == 4, True, 0
+    wanted = min(height, 8 * len(_BEGIN) // 3)
+    for number, row in zip(range(wanted), _rows(source, 1 + width * channels)):
         half = [value // 2 for value in above] if row[0] == 3 else above if row[0] in (2, 4) else bytes(channels)
         above = bytes((value + other) & 0xFF for value, other in zip(row[1 : 1 + channels], half))
         alpha = alpha and above[3] & 1 == _bit(number)
         colours = colours and all(above[channel] & 1 == _bit(3 * number + channel) for channel in range(3))
         if not (alpha or colours):
             return False
-    return True
+        seen = number + 1
+    return 0 < seen == wanted
 
 
 def _bit(number: int) -> int:
