@@ -214,11 +214,20 @@ def _by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]
     strings = [i for i, v in enumerate(values) if isinstance(v, str) and i not in control]
     numbers = [i for i, v in enumerate(values) if _is_number(v) and i not in names]
     files = [i for i in strings if _FILE.search(values[i])]
-    encodes = any(re.search("cond|embeds|string|text", kind, re.I) for kind in gives) or "CLIP" in takes and "CLIP" not in gives
+    encodes = (
+        any(re.search("cond|embeds|pipe|bundle|string|(?<!con)text", kind, re.I) for kind in gives)
+        or "CLIP" in takes
+        and "CLIP" not in gives
+    )
     spoken = [i for i in strings if i not in files and _is_spoken(values[i], 1 if encodes else 2)]
     spoken = [i for i in spoken if not _PLACEHOLDER.match(values[i])] or spoken
-    if encodes and not spoken:
+    if not encodes and spoken:  # beside the text a node of another kind may name a model, a voice or a style in words
+        longest = max(len(values[i]) for i in spoken)
+        spoken = [i for i in spoken if 4 * len(values[i]) >= longest]
+    if encodes and not spoken and ("CLIP" in takes or "CONDITIONING" not in takes):
         spoken = [i for i in strings if i not in files][:1]
+    if len(spoken) == 1 and _gives_both(saved):  # an empty negative
+        spoken += [i for i in strings if i > spoken[0] and not values[i]][:1]
     names |= dict(zip(spoken, _text_names(len(spoken), len(numbers), saved)))
     if gives == takes == {"CONDITIONING"} and len(values) == len(numbers) == 1 and values[0] > 1:
         names[0] = "guidance"
@@ -259,14 +268,18 @@ def _is_spoken(value: str, words: int) -> bool:
 
 
 def _text_names(count: int, numbers: int, saved: Mapping[str, Any]) -> list[str]:
-    """SDXL's encoder has six sizes before its two texts; where one output carries both sides, the negative comes second."""
-    kinds = [slot["type"] for slot in saved["outputs"]]
-    if count == 2 and numbers >= 6 and kinds == ["CONDITIONING"]:
+    """SDXL's encoder has six sizes before its two texts; where a node gives both sides, the negative comes second."""
+    if count == 2 and numbers >= 6 and [slot["type"] for slot in saved["outputs"]] == ["CONDITIONING"]:
         return ["text_g", "text_l"]
-    both = kinds.count("CONDITIONING") > 1 or len(kinds) == 1 and kinds[0] not in ("CONDITIONING", "STRING", "*")
-    if count == 2 and both:
+    if count == 2 and _gives_both(saved):
         return ["positive", "negative"]
     return ["text", *(f"text{number}" for number in range(2, count + 1))]
+
+
+def _gives_both(saved: Mapping[str, Any]) -> bool:
+    """Whether a node gives a positive and a negative: two conditionings, or one output that bundles."""
+    kinds = [slot["type"] for slot in saved["outputs"]]
+    return kinds.count("CONDITIONING") > 1 or len(kinds) == 1 and bool(re.search("embeds|pipe|bundle", kinds[0], re.I))
 
 
 def _is_number(value: Any) -> bool:

@@ -85,6 +85,16 @@ def test_second_text_of_a_node_that_gives_both_sides_is_the_negative():
     assert (read["positive"], read["negative"]) == ("a cat sits", "bad video")
 
 
+def test_empty_negative_of_such_a_node_is_one():
+    read = inputs(alone("Encode", ["a cat sits", ""], [socket("t5", "ENCODER", 5)], [("EMBEDS", [])]), "1")
+    assert (read["positive"], read["negative"]) == ("a cat sits", "")
+
+
+def test_name_of_a_model_beside_a_long_text_is_none():
+    read = inputs(alone("Remote", ["Model 2 Mini", "a cat sits on a mat " * 4], [], [("VIDEO", [])]), "1")
+    assert read["text"] == "a cat sits on a mat " * 4
+
+
 def test_samplers_values_are_told_by_their_order_and_vocabulary():
     read = inputs(alone("KSampler", [5, "randomize", 30, 7.5, "euler", "normal", 0.5], SAMPLER, [("LATENT", [])]), "1")
     assert {key: read[key] for key in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")} == {
