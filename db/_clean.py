@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+MAX_JSON_BYTES = 4 * 2**20  # brackets and commas alone take some thirty times as much memory, once read
+
 
 def clean_text(text: str) -> str:
     """`text` without NUL characters, lone surrogates as '?'."""
@@ -21,7 +23,9 @@ def clean_json(value: Any) -> str:
 
 
 def json_or_none(raw: bytes) -> str | None:
-    """The JSON in a file's chunk, cleaned for jsonb; None where the chunk is something else."""
+    """The JSON in a file's chunk, cleaned for jsonb; None where the chunk is something else, or too long to be taken apart."""
+    if len(raw) > MAX_JSON_BYTES:
+        return None
     try:
         return clean_json(json.loads(raw.decode("utf-8", "replace")))
     except (ValueError, RecursionError):

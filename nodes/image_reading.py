@@ -20,6 +20,7 @@ from .files import FileRefused
 from .settings import DEFAULT_DENOISE, DEFAULT_GUIDANCE, name_here, wireable
 
 SHOWN = 4_000  # characters of a prompt in the text on the node
+MAX_JSON = 4 * 2**20  # characters of a piece that is given as JSON rather than as text: read, it may take thirty times as much
 
 
 def read(file: Path, definitions: NodeDefinitions, notes: Sequence[str] = ()) -> io.NodeOutput:
@@ -136,6 +137,8 @@ def _raw_json(found: ImageMetadata) -> str:
 
 
 def _piece(text: str) -> Any:
+    if len(text) > MAX_JSON:
+        return text
     try:
         value = json.loads(text)
         json.dumps(value, allow_nan=False)

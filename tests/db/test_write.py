@@ -154,6 +154,12 @@ def test_json_that_nests_too_deep_is_kept_as_bytes_only(conn, root, image):
     assert conn.execute("SELECT data FROM metadata").fetchone() == (None,)
 
 
+def test_json_that_would_unfold_in_memory_is_kept_as_bytes_only(conn, root, image):
+    raw = b"[" + b"[]," * 1_500_000 + b"0]"
+    db.write_images(conn, root, [image(1, metadata={"prompt": raw})])
+    assert conn.execute("SELECT data, length(raw) < 100000 FROM metadata").fetchone() == (None, True)
+
+
 def test_a_name_that_is_no_unicode_is_refused_before_anything_is_written(conn, root, image):
     with pytest.raises(ValueError, match=r"'folder/\\udcff.png' is not valid UTF-8"):
         db.write_images(conn, root, [image(1), image(2, path="folder/\udcff.png")])
