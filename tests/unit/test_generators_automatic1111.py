@@ -117,6 +117,10 @@ def test_settings_behind_a_quoted_value_are_read(value: str) -> None:
     assert found.seed == (4 if value == '"open, Seed: 4' else 5)
 
 
+def test_a_quoted_value_that_is_no_json_ends_at_its_quote() -> None:
+    assert read('a fox\nSteps: 9, Sampler: Euler, Template file: "C:\\path, Seed: 4", Seed: 5').seed == 5
+
+
 def test_prompts_of_extensions_are_not_the_prompt() -> None:
     found = read(f'a red fox\n{SETTINGS}, ADetailer prompt: "a face, Seed: 9", Hires prompt: "sharp\\nfur"')
     assert (found.prompt, found.seed) == (pair("a red fox"), 12345)

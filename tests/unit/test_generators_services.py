@@ -149,6 +149,42 @@ def test_invokeai_2() -> None:
     assert (found.checkpoint, found.generator) == ("sd-1.5", "InvokeAI")
 
 
+def test_invokeai_2_from_another_image() -> None:
+    made = {
+        "prompt": "a red fox",
+        "steps": 50,
+        "cfg_scale": 7.5,
+        "seed": 6,
+        "type": "img2img",
+        "strength": 0.75,
+        "width": 512,
+        "height": 768,
+    }
+    found = read(**{"sd-metadata": {"image": made}})
+    assert (found.width, found.height) == (512, 768)
+    assert (found.seed, found.steps, found.cfg, found.denoise) == (6, 50, 7.5, 0.75)
+
+
+def test_invokeai_2_with_malformed_parts() -> None:
+    assert read(**{"sd-metadata": {"image": [1], "model_weights": "sd-1.5"}}).checkpoint == "sd-1.5"
+
+
+def test_invokeai_guidance_strength_and_one_cfg_of_several() -> None:
+    found = read(invokeai_metadata={**INVOKE, "guidance": 3.5, "strength": 0.4, "cfg_scale": [6, 7]})
+    assert (found.guidance, found.denoise, found.cfg) == (3.5, 0.4, 6.0)
+
+
+def test_invokeai_graph_s_own_metadata_comes_first() -> None:
+    core = {"id": "core", "type": "core_metadata", "positive_prompt": "as it was typed", "seed": 9}
+    found = read(invokeai_graph={"nodes": {**GRAPH["nodes"], "core": core}, "edges": GRAPH["edges"]})
+    assert (found.prompt, found.seed, found.steps) == (pair("as it was typed"), 9, 30)
+
+
+def test_invokeai_graph_that_denoises_nothing() -> None:
+    core = {"id": "core", "type": "core_metadata", "positive_prompt": "a red fox"}
+    assert read(invokeai_graph={"nodes": {"core": core}, "edges": []}).prompt == pair("a red fox")
+
+
 def test_invokeai_command_line() -> None:
     found = read(Dream='"a "red" fox [blurry]" -s 50 -S 6 -W 512 -H 768 -C 7.5 -A k_lms')
     assert (found.prompt, found.negative, found.seed) == (pair('a "red" fox'), pair("blurry"), 6)
