@@ -86,7 +86,7 @@ class Conditioning:
             if step in seen:
                 continue
             seen.add(step)
-            if not self.graph.spend():
+            if not self.graph.spend(2):
                 side.confidence = worse(side.confidence, "inferred")
                 side.where.append("the graph is too entangled to be followed to its end")
                 break
@@ -196,7 +196,7 @@ class Conditioning:
     def _sources(self, node: Node, negative: bool, sided: bool) -> dict[str, Any]:
         """Inputs that hold the texts of one side. `sided`: what has no side's name is positive, as in a bundle."""
         graph = self.graph
-        if not (len(node.values) or {"string", None} & set(node.kinds.values()) or any(map(called.text, node.links))):
+        if not (node.values or {"string", None} & set(node.kinds.values()) or any(map(called.text, node.links))):
             return {}
         encodes = bool(graph.links_of(node, "clip")) or "conditioning" in node.outputs
         at_sampler = sided and any(called.setting(name) for name in node.values)

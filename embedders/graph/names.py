@@ -79,6 +79,7 @@ not_text = _named(
     r"|strength|weight|font|color|align|language|log_|json|toggle|search"
 )
 asked = _named(r"prompt|^text$|^(positive|negative)$|lyrics|^tags$")
+chosen = _named(r"^(choice|chosen|selected|selection|value)$")
 string_source = _named(r"^(value|any.*|input.*|.*str|wildcard.*|source|content|choice|selected|chosen|line|result|output|.*text.*)$")
 glue = _named(r"delimiter|separator|^glue$|joiner")
 produced = _named(r"^(populated|result|response|generated|output_?text|answer|shown|displayed|preview|cached)")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
 from . import names as called
 
-MAX_STEPS = 150_000  # nodes looked at in one trace; people's graphs take a few hundred
+MAX_STEPS = 120_000  # one for a node looked at, more where that takes longer; people's graphs take a few hundred
 MAX_INPUTS = 500  # of one node; more are left unread
 
 
@@ -44,6 +45,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.takers: dict[Link, list[tuple[str, str]]] = defaultdict(list)  # who takes an output, and by which input
         self.left = MAX_STEPS
+        self._floor = 0
         outputs: dict[str, tuple[str | None, ...]] = {}
         for key, item in raw.items():
             kind = item.get("class_type")
@@ -62,7 +64,7 @@ class Graph:
         for node in self.nodes.values():
             for name, link in node.links.items():
                 kind = self.type_of(link)
-                node.kinds[name] = called.category(name) if kind is None else kind
+                node.kinds[name] = called.category(name.rsplit(".", 1)[-1]) if kind is None else kind
 
     def type_of(self, link: Link) -> str | None:
         """What the output is known to carry."""
@@ -77,7 +79,14 @@ class Graph:
     def spend(self, steps: int = 1) -> bool:
         """False once the graph proved too entangled: walks end then with what they have."""
         self.left -= steps
-        return self.left > 0
+        return self.left > self._floor
+
+    @contextmanager
+    def half(self) -> Iterator[None]:
+        """What is done within takes no more than half of what is left, so that something is left for the rest."""
+        floor, self._floor = self._floor, max(self._floor, self.left // 2)
+        yield
+        self._floor = floor
 
     def upstream(self, start: Iterable[str], follow: Callable[[Node], Iterable[Link]]) -> Iterator[Node]:
         """Breadth first, each node once, so cycles end and the nearest comes first."""

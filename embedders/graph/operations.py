@@ -21,7 +21,13 @@ _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 _TOLD = lru_cache(4096)(
     re.compile(r"format|f_string|template|key|regex|pattern|find|search|old|from|start|mode|delimiter|separator|glue|joiner|fix|pend", re.I).search
 )
-_PARTS = re.compile(r"(.*[a-z])_?([a-z]|\d+)|(pre|suf)fix|.*_(prefix|suffix|start|end)", re.I)
+_PARTS = lru_cache(4096)(re.compile(r"(.*[a-z])_?([a-z]|\d+)", re.I).fullmatch)
+_AROUND = lru_cache(4096)(re.compile(r"^(pre|suf)fix$|(?<!file)(?<!filename)_(pre|suf)fix$|^(pre|ap)pend", re.I).search)
+_BEFORE = lru_cache(4096)(re.compile("pre", re.I).search)
+_CLEANS = lru_cache(4096)(re.compile("clean|trim|strip", re.I).search)
+_FIND = lru_cache(4096)(re.compile(r"(find|search|old|from)(_?(?:text|string|word))?(_?\d*)", re.I).fullmatch)
+_TEXT_EXACTLY = lru_cache(4096)(re.compile(r"^(string|texts?|prompt|input|json_string)$", re.I).search)
+_TEXT_LIKELY = lru_cache(4096)(re.compile(r"string|text|prompt|input", re.I).search)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Operation:
     needs: list[str]
     run: Callable[[dict[str, Any]], Any]
     slow: bool = False
+    guessed: bool = False
 
 
 def operation(node: Node, sources: dict[str, Any]) -> Operation | None:
@@ -49,9 +56,9 @@ def operation(node: Node, sources: dict[str, Any]) -> Operation | None:
 
 def _main(names: list[str], without: tuple[str, ...] = ()) -> str | None:
     """The input that holds the text that something is done to."""
-    for wanted in (r"^(string|texts?|prompt|input|json_string)$", r"string|text|prompt|input"):
+    for wanted in (_TEXT_EXACTLY, _TEXT_LIKELY):
         for name in names:
-            if name not in without and re.search(wanted, name, re.I):
+            if name not in without and wanted(name):
                 return name
     return None
 
@@ -125,7 +132,7 @@ def _regex(node: Node, names: list[str], lower: dict[str, str], sources: dict[st
 def _replaced(node: Node, names: list[str], lower: dict[str, str], sources: dict[str, Any]) -> Operation | None:
     pairs = []
     for name in sorted(names, key=natural):
-        found = re.fullmatch(r"(find|search|old|from)(_?(?:text|string|word))?(_?\d*)", name, re.I)
+        found = _FIND(name)
         if found:
             tail = (found[2] or "") + (found[3] or "")
             new = next((lower[n + t] for t in (tail.lower(), found[3] or "") for n in ("replace", "replacement", "new", "to", "replace_with") if n + t in lower), None)
@@ -187,19 +194,19 @@ def _shaped(node: Node, names: list[str], lower: dict[str, str], sources: dict[s
 def _joined(node: Node, names: list[str], lower: dict[str, str], sources: dict[str, Any]) -> Operation | None:
     """Texts of numbered or lettered names with a delimiter between them, or a prefix and suffix about one."""
     glue = next((name for name in names if called.glue(name)), None)
-    around = [n for n in names if re.search(r"^(pre|suf)fix$|_(pre|suf)fix$|^(pre|ap)pend", n, re.I) and not re.search("file", n)]
+    around = [n for n in names if _AROUND(n)]
     if glue is None and not around:
         return None
     texts = [n for n in sources if n not in around and n != glue and not called.not_text(n)]
-    extra = [n for n in names if n not in texts and n not in around and isinstance(node.links.get(n), Link) and _PARTS.fullmatch(n) and n != glue]
+    extra = [n for n in names if n not in texts and n not in around and isinstance(node.links.get(n), Link) and _PARTS(n) and n != glue]
     if glue is not None and extra and all(called.category(n) in (None, "string") for n in extra):
         texts = sorted({*texts, *extra}, key=natural)
-    first = [n for n in around if re.search("pre", n, re.I)]
+    first = [n for n in around if _BEFORE(n)]
     last = [n for n in around if n not in first]
     order = [*first, *texts, *last]
     if not texts or glue is None and len(texts) > 1:
         return None
-    skips = any(re.search("clean|trim|strip", n, re.I) and v in (True, "true", "yes") for n, v in node.values.items())
+    skips = any(_CLEANS(n) and v in (True, "true", "yes") for n, v in node.values.items())
 
     def run(given: dict[str, Any]) -> Any:
         between = given.get(glue, "") if glue is not None else ""
@@ -214,4 +221,5 @@ def _joined(node: Node, names: list[str], lower: dict[str, str], sources: dict[s
         return between.join(found)
 
     needs = [*order, *([glue] if glue is not None else [])]
-    return Operation(texts, needs, run)
+    more = [n for n, v in node.values.items() if isinstance(v, str) and len(v) > 10 and n not in needs]
+    return Operation(texts, needs, run, guessed=glue is None and bool(more))

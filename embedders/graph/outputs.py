@@ -70,12 +70,12 @@ def samplers_of_image(
     def follow(node: Node) -> Iterator[Link]:
         return picture_links(graph, node, samplers)
 
-    budget = graph.left * 3 // 4
+    enough = graph.left * 3 // 4
     for group in (named, pictures, saving, previews):
         best: list[str] = []
         chosen = None
         for output in reversed(group):
-            if graph.left < budget:
+            if graph.left < enough:
                 break
             found = [n.key for n in graph.upstream([output.key], follow) if n.key in samplers]
             if len(found) > len(best):

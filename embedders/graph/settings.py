@@ -146,10 +146,9 @@ class Settle:
 
         def follow(node: Node) -> Iterator[Link]:
             links = self.graph.links_of(node, "latent")
-            if node is start:
-                links = links or self.graph.links_of(node, "image", "bundle") or {
-                    n: k for n, k in node.links.items() if node.kinds[n] == "other" and "image" in n
-                }
+            if node is start:  # some video models take the size with embedded pictures
+                embedded = {n: k for n, k in self.graph.links_of(node, "other").items() if "image" in n}
+                links = links or self.graph.links_of(node, "image") or embedded or self.graph.links_of(node, "bundle")
             else:
                 links = links or self.graph.links_of(node, "image") or self.graph.links_of(node, "bundle", None)
             yield from list(links.values())[:1]

@@ -28,7 +28,7 @@ MAX_MATCHES = 20  # regular expressions that are run in one trace
 _RANK: dict[Confidence, int] = {"exact": 0, "inferred": 1, "unknown": 2}
 _MAKERS = ("model", "clip", "image", "audio", "vision", "latent")
 _MOST_PLACES = 8
-_STEPS = 4  # of the budget that a string takes; it costs more time than a step along conditioning
+_STEPS = 8  # of the budget that a string takes; it costs more time than a step along conditioning
 _SAME = {
     "seed": ("noise_seed",), "noise_seed": ("seed",), "sampler_name": ("sampler",), "ckpt_name": ("checkpoint",),
 }  # fmt: skip
@@ -46,6 +46,7 @@ class Known(NamedTuple):
 
 Rule = Generator[Link, Known, Known]
 NOTHING = Known(None, "unknown")
+_TOO_MUCH = Known(None, "unknown", ("the graph is too entangled to be followed to its end",))
 
 
 def worse(one: Confidence, other: Confidence) -> Confidence:
@@ -77,7 +78,7 @@ class Strings:
                 if answer is None and self.graph.spend(_STEPS):
                     running.append((wanted, self._evaluate(wanted)))
                     active.add(wanted)
-                answer = answer or (None if running and running[-1][0] == wanted else NOTHING)
+                answer = answer or (None if running and running[-1][0] == wanted else _TOO_MUCH)
             if not running:
                 return answer or NOTHING
             now, rule = running[-1]
@@ -133,7 +134,10 @@ class Strings:
         populated = [n for n in kept if n.lower().startswith("populated")]
         if populated:
             return self.of(node, populated[0], kept[populated[0]])
+        shown = self._shown_by(node)
         sources = self._sources(node, link)
+        if shown is not None:
+            sources = {n: v for n, v in sources.items() if isinstance(v, Link)}
         at_run_time = self._made_at_run_time(node)
         if not at_run_time:
             links = {n: v for n, v in (sources or node.links).items() if isinstance(v, Link)}
@@ -150,11 +154,10 @@ class Strings:
             return self._produced(node, link, kept, parts)
         if not parts:
             return (yield from self._passed(node, link))
-        shown = self._shown_by(node)
         if len(parts) == 1:
             if parts[0].confidence == "unknown" and shown is not None:
                 return shown
-            plain = called.asked(next(iter(sources))) or len(node.links) + sum(isinstance(v, str) for v in node.values.values()) < 2
+            plain = called.asked(next(iter(sources))) or called.chosen(next(iter(sources))) or len(node.links) + sum(isinstance(v, str) for v in node.values.values()) < 2
             found = parts[0] if plain or isinstance(next(iter(sources.values())), Link) else parts[0]._replace(confidence=worse(parts[0].confidence, "inferred"))
             return self._wild(node, found)
         texts = [str(part.value) for part in parts if _is_scalar(part.value) and str(part.value).strip()]
@@ -210,7 +213,7 @@ class Strings:
         done = plan.run(given) if self._matches > 0 or not plan.slow else DONE_WITHOUT
         if done is DONE_WITHOUT:  # it can't be told: the text as it went in
             return self._together(parts, [str(text) for text in texts], "inferred")
-        return self._together(parts, done, "exact")
+        return self._together(parts, done, "inferred" if plan.guessed else "exact")
 
     def _passed(self, node: Node, link: Link) -> Rule:
         """A node without texts of its own hands on one of its links, or holds a number, or one string whatever its name."""
@@ -234,7 +237,7 @@ class Strings:
         literals = {n: v for n, v in node.values.items() if isinstance(v, str) and v.strip() and not called.not_text(n)}
         if len(literals) == 1 and not links:
             (name, value), = literals.items()
-            if not called.MODEL_FILE.search(value):
+            if not re.search(r"^\S+\.\w{2,12}$", value[-300:]):  # a file
                 return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         return Known(None, "unknown", (f"{node} gave it when the graph ran",))
 
@@ -299,10 +302,10 @@ def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link |
     if len(links) < 2:
         return None, True
     for name in _choosers(node):
-        if name not in links:
-            value = strings.number(node, name)
-            if (found := _pick(value, links)) is not None:
-                return links[found], True
+        others = {n: link for n, link in links.items() if n != name}
+        if len(others) == len(links) or name in node.links and strings.graph.type_of(node.links[name]) in (None, "number"):
+            if (found := _pick(strings.number(node, name), others)) is not None:
+                return others[found], True
     found = _first_of_any(node, links)
     return (links[found], False) if found is not None else (None, True)
 

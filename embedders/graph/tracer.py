@@ -62,11 +62,16 @@ class _Tracer:
         sources: dict[str, tuple[Confidence, list[str]]] = {}
         for key in reversed(order):  # the last pass first, for the case that the graph is too entangled for all
             made = Pass(node=key, kind=self.graph.nodes[key].kind)
-            positive, negative = self.conditioning.side(key, False), self.conditioning.side(key, True)
+            with self.graph.half():
+                positive = self.conditioning.side(key, negative=False)
+            with self.graph.half():
+                negative = self.conditioning.side(key, negative=True)
             made.negative = list(negative.texts)  # what also reaches the negative side, such as of a guider of three, is not asked for
             made.positive = [text for text in positive.texts if text not in made.negative] or list(positive.texts)
-            sources[key] = self.settle.read(key, positive, made)
-            self.models.read(key, positive, made, self.samplers)
+            with self.graph.half():
+                sources[key] = self.settle.read(key, positive, made)
+            with self.graph.half():
+                self.models.read(key, positive, made, self.samplers)
             result.passes.insert(0, made)
             sides.insert(0, (positive, negative))
         result.positive = list(dict.fromkeys(text for made in result.passes for text in made.positive))

@@ -1,0 +1,200 @@
+"""Texts are followed from a sampler through every kind of node that carries conditioning, with types known and not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from diffusion_toolkit.embedders.graph import Trace, trace
+from host.sampled_graphs import Graph, basic, node
+
+CLIP = ["ckpt", 1]
+
+
+def encode(text: Any) -> dict[str, Any]:
+    return node("CLIPTextEncode", text=text, clip=CLIP)
+
+
+def positives(found: Trace) -> list[str]:
+    return [text for text, _ in found.positive]
+
+
+def negatives(found: Trace) -> list[str]:
+    return [text for text, _ in found.negative]
+
+
+def with_positive(link: list[Any], **nodes: dict[str, Any]) -> Graph:
+    graph = basic(**nodes)
+    graph["sampler"]["inputs"]["positive"] = link
+    return graph
+
+
+def test_a_literal_text_is_exact_and_its_place_is_named() -> None:
+    found = trace(basic())
+    assert (found.positive_origin.confidence, found.positive_origin.where) == ("exact", "node pos (CLIPTextEncode) text")
+
+
+def test_zeroed_positive_as_negative_gives_no_negative_and_says_why() -> None:
+    found = trace(basic(neg=node("ConditioningZeroOut", conditioning=["pos", 0])))
+    assert found.negative == []
+    assert (found.negative_origin.confidence, found.negative_origin.where) == ("exact", "node neg (ConditioningZeroOut) zeroes it")
+
+
+def test_box_texts_of_gligen_come_behind_the_prompt() -> None:
+    box = node("GLIGENTextBoxApply", text="a hat", conditioning_to=["pos", 0], clip=CLIP, gligen_textbox_model=["ckpt", 3])
+    assert positives(trace(with_positive(["box", 0], box=box))) == ["a red fox", "a hat"]
+
+
+def test_guider_of_three_gives_two_positives_and_one_negative() -> None:
+    graph = basic(
+        more=encode("in snow"),
+        guider=node("DualCFGGuider", model=["ckpt", 0], cond1=["pos", 0], cond2=["more", 0], negative=["neg", 0]),
+        sampler=node("SamplerCustomAdvanced", guider=["guider", 0], sigmas=["ckpt", 0], latent_image=["latent", 0]),
+    )
+    assert (positives(trace(graph)), negatives(trace(graph))) == (["a red fox", "in snow"], ["blurry"])
+
+
+def test_text_that_reaches_both_sides_is_the_negative_where_there_is_another() -> None:
+    graph = basic(
+        guider=node("DualCFGGuider", model=["ckpt", 0], cond1=["pos", 0], cond2=["neg", 0], negative=["neg", 0]),
+        sampler=node("SamplerCustomAdvanced", guider=["guider", 0], sigmas=["ckpt", 0], latent_image=["latent", 0]),
+    )
+    assert positives(trace(graph)) == ["a red fox"]
+
+
+def test_empty_conditioning_of_a_guider_is_no_positive() -> None:
+    graph = basic(
+        none=encode("nothing"),
+        guider=node("PerpNeg", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], empty_conditioning=["none", 0]),
+        sampler=node("SamplerCustomAdvanced", guider=["guider", 0], sigmas=["ckpt", 0], latent_image=["latent", 0]),
+    )
+    assert positives(trace(graph)) == ["a red fox"]
+
+
+def test_types_tell_the_outputs_of_both_sides() -> None:
+    both = node("LTXReference", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0])
+    graph = basic(both=both)
+    graph["sampler"]["inputs"].update(positive=["both", 2], negative=["both", 1])  # crossed, on purpose
+    found = trace(graph, types={"LTXReference": ["MODEL", "CONDITIONING", "CONDITIONING"]})
+    assert (positives(found), negatives(found)) == (["blurry"], ["a red fox"])
+
+
+def test_types_lead_through_inputs_whose_names_tell_nothing() -> None:
+    graph = with_positive(["mystery", 0], mystery=node("Mystery", alpha=["pos", 0], beta=["picture", 0]), picture=node("LoadImage"))
+    types = {"CLIPTextEncode": ["CONDITIONING"], "LoadImage": ["IMAGE", "MASK"], "Mystery": ["CONDITIONING"]}
+    found = trace(graph, types=types)
+    assert (positives(found), found.positive_origin.confidence) == (["a red fox"], "exact")
+
+
+def test_types_of_rubbish_are_as_none() -> None:
+    assert positives(trace(basic(), types={"CLIPTextEncode": [None, 7], "KSampler": "LATENT", "VAEDecode": []})) == ["a red fox"]  # type: ignore[list-item]
+
+
+def test_text_linked_to_an_input_named_for_conditioning_is_the_text() -> None:
+    graph = with_positive(["words", 0], words=node("PrimitiveString", value="a dog"))
+    assert positives(trace(graph)) == ["a dog"]
+
+
+def test_loader_with_both_texts_behind_a_bundle_gives_each_its_side() -> None:
+    graph = {
+        "loader": node("FullLoader", ckpt_name="a.safetensors", positive="a red fox", negative="blurry", clip_skip=-2),
+        "pre": node("PreSampling", pipe=["loader", 0], seed=4, steps=9, cfg=5.0),
+        "run": node("RunPipe", pipe=["pre", 0], image_output="Save", save_prefix="x"),
+        "save": node("SaveImage", filename_prefix="x", images=["run", 1]),
+    }
+    found = trace(graph)
+    assert (positives(found), negatives(found), found.seed, found.checkpoint) == (["a red fox"], ["blurry"], 4, "a.safetensors")
+
+
+def test_input_of_a_context_wins_over_what_its_bundle_brings() -> None:
+    graph = basic(
+        base=node("Context", positive=["pos", 0], negative=["neg", 0], model=["ckpt", 0]),
+        other=encode("a dog"),
+        edited=node("Context", base_ctx=["base", 0], positive=["other", 0]),
+        sampler=node("CtxSampler", seed=1, steps=2, ctx=["edited", 0], latent_image=["latent", 0]),
+    )
+    assert (positives(trace(graph)), negatives(trace(graph))) == (["a dog"], ["blurry"])
+
+
+def test_context_filled_by_links_is_no_sampler() -> None:
+    graph = basic(ctx=node("Context Big", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], seed=["n", 0], steps=["n", 0], latent=["latent", 0]), n=node("INT", value=3))
+    graph["sampler"]["inputs"].update(positive=["ctx", 4], negative=["ctx", 5], latent_image=["ctx", 6])
+    assert [made.node for made in trace(graph).passes] == ["sampler"]
+
+
+def test_video_embeds_carry_both_prompts_of_their_encoder() -> None:
+    graph = {
+        "text": node("VideoTextEncode", positive_prompt="a panda", negative_prompt="bad video", t5=["t5", 0]),
+        "t5": node("LoadT5", model_name="umt5.safetensors"),
+        "sampler": node("VideoSampler", steps=5, cfg=6.0, seed=1, model=["m", 0], text_embeds=["text", 0], image_embeds=["size", 0]),
+        "size": node("EmptyEmbeds", width=832, height=480),
+        "m": node("VideoModelLoader", model="wan.safetensors"),
+        "decode": node("VideoDecode", samples=["sampler", 0]),
+        "save": node("VideoCombine", filename_prefix="v", images=["decode", 0]),
+    }
+    found = trace(graph)
+    assert (positives(found), negatives(found)) == (["a panda"], ["bad video"])
+    assert (found.checkpoint, found.width, found.height) == ("wan.safetensors", 832, 480)
+
+
+def test_texts_of_an_encoder_of_three_are_the_pair_and_the_third() -> None:
+    pos = node("CLIPTextEncodeSD3", clip_l="fur", clip_g="a fox", t5xxl="a red fox stands", empty_padding="none", clip=CLIP)
+    assert trace(basic(pos=pos)).positive == [("a fox", "fur"), ("a red fox stands", "a red fox stands")]
+
+
+def test_empty_text_beside_a_full_one_of_the_same_encoder_is_none() -> None:
+    assert positives(trace(basic(pos=node("CLIPTextEncodeFlux", clip_l="", t5xxl="a fox", guidance=3.5, clip=CLIP)))) == ["a fox"]
+
+
+def test_system_prompt_is_not_the_text() -> None:
+    pos = node("CLIPTextEncodeLumina2", system_prompt="superior", user_prompt="a fox", clip=CLIP)
+    assert positives(trace(basic(pos=pos))) == ["a fox"]
+
+
+def test_sentence_at_an_input_of_any_name_is_an_encoders_text() -> None:
+    assert positives(trace(basic(pos=node("Odd", thing="a red fox", weighting="A1111", clip=CLIP)))) == ["a red fox"]
+
+
+def test_string_that_steers_a_video_conditioning_is_no_text() -> None:
+    tracks = node("TrackToVideo", tracks=["json", 0], positive=["pos", 0], negative=["neg", 0])
+    graph = with_positive(["t", 0], t=tracks, json=node("PrimitiveString", value='[{"x": 1}]'))
+    assert positives(trace(graph, types={"PrimitiveString": ["STRING"], "TrackToVideo": ["CONDITIONING", "CONDITIONING", "LATENT"]})) == ["a red fox"]
+
+
+def test_switch_of_conditionings_takes_the_one_of_its_number() -> None:
+    graph = with_positive(["switch", 0], other=encode("a dog"), switch=node("Switch", Input=2, conditioning1=["pos", 0], conditioning2=["other", 0]))
+    assert positives(trace(graph)) == ["a dog"]
+
+
+def test_switch_whose_chooser_is_linked_is_followed() -> None:
+    graph = with_positive(
+        ["switch", 0], other=encode("a dog"), no=node("PrimitiveBoolean", value=False),
+        switch=node("Switch", switch=["no", 0], on_true=["pos", 0], on_false=["other", 0]),
+    )  # fmt: skip
+    assert positives(trace(graph)) == ["a dog"]
+
+
+def test_switch_to_the_first_that_is_there_is_inferred() -> None:
+    graph = with_positive(["any", 0], other=encode("a dog"), any=node("Any Switch", any_02=["pos", 0], any_01=["other", 0]))
+    found = trace(graph)
+    assert (positives(found), found.positive_origin.confidence) == (["a dog"], "inferred")
+
+
+@pytest.mark.parametrize("saved", ["", "  "])
+def test_wildcard_text_that_a_detailer_was_not_given_is_none(saved: str) -> None:
+    graph = basic(
+        detail=node("FaceDetailer", seed=2, steps=3, wildcard=saved, image=["decode", 0], model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0])
+    )
+    graph["save"]["inputs"]["images"] = ["detail", 0]
+    assert positives(trace(graph)) == ["a red fox"]
+
+
+def test_remote_sampler_asked_by_linked_text_is_inferred() -> None:
+    graph = {
+        "words": node("PrimitiveStringMultiline", value="a red fox"),
+        "api": node("RemoteImage", seed=4, **{"model": "big", "model.prompt": ["words", 0]}),
+        "save": node("SaveImage", filename_prefix="x", images=["api", 0]),
+    }
+    found = trace(graph)
+    assert (positives(found), found.positive_origin.confidence) == (["a red fox"], "inferred")

@@ -1,0 +1,122 @@
+"""Which output of a graph a file is, and the samplers that reach it, in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from diffusion_toolkit.embedders.graph import Trace, trace
+from host.sampled_graphs import Graph, basic, node
+
+
+def two_outputs(first: str, second: str) -> Graph:
+    """The default workflow, and beside it a dog of two passes, which wins where the name does not decide."""
+    graph = basic(
+        other=node("CLIPTextEncode", text="a dog", clip=["ckpt", 1]),
+        sampler2=node("KSampler", seed=1, positive=["other", 0], model=["ckpt", 0], latent_image=["latent", 0]),
+        sampler3=node("KSampler", seed=2, positive=["other", 0], model=["ckpt", 0], latent_image=["sampler2", 0]),
+        decode2=node("VAEDecode", samples=["sampler3", 0]),
+        save2=node("SaveImage", filename_prefix=second, images=["decode2", 0]),
+    )
+    graph["save"]["inputs"]["filename_prefix"] = first
+    return graph
+
+
+def prompt(found: Trace) -> str:
+    return found.positive[0][0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "saved_as"),
+    [
+        ("fox", "dog", "fox_00001_.png"),
+        ("out/fox", "out/dog", "fox_00001_.png"),
+        ("out\\fox", "out\\dog", "fox_00001_.png"),
+        ("%date:yyyy%_fox", "%date:yyyy%_dog", "2025_fox_00002_.png"),
+        ("%KSampler.seed%-fox", "dog", "123-fox_00002_.png"),
+        ("[time(%Y)]fox", "dog", "2024fox_00002_.png"),
+        ("Fox", "dog", "fox_00001_.PNG"),
+        ("fox_big", "fox", "fox_big_00001_.png"),
+        ("fox", "foxes", "fox_00001_.png"),
+        ("a/x", "b/x", "/output/a/x_00001_.png"),
+    ],
+)
+def test_the_files_name_picks_the_output_of_its_prefix(first: str, second: str, saved_as: str) -> None:
+    assert prompt(trace(two_outputs(first, second), saved_as=saved_as)) == "a red fox"
+
+
+@pytest.mark.parametrize("saved_as", [None, "IMG_0001.png", "renamed.png", ""])
+def test_a_name_that_fits_no_prefix_leaves_the_output_of_most_passes(saved_as: str | None) -> None:
+    assert prompt(trace(two_outputs("fox", "dog"), saved_as=saved_as)) == "a dog"
+
+
+def test_prefix_behind_a_link_counts() -> None:
+    graph = two_outputs("", "dog")
+    graph["prefix"] = node("PrimitiveString", value="fox")
+    graph["save"]["inputs"]["filename_prefix"] = ["prefix", 0]
+    assert prompt(trace(graph, saved_as="fox_00001_.png")) == "a red fox"
+
+
+def test_video_that_is_not_saved_is_a_preview() -> None:
+    graph = two_outputs("fox", "dog")
+    graph["save2"] = node("VideoCombine", filename_prefix="dog", save_output=False, images=["decode2", 0])
+    assert prompt(trace(graph)) == "a red fox"
+
+
+def test_saved_picture_wins_over_saved_latent_of_more_passes() -> None:
+    graph = two_outputs("fox", "dog")
+    graph["save2"] = node("SaveLatent", filename_prefix="dog", samples=["sampler3", 0])
+    assert prompt(trace(graph, types={"KSampler": ["LATENT"]})) == "a red fox"
+
+
+def test_sound_alone_is_traced_to_its_sampler() -> None:
+    graph = basic(save=node("SaveAudio", filename_prefix="x", audio=["decode", 0]))
+    assert prompt(trace(graph)) == "a red fox"
+
+
+def test_passes_stand_from_first_to_last_with_texts_and_settings_of_their_own() -> None:
+    made = trace(two_outputs("fox", "dog")).passes
+    assert [(one.node, one.kind, one.seed, one.positive) for one in made] == [
+        ("sampler2", "KSampler", 1, [("a dog", "a dog")]),
+        ("sampler3", "KSampler", 2, [("a dog", "a dog")]),
+    ]
+
+
+def test_a_pass_stands_behind_all_that_it_goes_on_from_however_near_they_are() -> None:
+    """The first pass is nearer to the output, by the picture that is pasted, than the second is long."""
+    graph = basic(
+        again=node("KSampler", seed=8, model=["ckpt", 0], positive=["pos", 0], latent_image=["scaled", 0]),
+        scaled=node("LatentUpscale", samples=["crop", 0]),
+        crop=node("LatentCrop", samples=["sampler", 0]),
+        decode2=node("VAEDecode", samples=["again", 0]),
+        paste=node("ImageComposite", destination_image=["decode", 0], source_image=["decode2", 0]),
+    )
+    graph["save"]["inputs"]["images"] = ["paste", 0]
+    assert [one.node for one in trace(graph).passes] == ["sampler", "again"]
+
+
+def test_sampler_that_only_made_a_mask_or_a_hint_is_no_pass() -> None:
+    graph = basic(
+        hint=node("KSampler", seed=8, model=["ckpt", 0], positive=["neg", 0], latent_image=["latent", 0]),
+        picture=node("VAEDecode", samples=["hint", 0]),
+        net=node("ControlNetApply", conditioning=["pos", 0], image=["picture", 0], control_net=["loader", 0], strength=0.5),
+        loader=node("ControlNetLoader", control_net_name="canny.safetensors"),
+        masked=node("SetLatentNoiseMask", samples=["latent", 0], mask=["picture", 0]),
+    )
+    graph["sampler"]["inputs"].update(positive=["net", 0], latent_image=["masked", 0])
+    assert [one.node for one in trace(graph).passes] == ["sampler"]
+
+
+def test_sampler_of_a_type_that_makes_no_picture_is_no_pass() -> None:
+    graph = basic(train=node("TrainLora", seed=1, steps=9, model=["ckpt", 0], positive=["neg", 0], latent=["latent", 0]))
+    graph["decode"]["inputs"]["extra"] = ["train", 0]
+    found: Any = trace(graph, types={"TrainLora": ["LORA_MODEL", "INT"]})
+    assert [one.node for one in found.passes] == ["sampler"]
+
+
+def test_settings_are_of_the_pass_that_began_the_schedule_of_the_last() -> None:
+    graph = two_outputs("fox", "dog")
+    graph["sampler3"]["inputs"].update(add_noise="disable", noise_seed=0)
+    found = trace(graph)
+    assert (found.seed, [one.seed for one in found.passes]) == (1, [1, 2])

@@ -1,0 +1,215 @@
+"""Settings are those of the sampler that made the image, read where they stand or where links lead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from diffusion_toolkit.embedders.graph import Trace, trace
+from host.sampled_graphs import Graph, basic, node
+
+
+def custom(**nodes: dict[str, Any]) -> Graph:
+    """A graph of guider, noise, solver and sigmas, each a node of its own."""
+    return basic(
+        **{
+            "noise": node("RandomNoise", noise_seed=7),
+            "guider": node("CFGGuider", cfg=4.5, model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0]),
+            "select": node("KSamplerSelect", sampler_name="heun"),
+            "sigmas": node("BasicScheduler", scheduler="simple", steps=12, denoise=0.5, model=["ckpt", 0]),
+            "sampler": node(
+                "SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["select", 0],
+                sigmas=["sigmas", 0], latent_image=["latent", 0],
+            ),
+            **nodes,
+        }
+    )  # fmt: skip
+
+
+def changed(node_id: str, **inputs: Any) -> Graph:
+    graph = basic()
+    graph[node_id]["inputs"].update(inputs)
+    return graph
+
+
+def settings(found: Trace) -> tuple[Any, ...]:
+    return found.seed, found.steps, found.cfg, found.sampler, found.scheduler, found.denoise
+
+
+def test_all_settings_of_one_sampler() -> None:
+    found = trace(basic())
+    assert settings(found) == (5, 20, 7.5, "euler", "karras", 1.0)
+    assert (found.width, found.height, found.guidance, found.vae) == (64, 64, None, None)
+    assert (found.text_encoders, found.loras, found.controlnets) == ([], [], [])
+    assert (found.settings_origin.confidence, found.settings_origin.where.split(";")[0]) == ("exact", "node sampler (KSampler)")
+
+
+def test_settings_of_nodes_of_their_own() -> None:
+    assert settings(trace(custom())) == (7, 12, 4.5, "heun", "simple", 0.5)
+
+
+def test_settings_behind_split_sigmas() -> None:
+    graph = custom(split=node("SplitSigmas", sigmas=["sigmas", 0], step=3))
+    graph["sampler"]["inputs"]["sigmas"] = ["split", 1]
+    assert trace(graph).steps == 12
+
+
+def test_solver_and_schedule_of_their_own_classes_are_called_after_them_and_inferred() -> None:
+    found = trace(custom(select=node("SamplerDPMPP_2M_SDE", eta=1.0), sigmas=node("PolyexponentialScheduler", steps=9, rho=1.0)))
+    assert (found.sampler, found.scheduler, found.steps) == ("dpmpp_2m_sde", "polyexponential", 9)
+    assert found.settings_origin.confidence == "inferred"
+
+
+def test_sigmas_that_are_written_out_tell_the_steps() -> None:
+    assert trace(custom(sigmas=node("ManualSigmas", sigmas="1.0, 0.75, 0.5, .25, 0"))).steps == 4
+
+
+def test_distilled_guidance_is_not_cfg() -> None:
+    graph = custom(
+        guider=node("BasicGuider", model=["ckpt", 0], conditioning=["flux", 0]),
+        flux=node("FluxGuidance", guidance=3.5, conditioning=["pos", 0]),
+    )
+    assert (trace(graph).cfg, trace(graph).guidance) == (None, 3.5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**53 + 1, 2**64 - 1])
+@pytest.mark.parametrize("source", ["PrimitiveInt", "Seed (any pack)"])
+def test_seed_behind_a_link_is_exact_to_the_last_bit(source: str, seed: int) -> None:
+    graph = changed("sampler", seed=["number", 0])
+    graph["number"] = node(source, **{"value" if source == "PrimitiveInt" else "seed": seed})
+    assert trace(graph).seed == seed
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "7", None, True, float("nan"), [], {}])
+def test_what_can_be_no_seed_is_none(seed: Any) -> None:
+    assert trace(changed("sampler", seed=seed)).seed is None
+
+
+def test_node_of_many_outputs_gives_the_setting_of_the_same_name() -> None:
+    graph = changed("sampler", steps=["all", 1], cfg=["all", 2], sampler_name=["all", 3], scheduler=["all", 4])
+    graph["all"] = node("Parameters", seed=3, steps=33, cfg=3.25, sampler_name="lcm", scheduler="beta", denoise=1.0)
+    assert settings(trace(graph)) == (5, 33, 3.25, "lcm", "beta", 1.0)
+
+
+def test_number_that_a_node_works_out_is_not_guessed() -> None:
+    graph = changed("latent", width=["ratio", 0], height=["ratio", 1])
+    graph["ratio"] = node("Resolution", aspect="16:9", megapixels=1)
+    assert (trace(graph).width, trace(graph).height) == (None, None)
+
+
+def test_denoise_of_an_advanced_sampler_is_the_part_of_the_steps() -> None:
+    graph = changed("sampler", start_at_step=15)
+    del graph["sampler"]["inputs"]["denoise"]
+    assert trace(graph).denoise == 0.25
+
+
+def test_size_of_a_scaled_latent_is_the_scaled_one() -> None:
+    graph = changed("sampler", latent_image=["by", 0])
+    graph["by"] = node("LatentUpscaleBy", scale_by=1.5, samples=["latent", 0])
+    assert (trace(graph).width, trace(graph).height) == (96, 96)
+
+
+def test_size_of_a_picture_that_a_model_enlarged_is_unknown() -> None:
+    graph = changed("sampler", latent_image=["encode", 0])
+    graph["encode"] = node("VAEEncode", pixels=["up", 0], vae=["ckpt", 2])
+    graph["up"] = node("ImageUpscaleWithModel", image=["first", 0], upscale_model=["m", 0])
+    graph["first"] = node("Picture", width=64, height=64)
+    graph["m"] = node("UpscaleModelLoader", model_name="4x.pth")
+    found = trace(graph)
+    assert (found.width, found.height, found.checkpoint) == (None, None, "sd_xl.safetensors")
+
+
+def test_sizes_of_an_sdxl_encoder_are_not_the_images() -> None:
+    pos = node("CLIPTextEncodeSDXL", width=4096, height=4096, text_g="a", text_l="a", clip=["ckpt", 1])
+    assert trace(basic(pos=pos)).width == 64
+
+
+def test_size_in_words_is_read() -> None:
+    assert trace(basic(latent=node("SizedLatent", resolution="832x1216 (2:3)", batch_size=1))).height == 1216
+
+
+def test_diffusion_model_text_encoders_and_vae_of_their_own() -> None:
+    graph = basic(
+        unet=node("UNETLoader", unet_name="flux.safetensors", weight_dtype="default"),
+        clips=node("DualCLIPLoader", clip_name1="clip_l.safetensors", clip_name2="t5.safetensors", type="flux"),
+        vae=node("VAELoader", vae_name="ae.safetensors"),
+        pos=node("CLIPTextEncode", text="a red fox", clip=["clips", 0]),
+    )
+    graph["sampler"]["inputs"]["model"] = ["unet", 0]
+    graph["decode"]["inputs"]["vae"] = ["vae", 0]
+    found = trace(graph)
+    assert (found.checkpoint, found.vae) == ("flux.safetensors", "ae.safetensors")
+    assert found.text_encoders == ["clip_l.safetensors", "t5.safetensors"]
+
+
+def test_vae_of_the_checkpoint_is_not_named() -> None:
+    graph = basic(other=node("VAELoader", vae_name="ae.safetensors"), encode=node("VAEEncode", vae=["other", 0], pixels=["x", 0]))
+    assert trace(graph).vae is None
+
+
+def lora(stack: dict[str, Any]) -> list[dict[str, Any]]:
+    graph = basic(stack=stack)
+    graph["sampler"]["inputs"]["model"] = ["stack", 0]
+    return trace(graph).loras
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"switch_1": "On", "lora_name_1": "a.safetensors", "model_weight_1": 0.5, "clip_weight_1": 0.25,
+         "switch_2": "Off", "lora_name_2": "b.safetensors", "model_weight_2": 1.0, "clip_weight_2": 1.0},
+        {"input_mode": "advanced", "lora_count": 1, "lora_name_1": "a.safetensors", "lora_wt_1": 1.0, "model_str_1": 0.5,
+         "clip_str_1": 0.25, "lora_name_2": "b.safetensors", "lora_wt_2": 1.0, "model_str_2": 1.0, "clip_str_2": 1.0},
+        {"toggle": True, "num_loras": 1, "lora_1_name": "a.safetensors", "lora_1_model_strength": 0.5,
+         "lora_1_clip_strength": 0.25, "lora_2_name": "None"},
+        {"lora_1": {"on": True, "lora": "a.safetensors", "strength": 0.5, "strengthTwo": 0.25}, "lora_2": {"on": False, "lora": "b.pt"}},
+        {"loras": {"__value__": [{"name": "a.safetensors", "strength": 0.5, "clipStrength": 0.25, "active": True},
+                                 {"name": "b", "strength": 1.0, "active": False}]}},
+        {"lora_name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25},
+    ],
+)  # fmt: skip
+def test_stack_of_loras_gives_those_that_are_on(inputs: dict[str, Any]) -> None:
+    assert lora(node("Stack", model=["ckpt", 0], **inputs)) == [{"name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25}]
+
+
+def test_simple_stack_takes_one_strength_for_both() -> None:
+    stack = node("Stacker", model=["ckpt", 0], input_mode="simple", lora_count=1, lora_name_1="a.safetensors", lora_wt_1=0.7, model_str_1=0.1, clip_str_1=0.2)
+    assert lora(stack) == [{"name": "a.safetensors", "strength_model": 0.7, "strength_clip": 0.7}]
+
+
+@pytest.mark.parametrize("inputs", [{"strength_model": 0.0, "strength_clip": 0.0}, {"strength_model": 1.0, "toggle": False}])
+def test_lora_without_effect_is_left_out(inputs: dict[str, Any]) -> None:
+    assert lora(node("LoraLoader", model=["ckpt", 0], lora_name="a.safetensors", **inputs)) == []
+
+
+def test_controlnets_of_the_positive_side_with_their_strengths() -> None:
+    graph = basic(
+        one=node("ControlNetApply", conditioning=["pos", 0], control_net=["canny", 0], strength=0.5),
+        two=node("ControlNetApplyAdvanced", positive=["one", 0], negative=["neg", 0], control_net=["typed", 0], strength=0.75),
+        off=node("ControlNetApply", conditioning=["two", 0], control_net=["canny", 0], strength=0.0),
+        canny=node("ControlNetLoader", control_net_name="canny.safetensors"),
+        typed=node("SetUnionControlNetType", control_net=["depth", 0], type="depth"),
+        depth=node("ControlNetLoader", control_net_name="depth.pth"),
+    )
+    graph["sampler"]["inputs"].update(positive=["off", 0], negative=["two", 1])
+    assert trace(graph).controlnets == [{"name": "canny.safetensors", "strength": 0.5}, {"name": "depth.pth", "strength": 0.75}]
+
+
+def test_settings_of_a_bundle_are_those_of_the_nearest_node() -> None:
+    graph = {
+        "loader": node("FullLoader", ckpt_name="a.safetensors", vae_name="b.vae.pt", positive="a fox", negative="", seed=1, empty_latent_width=512, empty_latent_height=768),
+        "run": node("PipeKSampler", pipe=["loader", 0], seed=9, steps=3, cfg=2.0, sampler_name="lcm", scheduler="beta", denoise=1.0),
+        "save": node("SaveImage", filename_prefix="x", images=["run", 1]),
+    }
+    found = trace(graph)
+    assert settings(found) == (9, 3, 2.0, "lcm", "beta", 1.0)
+    assert (found.checkpoint, found.vae, found.width, found.height) == ("a.safetensors", "b.vae.pt", 512, 768)
+
+
+def test_checkpoint_is_the_model_of_the_positive_side() -> None:
+    graph = custom(
+        other=node("UNETLoader", unet_name="unconditional.safetensors"),
+        guider=node("DualModelGuider", model_negative=["other", 0], model=["ckpt", 0], cfg=3.0, positive=["pos", 0]),
+    )
+    assert trace(graph).checkpoint == "sd_xl.safetensors"

@@ -1,0 +1,144 @@
+"""Strings that nodes make of others are evaluated as the nodes would; what was made at run time is unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from diffusion_toolkit.embedders.graph import Trace, trace
+from host.sampled_graphs import basic, node
+
+
+def traced(text: dict[str, Any], types: dict[str, list[str]] | None = None, **nodes: dict[str, Any]) -> Trace:
+    return trace(basic(pos=node("CLIPTextEncode", text=["text", 0], clip=["ckpt", 1]), text=text, **nodes), types=types or {})
+
+
+def read(text: dict[str, Any], types: dict[str, list[str]] | None = None, **nodes: dict[str, Any]) -> tuple[str | None, str]:
+    found = traced(text, types, **nodes)
+    return found.positive[0][0] if found.positive else None, found.positive_origin.confidence
+
+
+STRING = node("PrimitiveString", value="a red fox")
+
+
+@pytest.mark.parametrize(
+    ("made", "inputs", "result"),
+    [
+        ("StringConcatenate", {"string_a": ["s", 0], "string_b": "in snow", "delimiter": ", "}, "a red fox, in snow"),
+        ("Join", {"text2": "in snow", "text1": ["s", 0], "separator": "\\n"}, "a red fox\nin snow"),
+        ("Join", {"text10": "c", "text2": "b", "text1": "a", "delimiter": "-"}, "a-b-c"),
+        ("Join", {"text_a": " x ", "text_b": "", "text_c": "y ", "delimiter": ",", "clean_whitespace": "true"}, "x,y"),
+        ("AddPrefix", {"prefix": "photo of ", "texts": ["s", 0]}, "photo of a red fox"),
+        ("AddSuffix", {"texts": ["s", 0], "suffix": " in snow"}, "a red fox in snow"),
+        ("StringReplace", {"string": ["s", 0], "find": "fox", "replace": "cat"}, "a red cat"),
+        ("Replace", {"text": ["s", 0], "find1": "fox", "replace1": "cat", "find2": "red", "replace2": "blue"}, "a blue cat"),
+        ("StringSubstring", {"string": ["s", 0], "start": 2, "end": 5}, "red"),
+        ("CaseConverter", {"string": ["s", 0], "mode": "UPPERCASE"}, "A RED FOX"),
+        ("StringTrim", {"string": "  x  ", "mode": "Both"}, "x"),
+        ("StringFormat", {"f_string": "{a} and {b}", "values.a": ["s", 0], "values.b": 7}, "a red fox and 7"),
+        ("JsonExtractString", {"json_string": '{"k": "a fox"}', "key": "k"}, "a fox"),
+        ("RegexReplace", {"string": ["s", 0], "regex_pattern": r"(\w+) fox", "replace": r"\1 cat"}, "a red cat"),
+        ("RegexExtract", {"string": ["s", 0], "regex_pattern": "R.D", "mode": "First Match"}, "red"),
+        ("RegexExtract", {"string": ["s", 0], "regex_pattern": "a (.*) fox", "mode": "First Group", "group_index": 1}, "red"),
+        ("RegexExtract", {"string": ["s", 0], "regex_pattern": r"\w+", "mode": "All Matches"}, "a\nred\nfox"),
+        ("RegexExtract", {"string": ["s", 0], "regex_pattern": "x(.)", "mode": "All Groups"}, ""),
+        ("Switch", {"switch": True, "on_true": ["s", 0], "on_false": ["t", 0]}, "a red fox"),
+        ("Switch", {"boolean": False, "text_a": ["t", 0], "text_b": ["s", 0]}, "a red fox"),
+        ("IndexSwitch", {"index": 1, "value0": ["t", 0], "value1": ["s", 0]}, "a red fox"),
+        ("Switch", {"switch": ["yes", 0], "on_true": ["s", 0], "on_false": ["t", 0]}, "a red fox"),
+        ("Select", {"select": "text_b", "text_a": "a dog", "text_b": "a red fox"}, "a red fox"),
+        ("Combo", {"choice": "a red fox", "option1": "a dog", "option2": "a red fox", "index": 1}, "a red fox"),
+        ("Reroute", {"": ["s", 0]}, "a red fox"),
+        ("PreviewAny", {"source": ["s", 0]}, "a red fox"),
+    ],
+)  # fmt: skip
+def test_operation_is_done_as_its_node_does_it(made: str, inputs: dict[str, Any], result: str) -> None:
+    others = {"s": STRING, "t": node("PrimitiveString", value="a dog"), "yes": node("PrimitiveBoolean", value=True)}
+    assert read(node(made, **inputs), **others) == (result, "exact")
+
+
+def test_texts_of_a_node_that_nobody_knows_are_joined_and_inferred() -> None:
+    assert read(node("Odd", text_a="a fox", text_b="in snow")) == ("a fox in snow", "inferred")
+
+
+def test_format_with_a_width_is_not_done_and_inferred() -> None:
+    assert read(node("StringFormat", **{"f_string": "{a:>99999999}", "values.a": "x"}))[1] == "inferred"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", r"(\w+)\1+", "(?:a?){50}b", "(.*)(.*)(.*)(.*)x", "(?=(a+))+b"])
+def test_pattern_that_could_run_for_years_is_not_run(pattern: str) -> None:
+    assert read(node("RegexReplace", string="a" * 5_000, regex_pattern=pattern, replace="")) == ("a" * 5_000, "inferred")
+
+
+def test_run_of_a_language_model_is_unknown_and_names_what_it_was_given() -> None:
+    made = traced(node("Enhance", prompt="a fox", max_tokens=90, temperature=0.7))
+    assert (made.positive, made.positive_origin.confidence) == ([], "unknown")
+    assert made.positive_origin.where == 'node text (Enhance) made it when the graph ran, given "a fox"'
+
+
+@pytest.mark.parametrize("taken", ["image", "clip", "model", "audio"])
+def test_text_made_of_a_picture_or_by_a_model_is_unknown(taken: str) -> None:
+    assert read(node("Describe", text="describe this", **{taken: ["ckpt", 0]})) == (None, "unknown")
+
+
+def test_node_that_hands_its_model_on_does_not_make_the_text() -> None:
+    tagged = node("LoraTags", text="a fox <lora:x:1>", model=["ckpt", 0], clip=["ckpt", 1])
+    types = {"LoraTags": ["STRING", "MODEL", "CLIP"], "CheckpointLoaderSimple": ["MODEL", "CLIP", "VAE"]}
+    assert read(tagged, types)[0] == "a fox <lora:x:1>"
+
+
+def test_known_half_of_a_concatenation_is_kept_and_the_whole_unknown() -> None:
+    whole = node("StringConcatenate", string_a="photo of", string_b=["llm", 0], delimiter=" ")
+    assert read(whole, llm=node("Enhance", prompt="a fox", temperature=1.0)) == ("photo of", "unknown")
+
+
+def test_what_a_wildcard_became_is_exact_where_it_is_kept() -> None:
+    wild = node("Wildcards", wildcard_text="a __animal__", populated_text="a fox", mode="populate", seed=3)
+    assert read(wild) == ("a fox", "exact")
+
+
+@pytest.mark.parametrize("pattern", ["a {red|blue} fox", "a __colour__ fox"])
+def test_pattern_of_a_wildcard_that_nothing_kept_is_unknown(pattern: str) -> None:
+    assert read(node("Wildcards", text=pattern, seed=3)) == (pattern, "unknown")
+
+
+def test_same_pattern_without_a_seed_is_the_text() -> None:
+    assert read(node("PrimitiveString", value="a {red|blue} fox")) == ("a {red|blue} fox", "exact")
+
+
+def test_display_on_the_way_keeps_what_was_made() -> None:
+    shown = node("ShowText", text=["llm", 0], text_0="a fox in snow")
+    assert read(shown, llm=node("Enhance", prompt="a fox", temperature=1.0)) == ("a fox in snow", "inferred")
+
+
+def test_display_beside_the_way_keeps_what_was_made() -> None:
+    llm, shown = node("Enhance", prompt="a fox", temperature=1.0), node("ShowText", text=["text", 0], text_0="a fox in snow")
+    assert read(llm, shown=shown) == ("a fox in snow", "inferred")
+
+
+def test_display_of_a_text_that_is_known_is_not_believed() -> None:
+    assert read(node("ShowText", text=["s", 0], text_0="of an earlier run"), s=STRING) == ("a red fox", "exact")
+
+
+def test_styler_gives_each_side_at_its_output() -> None:
+    styler = node("Styler", text_positive="a fox", text_negative="blurry", style="base")
+    graph = basic(
+        s=styler,
+        pos=node("CLIPTextEncode", text=["s", 0], clip=["ckpt", 1]),
+        neg=node("CLIPTextEncode", text=["s", 1], clip=["ckpt", 1]),
+    )
+    found = trace(graph)
+    assert (found.positive, found.negative) == ([("a fox", "a fox")], [("blurry", "blurry")])
+
+
+def test_several_places_are_named_and_their_number_is_bounded() -> None:
+    parts = {f"s{i}": node("PrimitiveString", value=f"w{i}") for i in range(40)}
+    joined = node("Join", delimiter=" ", **{f"text{i}": [f"s{i}", 0] for i in range(40)})
+    where = traced(joined, **parts).positive_origin.where
+    assert where.startswith("node s0 (PrimitiveString) value; node s1 (PrimitiveString) value") and len(where) < 400
+
+
+def test_control_characters_of_the_file_stay_out_of_the_origin() -> None:
+    where = trace(basic(pos=node("En\x00co\ud800de\n", text="a fox", clip=["ckpt", 1]))).positive_origin.where
+    assert where == "node pos (En\ufffdco\ufffdde\ufffd) text"
