@@ -111,7 +111,7 @@ WRAPPED: dict[str, dict[str, Any]] = {
     "prompt in the workflow's field": {"workflow": api()},
     "encoded twice": {"prompt": json.dumps(api())},
     "in an object": {"prompt": {"prompt": api()}},
-    "as output and workflow": {"workflow": {"output": api(), "workflow": ui()}},
+    "as a page's output": {"workflow": {"output": api()}},
     "VideoHelperSuite's comment": {"comment": {"prompt": json.dumps(api()), "workflow": ui(), "CreationTime": "now"}},
     "comment in capitals": {"COMMENT": {"workflow": ui()}},
     "EXIF comment": {"UserComment": {"prompt": api()}},
@@ -129,7 +129,7 @@ def test_a_comment_of_another_program_is_none_of_ours():
 
 def test_another_tools_workflow_is_none_of_ours():
     found = read(workflow={"nodes": [{"id": "a", "type": "invocation", "data": {}}], "edges": []})
-    assert found.prompt is None
+    assert (found.prompt, found.generator) == (None, None)
 
 
 def test_types_of_the_workflow_tell_what_the_prompt_does_not():

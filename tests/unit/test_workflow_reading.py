@@ -157,12 +157,12 @@ def test_a_value_is_got_inside_a_subgraph_from_the_graph_around_it():
 
 
 def test_unknown_reroute_hands_through():
-    prompt = readable(made.through(node(2, "Reroute (pack)", [socket("", "IMAGE", 1)], [("IMAGE", [2])]))).prompt
+    prompt = readable(made.through(node(2, "Knot (pack)", [socket("", "IMAGE", 1)], [("IMAGE", [2])]))).prompt
     assert prompt["3"]["inputs"] == {"images": ["1", 0]}
 
 
 def test_a_node_that_only_takes_wildcards_is_left_out():
-    saved = alone("Fast Muter", None, [socket("", "*", 5)], [("OPT_CONNECTION", [])])
+    saved = alone("Fast Muter", None, [socket("", "*", 5), socket("", "*", 6)], [("OPT_CONNECTION", [])])
     assert "1" not in readable(saved).prompt
 
 
