@@ -80,7 +80,7 @@ def hit_result(library: Library, hits: Sequence[Hit], question: str) -> io.NodeO
     files, notes = zip(*(readable_file(image) for image in stored))
     pictures, notes = zip(*(_picture(image, file, note) for image, file, note in zip(stored, files, notes)))
     settings, replaced = zip(*(wireable(image) for image in stored))
-    notes = ["; ".join(filter(None, pair)) for pair in zip(notes, replaced)]
+    notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(_sureness, stored))]
     rows = [
         (image.prompt or "", image.negative or "", hit.score, hit.image_id, _path(image, file), *wired)
         for hit, image, file, wired in zip(hits, stored, files, settings)
@@ -133,6 +133,15 @@ def _shown(picture: torch.Tensor, file: Path | None) -> dict[str, str]:
     return ui.ImageSaveHelper.save_images(picture, "hit", io.FolderType.temp, None)[0]
 
 
+def _sureness(image: StoredImage) -> str:
+    """What is to be said of the prompt where the file does not simply state it."""
+    if image.prompt_confidence == "inferred":
+        return "the prompt is inferred"
+    if image.prompt_confidence == "unknown":
+        return "the prompt was made when the graph ran, and is " + ("known in part" if image.prompt else "not known")
+    return ""
+
+
 def _described(hit: Hit, image: StoredImage, file: Path | None, note: str) -> tuple[str, dict[str, Any]]:
     prompt = " ".join((image.prompt or "").split()) or "(no prompt known)"
     short = prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
@@ -144,6 +153,7 @@ def _described(hit: Hit, image: StoredImage, file: Path | None, note: str) -> tu
         "path": _path(image, file),
         "prompt": image.prompt,
         "negative_prompt": image.negative,
+        "confidence": image.prompt_confidence,
         "note": note,
     }
     return line, record

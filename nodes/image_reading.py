@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
-from ..embedders.decode import ImageError
+from ..embedders.decode import ImageError, read_image
 from ..embedders.graph import Origin, Settings
 from ..embedders.metadata import ImageMetadata, NodeDefinitions, read_metadata
 from ..embedders.metadata.records import sureness
@@ -26,8 +26,7 @@ MAX_JSON = 4 * 2**20  # characters of a piece that is given as JSON rather than 
 def read(file: Path, definitions: NodeDefinitions, notes: Sequence[str] = ()) -> io.NodeOutput:
     """The node's outputs for a file. FileRefused when it is no image and tells nothing."""
     try:
-        found = read_metadata(file, definitions=definitions)
-        size, notes = _size(file, found, list(notes))
+        found, size, notes = _found(file, definitions, list(notes))
     except OSError as error:
         raise FileRefused(f"{file} can't be read: {error.strerror or error}.") from error
     here, missing = _models_here(found)
@@ -57,17 +56,21 @@ def read(file: Path, definitions: NodeDefinitions, notes: Sequence[str] = ()) ->
     )
 
 
-def _size(file: Path, found: ImageMetadata, notes: list[str]) -> tuple[tuple[int, int], list[str]]:
-    """The picture's size, (0, 0) with a note when it can't be told; FileRefused when the file tells nothing at all."""
-    from ..embedders.decode import decode
+def _found(
+    file: Path, definitions: NodeDefinitions, notes: list[str]
+) -> tuple[ImageMetadata, tuple[int, int], list[str]]:
+    """What the file tells, as Index Folder reads it, and the picture's size; (0, 0) with a note where it can't be told.
 
+    FileRefused when it is no picture and tells nothing.
+    """
     try:
-        picture = decode(file)
-        return (picture.width, picture.height), notes
+        image = read_image(file, definitions=definitions)
     except ImageError as error:
+        found = read_metadata(file, definitions=definitions)
         if file.suffix.lower() not in SUFFIXES or not found.raw:
             raise FileRefused(f"{file} is no image that can be read: {error}.") from error
-        return (0, 0), [*notes, f"the picture itself can't be read: {error}"]
+        return found, (0, 0), [*notes, f"the picture itself can't be read: {error}"]
+    return image.metadata, (image.width, image.height), notes
 
 
 def _models_here(found: ImageMetadata) -> tuple[dict[str, Any], list[str]]:

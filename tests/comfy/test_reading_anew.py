@@ -63,7 +63,8 @@ def test_a_text_beside_an_image_is_its_prompt_and_read_again_when_it_changes(ser
         (folder / "plain.txt").write_text(caption, encoding="utf-8")
         result = server.queue(index("captioned", **TEXTS_ONLY))
         assert "Known images whose side-car text came, went or changed: 1." in report(result)
-        said.append(first_hit(server, caption)["prompt"])
+        said.append((hit := first_hit(server, caption))["prompt"])
+        assert (hit["confidence"], hit["note"]) == ("inferred", "the prompt is inferred")
     assert said == ["a hedgehog in autumn leaves", "a badger digging at night"]
 
 

@@ -1,4 +1,4 @@
-// Shows what our nodes have to say (the index report, the hits, where a conditioning came from) on the node itself.
+// Shows what our nodes have to say (the index report, the hits, what a file tells) on the node itself.
 import { app } from "../../../scripts/app.js";
 import { ComfyWidgets } from "../../../scripts/widgets.js";
 
@@ -31,7 +31,7 @@ app.registerExtension({
     const before = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (output) {
       before?.apply(this, arguments);
-      if (output?.text) showText(this, output.text.join("\n"));
+      if (output?.text) showText(this, output.text.join("\n\n"));
     };
   },
 });
