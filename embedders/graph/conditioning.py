@@ -226,7 +226,7 @@ def _pairs(found: dict[str, str]) -> Iterator[Text]:
     pair = [by_end["_g"], by_end["_l"]] if "_g" in by_end and "_l" in by_end else []
     texts: list[Text] = [(found[pair[0]], found[pair[1]])] if pair else []
     texts += [(text, text) for name, text in found.items() if name not in pair]
-    return iter([text for text in texts if text[0].strip() or text[1].strip()] or texts[:1])
+    return iter([text for text in texts if text[0].strip() or text[1].strip()] or texts)
 
 
 def _blank(value: Any) -> bool:

@@ -165,8 +165,6 @@ class Models:
                 value = node.values.get("vae_name")
                 if isinstance(value, str) and value and len(value) < 1000 and not re.match("baked|none", value, re.I):
                     return value
-                if "ckpt_name" in node.values:
-                    break
         return None
 
 

@@ -71,14 +71,14 @@ positive = _named(r"(?<![a-z])pos(?!e|t|ition(?!al))|positive")
 empty = _named(r"empty|uncond_?zero")
 zeroing = _named(r"zero_?out")  # of a class
 text = _named(
-    r"text(?!ure)|prompt|string|wildcard|caption|tags|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)(_?[gl\d])?$"
+    r"text(?!ure)|prompt|string|wildcard|caption|instruction|tags|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)(_?[gl\d])?$"
 )
 not_text = _named(
-    r"system|context|template|delimiter|separator|instruct|mode(?!l)|type|method|format|embeds|encoder|file|name|path|find"
+    r"system|context|template|delimiter|separator|instruct(?!ion$)|mode(?!l)|type|method|format|embeds|encoder|file|name|path|find"
     r"|pattern|replace|dynamic_?prompts|coords|case|normaliz|interpretation|option|magic|enhance|upsampl|^select|_select|style|speak"
     r"|strength|weight|font|color|align|language|log_|json|toggle|search"
 )
-asked = _named(r"prompt|^text$|^(positive|negative)$|lyrics|^tags$")
+asked = _named(r"prompt|instruction$|^text$|^(positive|negative)$|lyrics|^tags$")
 chosen = _named(r"^(choice|chosen|selected|selection|value)$")
 string_source = _named(r"^(value|any.*|input.*|.*str|wildcard.*|source|content|choice|selected|chosen|line|result|output|.*text.*)$")
 glue = _named(r"delimiter|separator|^glue$|joiner")

@@ -29,8 +29,6 @@ _OFF_THE_PICTURE = {
 def is_sampler(graph: Graph, node: Node) -> bool:
     if not any(called.setting(name) for name in (*node.values, *node.links)):
         return False
-    if node.outputs and not {"latent", "image", "bundle", "opaque", "sampler", None} & set(node.outputs):
-        return False
     kinds = set(node.kinds.values())
     if "guider" in kinds and "guider" not in node.outputs:
         return True

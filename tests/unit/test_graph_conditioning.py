@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from diffusion_toolkit.embedders.graph import Trace, trace
+from diffusion_toolkit.embedders.graph import Trace, names, trace
 from host.sampled_graphs import Graph, basic, node
 
 CLIP = ["ckpt", 1]
@@ -81,8 +81,8 @@ def test_types_tell_the_outputs_of_both_sides() -> None:
 
 
 def test_types_lead_through_inputs_whose_names_tell_nothing() -> None:
-    graph = with_positive(["mystery", 0], mystery=node("Mystery", alpha=["pos", 0], beta=["picture", 0]), picture=node("LoadImage"))
-    types = {"CLIPTextEncode": ["CONDITIONING"], "LoadImage": ["IMAGE", "MASK"], "Mystery": ["CONDITIONING"]}
+    graph = with_positive(["mystery", 0], mystery=node("Mystery", alpha=["pos", 0], beta=["odd", 0]), odd=node("Odd", text="a mood"))
+    types = {"CLIPTextEncode": ["CONDITIONING"], "Odd": ["ODDITY"], "Mystery": ["CONDITIONING"]}
     found = trace(graph, types=types)
     assert (positives(found), found.positive_origin.confidence) == (["a red fox"], "exact")
 
@@ -179,6 +179,25 @@ def test_switch_to_the_first_that_is_there_is_inferred() -> None:
     graph = with_positive(["any", 0], other=encode("a dog"), any=node("Any Switch", any_02=["pos", 0], any_01=["other", 0]))
     found = trace(graph)
     assert (positives(found), found.positive_origin.confidence) == (["a dog"], "inferred")
+
+
+def test_blank_text_of_a_bundle_that_takes_conditioning_is_none() -> None:
+    graph = basic(
+        pipe=node("ToPipe", wildcard="", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0]),
+        sampler=node("PipeSampler", seed=3, steps=4, pipe=["pipe", 0], latent_image=["latent", 0]),
+    )
+    assert positives(trace(graph)) == ["a red fox"]
+
+
+@pytest.mark.parametrize(
+    ("word", "carried"),
+    [
+        ("context_options", "other"), ("base_ctx", "bundle"), ("hyvid_embeds", "bundle"), ("image_embeds", "other"), ("clip_vision_output", "vision"),
+        ("WANVIDEOMODEL", "model"), ("upscale_model", "upscaler"), ("latent_image", "latent"), ("condition", None), ("conditioning_1", "conditioning"),
+    ],
+)  # fmt: skip
+def test_word_tells_what_is_carried(word: str, carried: str | None) -> None:
+    assert names.category(word) == carried
 
 
 @pytest.mark.parametrize("saved", ["", "  "])

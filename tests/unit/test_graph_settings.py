@@ -94,8 +94,9 @@ def test_node_of_many_outputs_gives_the_setting_of_the_same_name() -> None:
 
 def test_number_that_a_node_works_out_is_not_guessed() -> None:
     graph = changed("latent", width=["ratio", 0], height=["ratio", 1])
-    graph["ratio"] = node("Resolution", aspect="16:9", megapixels=1)
-    assert (trace(graph).width, trace(graph).height) == (None, None)
+    for ratio in (node("Resolution", aspect="16:9", megapixels=64), node("Multiply", a=64, b=32)):
+        graph["ratio"] = ratio
+        assert (trace(graph).width, trace(graph).height) == (None, None)
 
 
 def test_denoise_of_an_advanced_sampler_is_the_part_of_the_steps() -> None:
@@ -212,4 +213,5 @@ def test_checkpoint_is_the_model_of_the_positive_side() -> None:
         other=node("UNETLoader", unet_name="unconditional.safetensors"),
         guider=node("DualModelGuider", model_negative=["other", 0], model=["ckpt", 0], cfg=3.0, positive=["pos", 0]),
     )
-    assert trace(graph).checkpoint == "sd_xl.safetensors"
+    types = {"UNETLoader": ["MODEL"], "CheckpointLoaderSimple": ["MODEL", "CLIP", "VAE"]}
+    assert trace(graph, types=types).checkpoint == "sd_xl.safetensors"

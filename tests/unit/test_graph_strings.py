@@ -66,7 +66,7 @@ def test_format_with_a_width_is_not_done_and_inferred() -> None:
     assert read(node("StringFormat", **{"f_string": "{a:>99999999}", "values.a": "x"}))[1] == "inferred"
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", r"(\w+)\1+", "(?:a?){50}b", "(.*)(.*)(.*)(.*)x", "(?=(a+))+b"])
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", r"(\w+)\1+", "(?:a?){50}b", "(.*)(.*)(.*)(.*)x", "(?=(a+))+b", r"(a*)\1b"])
 def test_pattern_that_could_run_for_years_is_not_run(pattern: str) -> None:
     assert read(node("RegexReplace", string="a" * 5_000, regex_pattern=pattern, replace="")) == ("a" * 5_000, "inferred")
 
@@ -115,6 +115,11 @@ def test_display_on_the_way_keeps_what_was_made() -> None:
 def test_display_beside_the_way_keeps_what_was_made() -> None:
     llm, shown = node("Enhance", prompt="a fox", temperature=1.0), node("ShowText", text=["text", 0], text_0="a fox in snow")
     assert read(llm, shown=shown) == ("a fox in snow", "inferred")
+
+
+def test_display_keeps_what_was_read_from_a_file() -> None:
+    shown = node("ShowText", text=["file", 0], text_0="a fox in snow")
+    assert read(shown, file=node("LoadLine", path="prompts.txt", line=3)) == ("a fox in snow", "inferred")
 
 
 def test_display_of_a_text_that_is_known_is_not_believed() -> None:
