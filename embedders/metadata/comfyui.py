@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..graph import Origin, Settings, trace
@@ -16,6 +16,8 @@ from .text import clean, decode, join
 _KEYS = ("prompt", "workflow")
 _COMMENTS = ("comment", "Comment", "COMMENT", "UserComment", "usercomment", "Description", "description", "ImageDescription")
 """Where programs put one JSON object that holds the graphs under the keys above, as VideoHelperSuite does in videos."""
+
+_MENTIONED = (b'"prompt"', b'"workflow"', b'"class_type"')  # in such an object; Civitai's JPEGs hold the graph itself
 
 _MAX_WRAPPED = 4  # JSON in a JSON string, or in an object
 _MAX_NODES_LISTED = 200
@@ -72,7 +74,7 @@ def _graphs(pieces: Pieces) -> _Found | None:
         content = pieces.raw.get(key)
         if content is None or (key not in _KEYS and not content.lstrip()[:1] == b"{"):
             continue
-        if key in _COMMENTS and not any(f'"{name}"'.encode() in content for name in _KEYS):
+        if key in _COMMENTS and not any(word in content for word in _MENTIONED):
             continue
         if len(content) > MAX_TEXT_BYTES:
             pieces.problems.append(f"the graph of {len(content)} bytes was left unread")
@@ -155,8 +157,8 @@ def _traced(pieces: Pieces, graph: Readable, name: str | None, place: str) -> Im
     settings["text_encoders"] = [clean(encoder) or "" for encoder in traced.text_encoders]
     for key in ("loras", "controlnets"):
         settings[key] = [{**entry, "name": clean(entry["name"])} for entry in settings[key]]
-    return replace(
-        ImageMetadata(**settings),
+    return ImageMetadata(
+        **settings,
         prompt=prompt,
         negative=negative,
         prompt_joined=prompt_joined,

@@ -26,7 +26,15 @@ _MAX_PROBLEM = 2000  # letters; a file can be wrong in many ways at once
 
 def interpret(pieces: Pieces, *, name: str | None = None, definitions: NodeDefinitions = {}) -> ImageMetadata:
     """What the file tells of its image. `name` is the file's; `pieces` stay as they are."""
-    told = replace(pieces, problems=list(pieces.problems))
+    told = Pieces(pieces.raw, pieces.places, pieces.created, list(pieces.problems))
+    chosen = _chosen(told, name, definitions) if told.raw else ImageMetadata()
+    chosen.created, chosen.raw, chosen.places = pieces.created, pieces.raw, pieces.places
+    chosen.problem = clean("; ".join(dict.fromkeys(told.problems))[:_MAX_PROBLEM]) or None
+    return chosen
+
+
+def _chosen(told: Pieces, name: str | None, definitions: NodeDefinitions) -> ImageMetadata:
+    """A record of its own, all but what comes from the pieces themselves."""
     graphs = told
     if owns_prompt(told):
         graphs = replace(told, raw={key: value for key, value in told.raw.items() if key != "prompt"})
@@ -34,18 +42,12 @@ def interpret(pieces: Pieces, *, name: str | None = None, definitions: NodeDefin
     found = [one for one in (graph, *read_others(told)) if one is not None]
     if not any(one.prompt is not None or one.negative is not None for one in found):
         found = found + read_captions(told)
-    return replace(
-        _choose(found, graph),
-        created=pieces.created,
-        raw=pieces.raw,
-        places=pieces.places,
-        problem=clean("; ".join(dict.fromkeys(told.problems))[:_MAX_PROBLEM]) or None,
-    )
+    return _choose(found, graph)
 
 
 def _choose(found: list[ImageMetadata], graph: ImageMetadata | None) -> ImageMetadata:
-    if not found:
-        return ImageMetadata()
+    if len(found) < 2:
+        return found[0] if found else ImageMetadata()
     best = min(found, key=_rank)  # of equals the first
     settings: dict[str, Any] = {}
     sources: list[Origin] = []

@@ -115,6 +115,7 @@ WRAPPED: dict[str, dict[str, Any]] = {
     "VideoHelperSuite's comment": {"comment": {"prompt": json.dumps(api()), "workflow": ui(), "CreationTime": "now"}},
     "comment in capitals": {"COMMENT": {"workflow": ui()}},
     "EXIF comment": {"UserComment": {"prompt": api()}},
+    "the graph itself as EXIF comment": {"UserComment": {**api(), "extra": {"airs": []}}},
 }
 
 
