@@ -111,11 +111,12 @@ class Conditioning:
         self, node: Node, came_by: Link | None, negative: bool, bundle: bool, guider: bool, sure: bool
     ) -> list[_Step]:
         """The links that bring the wanted side. `came_by` is None at the sampler."""
-        graph = self.graph
         kinds = node.kinds
         named = [name for name, kind in kinds.items() if kind == "conditioning" and not called.empty(name)]
         bundles = [name for name, kind in kinds.items() if kind == "bundle"]
-        chosen, certain = choose(node, {n: node.links[n] for n in (*named, *bundles)} if named or bundles else {}, self.strings)
+        chosen, certain = choose(
+            node, {n: node.links[n] for n in (*named, *bundles)} if named or bundles else {}, self.strings
+        )
         if chosen is not None:
             return [_Step(chosen, negative, bundle or not named, guider, sure and certain)]
         negatives = [name for name in named if called.negative(name)]
@@ -167,7 +168,9 @@ class Conditioning:
             negative = step.link.slot != sides[0]
         if self._is_string(node, step):
             known = self.strings.at(step.link)
-            side.confidence = worse(side.confidence, known.confidence if step.sure else worse(known.confidence, "inferred"))
+            side.confidence = worse(
+                side.confidence, known.confidence if step.sure else worse(known.confidence, "inferred")
+            )
             side.where += known.where
             side.texts += [(known.value, known.value)] if isinstance(known.value, str) else []
             return
@@ -201,16 +204,22 @@ class Conditioning:
         encodes = bool(graph.links_of(node, "clip")) or "conditioning" in node.outputs
         at_sampler = sided and any(called.setting(name) for name in node.values)
         strings = {n: v for n, v in node.values.items() if isinstance(v, str) and not called.switched(v)}
-        strings |= {n: k for n, k in node.links.items() if node.kinds[n] in ("string", None) or graph.type_of(k) == "string"}
+        strings |= {
+            n: k for n, k in node.links.items() if node.kinds[n] in ("string", None) or graph.type_of(k) == "string"
+        }
         found = {n: v for n, v in strings.items() if called.text(n) and not called.not_text(n)}
-        found = {n: v for n, v in found.items() if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string"))}
+        found = {
+            n: v for n, v in found.items() if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string"))
+        }
         if at_sampler and not encodes:  # samplers have texts of their own only where they are asked like this
             found = {n: v for n, v in found.items() if called.asked(n)}
         if any(n.startswith("populated") and not _blank(v) for n, v in found.items()):  # what a wildcard became
             found = {n: v for n, v in found.items() if n.startswith("populated")}
         if not found and encodes and not at_sampler and not graph.links_of(node, "conditioning"):
             found = {n: k for n, k in strings.items() if isinstance(k, Link) and graph.type_of(k) == "string"}
-            found = found or {n: v for n, v in strings.items() if isinstance(v, str) and re.search(r"\s", v.strip()) and "\\" not in v}
+            found = found or {
+                n: v for n, v in strings.items() if isinstance(v, str) and re.search(r"\s", v.strip()) and "\\" not in v
+            }
         if any(called.negative(n) for n in found):
             found = {n: v for n, v in found.items() if called.negative(n) == negative}
         elif sided and negative:

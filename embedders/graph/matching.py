@@ -37,7 +37,9 @@ def extract(pattern: str, text: str, flags: int, mode: str, group: Any) -> str:
         first = compiled.search(text)
         found = [first] if first is not None else []
     if "group" in mode:
-        return "\n".join(match.group(index) or "" for match in found if 0 <= index <= compiled.groups and compiled.groups)
+        return "\n".join(
+            match.group(index) or "" for match in found if 0 <= index <= compiled.groups and compiled.groups
+        )
     if "all" in mode and compiled.groups > 1:
         return "\n".join(match.group(1) or "" for match in found)
     return "\n".join(match.group(1 if "all" in mode and compiled.groups else 0) or "" for match in found)
@@ -45,7 +47,12 @@ def extract(pattern: str, text: str, flags: int, mode: str, group: Any) -> str:
 
 def substitute(pattern: str, replace: str, text: str, flags: int, count: int) -> str:
     compiled = _compiled(pattern, text, flags)
-    if compiled is None or len(replace) * (len(text) + 1) > 10_000_000 or re.search(r"\\g|\\\d", replace) and len(text) > 10_000:
+    if (
+        compiled is None
+        or len(replace) * (len(text) + 1) > 10_000_000
+        or re.search(r"\\g|\\\d", replace)
+        and len(text) > 10_000
+    ):
         raise TooHard
     try:
         return compiled.sub(replace, text, count=max(0, count))

@@ -55,11 +55,19 @@ class Models:
         """The file at an input of such a name; one without a known ending only where the name says that it is a file."""
         for name in (*node.values, *node.links):
             if named(name):
-                value = self.strings.number(node, name) if name not in node.links or node.kinds[name] in (None, "string", "number", "model") else None
+                value = (
+                    self.strings.number(node, name)
+                    if name not in node.links or node.kinds[name] in (None, "string", "number", "model")
+                    else None
+                )
                 if isinstance(value, dict):
                     value = value.get("content") or value.get("name")
                 if isinstance(value, str) and value and len(value) < 1000:
-                    if called.MODEL_FILE.search(value) or name in ("ckpt_name", "unet_name", "model_path") and value != "None":
+                    if (
+                        called.MODEL_FILE.search(value)
+                        or name in ("ckpt_name", "unet_name", "model_path")
+                        and value != "None"
+                    ):
                         return value
         return None
 
@@ -75,7 +83,12 @@ class Models:
             if count > _MOST:
                 break
             for name, value in sorted(node.values.items()):
-                if called.encoder_name(name) and isinstance(value, str) and called.MODEL_FILE.search(value) and value not in found:
+                if (
+                    called.encoder_name(name)
+                    and isinstance(value, str)
+                    and called.MODEL_FILE.search(value)
+                    and value not in found
+                ):
                     found.append(value)
         return found[:20]
 
@@ -103,7 +116,11 @@ class Models:
             if count > 200:
                 break
             for name, value in node.values.items():
-                if re.search(r"control|cnet|model", name, re.I) and isinstance(value, str) and called.MODEL_FILE.search(value):
+                if (
+                    re.search(r"control|cnet|model", name, re.I)
+                    and isinstance(value, str)
+                    and called.MODEL_FILE.search(value)
+                ):
                     number = re.sub(r"\D", "", name)
                     if number and node.values.get(f"switch_{number}") in _OFF:
                         continue
@@ -118,19 +135,36 @@ class Models:
         values, found = node.values, []
         if any(values.get(name) in _OFF for name in ("toggle", "enabled", "active") if name in values):
             return []
-        count = next((v for n, v in values.items() if re.fullmatch(r"(num_loras|lora_count)", n) and isinstance(v, int)), None)
+        count = next(
+            (v for n, v in values.items() if re.fullmatch(r"(num_loras|lora_count)", n) and isinstance(v, int)), None
+        )
         simple = values.get("input_mode", values.get("mode")) == "simple"
         for name, value in values.items():
             for entry in _listed(value) if called.lora(name) or name in ("loras", "lora_list") else ():
-                file, model, clip = entry.get("lora", entry.get("name")), entry.get("strength"), entry.get("strengthTwo", entry.get("clipStrength"))
+                file, model, clip = (
+                    entry.get("lora", entry.get("name")),
+                    entry.get("strength"),
+                    entry.get("strengthTwo", entry.get("clipStrength")),
+                )
                 if entry.get("on", entry.get("active", True)) is not False and isinstance(file, str) and file:
                     found.append(_lora(file, model, clip))
-            if name in node.links or not called.lora(name) or not isinstance(value, str) or not called.MODEL_FILE.search(value):
+            if (
+                name in node.links
+                or not called.lora(name)
+                or not isinstance(value, str)
+                or not called.MODEL_FILE.search(value)
+            ):
                 continue
             number = re.sub(r"\D", "", name)
-            if number and (values.get(f"switch_{number}") in _OFF[:-1] or count is not None and int(number[:9]) > count):
+            if number and (
+                values.get(f"switch_{number}") in _OFF[:-1] or count is not None and int(number[:9]) > count
+            ):
                 continue
-            strengths = {n: v for n, v in values.items() if re.search("strength|weight|_wt_|_str_", n) and re.sub(r"\D", "", n) == number}
+            strengths = {
+                n: v
+                for n, v in values.items()
+                if re.search("strength|weight|_wt_|_str_", n) and re.sub(r"\D", "", n) == number
+            }
             of_model = [n for n in strengths if "clip" not in n and ("model" in n) != simple]
             of_model += [n for n in strengths if "clip" not in n]
             of_clip = [n for n in strengths if "clip" in n and not simple]
@@ -158,7 +192,9 @@ class Models:
 
         users.sort(key=lambda node: "audio" in node.kind.lower())
         for user in [*users[:3], start]:
-            links = list(self.graph.links_of(user, "vae").values()) or list(self.graph.links_of(user, "bundle").values())
+            links = list(self.graph.links_of(user, "vae").values()) or list(
+                self.graph.links_of(user, "bundle").values()
+            )
             for count, node in enumerate(self.graph.upstream([link.node for link in links], follow)):
                 if count > 200:
                     break

@@ -13,8 +13,11 @@ from functools import lru_cache
 MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)$", re.I)
 
 _CATEGORIES = [  # the first that fits
-    ("other", r"context_?(options|window|sched|length|overlap)|camera"
-        r"|(image|vision|audio)_?emb(ed)?s?$|(?<![a-z])(face|ip|id)_?emb(ed)?s?$|lora_model|sam_?model|bbox|segm|detector"),
+    (
+        "other",
+        r"context_?(options|window|sched|length|overlap)|camera"
+        r"|(image|vision|audio)_?emb(ed)?s?$|(?<![a-z])(face|ip|id)_?emb(ed)?s?$|lora_model|sam_?model|bbox|segm|detector",
+    ),
     ("bundle", r"pipe|context|^ctx|_ctx$|embeds|tuple"),
     ("guider", r"guider"),
     ("control", r"control(?!_?(image|video|mask|after))|cnet"),
@@ -29,7 +32,10 @@ _CATEGORIES = [  # the first that fits
     ("noise", r"^noise$"),
     ("sampler", r"sampler(?!_?name)"),
     ("model", r"model(?!_?name)|unet"),
-    ("number", r"seed|steps|^(cfg|denoise|width|height|int|float|boolean|number|index|batch_size)$|strength|sampler_name|schedule"),
+    (
+        "number",
+        r"seed|steps|^(cfg|denoise|width|height|int|float|boolean|number|index|batch_size)$|strength|sampler_name|schedule",
+    ),
     ("latent", r"latent|^samples$"),
     ("mask", r"mask"),
     ("image", r"image|pixels|video(?!_?(info|model))|frames|^segs$"),
@@ -80,7 +86,9 @@ not_text = _named(
 )
 asked = _named(r"prompt|instruction$|^text$|^(positive|negative)$|lyrics|^tags$")
 chosen = _named(r"^(choice|chosen|selected|selection|value)$")
-string_source = _named(r"^(value|any.*|input.*|.*str|wildcard.*|source|content|choice|selected|chosen|line|result|output|.*text.*)$")
+string_source = _named(
+    r"^(value|any.*|input.*|.*str|wildcard.*|source|content|choice|selected|chosen|line|result|output|.*text.*)$"
+)
 glue = _named(r"delimiter|separator|^glue$|joiner")
 produced = _named(r"^(populated|result|response|generated|output_?text|answer|shown|displayed|preview|cached)")
 shows = _named(r"show|display|preview|view")  # of a class
@@ -91,7 +99,9 @@ at_run_time = _named(
 setting = _named(r"^(noise_)?seed$|^steps$|^sigmas$|^sampler(_name)?$|^noise$|^denoise$")
 chooser = _named(r"select|index|^input$|switch|choice|^boolean|^condition$|^cond$|^use_|enable")
 scalar = _named(r"value|seed|^int|float|number|steps|cfg|name|sampler|scheduler")
-model_name = _named(r"^(?!.*(lora|clip|vae|upscale|control|hypernet|vision|encoder|bbox|sam_|patch)).*(ckpt|unet|model|checkpoint)")
+model_name = _named(
+    r"^(?!.*(lora|clip|vae|upscale|control|hypernet|vision|encoder|bbox|sam_|patch)).*(ckpt|unet|model|checkpoint)"
+)
 encoder_name = _named(r"^(?!.*(vision|lora|skip|layer)).*(clip|text_?encoder|t5|llm)")
 lora = _named(r"^lora(?!_?(count|stack|wt|weight|strength))|^lora_?\d*$")
 _SWITCHED = re.compile(r"yes|no|true|false|on|off|enabled?|disabled?|none|auto", re.I)

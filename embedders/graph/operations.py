@@ -19,7 +19,10 @@ DONE_WITHOUT = object()  # the operation can't be told, or would take too long
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 _TOLD = lru_cache(4096)(
-    re.compile(r"format|f_string|template|key|regex|pattern|find|search|old|from|start|mode|delimiter|separator|glue|joiner|fix|pend", re.I).search
+    re.compile(
+        r"format|f_string|template|key|regex|pattern|find|search|old|from|start|mode|delimiter|separator|glue|joiner|fix|pend",
+        re.I,
+    ).search
 )
 _PARTS = lru_cache(4096)(re.compile(r"(.*[a-z])_?([a-z]|\d+)", re.I).fullmatch)
 _AROUND = lru_cache(4096)(re.compile(r"^(pre|suf)fix$|(?<!file)(?<!filename)_(pre|suf)fix$|^(pre|ap)pend", re.I).search)
@@ -115,12 +118,18 @@ def _regex(node: Node, names: list[str], lower: dict[str, str], sources: dict[st
 
     def run(given: dict[str, Any]) -> Any:
         flags = 0
-        for name, flag, default in (("case_insensitive", re.I, True), ("multiline", re.M, False), ("dotall", re.S, False)):
+        for name, flag, default in (
+            ("case_insensitive", re.I, True),
+            ("multiline", re.M, False),
+            ("dotall", re.S, False),
+        ):
             flags |= flag if given.get(lower.get(name, ""), default) is True else 0
         try:
             if replace is not None:
                 count = given.get(lower.get("count", ""), 0)
-                return substitute(given[pattern], given[replace], given[text], flags, count if isinstance(count, int) else 0)
+                return substitute(
+                    given[pattern], given[replace], given[text], flags, count if isinstance(count, int) else 0
+                )
             mode = given.get(lower.get("mode", ""), "First Match")
             return extract(given[pattern], given[text], flags, str(mode), given.get(lower.get("group_index", ""), 1))
         except (TooHard, TypeError):
@@ -135,7 +144,15 @@ def _replaced(node: Node, names: list[str], lower: dict[str, str], sources: dict
         found = _FIND(name)
         if found:
             tail = (found[2] or "") + (found[3] or "")
-            new = next((lower[n + t] for t in (tail.lower(), found[3] or "") for n in ("replace", "replacement", "new", "to", "replace_with") if n + t in lower), None)
+            new = next(
+                (
+                    lower[n + t]
+                    for t in (tail.lower(), found[3] or "")
+                    for n in ("replace", "replacement", "new", "to", "replace_with")
+                    if n + t in lower
+                ),
+                None,
+            )
             if new is not None:
                 pairs.append((name, new))
     if not pairs:
@@ -198,7 +215,11 @@ def _joined(node: Node, names: list[str], lower: dict[str, str], sources: dict[s
     if glue is None and not around:
         return None
     texts = [n for n in sources if n not in around and n != glue and not called.not_text(n)]
-    extra = [n for n in names if n not in texts and n not in around and isinstance(node.links.get(n), Link) and _PARTS(n) and n != glue]
+    extra = [
+        n
+        for n in names
+        if n not in texts and n not in around and isinstance(node.links.get(n), Link) and _PARTS(n) and n != glue
+    ]
     if glue is not None and extra and all(called.category(n) in (None, "string") for n in extra):
         texts = sorted({*texts, *extra}, key=natural)
     first = [n for n in around if _BEFORE(n)]

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from . import names as called
 from .conditioning import Side
 from .nodes import Graph, Link, Node
 from .records import Confidence, Settings
@@ -39,7 +38,9 @@ class Settle:
         steps = self._look(node, ("steps",), "sigmas", "steps")
         into.steps = int(steps) if is_whole(steps) and 0 <= steps < 2**31 else self._written_sigmas(node)
         into.cfg = finite(self._look(node, _CFG, "guider"))
-        into.sampler = _word(self._look(node, ("sampler_name", "sampler"), "sampler")) or self._by_class(node, "sampler")
+        into.sampler = _word(self._look(node, ("sampler_name", "sampler"), "sampler")) or self._by_class(
+            node, "sampler"
+        )
         into.scheduler = _word(self._look(node, ("scheduler",), "sigmas")) or self._by_class(node, "sigmas")
         into.denoise = self._denoise(node)
         into.guidance = self._guidance(node, positive)
@@ -182,7 +183,11 @@ class Settle:
                     return float(found[1]), float(found[2])
         sides = []
         for side in ("width", "height"):
-            names = [n for n in (side, f"empty_latent_{side}", f"latent_{side}", f"image_{side}") if n in node.values or n in node.links]
+            names = [
+                n
+                for n in (side, f"empty_latent_{side}", f"latent_{side}", f"image_{side}")
+                if n in node.values or n in node.links
+            ]
             value = finite(self.strings.number(node, names[0])) if names else None
             sides.append(value if value is not None and 0 < value < 2**20 else None)
         return sides[0], sides[1]

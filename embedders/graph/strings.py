@@ -64,7 +64,9 @@ class Strings:
         """What stands at an input: the literal, or what is behind the link."""
         if isinstance(value, Link):
             return self.at(value)
-        return self._wild(node, Known(value, "exact", (f"{node} {called.shown(name, 40)}",)), "wildcard" in name.lower())
+        return self._wild(
+            node, Known(value, "exact", (f"{node} {called.shown(name, 40)}",)), "wildcard" in name.lower()
+        )
 
     def at(self, link: Link) -> Known:
         """The value behind a link."""
@@ -157,9 +159,15 @@ class Strings:
         if len(parts) == 1:
             if parts[0].confidence == "unknown" and shown is not None:
                 return shown
-            plain = called.asked(next(iter(sources))) or called.chosen(next(iter(sources))) or len(node.links) + sum(isinstance(v, str) for v in node.values.values()) < 2
-            found = parts[0] if plain or isinstance(next(iter(sources.values())), Link) else parts[0]._replace(confidence=worse(parts[0].confidence, "inferred"))
-            return self._wild(node, found)
+            name = next(iter(sources))
+            plain = (
+                called.asked(name)
+                or called.chosen(name)
+                or len(node.links) + sum(isinstance(v, str) for v in node.values.values()) < 2
+            )
+            if not plain and not isinstance(next(iter(sources.values())), Link):
+                return self._wild(node, parts[0]._replace(confidence=worse(parts[0].confidence, "inferred")))
+            return self._wild(node, parts[0])
         texts = [str(part.value) for part in parts if _is_scalar(part.value) and str(part.value).strip()]
         return self._wild(node, self._together(parts, list(dict.fromkeys(texts)), "inferred"))
 
@@ -167,14 +175,30 @@ class Strings:
         """The inputs that make the text, in the order of their names; of both sides' only those of the output."""
         graph = self.graph
         inputs: dict[str, Any] = {n: v for n, v in node.values.items() if isinstance(v, str) and not called.switched(v)}
-        inputs |= {n: k for n, k in node.links.items() if node.kinds[n] in (None, "string") or called.text(n) or called.string_source(n)}
-        inputs = {n: v for n, v in inputs.items() if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string", "number", "opaque"))}
-        found = {n: v for n, v in inputs.items() if called.text(n) and not called.not_text(n) and not called.produced(n)}
+        inputs |= {
+            n: k
+            for n, k in node.links.items()
+            if node.kinds[n] in (None, "string") or called.text(n) or called.string_source(n)
+        }
+        inputs = {
+            n: v
+            for n, v in inputs.items()
+            if not (isinstance(v, Link) and graph.type_of(v) not in (None, "string", "number", "opaque"))
+        }
+        found = {
+            n: v for n, v in inputs.items() if called.text(n) and not called.not_text(n) and not called.produced(n)
+        }
         if not found:
-            found = {n: v for n, v in inputs.items() if called.string_source(n) and not (called.not_text(n) and n != "wildcard_text")}
+            found = {
+                n: v
+                for n, v in inputs.items()
+                if called.string_source(n) and not (called.not_text(n) and n != "wildcard_text")
+            }
         if any(called.negative(n) for n in found) and len(found) > 1:
             texts = [slot for slot, kind in enumerate(node.outputs) if kind == "string"]
-            second = texts.index(link.slot) * 2 >= len(texts) if len(texts) > 1 and link.slot in texts else link.slot > 0
+            second = (
+                texts.index(link.slot) * 2 >= len(texts) if len(texts) > 1 and link.slot in texts else link.slot > 0
+            )
             found = {n: v for n, v in found.items() if called.negative(n) == second} or found
         return dict(sorted(found.items(), key=lambda item: natural(item[0])))
 
@@ -236,7 +260,7 @@ class Strings:
             return self._together(texts, list(dict.fromkeys(str(part.value) for part in texts)), "inferred")
         literals = {n: v for n, v in node.values.items() if isinstance(v, str) and v.strip() and not called.not_text(n)}
         if len(literals) == 1 and not links:
-            (name, value), = literals.items()
+            ((name, value),) = literals.items()
             if not re.search(r"^\S+\.\w{2,12}$", value[-300:]):  # a file
                 return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         return Known(None, "unknown", (f"{node} gave it when the graph ran",))
@@ -246,7 +270,11 @@ class Strings:
         numbers = [n for n, v in node.values.items() if isinstance(v, (int, float)) and not n.startswith("control_")]
         if "value" in numbers:
             return self.of(node, "value", node.values["value"])
-        if len(numbers) == 1 and not node.links and not any(isinstance(v, str) for n, v in node.values.items() if n not in _BESIDE):
+        if (
+            len(numbers) == 1
+            and not node.links
+            and not any(isinstance(v, str) for n, v in node.values.items() if n not in _BESIDE)
+        ):
             return self.of(node, numbers[0], node.values[numbers[0]])
         passing = [k for n, k in node.links.items() if node.kinds[n] in (None, "number", "string")]
         if len(passing) == 1 and not any(isinstance(v, str) for v in node.values.values()):
@@ -262,7 +290,11 @@ class Strings:
         if node.outputs and taken and taken <= set(node.outputs):
             return False  # handed on, such as what a loader of LoRAs in a text takes
         seeded = any("seed" in name for name in (*node.values, *node.links))
-        return bool(taken) or seeded and any(name in ("model", "model_name") or "llm" in name.lower() for name in node.values)
+        return (
+            bool(taken)
+            or seeded
+            and any(name in ("model", "model_name") or "llm" in name.lower() for name in node.values)
+        )
 
     def _produced(self, node: Node, link: Link, kept: dict[str, str], parts: list[Known]) -> Known:
         if kept:
@@ -272,7 +304,9 @@ class Strings:
             shown = self._shown_by(self.graph.nodes[taker], name)
             if shown is not None:
                 return shown
-        given = next((" ".join(part.value.split()) for part in parts if isinstance(part.value, str) and part.value.strip()), "")
+        given = next(
+            (" ".join(part.value.split()) for part in parts if isinstance(part.value, str) and part.value.strip()), ""
+        )
         given = re.sub(r"[\x00-\x1f\ud800-\udfff]", "\ufffd", given[:80])
         return Known(None, "unknown", (f"{node} made it when the graph ran" + (f', given "{given}"' if given else ""),))
 
@@ -284,7 +318,12 @@ class Strings:
         for name, value in node.values.items():
             if isinstance(value, str) and value.strip() and (taken is None or taken == by):
                 beside = re.fullmatch(re.escape(by) + r"_?\d+", name) if not by[-1:].isdigit() else None
-                if beside or called.shows(node.kind) and (len(value) > 20 or called.text(name)) or called.produced(name):
+                if (
+                    beside
+                    or called.shows(node.kind)
+                    and (len(value) > 20 or called.text(name))
+                    or called.produced(name)
+                ):
                     return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         return None
 
@@ -303,7 +342,11 @@ def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link |
         return None, True
     for name in _choosers(node):
         others = {n: link for n, link in links.items() if n != name}
-        if len(others) == len(links) or name in node.links and strings.graph.type_of(node.links[name]) in (None, "number"):
+        if (
+            len(others) == len(links)
+            or name in node.links
+            and strings.graph.type_of(node.links[name]) in (None, "number")
+        ):
             if (found := _pick(strings.number(node, name), others)) is not None:
                 return others[found], True
     found = _first_of_any(node, links)
@@ -321,7 +364,9 @@ def _pick(value: Any, inputs: dict[str, Any]) -> str | None:
         word, letter = ("true", "a") if value else ("false", "b")
         found = [n for n in inputs if n.lower().endswith(word)]
         if not found and len(inputs) == 2:
-            found = [n for n in inputs if n.lower().endswith((f"_{letter}", f"if_{word}")) or n[:2].lower() == word[0] * 2]
+            found = [
+                n for n in inputs if n.lower().endswith((f"_{letter}", f"if_{word}")) or n[:2].lower() == word[0] * 2
+            ]
     elif isinstance(value, int) and 0 <= value < 10_000:
         found = numbered(inputs, value)
     elif isinstance(value, str) and value in inputs:

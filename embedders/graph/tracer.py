@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from . import names as called
 from .conditioning import Conditioning, Side
 from .models import Models
 from .nodes import Graph, Link, Node
@@ -66,7 +65,9 @@ class _Tracer:
                 positive = self.conditioning.side(key, negative=False)
             with self.graph.half():
                 negative = self.conditioning.side(key, negative=True)
-            made.negative = list(negative.texts)  # what also reaches the negative side, such as of a guider of three, is not asked for
+            made.negative = list(
+                negative.texts
+            )  # what also reaches the negative side, such as of a guider of three, is not asked for
             made.positive = [text for text in positive.texts if text not in made.negative] or list(positive.texts)
             with self.graph.half():
                 sources[key] = self.settle.read(key, positive, made)
@@ -100,7 +101,11 @@ class _Tracer:
         """Graphs of remote models: the nearest node upstream of the output that holds a text says what was asked."""
         result = Trace()
         taken = {link.node for link in self.graph.takers}
-        starts = [output.key] if output is not None else [k for k, n in self.graph.nodes.items() if k not in taken and n.links]
+        starts = (
+            [output.key]
+            if output is not None
+            else [k for k, n in self.graph.nodes.items() if k not in taken and n.links]
+        )
 
         def pictures(node: Node) -> Iterator[Link]:
             return picture_links(self.graph, node, self.samplers)

@@ -32,17 +32,25 @@ def with_positive(link: list[Any], **nodes: dict[str, Any]) -> Graph:
 
 def test_a_literal_text_is_exact_and_its_place_is_named() -> None:
     found = trace(basic())
-    assert (found.positive_origin.confidence, found.positive_origin.where) == ("exact", "node pos (CLIPTextEncode) text")
+    assert (found.positive_origin.confidence, found.positive_origin.where) == (
+        "exact",
+        "node pos (CLIPTextEncode) text",
+    )
 
 
 def test_zeroed_positive_as_negative_gives_no_negative_and_says_why() -> None:
     found = trace(basic(neg=node("ConditioningZeroOut", conditioning=["pos", 0])))
     assert found.negative == []
-    assert (found.negative_origin.confidence, found.negative_origin.where) == ("exact", "node neg (ConditioningZeroOut) zeroes it")
+    assert (found.negative_origin.confidence, found.negative_origin.where) == (
+        "exact",
+        "node neg (ConditioningZeroOut) zeroes it",
+    )
 
 
 def test_box_texts_of_gligen_come_behind_the_prompt() -> None:
-    box = node("GLIGENTextBoxApply", text="a hat", conditioning_to=["pos", 0], clip=CLIP, gligen_textbox_model=["ckpt", 3])
+    box = node(
+        "GLIGENTextBoxApply", text="a hat", conditioning_to=["pos", 0], clip=CLIP, gligen_textbox_model=["ckpt", 3]
+    )
     assert positives(trace(with_positive(["box", 0], box=box))) == ["a red fox", "a hat"]
 
 
@@ -66,7 +74,9 @@ def test_text_that_reaches_both_sides_is_the_negative_where_there_is_another() -
 def test_empty_conditioning_of_a_guider_is_no_positive() -> None:
     graph = basic(
         none=encode("nothing"),
-        guider=node("PerpNeg", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], empty_conditioning=["none", 0]),
+        guider=node(
+            "PerpNeg", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], empty_conditioning=["none", 0]
+        ),
         sampler=node("SamplerCustomAdvanced", guider=["guider", 0], sigmas=["ckpt", 0], latent_image=["latent", 0]),
     )
     assert positives(trace(graph)) == ["a red fox"]
@@ -81,14 +91,18 @@ def test_types_tell_the_outputs_of_both_sides() -> None:
 
 
 def test_types_lead_through_inputs_whose_names_tell_nothing() -> None:
-    graph = with_positive(["mystery", 0], mystery=node("Mystery", alpha=["pos", 0], beta=["odd", 0]), odd=node("Odd", text="a mood"))
+    graph = with_positive(
+        ["mystery", 0], mystery=node("Mystery", alpha=["pos", 0], beta=["odd", 0]), odd=node("Odd", text="a mood")
+    )
     types = {"CLIPTextEncode": ["CONDITIONING"], "Odd": ["ODDITY"], "Mystery": ["CONDITIONING"]}
     found = trace(graph, types=types)
     assert (positives(found), found.positive_origin.confidence) == (["a red fox"], "exact")
 
 
 def test_types_of_rubbish_are_as_none() -> None:
-    assert positives(trace(basic(), types={"CLIPTextEncode": [None, 7], "KSampler": "LATENT", "VAEDecode": []})) == ["a red fox"]  # type: ignore[list-item]
+    assert positives(trace(basic(), types={"CLIPTextEncode": [None, 7], "KSampler": "LATENT", "VAEDecode": []})) == [
+        "a red fox"
+    ]  # type: ignore[list-item]
 
 
 def test_text_linked_to_an_input_named_for_conditioning_is_the_text() -> None:
@@ -104,7 +118,12 @@ def test_loader_with_both_texts_behind_a_bundle_gives_each_its_side() -> None:
         "save": node("SaveImage", filename_prefix="x", images=["run", 1]),
     }
     found = trace(graph)
-    assert (positives(found), negatives(found), found.seed, found.checkpoint) == (["a red fox"], ["blurry"], 4, "a.safetensors")
+    assert (positives(found), negatives(found), found.seed, found.checkpoint) == (
+        ["a red fox"],
+        ["blurry"],
+        4,
+        "a.safetensors",
+    )
 
 
 def test_input_of_a_context_wins_over_what_its_bundle_brings() -> None:
@@ -118,7 +137,18 @@ def test_input_of_a_context_wins_over_what_its_bundle_brings() -> None:
 
 
 def test_context_filled_by_links_is_no_sampler() -> None:
-    graph = basic(ctx=node("Context Big", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], seed=["n", 0], steps=["n", 0], latent=["latent", 0]), n=node("INT", value=3))
+    graph = basic(
+        ctx=node(
+            "Context Big",
+            model=["ckpt", 0],
+            positive=["pos", 0],
+            negative=["neg", 0],
+            seed=["n", 0],
+            steps=["n", 0],
+            latent=["latent", 0],
+        ),
+        n=node("INT", value=3),
+    )
     graph["sampler"]["inputs"].update(positive=["ctx", 4], negative=["ctx", 5], latent_image=["ctx", 6])
     assert [made.node for made in trace(graph).passes] == ["sampler"]
 
@@ -127,7 +157,9 @@ def test_video_embeds_carry_both_prompts_of_their_encoder() -> None:
     graph = {
         "text": node("VideoTextEncode", positive_prompt="a panda", negative_prompt="bad video", t5=["t5", 0]),
         "t5": node("LoadT5", model_name="umt5.safetensors"),
-        "sampler": node("VideoSampler", steps=5, cfg=6.0, seed=1, model=["m", 0], text_embeds=["text", 0], image_embeds=["size", 0]),
+        "sampler": node(
+            "VideoSampler", steps=5, cfg=6.0, seed=1, model=["m", 0], text_embeds=["text", 0], image_embeds=["size", 0]
+        ),
         "size": node("EmptyEmbeds", width=832, height=480),
         "m": node("VideoModelLoader", model="wan.safetensors"),
         "decode": node("VideoDecode", samples=["sampler", 0]),
@@ -139,12 +171,16 @@ def test_video_embeds_carry_both_prompts_of_their_encoder() -> None:
 
 
 def test_texts_of_an_encoder_of_three_are_the_pair_and_the_third() -> None:
-    pos = node("CLIPTextEncodeSD3", clip_l="fur", clip_g="a fox", t5xxl="a red fox stands", empty_padding="none", clip=CLIP)
+    pos = node(
+        "CLIPTextEncodeSD3", clip_l="fur", clip_g="a fox", t5xxl="a red fox stands", empty_padding="none", clip=CLIP
+    )
     assert trace(basic(pos=pos)).positive == [("a fox", "fur"), ("a red fox stands", "a red fox stands")]
 
 
 def test_empty_text_beside_a_full_one_of_the_same_encoder_is_none() -> None:
-    assert positives(trace(basic(pos=node("CLIPTextEncodeFlux", clip_l="", t5xxl="a fox", guidance=3.5, clip=CLIP)))) == ["a fox"]
+    assert positives(
+        trace(basic(pos=node("CLIPTextEncodeFlux", clip_l="", t5xxl="a fox", guidance=3.5, clip=CLIP)))
+    ) == ["a fox"]
 
 
 def test_system_prompt_is_not_the_text() -> None:
@@ -159,11 +195,17 @@ def test_sentence_at_an_input_of_any_name_is_an_encoders_text() -> None:
 def test_string_that_steers_a_video_conditioning_is_no_text() -> None:
     tracks = node("TrackToVideo", tracks=["json", 0], positive=["pos", 0], negative=["neg", 0])
     graph = with_positive(["t", 0], t=tracks, json=node("PrimitiveString", value='[{"x": 1}]'))
-    assert positives(trace(graph, types={"PrimitiveString": ["STRING"], "TrackToVideo": ["CONDITIONING", "CONDITIONING", "LATENT"]})) == ["a red fox"]
+    assert positives(
+        trace(graph, types={"PrimitiveString": ["STRING"], "TrackToVideo": ["CONDITIONING", "CONDITIONING", "LATENT"]})
+    ) == ["a red fox"]
 
 
 def test_switch_of_conditionings_takes_the_one_of_its_number() -> None:
-    graph = with_positive(["switch", 0], other=encode("a dog"), switch=node("Switch", Input=2, conditioning1=["pos", 0], conditioning2=["other", 0]))
+    graph = with_positive(
+        ["switch", 0],
+        other=encode("a dog"),
+        switch=node("Switch", Input=2, conditioning1=["pos", 0], conditioning2=["other", 0]),
+    )
     assert positives(trace(graph)) == ["a dog"]
 
 
@@ -176,7 +218,9 @@ def test_switch_whose_chooser_is_linked_is_followed() -> None:
 
 
 def test_switch_to_the_first_that_is_there_is_inferred() -> None:
-    graph = with_positive(["any", 0], other=encode("a dog"), any=node("Any Switch", any_02=["pos", 0], any_01=["other", 0]))
+    graph = with_positive(
+        ["any", 0], other=encode("a dog"), any=node("Any Switch", any_02=["pos", 0], any_01=["other", 0])
+    )
     found = trace(graph)
     assert (positives(found), found.positive_origin.confidence) == (["a dog"], "inferred")
 
@@ -203,7 +247,16 @@ def test_word_tells_what_is_carried(word: str, carried: str | None) -> None:
 @pytest.mark.parametrize("saved", ["", "  "])
 def test_wildcard_text_that_a_detailer_was_not_given_is_none(saved: str) -> None:
     graph = basic(
-        detail=node("FaceDetailer", seed=2, steps=3, wildcard=saved, image=["decode", 0], model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0])
+        detail=node(
+            "FaceDetailer",
+            seed=2,
+            steps=3,
+            wildcard=saved,
+            image=["decode", 0],
+            model=["ckpt", 0],
+            positive=["pos", 0],
+            negative=["neg", 0],
+        )
     )
     graph["save"]["inputs"]["images"] = ["detail", 0]
     assert positives(trace(graph)) == ["a red fox"]

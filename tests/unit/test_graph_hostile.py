@@ -23,7 +23,9 @@ def chain(made: dict[str, Any], link: str, end: dict[str, Any]) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize("prompt", [None, 7, "x", [], {}, {"1": 3}, {"1": {"inputs": 3}}, {"1": {"inputs": []}}, [1, 2], True])
+@pytest.mark.parametrize(
+    "prompt", [None, 7, "x", [], {}, {"1": 3}, {"1": {"inputs": 3}}, {"1": {"inputs": []}}, [1, 2], True]
+)
 def test_what_is_no_graph_is_a_value_error(prompt: Any) -> None:
     with pytest.raises(ValueError, match="no nodes"):
         trace(prompt)
@@ -42,7 +44,9 @@ def test_long_chain_of_strings_ends() -> None:
 
 
 def test_long_chain_of_loras_and_samplers_ends_with_the_last_passes() -> None:
-    graph = chain(node("KSampler", seed=1, steps=2, model=["ckpt", 0], positive=["pos", 0]), "latent_image", basic()["latent"])
+    graph = chain(
+        node("KSampler", seed=1, steps=2, model=["ckpt", 0], positive=["pos", 0]), "latent_image", basic()["latent"]
+    )
     graph["decode"]["inputs"]["samples"] = ["c0", 0]
     found = trace(graph)
     assert (found.passes[-1].node, found.positive) == ("c0", [("a red fox", "a red fox")])
@@ -51,7 +55,9 @@ def test_long_chain_of_loras_and_samplers_ends_with_the_last_passes() -> None:
 def test_entangled_conditioning_gives_what_was_found() -> None:
     graph = basic()
     for i in range(400):
-        graph[f"c{i}"] = node("Combine", conditioning_x=["pos", 0], **{f"conditioning_{j}": [f"c{j}", 0] for j in range(0, 400, 2)})
+        graph[f"c{i}"] = node(
+            "Combine", conditioning_x=["pos", 0], **{f"conditioning_{j}": [f"c{j}", 0] for j in range(0, 400, 2)}
+        )
     graph["sampler"]["inputs"]["positive"] = ["c0", 0]
     assert trace(graph).positive == [("a red fox", "a red fox")]
 
@@ -119,13 +125,39 @@ WORDS = [
     "index", "noise", "sigmas", "sampler", "sampler_name", "f_string", "regex_pattern", "replace", "find", "delimiter", "width", "height",
     "resolution", "scale_by", "populated_text", "temperature", "loras", "start_at_step", "text_g", "text_l", "mode", "key", "json_string",
 ]  # fmt: skip
-KINDS = ["KSampler", "SaveImage", "ShowText", "Reroute", "ConditioningZeroOut", "CLIPTextEncode", "", "Merge", "SamplerX"]
+KINDS = [
+    "KSampler",
+    "SaveImage",
+    "ShowText",
+    "Reroute",
+    "ConditioningZeroOut",
+    "CLIPTextEncode",
+    "",
+    "Merge",
+    "SamplerX",
+]
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2, 2**64 - 1, 2**64, 10**400, 1.5, 1e308, float("nan"), float("inf"), "", " ", "x", "a b", "a\0\ud800",
     "x.safetensors", "{a}", "{0.__class__}", "{:{}}", "(a+)+", "[", "\\", "%x%", "512x512", [], [1], ["1"], ["1", "0"], [[], 0], [None, 0],
     {}, {"__value__": [1]}, {"__value__": [{"lora": 1}]}, {"on": True, "lora": "x"}, [["1", 0]], ["1", True], ["1", -1], ["1", 2**70],
 ]  # fmt: skip
-TYPES: list[Any] = ["CONDITIONING", "STRING", "MODEL", "CLIP", "LATENT", "IMAGE", "*", "", "X", "INT,FLOAT", None, 7, [], "PIPE", "BOOLEAN"]
+TYPES: list[Any] = [
+    "CONDITIONING",
+    "STRING",
+    "MODEL",
+    "CLIP",
+    "LATENT",
+    "IMAGE",
+    "*",
+    "",
+    "X",
+    "INT,FLOAT",
+    None,
+    7,
+    [],
+    "PIPE",
+    "BOOLEAN",
+]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -136,12 +168,16 @@ def test_rubbish_of_every_kind_raises_nothing(seed: int) -> None:
         graph = basic() if chance.random() < 0.5 else {}
         for key in keys:
             inputs = {
-                name: [chance.choice([*keys, *graph]), chance.randrange(4)] if chance.random() < 0.6 else chance.choice(VALUES)
+                name: [chance.choice([*keys, *graph]), chance.randrange(4)]
+                if chance.random() < 0.6
+                else chance.choice(VALUES)
                 for name in chance.sample(WORDS, chance.randint(0, 9))
             }
             graph[key] = {"class_type": chance.choice([*KINDS, None, 7, []]), "inputs": inputs}  # type: ignore[dict-item]
             if chance.random() < 0.5:
                 taker = chance.choice(list(graph))
                 graph[taker]["inputs"][chance.choice(WORDS)] = [key, chance.randrange(3)]
-        types: Any = {kind: [chance.choice(TYPES) for _ in range(chance.randint(0, 4))] for kind in KINDS if chance.random() < 0.5}
+        types: Any = {
+            kind: [chance.choice(TYPES) for _ in range(chance.randint(0, 4))] for kind in KINDS if chance.random() < 0.5
+        }
         trace(graph, types=types, saved_as=chance.choice([None, "", "x_1.png", "a" * 9_000, "\ud800"]))

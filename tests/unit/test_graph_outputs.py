@@ -100,7 +100,9 @@ def test_sampler_that_only_made_a_mask_or_a_hint_is_no_pass() -> None:
     graph = basic(
         hint=node("KSampler", seed=8, model=["ckpt", 0], positive=["neg", 0], latent_image=["latent", 0]),
         picture=node("VAEDecode", samples=["hint", 0]),
-        net=node("ControlNetApply", conditioning=["pos", 0], image=["picture", 0], control_net=["loader", 0], strength=0.5),
+        net=node(
+            "ControlNetApply", conditioning=["pos", 0], image=["picture", 0], control_net=["loader", 0], strength=0.5
+        ),
         loader=node("ControlNetLoader", control_net_name="canny.safetensors"),
         masked=node("SetLatentNoiseMask", samples=["latent", 0], mask=["picture", 0]),
     )
@@ -109,7 +111,9 @@ def test_sampler_that_only_made_a_mask_or_a_hint_is_no_pass() -> None:
 
 
 def test_sampler_of_a_type_that_makes_no_picture_is_no_pass() -> None:
-    graph = basic(train=node("TrainLora", seed=1, steps=9, model=["ckpt", 0], positive=["neg", 0], latent=["latent", 0]))
+    graph = basic(
+        train=node("TrainLora", seed=1, steps=9, model=["ckpt", 0], positive=["neg", 0], latent=["latent", 0])
+    )
     graph["decode"]["inputs"]["extra"] = ["train", 0]
     found: Any = trace(graph, types={"TrainLora": ["LORA_MODEL", "INT"]})
     assert [one.node for one in found.passes] == ["sampler"]

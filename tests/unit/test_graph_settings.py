@@ -42,7 +42,10 @@ def test_all_settings_of_one_sampler() -> None:
     assert settings(found) == (5, 20, 7.5, "euler", "karras", 1.0)
     assert (found.width, found.height, found.guidance, found.vae) == (64, 64, None, None)
     assert (found.text_encoders, found.loras, found.controlnets) == ([], [], [])
-    assert (found.settings_origin.confidence, found.settings_origin.where.split(";")[0]) == ("exact", "node sampler (KSampler)")
+    assert (found.settings_origin.confidence, found.settings_origin.where.split(";")[0]) == (
+        "exact",
+        "node sampler (KSampler)",
+    )
 
 
 def test_settings_of_nodes_of_their_own() -> None:
@@ -56,7 +59,9 @@ def test_settings_behind_split_sigmas() -> None:
 
 
 def test_solver_and_schedule_of_their_own_classes_are_called_after_them_and_inferred() -> None:
-    found = trace(custom(select=node("SamplerDPMPP_2M_SDE", eta=1.0), sigmas=node("PolyexponentialScheduler", steps=9, rho=1.0)))
+    found = trace(
+        custom(select=node("SamplerDPMPP_2M_SDE", eta=1.0), sigmas=node("PolyexponentialScheduler", steps=9, rho=1.0))
+    )
     assert (found.sampler, found.scheduler, found.steps) == ("dpmpp_2m_sde", "polyexponential", 9)
     assert found.settings_origin.confidence == "inferred"
 
@@ -145,7 +150,9 @@ def test_diffusion_model_text_encoders_and_vae_of_their_own() -> None:
 
 
 def test_vae_of_the_checkpoint_is_not_named() -> None:
-    graph = basic(other=node("VAELoader", vae_name="ae.safetensors"), encode=node("VAEEncode", vae=["other", 0], pixels=["x", 0]))
+    graph = basic(
+        other=node("VAELoader", vae_name="ae.safetensors"), encode=node("VAEEncode", vae=["other", 0], pixels=["x", 0])
+    )
     assert trace(graph).vae is None
 
 
@@ -171,15 +178,28 @@ def lora(stack: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )  # fmt: skip
 def test_stack_of_loras_gives_those_that_are_on(inputs: dict[str, Any]) -> None:
-    assert lora(node("Stack", model=["ckpt", 0], **inputs)) == [{"name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25}]
+    assert lora(node("Stack", model=["ckpt", 0], **inputs)) == [
+        {"name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25}
+    ]
 
 
 def test_simple_stack_takes_one_strength_for_both() -> None:
-    stack = node("Stacker", model=["ckpt", 0], input_mode="simple", lora_count=1, lora_name_1="a.safetensors", lora_wt_1=0.7, model_str_1=0.1, clip_str_1=0.2)
+    stack = node(
+        "Stacker",
+        model=["ckpt", 0],
+        input_mode="simple",
+        lora_count=1,
+        lora_name_1="a.safetensors",
+        lora_wt_1=0.7,
+        model_str_1=0.1,
+        clip_str_1=0.2,
+    )
     assert lora(stack) == [{"name": "a.safetensors", "strength_model": 0.7, "strength_clip": 0.7}]
 
 
-@pytest.mark.parametrize("inputs", [{"strength_model": 0.0, "strength_clip": 0.0}, {"strength_model": 1.0, "toggle": False}])
+@pytest.mark.parametrize(
+    "inputs", [{"strength_model": 0.0, "strength_clip": 0.0}, {"strength_model": 1.0, "toggle": False}]
+)
 def test_lora_without_effect_is_left_out(inputs: dict[str, Any]) -> None:
     assert lora(node("LoraLoader", model=["ckpt", 0], lora_name="a.safetensors", **inputs)) == []
 
@@ -187,20 +207,43 @@ def test_lora_without_effect_is_left_out(inputs: dict[str, Any]) -> None:
 def test_controlnets_of_the_positive_side_with_their_strengths() -> None:
     graph = basic(
         one=node("ControlNetApply", conditioning=["pos", 0], control_net=["canny", 0], strength=0.5),
-        two=node("ControlNetApplyAdvanced", positive=["one", 0], negative=["neg", 0], control_net=["typed", 0], strength=0.75),
+        two=node(
+            "ControlNetApplyAdvanced", positive=["one", 0], negative=["neg", 0], control_net=["typed", 0], strength=0.75
+        ),
         off=node("ControlNetApply", conditioning=["two", 0], control_net=["canny", 0], strength=0.0),
         canny=node("ControlNetLoader", control_net_name="canny.safetensors"),
         typed=node("SetUnionControlNetType", control_net=["depth", 0], type="depth"),
         depth=node("ControlNetLoader", control_net_name="depth.pth"),
     )
     graph["sampler"]["inputs"].update(positive=["off", 0], negative=["two", 1])
-    assert trace(graph).controlnets == [{"name": "canny.safetensors", "strength": 0.5}, {"name": "depth.pth", "strength": 0.75}]
+    assert trace(graph).controlnets == [
+        {"name": "canny.safetensors", "strength": 0.5},
+        {"name": "depth.pth", "strength": 0.75},
+    ]
 
 
 def test_settings_of_a_bundle_are_those_of_the_nearest_node() -> None:
     graph = {
-        "loader": node("FullLoader", ckpt_name="a.safetensors", vae_name="b.vae.pt", positive="a fox", negative="", seed=1, empty_latent_width=512, empty_latent_height=768),
-        "run": node("PipeKSampler", pipe=["loader", 0], seed=9, steps=3, cfg=2.0, sampler_name="lcm", scheduler="beta", denoise=1.0),
+        "loader": node(
+            "FullLoader",
+            ckpt_name="a.safetensors",
+            vae_name="b.vae.pt",
+            positive="a fox",
+            negative="",
+            seed=1,
+            empty_latent_width=512,
+            empty_latent_height=768,
+        ),
+        "run": node(
+            "PipeKSampler",
+            pipe=["loader", 0],
+            seed=9,
+            steps=3,
+            cfg=2.0,
+            sampler_name="lcm",
+            scheduler="beta",
+            denoise=1.0,
+        ),
         "save": node("SaveImage", filename_prefix="x", images=["run", 1]),
     }
     found = trace(graph)

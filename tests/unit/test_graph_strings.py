@@ -11,10 +11,14 @@ from host.sampled_graphs import basic, node
 
 
 def traced(text: dict[str, Any], types: dict[str, list[str]] | None = None, **nodes: dict[str, Any]) -> Trace:
-    return trace(basic(pos=node("CLIPTextEncode", text=["text", 0], clip=["ckpt", 1]), text=text, **nodes), types=types or {})
+    return trace(
+        basic(pos=node("CLIPTextEncode", text=["text", 0], clip=["ckpt", 1]), text=text, **nodes), types=types or {}
+    )
 
 
-def read(text: dict[str, Any], types: dict[str, list[str]] | None = None, **nodes: dict[str, Any]) -> tuple[str | None, str]:
+def read(
+    text: dict[str, Any], types: dict[str, list[str]] | None = None, **nodes: dict[str, Any]
+) -> tuple[str | None, str]:
     found = traced(text, types, **nodes)
     return found.positive[0][0] if found.positive else None, found.positive_origin.confidence
 
@@ -66,9 +70,14 @@ def test_format_with_a_width_is_not_done_and_inferred() -> None:
     assert read(node("StringFormat", **{"f_string": "{a:>99999999}", "values.a": "x"}))[1] == "inferred"
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", r"(\w+)\1+", "(?:a?){50}b", "(.*)(.*)(.*)(.*)x", "(?=(a+))+b", r"(a*)\1b"])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+$", "(a|a)*b", r"(\w+)\1+", "(?:a?){50}b", "(.*)(.*)(.*)(.*)x", "(?=(a+))+b", r"(a*)\1b"]
+)
 def test_pattern_that_could_run_for_years_is_not_run(pattern: str) -> None:
-    assert read(node("RegexReplace", string="a" * 5_000, regex_pattern=pattern, replace="")) == ("a" * 5_000, "inferred")
+    assert read(node("RegexReplace", string="a" * 5_000, regex_pattern=pattern, replace="")) == (
+        "a" * 5_000,
+        "inferred",
+    )
 
 
 def test_run_of_a_language_model_is_unknown_and_names_what_it_was_given() -> None:
@@ -113,7 +122,10 @@ def test_display_on_the_way_keeps_what_was_made() -> None:
 
 
 def test_display_beside_the_way_keeps_what_was_made() -> None:
-    llm, shown = node("Enhance", prompt="a fox", temperature=1.0), node("ShowText", text=["text", 0], text_0="a fox in snow")
+    llm, shown = (
+        node("Enhance", prompt="a fox", temperature=1.0),
+        node("ShowText", text=["text", 0], text_0="a fox in snow"),
+    )
     assert read(llm, shown=shown) == ("a fox in snow", "inferred")
 
 
