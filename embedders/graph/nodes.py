@@ -58,7 +58,9 @@ class Graph:
                 if link is not None and link.node in raw:
                     node.links[str(name)] = link
                     self.takers[link].append((key, str(name)))
-                elif not isinstance(value, list):
+                elif not isinstance(value, list) and not (
+                    isinstance(value, int) and abs(value) >= 2**64
+                ):  # seeds end there
                     node.values[str(name)] = value
 
         for node in self.nodes.values():

@@ -115,6 +115,12 @@ def test_inputs_beyond_measure_are_left_unread() -> None:
     assert len(trace(graph).positive) == nodes.MAX_INPUTS - 1
 
 
+def test_number_too_long_to_be_written_is_left_unread() -> None:
+    joined = node("Join", delimiter=",", text1=["n", 0], text2="a fox")
+    graph = basic(pos=node("CLIPTextEncode", text=["j", 0], clip=["ckpt", 1]), j=joined, n=node("Int", value=10**5_000))
+    assert trace(graph).positive == [("a fox", "a fox")]
+
+
 def test_same_graph_gives_the_same_trace() -> None:
     assert trace(basic()) == trace(json.loads(json.dumps(basic())))
 
