@@ -44,7 +44,7 @@ def _png_begins_so(source: Source) -> bool:
     (0, 1), all of it (2, 4) or half of it (3)."""
     width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", source.read(16, 13).ljust(13, b"\0"))
     channels = {2: 3, 6: 4}.get(kind)
-    if channels is None or depth != 8 or width * channels >= _MAX_ROW:
+    if channels is None or depth != 8 or not 0 < width * channels < _MAX_ROW:
         return False
     if interlaced:
         return channels == 4
