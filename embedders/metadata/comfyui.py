@@ -47,11 +47,12 @@ def read_graph(pieces: Pieces, name: str | None, definitions: NodeDefinitions) -
     The API graph is traced where there is one, and the workflow then only tells types; else the workflow is read as one.
     `definitions` may make their entries when they are asked for. Python's JSON takes the NaN and Infinity that ComfyUI writes.
     """
-    found = _graphs(pieces)
+    found = _graphs(pieces, definitions)
     if found is None:
         return None
     if found.prompt is not None:
-        graph = Readable(dict(found.prompt), _types(found.prompt, output_types(found.workflow), definitions))
+        types = {**output_types(found.workflow), **_types(found.prompt, definitions)}
+        graph = Readable(dict(found.prompt), types)
         if (read := _traced(pieces, graph, name, found.prompt_place)) is not None:
             return read
     if found.workflow is not None:
@@ -60,17 +61,19 @@ def read_graph(pieces: Pieces, name: str | None, definitions: NodeDefinitions) -
         except ValueError as error:
             pieces.problems.append(f"the workflow can't be read ({clean(str(error))})")
         else:
-            graph.types = _types(graph.prompt, graph.types, definitions)
+            graph.types = {**_types(graph.prompt, definitions), **graph.types}
             read = _traced(pieces, graph, name, found.workflow_place) if graph.prompt else None
             if read is not None:
                 return read
     return ImageMetadata(generator="ComfyUI")
 
 
-def _graphs(pieces: Pieces) -> _Found | None:
-    """None when the file holds nothing of ComfyUI's."""
+def _graphs(pieces: Pieces, definitions: NodeDefinitions) -> _Found | None:
+    """None when the file holds nothing of ComfyUI's. A workflow that could not tell more than the prompt is left unread."""
     found, any_piece = _Found(), False
     for key in (*_KEYS, *_COMMENTS):
+        if found.prompt is not None and _all_defined(found.prompt, definitions):
+            break
         content = pieces.raw.get(key)
         if content is None or (key not in _KEYS and not content.lstrip()[:1] == b"{"):
             continue
@@ -130,13 +133,19 @@ def _is_prompt(value: Mapping[str, Any]) -> bool:
     return any(isinstance(node, Mapping) and isinstance(node.get("inputs"), Mapping) for node in value.values())
 
 
-def _types(prompt: Mapping[str, Any], known: Mapping[str, list[str]], definitions: NodeDefinitions) -> dict[str, list[str]]:
-    """The outputs' types of the graph's classes: from the file where it tells, else from the running ComfyUI."""
-    types = dict(known)
-    for node in prompt.values():
-        kind = node.get("class_type") if isinstance(node, Mapping) else None
-        if not isinstance(kind, str) or kind in types:
-            continue
+def _classes(prompt: Mapping[str, Any]) -> set[str]:
+    kinds = (node.get("class_type") for node in prompt.values() if isinstance(node, Mapping))
+    return {kind for kind in kinds if isinstance(kind, str)}
+
+
+def _all_defined(prompt: Mapping[str, Any], definitions: NodeDefinitions) -> bool:
+    return bool(definitions) and all(kind in definitions for kind in _classes(prompt))
+
+
+def _types(prompt: Mapping[str, Any], definitions: NodeDefinitions) -> dict[str, list[str]]:
+    """The outputs' types of the graph's classes, as the running ComfyUI has them."""
+    types = {}
+    for kind in _classes(prompt):
         definition = definitions.get(kind)
         outputs = definition.get("output") if isinstance(definition, Mapping) else None
         if isinstance(outputs, (list, tuple)):

@@ -133,12 +133,19 @@ def test_another_tools_workflow_is_none_of_ours():
     assert (found.prompt, found.generator) == (None, None)
 
 
-def test_types_of_the_workflow_tell_what_the_prompt_does_not():
+def test_types_come_from_the_running_comfyui():
     definition = {"Loader": {"output": ("MODEL", ["a", "b"])}}
     from diffusion_toolkit.embedders.metadata.comfyui import _types
 
-    prompt = {"1": {"class_type": "Loader", "inputs": {}}, "2": {"class_type": "Known", "inputs": {}}, "3": 5}
-    assert _types(prompt, {"Known": ["IMAGE"]}, definition) == {"Known": ["IMAGE"], "Loader": ["MODEL", "COMBO"]}
+    prompt = {"1": {"class_type": "Loader", "inputs": {}}, "2": {"class_type": "Other", "inputs": {}}, "3": 5}
+    assert _types(prompt, definition) == {"Loader": ["MODEL", "COMBO"]}
+
+
+def test_a_workflow_beside_a_prompt_is_read_only_where_a_class_is_not_known():
+    pieces = Pieces(raw={"prompt": json.dumps(api()).encode(), "workflow": b"{broken"})
+    known = {node["class_type"]: {"output": []} for node in api().values()}
+    assert interpret(pieces, definitions=known).problem is None
+    assert "can't be read" in (interpret(pieces).problem or "")
 
 
 def test_nan_and_infinity_are_taken():

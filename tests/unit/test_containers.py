@@ -272,6 +272,15 @@ def test_webp_with_exif_headed_as_in_jpeg() -> None:
     assert pieces(data).raw == {"Software": b"a tool"}
 
 
+def test_webp_animation_that_announces_no_texts_is_not_searched_for_any() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green")]
+    data = encoded("WEBP", save_all=True, append_images=frames)
+    assert data[12:16] == b"VP8X" and data[20] & 0x02
+    late = (b"EXIF", exif("<", (0x0131, 2, b"a tool\0")))
+    assert pieces(riff(data, late)).raw == {}
+    assert pieces(riff(data[:20] + bytes([data[20] | 0x08]) + data[21:], late)).raw == {"Software": b"a tool"}
+
+
 def test_webp_with_exif_behind_a_chunk_of_odd_size() -> None:
     data = riff(encoded("WEBP"), (b"ABCD", b"odd"), (b"EXIF", exif("<", (0x0131, 2, b"a tool\0"))))
     assert pieces(data).raw == {"Software": b"a tool"}

@@ -6,13 +6,21 @@ from ..records import Pieces
 from .exif import read_exif
 from .source import MAX_PIECES, MAX_STEPS, Source, report, room
 
+_ANIMATION, _XMP, _EXIF = 0x02, 0x04, 0x08  # flags of VP8X
+
 
 def is_webp(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
 def read_webp(source: Source, pieces: Pieces) -> None:
-    """RIFF's own size is not believed: writers have got it wrong, and the file's end is known."""
+    """RIFF's own size is not believed: writers have got it wrong, and the file's end is known.
+
+    An animation that announces neither EXIF nor XMP is believed, as by libwebp: it may have hundreds of frames to hop over.
+    """
+    flags = source.read(20, 1) if source.read(12, 4) == b"VP8X" else b""
+    if flags and flags[0] & _ANIMATION and not flags[0] & (_EXIF | _XMP):
+        return
     at, left = 12, MAX_PIECES
     for _ in range(MAX_STEPS):
         head = source.read(at, 8)
