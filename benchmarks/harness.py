@@ -5,6 +5,7 @@ A benchmark is run with the Python of `.venv` (made by `python3 tests/run.py`), 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))  # for `host`
@@ -28,6 +30,19 @@ def prepare() -> None:
 
     args.cpu = not has_accelerator()
     load_package()
+
+
+def object_info(saved: Path | None = None) -> dict[str, Any]:
+    """ComfyUI's `/object_info`, from a file or from a ComfyUI that is started for it, with this package imported."""
+    from host.package import load_package
+
+    load_package()
+    if saved:
+        return json.loads(saved.read_text(encoding="utf-8"))
+    from host.server import ComfyServer
+
+    with ComfyServer() as server:
+        return server.object_info()
 
 
 def machine() -> str:

@@ -2,9 +2,9 @@
 
 The files are real ones: the pictures and animations of ComfyUI's template packages as they are, the same stills as
 ComfyUI's SaveImage writes them (graph inside), and ../shared/corpus where it is there; each as often as needed.
-Every way gets a path, opens the file itself and closes it.
+Every way gets a path, opens the file itself and closes it. Index Folder hands over the running ComfyUI's node definitions.
 
-    .venv/bin/python benchmarks/read_metadata.py [--files 1000] [--rounds 5] [--profile]
+    .venv/bin/python benchmarks/read_metadata.py [--files 1000] [--rounds 5] [--object-info FILE] [--profile]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from harness import REPOSITORY, Timed, machine, timed
+from harness import REPOSITORY, Timed, machine, object_info, timed
 
 WRITTEN = REPOSITORY / ".cache" / "demo" / "output" / "template-images"  # by tests/demo.py, as SaveImage writes them
 CORPUS = REPOSITORY.parent / "shared" / "corpus"
@@ -34,24 +34,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="each way reads all files so often; the median counts")
+    parser.add_argument("--object-info", type=Path, help="a saved /object_info; without it the host is started for it")
     parser.add_argument("--profile", action="store_true", help="print where this package's time goes, instead")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)  # sd-parsers logs what it can't read
     warnings.simplefilter("ignore")
-    from host.package import load_package
-
-    load_package()
+    definitions = object_info(options.object_info)
     from diffusion_toolkit.embedders.metadata import read_metadata
 
     with tempfile.TemporaryDirectory(prefix="diffusion-toolkit-bench-") as scratch:
         files, kinds = _gather(Path(scratch), options.files)
         size = sum(file.stat().st_size for file in files)
         print(f"{machine()}\n{len(files)} files, {size / 1e6:.0f} MB ({size / len(files) / 1e3:.0f} kB each): {kinds}\n")
-        ways = {"`Image.open` alone": _opened, "`read_metadata`": read_metadata, "sd-parsers 0.6": _sd_parsers()}
+        ways = {
+            "`Image.open` alone": _opened,
+            "`read_metadata`, as Index Folder calls it": lambda file: read_metadata(file, definitions=definitions),
+            "`read_metadata`, no ComfyUI at hand": read_metadata,
+            "sd-parsers 0.6": _sd_parsers(),
+        }
         for read in ways.values():
             _all(files, read)  # the first round loads code and fills the file cache
         if options.profile:
-            print(_profile(lambda: _all(files, read_metadata)))
+            print(_profile(lambda: _all(files, ways["`read_metadata`, as Index Folder calls it"])))
             return
         rounds: dict[str, list[Timed]] = {name: [] for name in ways}
         for _ in range(options.rounds):
@@ -72,7 +76,7 @@ def _table(rounds: dict[str, list[Timed]], found: dict[str, int]) -> str:
     for name, ways in rounds.items():
         span = f"{min(way.rate for way in ways):.0f}-{max(way.rate for way in ways):.0f}"
         lines.append(f"| {name} | {rates[name]:.0f} | {span} | {rates[name] / rates[least]:.2f} | {found.get(name, '')} |")
-    ours, theirs = others
+    ours, *_, theirs = others
     return "\n".join([*lines, f"\nOurs to sd-parsers: {rates[ours] / rates[theirs]:.2f} times as fast."])
 
 

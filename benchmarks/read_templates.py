@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import machine
+from harness import machine, object_info
 
 ANY = {"*", "COMFY_MATCHTYPE_V3"}  # a switch's, a preview's
 PLAIN = {"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "COMFY_AUTOGROW_V3", "COMFY_DYNAMICCOMBO_V3"} | ANY
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="print those whose text is not found")
     parser.add_argument("--object-info", type=Path, help="a saved /object_info; without it the host is started")
     options = parser.parse_args()
-    definitions = _definitions(options.object_info)
+    definitions = object_info(options.object_info)
     templates = list(_templates(definitions))
     print(f"{machine()}; {len(definitions)} node classes; {len(templates)} workflows, {sum(t.subgraphs for t in templates)} with subgraphs\n")
     print(_table(templates))
@@ -81,18 +81,6 @@ def _all_found(read: Any, held: list[str]) -> bool:
 
 def _spaced(text: str) -> str:
     return " ".join(text.split())
-
-
-def _definitions(saved: Path | None) -> dict[str, Any]:
-    from host.package import load_package
-
-    load_package()
-    if saved:
-        return json.loads(saved.read_text(encoding="utf-8"))
-    from host.server import ComfyServer
-
-    with ComfyServer() as server:
-        return server.object_info()
 
 
 def _templates(definitions: dict[str, Any]) -> Iterator[Template]:
