@@ -1,6 +1,8 @@
 """The texts whose conditioning reaches one side of a sampler.
 
 - Links of type CONDITIONING, or with inputs named for it, are followed; a sampler's or guider's own by side.
+- A guider of three (`cond1`, `cond2`, `negative`) asks for the first; the second stands half-way to the negative and counts with it,
+  but for the texts that are the first's too. Whatever else a text reaches, at a positive input it stays the prompt.
 - A node with a positive and a negative input gives the positive at its first output of CONDITIONING and the negative at the
   others. One that has a model or bundle and whose types are unknown gives at each output what is asked for.
 - A bundle (pipe, context, embeds, tuple) carries both sides: names tell them from there on. An input of its own wins over what a
@@ -15,7 +17,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,6 +41,7 @@ class Side:
     where: list[str] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)  # on the way, the nearest to the sampler first
     ends: list[str] = field(default_factory=list)  # why there is no text
+    shared: bool = False  # some of it stands between the sides: what is the other's too does not count here
 
 
 class _Step(NamedTuple):
@@ -73,7 +76,7 @@ class Conditioning:
         return side
 
     def _walk(self, sampler: Node, start: list[_Step], negative: bool, own: dict[str, Any]) -> Side:
-        side = Side(nodes=[sampler])
+        side = Side(nodes=[sampler], shared=negative and bool(self._between(self._named(sampler))))
         if not start:
             side.ends.append(f"{sampler} takes none")
         stack: list[_Step | tuple[Node, _Step]] = list(start[::-1])
@@ -96,6 +99,7 @@ class Conditioning:
                 side.ends.append(f"{node} zeroes it")
                 continue
             stack.append((node, step))
+            side.shared |= negative and step.guider and bool(self._between(self._named(node)))
             onward = self._onward(node, step.link, *step[1:])
             if not onward and step.guider:
                 side.ends.append(f"{node} takes none")
@@ -112,7 +116,7 @@ class Conditioning:
     ) -> list[_Step]:
         """The links that bring the wanted side. `came_by` is None at the sampler."""
         kinds = node.kinds
-        named = [name for name, kind in kinds.items() if kind == "conditioning" and not called.empty(name)]
+        named = self._named(node)
         bundles = [name for name, kind in kinds.items() if kind == "bundle"]
         chosen, certain = choose(
             node, {n: node.links[n] for n in (*named, *bundles)} if named or bundles else {}, self.strings
@@ -125,7 +129,8 @@ class Conditioning:
         if came_by is not None and negatives and (positives or neutral) and not bundle and not guider:
             negative = self._side_at(node, came_by, negative)
         if came_by is None or guider:
-            wanted = negatives if negative else positives + neutral
+            between = self._between(named)
+            wanted = negatives + between if negative else [n for n in positives + neutral if n not in between]
         else:
             wanted = (negatives if negative else positives) + neutral
             if not wanted and not bundles and not bundle:
@@ -149,6 +154,18 @@ class Conditioning:
         links = [chosen] if chosen is not None else list(opaque.values())
         sure = sure and (certain if chosen is not None else len(links) < 2)
         return [_Step(link, negative, bundle, guider, sure) for link in links]
+
+    @staticmethod
+    def _named(node: Node) -> list[str]:
+        return [name for name, kind in node.kinds.items() if kind == "conditioning" and not called.empty(name)]
+
+    @staticmethod
+    def _between(named: Sequence[str]) -> list[str]:
+        """The inputs of a guider of three that stand between its first and its negative."""
+        neutral = [name for name in named if not called.negative(name)]
+        if len(neutral) < 2 or neutral == named or any(map(called.positive, neutral)):
+            return []
+        return sorted(neutral, key=natural)[1:]
 
     def _side_at(self, node: Node, came_by: Link, negative: bool) -> bool:
         """Whether a node that has both sides gives the negative at the output that was come by."""

@@ -65,10 +65,8 @@ class _Tracer:
                 positive = self.conditioning.side(key, negative=False)
             with self.graph.half():
                 negative = self.conditioning.side(key, negative=True)
-            made.negative = list(
-                negative.texts
-            )  # what also reaches the negative side, such as of a guider of three, is not asked for
-            made.positive = [text for text in positive.texts if text not in made.negative] or list(positive.texts)
+            made.positive = list(positive.texts)
+            made.negative = [text for text in negative.texts if not negative.shared or text not in made.positive]
             with self.graph.half():
                 sources[key] = self.settle.read(key, positive, made)
             with self.graph.half():

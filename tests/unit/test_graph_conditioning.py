@@ -54,21 +54,36 @@ def test_box_texts_of_gligen_come_behind_the_prompt() -> None:
     assert positives(trace(with_positive(["box", 0], box=box))) == ["a red fox", "a hat"]
 
 
-def test_guider_of_three_gives_two_positives_and_one_negative() -> None:
+@pytest.mark.parametrize(
+    ("second", "negative", "texts"),
+    [
+        (["more", 0], ["neg", 0], (["a red fox"], ["in snow", "blurry"])),
+        (["neg", 0], ["neg", 0], (["a red fox"], ["blurry"])),
+        (["pos", 0], ["neg", 0], (["a red fox"], ["blurry"])),
+        (["neg", 0], ["pos", 0], (["a red fox"], ["blurry"])),  # the prompt without the picture, as for edits
+        (["neg", 0], ["zero", 0], (["a red fox"], ["blurry"])),
+    ],
+)
+def test_guider_of_three_asks_for_the_first_and_for_nothing_else(second: Any, negative: Any, texts: Any) -> None:
     graph = basic(
         more=encode("in snow"),
-        guider=node("DualCFGGuider", model=["ckpt", 0], cond1=["pos", 0], cond2=["more", 0], negative=["neg", 0]),
+        zero=node("ConditioningZeroOut", conditioning=["pos", 0]),
+        guider=node("DualCFGGuider", model=["ckpt", 0], cond1=["pos", 0], cond2=second, negative=negative),
         sampler=node("SamplerCustomAdvanced", guider=["guider", 0], sigmas=["ckpt", 0], latent_image=["latent", 0]),
     )
-    assert (positives(trace(graph)), negatives(trace(graph))) == (["a red fox", "in snow"], ["blurry"])
+    assert (positives(trace(graph)), negatives(trace(graph))) == texts
 
 
-def test_text_that_reaches_both_sides_is_the_negative_where_there_is_another() -> None:
-    graph = basic(
-        guider=node("DualCFGGuider", model=["ckpt", 0], cond1=["pos", 0], cond2=["neg", 0], negative=["neg", 0]),
-        sampler=node("SamplerCustomAdvanced", guider=["guider", 0], sigmas=["ckpt", 0], latent_image=["latent", 0]),
-    )
-    assert positives(trace(graph)) == ["a red fox"]
+def test_sampler_of_three_keeps_its_sides_apart_too() -> None:
+    graph = basic()
+    graph["sampler"]["inputs"].update(cond_2=["neg", 0], cond_1=["pos", 0], negative=["pos", 0])
+    del graph["sampler"]["inputs"]["positive"]
+    assert (positives(trace(graph)), negatives(trace(graph))) == (["a red fox"], ["blurry"])
+
+
+def test_text_that_reaches_both_sides_stays_the_prompt() -> None:
+    graph = with_positive(["both", 0], both=node("Combine", conditioning_1=["pos", 0], conditioning_2=["neg", 0]))
+    assert (positives(trace(graph)), negatives(trace(graph))) == (["a red fox", "blurry"], ["blurry"])
 
 
 def test_empty_conditioning_of_a_guider_is_no_positive() -> None:
