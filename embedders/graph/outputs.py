@@ -4,7 +4,9 @@
   that take pictures over those that save latents, models or sounds.
 - Of several the file's name decides: it begins with its output's prefix, whose folders and `%...%` tokens stand for anything.
   The longest prefix that fits wins.
-- Where the name decides nothing, the output with most samplers wins, for a later pass's samplers include an earlier one's.
+- Of those that the name leaves, one whose size by the graph is the file's wins. That is the size of the latent, and what scaled it.
+- Where neither decides, the output with most samplers wins, for a later pass's samplers include an earlier one's; what the others
+  were made by is told too, since the file may be theirs.
 - A *sampler* takes a guider, or a conditioning together with a model or latent, and holds a sampling setting. A node that takes
   everything by links and has a bundle only hands on.
 - The samplers of an output are those upstream of it, not counting ways through conditioning, models, CLIPs and the like.
@@ -14,12 +16,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import names as called
 from .nodes import Graph, Link, Node
 
 MAX_PASSES = 50  # the last ones; people's graphs have a handful
+MAX_RIVALS = 20  # outputs that are compared; of more it is said that they differ
+Size = tuple[int | None, int | None]
 _OFF_THE_PICTURE = {
     "conditioning", "guider", "model", "clip", "vae", "control", "noise", "sampler", "sigmas", "string", "number", "vision",
     "upscaler", "patch", "lora", "audio", "other", "mask",
@@ -54,10 +59,24 @@ def picture_links(graph: Graph, node: Node, samplers: set[str]) -> Iterator[Link
         yield from others
 
 
-def samplers_of_image(
-    graph: Graph, samplers: set[str], saved_as: str | None, prefix_of: Callable[[Node], Any]
-) -> tuple[Node | None, list[str]]:
+@dataclass
+class Chosen:
     """The output that the file is, and its samplers from the first pass to the last; none when no output has any."""
+
+    output: Node | None
+    order: list[str] = field(default_factory=list)
+    others: list[list[str]] = field(default_factory=list)  # the samplers of outputs that the file may be as well
+    unlike: bool = False  # one of these has no samplers, or there are too many to compare
+
+
+def output_of_file(
+    graph: Graph,
+    samplers: set[str],
+    saved_as: str | None,
+    size: tuple[int, int] | None,
+    prefix_of: Callable[[Node], Any],
+    size_of: Callable[[Node], Size],
+) -> Chosen:
     used = {link.node for link in graph.takers}
     outputs = [n for k, n in graph.nodes.items() if n.links and (k not in used or "filename_prefix" in n.values)]
     saving = [n for n in outputs if _saves(n)]
@@ -70,17 +89,31 @@ def samplers_of_image(
 
     enough = graph.left * 3 // 4
     for group in (named, pictures, saving, previews):
-        best: list[str] = []
-        chosen = None
+        reached: list[tuple[Node, list[str]]] = []
         for output in reversed(group):
             if graph.left < enough:
                 break
-            found = [n.key for n in graph.upstream([output.key], follow) if n.key in samplers]
-            if len(found) > len(best):
-                best, chosen = found, output
-        if chosen is not None:
-            return chosen, _in_order(graph, chosen, set(best), follow)[-MAX_PASSES:]
-    return next((group[-1] for group in (named, pictures, saving, previews) if group), None), []
+            reached.append((output, [n.key for n in graph.upstream([output.key], follow) if n.key in samplers]))
+        if len(reached) > 1 and size is not None:
+            reached = [one for one in reached[:MAX_RIVALS] if _is_size(size_of(one[0]), size)] or reached
+        chosen, best = max(reached, key=lambda one: len(one[1]), default=(None, []))
+        if chosen is None or not best:
+            continue
+        found = Chosen(chosen, _in_order(graph, chosen, set(best), follow)[-MAX_PASSES:])
+        others = {frozenset(keys): output for output, keys in reached if keys and set(keys) != set(best)}
+        found.unlike = len(others) > MAX_RIVALS or graph.left < enough or group is not named and bool(named)
+        found.unlike |= any(not keys and "image" in output.kinds.values() for output, keys in reached)
+        if not found.unlike:
+            found.others = [
+                _in_order(graph, output, set(keys), follow)[-MAX_PASSES:] for keys, output in others.items()
+            ]
+        return found
+    return Chosen(next((group[-1] for group in (named, pictures, saving, previews) if group), None))
+
+
+def _is_size(made: Size, size: tuple[int, int]) -> bool:
+    """A latent's size is a multiple of eight, whatever was asked for."""
+    return made == size or all(side is not None and side // 8 * 8 == of for side, of in zip(made, size))
 
 
 def _in_order(graph: Graph, output: Node, wanted: set[str], follow: Callable[[Node], Iterator[Link]]) -> list[str]:

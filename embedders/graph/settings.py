@@ -28,11 +28,13 @@ class Settle:
 
     def __init__(self, graph: Graph, strings: Strings) -> None:
         self.graph, self.strings = graph, strings
+        self._where: list[str] = []
+        self._confidence: Confidence = "exact"
 
     def read(self, key: str, positive: Side, into: Settings) -> tuple[Confidence, list[str]]:
         node = self.graph.nodes[key]
         self._where = [str(node)]
-        self._confidence: Confidence = "exact"
+        self._confidence = "exact"
         seed = self._look(node, ("seed", "noise_seed"), "noise", "seed")
         into.seed = int(seed) if is_whole(seed) and 0 <= seed < 2**64 else None
         steps = self._look(node, ("steps",), "sigmas", "steps")
@@ -44,7 +46,7 @@ class Settle:
         into.scheduler = _word(self._look(node, ("scheduler",), "sigmas")) or self._by_class(node, "sigmas")
         into.denoise = self._denoise(node)
         into.guidance = self._guidance(node, positive)
-        into.width, into.height = self._size(node)
+        into.width, into.height = self.size(node)
         return self._confidence, self._where
 
     def adds_noise(self, key: str) -> bool:
@@ -142,8 +144,8 @@ class Settle:
                         return value
         return finite(self._look(node, _GUIDANCE, "guider"))
 
-    def _size(self, start: Node) -> tuple[int | None, int | None]:
-        """Of the latent that the sampler started from; nothing where it was made of a picture of unknown size."""
+    def size(self, start: Node) -> tuple[int | None, int | None]:
+        """Of the latent that the sampler or output goes back to; nothing where it was made of a picture of unknown size."""
 
         def follow(node: Node) -> Iterator[Link]:
             links = self.graph.links_of(node, "latent")

@@ -18,27 +18,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from .conditioning import Conditioning, Side
 from .models import Models
 from .nodes import Graph, Link, Node
-from .outputs import is_sampler, picture_links, samplers_of_image
+from .outputs import Chosen, is_sampler, output_of_file, picture_links
 from .records import Confidence, Origin, Pass, Settings, Trace
 from .settings import Settle
 from .strings import Strings, worse
 
 _MOST_PLACES = 6  # named in one origin
+_SEVERAL = "several outputs differ in it, and neither the file's name nor its size tells which it is"
 
 
-def trace(prompt: Any, *, types: Mapping[str, Sequence[str]] = {}, saved_as: str | None = None) -> Trace:
+class _Read(NamedTuple):
+    """A pass and where it was found."""
+
+    made: Pass
+    positive: Side
+    negative: Side
+    confidence: Confidence  # of the settings
+    where: list[str]
+
+
+def trace(
+    prompt: Any,
+    *,
+    types: Mapping[str, Sequence[str]] = {},
+    saved_as: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> Trace:
     """Read a graph in API format, whatever types it holds.
 
     `types` gives the types of a class's outputs where they are known (from a workflow in the same file, or the running
-    ComfyUI); names tell them otherwise. `saved_as` is the file's name, which tells which of several outputs it is.
+    ComfyUI); names tell them otherwise. `saved_as` is the file's name and `size` its pixels, which tell which of several outputs it is.
     ValueError when the graph has no nodes. One too entangled to be followed to its end gives what was found until then.
     """
-    return _Tracer(Graph(prompt, types)).trace(saved_as)
+    return _Tracer(Graph(prompt, types)).trace(saved_as, size)
 
 
 class _Tracer:
@@ -48,18 +65,41 @@ class _Tracer:
         self.conditioning = Conditioning(graph, self.strings)
         self.settle = Settle(graph, self.strings)
         self.models = Models(graph, self.strings)
+        self._passes: dict[str, _Read] = {}
         self.samplers = {key for key, node in graph.nodes.items() if is_sampler(graph, node)}
 
-    def trace(self, saved_as: str | None) -> Trace:
-        output, order = samplers_of_image(
-            self.graph, self.samplers, saved_as, lambda node: self.strings.number(node, "filename_prefix")
+    def trace(self, saved_as: str | None, size: tuple[int, int] | None) -> Trace:
+        chosen = output_of_file(
+            self.graph,
+            self.samplers,
+            saved_as,
+            size,
+            lambda node: self.strings.number(node, "filename_prefix"),
+            self.settle.size,
         )
-        if not order:
-            return self._without_sampler(output)
+        if not chosen.order:
+            return self._without_sampler(chosen.output)
+        result = self._made_by(chosen.order)
+        self._doubt(result, chosen)
+        return result
+
+    def _made_by(self, order: list[str]) -> Trace:
+        """What the samplers of one output tell."""
         result = Trace()
-        sides: list[tuple[Side, Side]] = []
-        sources: dict[str, tuple[Confidence, list[str]]] = {}
-        for key in reversed(order):  # the last pass first, for the case that the graph is too entangled for all
+        read = [self._pass(key) for key in reversed(order)][::-1]  # the last first, lest the graph is too entangled for all
+        result.passes = [one.made for one in read]
+        result.positive = list(dict.fromkeys(text for made in result.passes for text in made.positive))
+        result.negative = list(dict.fromkeys(text for made in result.passes for text in made.negative))
+        result.positive_origin = _origin([one.positive for one in read], bool(result.positive), certain=False)
+        result.negative_origin = _origin([one.negative for one in read], bool(result.negative), certain=True)
+        begun = self._pass(self._begun(order))
+        _copy(begun.made, result)
+        result.settings_origin = Origin(begun.confidence, "; ".join(begun.where[:_MOST_PLACES]))
+        return result
+
+    def _pass(self, key: str) -> _Read:
+        """One sampler, and how sure its settings are."""
+        if key not in self._passes:
             made = Pass(node=key, kind=self.graph.nodes[key].kind)
             with self.graph.half():
                 positive = self.conditioning.side(key, negative=False)
@@ -68,20 +108,24 @@ class _Tracer:
             made.positive = list(positive.texts)
             made.negative = [text for text in negative.texts if not negative.shared or text not in made.positive]
             with self.graph.half():
-                sources[key] = self.settle.read(key, positive, made)
+                confidence, where = self.settle.read(key, positive, made)
             with self.graph.half():
                 self.models.read(key, positive, made, self.samplers)
-            result.passes.insert(0, made)
-            sides.insert(0, (positive, negative))
-        result.positive = list(dict.fromkeys(text for made in result.passes for text in made.positive))
-        result.negative = list(dict.fromkeys(text for made in result.passes for text in made.negative))
-        result.positive_origin = _origin([side for side, _ in sides], bool(result.positive), certain=False)
-        result.negative_origin = _origin([side for _, side in sides], bool(result.negative), certain=True)
-        begun = self._begun(order)
-        _copy(next(made for made in result.passes if made.node == begun), result)
-        confidence, where = sources[begun]
-        result.settings_origin = Origin(confidence, "; ".join(where[:_MOST_PLACES]))
-        return result
+            self._passes[key] = _Read(made, positive, negative, confidence, where)
+        return self._passes[key]
+
+    def _doubt(self, result: Trace, chosen: Chosen) -> None:
+        """Nothing is exact that another output, which the file may be as well, has otherwise."""
+        others = [self._made_by(order) for order in chosen.others]
+        for name, same in (
+            ("positive", lambda other: set(other.positive) == set(result.positive)),
+            ("negative", lambda other: set(other.negative) == set(result.negative)),
+            ("settings", lambda other: all(getattr(other, f.name) == getattr(result, f.name) for f in fields(Settings))),
+        ):
+            if chosen.unlike or not all(map(same, others)):
+                origin = getattr(result, f"{name}_origin")
+                where = "; ".join(filter(None, (origin.where, _SEVERAL)))
+                setattr(result, f"{name}_origin", Origin(worse(origin.confidence, "inferred"), where))
 
     def _begun(self, order: list[str]) -> str:
         """The pass that began the schedule which the last one ended."""

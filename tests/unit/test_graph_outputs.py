@@ -51,6 +51,89 @@ def test_a_name_that_fits_no_prefix_leaves_the_output_of_most_passes(saved_as: s
     assert prompt(trace(two_outputs("fox", "dog"), saved_as=saved_as)) == "a dog"
 
 
+SEVERAL = "several outputs differ in it, and neither the file's name nor its size tells which it is"
+
+
+def sure(found: Trace) -> list[str]:
+    return [o.confidence for o in (found.positive_origin, found.negative_origin, found.settings_origin)]
+
+
+def test_outputs_that_differ_make_the_choice_between_them_inferred() -> None:
+    found = trace(two_outputs("fox", "dog"))
+    assert sure(found) == ["inferred"] * 3 and found.positive_origin.where.endswith(f" text; {SEVERAL}")
+    assert sure(trace(two_outputs("fox", "fox"), saved_as="fox_00001_.png"))[0] == "inferred"
+
+
+def test_the_name_that_decides_leaves_nothing_to_infer() -> None:
+    assert sure(trace(two_outputs("fox", "dog"), saved_as="dog_00001_.png")) == ["exact"] * 3
+
+
+def test_outputs_of_the_same_texts_are_inferred_only_where_they_differ() -> None:
+    graph = two_outputs("fox", "dog")
+    graph["sampler2"]["inputs"]["positive"] = graph["sampler3"]["inputs"]["positive"] = ["pos", 0]
+    for sampler in ("sampler2", "sampler3"):
+        graph[sampler]["inputs"]["negative"] = ["neg", 0]
+    assert sure(trace(graph)) == ["exact", "exact", "inferred"]
+
+
+def test_outputs_of_the_same_samplers_are_one() -> None:
+    graph = two_outputs("fox", "dog")
+    graph["save"]["inputs"]["images"] = ["decode2", 0]
+    assert sure(trace(graph)) == ["exact"] * 3
+
+
+@pytest.mark.parametrize(("saved_as", "by"), [(None, "images"), ("hint_00001_.png", "thing")])
+def test_saved_picture_without_a_sampler_makes_the_other_inferred(saved_as: str | None, by: str) -> None:
+    graph = basic(
+        load=node("LoadImage", image="x.png"), save2=node("SaveIt", filename_prefix="hint", **{by: ["load", 0]})
+    )
+    found = trace(graph, saved_as=saved_as)
+    assert (prompt(found), sure(found)) == ("a red fox", ["inferred"] * 3)
+
+
+def test_many_outputs_of_different_samplers_are_inferred() -> None:
+    graph = basic()
+    for i in range(30):
+        graph |= {
+            f"sampler{i}": graph["sampler"], f"decode{i}": node("VAEDecode", samples=[f"sampler{i}", 0]),
+            f"save{i}": node("SaveImage", filename_prefix="x", images=[f"decode{i}", 0]),
+        }  # fmt: skip
+    assert sure(trace(graph)) == ["inferred"] * 3
+
+
+@pytest.mark.parametrize(
+    ("latent", "size"),
+    [
+        (node("EmptyLatentImage", width=512, height=768), (512, 768)),
+        (node("EmptyLatentImage", width=515, height=770), (512, 768)),
+        (node("LatentUpscaleBy", samples=["latent", 0], scale_by=2.0), (128, 128)),
+    ],
+)
+def test_size_of_the_file_picks_the_output_of_that_size(latent: Any, size: tuple[int, int]) -> None:
+    graph = two_outputs("fox", "dog")
+    graph["big"] = latent
+    graph["sampler"]["inputs"]["latent_image"] = ["big", 0]
+    found = trace(graph, size=size)
+    assert (prompt(found), sure(found)) == ("a red fox", ["exact"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "size"), [({"scale_by": 1.5}, (96, 96)), ({"width": 515, "height": 770}, (515, 770))]
+)
+def test_size_counts_with_what_scales_the_picture(scaling: dict[str, Any], size: tuple[int, int]) -> None:
+    graph = two_outputs("fox", "dog")
+    graph["scaled"] = node("ImageScale", image=["decode", 0], **scaling)
+    graph["save"]["inputs"]["images"] = ["scaled", 0]
+    found = trace(graph, size=size)
+    assert (prompt(found), sure(found)) == ("a red fox", ["exact"] * 3)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (31, 31)])
+def test_size_of_both_outputs_or_none_decides_nothing(size: tuple[int, int]) -> None:
+    found = trace(two_outputs("fox", "dog"), size=size)
+    assert (prompt(found), sure(found)[0], len(found.passes)) == ("a dog", "inferred", 2)
+
+
 def test_prefix_behind_a_link_counts() -> None:
     graph = two_outputs("", "dog")
     graph["prefix"] = node("PrimitiveString", value="fox")
