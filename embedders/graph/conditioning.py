@@ -10,7 +10,8 @@
 - A switch hands on what its literal chooses, a reroute everything that may be conditioning.
 - An encoder's text is what stands at inputs named for texts, or its only texts that look like a sentence. Of text_g and text_l
   a pair is made. Empty texts count only where an encoder has nothing else.
-- Zeroed conditioning has no text, nor has one that is named empty.
+- Zeroed conditioning has no text, nor has one that is named empty: that nothing was asked for is exact. What a node makes of a
+  picture or a file of embeddings is unknown where there is no text beside it, and so is what a walk was cut off from.
 - A node's own text comes behind those of the conditioning that it takes.
 """
 
@@ -40,7 +41,8 @@ class Side:
     confidence: Confidence = "exact"
     where: list[str] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)  # on the way, the nearest to the sampler first
-    ends: list[str] = field(default_factory=list)  # why there is no text
+    ends: list[str] = field(default_factory=list)  # why there is no text, for certain
+    made: list[str] = field(default_factory=list)  # what was made of something else than a text
     shared: bool = False  # some of it stands between the sides: what is the other's too does not count here
 
 
@@ -78,7 +80,7 @@ class Conditioning:
     def _walk(self, sampler: Node, start: list[_Step], negative: bool, own: dict[str, Any]) -> Side:
         side = Side(nodes=[sampler], shared=negative and bool(self._between(self._named(sampler))))
         if not start:
-            side.ends.append(f"{sampler} takes none")
+            self._end(sampler, negative, side)
         stack: list[_Step | tuple[Node, _Step]] = list(start[::-1])
         seen: set[_Step] = set()
         while stack:
@@ -102,12 +104,24 @@ class Conditioning:
             side.shared |= negative and step.guider and bool(self._between(self._named(node)))
             onward = self._onward(node, step.link, *step[1:])
             if not onward and step.guider:
-                side.ends.append(f"{node} takes none")
+                self._end(node, negative, side)
+            elif not onward and step.sure and not self._sources(node, step.negative, sided=step.bundle):
+                if called.empty(node.kind):
+                    side.ends.append(f"{node} is empty")
+                elif step.negative and self._sources(node, False, sided=step.bundle):  # a bundle of one side
+                    self._end(node, negative, side)
+                else:
+                    side.made.append(f"{node} makes it when the graph runs")
             stack += onward[::-1]
         if own:  # a detailer's or a remote sampler's
             self._add(sampler, own, True, side)
         side.texts = list(dict.fromkeys(side.texts))
         return side
+
+    @staticmethod
+    def _end(node: Node, negative: bool, side: Side) -> None:
+        """Samplers may well have no negative; without a positive they were not understood."""
+        (side.ends if negative else side.made).append(f"{node} takes none")
 
     # -- the way ---------------------------------------------------------------------------------------------------
 
@@ -184,12 +198,8 @@ class Conditioning:
         if len(sides) > 1 and step.link.slot in sides and not step.bundle:
             negative = step.link.slot != sides[0]
         if self._is_string(node, step):
-            known = self.strings.at(step.link)
-            side.confidence = worse(
-                side.confidence, known.confidence if step.sure else worse(known.confidence, "inferred")
-            )
-            side.where += known.where
-            side.texts += [(known.value, known.value)] if isinstance(known.value, str) else []
+            text = self._text(self.strings.at(step.link), node, step.sure, side)
+            side.texts += [(text, text)] if text is not None else []
             return
         sources = self._sources(node, negative, sided=step.bundle)
         if sources:
@@ -206,12 +216,20 @@ class Conditioning:
     def _add(self, node: Node, sources: dict[str, Any], sure: bool, side: Side) -> None:
         found: dict[str, str] = {}
         for name, value in sources.items():
-            known = self.strings.of(node, name, value)
-            side.confidence = worse(side.confidence, known.confidence if sure else worse(known.confidence, "inferred"))
-            side.where += known.where
-            if isinstance(known.value, str):
-                found[name] = known.value
+            maker = self.graph.nodes[value.node] if isinstance(value, Link) else node
+            text = self._text(self.strings.of(node, name, value), maker, sure, side)
+            if text is not None:
+                found[name] = text
         side.texts += _pairs(found)
+
+    @staticmethod
+    def _text(known: Known, maker: Node, sure: bool, side: Side) -> str | None:
+        """Take note of how a text is known, and give it; a number at the maker of a text, as a seed, is none."""
+        if not isinstance(known.value, str) and known.confidence != "unknown":
+            known = Known(None, "unknown", (f"{maker} made it when the graph ran",))
+        side.confidence = worse(side.confidence, known.confidence if sure else worse(known.confidence, "inferred"))
+        side.where += known.where
+        return known.value
 
     def _sources(self, node: Node, negative: bool, sided: bool) -> dict[str, Any]:
         """Inputs that hold the texts of one side. `sided`: what has no side's name is positive, as in a bundle."""

@@ -90,8 +90,8 @@ class _Tracer:
         result.passes = [one.made for one in read]
         result.positive = list(dict.fromkeys(text for made in result.passes for text in made.positive))
         result.negative = list(dict.fromkeys(text for made in result.passes for text in made.negative))
-        result.positive_origin = _origin([one.positive for one in read], bool(result.positive), certain=False)
-        result.negative_origin = _origin([one.negative for one in read], bool(result.negative), certain=True)
+        result.positive_origin = _origin([one.positive for one in read], bool(result.positive))
+        result.negative_origin = _origin([one.negative for one in read], bool(result.negative))
         begun = self._pass(self._begun(order))
         _copy(begun.made, result)
         result.settings_origin = Origin(begun.confidence, "; ".join(begun.where[:_MOST_PLACES]))
@@ -164,23 +164,25 @@ class _Tracer:
                     result.positive, result.negative = positive.texts, negative.texts
                     confidence, where = self.settle.read(node.key, positive, result)
                     self.models.read(node.key, positive, result, self.samplers)
-                    result.positive_origin = _origin([positive], bool(positive.texts), certain=False)
-                    result.negative_origin = _origin([negative], bool(negative.texts), certain=False)
+                    result.positive_origin = _origin([positive], bool(positive.texts))
+                    result.negative_origin = _origin([negative], bool(negative.texts))
                     result.settings_origin = Origin("inferred", "; ".join(where[:_MOST_PLACES]))
                     return result
         return result
 
 
-def _origin(sides: list[Side], found: bool, certain: bool) -> Origin:
-    """`certain`: that nothing was found because no text was given is as sure as a text would be."""
+def _origin(sides: list[Side], found: bool) -> Origin:
+    """Without a text it is unknown, but where all ways end for certain: that nothing was asked for is as sure as a text would be."""
     confidence: Confidence = "exact"
     for side in sides:
         confidence = worse(confidence, side.confidence)
-    where = list(dict.fromkeys(place for side in sides for place in side.where))
-    ends = list(dict.fromkeys(place for side in sides for place in side.ends))
-    if not found and not where:
-        where = ends
-        confidence = confidence if certain and ends else "unknown"
+    where = [place for side in sides for place in side.where]
+    made = [place for side in sides for place in side.made]
+    ends = [place for side in sides for place in side.ends]
+    if not found:
+        confidence = "exact" if ends and not made and not where else "unknown"
+        where = where or made or ends
+    where = list(dict.fromkeys(where))
     more = f"; and {len(where) - _MOST_PLACES} more" if len(where) > _MOST_PLACES else ""
     return Origin(confidence, "; ".join(where[:_MOST_PLACES]) + more)
 

@@ -47,6 +47,81 @@ def test_zeroed_positive_as_negative_gives_no_negative_and_says_why() -> None:
     )
 
 
+def test_zeroed_positive_was_asked_for_nothing_either() -> None:
+    found = trace(basic(pos=node("ConditioningZeroOut", conditioning=["neg", 0])))
+    assert found.positive == []
+    assert (found.positive_origin.confidence, found.positive_origin.where) == (
+        "exact",
+        "node pos (ConditioningZeroOut) zeroes it",
+    )
+
+
+def test_embeddings_that_are_empty_ask_for_nothing() -> None:
+    graph = basic(none=node("EmptyTextEmbeds"))
+    graph["sampler"]["inputs"] = {"seed": 1, "steps": 2, "text_embeds": ["none", 0], "samples": ["latent", 0]}
+    found = trace(graph)
+    assert (found.positive_origin.confidence, found.positive_origin.where) == (
+        "exact",
+        "node none (EmptyTextEmbeds) is empty",
+    )
+
+
+def test_bundle_of_a_positive_alone_has_no_negative_for_certain() -> None:
+    graph = basic(words=node("TextEmbeds", prompt="a red fox", t5=["ckpt", 0]))
+    graph["sampler"]["inputs"] = {"seed": 1, "steps": 2, "text_embeds": ["words", 0], "samples": ["latent", 0]}
+    found = trace(graph)
+    assert (positives(found), found.negative) == (["a red fox"], [])
+    assert (found.negative_origin.confidence, found.negative_origin.where) == (
+        "exact",
+        "node words (TextEmbeds) takes none",
+    )
+
+
+@pytest.mark.parametrize(
+    "given", [{"image_id": 7}, {"image": ["picture", 0], "clip_vision": ["ckpt", 3]}, {"file": "a.pt"}, {}]
+)
+def test_conditioning_made_of_no_text_is_unknown(given: dict[str, Any]) -> None:
+    found = trace(with_positive(["made", 0], made=node("Made", **given), picture=node("LoadImage", image="a b.png")))
+    assert found.positive == []
+    assert (found.positive_origin.confidence, found.positive_origin.where) == (
+        "unknown",
+        "node made (Made) makes it when the graph runs",
+    )
+
+
+def test_conditioning_made_of_a_picture_beside_a_text_leaves_that_exact() -> None:
+    graph = with_positive(
+        ["both", 0],
+        both=node("Combine", conditioning_1=["pos", 0], conditioning_2=["made", 0]),
+        made=node("Made", image=["picture", 0]),
+        picture=node("LoadImage", image="x.png"),
+    )
+    found = trace(graph)
+    assert (positives(found), found.positive_origin.confidence) == (["a red fox"], "exact")
+
+
+@pytest.mark.parametrize("given", [{"seed": 5}, {"value": 5}, {"number": 1.5}])
+def test_text_of_a_node_that_holds_a_number_is_unknown(given: dict[str, Any]) -> None:
+    found = trace(basic(pos=encode(["made", 0]), made=node("LLM", **given)))
+    assert found.positive == []
+    assert (found.positive_origin.confidence, found.positive_origin.where) == (
+        "unknown",
+        "node made (LLM) made it when the graph ran",
+    )
+
+
+def test_sampler_without_a_positive_is_unknown_and_one_without_a_negative_is_exact() -> None:
+    graph = basic()
+    del graph["sampler"]["inputs"]["positive"], graph["sampler"]["inputs"]["negative"]
+    graph["sampler"]["inputs"]["guider"] = ["guider", 0]
+    graph["guider"] = node("Guider", model=["ckpt", 0])
+    found = trace(graph)
+    assert [(o.confidence, o.where) for o in (found.positive_origin, found.negative_origin)] == [
+        ("unknown", "node guider (Guider) takes none"),
+        ("exact", "node guider (Guider) takes none"),
+    ]
+
+
 def test_box_texts_of_gligen_come_behind_the_prompt() -> None:
     box = node(
         "GLIGENTextBoxApply", text="a hat", conditioning_to=["pos", 0], clip=CLIP, gligen_textbox_model=["ckpt", 3]

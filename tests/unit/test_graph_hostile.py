@@ -72,6 +72,15 @@ def test_graph_too_entangled_for_the_budget_says_so(monkeypatch: pytest.MonkeyPa
     assert found.positive_origin.confidence == "inferred" and found.passes[-1].node == "sampler"
 
 
+def test_walk_cut_off_before_any_text_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "MAX_STEPS", 2_000)
+    graph = chain(node("SetArea", strength=1.0), "conditioning", basic()["pos"])
+    graph["sampler"]["inputs"]["positive"] = ["c0", 0]
+    found = trace(graph)
+    assert (found.positive, found.positive_origin.confidence) == ([], "unknown")
+    assert found.positive_origin.where == "the graph is too entangled to be followed to its end"
+
+
 def test_cycles_of_strings_switches_and_pictures_end() -> None:
     graph = basic(
         pos=node("CLIPTextEncode", text=["a", 0], clip=["ckpt", 1]),
