@@ -58,6 +58,7 @@ class Conditioning:
     def __init__(self, graph: Graph, strings: Strings) -> None:
         self.graph, self.strings = graph, strings
         self._known: dict[tuple[Any, ...], Side] = {}
+        self._texts: dict[tuple[str, bool, bool], dict[str, Any]] = {}
 
     def side(self, key: str, negative: bool) -> Side:
         node = self.graph.nodes[key]
@@ -233,6 +234,12 @@ class Conditioning:
 
     def _sources(self, node: Node, negative: bool, sided: bool) -> dict[str, Any]:
         """Inputs that hold the texts of one side. `sided`: what has no side's name is positive, as in a bundle."""
+        key = (node.key, negative, sided)
+        if key not in self._texts:
+            self._texts[key] = self._find_sources(node, negative, sided)
+        return self._texts[key]
+
+    def _find_sources(self, node: Node, negative: bool, sided: bool) -> dict[str, Any]:
         graph = self.graph
         if not (node.values or {"string", None} & set(node.kinds.values()) or any(map(called.text, node.links))):
             return {}
@@ -261,7 +268,7 @@ class Conditioning:
             return {}
         if at_sampler or graph.links_of(node, "conditioning", "bundle"):  # a text of its own that was left out
             found = {n: v for n, v in found.items() if not _blank(v)}
-        return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+        return dict(sorted(found.items(), key=lambda item: natural(item[0]))) if len(found) > 1 else found
 
 
 def _pairs(found: dict[str, str]) -> Iterator[Text]:

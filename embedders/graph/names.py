@@ -63,7 +63,10 @@ def of_type(kind: str) -> str | None:
 
 def shown(word: str, length: int) -> str:
     """A word of the file, fit for a sentence and for any database."""
-    return re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "\ufffd", word[:length]) + ("..." if len(word) > length else "")
+    start = word[:length]
+    if not start.isprintable():
+        start = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "\ufffd", start)
+    return start + ("..." if len(word) > length else "")
 
 
 def _named(pattern: str) -> Callable[[str], bool]:

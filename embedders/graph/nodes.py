@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from . import names as called
 
-MAX_STEPS = 120_000  # one for a node looked at, more where that takes longer; people's graphs take a few hundred
+MAX_STEPS = 90_000  # one for a node looked at, more where that takes longer; people's graphs take a few hundred
 MAX_INPUTS = 500  # of one node; more are left unread
 
 
@@ -21,7 +21,7 @@ class Link(NamedTuple):
     slot: int
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class Node:
     key: str
     kind: str
@@ -29,9 +29,12 @@ class Node:
     values: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[str | None, ...] = ()  # what each output carries, as far as its type is known
     kinds: dict[str, str | None] = field(default_factory=dict)  # what each link carries
+    carrying: dict[tuple[str | None, ...], dict[str, Link]] | None = None  # kept by `links_of`
+    label: str = ""  # kept by `str`
 
     def __str__(self) -> str:
-        return f"node {called.shown(self.key, 40)} ({called.shown(self.kind, 60)})"
+        self.label = self.label or f"node {called.shown(self.key, 40)} ({called.shown(self.kind, 60)})"
+        return self.label
 
 
 class Graph:
@@ -54,19 +57,17 @@ class Graph:
                 outputs[node.kind] = _outputs(types.get(node.kind))
             node.outputs = outputs[node.kind]
             for name, value in islice(item["inputs"].items(), MAX_INPUTS):
-                link = _as_link(value)
-                if link is not None and link.node in raw:
-                    node.links[str(name)] = link
-                    self.takers[link].append((key, str(name)))
-                elif not isinstance(value, list) and not (
-                    isinstance(value, int) and abs(value) >= 2**64
-                ):  # seeds end there
+                if isinstance(value, list):
+                    link = _as_link(value)
+                    if link is not None and link.node in raw:
+                        node.links[str(name)] = link
+                        self.takers[link].append((key, str(name)))
+                elif not isinstance(value, int) or abs(value) < 2**64:  # seeds end there
                     node.values[str(name)] = value
 
         for node in self.nodes.values():
             for name, link in node.links.items():
-                kind = self.type_of(link)
-                node.kinds[name] = called.category(name.rsplit(".", 1)[-1]) if kind is None else kind
+                node.kinds[name] = self.type_of(link) or called.category(name.rsplit(".", 1)[-1])
 
     def type_of(self, link: Link) -> str | None:
         """What the output is known to carry."""
@@ -75,8 +76,14 @@ class Graph:
 
     def links_of(self, node: Node, *categories: str | None) -> dict[str, Link]:
         """The links that carry one of these, by the type of their outputs or, failing that, the names of their inputs."""
-        kinds = node.kinds
-        return {name: link for name, link in node.links.items() if kinds[name] in categories}
+        if node.carrying is None:
+            node.carrying = {}
+        found = node.carrying.get(categories)
+        if found is None:
+            kinds = node.kinds
+            found = {name: link for name, link in node.links.items() if kinds[name] in categories}
+            node.carrying[categories] = found
+        return found
 
     def spend(self, steps: int = 1) -> bool:
         """False once the graph proved too entangled: walks end then with what they have."""
@@ -121,8 +128,11 @@ def _outputs(kinds: Any) -> tuple[str | None, ...]:
     return tuple(called.of_type(kind) if isinstance(kind, str) else None for kind in kinds[:100])
 
 
-def _as_link(value: Any) -> Link | None:
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], (str, int)) and isinstance(value[1], int):
-        if not isinstance(value[0], bool) and not (isinstance(value[0], int) and abs(value[0]) >= 2**64):
-            return Link(str(value[0]), value[1])
+def _as_link(value: list[Any]) -> Link | None:
+    if len(value) == 2 and isinstance(value[1], int):
+        key, slot = value
+        if isinstance(key, str):
+            return Link(key, slot)
+        if isinstance(key, int) and not isinstance(key, bool) and abs(key) < 2**64:
+            return Link(str(key), slot)
     return None

@@ -60,6 +60,9 @@ class Settle:
     def _look(self, start: Node, names: tuple[str, ...], way: str, hint: str = "") -> Any:
         """The value at one of `names`, here or at the nearest node upstream by links that carry `way`."""
 
+        if (value := self._value(start, names, way)) is not None:
+            return value
+
         def follow(node: Node) -> Iterator[Link]:
             first = node is start
             for name, link in node.links.items():
@@ -70,16 +73,21 @@ class Settle:
         for count, node in enumerate(self.graph.upstream([start.key], follow)):
             if count > 2000:
                 break
-            for name in names:
-                if name in node.values or name in node.links:
-                    if self.graph.nodes[node.links[name].node] is node if name in node.links else False:
-                        continue
-                    if name == way and name not in node.values:
-                        continue  # the link by which it comes
-                    value = self.strings.number(node, name)
-                    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and value != "":
-                        self._note(node)
-                        return value
+            if node is not start and (value := self._value(node, names, way)) is not None:
+                return value
+        return None
+
+    def _value(self, node: Node, names: tuple[str, ...], way: str) -> Any:
+        for name in names:
+            if name in node.links:
+                if name == way or node.links[name].node == node.key:
+                    continue  # the link by which it comes, or one to itself
+            elif name not in node.values:
+                continue
+            value = self.strings.number(node, name)
+            if isinstance(value, (int, float, str)) and not isinstance(value, bool) and value != "":
+                self._note(node)
+                return value
         return None
 
     def _note(self, node: Node) -> None:

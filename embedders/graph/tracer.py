@@ -28,6 +28,7 @@ from .records import Confidence, Origin, Pass, Settings, Trace
 from .settings import Settle
 from .strings import Strings, worse
 
+_SETTINGS = tuple(field.name for field in fields(Settings))
 _MOST_PLACES = 6  # named in one origin
 _SEVERAL = "several outputs differ in it, and neither the file's name nor its size tells which it is"
 
@@ -117,10 +118,12 @@ class _Tracer:
     def _doubt(self, result: Trace, chosen: Chosen) -> None:
         """Nothing is exact that another output, which the file may be as well, has otherwise."""
         others = [self._made_by(order) for order in chosen.others]
+        if not others and not chosen.unlike:
+            return
         for name, same in (
             ("positive", lambda other: set(other.positive) == set(result.positive)),
             ("negative", lambda other: set(other.negative) == set(result.negative)),
-            ("settings", lambda other: all(getattr(other, f.name) == getattr(result, f.name) for f in fields(Settings))),
+            ("settings", lambda other: all(getattr(other, name) == getattr(result, name) for name in _SETTINGS)),
         ):
             if chosen.unlike or not all(map(same, others)):
                 origin = getattr(result, f"{name}_origin")
@@ -188,5 +191,5 @@ def _origin(sides: list[Side], found: bool) -> Origin:
 
 
 def _copy(made: Settings, into: Settings) -> None:
-    for field in fields(Settings):
-        setattr(into, field.name, getattr(made, field.name))
+    for name in _SETTINGS:
+        setattr(into, name, getattr(made, name))

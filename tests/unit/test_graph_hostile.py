@@ -11,7 +11,7 @@ import pytest
 from diffusion_toolkit.embedders.graph import nodes, strings, trace
 from host.sampled_graphs import Graph, basic, node
 
-LONG = 20_000
+LONG = 5_000
 
 
 def chain(made: dict[str, Any], link: str, end: dict[str, Any]) -> Graph:
