@@ -12,7 +12,9 @@
   a pair is made. Empty texts count only where an encoder has nothing else.
 - Zeroed conditioning has no text, nor has one that is named empty: that nothing was asked for is exact. What a node makes of a
   picture or a file of embeddings is unknown where there is no text beside it, and so is what a walk was cut off from.
-- A node's own text comes behind those of the conditioning that it takes.
+- A node's own text comes behind those of the conditioning that it takes. One that makes conditioning of conditioning and has
+  nothing to encode with has none.
+- A remote model whose inputs are named oddly was asked by the only text at it of several words.
 """
 
 from __future__ import annotations
@@ -73,6 +75,10 @@ class Conditioning:
         """The text that one node was given, as remote models are."""
         side = Side(nodes=[node])
         sources = self._sources(node, negative, sided=True)
+        if not sources and not negative and (not node.outputs or "image" in node.outputs):
+            said = {n: v for n, v in node.values.items() if isinstance(v, str) and len(v) >= 20 and _is_sentence(v)}
+            if len(said) == 1 and not any(called.not_text(n) or called.category(n) for n in said):
+                sources = said
         if sources:
             self._add(node, sources, False, side)
         side.texts = list(dict.fromkeys(side.texts))
@@ -244,8 +250,10 @@ class Conditioning:
         if not (node.values or {"string", None} & set(node.kinds.values()) or any(map(called.text, node.links))):
             return {}
         encodes = bool(graph.links_of(node, "clip")) or "conditioning" in node.outputs
+        takes = set(node.kinds.values())
+        deaf = "conditioning" in takes & set(node.outputs) and not takes & {"clip", "model", "bundle", "opaque", None}
         at_sampler = sided and any(called.setting(name) for name in node.values)
-        strings = {n: v for n, v in node.values.items() if isinstance(v, str) and not called.switched(v)}
+        strings = {n: v for n, v in node.values.items() if isinstance(v, str) and not deaf and not called.switched(v)}
         strings |= {
             n: k for n, k in node.links.items() if node.kinds[n] in ("string", None) or graph.type_of(k) == "string"
         }
@@ -278,6 +286,11 @@ def _pairs(found: dict[str, str]) -> Iterator[Text]:
     texts: list[Text] = [(found[pair[0]], found[pair[1]])] if pair else []
     texts += [(text, text) for name, text in found.items() if name not in pair]
     return iter([text for text in texts if text[0].strip() or text[1].strip()] or texts)
+
+
+def _is_sentence(text: str) -> bool:
+    """Several words, neither a file nor what is written for machines."""
+    return len(text[:10_000].split(None, 2)) > 2 and not set("\\{}") & set(text)
 
 
 def _blank(value: Any) -> bool:

@@ -7,7 +7,8 @@
 - Of those that the name leaves, one whose size by the graph is the file's wins. That is the size of the latent, and what scaled it.
 - Where neither decides, the output with most samplers wins, for a later pass's samplers include an earlier one's; what the others
   were made by is told too, since the file may be theirs.
-- A *sampler* takes a guider, or a conditioning together with a model or latent, and holds a sampling setting. A node that takes
+- A *sampler* takes a guider, or a conditioning together with a model or latent, and holds a sampling setting. Where its settings
+  have lost their names, it makes a latent of a model, a latent and a conditioning, and has literals. A node that takes
   everything by links and has a bundle only hands on.
 - The samplers of an output are those upstream of it, not counting ways through conditioning, models, CLIPs and the like.
 """
@@ -32,9 +33,10 @@ _OFF_THE_PICTURE = {
 
 
 def is_sampler(graph: Graph, node: Node) -> bool:
-    if not any(called.setting(name) for name in (*node.values, *node.links)):
-        return False
     kinds = set(node.kinds.values())
+    if not any(called.setting(name) for name in (*node.values, *node.links)):
+        makes = bool(node.values) and node.outputs[:1] == ("latent",)
+        return makes and {"model", "latent"} <= kinds and bool(kinds & {"conditioning", "bundle"})
     if "guider" in kinds and "guider" not in node.outputs:
         return True
     if not node.values and not ("sigmas" in kinds and "sampler" in kinds):

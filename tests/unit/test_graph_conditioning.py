@@ -360,3 +360,34 @@ def test_remote_sampler_asked_by_linked_text_is_inferred() -> None:
     }
     found = trace(graph)
     assert (positives(found), found.positive_origin.confidence) == (["a red fox"], "inferred")
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt"),
+    [
+        ({"idea": "a red fox that sleeps in the snow", "model": "big one"}, ["a red fox that sleeps in the snow"]),
+        ({"idea": "a red fox that sleeps in the snow", "other": "another text of many words"}, []),
+        ({"style_preset": "a red fox that sleeps in the snow"}, []),
+        ({"idea": "{'a': 'red fox that sleeps in the snow'}"}, []),
+        ({"image": "photo_of_a_red_fox_asleep_in_the_snow.png"}, []),
+        ({"idea": "a b c"}, []),
+        ({"fragment": "#version 300 es\nvoid main() { x = 1; }\n// the end of it"}, []),
+        ({"upscaler_model": "The Great Upscaler (Fast)"}, []),
+    ],
+)
+def test_only_long_text_of_a_remote_model_is_inferred(given: dict[str, str], prompt: list[str]) -> None:
+    graph = {"api": node("RemoteImage", **given), "save": node("SaveImage", filename_prefix="x", images=["api", 0])}
+    for types in ({}, {"RemoteImage": ["IMAGE"]}):
+        found = trace(graph, types=types)
+        assert (positives(found), found.positive_origin.confidence == "inferred") == (prompt, bool(prompt))
+    assert positives(trace(graph, types={"RemoteImage": ["AUDIO"]})) == []
+
+
+def test_text_at_a_node_that_can_encode_none_is_none() -> None:
+    graph = with_positive(
+        ["start", 0], start=node("ImageToVideo", positive=["pos", 0], vae=["ckpt", 2], text="v2 (replace)")
+    )
+    types = {"ImageToVideo": ["CONDITIONING", "LATENT"], "CheckpointLoaderSimple": ["MODEL", "CLIP", "VAE"]}
+    assert positives(trace(graph, types=types)) == ["a red fox"]
+    graph["start"]["inputs"]["clip"] = CLIP
+    assert positives(trace(graph, types=types)) == ["a red fox", "v2 (replace)"]

@@ -202,6 +202,18 @@ def test_sampler_of_a_type_that_makes_no_picture_is_no_pass() -> None:
     assert [one.node for one in found.passes] == ["sampler"]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "passes"), [(["LATENT"], ["sampler", "again"]), (["IMAGE", "LATENT"], ["sampler"]), ([], ["sampler"])]
+)
+def test_sampler_whose_settings_have_no_names_is_told_by_its_types(kinds: list[str], passes: list[str]) -> None:
+    graph = basic(
+        again=node("Again", value=30, model=["ckpt", 0], text_embeds=["words", 0], samples=["sampler", 0]),
+        words=node("TextEmbeds", prompt="a dog", t5=["ckpt", 0]),
+    )
+    graph["decode"]["inputs"]["samples"] = ["again", 0]
+    assert [one.node for one in trace(graph, types={"Again": kinds}).passes] == passes
+
+
 def test_settings_are_of_the_pass_that_began_the_schedule_of_the_last() -> None:
     graph = two_outputs("fox", "dog")
     graph["sampler3"]["inputs"].update(add_noise="disable", noise_seed=0)
