@@ -50,6 +50,7 @@ class Graph:
         self.left = MAX_STEPS
         self._floor = 0
         outputs: dict[str, tuple[str | None, ...]] = {}
+        links: dict[Link, Link] = {}  # one of each, for large graphs
         for key, item in raw.items():
             kind = item.get("class_type")
             node = self.nodes[key] = Node(key, kind if isinstance(kind, str) else "")
@@ -59,7 +60,8 @@ class Graph:
             for name, value in islice(item["inputs"].items(), MAX_INPUTS):
                 if isinstance(value, list):
                     link = _as_link(value)
-                    if link is not None and link.node in raw:
+                    if link is not None and link[0] in raw:
+                        link = links.setdefault(link, link)
                         node.links[str(name)] = link
                         self.takers[link].append((key, str(name)))
                 elif not isinstance(value, int) or abs(value) < 2**64:  # seeds end there

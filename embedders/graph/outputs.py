@@ -95,7 +95,8 @@ def output_of_file(
         for output in reversed(group):
             if graph.left < enough:
                 break
-            reached.append((output, [n.key for n in graph.upstream([output.key], follow) if n.key in samplers]))
+            with graph.half():
+                reached.append((output, [n.key for n in graph.upstream([output.key], follow) if n.key in samplers]))
         if len(reached) > 1 and size is not None:
             reached = [one for one in reached[:MAX_RIVALS] if _is_size(size_of(one[0]), size)] or reached
         chosen, best = max(reached, key=lambda one: len(one[1]), default=(None, []))
@@ -123,16 +124,17 @@ def _in_order(graph: Graph, output: Node, wanted: set[str], follow: Callable[[No
     order: list[str] = []
     seen = {output.key}
     stack = [(output.key, follow(output))]
-    while stack:
-        key, links = stack[-1]
-        link = next((link for link in links if link.node not in seen), None)
-        if link is not None and graph.spend():
-            seen.add(link.node)
-            stack.append((link.node, follow(graph.nodes[link.node])))
-        else:
-            stack.pop()
-            if key in wanted:
-                order.append(key)
+    with graph.half():
+        while stack:
+            key, links = stack[-1]
+            link = next((link for link in links if link.node not in seen), None)
+            if link is not None and graph.spend():
+                seen.add(link.node)
+                stack.append((link.node, follow(graph.nodes[link.node])))
+            else:
+                stack.pop()
+                if key in wanted:
+                    order.append(key)
     return order
 
 

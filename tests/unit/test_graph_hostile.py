@@ -52,6 +52,16 @@ def test_long_chain_of_loras_and_samplers_ends_with_the_last_passes() -> None:
     assert (found.passes[-1].node, found.positive) == ("c0", [("a red fox", "a red fox")])
 
 
+def test_chain_of_more_samplers_than_are_followed_leaves_the_last_ones_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "MAX_STEPS", LONG)
+    graph = chain(
+        node("KSampler", seed=1, steps=2, model=["ckpt", 0], positive=["pos", 0]), "latent_image", basic()["latent"]
+    )
+    graph["decode"]["inputs"]["samples"] = ["c0", 0]
+    found = trace(graph)
+    assert (found.passes[-1].node, found.positive) == ("c0", [("a red fox", "a red fox")])
+
+
 def test_entangled_conditioning_gives_what_was_found() -> None:
     graph = basic()
     for i in range(400):
