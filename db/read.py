@@ -32,7 +32,7 @@ WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
 ORDER BY p.image_id, p.path
 """
 _READ_BEFORE = """
-SELECT i.id, min(p.path)
+SELECT i.id, array_agg(p.path ORDER BY p.path)
 FROM paths p JOIN images i ON i.id = p.image_id
 WHERE p.root_id = %(root)s AND p.path ^@ %(under)s AND i.reader < %(version)s
 GROUP BY i.id
@@ -63,8 +63,8 @@ def images_without_vector(conn: Connection, encoder_id: int, root_id: int, under
     return conn.execute(_IMAGES_WITHOUT, {"root": root_id, "under": _prefix(under), "encoder": encoder_id}).fetchall()
 
 
-def images_read_before(conn: Connection, version: int, root_id: int, under: str) -> list[tuple[int, str]]:
-    """(image id, one of its paths) of the images below `under` that a reader older than `version` has read."""
+def images_read_before(conn: Connection, version: int, root_id: int, under: str) -> list[tuple[int, list[str]]]:
+    """(image id, its paths there) of the images below `under` that a reader older than `version` has read."""
     return conn.execute(_READ_BEFORE, {"root": root_id, "under": _prefix(under), "version": version}).fetchall()
 
 

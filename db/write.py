@@ -64,7 +64,10 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
         return []
     one_writer(conn)
     text_ids = _text_ids(conn, [text for record in records for text in (record.prompt, record.negative) if text])
-    images = {record.hash: record for record in records}  # a copy in the same batch is one image
+    images: dict[bytes, ImageRecord] = {}  # a copy in the same batch is one image, with the text beside any of them
+    for record in records:
+        if record.hash not in images or record.sidecar_mtime_ns:
+            images[record.hash] = record
     with conn.cursor() as cursor:
         cursor.executemany(
             _WRITE_IMAGE,
@@ -174,8 +177,10 @@ def _in_range(number: int, limit: int) -> int | None:
 
 
 def _with_zone(moment: datetime | None) -> datetime | None:
-    """A time without a zone is this computer's, not the server's."""
-    return moment.astimezone() if moment is not None and moment.tzinfo is None else moment
+    """A time without a zone is this computer's, not the server's. A clock that was never set tells none."""
+    if moment is None or not 1800 < moment.year < 9000:  # beyond them neither Python nor psycopg can shift it between zones
+        return None
+    return moment if moment.tzinfo is not None else moment.astimezone()
 
 
 def _refuse_unstorable(paths: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from .scan import FileEntry, scan
 
 IMAGE_BATCH = 16
 TEXT_BATCH = 32
-PIECES_BATCH = 200  # images whose stored metadata is read anew in one transaction
+PIECES_BATCH = 32  # images whose stored metadata is read anew in one transaction
 TOKEN_STATE_BYTES = 329_000  # one section of 77 tokens on disk, 77 x 2048 float16 and its overhead, as measured
 SECTION_CHARACTERS = 300  # of a prompt that mostly fill a section; for what a text will take, before it is encoded
 LONGEST_TEXT = 50_000  # characters that are still encoded by CLIP: 50 MB of token states; files may hold far longer ones
@@ -52,7 +52,7 @@ class Store(Protocol):
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None: ...
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
-    def images_read_before(self, version: int) -> Sequence[tuple[int, str]]: ...
+    def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]: ...
     def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]: ...
     def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None: ...
     def images_without_vector(self) -> Sequence[tuple[int, str]]: ...
@@ -180,20 +180,30 @@ def _read_files(
     progress: Progress,
 ) -> None:
     """Read, embed and store new files; content that the library already has only gains a path, and a side-car's text."""
+    older = {id_ for id_, _ in store.images_read_before(READER_VERSION)}
     for done, batch in _batches(files.changed, IMAGE_BATCH):
         progress("Reading images", done, len(files.changed))
         read = [(entry, image) for entry in batch if (image := _read(root, entry.path, report, definitions)) is not None]
         known = store.find_images([image.hash for _, image in read])
         linked = [(entry, image, known[image.hash]) for entry, image in read if image.hash in known]
         store.link_files(linked)
-        told = {id_: (entry.path, image.metadata) for entry, image, id_ in linked if entry.path in files.other_sidecar}
+        told = {
+            id_: (entry.path, image.metadata)
+            for entry, image, id_ in linked
+            if entry.path in files.other_sidecar or id_ in older
+        }
         store.update_readings({id_: metadata for id_, (_, metadata) in told.items()}, from_files=True)
-        report.sidecars_read += len(told)
+        report.read_anew += len(told.keys() & older)
+        report.sidecars_read += len(told.keys() - older)
+        older -= told.keys()
         fresh = [(entry, image) for entry, image in read if image.hash not in known]
-        pictures = {image.hash: (entry.path, image.metadata) for entry, image in reversed(fresh)}  # a copy in a batch is one
+        pictures: dict[bytes, tuple[str, ImageMetadata]] = {}  # a copy in a batch is one, with the text beside any of them
+        for entry, image in fresh:
+            if image.hash not in pictures or entry.sidecar_mtime_ns:
+                pictures[image.hash] = (entry.path, image.metadata)
         report.added += len(pictures)
         report.known_elsewhere += len(read) - len(pictures) - len(told)
-        for path, metadata in [*told.values(), *reversed(pictures.values())]:
+        for path, metadata in [*told.values(), *pictures.values()]:
             report.tell(path, metadata)
         if not fresh:
             continue
@@ -213,24 +223,28 @@ def _read_anew(
     """Let this reader read what an older one has read: the metadata that the library keeps, byte for byte.
 
     A file is opened again only where that holds no prompt, since this reader also looks in places that the older did not.
+    Where no file of such an image was found unchanged, it waits for a run that finds one.
     """
     older = store.images_read_before(READER_VERSION)
     for done, batch in _batches(older, PIECES_BATCH):
         progress("Reading prompts anew", done, len(older))
         pieces, from_pieces, from_files = store.stored_pieces([id_ for id_, _ in batch]), {}, {}
-        for id_, path in batch:
+        for id_, (path, *others) in batch:
             found = interpret(pieces[id_], name=PurePosixPath(path).name, definitions=definitions)
-            if found.prompt is None and not found.prompt_origin.where and path in unchanged:
-                try:
-                    found = from_files[id_] = read_metadata(root / path, definitions=definitions)
-                except OSError:  # gone since the scan: the next run's to find
-                    from_pieces[id_] = found
-            else:
+            if found.prompt is not None or found.prompt_origin.where:
                 from_pieces[id_] = found
+            else:
+                here = next((one for one in (path, *others) if one in unchanged), None)
+                if here is None:
+                    continue
+                try:
+                    found = from_files[id_] = read_metadata(root / here, definitions=definitions)
+                except OSError:  # gone since the scan
+                    continue
             report.tell(path, found)
         store.update_readings(from_pieces, from_files=False)
         store.update_readings(from_files, from_files=True)
-        report.read_anew += len(batch)
+        report.read_anew += len(from_pieces) + len(from_files)
         report.opened_again += len(from_files)
 
 

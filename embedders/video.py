@@ -59,15 +59,16 @@ def _frame(source: Source, container: str, seek: bool) -> VideoFrame | None:
             target = int((opened.start_time or 0) / 1e6 / stream.time_base + opened.duration / 2e6 / stream.time_base)
         if not seek or target is None:
             return next(_decoded(opened.decode(stream)), None)
-        found = None
+        found, decoded = None, 0
         try:
             opened.seek(target, stream=stream)
         except ffmpeg_errors():
             return None
-        for count, frame in enumerate(_decoded(opened.decode(stream)), 1):
+        for frame in _decoded(opened.decode(stream)):
+            decoded += frame.width * frame.height  # which may be more than the container says
             behind = frame.pts is None or frame.pts > target
             found = frame if found is None or not behind else found
-            if behind or frame.pts == target or (count + 1) * size > _MAX_DECODED:
+            if behind or frame.pts == target or decoded + size > _MAX_DECODED:
                 break
         return found
 

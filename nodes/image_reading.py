@@ -136,7 +136,7 @@ def _record(file: Path, size: tuple[int, int], found: ImageMetadata, here: dict[
 def _raw_json(found: ImageMetadata) -> str:
     """Each piece as JSON where it is that, to the letter; else as text: NaN, and numbers that no JSON has, stay as they are."""
     pieces = {key: _piece(decode_text(raw)) for key, raw in found.raw.items()}
-    return _unicode(pieces)
+    return _unicode(pieces, indent=None)  # indents of what is nested deep would be hundreds of times the file
 
 
 def _piece(text: str) -> Any:

@@ -87,7 +87,7 @@ class FolderStore:
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
 
-    def images_read_before(self, version: int) -> Sequence[tuple[int, str]]:
+    def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]:
         with self._library.connection() as connection:
             return db.images_read_before(connection, version, self._root_id, self._under)
 

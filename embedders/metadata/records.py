@@ -11,6 +11,8 @@ from ..graph import Confidence, Origin, Pass, Settings, Text
 
 MAX_TEXT_BYTES = 32 * 2**20  # of one piece of metadata, unpacked; larger ones are left unread and said so
 
+MAX_KEY = 500  # letters of a key: writers use some dozens, and the library indexes it
+
 READER_VERSION = 2
 """Grows whenever `interpret` gives other answers for the same pieces: libraries then read their stored pieces anew."""
 
@@ -29,7 +31,7 @@ class Pieces:
 
     def add(self, key: str, value: bytes, place: str) -> None:
         """The first piece of a key wins, as in ComfyUI and Pillow."""
-        if key not in self.raw:
+        if key not in self.raw and len(key) <= MAX_KEY:
             self.raw[key], self.places[key] = value, place
 
 

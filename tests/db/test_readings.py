@@ -65,7 +65,7 @@ def test_images_of_an_older_reader_are_told_once_each_below_the_folder(conn, roo
             image(3, path="b/old.png", reader=1),
         ],
     )
-    assert db.images_read_before(conn, 2, root, "a") == [(ids[0], "a/copy.png")]
+    assert db.images_read_before(conn, 2, root, "a") == [(ids[0], ["a/copy.png", "a/old.png"])]
     assert [id_ for id_, _ in db.images_read_before(conn, 3, root, "")] == sorted({ids[0], ids[2], ids[3]})
 
 

@@ -52,7 +52,7 @@ class MemoryStore:
 
     def images_read_before(self, version):
         paths = {file.image_id: path for path, file in self.files.items()}
-        return [(id_, paths[id_]) for id_ in sorted(self.older)]
+        return [(id_, [paths[id_]]) for id_ in sorted(self.older)]
 
     def stored_pieces(self, ids):
         return {id_: Pieces(dict(self.pieces[id_])) for id_ in ids}

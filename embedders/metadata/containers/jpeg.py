@@ -12,6 +12,7 @@ SIGNATURE = b"\xff\xd8\xff"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
+_MAX_EXTENSIONS = 16  # of XMP; the packet names one
 
 
 def read_jpeg(source: Source, pieces: Pieces) -> None:
@@ -59,7 +60,9 @@ def read_jpeg(source: Source, pieces: Pieces) -> None:
         elif data.startswith(_EXTENSION) and size >= len(_EXTENSION) + 40:
             begin = len(_EXTENSION)
             offset = int.from_bytes(data[begin + 36 : begin + 40], "big")
-            extension.setdefault(data[begin : begin + 32], {})[offset] = data[begin + 40 :]
+            guid = data[begin : begin + 32]
+            if guid in extension or len(extension) < _MAX_EXTENSIONS:
+                extension.setdefault(guid, {})[offset] = data[begin + 40 :]
     if exif:
         read_exif(Source(bytes(exif)), 0, len(exif), pieces)
     if packet:
