@@ -105,6 +105,7 @@ class StoredPieces:
     metadata: dict[str, bytes]
     places: dict[str, str]
     created: datetime | None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

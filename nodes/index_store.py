@@ -94,7 +94,7 @@ class FolderStore:
     def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]:
         with self._library.connection() as connection:
             stored = db.stored_pieces(connection, ids)
-        return {id_: Pieces(found.metadata, found.places, found.created) for id_, found in stored.items()}
+        return {id_: Pieces(found.metadata, found.places, found.created, size=found.size) for id_, found in stored.items()}
 
     def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None:
         if not readings:

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from . import names as called
 
 MAX_STEPS = 90_000  # one for a node looked at, more where that takes longer; people's graphs take a few hundred
+MAX_NODES = 20_000  # of a graph that is read at all, to be done within a second; people's have a few hundred
 MAX_INPUTS = 500  # of one node; more are left unread
+MAX_NAME = 300  # letters of an input's name or a class; what names tell is kept for later graphs
 
 
 class Link(NamedTuple):
@@ -38,13 +40,15 @@ class Node:
 
 
 class Graph:
-    """The nodes of a prompt. Never raises but ValueError, when there are none."""
+    """The nodes of a prompt. Never raises but ValueError, when there are none or too many."""
 
     def __init__(self, prompt: Any, types: Mapping[str, Sequence[str]]) -> None:
         entries = prompt.items() if isinstance(prompt, dict) else ()
         raw = {str(k): v for k, v in entries if isinstance(v, dict) and isinstance(v.get("inputs"), dict)}
         if not raw:
             raise ValueError("the ComfyUI graph holds no nodes")
+        if len(raw) > MAX_NODES:
+            raise ValueError(f"the ComfyUI graph holds {len(raw)} nodes, more than {MAX_NODES}")
         self.nodes: dict[str, Node] = {}
         self.takers: dict[Link, list[tuple[str, str]]] = defaultdict(list)  # who takes an output, and by which input
         self.left = MAX_STEPS
@@ -53,11 +57,13 @@ class Graph:
         links: dict[Link, Link] = {}  # one of each, for large graphs
         for key, item in raw.items():
             kind = item.get("class_type")
-            node = self.nodes[key] = Node(key, kind if isinstance(kind, str) else "")
+            node = self.nodes[key] = Node(key, kind[:MAX_NAME] if isinstance(kind, str) else "")
             if node.kind not in outputs:
                 outputs[node.kind] = _outputs(types.get(node.kind))
             node.outputs = outputs[node.kind]
             for name, value in islice(item["inputs"].items(), MAX_INPUTS):
+                if len(str(name)) > MAX_NAME:
+                    continue
                 if isinstance(value, list):
                     link = _as_link(value)
                     if link is not None and link[0] in raw:
@@ -127,7 +133,7 @@ def numbered(names: Iterable[str], number: int) -> list[str]:
 def _outputs(kinds: Any) -> tuple[str | None, ...]:
     if not isinstance(kinds, (list, tuple)):
         return ()
-    return tuple(called.of_type(kind) if isinstance(kind, str) else None for kind in kinds[:100])
+    return tuple(called.of_type(kind[:MAX_NAME]) if isinstance(kind, str) else None for kind in kinds[:100])
 
 
 def _as_link(value: list[Any]) -> Link | None:

@@ -40,7 +40,11 @@ def is_sampler(graph: Graph, node: Node) -> bool:
     if "guider" in kinds and "guider" not in node.outputs:
         return True
     if not node.values and not ("sigmas" in kinds and "sampler" in kinds):
-        return False  # a context or pipe that is filled by links
+        if not {"model", "latent", "conditioning"} <= kinds:
+            return False
+        several = kinds & {"bundle", "clip", "vae", "image"} or any(Link(node.key, n) in graph.takers for n in range(1, 10))
+        if node.outputs[:1] != ("latent",) and (node.outputs or several):
+            return False  # a context or pipe that is filled by links
     if "bundle" in kinds or {"sampler", "latent"} <= kinds and {"seed", "steps"} <= node.values.keys():
         return True
     return "conditioning" in kinds and bool(kinds & {"model", "latent"})

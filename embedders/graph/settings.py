@@ -19,6 +19,7 @@ from .nodes import Graph, Link, Node
 from .records import Confidence, Settings
 from .strings import Strings
 
+_NAMED = {"sampler", "sampler_name", "scheduler"}
 _CFG = ("cfg", "cfg_scale", "cfg_conds", "guidance_scale", "classifier_free_guidance")
 _GUIDANCE = ("guidance", "embedded_guidance_scale", "embedded_guidance", "distilled_guidance", "flux_guidance")
 
@@ -116,8 +117,8 @@ class Settle:
             return None
         node = self._nearest(start, way)
         what = "sampler" if way == "sampler" else "scheduler"
-        if node is None or what not in node.kind.lower():
-            return None
+        if node is None or what not in node.kind.lower() or _NAMED & {*node.values, *node.links}:
+            return None  # one that is given a name is not named by its class
         name = re.sub(what, "", node.kind[:80], flags=re.I).strip("_ ")
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
         if not name or not re.fullmatch(r"[a-z0-9_]+", name):

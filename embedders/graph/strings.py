@@ -293,7 +293,7 @@ class Strings:
         return (
             bool(taken)
             or seeded
-            and any(name in ("model", "model_name") or "llm" in name.lower() for name in node.values)
+            and any(name in ("model", "model_name") or re.search("llm|instruct", name, re.I) for name in node.values)
         )
 
     def _produced(self, node: Node, link: Link, kept: dict[str, str], parts: list[Known]) -> Known:

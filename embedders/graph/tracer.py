@@ -54,7 +54,7 @@ def trace(
 
     `types` gives the types of a class's outputs where they are known (from a workflow in the same file, or the running
     ComfyUI); names tell them otherwise. `saved_as` is the file's name and `size` its pixels, which tell which of several outputs it is.
-    ValueError when the graph has no nodes. One too entangled to be followed to its end gives what was found until then.
+    ValueError when the graph has no nodes or too many. One too entangled to be followed to its end gives what was found until then.
     """
     return _Tracer(Graph(prompt, types)).trace(saved_as, size)
 

@@ -43,6 +43,8 @@ def read_metadata(
     name = path.name if path else None
     try:
         pieces = read_pieces(opened, path)
+        if pixels is not None:
+            pieces.size = (pixels.shape[1], pixels.shape[0])
         found = interpret(pieces, name=name, definitions=definitions)
         if found.prompt is not None or found.negative is not None or found.generator is not None:
             return found

@@ -155,7 +155,7 @@ def _types(prompt: Mapping[str, Any], definitions: NodeDefinitions) -> dict[str,
 
 def _traced(pieces: Pieces, graph: Readable, name: str | None, place: str) -> ImageMetadata | None:
     try:
-        traced = trace(graph.prompt, types=graph.types, saved_as=name)
+        traced = trace(graph.prompt, types=graph.types, saved_as=name, size=pieces.size)
     except (ValueError, RecursionError) as error:
         pieces.problems.append(f"the ComfyUI graph can't be read ({error})")
         return None

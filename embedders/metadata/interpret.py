@@ -26,7 +26,7 @@ _MAX_PROBLEM = 2000  # letters; a file can be wrong in many ways at once
 
 def interpret(pieces: Pieces, *, name: str | None = None, definitions: NodeDefinitions = {}) -> ImageMetadata:
     """What the file tells of its image. `name` is the file's; `pieces` stay as they are."""
-    told = Pieces(pieces.raw, pieces.places, pieces.created, list(pieces.problems))
+    told = Pieces(pieces.raw, pieces.places, pieces.created, list(pieces.problems), pieces.size)
     chosen = _chosen(told, name, definitions) if told.raw else ImageMetadata()
     chosen.created, chosen.raw, chosen.places = pieces.created, pieces.raw, pieces.places
     chosen.problem = clean("; ".join(dict.fromkeys(told.problems))[:_MAX_PROBLEM]) or None

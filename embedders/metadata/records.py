@@ -28,6 +28,7 @@ class Pieces:
     places: dict[str, str] = field(default_factory=dict)  # where each lay, such as "PNG tEXt" or "EXIF Model"
     created: datetime | None = None
     problems: list[str] = field(default_factory=list)
+    size: tuple[int, int] | None = None  # of the picture, where it is at hand
 
     def add(self, key: str, value: bytes, place: str) -> None:
         """The first piece of a key wins, as in ComfyUI and Pillow."""

@@ -40,17 +40,17 @@ def test_new_pieces_replace_all_old_ones_of_that_image_only(conn, root, image):
     pieces = db.StoredPieces({"prompt": b"[1]"}, {"prompt": "PNG text"}, None)
     db.update_readings(conn, {one: db.Reading(reader=2), two: db.Reading(reader=2)}, {one: pieces})
     stored = db.stored_pieces(conn, [one, two])
-    assert stored[one] == pieces
+    assert (stored[one].metadata, stored[one].places) == (pieces.metadata, pieces.places)
     assert stored[two].metadata == {"side-car": b"old", "prompt": b"{}"}
 
 
-def test_pieces_come_back_byte_for_byte_with_their_places_and_the_date(conn, root, image):
+def test_pieces_come_back_byte_for_byte_with_their_places_the_date_and_the_size(conn, root, image):
     raw, moment = b'{"seed": NaN}\0\xff', datetime(2024, 5, 6, tzinfo=timezone.utc)
     record = image(1, metadata={"prompt": raw, "x": b""}, places={"prompt": "PNG text"}, created=moment)
     [image_id, bare] = db.write_images(conn, root, [record, image(2)])
     assert db.stored_pieces(conn, [image_id, bare]) == {
-        image_id: db.StoredPieces({"prompt": raw, "x": b""}, {"prompt": "PNG text"}, moment),
-        bare: db.StoredPieces({}, {}, None),
+        image_id: db.StoredPieces({"prompt": raw, "x": b""}, {"prompt": "PNG text"}, moment, (64, 32)),
+        bare: db.StoredPieces({}, {}, None, (64, 32)),
     }
 
 

@@ -232,8 +232,8 @@ def test_doubling_strings_do_not_fill_the_memory() -> None:
 
 
 def test_long_chain_of_nodes_is_followed() -> None:
-    graph = basic(**{f"n{i}": node("Reroute", **{"": [f"n{i + 1}", 0]}) for i in range(20_000)})
-    graph["n20000"] = graph["pos"]
+    graph = basic(**{f"n{i}": node("Reroute", **{"": [f"n{i + 1}", 0]}) for i in range(15_000)})
+    graph["n15000"] = graph["pos"]
     graph["sampler"]["inputs"]["positive"] = ["n0", 0]
     assert prompts(graph)[0] == "a red fox"
 

@@ -391,3 +391,12 @@ def test_text_at_a_node_that_can_encode_none_is_none() -> None:
     assert positives(trace(graph, types=types)) == ["a red fox"]
     graph["start"]["inputs"]["clip"] = CLIP
     assert positives(trace(graph, types=types)) == ["a red fox", "v2 (replace)"]
+
+
+def test_sampler_whose_settings_are_all_linked_is_one() -> None:
+    graph = basic(n=node("PrimitiveFloat", value=3), name=node("Names", value="euler"))
+    links = {"seed": "n", "steps": "n", "cfg": "n", "denoise": "n", "sampler_name": "name", "scheduler": "name"}
+    graph["sampler"]["inputs"].update({name: [source, 0] for name, source in links.items()})
+    made = trace(graph)
+    assert ([one.node for one in made.passes], made.seed, made.steps) == (["sampler"], 3, 3)
+    assert made.negative_origin.confidence == "exact" and made.negative

@@ -206,3 +206,14 @@ def test_rubbish_of_every_kind_raises_nothing(seed: int) -> None:
             kind: [chance.choice(TYPES) for _ in range(chance.randint(0, 4))] for kind in KINDS if chance.random() < 0.5
         }
         trace(graph, types=types, saved_as=chance.choice([None, "", "x_1.png", "a" * 9_000, "\ud800"]))
+
+
+def test_a_graph_of_too_many_nodes_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than 20000"):
+        trace({str(i): node("Reroute", **{"": [str(i + 1), 0]}) for i in range(20_001)})
+
+
+def test_inputs_with_names_of_endless_length_are_left_out() -> None:
+    graph = basic()
+    graph["pos"]["inputs"]["text" * 1000] = "a wolf"
+    assert trace(graph).positive == [("a red fox", "a red fox")]

@@ -258,3 +258,14 @@ def test_checkpoint_is_the_model_of_the_positive_side() -> None:
     )
     types = {"UNETLoader": ["MODEL"], "CheckpointLoaderSimple": ["MODEL", "CLIP", "VAE"]}
     assert trace(graph, types=types).checkpoint == "sd_xl.safetensors"
+
+
+def test_a_node_that_is_given_a_name_does_not_name_the_sampler_by_its_class() -> None:
+    graph = basic(select=node("KSamplerSelect", sampler_name=["anyone", 0]), anyone=node("Anyone", image="x.png"))
+    graph["sampler"] = node(
+        "SamplerCustomAdvanced", noise_seed=1, sampler=["select", 0], sigmas=["s", 0], guider=["g", 0], latent_image=["latent", 0]
+    )
+    graph["s"] = node("BasicScheduler", scheduler=["anyone", 0], steps=4, model=["ckpt", 0])
+    graph["g"] = node("BasicGuider", model=["ckpt", 0], conditioning=["pos", 0])
+    made = trace(graph)
+    assert (made.sampler, made.scheduler, made.steps) == (None, None, 4)

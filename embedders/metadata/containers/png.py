@@ -27,6 +27,8 @@ def read_png(source: Source, pieces: Pieces) -> None:
     """
     texts, left = _Texts(source, pieces), _MAX_TEXTS
     at, read, head = len(SIGNATURE), source.read, struct.Struct(">I4s")
+    if read(at + 4, 4) == b"IHDR" and len(size := read(at + 8, 8)) == 8:
+        pieces.size = struct.unpack(">II", size)
     for _ in range(MAX_STEPS):
         found = read(at, 8)
         if len(found) < 8:
