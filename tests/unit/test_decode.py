@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
 
 from diffusion_toolkit.embedders.decode import ImageError, decode, read_image
 
@@ -136,3 +137,13 @@ def test_a_damaged_avif_is_an_image_error() -> None:
     kept = len(whole) * 9 // 10
     with pytest.raises(ImageError, match="damaged"):
         decode(whole[:kept] + bytes(len(whole) - kept))
+
+
+@pytest.mark.parametrize("after_the_pixels", [False, True])
+def test_a_large_packed_text_does_not_cost_the_picture(after_the_pixels: bool) -> None:
+    text = b"workflow\0\0" + zlib.compress(b" " * 2_000_000)
+    info = PngInfo()
+    info.add(b"zTXt", text, after_idat=after_the_pixels)
+    file = io.BytesIO()
+    Image.new("RGB", (4, 2), "red").save(file, "PNG", pnginfo=info)
+    assert decode(file.getvalue()).pixels.shape == (2, 4, 3)

@@ -6,11 +6,14 @@ import io
 import struct
 from typing import TYPE_CHECKING
 
+from .png import SIGNATURE as PNG
+
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 MAX_PIXELS = 178_956_970  # where Pillow itself sees a decompression bomb; above 500 MB of pixels
+_SMALL_TEXT = 1000  # bytes; zlib makes no more than a thousand of one
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF")
 
 
@@ -19,7 +22,20 @@ def open_image(data: bytes) -> Image.Image:
     from PIL import Image
 
     Image.init()
+    if data.startswith(PNG) and (b"zTXt" in data or b"iTXt" in data):
+        data = _without_packed_texts(data)
     return Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def _without_packed_texts(data: bytes) -> bytes:
+    """A PNG without texts that may unpack to more than a MiB, with which Pillow refuses the picture too."""
+    parts, at = [data[:8]], 8
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind not in (b"zTXt", b"iTXt") or length <= _SMALL_TEXT:
+            parts.append(data[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(parts)
 
 
 def stored_pixels(image: Image.Image) -> np.ndarray | None:
