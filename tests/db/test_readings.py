@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import psycopg
@@ -81,3 +81,17 @@ def test_an_update_lets_every_search_run_again(library, image):
     with library.connection() as conn:
         db.update_readings(conn, {image_id: db.Reading(reader=2)})
         assert db.generation(conn) != before
+
+
+def test_of_copies_in_a_batch_the_one_with_a_text_beside_it_is_kept(conn, root, image):
+    told = image(1, path="a.png", prompt=pair("a fox"), sidecar_mtime_ns=5)
+    [image_id, _] = db.write_images(conn, root, [told, image(1, path="b.png")])
+    [stored] = db.get_images(conn, [image_id])
+    assert stored.prompt == "a fox"
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_date_that_no_clock_was_set_to_is_left_out(conn, root, image, year):
+    moments = [datetime(year, 1, 1), datetime(year, 12, 31, 23, tzinfo=timezone(timedelta(hours=-14 if year > 1 else 14)))]
+    ids = db.write_images(conn, root, [image(n, created=moment) for n, moment in enumerate(moments, 1)])
+    assert [stored.created for stored in db.get_images(conn, ids)] == [None, None]

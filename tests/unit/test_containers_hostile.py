@@ -329,3 +329,9 @@ if sys.platform != "win32":
                 except (OSError, ImageError):
                     pass
         assert sorted(os.listdir("/dev/fd")) == before
+
+
+def test_a_key_of_endless_length_is_left_out() -> None:
+    found = Pieces()
+    found.add("k" * 501, b"value", "anywhere")
+    assert found == Pieces()

@@ -341,3 +341,28 @@ def test_prompts_are_counted_by_how_sure_they_are_and_unknown_ones_are_named(fol
 def test_copies_of_one_picture_are_counted_once(folder):
     (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
     assert index_folder(folder, "", MemoryStore(), Encoders()).prompts == {"none": 3}
+
+
+def older_library(folder) -> MemoryStore:
+    """Image 1 has a text beside it now; an older reader, which did not look there, found no prompt."""
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    store.older.add(1)
+    (folder / "0.png").write_bytes(png({"parameters": "a red fox\nSteps: 20, Sampler: Euler"}))
+    image = pipeline.read_image(folder / "0.png")
+    store.images = {image.hash if id_ == 1 else hash_: id_ for hash_, id_ in store.images.items()}
+    store.pieces[1] = {}
+    return store
+
+
+def test_an_older_image_without_a_prompt_waits_for_a_run_that_finds_its_file(folder):
+    store = older_library(folder)
+    report = index_folder(folder, "", store, Encoders(), pattern="1.png")
+    assert (store.older, report.read_anew) == ({1}, 0)
+
+
+def test_an_older_image_whose_file_was_touched_is_read_anew_from_it(folder):
+    store = older_library(folder)
+    os.utime(folder / "0.png", ns=(1, 1))
+    report = index_folder(folder, "", store, Encoders())
+    assert (store.older, report.read_anew, store.readings[1].prompt) == (set(), 1, ("a red fox", "a red fox"))
