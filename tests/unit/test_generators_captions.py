@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
+from diffusion_toolkit.embedders.metadata import Pieces, interpret
 from host.pieces import lora, pair, read
 
 # -- writers without a name, and beside the image --------------------------------------------------------------------
@@ -14,6 +18,43 @@ def test_json_of_an_unknown_writer() -> None:
         UserComment={"prompt": "a red fox", "negative_prompt": "blurry", "num_steps": 3, "seed": 6, "guidance-scale": 7.0}
     )
     assert (found.prompt, found.negative, found.seed, found.cfg) == (pair("a red fox"), pair("blurry"), 6, 7.0)
+
+
+@pytest.mark.parametrize("more", [{"negative_prompt": "blurry", "seed": 6}, {"negative_prompt": "blurry"}, {"seed": 6}])
+@pytest.mark.parametrize("key", ["sidecar.json", "metadata", "generation_params", "Comment"])
+def test_a_few_known_names_are_enough(key: str, more: dict[str, Any]) -> None:
+    found = read(**{key: {"prompt": "a red fox", "notes": "x", **more}})
+    negative = pair("blurry") if "negative_prompt" in more else None
+    assert (found.prompt, found.negative, found.seed) == (pair("a red fox"), negative, more.get("seed"))
+    assert found.prompt_origin.confidence == "exact"
+
+
+@pytest.mark.parametrize("key", ["sidecar.json", "metadata"])
+def test_a_prompt_without_anything_else_is_inferred(key: str) -> None:
+    found = read(**{key: {"prompt": "a red fox", "width": 512, "height": 512}})
+    assert (found.prompt, found.width, found.prompt_origin.confidence) == (pair("a red fox"), 512, "inferred")
+
+
+def test_a_graph_in_a_string_is_no_prompt() -> None:
+    assert read(metadata={"prompt": '{"3": {"class_type": "KSampler"}}', "seed": 6}).prompt is None
+
+
+def test_comfyui_s_own_pieces_are_no_flat_json() -> None:
+    flat = json.dumps({"prompt": "a red fox", "seed": 6}).encode()
+    assert interpret(Pieces({"prompt": flat, "workflow": flat, "Software": b"x"})).prompt is None
+
+
+@pytest.mark.parametrize(
+    "told", [[{"prompt": "a red fox", "seed": 6}, {"prompt": "a hare"}], [3, {"prompt": "a red fox", "seed": 6}]]
+)
+def test_a_side_car_may_be_a_list(told: list[Any]) -> None:
+    found = read(**{"sidecar.json": told})
+    assert (found.prompt, found.seed) == (pair("a red fox"), 6)
+
+
+@pytest.mark.parametrize("text", ["[]", "[3]", "[red:blue:0.5] fox"])
+def test_a_side_car_without_an_object_is_nothing(text: str) -> None:
+    assert read(**{"sidecar.json": text}).prompt is None
 
 
 def test_civitai_s_interface_as_a_side_car() -> None:
@@ -45,6 +86,11 @@ def test_captions_beside_the_image_are_inferred(key: str) -> None:
 @pytest.mark.parametrize("told", [{"caption": "a red fox", "tags": "fox, red"}, {"tags": "a red fox"}])
 def test_training_metadata_as_a_side_car(told: dict[str, str]) -> None:
     assert read(**{"sidecar.json": told}).prompt == pair("a red fox")
+
+
+def test_a_downloader_s_prompt_counts_with_its_settings() -> None:
+    assert read(**{"sidecar.json": {"category": "gallery", "prompt": "a red fox"}}).prompt is None
+    assert read(**{"sidecar.json": {"category": "gallery", "prompt": "a red fox", "seed": 6}}).prompt == pair("a red fox")
 
 
 def test_a_downloader_s_side_car_is_no_prompt() -> None:

@@ -149,6 +149,12 @@ def test_midjourney_without_parameters() -> None:
     assert read(Description=f"a red fox {JOB}").prompt == pair("a red fox")
 
 
+@pytest.mark.parametrize("shown", ["https://s.mj.run/x.png", "<https://s.mj.run/x> http://a.b/c.jpg"])
+def test_midjourney_s_images_before_the_words_are_no_words(shown: str) -> None:
+    assert read(Description=f"{shown} a sign of https://a.b {JOB}").prompt == pair("a sign of https://a.b")
+    assert read(Description=f"{shown} --ar 3:2 {JOB}").prompt == pair("")
+
+
 def test_midjourney_without_a_job() -> None:
     found = read(**{"iptc:caption": "a red fox --ar 3:2 --v 7"})
     assert (found.prompt, found.generator) == (pair("a red fox"), "Midjourney")

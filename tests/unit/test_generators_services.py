@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,24 @@ def test_novelai_in_webp_and_in_pixels(key: str, nested: bool) -> None:
         }
     )
     assert (found.prompt, found.checkpoint) == (pair("two animals, snow\na fox\na hare"), "NovelAI Diffusion V4")
+
+
+def test_novelai_s_comment_itself_in_pixels() -> None:
+    found = read(stealth=NOVELAI)
+    assert (found.prompt, found.negative, found.seed) == (pair("a red fox"), pair("blurry"), 6)
+    assert (found.generator, found.prompt_origin.confidence) == ("NovelAI", "exact")
+
+
+def test_novelai_s_description_alone_in_pixels() -> None:
+    found = read(stealth={"Software": "NovelAI", "Description": "a red fox"})
+    assert (found.prompt, found.generator) == (pair("a red fox"), "NovelAI")
+
+
+@pytest.mark.parametrize(
+    "told", [{**NOVELAI, "strength": 0.7}, {"Comment": NOVELAI, "prompt": "a red fox", "strength": 0.7}]
+)
+def test_novelai_s_objects_are_read_as_nobody_else_s(told: dict[str, Any]) -> None:
+    assert (read(stealth=told).prompt, read(stealth=told).denoise) == (pair("a red fox"), None)
 
 
 def test_novelai_from_another_image_has_its_strength() -> None:

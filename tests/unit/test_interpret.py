@@ -6,6 +6,8 @@ import json
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from diffusion_toolkit.embedders.graph import Origin
 from diffusion_toolkit.embedders.metadata import ImageMetadata, Pieces, interpret
 from host.sampled_graphs import basic, node
@@ -122,3 +124,25 @@ def test_problem_is_fit_for_a_database() -> None:
 
 def test_nothing_at_all() -> None:
     assert read() == ImageMetadata()
+
+
+def test_a_sentence_under_comfyui_s_key_is_a_prompt() -> None:
+    found = read(prompt="a red fox, in snow")
+    assert (found.prompt, found.prompt_origin.confidence) == (pair("a red fox, in snow"), "inferred")
+    assert (found.generator, found.problem) == (None, None)
+
+
+def test_a_sentence_under_comfyui_s_key_yields_to_what_is_sure() -> None:
+    assert read(prompt="a red fox", parameters=PARAMETERS).prompt == pair("a white hare")
+    assert read(prompt="a red fox", parameters="a white hare").prompt == pair("a white hare")
+
+
+@pytest.mark.parametrize("text", ["", "null", "None", "123", "\x01\x02ab"])
+def test_what_is_no_words_under_comfyui_s_key_is_no_prompt(text: str) -> None:
+    assert read(prompt=text).prompt is None
+
+
+@pytest.mark.parametrize("text", ['{"3": {', "[1, ", '"a red', '\ufeff{"3": {'])
+def test_a_broken_graph_is_a_problem_and_no_prompt(text: str) -> None:
+    found = read(prompt=text)
+    assert found.prompt is None and "graph can't be read" in (found.problem or "")

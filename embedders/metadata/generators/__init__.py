@@ -1,7 +1,7 @@
 """What generators other than ComfyUI write into their images: one module for each family.
 
 What is found is handed on in this order: formats with keys of their own, JSON objects whose members say which generator
-wrote them wherever they lie, AUTOMATIC1111's text, Midjourney's, IPTC's field, JSON of writers that are not known by name;
+wrote them wherever they lie, AUTOMATIC1111's text, Midjourney's, IPTC's field, JSON and bare prompts of writers that are not known by name;
 then the same from the files beside the image.
 """
 
@@ -52,6 +52,7 @@ _READERS: tuple[Callable[[Told], Iterator[ImageMetadata]], ...] = (
     midjourney.read,
     services.iptc,
     _unnamed,
+    services.plain_prompt,
 )
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 

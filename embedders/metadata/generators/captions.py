@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..records import ImageMetadata
-from .told import Told, image
+from .told import Told, image, is_words
 
 _KEYS = (
     "Description", "description", "Caption", "xmp:dc:description", "iptc:caption", "xmp:tiff:ImageDescription",
@@ -68,7 +68,7 @@ def is_caption(text: Any, told: Told) -> bool:
     letters = sum(sign.isalpha() for sign in start)
     if letters < 3 or letters * 3 < len(start.replace(" ", "")) or start.startswith(("{", "<?xml", "<x:", "<rdf")):
         return False
-    if any((ord(sign) < 32 and sign not in "\t\r\n") or sign == "\ufffd" for sign in start):
+    if not is_words(start):
         return False
     if _BOILERPLATE.match(start) or _FILE_NAME.fullmatch(start):
         return False

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..records import ImageMetadata, Pieces
 from .flat import flat_fields, plain_keys
-from .told import Json, Told, image, real
+from .told import Json, Told, image, is_plain, real
 
 _LABELS = {
     "prompt": "Prompt", "negative_prompt": "Negative Prompt", "seed": "Seed",
@@ -34,8 +34,9 @@ _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
 def owns_prompt(pieces: Pieces) -> bool:
-    """Whether the piece `prompt` is a text, not ComfyUI's graph."""
-    return not _OWN.isdisjoint(pieces.raw) and not pieces.raw.get("prompt", b"").lstrip().startswith(b"{")
+    """Whether the piece `prompt` is a text, not ComfyUI's graph: its own, or anybody's words."""
+    prompt = pieces.raw.get("prompt", b"")
+    return is_plain(prompt) or (not _OWN.isdisjoint(pieces.raw) and not prompt.lstrip().startswith(b"{"))
 
 
 def read(told: Told) -> Iterator[ImageMetadata]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ NAMES = {
     "height": ("height",),
 }  # fmt: skip
 _SIZES = ("size", "resolution")
+_JSON = re.compile(r'\s*(?:\{\s*["}]|\[\s*[{\]])')
 
 
 def plain_keys(told: Json) -> dict[str, Any]:
@@ -51,10 +53,13 @@ def flat_fields(told: Json) -> dict[str, Any]:
 
 
 def is_flat(told: Mapping[str, Any]) -> bool:
-    """Whether an object of an unknown writer says how an image was made: a prompt and two of what goes with it."""
+    """Whether an object of an unknown writer has a prompt. ComfyUI's graph may lie under that name as JSON in a string."""
+    prompt = flat_fields(told)["prompt"]
+    return isinstance(prompt, str) and not _JSON.match(prompt)
+
+
+def tells_how(told: Mapping[str, Any]) -> bool:
+    """Whether it also says how an image was made. Its size is no sign of that: photographs have one."""
     found = flat_fields(told)
-    others = ("seed", "steps", "cfg", "sampler", "scheduler", "width")
-    return isinstance(found["prompt"], str) and (
-        sum(found[ours] is not None for ours in others) >= 2
-        or (found["negative"] is not None and name(found["checkpoint"]) is not None)
-    )
+    signs = ("negative", "seed", "steps", "cfg", "sampler", "scheduler")
+    return any(found[ours] is not None for ours in signs) or name(found["checkpoint"]) is not None

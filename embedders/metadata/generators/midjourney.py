@@ -11,6 +11,7 @@ from .told import Told, image
 
 _JOB = re.compile(r"\bJob ID: ?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4,12}){4}\s*$")
 _PARAMETER = re.compile(r"(?:^|\s)(?:--|\u2014)([a-z]{1,20})\b")  # some systems make one dash of two
+_IMAGES = re.compile(r"\s*(?:<?https?://\S+(?:\s+|$))+")  # shown to it before the words
 _MAX_LENGTH = 20_000
 _KNOWN = {
     "ar", "aspect", "v", "version", "niji", "stylize", "s", "style", "chaos", "c", "weird", "w", "q", "quality", "seed",
@@ -36,7 +37,7 @@ def read(told: Told) -> Iterator[ImageMetadata]:
         yield image(
             "Midjourney",
             told.where("Midjourney's prompt", key),
-            prompt=prompt.strip(),
+            prompt=prompt[shown.end() if (shown := _IMAGES.match(prompt)) else 0 :].strip(),
             negative=values.get("no"),
             seed=values.get("seed"),
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..records import ImageMetadata
-from .flat import flat_fields, is_flat
+from .flat import flat_fields, is_flat, tells_how
 from .told import OBJECT_KEYS, Json, Told, first, image, items, weights_by_name
 
 
@@ -22,6 +22,13 @@ def civitai(told: Told) -> Iterator[ImageMetadata]:
             if isinstance(extra, Mapping) and isinstance(extra.get("prompt"), str):
                 yield _with_resources("Civitai", extra, told.where("Civitai metadata", key))
                 break
+
+
+def plain_prompt(told: Told) -> Iterator[ImageMetadata]:
+    """A text under ComfyUI's key `prompt` that is none of ComfyUI's: somebody's script wrote the prompt itself."""
+    text = told.text("prompt") if told.is_plain("prompt") else None
+    if text is not None:
+        yield image(None, told.where("a text without settings", "prompt"), prompt=text, inferred=True)
 
 
 def iptc(told: Told) -> Iterator[ImageMetadata]:
@@ -59,8 +66,11 @@ def stability_matrix(told: Json, where: str) -> ImageMetadata | None:
 
 
 def unnamed(told: Json, where: str) -> ImageMetadata | None:
-    """A writer that is not known, in names that everybody uses."""
-    if not is_flat(told) or "class_type" in told:
+    """A writer that is not known, in names that everybody uses: a prompt and anything that goes with one.
+
+    A prompt alone may be a caption; with a `category`, as downloaders of galleries write it, it is none.
+    """
+    if not is_flat(told) or "class_type" in told or ("category" in told and not tells_how(told)):
         return None
     return _with_resources(None, told, f"JSON{where}")
 
@@ -83,6 +93,7 @@ def _with_resources(generator: str | None, told: Json, where: str) -> ImageMetad
         generator,
         where,
         **fields,
+        inferred=not tells_how(told),
         loras=weights_by_name(
             {"name": one.get("air"), **one, "weight": first(one, "weight", "strength") or 1.0} for one in loras
         ),

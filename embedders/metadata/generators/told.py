@@ -20,12 +20,28 @@ NO_NAMES = {"", "none", "null", "undefined", "automatic", "default", "default (m
 
 BEGUN_OBJECT = re.compile(r'\{\s*"')  # which no prompt does, not even Dynamic Prompts' {red|blue}
 _COMFYUI = {"prompt", "workflow"}
+_READ_ELSEWHERE = {"extraMetadata", "invokeai_metadata", "invokeai_graph", "invokeai_workflow", "sd-metadata"}
+_MARKS = "\0\ufeff \t\r\n"  # around a text
 
 # Where a JSON object may lie whose members alone say which generator wrote it, the likeliest first.
 OBJECT_KEYS = (
     "parameters", "UserComment", "Comment", "comment", "jpeg:comment", "gif:comment", "ImageDescription", "Description",
     "XPComment", "xmp:exif:UserComment", "Model", "generation_data", "parameters-json", "stealth", "sidecar.json",
 )  # fmt: skip
+
+
+def is_words(text: str) -> bool:
+    """Whether it has letters, and no signs that are bytes of something else."""
+    start = text[:2000]
+    return any(sign.isalpha() for sign in start) and not any(
+        (ord(sign) < 32 and sign not in "\t\r\n") or sign == "\ufffd" for sign in start
+    )
+
+
+def is_plain(piece: bytes) -> bool:
+    """Whether a piece that should be JSON is a person's words, not even begun as JSON that holds something."""
+    text = decode(piece[:2000]).strip(_MARKS)
+    return not text.startswith(("{", "[", '"')) and text.lower() not in NO_NAMES and is_words(text)
 
 
 class Told:
@@ -47,7 +63,11 @@ class Told:
 
     def has_texts(self) -> bool:
         """Whether anything but ComfyUI's own pieces is there, or in them: most images have nothing else."""
-        return any(key not in _COMFYUI or self.mentions(key, b"extraMetadata") for key in self._raw)
+        return any(key not in _COMFYUI or self.mentions(key, b"extraMetadata") or self.is_plain(key) for key in self._raw)
+
+    def is_plain(self, key: str) -> bool:
+        """Whether the piece is words where ComfyUI has JSON."""
+        return is_plain(self._raw.get(key, b""))
 
     def mentions(self, key: str, word: bytes) -> bool:
         """Whether the text has `word` in it, without decoding it."""
@@ -62,7 +82,7 @@ class Told:
             if value is not None and len(value) > MAX_TEXT_BYTES:
                 self.problems.append(f"the text {key} of {len(value)} bytes was left unread")
                 value = None
-            self._texts[key] = None if value is None else decode(value).strip("\0\ufeff \t\r\n") or None
+            self._texts[key] = None if value is None else decode(value).strip(_MARKS) or None
         return self._texts[key]
 
     def _xmp_text(self, key: str) -> str | None:
@@ -79,8 +99,8 @@ class Told:
         return self._objects[key]
 
     def parse(self, text: str, key: str) -> Json | None:
-        """The JSON object in `text`, which came from the piece `key`."""
-        if not text.startswith("{"):
+        """The JSON object in `text`, which came from the piece `key`; of a side-car's list the first."""
+        if not text.startswith(("{", "[") if key == "sidecar.json" else "{"):
             return None
         try:
             if text.count("{") + text.count("[") + text.count('":') > MAX_PARTS or text.count(",") > 10 * MAX_PARTS:
@@ -90,11 +110,19 @@ class Told:
             if BEGUN_OBJECT.match(text):
                 self.problems.append(f"the JSON in {key} can't be read ({error})")
             return None
+        if isinstance(found, list):
+            found = next((one for one in found if isinstance(one, dict)), None)
         return found if isinstance(found, dict) else None
 
     def objects(self) -> Iterator[tuple[str, Json]]:
         """Every JSON object in the file that may say how it was made, with the key of its piece."""
-        for key in OBJECT_KEYS:
+        others = [
+            key
+            for key, piece in self._raw.items()
+            if key not in _COMFYUI and key not in _READ_ELSEWHERE and key not in OBJECT_KEYS
+            if b"rompt" in piece and piece[:100].lstrip().startswith(b"{")
+        ]
+        for key in (*OBJECT_KEYS, *others):
             if (found := self.object(key)) is not None:
                 yield key, found
 
