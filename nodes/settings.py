@@ -43,15 +43,28 @@ def wireable(image: StoredImage | ImageMetadata) -> tuple[tuple[int, int, float,
     return settings, "; ".join(notes)
 
 
+def not_told(image: StoredImage | ImageMetadata) -> list[str]:
+    """The settings that `wireable`, and the denoise beside it, can only give as defaults, since the image's file has none."""
+    import comfy.samplers
+
+    told = {name: getattr(image, name) for name in ("seed", "steps", "cfg", "sampler", "scheduler", "denoise", "checkpoint")}
+    if not image.scheduler:  # the sampler's label may name it
+        host = comfy.samplers.KSampler
+        told["scheduler"] = sampler_and_scheduler(image.sampler, None, host.SAMPLERS, host.SCHEDULERS)[1]
+    return [name for name, value in told.items() if value is None or value == ""]
+
+
 def sampler_and_scheduler(
     sampler: str | None, scheduler: str | None, samplers: Sequence[str], schedulers: Sequence[str]
 ) -> tuple[str | None, str | None]:
-    """ComfyUI's names; AUTOMATIC1111's labels are understood, "DPM++ 2M Karras" among them. None where there is no such one."""
+    """ComfyUI's names, also of other generators' labels: "DPM++ 2M Karras", k_euler_a, dpmpp_2m_k. None where there is no such one."""
     name, found = _plain(sampler or ""), _plain(scheduler or "")
     if name not in samplers:
-        for ending in sorted(schedulers, key=len, reverse=True):
+        name = re.sub("^k_|^k(?=dpm)", "", name)  # k-diffusion's own prefix, which NovelAI and InvokeAI keep
+        name = re.sub(r"_(trailing|ays|v\d+)$", "", name)  # how Draw Things spaces the steps; a revision of NovelAI's
+        for ending in sorted((*schedulers, "k"), key=len, reverse=True):
             if name.endswith(f"_{ending}"):
-                name, found = name.removesuffix(f"_{ending}"), found or ending
+                name, found = name.removesuffix(f"_{ending}"), found or ("karras" if ending == "k" else ending)
                 break
         name = re.sub("_a$", "_ancestral", name)
         name = SPELT_OTHERWISE.get(name, name)

@@ -20,6 +20,27 @@ pytestmark = pytest.mark.usefixtures("comfyui")
         ("DPM2 a Karras", None, ("dpm_2_ancestral", "karras")),
         ("UniPC", "Automatic", ("uni_pc", None)),
         ("Restart", None, (None, None)),
+        ("k_euler", "native", ("euler", None)),
+        ("k_euler_ancestral", "karras", ("euler_ancestral", "karras")),
+        ("k_dpmpp_2m", None, ("dpmpp_2m", None)),
+        ("k_dpmpp_2m_sde", "exponential", ("dpmpp_2m_sde", "exponential")),
+        ("k_dpmpp_sde", None, ("dpmpp_sde", None)),
+        ("k_dpmpp_2s_ancestral", None, ("dpmpp_2s_ancestral", None)),
+        ("ddim_v3", None, ("ddim", None)),
+        ("dpmpp_2m_k", None, ("dpmpp_2m", "karras")),
+        ("dpmpp_sde_k", None, ("dpmpp_sde", "karras")),
+        ("dpmpp_2m_sde_k", None, ("dpmpp_2m_sde", "karras")),
+        ("euler_k", None, ("euler", "karras")),
+        ("euler_k", "simple", ("euler", "simple")),
+        ("k_euler_a", None, ("euler_ancestral", None)),
+        ("euler_a", None, ("euler_ancestral", None)),
+        ("k_lms", None, ("lms", None)),
+        ("kdpm_2_a", None, ("dpm_2_ancestral", None)),
+        ("Euler A", None, ("euler_ancestral", None)),
+        ("Euler A Trailing", None, ("euler_ancestral", None)),
+        ("DPM++ 2M AYS", None, ("dpmpp_2m", None)),
+        ("UniPC Trailing", None, ("uni_pc", None)),
+        ("k_nonesuch", None, (None, None)),
         (None, None, (None, None)),
     ],
 )
@@ -29,6 +50,15 @@ def test_labels_of_other_generators_become_comfyuis_names(label, scheduler, expe
 
     host = comfy.samplers.KSampler
     assert sampler_and_scheduler(label, scheduler, host.SAMPLERS, host.SCHEDULERS) == expected
+
+
+def test_what_the_file_does_not_tell_is_named():
+    from diffusion_toolkit.embedders.metadata import ImageMetadata
+    from diffusion_toolkit.nodes.settings import not_told
+
+    assert not_told(ImageMetadata()) == ["seed", "steps", "cfg", "sampler", "scheduler", "denoise", "checkpoint"]
+    assert not_told(ImageMetadata(seed=0, steps=1, cfg=0.0, sampler="DPM++ 2M Karras", denoise=0.0)) == ["checkpoint"]
+    assert not_told(ImageMetadata(sampler="Restart", scheduler="nonesuch", checkpoint="x")) == ["seed", "steps", "cfg", "denoise"]
 
 
 @pytest.mark.parametrize(
