@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +42,10 @@ def find_file(text: str) -> Path:
     known = ", ".join(f"{root} ({folder})" for root, folder in allowed.items())
     if not name or "\0" in name:
         raise FileRefused(f"Write the path of an image below one of the roots: {known}.")
-    candidates = list(dict.fromkeys(map(_resolved, _candidates(name, allowed))))
+    elsewhere = _elsewhere(name, allowed)
+    if elsewhere:
+        raise FileRefused(f"{name[:200]} is {elsewhere}. Name a file under one of the folders that may be read: {known}.")
+    candidates = list(dict.fromkeys(_resolved(path, allowed) for path in _candidates(name, allowed)))
     inside = [file for file in candidates if _contained(file, allowed)]
     found = [file for file in inside if _exists(file)]
     if not found and len(inside) < len(candidates):  # whether there is such a file elsewhere is nobody's business
@@ -49,7 +54,11 @@ def find_file(text: str) -> Path:
             "root (see the README)."
         )
     if not found:
-        raise FileRefused(f"There is no file {name}. Looked for: {', '.join(map(str, inside))}.")
+        looked_for = [str(file) for file in inside if "\\" not in file.name] or [str(file) for file in inside]
+        raise FileRefused(
+            f"There is no file {name}. Looked for: {', '.join(looked_for)}. Check the spelling, or write the whole path, or the "
+            "file as Load Image has it: name.png [input], name.png [output]."
+        )
     if len(found) > 1:
         raise FileRefused(f"{name} could be any of {', '.join(map(str, found))}. Write the whole path of the one you mean.")
     return regular(found[0])
@@ -110,7 +119,7 @@ def _candidates(name: str, allowed: Mapping[str, Path]) -> Iterator[Path]:
 
     plain, folder = folder_paths.annotated_filepath(name)
     if folder is not None:
-        yield Path(folder) / plain.strip()
+        yield from _below(Path(folder), plain.strip())
     elif PurePath(name).is_absolute():
         yield Path(name)
     else:
@@ -118,7 +127,35 @@ def _candidates(name: str, allowed: Mapping[str, Path]) -> Iterator[Path]:
         if first in allowed and rest:
             yield allowed[first] / rest
         for root in allowed.values():
-            yield root / name
+            yield from _below(root, name)
+
+
+def _below(folder: Path, name: str) -> Iterator[Path]:
+    """Windows' separators are understood everywhere; elsewhere they may also be letters of a file's name."""
+    yield folder / name.replace("\\", "/")
+    if os.sep == "/" and "\\" in name:
+        yield folder / name
+
+
+def _elsewhere(name: str, allowed: Mapping[str, Path]) -> str | None:
+    """What a name is that no file of this computer has; None for one that may be looked for."""
+    if re.match(r"[A-Za-z][\w+.-]+://", name):
+        return "an address, not a file here"
+    if re.match(r"~[\\/]", name):
+        return "a path from the home folder, which differs between users; write the whole path"
+    if os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", name):
+        return "a path of another computer"
+    return "a path of another computer, over the network" if _on_network(name, allowed) else None
+
+
+def _on_network(path: str, allowed: Mapping[str, Path]) -> bool:
+    """Whether Windows would ask another computer for it, with the user's name and password, if only to see whether it is there.
+
+    What an administrator named as a root may be asked for.
+    """
+    plain = path.replace("\\", "/").lower()
+    served = (str(root).replace("\\", "/").lower().rstrip("/") for root in allowed.values())
+    return plain.startswith("//") and not any(root.startswith("//") and f"{plain}/".startswith(f"{root}/") for root in served)
 
 
 def _files_named_in(node: Node, suffixes: frozenset[str]) -> Iterator[Path]:
@@ -134,7 +171,7 @@ def _files_named_in(node: Node, suffixes: frozenset[str]) -> Iterator[Path]:
             continue
         bases = [Path(folder)] if folder is not None else [allowed["input"], *allowed.values()]
         for base in bases:
-            file = _resolved(base / plain.strip())
+            file = _resolved(base / plain.strip(), allowed)
             if _contained(file, allowed) and _exists(file):
                 yield file
                 break
@@ -163,8 +200,10 @@ def _unquoted(text: str) -> str:
     return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
-def _resolved(path: Path) -> Path | None:
-    """With every link followed, so that containment means something; None for a loop of links."""
+def _resolved(path: Path, allowed: Mapping[str, Path]) -> Path | None:
+    """With every link followed, so that containment means something; None for a loop of links and for what is never asked for."""
+    if _on_network(str(path), allowed):
+        return None
     try:
         return path.resolve()
     except (OSError, RuntimeError):
