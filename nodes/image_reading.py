@@ -17,7 +17,7 @@ from ..embedders.metadata.records import sureness
 from ..embedders.metadata.text import decode as decode_text
 from ..embedders.scan import SUFFIXES
 from .files import FileRefused
-from .settings import DEFAULT_DENOISE, DEFAULT_GUIDANCE, name_here, wireable
+from .settings import DEFAULT_DENOISE, DEFAULT_GUIDANCE, name_here, not_told, wireable
 
 SHOWN = 4_000  # characters of a prompt in the text on the node
 MAX_JSON = 4 * 2**20  # characters of a piece that is given as JSON rather than as text: read, it may take thirty times as much
@@ -176,6 +176,9 @@ def _text(file: Path, found: ImageMetadata, notes: Sequence[str]) -> str:
     if settings:
         sure = ", ".join(filter(None, [found.settings_origin.confidence, found.settings_origin.where]))
         lines += ["", f"Settings ({sure})", *settings]
+    missing = not_told(found)
+    if missing:
+        lines += ["", f"Not in the file: {', '.join(missing)}; the defaults are given."]
     if found.problem:
         notes = [*notes, found.problem]
     if notes:

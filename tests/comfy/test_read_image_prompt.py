@@ -58,7 +58,7 @@ def test_a_whole_path_gives_all_that_the_file_tells(server, fox):
     assert json.loads(values(result, "raw_json")[0]) == {"prompt": basic()}
     shown = text(result)
     assert "a red fox" in shown and "exact" in shown and "ComfyUI" in shown and "seed 5" in shown
-    assert "sd_xl.safetensors is not here" in shown
+    assert "sd_xl.safetensors is not here" in shown and "Not in the file" not in shown
 
 
 @pytest.mark.parametrize("path", ["read prompts/fox.png", "input/read prompts/fox.png", "read prompts/fox.png [input]", '"{whole}"'])
@@ -256,6 +256,7 @@ def test_a_file_without_a_prompt_says_so_and_gives_the_stated_defaults(server, f
     assert values(result, *OUTPUTS[:10]) == ["", "", "none", 0, 20, 7.0, 3.5, "euler", "normal", 1.0]
     assert values(result, "width", "height", "raw_json") == [40, 24, "{}"]
     assert "no generator is known" in text(result) and "Prompt (none)" in text(result)
+    assert "Not in the file: seed, steps, cfg, sampler, scheduler, denoise, checkpoint; the defaults are given." in text(result)
 
 
 def test_a_file_with_nothing_but_an_old_workflow_is_read_by_this_comfyuis_definitions(server, fox, old_workflow):
