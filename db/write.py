@@ -180,7 +180,10 @@ def _with_zone(moment: datetime | None) -> datetime | None:
     """A time without a zone is this computer's, not the server's. A clock that was never set tells none."""
     if moment is None or not 1800 < moment.year < 9000:  # beyond them neither Python nor psycopg can shift it between zones
         return None
-    return moment if moment.tzinfo is not None else moment.astimezone()
+    try:
+        return moment if moment.tzinfo is not None else moment.astimezone()
+    except (OSError, OverflowError, ValueError):  # Windows knows no local time before 1970
+        return None
 
 
 def _refuse_unstorable(paths: Iterable[str]) -> None:

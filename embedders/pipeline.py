@@ -180,7 +180,7 @@ def _read_files(
     progress: Progress,
 ) -> None:
     """Read, embed and store new files; content that the library already has only gains a path, and a side-car's text."""
-    older = {id_ for id_, _ in store.images_read_before(READER_VERSION)}
+    older = {id_ for id_, _ in store.images_read_before(READER_VERSION)} if files.changed else set()
     for done, batch in _batches(files.changed, IMAGE_BATCH):
         progress("Reading images", done, len(files.changed))
         read = [(entry, image) for entry in batch if (image := _read(root, entry.path, report, definitions)) is not None]

@@ -10,6 +10,7 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from ..db import TextPair
 from ..embedders.decode import ImageError, read_image
 from ..embedders.graph import Origin, Settings
 from ..embedders.metadata import ImageMetadata, NodeDefinitions, read_metadata
@@ -216,7 +217,4 @@ def _any(found: ImageMetadata) -> bool:
 
 def _joined(pair: tuple[str, str] | None) -> str:
     """The pair as one text, as the library joins it."""
-    if pair is None:
-        return ""
-    text_g, text_l = pair
-    return text_g if text_g == text_l or not text_l else f"{text_g}\n{text_l}" if text_g else text_l
+    return "" if pair is None else TextPair(*pair).joined

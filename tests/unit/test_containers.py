@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 import zlib
 from datetime import datetime, timedelta, timezone
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from diffusion_toolkit.embedders.metadata import read_metadata
 from diffusion_toolkit.embedders.metadata.containers import open_source, read_pieces
 from diffusion_toolkit.embedders.metadata.containers.xmp import xmp_texts
 from diffusion_toolkit.embedders.metadata.records import Pieces
@@ -359,45 +357,3 @@ def test_captions_of_an_xmp_packet() -> None:
 )
 def test_an_xmp_packet_that_is_none_says_nothing(packet: bytes) -> None:
     assert xmp_texts(packet) == {}
-
-
-# -- beside the image ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("a.txt", "sidecar.txt"), ("a.caption", "sidecar.caption"), ("a.json", "sidecar.json"),
-        ("a.png.txt", "sidecar.txt"), ("a.png.json", "sidecar.json"),
-    ],
-)  # fmt: skip
-def test_a_text_beside_the_image_is_read(tmp_path: Path, name: str, key: str) -> None:
-    (tmp_path / "a.png").write_bytes(png({}))
-    (tmp_path / name).write_bytes("ein Fuchs \u96ea".encode())
-    found = read_metadata(tmp_path / "a.png")
-    assert found.raw == {key: "ein Fuchs \u96ea".encode()} and found.places == {key: name}
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
-def test_a_text_beside_the_image_is_in_the_encoding_that_its_mark_names(tmp_path: Path, encoding: str) -> None:
-    mark = "\ufeff" if encoding == "utf-16-be" else ""
-    (tmp_path / "a.png").write_bytes(png({}))
-    (tmp_path / "a.txt").write_bytes((mark + "ein Fuchs \u96ea").encode(encoding))
-    assert read_metadata(tmp_path / "a.png").raw == {"sidecar.txt": "ein Fuchs \u96ea".encode()}
-
-
-def test_texts_beside_the_image_that_are_blank_large_or_links_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png({}))
-    (tmp_path / "a.txt").write_bytes(b" \n")
-    (tmp_path / "a.json").write_bytes(b"x" * 5_000_000)
-    (tmp_path / "secret").write_bytes(b"secret")
-    if hasattr(os, "mkfifo"):
-        (tmp_path / "a.caption").symlink_to(tmp_path / "secret")
-        os.mkfifo(tmp_path / "a.png.txt")
-    found = read_metadata(tmp_path / "a.png")
-    assert found.raw == {} and found.problem == "a.json of 5000000 bytes was left unread"
-
-
-def test_a_content_without_a_path_has_nothing_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"told")
-    assert read_metadata(png({})).raw == {}

@@ -273,29 +273,18 @@ def test_civitai_s_metadata_in_its_graph() -> None:
     assert found.loras == [lora("urn:air:x:lora:civitai:1@2", 0.5)]
 
 
+STABILITY_MATRIX = {
+    "PositivePrompt": "a fox", "NegativePrompt": "blurry", "Steps": 9, "CfgScale": 5, "Seed": 5, "ModelName": "dream",
+}  # fmt: skip
+
+
 def test_stability_matrix() -> None:
-    told = {
-        "PositivePrompt": "a fox",
-        "NegativePrompt": "blurry",
-        "Steps": 9,
-        "CfgScale": 5,
-        "Seed": 5,
-        "ModelName": "dream",
-    }
-    found = read(f"a fox\nNegative prompt: blurry\n{SETTINGS}", **{"parameters-json": json.dumps(told), "smproj": "{}"})
+    found = read(f"a fox\nNegative prompt: blurry\n{SETTINGS}", **{"parameters-json": json.dumps(STABILITY_MATRIX), "smproj": "{}"})
     assert (found.prompt, found.negative, found.generator) == (pair("a fox"), pair("blurry"), "Stability Matrix")
 
 
 def test_parameters_json_alone() -> None:
-    told = {
-        "PositivePrompt": "a fox",
-        "NegativePrompt": "blurry",
-        "Steps": 9,
-        "CfgScale": 5,
-        "Seed": 5,
-        "ModelName": "dream",
-    }
-    found = read(json.dumps(told), "parameters-json")
+    found = read(json.dumps(STABILITY_MATRIX), "parameters-json")
     assert (found.prompt, found.cfg, found.checkpoint) == (pair("a fox"), 5.0, "dream")
 
 

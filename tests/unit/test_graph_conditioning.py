@@ -226,23 +226,6 @@ def test_input_of_a_context_wins_over_what_its_bundle_brings() -> None:
     assert (positives(trace(graph)), negatives(trace(graph))) == (["a dog"], ["blurry"])
 
 
-def test_context_filled_by_links_is_no_sampler() -> None:
-    graph = basic(
-        ctx=node(
-            "Context Big",
-            model=["ckpt", 0],
-            positive=["pos", 0],
-            negative=["neg", 0],
-            seed=["n", 0],
-            steps=["n", 0],
-            latent=["latent", 0],
-        ),
-        n=node("INT", value=3),
-    )
-    graph["sampler"]["inputs"].update(positive=["ctx", 4], negative=["ctx", 5], latent_image=["ctx", 6])
-    assert [made.node for made in trace(graph).passes] == ["sampler"]
-
-
 def test_video_embeds_carry_both_prompts_of_their_encoder() -> None:
     graph = {
         "text": node("VideoTextEncode", positive_prompt="a panda", negative_prompt="bad video", t5=["t5", 0]),
@@ -391,12 +374,3 @@ def test_text_at_a_node_that_can_encode_none_is_none() -> None:
     assert positives(trace(graph, types=types)) == ["a red fox"]
     graph["start"]["inputs"]["clip"] = CLIP
     assert positives(trace(graph, types=types)) == ["a red fox", "v2 (replace)"]
-
-
-def test_sampler_whose_settings_are_all_linked_is_one() -> None:
-    graph = basic(n=node("PrimitiveFloat", value=3), name=node("Names", value="euler"))
-    links = {"seed": "n", "steps": "n", "cfg": "n", "denoise": "n", "sampler_name": "name", "scheduler": "name"}
-    graph["sampler"]["inputs"].update({name: [source, 0] for name, source in links.items()})
-    made = trace(graph)
-    assert ([one.node for one in made.passes], made.seed, made.steps) == (["sampler"], 3, 3)
-    assert made.negative_origin.confidence == "exact" and made.negative

@@ -219,3 +219,29 @@ def test_settings_are_of_the_pass_that_began_the_schedule_of_the_last() -> None:
     graph["sampler3"]["inputs"].update(add_noise="disable", noise_seed=0)
     found = trace(graph)
     assert (found.seed, [one.seed for one in found.passes]) == (1, [1, 2])
+
+
+def test_context_filled_by_links_is_no_sampler() -> None:
+    graph = basic(
+        ctx=node(
+            "Context Big",
+            model=["ckpt", 0],
+            positive=["pos", 0],
+            negative=["neg", 0],
+            seed=["n", 0],
+            steps=["n", 0],
+            latent=["latent", 0],
+        ),
+        n=node("INT", value=3),
+    )
+    graph["sampler"]["inputs"].update(positive=["ctx", 4], negative=["ctx", 5], latent_image=["ctx", 6])
+    assert [made.node for made in trace(graph).passes] == ["sampler"]
+
+
+def test_sampler_whose_settings_are_all_linked_is_one() -> None:
+    graph = basic(n=node("PrimitiveFloat", value=3), name=node("Names", value="euler"))
+    links = {"seed": "n", "steps": "n", "cfg": "n", "denoise": "n", "sampler_name": "name", "scheduler": "name"}
+    graph["sampler"]["inputs"].update({name: [source, 0] for name, source in links.items()})
+    made = trace(graph)
+    assert ([one.node for one in made.passes], made.seed, made.steps) == (["sampler"], 3, 3)
+    assert made.negative_origin.confidence == "exact" and made.negative

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diffusion_toolkit.embedders.decode import read_image
 from diffusion_toolkit.embedders.metadata import ImageMetadata, read_metadata
-from host.sampled_graphs import basic, node, png
+from host.sampled_graphs import basic, png
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 RIGHT_IN_CORPUS = 34  # never lower
