@@ -12,6 +12,8 @@ from .encoders import (
     require_encoder,
 )
 from .errors import LibraryError
+from .filters import Filter
+from .question import KINDS, Answer, Part, Question
 from .read import (
     counts,
     find_text,
@@ -38,7 +40,7 @@ from .records import (
     TextPair,
     TokenStates,
 )
-from .search import search_by_image, search_by_text
+from .search import search, search_by_image, search_by_text
 from .vectors import (
     image_vector,
     text_vector,
@@ -51,15 +53,20 @@ from .vectors import (
 from .write import ensure_root, ensure_text, find_images, link_paths, update_readings, write_images
 
 __all__ = [
+    "Answer",
     "Connection",
     "Counts",
     "Encoder",
+    "Filter",
     "Hit",
     "ImageRecord",
     "ImageSettings",
+    "KINDS",
     "KnownFile",
     "Library",
     "LibraryError",
+    "Part",
+    "Question",
     "Reading",
     "StoredEncoder",
     "StoredFile",
@@ -90,6 +97,7 @@ __all__ = [
     "link_paths",
     "open_library",
     "require_encoder",
+    "search",
     "search_by_image",
     "search_by_text",
     "stored_pieces",

@@ -146,11 +146,17 @@ class KnownFile:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result: cosine similarity in -1..1, rank from 1."""
+    """One search result: rank from 1, and the score with what it is made of.
+
+    `cosines` is aligned with the question's parts, None where the image has no vector of the kind. `percentile`
+    (0 to 100) is the share of the library that is farther from the question, where that was asked.
+    """
 
     image_id: int
     score: float
     rank: int
+    cosines: tuple[float | None, ...] = ()
+    percentile: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from psycopg import Connection, sql
 
 from .encoders import CONNECT, active_encoder, get_encoder
 from .errors import LibraryError
+from .question import Answer, Question
 from .records import Hit, StoredEncoder
 from .vectors import as_halfvecs
 
@@ -48,6 +49,16 @@ WHERE 1 - distance >= %(min_score)s
 ORDER BY distance, image_id
 LIMIT %(k)s
 """
+
+
+def search(conn: Connection, question: Question) -> Answer:
+    """The images that answer `question`. LibraryError where an encoder has nothing here, or makes other dimensions."""
+    [part] = question.parts
+    if part.kind == "image":
+        hits = search_by_image(conn, part.vector, question.k, question.lowest_score or -1.0, part.encoder_id)
+    else:
+        hits = search_by_text(conn, part.kind, part.vector, question.k, question.lowest_score or -1.0, part.encoder_id)
+    return Answer(hits, "index")
 
 
 def search_by_text(

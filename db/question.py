@@ -1,0 +1,64 @@
+"""What a search is asked, and what it answers: plain records that every way in and every way out share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .filters import Filter
+    from .records import Hit
+
+KINDS = ("prompt", "negative", "image", "clip_l", "clip_g")
+"""The five vector kinds, in the order in which they are always listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that an image is to be like, or with a negative weight unlike.
+
+    `vector` [dims] may have any length: only its direction counts. `encoder_id` is the encoder that made it, the active one of
+    the kind when None; vectors of two encoders are never compared. `label` is what the person asked, for explanations.
+    """
+
+    kind: str
+    vector: np.ndarray
+    weight: float = 1.0
+    encoder_id: int | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A search. The score of an image is the sum over the parts of weight x cosine similarity.
+
+    One part of weight 1 is a plain search, whose score is the cosine. With several parts an image that lacks a kind scores
+    0 in it. `normalise` first takes each part's cosines to standard scores: (cosine - mean) / deviation over the
+    library, since the kinds spread differently; a missing kind then counts as the mean.
+    """
+
+    parts: tuple[Part, ...]
+    k: int = 8
+    offset: int = 0
+    filter: Filter | None = None
+    lowest_score: float | None = None
+    lowest_percentile: float = 0.0  # 0 to 100: at least as near as this share of the library is
+    order: str = "score"  # or newest, oldest, seed: of the hits that were found by score
+    diversity: float = 0.0  # 0 to 1: how much being unlike the better hits counts (maximal marginal relevance)
+    collapse: str = "nothing"  # or variants (one seed and prompt), lookalikes (nearly one picture): the best one stays
+    recency: float = 0.0  # weight of being new, against scores of 1
+    recency_days: float = 30.0  # after so many days it is worth half
+    normalise: bool = False
+    exact: bool = False  # compare with every vector, use no index
+    leave_out: tuple[int, ...] = ()  # image ids that are never hits
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hits, best first, and in words how they were found (`method`) and what a person should know (`note`)."""
+
+    hits: list[Hit]
+    method: str
+    note: str = ""
