@@ -5,9 +5,16 @@ from __future__ import annotations
 from comfy_api.v0_0_2 import io
 
 CATEGORY = "DiffusionToolkit"
+QUERY_CATEGORY = f"{CATEGORY}/query"
 
-Library = io.Custom("DIFFUSION_TOOLKIT_LIBRARY")
-TextEmbedder = io.Custom("DIFFUSION_TOOLKIT_TEXT_EMBEDDER")
+Library = io.Custom("DIFFUSION_TOOLKIT_LIBRARY")  # a library's name
+TextEmbedder = io.Custom("DIFFUSION_TOOLKIT_TEXT_EMBEDDER")  # embedders.text_embedder.TextEmbedder
+# `name`, `encode_query(text) -> [1024]`, and `picture_tower`: what the details of an image encoder have when it is its other half.
+DescriptionEncoder = io.Custom("DIFFUSION_TOOLKIT_DESCRIPTION_ENCODER")
+Query = io.Custom("DIFFUSION_TOOLKIT_QUERY")  # links.Query
+Filter = io.Custom("DIFFUSION_TOOLKIT_FILTER")  # db.Filter
+SearchOptions = io.Custom("DIFFUSION_TOOLKIT_SEARCH_OPTIONS")  # links.SearchOptions
+Hits = io.Custom("DIFFUSION_TOOLKIT_HITS")  # links.Hits
 
 
 def library_name_input() -> io.Input:
