@@ -31,7 +31,7 @@ _COLUMNS = "id, family, fingerprint, name, dims, details, active"
 
 
 def ensure_encoder(conn: Connection, encoder: Encoder) -> int:
-    """The id of this family and fingerprint, recorded with its HNSW index when new.
+    """The id of this family and fingerprint, recorded with its HNSW index when new; details that are new are added.
 
     Making an index waits for writers and holds them up until the commit: give it a transaction of its own.
     """
@@ -41,6 +41,9 @@ def ensure_encoder(conn: Connection, encoder: Encoder) -> int:
         known = find_encoder(conn, encoder.family, encoder.fingerprint) or _add(conn, encoder)
     if known.dims != encoder.dims:
         raise ValueError(f"encoder {encoder.name!r} makes {encoder.dims} dimensions, but is recorded with {known.dims}")
+    if not encoder.details.items() <= known.details.items():  # recorded by a version that told less of it
+        one_writer(conn)
+        conn.execute("UPDATE encoders SET details = details || %s::jsonb WHERE id = %s", [clean_json(encoder.details), known.id])
     return known.id
 
 

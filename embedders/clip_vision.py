@@ -36,12 +36,17 @@ class ImageEncoder:
         self.name = "CLIP-ViT-H/14" if real else f"a CLIP vision of {config.get('num_hidden_layers')} layers, not CLIP-ViT-H/14"
 
     @property
+    def weights(self) -> str:
+        """The digest of the weights alone, by which the text tower of the same pair knows its picture tower."""
+        return patched_weights_digest(self._clip_vision.patcher)
+
+    @property
     def fingerprint(self) -> str:
         """64 hex digits; hashing takes a second or two for ViT-H the first time it is asked for."""
         model = self._clip_vision
         settings = {key: model.config.get(key) for key in ("model_type", "hidden_act", "num_attention_heads", "patch_size")}
         pixels = [model.image_size, list(model.image_mean), list(model.image_std), _PREPROCESSING]
-        return combine("image", patched_weights_digest(model.patcher), settings, pixels)
+        return combine("image", self.weights, settings, pixels)
 
     def encode(self, images: Sequence[np.ndarray | torch.Tensor]) -> np.ndarray:
         """The projected vectors of images of any sizes, norms kept: [n, 1024] float32.

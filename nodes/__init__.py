@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .index_folder import IndexFolder
+from .load_description_encoder import LoadDescriptionEncoder
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
 from .queued_prompts import forget_saved_fingerprints
@@ -20,4 +21,4 @@ class DiffusionToolkitExtension(ComfyExtension):
         forget_saved_fingerprints()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [IndexFolder, SearchByPrompt, SearchByImage, Loader, LoadTextEmbedder, ReadImagePrompt]
+        return [IndexFolder, SearchByPrompt, SearchByImage, Loader, LoadTextEmbedder, LoadDescriptionEncoder, ReadImagePrompt]

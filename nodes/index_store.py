@@ -30,7 +30,8 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
     if encoders.text is not None:
         records.append(db.Encoder("text", encoders.text.fingerprint, encoders.text.name, encoders.text.dims, {}))
     if encoders.image is not None:
-        records.append(db.Encoder("image", encoders.image.fingerprint, encoders.image.name, encoders.image.dims, {}))
+        details = {"picture_tower": encoders.image.weights}  # by which a description encoder knows its other half
+        records.append(db.Encoder("image", encoders.image.fingerprint, encoders.image.name, encoders.image.dims, details))
     if encoders.clip is not None:
         clip = encoders.clip
         records.append(db.Encoder("clip_l", clip.clip_l_fingerprint, clip.name, 768, {}))

@@ -187,5 +187,72 @@ def write_text_embedder_folder(path: str | Path) -> Path:
     return folder
 
 
+def write_description_file(path: str | Path, seed: int, layout: str = "transformers", layers: int = 2, projection_dim: int = 1024) -> Path:
+    """Write a CLIP of both halves to `path`: ViT-H's text sizes at few layers, and the picture half of `small_clip_vision(seed)`.
+
+    `layout` names the weights as transformers or as open_clip does.
+    """
+    import torch
+    from open_clip.transformer import TextTransformer
+    from safetensors.torch import save_file
+
+    with torch.inference_mode(False):
+        text = TextTransformer(width=1024, heads=16, layers=layers, output_dim=projection_dim)
+        fill_with_seeded_weights(text, seed)
+        text_weights = {name: tensor.half() for name, tensor in text.state_dict().items()}
+        picture_weights = small_clip_vision(seed, projection_dim=projection_dim).get_sd()
+    if layout == "transformers":
+        text_weights = _renamed(text_weights, "text_model.", "text_projection")
+    else:
+        picture_weights = _open_clip_picture(picture_weights)
+    everything = {**text_weights, **picture_weights}
+    save_file({name: tensor.half().contiguous() for name, tensor in everything.items() if tensor.is_floating_point()}, path)
+    return Path(path)
+
+
+_BLOCK = (
+    ("ln_1", "layer_norm1"), ("ln_2", "layer_norm2"), ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2"), ("attn.out_proj", "self_attn.out_proj")
+)  # fmt: skip
+
+
+def _renamed(weights: dict[str, Any], prefix: str, projection: str) -> dict[str, Any]:
+    """open_clip's names of a text tower as transformers has them."""
+    named = {f"{projection}.weight": weights[projection].T}
+    for name, tensor in weights.items():
+        plain = name.replace("transformer.resblocks", "encoder.layers")
+        for theirs, ours in (*_BLOCK, ("token_embedding", "embeddings.token_embedding"), ("ln_final", "final_layer_norm")):
+            plain = plain.replace(theirs, ours)
+        if "in_proj" in plain:
+            for one, third in zip("qkv", tensor.chunk(3)):
+                named[prefix + plain.replace("attn.in_proj_", f"self_attn.{one}_proj.")] = third
+        elif plain == "positional_embedding":
+            named[f"{prefix}embeddings.position_embedding.weight"] = tensor
+        elif plain != projection:
+            named[prefix + plain] = tensor
+    return named
+
+
+def _open_clip_picture(weights: dict[str, Any]) -> dict[str, Any]:
+    """transformers' names of a picture tower as open_clip has them."""
+    import torch
+
+    named = {"visual.proj": weights["visual_projection.weight"].T}
+    for name, tensor in weights.items():
+        plain = name.removeprefix("vision_model.")
+        for theirs, ours in (
+            *((theirs, ours) for ours, theirs in _BLOCK), ("encoder.layers", "transformer.resblocks"), ("pre_layrnorm", "ln_pre"),
+            ("post_layernorm", "ln_post"), ("embeddings.patch_embedding", "conv1"), ("embeddings.class_embedding", "class_embedding"),
+            ("embeddings.position_embedding.weight", "positional_embedding"),
+        ):  # fmt: skip
+            plain = plain.replace(theirs, ours)
+        if "q_proj" in plain:
+            three = [weights[name.replace("q_proj", f"{one}_proj")] for one in "qkv"]
+            named["visual." + plain.replace("self_attn.q_proj.", "attn.in_proj_")] = torch.cat(three)
+        elif "_proj." not in plain or "out_proj" in plain or "c_proj" in plain:
+            if plain != "visual_projection.weight":
+                named[f"visual.{plain}"] = tensor
+    return named
+
+
 def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
