@@ -1,7 +1,7 @@
 """The library: PostgreSQL with pgvector behind plain functions that take a connection; callers own the transaction."""
 
 from ._generation import bump_generation, generation
-from .connection import Connection, Library, library_names, open_library
+from .connection import Connection, Library, has_password, library_names, open_library
 from .encoders import (
     activate_encoders,
     active_encoder,
@@ -89,6 +89,7 @@ __all__ = [
     "get_encoder",
     "get_images",
     "get_text",
+    "has_password",
     "image_vector",
     "images_read_before",
     "images_without_vector",

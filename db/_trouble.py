@@ -9,19 +9,26 @@ from .errors import LibraryError
 
 VARIABLE = "DIFFUSION_TOOLKIT_DSN"
 
+
+def place_in_config(name: str) -> str:
+    """Where the connection string of a named library stands, in words."""
+    return f"the library {name!r} of config.json"
+
+
 # libpq gives no code for a refused connection, only text; a server that speaks another language gets the last answer.
+# {place} is where the connection string was set.
 _REFUSALS = [
     (
         ("password authentication failed", "no password supplied"),
-        f"The PostgreSQL server refuses the user or password. Correct them in {VARIABLE} and restart ComfyUI.",
+        "The PostgreSQL server refuses the user or password. Correct them in {place}.",
     ),
     (
         ("database", "does not exist"),
-        f"The database does not exist on the PostgreSQL server. Create it, or name another in {VARIABLE}.",
+        "The database does not exist on the PostgreSQL server. Create it, or name another in {place}.",
     ),
     (
         ("role", "does not exist"),
-        f"The PostgreSQL server does not know the user. Create it, or name another in {VARIABLE}.",
+        "The PostgreSQL server does not know the user. Create it, or name another in {place}.",
     ),
     (
         ("no pg_hba.conf entry",),
@@ -33,12 +40,11 @@ _REFUSALS = [
     ),
     (
         ("could not translate host name", "Name or service not known", "getaddrinfo", "failed to resolve host"),
-        f"The PostgreSQL server's host name is unknown here. Correct it in {VARIABLE}, or check the network.",
+        "The PostgreSQL server's host name is unknown here. Correct it in {place}, or check the network.",
     ),
     (
         ("SSL", "certificate"),
-        f"The PostgreSQL server and this computer do not agree on encryption. Correct the sslmode or certificates in "
-        f"{VARIABLE}.",
+        "The PostgreSQL server and this computer do not agree on encryption. Correct the sslmode or certificates in {place}.",
     ),
 ]
 _EVERY_ONE = {"database", "role"}  # whose entries need all their words, not one
@@ -49,7 +55,7 @@ _CODES = {
     ),
     errors.ReadOnlySqlTransaction: (
         "The PostgreSQL server is read-only (a standby, or set so); search works, indexing does not. Name a "
-        f"server that takes writes in {VARIABLE}."
+        "server that takes writes in {place}."
     ),
     errors.InsufficientPrivilege: (
         "The PostgreSQL user may not do this in the library's database. Make it the owner: as administrator, "
@@ -71,31 +77,31 @@ _CODES = {
 }
 
 
-def refused_connection(error: psycopg.Error, conninfo: str) -> LibraryError:
+def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABLE) -> LibraryError:
     """Why no connection could be made, from what libpq said and whether anything answers there."""
     said = str(error)
     for words, answer in _REFUSALS:
         if (all if words[0] in _EVERY_ONE else any)(word in said for word in words):
-            return LibraryError(answer)
+            return LibraryError(_placed(answer, place))
     ping = psycopg.pq.PGconn.ping(conninfo.encode())
     if ping in (psycopg.pq.Ping.NO_RESPONSE, psycopg.pq.Ping.NO_ATTEMPT):
+        otherwise = "; without that variable the library that comes with this package is used" if place == VARIABLE else ""
         return LibraryError(
-            f"No PostgreSQL server answers for the library. Start it, or correct the host and port in {VARIABLE}; "
-            "without that variable the library that comes with this package is used."
+            f"No PostgreSQL server answers for the library. Start it, or correct the host and port in {place}{otherwise}."
         )
     if ping == psycopg.pq.Ping.REJECT:
         return LibraryError("The library's PostgreSQL server is starting or stopping. Queue again in a moment.")
     return LibraryError(
         "The library's PostgreSQL server answers but refuses the connection. Check user, password and database in "
-        f"{VARIABLE}; the server's log has the reason."
+        f"{place}; the server's log has the reason."
     )
 
 
-def failed_statement(error: psycopg.Error) -> LibraryError:
+def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> LibraryError:
     """Why a statement failed."""
     for kind, answer in _CODES.items():
         if isinstance(error, kind):
-            return LibraryError(answer)
+            return LibraryError(_placed(answer, place))
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
         return LibraryError(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue "
@@ -104,3 +110,8 @@ def failed_statement(error: psycopg.Error) -> LibraryError:
         )
     said = error.diag.message_primary or type(error).__name__
     return LibraryError(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
+
+
+def _placed(answer: str, place: str) -> str:
+    """The environment is read when ComfyUI starts, config.json each time."""
+    return answer.replace("{place}", f"{place} and restart ComfyUI" if place == VARIABLE else place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ._server import keep_settings, prepare_database, set_session
-from ._trouble import VARIABLE, failed_statement, refused_connection
+from ._trouble import VARIABLE, failed_statement, place_in_config, refused_connection
 from .embedded import EmbeddedServer
 from .errors import LibraryError
 from .migrate import migrate
@@ -24,7 +24,8 @@ _CONNECT_SECONDS = 10
 _IDLE_KEPT = 4
 
 _open: dict[tuple[str, str], Library] = {}
-_open_lock = threading.Lock()
+_opening: dict[str, threading.Lock] = {}  # by name: a server that doesn't answer holds up those who want it alone
+_opening_lock = threading.Lock()
 
 
 class Connection(psycopg.Connection):
@@ -42,10 +43,12 @@ class Library:
     silence for the person who waits; here it is the error of the node that asked, at once.
     """
 
-    def __init__(self, name: str, locate: Callable[[], str]) -> None:
-        """`locate` gives the connection string, having started the server if that is ours to do."""
+    def __init__(self, name: str, locate: Callable[[], str], place: str = VARIABLE) -> None:
+        """`locate` gives the connection string, having started the server if that is ours to do; `place` is where a person
+        set it, for messages."""
         self.name = name
         self._locate = locate
+        self._place = place
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self.warnings = self._prepare()
@@ -64,7 +67,7 @@ class Library:
             yield conn
             conn.commit()
         except psycopg.Error as error:
-            raise failed_statement(error) from error
+            raise failed_statement(error, self._place) from error
         finally:
             self._give_back(conn)
 
@@ -100,18 +103,18 @@ class Library:
         conn.close()
 
     def _connect(self) -> Connection:
-        conn = _connect(self._locate())
+        conn = _connect(self._locate(), self._place)
         try:
             register_vector(conn)
             set_session(conn)
             conn.commit()
         except psycopg.Error as error:
             conn.close()
-            raise failed_statement(error) from error
+            raise failed_statement(error, self._place) from error
         return conn
 
     def _prepare(self) -> tuple[str, ...]:
-        with _connect(self._locate()) as conn:  # commits and closes
+        with _connect(self._locate(), self._place) as conn:  # commits and closes
             try:
                 warnings = prepare_database(conn)
                 conn.commit()  # so that whoever waits to install pgvector too sees ours
@@ -119,40 +122,55 @@ class Library:
                 migrate(conn)
                 keep_settings(conn)
             except psycopg.Error as error:
-                raise failed_statement(error) from error
+                raise failed_statement(error, self._place) from error
         return warnings
 
 
-def library_names() -> list[str]:
-    """The names a node may offer."""
-    return ["default"]
+def library_names(named: Mapping[str, str] = {}) -> list[str]:
+    """The names that `open_library` takes, `named` being connection strings by name."""
+    return ["default", *sorted(named.keys() - {"default"})]
 
 
-def open_library(name: str, directory: Path) -> Library:
-    """The library of this name, ready for use; the same object each time.
+def open_library(name: str, directory: Path, named: Mapping[str, str] = {}) -> Library:
+    """The library of this name, ready for use; the same object each time, until its connection string changes.
 
-    "default" is the database that the environment variable DIFFUSION_TOOLKIT_DSN names, else the embedded one in
-    `directory`. LibraryError says why it cannot be had.
+    "default" is the database that the environment variable DIFFUSION_TOOLKIT_DSN names, else the one of that name in
+    `named`, else the embedded one in `directory`. The others are those in `named`. LibraryError says why it cannot be had.
     """
-    if name not in library_names():
-        raise LibraryError(f"There is no library {name!r}. Choose one of: {', '.join(library_names())}.")
-    dsn = os.environ.get(VARIABLE, "").strip()
+    if name not in library_names(named):
+        raise LibraryError(
+            f"There is no library {name!r}. Choose one of: {', '.join(library_names(named))}. Others are added to "
+            f"config.json in ComfyUI's user directory, under diffusion_toolkit."
+        )
+    variable = os.environ.get(VARIABLE, "").strip() if name == "default" else ""
+    dsn, place = (variable, VARIABLE) if variable else (named.get(name, ""), place_in_config(name))
     key = (name, dsn or str(Path(directory).absolute()))
-    with _open_lock:
+    with _opening_lock:
+        alone = _opening.setdefault(name, threading.Lock())
+    with alone:
         if key not in _open:
-            library = Library(name, _named_server(dsn) if dsn else _embedded_server(Path(directory)))
-            atexit.register(library.close)
-            _open[key] = library
+            made = Library(name, _named_server(dsn, place), place) if dsn else Library(name, _embedded_server(Path(directory)))
+            for old in [other for other in list(_open) if other[0] == name]:  # it was moved: nobody asks for the old one again
+                _open.pop(old).close()
+            atexit.register(made.close)
+            _open[key] = made
         return _open[key]
 
 
-def _named_server(dsn: str) -> Callable[[], str]:
+def has_password(dsn: str) -> bool:
+    """Whether a connection string holds a secret; one that can't be read may."""
+    try:
+        return bool({"password", "sslpassword"} & conninfo_to_dict(dsn).keys())
+    except psycopg.Error:
+        return True
+
+
+def _named_server(dsn: str, place: str) -> Callable[[], str]:
     try:
         given = conninfo_to_dict(dsn)
     except psycopg.Error:
         raise LibraryError(
-            f"{VARIABLE} is not a PostgreSQL connection string. It looks like "
-            f"postgresql://user:password@host:5432/database."
+            f"{place} is not a PostgreSQL connection string. It looks like postgresql://user:password@host:5432/database."
         ) from None
     conninfo = make_conninfo(**{"connect_timeout": _CONNECT_SECONDS, "application_name": "diffusion-toolkit", **given})
     return lambda: conninfo
@@ -180,9 +198,9 @@ def _ensure_database(conninfo: str) -> None:
             raise failed_statement(error) from error
 
 
-def _connect(conninfo: str) -> Connection:
+def _connect(conninfo: str, place: str = VARIABLE) -> Connection:
     try:
         # Unprepared: a prepared statement would outlive the view it was planned for, and breaks behind a pooler.
         return Connection.connect(conninfo, client_encoding="utf8", prepare_threshold=None)
     except psycopg.Error as error:
-        raise refused_connection(error, conninfo) from None
+        raise refused_connection(error, conninfo, place) from None

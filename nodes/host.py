@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .config import ConfigurationError, configured_libraries, configured_roots, refuse_if_others_can_read
 
 if TYPE_CHECKING:
     from ..db import Library, StoredImage
@@ -18,12 +19,6 @@ log = logging.getLogger("diffusion_toolkit")
 
 PACKAGE = Path(__file__).resolve().parent.parent
 ROOTS_VARIABLE = "DIFFUSION_TOOLKIT_ROOTS"
-
-
-class ConfigurationError(RuntimeError):
-    """A setting of the administrator that can't be used."""
-
-    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
 
 
 def names_missing_requirements(execute: Callable) -> Callable:
@@ -49,14 +44,38 @@ def toolkit_directory() -> Path:
     return Path(folder_paths.get_user_directory()) / "diffusion_toolkit"
 
 
+def config_file() -> Path:
+    """The administrator's settings, see `config`; it need not be there."""
+    return toolkit_directory() / "config.json"
+
+
 def open_library(name: str, linked: str | None = None) -> Library:
-    """The library by name, or the one that arrived over a link."""
+    """The library by name, or the one that arrived over a link.
+
+    Raises:
+        ConfigurationError: the settings can't be used, or others may read the passwords in them.
+        LibraryError: it can't be had.
+    """
+    from ..db import has_password
     from ..db import open_library as connect
 
-    library = connect(linked or name, toolkit_directory() / "library")
+    named = configured_libraries(config_file())
+    if any(has_password(dsn) for dsn in named.values()):
+        refuse_if_others_can_read(config_file())
+    library = connect(linked or name, toolkit_directory() / "library", named)
     for warning in library.warnings:
         _warn_once(warning)
     return library
+
+
+def library_names() -> list[str]:
+    """The names for a combo, "default" first. As with `root_names`, a broken configuration is told when a node runs."""
+    try:
+        named = configured_libraries(config_file())
+    except ConfigurationError as error:
+        _warn_once(str(error))
+        named = {}
+    return ["default", *sorted(named.keys() - {"default"})]
 
 
 @functools.cache
@@ -100,7 +119,7 @@ def roots() -> dict[str, Path]:
         "output": Path(folder_paths.get_output_directory()).resolve(),
         "input": Path(folder_paths.get_input_directory()).resolve(),
     }
-    for name, path in [*_roots_of_variable(), *_roots_of_config(toolkit_directory() / "config.json")]:
+    for name, path in [*_roots_of_variable(), *configured_roots(config_file())]:
         try:
             folder = Path(path).expanduser()
         except RuntimeError as error:  # a user after ~ who is not known
@@ -124,18 +143,6 @@ def _roots_of_variable() -> list[tuple[str, str]]:
         is_name = bool(separator) and not set(name) & {"/", "\\"}  # else the = belongs to a path
         named.append((name.strip(), path.strip()) if is_name else ("", item))
     return named
-
-
-def _roots_of_config(file: Path) -> list[tuple[str, str]]:
-    if not file.is_file():
-        return []
-    try:
-        named = json.loads(file.read_text(encoding="utf-8-sig"))["roots"]  # Notepad writes a byte order mark
-        return [(str(name), str(path)) for name, path in named.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(
-            f'{file} can\'t be read ({error}). It should hold {{"roots": {{"name": "/path/to/images"}}}}.'
-        ) from error
 
 
 def root_folder(name: str) -> Path:

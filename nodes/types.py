@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
+from .host import library_names
+
 CATEGORY = "DiffusionToolkit"
 QUERY_CATEGORY = f"{CATEGORY}/query"
 
@@ -21,10 +23,11 @@ def library_name_input() -> io.Input:
     """The combo that chooses a library by name. Connection strings never stand in a widget: prompts are saved in images."""
     return io.Combo.Input(
         "library_name",
-        options=["default"],
+        options=library_names(),
         default="default",
         tooltip="The library to use. 'default' is the PostgreSQL named by the environment variable "
-        "DIFFUSION_TOOLKIT_DSN when that is set, else one that this package runs in ComfyUI's user directory.",
+        "DIFFUSION_TOOLKIT_DSN when that is set, else one that this package runs in ComfyUI's user directory. Others are "
+        "named in the user directory's diffusion_toolkit/config.json.",
     )
 
 
