@@ -31,7 +31,8 @@ def test_a_restored_dump_is_searched_like_the_original(
     monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", other)
     with db.open_library("default", tmp_path).connection() as conn:
         assert conn.info.dbname in other
-        assert [hit.image_id for hit in db.search_by_image(conn, unit(0, 1), 1)] == ids[1:]
+        question = db.Question(parts=(db.Part("image", unit(0, 1)),), k=1)
+        assert [hit.image_id for hit in db.search(conn, question).hits] == ids[1:]
         assert db.token_states(conn, text_id, states).states.shape == (2, 8)
         assert conn.execute("SELECT path FROM image WHERE id = %s", [ids[0]]).fetchone() == ("/pictures/folder/0.png",)
         db.write_images(conn, root, [image(5)])  # the counters of ids moved along

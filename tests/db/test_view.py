@@ -1,4 +1,4 @@
-"""The view `image` is what the issue promises, and PostgreSQL answers it, and our searches, from the HNSW indexes."""
+"""The view `image` is what the issue promises, and PostgreSQL answers it from the HNSW indexes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.search import statement_by_image, statement_by_text
 from pgvector import HalfVector, Vector
 
 IMAGES, DIMS = 2000, 64
@@ -104,32 +103,6 @@ def test_a_plain_session_of_another_program_gets_50_rows_too(filled, server):
         statement = ISSUE.format(column="prompt_embedding", query="%(query)s")
         assert "Index Scan using text_vectors_hnsw" in plan(plain, statement, {"query": str(query.tolist())})
         assert len(plain.execute(statement, {"query": str(query.tolist())}).fetchall()) == 50
-
-
-def test_our_searches_use_the_index(filled):
-    library, encoders, query = filled
-    with library.connection() as conn:
-        by_image = statement_by_image(db.active_encoder(conn, "image")).as_string(conn)
-        by_text = statement_by_text("prompt", db.active_encoder(conn, "text")).as_string(conn)
-        parameters = {"query": query, "k": 50, "min_score": -1.0}
-        assert f"Index Scan using image_vectors_hnsw_{encoders['image bb']}" in plan(conn, by_image, parameters)
-        assert f"Index Scan using text_vectors_hnsw_{encoders['text cc']}" in plan(conn, by_text, parameters)
-
-
-def test_searches_through_the_index_find_what_an_exact_scan_finds(filled):
-    library, encoders, query = filled
-    found = []
-    for exact in (False, True):
-        with library.connection() as conn:
-            conn.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
-            found.append(
-                [
-                    {h.image_id for h in db.search_by_image(conn, query, 50)},
-                    {h.image_id for h in db.search_by_text(conn, "prompt", query, 50)},
-                ]
-            )
-    for through_index, exactly in zip(*found):
-        assert len(through_index) == 50 and len(through_index & exactly) >= 45
 
 
 def test_the_first_columns_are_the_promised_ones(conn):

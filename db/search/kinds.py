@@ -1,0 +1,159 @@
+"""The vector kinds that are searched by: whose encoder makes them, where they are stored, and what a question asks of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from ..encoders import CONNECT, TABLES
+from ..errors import LibraryError
+from ..question import Part
+from ..records import StoredEncoder
+from ..vectors import as_halfvecs
+
+TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of an image it is made of
+    "prompt": ("text", "prompt_id"),
+    "negative": ("text", "negative_id"),
+    "clip_l": ("clip_l", "prompt_id"),
+    "clip_g": ("clip_g", "prompt_id"),
+}
+_PAGE = 8160  # usable bytes of a PostgreSQL page
+_ROW_OVERHEAD = 56  # of a row of text_vectors or image_vectors, beside its float16 numbers
+
+# The size of the table tells its rows well enough, costs no scan, and is right before the first ANALYZE too.
+_SOURCES = """
+SELECT e.id, e.family, e.fingerprint, e.name, e.dims, e.details, e.active,
+       CASE WHEN e.family = 'token_states' THEN 0
+            ELSE pg_relation_size(CASE WHEN e.family = 'image' THEN 'image_vectors' ELSE 'text_vectors' END) END AS bytes,
+       (SELECT array_agg(c.relname::text) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+        WHERE x.indisvalid AND x.indrelid IN ('text_vectors'::regclass, 'image_vectors'::regclass)) AS indexes
+FROM encoders e
+WHERE e.id = ANY(%(ids)s) OR (e.active AND e.family = ANY(%(families)s))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the vectors of one encoder are: about how many `rows` its table has, and the `index` over it (None: none)."""
+
+    encoder: StoredEncoder
+    rows: int
+    index: str | None
+
+    @property
+    def table(self) -> str:
+        return TABLES[self.encoder.family]
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """All that a question asks of one kind: the weighted sum of its query vectors, which is a query vector again.
+
+    Cosines with unit vectors add up: w1 cos(q1, x) + w2 cos(q2, x) = `weight` cos(`vector`, x), whatever x. So two parts of
+    one kind cost no more than one, and a negative weight is the search for what lies opposite.
+    """
+
+    kind: str
+    source: Source
+    vector: np.ndarray  # [dims] float16
+    weight: float  # above 0
+    constant: float = 0.0  # what having a vector of the kind adds, whatever it is
+
+    @property
+    def text_id(self) -> str | None:
+        """The column of `images` that says whose vector an image has; None where the image has its own."""
+        return None if self.kind == "image" else TEXT_KINDS[self.kind][1]
+
+
+def family_of(kind: str) -> str:
+    """The family of the encoder that makes vectors of `kind`; LibraryError for a kind that there is not."""
+    if kind == "image":
+        return "image"
+    if kind not in TEXT_KINDS:
+        raise LibraryError(f"There is no vector kind {kind!r}. Choose one of: image, {', '.join(TEXT_KINDS)}.")
+    return TEXT_KINDS[kind][0]
+
+
+def sources_of(conn: Connection, parts: Sequence[Part]) -> list[Source]:
+    """The source of each part. LibraryError where an encoder has nothing here, or makes other dimensions."""
+    families = [family_of(part.kind) for part in parts]
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            _SOURCES,
+            {
+                "ids": [part.encoder_id for part in parts if part.encoder_id is not None],
+                "families": [family for part, family in zip(parts, families) if part.encoder_id is None],
+            },
+        ).fetchall()
+    known = [_source(**row) for row in rows]
+    return [_source_of(part, family, known) for part, family in zip(parts, families)]
+
+
+def directions_of(parts: Sequence[Part], sources: Sequence[Source], weights: Sequence[float]) -> list[Direction]:
+    """The parts by kind, with these weights in place of their own; a kind whose parts cancel each other out is left out.
+
+    LibraryError where nothing is left to search for, and for a vector without direction.
+    """
+    by_kind: dict[tuple[str, int], list[int]] = {}
+    for place, (part, source) in enumerate(zip(parts, sources)):
+        by_kind.setdefault((part.kind, source.encoder.id), []).append(place)
+    directions = []
+    for (kind, _), places in by_kind.items():
+        direction = _sum(kind, sources[places[0]], [unit(parts[p].vector) for p in places], [weights[p] for p in places])
+        if direction is not None:
+            directions.append(direction)
+    if not directions:
+        raise LibraryError("Nothing is left to search for: the weights are 0, or the queries cancel each other out. Change a weight.")
+    return directions
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """`vector` [dims] at length 1, float64; ValueError when it is zero or not finite."""
+    vector = np.asarray(vector, np.float64)
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length == 0:
+        raise ValueError("a query vector is zero or not finite: it has no direction to search in")
+    return vector / length
+
+
+def _sum(kind: str, source: Source, units: list[np.ndarray], weights: list[float]) -> Direction | None:
+    total = sum((weight * vector for weight, vector in zip(weights, units)), np.zeros(source.encoder.dims))  # [dims]
+    length = float(np.linalg.norm(total))
+    if length <= 1e-6 * sum(abs(weight) for weight in weights):
+        return None
+    # Longer than 1, so that small components do not sink into float16's subnormal numbers.
+    half = as_halfvecs(total[None] * (16 / length), source.encoder.dims)[0]
+    return Direction(kind, source, half, length)
+
+
+def _source(bytes: int, indexes: list[str] | None, **columns: object) -> Source:
+    encoder = StoredEncoder(**columns)
+    rows = bytes // 8192 * max(1, _PAGE // (2 * encoder.dims + _ROW_OVERHEAD))
+    table = TABLES[encoder.family]
+    mine = {f"{table}_{method}_{encoder.id}": method for method in ("hnsw", "ivfflat", "binary")}
+    return Source(encoder, rows, next((mine[name] for name in indexes or () if name in mine), None))
+
+
+def _source_of(part: Part, family: str, known: list[Source]) -> Source:
+    for source in known:
+        if source.encoder.id == part.encoder_id or (part.encoder_id is None and source.encoder.active and source.encoder.family == family):
+            break
+    else:
+        raise LibraryError(
+            f"The library has no vectors of this kind yet. Index a folder with {CONNECT[family]} connected first."
+            if part.encoder_id is None
+            else f"The library has no encoder {part.encoder_id}. Index the folder again, with the same models connected."
+        )
+    encoder = source.encoder
+    if encoder.family != family:
+        raise ValueError(f"encoder {encoder.id} is of family {encoder.family!r}, not {family!r}")
+    if np.shape(part.vector) != (encoder.dims,):
+        raise LibraryError(
+            f"The query has the shape {list(np.shape(part.vector))}, the library's vectors {encoder.dims} dimensions (by "
+            f"{encoder.name}). Connect that model, or index the folder again with {CONNECT[family]} of the new one."
+        )
+    return source
