@@ -122,9 +122,12 @@ def fill(folder: Path, data: Data, index: bool = True, memory: str = "") -> None
 
     library = open_filled(folder)
     with library.connection() as conn:
-        for kind in data.kinds:
-            db.ensure_encoder(conn, db.Encoder(FAMILIES[kind], f"synthetic-{kind}", f"synthetic {FAMILIES[kind]}", DIMS[kind]))
-        by_family = {family: _encoder_id(conn, family) for family in {FAMILIES[kind] for kind in data.kinds}}
+        by_family = {
+            FAMILIES[kind]: db.ensure_encoder(
+                conn, db.Encoder(FAMILIES[kind], f"synthetic-{FAMILIES[kind]}", f"synthetic {FAMILIES[kind]}", DIMS[kind])
+            )
+            for kind in data.kinds
+        }
         db.activate_encoders(conn, list(by_family.values()))
     with library.connection() as conn:
         dropped = _drop_indexes(conn)
@@ -153,10 +156,6 @@ def fill(folder: Path, data: Data, index: bool = True, memory: str = "") -> None
         conn.autocommit = False
 
 
-def _encoder_id(conn: Any, family: str) -> int:
-    return conn.execute("SELECT id FROM encoders WHERE family = %s", [family]).fetchone()[0]
-
-
 def _drop_indexes(conn: Any) -> list[str]:
     """Drop the vectors' ANN indexes; returns the statements that make them again."""
     found = conn.execute("SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '%USING hnsw%'").fetchall()
@@ -183,7 +182,9 @@ def _write_rows(conn: Any, data: Data) -> tuple[dict[str, list[int]], list[int]]
     text_ids = {kind: [known[pair.hash] for pair in pairs[kind]] for kind in pairs}
     topics = data.clusters("image") if "image" in data.kinds else np.zeros(data.rows, int)
     start = datetime(2024, 1, 1, tzinfo=timezone.utc)
-    checkpoints = draw.choices(list(CHECKPOINTS), list(CHECKPOINTS.values()), k=data.rows)
+    checkpoints = [name for name, share in CHECKPOINTS.items() for _ in range(round(share * data.rows))]
+    checkpoints += [next(iter(CHECKPOINTS))] * (data.rows - len(checkpoints))
+    draw.shuffle(checkpoints)
     with conn.cursor().copy(
         "COPY images (hash, width, height, prompt_id, negative_id, prompt_joined, negative_joined, seed, steps, cfg, sampler,"
         " scheduler, checkpoint, loras, generator, created, reader, labels, namespace, rating) FROM STDIN"
