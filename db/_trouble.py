@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import make_conninfo
 
 from .errors import LibraryError
 
@@ -83,7 +84,9 @@ def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABL
     for words, answer in _REFUSALS:
         if (all if words[0] in _EVERY_ONE else any)(word in said for word in words):
             return LibraryError(_placed(answer, place))
-    ping = psycopg.pq.PGconn.ping(conninfo.encode())
+    # A ping keeps every other thread of this process waiting, so none where nothing answered within the time for connecting.
+    silent = isinstance(error, errors.ConnectionTimeout)
+    ping = psycopg.pq.Ping.NO_RESPONSE if silent else psycopg.pq.PGconn.ping(make_conninfo(conninfo, connect_timeout=2).encode())
     if ping in (psycopg.pq.Ping.NO_RESPONSE, psycopg.pq.Ping.NO_ATTEMPT):
         otherwise = "; without that variable the library that comes with this package is used" if place == VARIABLE else ""
         return LibraryError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 import threading
@@ -147,6 +146,49 @@ def test_a_database_that_is_not_utf8_is_refused(open_with, server, as_admin):
         open_with(server.dsn("test_latin"))
 
 
+def test_all_that_is_missing_is_told_at_once(open_with, new_database, as_admin, role):
+    dsn = new_database()
+    as_admin(dsn, f"ALTER DATABASE {conninfo_to_dict(dsn)['dbname']} SET extension_control_path = '/nowhere'")
+    with pytest.raises(db.LibraryError) as caught:
+        open_with(dsn, **role)
+    first, *problems = str(caught.value).splitlines()
+    assert first == "The PostgreSQL server can't hold a library yet:"
+    assert [problem.split(".")[0] for problem in problems] == [
+        "- The PostgreSQL user may not do this in the library's database", "- The PostgreSQL server has no pgvector",
+    ]  # fmt: skip
+
+
+def test_a_read_only_server_without_a_library_says_so(open_with, new_database, as_admin):
+    dsn = new_database()
+    as_admin(dsn, "CREATE EXTENSION vector")
+    as_admin(dsn, f"ALTER DATABASE {conninfo_to_dict(dsn)['dbname']} SET default_transaction_read_only = on")
+    with pytest.raises(db.LibraryError, match="is read-only .* and has no library yet. Name the server that it follows"):
+        open_with(dsn)
+
+
+def test_a_newer_pgvector_that_the_server_has_already_is_one_statement_away(open_with, dsn, as_admin):
+    as_admin(dsn, "UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+    with pytest.raises(db.LibraryError, match=r"The server has 0\.8\.\d: as its owner run .*ALTER EXTENSION vector UPDATE"):
+        open_with(dsn)
+
+
+@pytest.mark.parametrize(
+    ("version", "command"),
+    [
+        ("PostgreSQL 16.4 (Debian 16.4-1.pgdg120+1) on x86_64-pc-linux-gnu, compiled by gcc", "apt install postgresql-16-pgvector"),
+        ("PostgreSQL 17.2 on x86_64-pc-linux-gnu, compiled by gcc (GCC) 11.5.0 (Red Hat 11.5.0-2), 64-bit", "dnf install pgvector_17"),
+        ("PostgreSQL 18.1 (Homebrew) on aarch64-apple-darwin24.6.0, compiled by Apple clang", "brew install pgvector"),
+        ("PostgreSQL 16.2, compiled by Visual C++ build 1937, 64-bit", "pgvector#windows"),
+        ("PostgreSQL 15.8 on aarch64-unknown-linux-musl, compiled by gcc (Alpine 13.2.1)", "pgvector/pgvector:pg15 in place of"),
+        ("PostgreSQL 18devel on riscv64-unknown-linux-gnu", "package postgresql-18devel-pgvector"),
+    ],
+)
+def test_the_way_to_pgvector_is_the_one_of_the_servers_system(version, command):
+    from diffusion_toolkit.db.preflight import how_to_get_pgvector
+
+    assert command in how_to_get_pgvector(version)
+
+
 def test_a_read_only_server_is_searched_but_not_written(open_with, dsn, as_admin):
     as_admin(dsn, f"ALTER DATABASE {conninfo_to_dict(dsn)['dbname']} SET default_transaction_read_only = on")
     library = open_with(dsn)
@@ -222,91 +264,6 @@ def test_the_same_library_is_opened_once(open_with, dsn):
 def test_an_unknown_name_lists_the_known(tmp_path):
     with pytest.raises(db.LibraryError, match="no library 'other'. Choose one of: default"):
         db.open_library("other", tmp_path)
-
-
-def test_a_named_library_is_the_database_of_its_connection_string(new_database, monkeypatch, tmp_path):
-    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", new_database())
-    named = {"work": new_database(), "private": new_database()}
-    assert db.library_names(named) == ["default", "private", "work"]
-    databases = []
-    for name in db.library_names(named):
-        with db.open_library(name, tmp_path, named).connection() as conn:
-            databases.append(conn.info.dbname)
-    assert databases[1:] == [conninfo_to_dict(named[name])["dbname"] for name in ("private", "work")]
-    assert len(set(databases)) == 3
-
-
-def test_the_variable_goes_before_a_configured_default_and_that_before_the_embedded_server(dsn, new_database, monkeypatch, tmp_path):
-    named = {"default": new_database()}
-
-    def database() -> str:
-        with db.open_library("default", tmp_path, named).connection() as conn:
-            return conn.info.dbname
-
-    assert database() == conninfo_to_dict(dsn)["dbname"]
-    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN")
-    assert database() == conninfo_to_dict(named["default"])["dbname"]
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_library_whose_connection_string_changes_is_another_one(new_database, tmp_path):
-    first = db.open_library("work", tmp_path, {"work": new_database()})
-    second = db.open_library("work", tmp_path, {"work": new_database()})
-    with first.connection() as one, second.connection() as other:
-        assert one.info.dbname != other.info.dbname
-
-
-def test_an_unknown_name_lists_the_configured_ones_and_where_others_are_added(tmp_path):
-    with pytest.raises(db.LibraryError, match="no library 'other'. Choose one of: default, work. Others.*config.json"):
-        db.open_library("other", tmp_path, {"work": "dbname=work"})
-
-
-def test_the_trouble_of_a_named_library_names_its_place_in_the_configuration(new_database, tmp_path):
-    dsn = new_database()
-    for changes, message in (
-        ({"password": "hunter2"}, "refuses the user or password. Correct them in the library 'work' of config.json\\.$"),
-        ({"dbname": "nowhere"}, "Create it, or name another in the library 'work' of config.json"),
-    ):
-        with pytest.raises(db.LibraryError, match=message) as caught:
-            db.open_library("work", tmp_path, {"work": make_conninfo(dsn, **changes)})
-        assert "DIFFUSION_TOOLKIT_DSN" not in str(caught.value)
-    with pytest.raises(db.LibraryError, match="the library 'work' of config.json is not a PostgreSQL connection string") as caught:
-        db.open_library("work", tmp_path, {"work": "my password is hunter2"})
-    assert "hunter2" not in str(caught.value)
-
-
-def test_a_server_that_does_not_answer_holds_up_no_other_library(new_database, tmp_path):
-    with socket.socket() as silent:  # accepts, and says nothing
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        named = {"silent": f"host=127.0.0.1 port={silent.getsockname()[1]} connect_timeout=20", "work": new_database()}
-        told = []
-
-        def wait() -> None:
-            with contextlib.suppress(db.LibraryError):
-                db.open_library("silent", tmp_path, named)
-            told.append("silent")
-
-        waiting = threading.Thread(target=wait, daemon=True)
-        waiting.start()
-        accepted, _ = silent.accept()
-        with accepted, db.open_library("work", tmp_path, named).connection() as conn:
-            assert db.counts(conn).images == 0
-        assert told == []
-
-
-@pytest.mark.parametrize(
-    ("dsn", "secret"),
-    [
-        ("postgresql://me:hunter2@host/db", True),
-        ("host=h password=hunter2", True),
-        ("my password is hunter2", True),
-        ("postgresql://me@host/db", False),
-        ("service=pictures", False),
-    ],
-)
-def test_a_connection_string_holds_a_password_or_it_does_not(dsn, secret):
-    assert db.has_password(dsn) is secret
 
 
 def test_threads_get_connections_of_their_own(library):

@@ -1,0 +1,121 @@
+"""Libraries by name: whose database is whose, and what a person is told of one that can't be had."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+from diffusion_toolkit import db
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+
+def test_a_named_library_is_the_database_of_its_connection_string(new_database, monkeypatch, tmp_path):
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", new_database())
+    named = {"work": new_database(), "private": new_database()}
+    assert db.library_names(named) == ["default", "private", "work"]
+    databases = []
+    for name in db.library_names(named):
+        with db.open_library(name, tmp_path, named).connection() as conn:
+            databases.append(conn.info.dbname)
+    assert databases[1:] == [conninfo_to_dict(named[name])["dbname"] for name in ("private", "work")]
+    assert len(set(databases)) == 3
+
+
+def test_the_variable_goes_before_a_configured_default_and_that_before_the_embedded_server(dsn, new_database, monkeypatch, tmp_path):
+    named = {"default": new_database()}
+
+    def database() -> str:
+        with db.open_library("default", tmp_path, named).connection() as conn:
+            return conn.info.dbname
+
+    assert database() == conninfo_to_dict(dsn)["dbname"]
+    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN")
+    assert database() == conninfo_to_dict(named["default"])["dbname"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_library_whose_connection_string_changes_is_another_one(new_database, tmp_path):
+    first = db.open_library("work", tmp_path, {"work": new_database()})
+    second = db.open_library("work", tmp_path, {"work": new_database()})
+    with first.connection() as one, second.connection() as other:
+        assert one.info.dbname != other.info.dbname
+
+
+def test_an_unknown_name_lists_the_configured_ones_and_where_others_are_added(tmp_path):
+    with pytest.raises(db.LibraryError, match="no library 'other'. Choose one of: default, work. Others.*config.json"):
+        db.open_library("other", tmp_path, {"work": "dbname=work"})
+
+
+def test_the_trouble_of_a_named_library_names_its_place_in_the_configuration(new_database, tmp_path):
+    dsn = new_database()
+    for changes, message in (
+        ({"password": "hunter2"}, "refuses the user or password. Correct them in the library 'work' of config.json\\.$"),
+        ({"dbname": "nowhere"}, "Create it, or name another in the library 'work' of config.json"),
+    ):
+        with pytest.raises(db.LibraryError, match=message) as caught:
+            db.open_library("work", tmp_path, {"work": make_conninfo(dsn, **changes)})
+        assert "DIFFUSION_TOOLKIT_DSN" not in str(caught.value)
+    with pytest.raises(db.LibraryError, match="the library 'work' of config.json is not a PostgreSQL connection string") as caught:
+        db.open_library("work", tmp_path, {"work": "my password is hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.fixture
+def silent():
+    """A connection string that leads to something that accepts and says nothing, for 3 s."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"host=127.0.0.1 port={listening.getsockname()[1]} connect_timeout=3"
+
+
+def test_a_server_that_does_not_answer_holds_up_no_other_library(silent, new_database, tmp_path):
+    named, order = {"silent": silent, "work": new_database()}, []
+
+    def wait() -> None:
+        with contextlib.suppress(db.LibraryError):
+            db.open_library("silent", tmp_path, named)
+        order.append("silent")
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.2)  # it waits for an answer by then
+    db.open_library("work", tmp_path, named)
+    order.append("work")
+    waiting.join()
+    assert order == ["work", "silent"]
+
+
+def test_a_server_that_does_not_answer_stops_no_other_thread(silent, tmp_path):
+    """ComfyUI's event loop is one of them."""
+    said, gaps = [], []
+
+    def wait() -> None:
+        with pytest.raises(db.LibraryError, match="No PostgreSQL server answers"):
+            db.open_library("silent", tmp_path, {"silent": silent})
+        said.append(True)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while waiting.is_alive():
+        before = time.monotonic()
+        waiting.join(0.1)
+        gaps.append(time.monotonic() - before)
+    assert said and max(gaps) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("dsn", "secret"),
+    [
+        ("postgresql://me:hunter2@host/db", True),
+        ("host=h password=hunter2", True),
+        ("my password is hunter2", True),
+        ("postgresql://me@host/db", False),
+        ("service=pictures", False),
+    ],
+)
+def test_a_connection_string_holds_a_password_or_it_does_not(dsn, secret):
+    assert db.has_password(dsn) is secret
