@@ -8,6 +8,7 @@ from .encoders import (
     active_encoders,
     ensure_encoder,
     find_encoder,
+    find_encoder_with,
     get_encoder,
     require_encoder,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "ensure_root",
     "ensure_text",
     "find_encoder",
+    "find_encoder_with",
     "find_images",
     "find_text",
     "generation",

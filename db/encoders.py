@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from psycopg import Connection, sql
 from psycopg.rows import class_row
@@ -50,6 +51,11 @@ def ensure_encoder(conn: Connection, encoder: Encoder) -> int:
 def find_encoder(conn: Connection, family: str, fingerprint: str) -> StoredEncoder | None:
     """The encoder of this family and fingerprint."""
     return _one(conn, "family = %s AND fingerprint = %s", [family, fingerprint])
+
+
+def find_encoder_with(conn: Connection, family: str, details: Mapping[str, Any]) -> StoredEncoder | None:
+    """An encoder of this family whose details have these entries; the active one before others."""
+    return _one(conn, "family = %s AND details @> %s::jsonb ORDER BY active DESC, id LIMIT 1", [family, clean_json(dict(details))])
 
 
 def active_encoder(conn: Connection, family: str) -> StoredEncoder | None:

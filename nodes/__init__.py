@@ -8,10 +8,20 @@ from .index_folder import IndexFolder
 from .load_description_encoder import LoadDescriptionEncoder
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
+from .pick_hit import PickHit
+from .query_arithmetic import QueryArithmetic
+from .query_by_description import QueryByDescription
+from .query_by_image import QueryByImage
+from .query_by_prompt import QueryByPrompt
+from .query_by_stored_image import QueryByStoredImage
+from .query_by_style import QueryByStyle
+from .query_by_vector import QueryByVector
 from .queued_prompts import forget_saved_fingerprints
 from .read_image_prompt import ReadImagePrompt
+from .search import Search
 from .search_by_image import SearchByImage
 from .search_by_prompt import SearchByPrompt
+from .search_options import SearchOptionsNode
 
 
 class DiffusionToolkitExtension(ComfyExtension):
@@ -21,4 +31,22 @@ class DiffusionToolkitExtension(ComfyExtension):
         forget_saved_fingerprints()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [IndexFolder, SearchByPrompt, SearchByImage, Loader, LoadTextEmbedder, LoadDescriptionEncoder, ReadImagePrompt]
+        return [
+            IndexFolder,
+            SearchByPrompt,
+            SearchByImage,
+            Search,
+            QueryByPrompt,
+            QueryByImage,
+            QueryByStoredImage,
+            QueryByDescription,
+            QueryByStyle,
+            QueryByVector,
+            QueryArithmetic,
+            SearchOptionsNode,
+            PickHit,
+            Loader,
+            LoadTextEmbedder,
+            LoadDescriptionEncoder,
+            ReadImagePrompt,
+        ]

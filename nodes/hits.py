@@ -1,4 +1,4 @@
-"""What every search node gives for its hits: aligned lists of images, prompts, scores and the settings that made them."""
+"""What every search node takes beside its query, and what it gives: aligned lists of images, prompts, scores and settings."""
 
 from __future__ import annotations
 
@@ -8,100 +8,181 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io, ui
 
+from .asking import Found, Wanted, all_of, find, in_words
+from .hit_records import hit_line, hit_record, path_of, short_prompt, sureness
 from .host import log, readable_file
+from .links import QueryPart, SearchOptions
 from .settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
-from .types import library_input, library_name_input
+from .types import Filter, Hits, library_input, library_name_input
+from .types import SearchOptions as SearchOptionsLink
 
 if TYPE_CHECKING:
     import torch
 
-    from ..db import Hit, Library, StoredImage
+    from ..db import Library, StoredImage
 
-PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
 SHOWN_BY_BROWSERS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"))  # as an image
 
 
-def hit_inputs() -> list[io.Input]:
-    """The inputs that follow the query of a search node."""
+def hit_inputs(lowest: float = -1.0, default: float = 0.0) -> list[io.Input]:
+    """The inputs that follow the query of a search node. Those after `library` came later: optional, so old prompts stay valid."""
     return [
         io.Int.Input("top_k", default=8, min=1, max=1000, tooltip="The most hits to return; fewer when the library has fewer."),
         io.Float.Input(
             "lowest_score",
-            default=0.0,
-            min=-1.0,
-            max=1.0,
+            default=default,
+            min=lowest,
+            max=-lowest,
             step=0.01,
-            tooltip="Leave out hits whose score, the cosine similarity to the query, is below this.",
+            tooltip="Leave out hits whose score is below this. The score is the cosine similarity to the query; of several "
+            f"queries, the sum of weight x cosine. {lowest:g}: none is left out. Search Options has a percentile instead.",
         ),
         library_name_input(),
         library_input(),
+        io.Int.Input(
+            "offset",
+            default=0,
+            min=0,
+            max=1_000_000,
+            optional=True,
+            tooltip="How many of the best hits to pass over. For the next page add top_k.",
+        ),
+        io.String.Input(
+            "filter_text",
+            default="",
+            optional=True,
+            tooltip="Only images that pass, such as: checkpoint:*xl* steps:20..40 rating:>=3 -label:draft. Empty: all. Filter "
+            "Images has the common ones as widgets, and its help page the whole list.",
+        ),
+        Filter.Input("filter", optional=True, tooltip="From Filter Images: only images that pass it, and filter_text too."),
+        SearchOptionsLink.Input(
+            "options", optional=True, tooltip="From Search Options: order, diversity, collapsing of variants, percentile, exactness."
+        ),
     ]
 
 
-def hit_outputs() -> list[io.Output]:
-    """One list each, best hit first; entry i of every list belongs to the same hit."""
+def hit_outputs(listed: bool = True) -> list[io.Output]:
+    """Lists, best hit first; entry i of every list belongs to the same hit. `listed` False: the values of one hit."""
 
-    def listed(kind: Any, name: str, tooltip: str) -> io.Output:
-        return kind.Output(name, tooltip=tooltip, is_output_list=True)
+    def output(kind: Any, name: str, tooltip: str) -> io.Output:
+        return kind.Output(name, tooltip=tooltip, is_output_list=listed)
 
     return [
-        listed(io.Image, "image", "The pictures, at their own sizes. A file that is gone or was changed gives plain grey of its size."),
-        listed(io.String, "prompt", "The prompts that made them; empty where none is known."),
-        listed(io.String, "negative_prompt", "The negative prompts; empty where none is known."),
-        listed(io.Float, "score", "Cosine similarity to the query, 1 at the most."),
-        listed(io.Int, "image_id", "The ids in the library, for the Loader."),
-        listed(io.String, "path", "Where the files are, or were."),
-        listed(io.Int, "seed", f"The seeds; {DEFAULT_SEED} where none is known."),
-        listed(io.Int, "steps", f"The steps; {DEFAULT_STEPS} where none are known."),
-        listed(io.Float, "cfg", f"The guidance scales; {DEFAULT_CFG} where none is known."),
-        listed(io.AnyType, "sampler", f"The samplers, for KSampler; {DEFAULT_SAMPLER} where none is known here."),
-        listed(io.AnyType, "scheduler", f"The schedulers, for KSampler; {DEFAULT_SCHEDULER} where none is known here."),
-        listed(
+        output(io.Image, "image", "The pictures, at their own sizes. A file that is gone or was changed gives plain grey of its size."),
+        output(io.String, "prompt", "The prompts that made them; empty where none is known."),
+        output(io.String, "negative_prompt", "The negative prompts; empty where none is known."),
+        output(io.Float, "score", "Cosine similarity to the query, 1 at the most; of several queries the weighted sum."),
+        output(io.Int, "image_id", "The ids in the library, for the Loader."),
+        output(io.String, "path", "Where the files are, or were."),
+        output(io.Int, "seed", f"The seeds; {DEFAULT_SEED} where none is known."),
+        output(io.Int, "steps", f"The steps; {DEFAULT_STEPS} where none are known."),
+        output(io.Float, "cfg", f"The guidance scales; {DEFAULT_CFG} where none is known."),
+        output(io.AnyType, "sampler", f"The samplers, for KSampler; {DEFAULT_SAMPLER} where none is known here."),
+        output(io.AnyType, "scheduler", f"The schedulers, for KSampler; {DEFAULT_SCHEDULER} where none is known here."),
+        output(
             io.AnyType,
             "checkpoint",
             "The checkpoints, for Load Checkpoint; the first one of this ComfyUI where none is known.",
         ),
+        Hits.Output("hits", tooltip="All hits as one object, for Pick Hit, Label Images and others: they run once, not once a hit."),
     ]
 
 
-def hit_result(library: Library, hits: Sequence[Hit], question: str) -> io.NodeOutput:
-    """The node's outputs for `hits`. Without hits nothing after the node runs, and the node says why."""
-    if not hits:
-        message = (
-            f"No hits for {question}: the library '{library.name}' has no image that scores so high. Lower "
-            "lowest_score, or run Index Folder with the model that this search uses."
-        )
+def search_result(
+    library: Library,
+    parts: Sequence[QueryPart],
+    *,
+    top_k: int,
+    lowest_score: float,
+    offset: int = 0,
+    filter_text: str = "",
+    filter: Any | None = None,
+    options: SearchOptions | None = None,
+    lowest: float = -1.0,
+    leave_out: tuple[int, ...] = (),
+) -> io.NodeOutput:
+    """Ask, with the values of `hit_inputs`, and give the node's outputs. Without hits nothing after it runs, and it says why."""
+    wanted = Wanted(
+        top_k,
+        offset,
+        lowest_score if lowest_score > lowest else None,
+        all_of(filter, filter_text),
+        options or SearchOptions(),
+        leave_out,
+    )
+    found = find(library, parts, wanted)
+    if not found.hits.hits:
+        message = _no_hits(found, wanted)
         nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
         return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
-    from .. import db
-
-    with library.connection() as connection:
-        stored = db.get_images(connection, [hit.image_id for hit in hits])
-    files, notes = zip(*(readable_file(image) for image in stored))
-    pictures, notes = zip(*(_picture(image, file, note) for image, file, note in zip(stored, files, notes)))
-    settings, replaced = zip(*(wireable(image) for image in stored))
-    notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(_sureness, stored))]
-    rows = [
-        (image.prompt or "", image.negative or "", hit.score, hit.image_id, _path(image, file), *wired)
-        for hit, image, file, wired in zip(hits, stored, files, settings)
-    ]
-    described = [_described(hit, image, file, note) for hit, image, file, note in zip(hits, stored, files, notes)]
+    columns, shown = hit_values(found)
+    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}", *shown.lines(wanted.options.normalise)]
+    lines += [f"Found by: {found.hits.method}"] if found.hits.method else []
+    lines += [found.hits.note] if found.hits.note else []
     return io.NodeOutput(
-        list(pictures),
-        *(list(column) for column in zip(*rows)),  # in the order of `hit_outputs`
-        ui={
-            "images": [_shown(picture, file) for picture, file in zip(pictures, files)],
-            "text": ["\n".join(line for line, _ in described)],
-            "hits": [record for _, record in described],
-        },
+        *columns, found.hits, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records}
     )
 
 
-def _path(image: StoredImage, file: Path | None) -> str:
-    """Where the picture is, or was seen last."""
-    if file is None and image.files:
-        file = Path(image.files[0].root) / image.files[0].path
-    return str(file) if file is not None else ""
+class Shown:
+    """What a node shows of its hits."""
+
+    def __init__(self, found: Found, pictures: Sequence[torch.Tensor], files: Sequence[Path | None], notes: Sequence[str]) -> None:
+        self._found, self._notes = found, notes
+        self.images = [_shown(picture, file) for picture, file in zip(pictures, files)]
+        self.records = [
+            hit_record(hit, image, path_of(image, file), note, found.hits.parts)
+            for hit, image, file, note in zip(found.hits.hits, found.images, files, notes)
+        ]
+
+    def lines(self, standard: bool = False) -> list[str]:
+        """One a hit; `standard` where the scores are standard scores."""
+        of = zip(self._found.hits.hits, self._found.images, self._notes)
+        return [hit_line(hit, image, note, self._found.hits.parts, standard) for hit, image, note in of]
+
+
+def hit_values(found: Found) -> tuple[list[list], Shown]:
+    """A list for each of `hit_outputs` but the last, and what is to be shown."""
+    files, notes = zip(*(readable_file(image) for image in found.images))
+    pictures, notes = zip(*(_picture(image, file, note) for image, file, note in zip(found.images, files, notes)))
+    settings, replaced = zip(*(wireable(image) for image in found.images))
+    notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(sureness, found.images))]
+    rows = [
+        (image.prompt or "", image.negative or "", hit.score, hit.image_id, path_of(image, file), *wired)
+        for hit, image, file, wired in zip(found.hits.hits, found.images, files, settings)
+    ]
+    return [list(pictures), *(list(column) for column in zip(*rows))], Shown(found, pictures, files, notes)
+
+
+def shown_picture(image: StoredImage) -> tuple[dict[str, str], str]:
+    """One stored image for a node that shows it: what the front end draws, and a line on it."""
+    file, note = readable_file(image)
+    picture, note = _picture(image, file, note)
+    return _shown(picture, file), f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
+
+
+def _no_hits(found: Found, wanted: Wanted) -> str:
+    """What was asked, and each thing that may have left out all."""
+    advice = []
+    if wanted.offset:
+        advice.append(f"lower offset (now {wanted.offset})")
+    if wanted.filter is not None:
+        advice.append(f"loosen the filter ({wanted.filter.text})" if wanted.filter.text else "loosen the filter")
+    if wanted.lowest_score is not None:
+        advice.append("lower lowest_score")
+    if wanted.options.lowest_percentile:
+        advice.append("lower Search Options' lowest_percentile")
+    advice.append("run Index Folder with the model that this search uses")
+    step = ", or ".join(advice)
+    said = f" {found.hits.note}" if found.hits.note else ""
+    asked = in_words(found.hits.parts)
+    return f"No hits for {asked} in the library '{found.hits.library}'.{said} {step[0].upper()}{step[1:]}."
+
+
+def _range(offset: int, n: int) -> str:
+    if offset:
+        return f"Hits {offset + 1} to {offset + n}"
+    return "1 hit" if n == 1 else f"{n} hits"
 
 
 def _picture(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Tensor, str]:
@@ -115,7 +196,7 @@ def _picture(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Te
             return torch.from_numpy(decode(file).pixels).float().div(255.0).unsqueeze(0), ""
         except (ImageError, OSError) as error:
             note = f"the file can't be read: {error}"
-    log.warning("Image %d: %s (%s)", image.id, note, _path(image, file) or "no path")
+    log.warning("Image %d: %s (%s)", image.id, note, path_of(image, file) or "no path")
     return torch.full((1, image.height, image.width, 3), 0.5), note
 
 
@@ -131,29 +212,3 @@ def _shown(picture: torch.Tensor, file: Path | None) -> dict[str, str]:
                 subfolder = "" if inside.parent == Path(".") else inside.parent.as_posix()
                 return {"filename": inside.name, "subfolder": subfolder, "type": kind}
     return ui.ImageSaveHelper.save_images(picture, "hit", io.FolderType.temp, None)[0]
-
-
-def _sureness(image: StoredImage) -> str:
-    """What is to be said of the prompt where the file does not simply state it."""
-    if image.prompt_confidence == "inferred":
-        return "the prompt is inferred"
-    if image.prompt_confidence == "unknown":
-        return "the prompt was made when the graph ran, and is " + ("known in part" if image.prompt else "not known")
-    return ""
-
-
-def _described(hit: Hit, image: StoredImage, file: Path | None, note: str) -> tuple[str, dict[str, Any]]:
-    prompt = " ".join((image.prompt or "").split()) or "(no prompt known)"
-    short = prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
-    line = f"{hit.rank}. {hit.score:.3f}  #{hit.image_id}  {short}" + (f"  [{note}]" if note else "")
-    record = {
-        "rank": hit.rank,
-        "score": hit.score,
-        "image_id": hit.image_id,
-        "path": _path(image, file),
-        "prompt": image.prompt,
-        "negative_prompt": image.negative,
-        "confidence": image.prompt_confidence,
-        "note": note,
-    }
-    return line, record

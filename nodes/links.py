@@ -39,9 +39,13 @@ class QueryPart:
 
 @dataclass(frozen=True)
 class Query:
-    """DIFFUSION_TOOLKIT_QUERY: one part, or several of different kinds that belong together (both halves of a style)."""
+    """DIFFUSION_TOOLKIT_QUERY: one part, or several of different kinds that belong together (both halves of a style).
+
+    `leave_out` names images, by library and id, that the query was made of and that shall not be its hits.
+    """
 
     parts: tuple[QueryPart, ...]
+    leave_out: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def label(self) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
-from .hits import hit_inputs, hit_outputs, hit_result
+from .hits import hit_inputs, hit_outputs, search_result
 from .host import library_fingerprint, names_missing_requirements, open_library
+from .query_by_image import image_query
 from .types import CATEGORY
 
 
@@ -36,16 +37,6 @@ class SearchByImage(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
-    def execute(
-        cls, clip_vision, image, top_k: int, lowest_score: float, library_name: str, library: str | None = None
-    ) -> io.NodeOutput:
-        from .. import db
-        from ..embedders.clip_vision import ImageEncoder
-
-        encoder = ImageEncoder(clip_vision)
-        query = encoder.encode([image[0]])[0]  # image: [n, H, W, 3] in 0..1
+    def execute(cls, clip_vision, image, library_name: str, library: str | None = None, **wanted) -> io.NodeOutput:
         opened = open_library(library_name, library)
-        with opened.connection() as connection:
-            stored = db.require_encoder(connection, "image", encoder.fingerprint, encoder.name)
-            hits = db.search_by_image(connection, query, top_k, lowest_score, stored.id)
-        return hit_result(opened, hits, "this image")
+        return search_result(opened, image_query(clip_vision, image[:1], "this image").parts, **wanted)

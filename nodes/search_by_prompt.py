@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
-from .hits import hit_inputs, hit_outputs, hit_result
+from .hits import hit_inputs, hit_outputs, search_result
 from .host import library_fingerprint, names_missing_requirements, open_library
+from .query_by_prompt import prompt_query
 from .types import CATEGORY, TextEmbedder
 
 
@@ -43,16 +44,8 @@ class SearchByPrompt(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
-    def execute(
-        cls, text_embedder, query: str, top_k: int, lowest_score: float, library_name: str, library: str | None = None
-    ) -> io.NodeOutput:
+    def execute(cls, text_embedder, query: str, library_name: str, library: str | None = None, **wanted) -> io.NodeOutput:
         if not query.strip():
             raise ValueError("The query is empty. Write what to look for, such as: a shark under water.")
-        from .. import db
-
         opened = open_library(library_name, library)
-        vector = text_embedder.encode_query(query)  # [1024]
-        with opened.connection() as connection:
-            encoder = db.require_encoder(connection, "text", text_embedder.fingerprint, text_embedder.name)
-            hits = db.search_by_text(connection, "prompt", vector, top_k, lowest_score, encoder.id)
-        return hit_result(opened, hits, f"'{query.strip()}'")
+        return search_result(opened, prompt_query(text_embedder, query, "prompt").parts, **wanted)

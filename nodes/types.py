@@ -11,7 +11,7 @@ QUERY_CATEGORY = f"{CATEGORY}/query"
 
 Library = io.Custom("DIFFUSION_TOOLKIT_LIBRARY")  # a library's name
 TextEmbedder = io.Custom("DIFFUSION_TOOLKIT_TEXT_EMBEDDER")  # embedders.text_embedder.TextEmbedder
-# `name`, `encode_query(text) -> [1024]`, and `picture_tower`: what the details of an image encoder have when it is its other half.
+# embedders.description.DescriptionEncoder: `picture_tower` is in the details of the image encoder that is its other half.
 DescriptionEncoder = io.Custom("DIFFUSION_TOOLKIT_DESCRIPTION_ENCODER")
 Query = io.Custom("DIFFUSION_TOOLKIT_QUERY")  # links.Query
 Filter = io.Custom("DIFFUSION_TOOLKIT_FILTER")  # db.Filter
@@ -38,3 +38,8 @@ def library_input() -> io.Input:
         optional=True,
         tooltip="Connect Index Folder's library to run after it in the same graph. It replaces library_name.",
     )
+
+
+def query_output() -> io.Output:
+    """What every query node gives."""
+    return Query.Output("query", tooltip="For Search, or for Query Arithmetic.")

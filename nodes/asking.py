@@ -1,0 +1,101 @@
+"""From query parts and options to hits with their images: what the search nodes and the HTTP routes share, without ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from .links import AskedPart, Hits, QueryPart, SearchOptions
+
+if TYPE_CHECKING:
+    from ..db import Connection, Filter, Library, StoredImage
+
+FAMILIES = {"prompt": "text", "negative": "text", "image": "image", "clip_l": "clip_l", "clip_g": "clip_g"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which hits, and how many of them."""
+
+    k: int = 8
+    offset: int = 0
+    lowest_score: float | None = None
+    filter: Filter | None = None
+    options: SearchOptions = field(default_factory=SearchOptions)
+    leave_out: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The hits and, aligned with them, the images as the library has them."""
+
+    hits: Hits
+    images: list[StoredImage]
+
+
+def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
+    """Ask one library, on one connection. LibraryError where it has nothing by a part's encoder."""
+    from .. import db
+
+    with library.connection() as connection:
+        asked = tuple(
+            db.Part(part.kind, part.vector, part.weight, encoder_id(connection, part), part.label) for part in parts
+        )
+        answer = db.search(
+            connection,
+            db.Question(
+                parts=asked, k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
+                leave_out=wanted.leave_out, **asdict(wanted.options),
+            ),
+        )  # fmt: skip
+        images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []
+    of = tuple(AskedPart(part.kind, part.label, part.weight) for part in parts)
+    return Found(Hits(library.name, tuple(answer.hits), of, answer.method, answer.note), images)
+
+
+def encoder_id(connection: Connection, part: QueryPart) -> int | None:
+    """The library's encoder that made a part's vector, None for the kind's active one; LibraryError when it has none such."""
+    from .. import db
+
+    family = FAMILIES[part.kind]
+    if part.fingerprint is not None:
+        encoder = db.require_encoder(connection, family, part.fingerprint, part.model)
+        if part.details.items() <= encoder.details.items():
+            return encoder.id
+    elif part.details:
+        encoder = db.find_encoder_with(connection, family, part.details)
+        if encoder is not None:
+            return encoder.id
+    else:
+        return None
+    active = db.active_encoder(connection, family)
+    made_by = f"made by {active.name} [{active.fingerprint[:8]}]" if active is not None else "not there yet"
+    raise db.LibraryError(
+        f"{part.model} can't be compared with the library's {family} vectors, which are {made_by}: its other half made none of "
+        f"them. Index a folder with that one connected to Index Folder, so for a description with Load CLIP Vision on the same "
+        f"file as Load Description Encoder; a folder that was indexed by an older version, once more."
+    )
+
+
+def all_of(linked: Filter | None, text: str) -> Filter | None:
+    """A linked filter and a filter text together; None where there is neither."""
+    if not text.strip():
+        return linked
+    from .. import db
+
+    written = db.parse_filter(text)
+    return db.all_of([linked, written]) if linked is not None else written
+
+
+def in_words(parts: Sequence[AskedPart | QueryPart]) -> str:
+    """The question as a person would write it: 'a shark' + 0.5 x image 12 - 'a boat'."""
+    words = ""
+    for part in parts:
+        size = abs(part.weight)
+        term = part.label if size == 1 else f"{size:g} x {part.label}"
+        if not words:
+            words = term if part.weight >= 0 else f"-{term}"
+        else:
+            words += f" {'+' if part.weight >= 0 else '-'} {term}"
+    return words

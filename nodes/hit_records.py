@@ -1,0 +1,80 @@
+"""How a hit is told: as a line for a person, and as a record for programs; without ComfyUI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .links import KINDS, AskedPart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..db import Hit, StoredImage
+
+PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
+
+
+def path_of(image: StoredImage, file: Path | None) -> str:
+    """Where the picture is, or was seen last."""
+    if file is None and image.files:
+        file = Path(image.files[0].root) / image.files[0].path
+    return str(file) if file is not None else ""
+
+
+def sureness(image: StoredImage) -> str:
+    """What is to be said of the prompt where the file does not simply state it."""
+    if image.prompt_confidence == "inferred":
+        return "the prompt is inferred"
+    if image.prompt_confidence == "unknown":
+        return "the prompt was made when the graph ran, and is " + ("known in part" if image.prompt else "not known")
+    return ""
+
+
+def short_prompt(image: StoredImage) -> str:
+    """The prompt on one line."""
+    prompt = " ".join((image.prompt or "").split()) or "(no prompt known)"
+    return prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
+
+
+def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart], standard: bool = False) -> str:
+    """Rank, score, id and prompt; below it, where a score was put together, of what."""
+    nearer = f" (nearer than {share(hit.percentile)} % of the library)" if hit.percentile is not None else ""
+    line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
+    if len(parts) < 2 and all(part.weight == 1 for part in parts) or len(hit.cosines) != len(parts):
+        return line
+    return f"{line}\n    " + "; ".join(_gave(part, cosine, standard) for part, cosine in zip(parts, hit.cosines))
+
+
+def hit_record(hit: Hit, image: StoredImage, path: str, note: str, parts: Sequence[AskedPart]) -> dict[str, Any]:
+    """The same as JSON."""
+    gave = [
+        {"label": part.label, "kind": part.kind, "weight": part.weight, "cosine": cosine}
+        for part, cosine in zip(parts, hit.cosines)
+    ]
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "percentile": hit.percentile,
+        "image_id": hit.image_id,
+        "path": path,
+        "prompt": image.prompt,
+        "negative_prompt": image.negative,
+        "confidence": image.prompt_confidence,
+        "note": note,
+        "parts": gave,
+    }
+
+
+def share(percentile: float) -> str:
+    """A percentile with as many places as tell near hits apart; never rounded up to all of the library."""
+    return f"{min(percentile, 99.99):.2f}" if percentile >= 99 else f"{percentile:.0f}"
+
+
+def _gave(part: AskedPart, cosine: float | None, standard: bool) -> str:
+    """What one part gave. Standard scores depend on the library's distribution, so there only the cosine is told."""
+    if cosine is None:
+        return f"{part.label}: no {KINDS[part.kind]} vector"
+    if standard:
+        return f"{part.label}: cosine {cosine:.3f}, weight {part.weight:g}"
+    return f"{part.label}: {cosine:.3f} x {part.weight:g} = {cosine * part.weight:+.3f}"

@@ -1,0 +1,49 @@
+"""Query by Image: what images shall look like, shown by one or several pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from .host import names_missing_requirements
+from .links import Query, QueryPart
+from .types import QUERY_CATEGORY, query_output
+
+if TYPE_CHECKING:
+    import torch
+
+
+def image_query(clip_vision: Any, images: torch.Tensor, label: str) -> Query:
+    """The query of pictures [n, H, W, 3] in 0..1; of several, the mean of their directions."""
+    from ..embedders.clip_vision import ImageEncoder
+    from .vectors import mean_direction
+
+    encoder = ImageEncoder(clip_vision)
+    vector = mean_direction(encoder.encode(list(images)))  # [1024]
+    return Query((QueryPart("image", vector, encoder.fingerprint, encoder.name, label=label),))
+
+
+class QueryByImage(io.ComfyNode):
+    """One ingredient of a search; Search mixes up to five."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitQueryByImage",
+            display_name="Query by Image",
+            category=QUERY_CATEGORY,
+            description="Asks for images that look like the picture you connect. Connect it to Search.",
+            search_aliases=["similar images", "image query", "look alike", "diffusion toolkit"],
+            inputs=[
+                io.ClipVision.Input("clip_vision", tooltip="CLIP-ViT-H/14: the same model as Index Folder used."),
+                io.Image.Input("image", tooltip="The picture to compare with; a batch stands for what its pictures have in common."),
+            ],
+            outputs=[query_output()],
+        )
+
+    @classmethod
+    @names_missing_requirements
+    def execute(cls, clip_vision, image) -> io.NodeOutput:
+        n = len(image)
+        return io.NodeOutput(image_query(clip_vision, image, "this image" if n == 1 else f"these {n} images"))
