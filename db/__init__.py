@@ -41,7 +41,7 @@ from .records import (
     TextPair,
     TokenStates,
 )
-from .search import search, search_by_image, search_by_text
+from .search import exact_cosines, search, search_by_image, search_by_text
 from .vectors import (
     image_vector,
     text_vector,
@@ -83,6 +83,7 @@ __all__ = [
     "ensure_encoder",
     "ensure_root",
     "ensure_text",
+    "exact_cosines",
     "find_encoder",
     "find_encoder_with",
     "find_images",

@@ -44,15 +44,16 @@ class Question:
     offset: int = 0
     filter: Filter | None = None
     lowest_score: float | None = None
-    lowest_percentile: float = 0.0  # 0 to 100: at least as near as this share of the library is
+    lowest_percentile: float = 0.0  # 0 to 100: nearer than this share of the library is
     order: str = "score"  # or newest, oldest, seed: of the hits that were found by score
     diversity: float = 0.0  # 0 to 1: how much being unlike the better hits counts (maximal marginal relevance)
-    collapse: str = "nothing"  # or variants (one seed and prompt), lookalikes (nearly one picture): the best one stays
-    recency: float = 0.0  # weight of being new, against scores of 1
+    collapse: str = "nothing"  # or variants (one seed and prompt), lookalikes (these, and nearly one picture): the best one stays
+    recency: float = 0.0  # weight of being new, against scores of 1: changes the order, not the scores
     recency_days: float = 30.0  # after so many days it is worth half
     normalise: bool = False
     exact: bool = False  # compare with every vector, use no index
     leave_out: tuple[int, ...] = ()  # image ids that are never hits
+    percentiles: bool = False  # say of every hit how much of the library is farther
 
 
 @dataclass(frozen=True, slots=True)

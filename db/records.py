@@ -149,7 +149,8 @@ class Hit:
     """One search result: rank from 1, and the score with what it is made of.
 
     `cosines` is aligned with the question's parts, None where the image has no vector of the kind. `percentile`
-    (0 to 100) is the share of the library that is farther from the question, where that was asked.
+    (0 to 100) is the share of the library that is farther from the question, where that was asked. `recency` is what being
+    new added to the score before the hits were ranked; it is not in `score`.
     """
 
     image_id: int
@@ -157,6 +158,7 @@ class Hit:
     rank: int
     cosines: tuple[float | None, ...] = ()
     percentile: float | None = None
+    recency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,41 +2,106 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 from psycopg import Connection
 
 from ..errors import LibraryError
 from ..question import Answer, Question
 from ..records import Hit
-from .found import Found, best
-from .kinds import directions_of, sources_of
+from .arrange import arrange, arranges, newest
+from .calibration import calibrate, lowest_of, percentile
+from .cosines import exact_cosines
+from .found import best, reach_of
+from .kinds import Source, directions_of, sources_of
 
 _ORDERS = {"newest": "created DESC NULLS LAST", "oldest": "created NULLS LAST", "seed": "seed NULLS LAST"}
+_COLLAPSES = ("nothing", "variants", "lookalikes")
+_POOL = 4  # times as many as are asked for
+_LARGEST_POOL = 3200
 
 
 def search(conn: Connection, question: Question) -> Answer:
     """The images that answer `question`. LibraryError where an encoder has nothing here, or makes other dimensions."""
+    _check(question)
+    sources = sources_of(conn, question.parts)
+    weights, constants, scores = _calibrated(conn, question, sources)
+    directions = directions_of(question.parts, sources, weights, constants)
+    lowest = max(
+        -math.inf if question.lowest_score is None else question.lowest_score,
+        lowest_of(scores, question.lowest_percentile),
+    )
+    unwanted = set(question.leave_out)
+    wanted = question.offset + question.k
+    needed = wanted + len(unwanted)
+    while True:
+        pool = needed * _POOL if arranges(question) else needed
+        found = best(conn, directions, pool, question.filter, question.exact)
+        by_id = dict(found.scored)
+        if question.recency:
+            by_id.update(newest(conn, directions, question.filter))
+        kept = [(image_id, score) for image_id, score in by_id.items() if score >= lowest and image_id not in unwanted]
+        rows, done = [(*row, 0.0) for row in kept], ""
+        if arranges(question):
+            rows, done = arrange(conn, question, directions, kept)
+        ended = len(found.scored) < reach_of(pool) or len(kept) < len(found.scored) - len(unwanted)  # no better ones follow
+        if len(rows) >= wanted or ended or pool >= _LARGEST_POOL:
+            break
+        needed *= _POOL
+    page = rows[question.offset : wanted]
+    hits = _hits(conn, question, page, weights, constants, scores)
+    method = "; ".join(filter(None, [found.method, done]))
+    return Answer(_ordered(conn, hits, question.order), method, found.note)
+
+
+def _check(question: Question) -> None:
     if not question.parts:
         raise LibraryError("The search has nothing to look for. Connect at least one query.")
-    if question.order not in ("score", *_ORDERS):
-        raise LibraryError(f"There is no order {question.order!r}. Choose one of: score, {', '.join(_ORDERS)}.")
-    sources = sources_of(conn, question.parts)
-    directions = directions_of(question.parts, sources, [part.weight for part in question.parts])
-    needed = question.offset + question.k + len(question.leave_out)
-    found = best(conn, directions, needed, question.filter, question.exact)
-    hits = _page(question, found)
-    return Answer(_ordered(conn, hits, question.order), found.method, found.note)
+    for value, known, what in ((question.order, ("score", *_ORDERS), "order"), (question.collapse, _COLLAPSES, "way to collapse")):
+        if value not in known:
+            raise LibraryError(f"There is no {what} {value!r}. Choose one of: {', '.join(known)}.")
+    numbers = [part.weight for part in question.parts] + [question.recency, question.diversity, question.lowest_percentile]
+    if not all(map(math.isfinite, numbers)):
+        raise LibraryError("A weight of the search is not a finite number. Correct it.")
+    if question.k < 1 or question.offset < 0 or question.recency_days <= 0 or not 0 <= question.diversity <= 1:
+        raise LibraryError(
+            f"The search asks for {question.k} hits from {question.offset} on, diversity {question.diversity:g}, half of the "
+            f"recency after {question.recency_days:g} days. At least 1 hit, from 0 on, diversity from 0 to 1, and more than 0 days "
+            "can be asked for."
+        )
 
 
-def _page(question: Question, found: Found) -> list[Hit]:
-    unwanted = set(question.leave_out)
-    kept = [(image_id, score) for image_id, score in found.scored if image_id not in unwanted]
-    if question.lowest_score is not None:
-        kept = [(image_id, score) for image_id, score in kept if score >= question.lowest_score]
-    page = kept[question.offset : question.offset + question.k]
-    single = question.parts[0].weight if len(question.parts) == 1 else None
+def _calibrated(
+    conn: Connection, question: Question, sources: Sequence[Source]
+) -> tuple[Sequence[float], Sequence[float], np.ndarray]:
+    """Each part's weight and constant, and the scores of the sampled images, ascending; none where nothing asks for them."""
+    weights, constants = [part.weight for part in question.parts], [0.0] * len(question.parts)
+    if not (question.normalise or question.percentiles or question.lowest_percentile > 0):
+        return weights, constants, np.empty(0)
+    calibration = calibrate(conn, question.parts, sources)
+    if question.normalise:
+        weights, constants = calibration.standard(weights)
+    return weights, constants, calibration.scores(weights, constants)
+
+
+def _hits(
+    conn: Connection,
+    question: Question,
+    page: Sequence[tuple[int, float, float]],
+    weights: Sequence[float],
+    constants: Sequence[float],
+    scores: np.ndarray,
+) -> list[Hit]:
+    if len(question.parts) == 1:
+        cosines = [((score - constants[0]) / weights[0],) for _, score, _ in page]
+    else:
+        table = exact_cosines(conn, question.parts, [image_id for image_id, _, _ in page])
+        cosines = [tuple(None if math.isnan(cell) else cell for cell in row) for row in table.tolist()]
     return [
-        Hit(image_id, score, rank, (score / single,) if single else ())
-        for rank, (image_id, score) in enumerate(page, start=question.offset + 1)
+        Hit(image_id, score, rank, made_of, percentile(scores, score), recency)
+        for rank, ((image_id, score, recency), made_of) in enumerate(zip(page, cosines), start=question.offset + 1)
     ]
 
 

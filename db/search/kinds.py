@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from psycopg import Connection
+from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from ..encoders import CONNECT, TABLES
@@ -78,6 +78,16 @@ def family_of(kind: str) -> str:
     return TEXT_KINDS[kind][0]
 
 
+def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
+    """Names for a statement: the `table` of these vectors, their `encoder`, its `key`, and the `id` in `images` that is that key."""
+    return {
+        "table": sql.Identifier(source.table),
+        "encoder": sql.Literal(source.encoder.id),
+        "key": sql.Identifier("image_id" if kind == "image" else "text_id"),
+        "id": sql.Identifier("id" if kind == "image" else TEXT_KINDS[kind][1]),
+    }
+
+
 def sources_of(conn: Connection, parts: Sequence[Part]) -> list[Source]:
     """The source of each part. LibraryError where an encoder has nothing here, or makes other dimensions."""
     families = [family_of(part.kind) for part in parts]
@@ -93,8 +103,12 @@ def sources_of(conn: Connection, parts: Sequence[Part]) -> list[Source]:
     return [_source_of(part, family, known) for part, family in zip(parts, families)]
 
 
-def directions_of(parts: Sequence[Part], sources: Sequence[Source], weights: Sequence[float]) -> list[Direction]:
+def directions_of(
+    parts: Sequence[Part], sources: Sequence[Source], weights: Sequence[float], constants: Sequence[float]
+) -> list[Direction]:
     """The parts by kind, with these weights in place of their own; a kind whose parts cancel each other out is left out.
+
+    `constants` is what each part adds wherever its kind is present.
 
     LibraryError where nothing is left to search for, and for a vector without direction.
     """
@@ -103,9 +117,12 @@ def directions_of(parts: Sequence[Part], sources: Sequence[Source], weights: Seq
         by_kind.setdefault((part.kind, source.encoder.id), []).append(place)
     directions = []
     for (kind, _), places in by_kind.items():
-        direction = _sum(kind, sources[places[0]], [unit(parts[p].vector) for p in places], [weights[p] for p in places])
-        if direction is not None:
-            directions.append(direction)
+        total = sum(weights[place] * unit(parts[place].vector) for place in places)  # [dims]
+        length = abs(weights[places[0]]) if len(places) == 1 else float(np.linalg.norm(total))
+        if length > 1e-6 * sum(abs(weights[place]) for place in places):
+            source = sources[places[0]]
+            half = _half(total / length, source)
+            directions.append(Direction(kind, source, half, length, sum(constants[place] for place in places)))
     if not directions:
         raise LibraryError("Nothing is left to search for: the weights are 0, or the queries cancel each other out. Change a weight.")
     return directions
@@ -120,14 +137,19 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector / length
 
 
-def _sum(kind: str, source: Source, units: list[np.ndarray], weights: list[float]) -> Direction | None:
-    total = sum((weight * vector for weight, vector in zip(weights, units)), np.zeros(source.encoder.dims))  # [dims]
-    length = float(np.linalg.norm(total))
-    if length <= 1e-6 * sum(abs(weight) for weight in weights):
-        return None
-    # Longer than 1, so that small components do not sink into float16's subnormal numbers.
-    half = as_halfvecs(total[None] * (16 / length), source.encoder.dims)[0]
-    return Direction(kind, source, half, length)
+def source_of_active(encoder: StoredEncoder) -> Source:
+    """The source of an encoder, to read vectors from; nothing is known of its size and index."""
+    return Source(encoder, 0, None)
+
+
+def direction_of(part: Part, source: Source) -> Direction:
+    """The direction of one part alone, of weight 1."""
+    return Direction(part.kind, source, _half(unit(part.vector), source), 1.0)
+
+
+def _half(unit_vector: np.ndarray, source: Source) -> np.ndarray:
+    """float16 [dims], longer than 1 so that small components do not sink into float16's subnormal numbers."""
+    return as_halfvecs(unit_vector[None] * 16, source.encoder.dims)[0]
 
 
 def _source(bytes: int, indexes: list[str] | None, **columns: object) -> Source:

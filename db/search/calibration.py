@@ -1,0 +1,155 @@
+"""What a score means in this library: the cosines of a question with some two thousand of its images.
+
+The kinds spread differently: two prompts that have nothing in common may have a cosine of 0.6, two pictures one of 0.3. So
+a score is told as a percentile, and cosines of several kinds may be added as standard scores, by how the library itself is
+spread about this very question. The sampled vectors stay in memory; a question costs one matrix product.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from psycopg import Connection, sql
+
+from ..question import Part
+from .kinds import Source, key_of, unit
+
+SAMPLED = 2000  # images; libraries of fewer are taken whole
+_FEW = 200  # images with a vector that a sample must have, where the library has them
+_KEPT = 12  # matrices of some 8 MB
+_FRESH_SECONDS = 60.0
+
+_IDS = "SELECT id FROM images WHERE id = ANY(%s)"
+_ANY_IDS = "SELECT i.id FROM images i WHERE {condition} ORDER BY random() LIMIT %s"
+_HAS = "EXISTS (SELECT FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
+_VECTORS = """
+SELECT i.id, v.embedding FROM images i JOIN {table} v ON v.encoder_id = {encoder} AND v.{key} = i.{id} WHERE i.id = ANY(%s)
+"""
+
+_samples: OrderedDict[tuple, tuple[float, int, object]] = OrderedDict()  # key: (when, generation, ids or matrix)
+_lock = threading.Lock()
+
+
+class Calibration:
+    """How a question's parts and scores are spread over the library: `cosines` [sampled images, parts], NaN: has no such vector."""
+
+    def __init__(self, cosines: np.ndarray) -> None:
+        self.cosines = cosines
+
+    def standard(self, weights: Sequence[float]) -> tuple[list[float], list[float]]:
+        """(weights, constants) that make of each part's cosine its standard score times its weight."""
+        scaled, constants = [], []
+        for column, weight in zip(self.cosines.T, weights):
+            known = column[~np.isnan(column)]
+            deviation = float(known.std()) if len(known) else 0.0
+            if deviation < 1e-6:  # the library does not differ in it
+                deviation = 1.0
+            scaled.append(weight / deviation)
+            constants.append(-weight / deviation * float(known.mean()) if len(known) else 0.0)
+        return scaled, constants
+
+    def scores(self, weights: Sequence[float], constants: Sequence[float]) -> np.ndarray:
+        """The sampled images' scores, ascending; of those that have at least one of the kinds."""
+        known = ~np.isnan(self.cosines)
+        scores = np.where(known, self.cosines * np.array(weights) + np.array(constants), 0.0).sum(axis=1)
+        return np.sort(scores[known.any(axis=1)])
+
+
+def percentile(scores: np.ndarray, score: float) -> float | None:
+    """The share, 0 to 100, of the ascending `scores` that is below `score`; None without any."""
+    return 100.0 * float(np.searchsorted(scores, score, "left")) / len(scores) if len(scores) else None
+
+
+def lowest_of(scores: np.ndarray, percentile: float) -> float:
+    """The score that just so many of the ascending `scores` are below."""
+    if not len(scores) or percentile <= 0:
+        return -np.inf
+    return float(scores[min(len(scores) - 1, int(np.ceil(percentile / 100 * len(scores))))])
+
+
+def calibrate(conn: Connection, parts: Sequence[Part], sources: Sequence[Source]) -> Calibration:
+    """How the library is spread about these parts."""
+    created, generation, newest = conn.execute(
+        "SELECT extract(epoch FROM created)::text, generation, (SELECT max(id) FROM images) FROM library"
+    ).fetchone()
+    library = (conn.info.host, conn.info.port, conn.info.dbname, created)
+    newest = newest or 0
+    cosines = _cosines(conn, library, generation, newest, parts, sources, anyhow=True)
+    if len(cosines) >= SAMPLED and (~np.isnan(cosines)).any(axis=1).sum() < _FEW:
+        cosines = _cosines(conn, library, generation, newest, parts, sources, anyhow=False)
+    return Calibration(cosines)
+
+
+def forget_samples() -> None:
+    """Draw all samples anew at their next use: the library has changed much."""
+    with _lock:
+        _samples.clear()
+
+
+def _cosines(
+    conn: Connection, library: tuple, generation: int, newest: int, parts: Sequence[Part], sources: Sequence[Source], anyhow: bool
+) -> np.ndarray:
+    """[sampled images, parts]; of images with one of the kinds, when not `anyhow`: such images are hard to find by chance."""
+    kinds = tuple(sorted({(part.kind, source.encoder.id) for part, source in zip(parts, sources)}))
+    drawn = (library, _size(newest), None if anyhow else kinds)
+    by_kind = {(part.kind, source.encoder.id): source for part, source in zip(parts, sources)}
+    ids = _kept(drawn, generation, newest, lambda: _draw(conn, newest) if anyhow else _draw_with(conn, by_kind))
+    columns = []
+    for part, source in zip(parts, sources):
+        key = (*drawn, part.kind, source.encoder.id, hash(tuple(ids)))
+        vectors = _kept(key, generation, newest, lambda: _vectors(conn, part.kind, source, ids))
+        columns.append(vectors @ unit(part.vector).astype(np.float32))
+    return np.stack(columns, axis=1).astype(float) if ids else np.empty((0, len(parts)))
+
+
+def _size(newest: int) -> int:
+    """A number that changes as the library grows by a tenth."""
+    return int(np.log(max(newest, 1)) / np.log(1.1))
+
+
+def _kept(key: tuple, generation: int, newest: int, make):
+    """What was made for `key` before; made anew after a write, in a large library once a minute at the most."""
+    now = time.monotonic()
+    with _lock:
+        if key in _samples:
+            when, made_at, value = _samples[key]
+            if made_at == generation or (newest > SAMPLED and now - when < _FRESH_SECONDS):
+                _samples.move_to_end(key)
+                return value
+    value = make()
+    with _lock:
+        _samples[key] = (now, generation, value)
+        while len(_samples) > _KEPT:
+            _samples.popitem(last=False)
+    return value
+
+
+def _draw(conn: Connection, newest: int) -> list[int]:
+    """Ids of images by chance, the same ones each time that the library is the same."""
+    if newest <= SAMPLED:
+        return [row[0] for row in conn.execute("SELECT id FROM images ORDER BY id")]
+    tried = np.random.default_rng(newest).permutation(newest)[: 2 * SAMPLED] + 1
+    there = {row[0] for row in conn.execute(_IDS, [tried.tolist()])}
+    ids = [image_id for image_id in tried.tolist() if image_id in there][:SAMPLED]
+    if len(ids) >= SAMPLED:
+        return sorted(ids)
+    return [row[0] for row in conn.execute("SELECT id FROM images ORDER BY random() LIMIT %s", [SAMPLED])]  # many are gone
+
+
+def _draw_with(conn: Connection, by_kind: dict[tuple[str, int], Source]) -> list[int]:
+    conditions = [sql.SQL(_HAS).format(**key_of(kind, source)) for (kind, _), source in by_kind.items()]
+    statement = sql.SQL(_ANY_IDS).format(condition=sql.SQL(" OR ").join(conditions))
+    return [row[0] for row in conn.execute(statement, [SAMPLED])]
+
+
+def _vectors(conn: Connection, kind: str, source: Source, ids: list[int]) -> np.ndarray:
+    """Unit vectors [len(ids), dims] float32, NaN where an image has none."""
+    vectors = np.full((len(ids), source.encoder.dims), np.nan, np.float32)
+    places = {image_id: place for place, image_id in enumerate(ids)}
+    for image_id, embedding in conn.execute(sql.SQL(_VECTORS).format(**key_of(kind, source)), [ids], binary=True):
+        vectors[places[image_id]] = embedding.to_numpy()
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,0 +1,140 @@
+"""Compare chosen images exactly, with several vectors at once: what every index's candidates go through in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pgvector import HalfVector
+from psycopg import Connection, sql
+
+from ..filters import Filter
+from ..question import Part
+from .kinds import Direction, direction_of, key_of, sources_of
+from .one_kind import Scored
+
+# A subselect a cell: whatever PostgreSQL thinks of the number of ids, each is one probe of a primary key, never a scan.
+_CELL = "(SELECT 1 - (v.embedding <=> {query}) FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
+_TABLE = "SELECT i.id, {cells} FROM images i WHERE i.id = ANY(%(ids)s)"
+
+_AMONG = """
+WITH chosen AS MATERIALIZED (
+    SELECT i.id, i.prompt_id, i.negative_id FROM images i WHERE {condition} LIMIT %(most)s + 1
+),
+compared AS (
+    SELECT i.id, {score} AS score
+    FROM (SELECT i.id, {cells} FROM chosen i WHERE (SELECT count(*) FROM chosen) <= %(most)s OFFSET 0) i
+    WHERE {present}
+    ORDER BY score DESC, i.id
+    LIMIT %(n)s
+)
+SELECT (SELECT count(*) FROM chosen), compared.id, compared.score
+FROM (VALUES (0)) one LEFT JOIN compared ON true
+ORDER BY score DESC, id
+"""
+# The cosines of a kind are taken once a text, not once an image; OFFSET 0 keeps the vectors out of the joins' hash tables.
+_ALL = """
+SELECT i.id, {score} AS score
+FROM images i {joins}
+WHERE {present} AND {condition}
+ORDER BY score DESC, i.id
+LIMIT %(n)s
+"""
+_JOIN = """
+LEFT JOIN (SELECT v.{key} AS key, 1 - (v.embedding <=> {query}) AS cosine FROM {table} v WHERE v.encoder_id = {encoder} OFFSET 0)
+{alias} ON {alias}.key = i.{id}
+"""
+
+
+def exact_cosines(conn: Connection, parts: Sequence[Part], ids: Sequence[int]) -> np.ndarray:
+    """Cosine similarities [len(ids), len(parts)] of these images with the parts' vectors; NaN where an image lacks the kind.
+
+    By the vectors as they are stored, through no index. LibraryError as in `search`.
+    """
+    return cosines_of(conn, [direction_of(*pair) for pair in zip(parts, sources_of(conn, parts))], ids)
+
+
+def cosines_of(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> np.ndarray:
+    """Cosine similarities [len(ids), len(directions)], as `exact_cosines` gives them."""
+    found = np.full((len(ids), len(directions)), np.nan)
+    if len(ids):
+        statement = sql.SQL(_TABLE).format(cells=sql.SQL(", ").join(_cells(directions)))
+        rows = conn.execute(statement, {**_queries(directions), "ids": list(map(int, ids))}, binary=True)
+        by_id = {row[0]: row[1:] for row in rows}
+        empty = (None,) * len(directions)
+        found[:] = np.array([by_id.get(image_id, empty) for image_id in ids], float)  # None becomes NaN
+    return found
+
+
+def scored(directions: Sequence[Direction], ids: Sequence[int], cosines: np.ndarray) -> Scored:
+    """The images that have at least one of the kinds, best first, by their `cosines` [len(ids), len(directions)]."""
+    weights = np.array([direction.weight for direction in directions])
+    constants = np.array([direction.constant for direction in directions])
+    present = ~np.isnan(cosines)
+    scores = np.where(present, cosines * weights + constants, 0.0).sum(axis=1)
+    rows = [(image_id, float(score)) for image_id, score, any_kind in zip(ids, scores, present.any(axis=1)) if any_kind]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
+
+
+def nearest_among(
+    conn: Connection, directions: Sequence[Direction], n: int, filter: Filter, most: int
+) -> tuple[int, Scored] | None:
+    """The best `n` of all images that pass `filter`, and how many pass; None when those are more than `most`."""
+    rows = conn.execute(
+        sql.SQL(_AMONG).format(
+            condition=filter.condition,
+            cells=sql.SQL(", ").join(
+                sql.SQL("{} AS {}").format(cell, _name(place)) for place, cell in enumerate(_cells(directions))
+            ),
+            score=_score(directions, [sql.SQL("i.{}").format(_name(place)) for place in range(len(directions))]),
+            present=_any_present([sql.SQL("i.{}").format(_name(place)) for place in range(len(directions))]),
+        ),
+        {**filter.parameters, **_queries(directions), "n": n, "most": most},
+    ).fetchall()
+    count = rows[0][0]
+    return None if count > most else (count, [(image_id, score) for _, image_id, score in rows if image_id is not None])
+
+
+def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Scored:
+    """The best `n` images of several kinds together, by comparing with every vector of them."""
+    names = [sql.SQL("{}.cosine").format(_name(place)) for place in range(len(directions))]
+    joins = [
+        sql.SQL(_JOIN).format(alias=_name(place), query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source))
+        for place, direction in enumerate(directions)
+    ]
+    return conn.execute(
+        sql.SQL(_ALL).format(
+            score=_score(directions, names),
+            joins=sql.SQL("").join(joins),
+            present=_any_present(names),
+            condition=sql.SQL("({})").format(filter.condition) if filter else sql.SQL("true"),
+        ),
+        {**(filter.parameters if filter else {}), **_queries(directions), "n": n},
+    ).fetchall()
+
+
+def _cells(directions: Sequence[Direction]) -> list[sql.Composed]:
+    return [
+        sql.SQL(_CELL).format(query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source))
+        for place, direction in enumerate(directions)
+    ]
+
+
+def _queries(directions: Sequence[Direction]) -> dict[str, HalfVector]:
+    return {f"query_{place}": HalfVector(direction.vector) for place, direction in enumerate(directions)}
+
+
+def _score(directions: Sequence[Direction], cosines: Sequence[sql.Composable]) -> sql.Composed:
+    terms = [
+        sql.SQL("coalesce({} * {}::float8 + {}::float8, 0)").format(cosine, direction.weight, direction.constant)
+        for cosine, direction in zip(cosines, directions)
+    ]
+    return sql.SQL(" + ").join(terms)
+
+
+def _any_present(cosines: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL("num_nonnulls({}) > 0").format(sql.SQL(", ").join(cosines))
+
+
+def _name(place: int) -> sql.Identifier:
+    return sql.Identifier(f"cosine_{place}")

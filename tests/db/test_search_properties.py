@@ -1,0 +1,160 @@
+"""What holds of every search, whatever is asked: pages put together are the whole, equals go by id, scores are what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.search import found
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+IMAGES, DIMS = 130, 8
+FAMILIES = {"prompt": "text", "negative": "text", "image": "image", "clip_l": "clip_l", "clip_g": "clip_g"}
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def filled(new_database, template, tmp_path_factory, image):
+    """A connection to 130 images whose vectors are few and equal often; every third lacks a prompt, others other kinds."""
+    rng = np.random.default_rng(5)
+    palette = rng.normal(size=(6, DIMS)).astype(np.float16).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFUSION_TOOLKIT_DSN", new_database(template))
+        library = db.open_library("default", tmp_path_factory.mktemp("unused"))
+        with library.connection() as conn:
+            root = db.ensure_root(conn, "output", "/pictures")
+            records = [
+                image(
+                    n,
+                    seed=int(rng.integers(5)),
+                    width=64 + n % 3,
+                    prompt=db.TextPair(f"p{n % 20}", "") if n % 3 else None,
+                    negative=db.TextPair(f"n{n % 4}", "") if n % 2 else None,
+                )
+                for n in range(IMAGES)
+            ]
+            ids = db.write_images(conn, root, records)
+            encoders = {f: db.ensure_encoder(conn, db.Encoder(f, "aa", f, DIMS)) for f in ("text", "image", "clip_l", "clip_g")}
+            db.activate_encoders(conn, list(encoders.values()))
+            vectors = {kind: np.full((IMAGES, DIMS), np.nan) for kind in db.KINDS}
+            for family in ("text", "clip_l", "clip_g"):
+                texts = db.texts_without_vector(conn, encoders[family], root, "")
+                drawn = palette[rng.integers(len(palette), size=len(texts))]
+                db.write_text_vectors(conn, encoders[family], [text_id for text_id, _ in texts], drawn)
+                by_text = {pair.joined: vector for (_, pair), vector in zip(texts, drawn)}
+                for n, record in enumerate(records):
+                    for kind, text in (("prompt", record.prompt), ("negative", record.negative)):
+                        if FAMILIES[kind] == family and text:
+                            vectors[kind][n] = by_text[text.joined]
+                    if family != "text" and record.prompt:
+                        vectors[family][n] = by_text[record.prompt.joined]
+            some = np.arange(0, IMAGES, 4)
+            vectors["image"][some] = palette[rng.integers(len(palette), size=len(some))]
+            db.write_image_vectors(conn, encoders["image"], [ids[n] for n in some], vectors["image"][some].astype(np.float32))
+            conn.commit()
+            yield conn, np.array(ids), vectors
+        library.close()
+
+
+vector = st.lists(st.integers(-3, 3), min_size=DIMS, max_size=DIMS).filter(any).map(lambda v: np.array(v, np.float32))
+part = st.builds(db.Part, st.sampled_from(db.KINDS), vector, st.sampled_from([1.0, 0.5, -0.4, 0.3, -1.0, 2.0]))
+one_part = st.builds(db.Part, st.sampled_from(db.KINDS), vector)
+parts = st.lists(part, min_size=1, max_size=4).map(tuple)
+
+
+def cosines(vectors: dict[str, np.ndarray], asked: tuple[db.Part, ...]) -> np.ndarray:
+    """[images, parts], NaN: has none."""
+    columns = []
+    for p in asked:
+        stored = vectors[p.kind]
+        columns.append(stored @ p.vector / np.linalg.norm(stored, axis=1) / np.linalg.norm(p.vector))
+    return np.stack(columns, axis=1)
+
+
+def ask(conn, asked, **more) -> db.Answer | None:
+    try:
+        return db.search(conn, db.Question(parts=asked, **more))
+    except db.LibraryError as error:
+        assert "cancel each other out" in str(error)
+        return None
+
+
+@quick
+@given(asked=parts)
+def test_a_score_is_the_weighted_sum_of_cosines_a_missing_kind_counts_0_and_none_is_missed(filled, asked):
+    conn, ids, vectors = filled
+    answer = ask(conn, asked, k=IMAGES)
+    if answer is None:
+        return
+    table = cosines(vectors, asked)
+    used = [any(d.kind == p.kind for d in asked) for p in asked]
+    weights = np.array([p.weight for p in asked])
+    scores = np.where(np.isnan(table), 0, table * weights).sum(axis=1)
+    hits = {hit.image_id: hit for hit in answer.hits}
+    assert all(used) and len(hits) == len(answer.hits)
+    for image_id, row, score in zip(ids.tolist(), table, scores):
+        if image_id in hits:
+            assert hits[image_id].score == pytest.approx(score, abs=2e-3)
+            assert [np.nan if c is None else c for c in hits[image_id].cosines] == pytest.approx(row, abs=1e-3, nan_ok=True)
+    kinds = {p.kind for p in asked}
+    whole = {i for i, row in zip(ids.tolist(), table) if not np.isnan(row).all()}
+    if len(kinds) == len(asked):  # else a kind may have cancelled itself out
+        assert set(hits) == whole
+
+
+@quick
+@given(asked=parts, size=st.integers(15, 60), normalise=st.booleans(), leave_out=st.sets(st.integers(1, IMAGES), max_size=5))
+def test_pages_put_together_are_the_whole(filled, asked, size, normalise, leave_out):
+    conn, ids, _ = filled
+    more = {"normalise": normalise, "exact": True, "leave_out": tuple(leave_out)}
+    whole = ask(conn, asked, k=IMAGES, **more)
+    if whole is None:
+        return
+    pages = [hit for offset in range(0, IMAGES, size) for hit in ask(conn, asked, k=size, offset=offset, **more).hits]
+    assert pages == whole.hits
+    assert not {hit.image_id for hit in pages} & leave_out
+    assert [hit.rank for hit in pages] == list(range(1, len(pages) + 1))
+
+
+@quick
+@given(asked=parts, normalise=st.booleans())
+def test_the_best_come_first_and_equals_go_by_id(filled, asked, normalise):
+    conn, _, _ = filled
+    answer = ask(conn, asked, k=IMAGES, normalise=normalise)
+    if answer is not None:
+        keys = [(-hit.score, hit.image_id) for hit in answer.hits]
+        assert keys == sorted(keys)
+
+
+@quick
+@given(asked=one_part, k=st.integers(1, 60))
+def test_the_index_gives_scores_and_ties_as_the_exact_search_does(filled, asked, k):
+    conn, _, _ = filled
+    exactly = ask(conn, (asked,), k=k, exact=True).hits
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found, "EXACT_BELOW", 0)
+        patch.setattr(found, "_SCANNED", 1e9)
+        by_index = ask(conn, (asked,), k=k)
+    assert by_index.method == ("index" if len(exactly) == k else "exact")  # fewer than asked for are never taken on trust
+    assert by_index.hits == exactly
+
+
+@quick
+@given(asked=parts, seeds=st.sets(st.integers(0, 4)), indexed=st.booleans())
+def test_a_filter_leaves_exactly_those_that_pass_in_their_order(filled, asked, seeds, indexed):
+    conn, _, _ = filled
+    only = db.Filter(sql.SQL("i.seed = ANY(%(f_seeds)s::numeric[])"), {"f_seeds": list(seeds)})
+    whole = ask(conn, asked, k=IMAGES, exact=True)
+    if whole is None:
+        return
+    passing = {row[0] for row in conn.execute("SELECT id FROM images WHERE seed = ANY(%s::numeric[])", [list(seeds)])}
+    with pytest.MonkeyPatch.context() as patch:
+        if indexed:
+            patch.setattr(found, "EXACT_BELOW", 0)
+            patch.setattr(found, "_SCANNED", 1e9)
+            patch.setattr(found, "_estimate", lambda *_: 1e9)
+        answer = ask(conn, asked, k=IMAGES, filter=only)
+    expected = [(hit.image_id, pytest.approx(hit.score), hit.cosines) for hit in whole.hits if hit.image_id in passing]
+    assert [(hit.image_id, hit.score, hit.cosines) for hit in answer.hits] == expected
