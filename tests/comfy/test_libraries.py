@@ -1,0 +1,88 @@
+"""Libraries by name in a real ComfyUI: offered on the nodes, kept apart, and never shown with their connection strings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from diffusion_toolkit.db.embedded import EmbeddedServer
+from host.client import PromptError
+from host.node_graphs import index, search_by_prompt
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Iterator[str]:
+    """The connection string of a database on a server of its own."""
+    server = EmbeddedServer.start(tmp_path_factory.mktemp("work"))
+    yield server.dsn("postgres")
+    server.stop()
+
+
+@pytest.fixture
+def config(server) -> Iterator[Path]:
+    """The configuration file in the user directory, gone again after the test."""
+    file = server.user / "diffusion_toolkit" / "config.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    yield file
+    file.unlink(missing_ok=True)
+
+
+def write(file: Path, libraries: dict[str, str], mode: int = 0o600) -> None:
+    file.write_text(json.dumps({"libraries": libraries}), encoding="utf-8")
+    file.chmod(mode)
+
+
+def offered(server) -> dict[str, list[str]]:
+    """The names that each node with a library_name offers."""
+    found = {}
+    for name, info in server.object_info().items():
+        if name.startswith("DiffusionToolkit"):
+            for inputs in info["input"].values():
+                if "library_name" in inputs:
+                    found[name] = inputs["library_name"][1]["options"]
+    return found
+
+
+def test_every_node_offers_the_names(server, config, work):
+    assert all(names == ["default"] for names in offered(server).values())
+    write(config, {"work": work, "archive": "service=archive"})
+    names = offered(server)
+    assert len(names) >= 4 and all(names[node] == ["default", "archive", "work"] for node in names)
+
+
+def test_what_is_indexed_into_one_library_is_in_no_other_and_nothing_shows_the_connection_string(server, config, work, pictures):
+    write(config, {"work": work})
+    prompt = "a walrus that plays the accordion"
+    server.queue(index(pictures("named", 1, prompt=prompt), library_name="work"))
+    server.queue(index(pictures("unnamed", 1)))
+    found = server.queue(search_by_prompt(prompt, library_name="work", top_k=1)).outputs["search"]["hits"]
+    assert [hit["prompt"] for hit in found] == [prompt]
+    elsewhere = server.queue(search_by_prompt(prompt, top_k=1, lowest_score=-1.0)).outputs["search"]["hits"]
+    assert [hit["prompt"] for hit in elsewhere] != [prompt]
+    password = work.split("password=")[1].split()[0]
+    for told in (server.log_text(), json.dumps(server.get("/history")), json.dumps(server.object_info())):
+        assert password not in told and work not in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_file_with_a_password_that_others_may_read_is_refused_on_the_node(server, config, work):
+    write(config, {"work": work}, 0o644)
+    assert all(names == ["default", "work"] for names in offered(server).values())
+    with pytest.raises(PromptError, match="other users of this computer may read.*chmod 600") as failure:
+        server.queue(search_by_prompt("anything", library_name="work"))
+    assert work.split("password=")[1].split()[0] not in str(failure.value.error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_file_without_a_password_may_be_read_by_others(server, config):
+    write(config, {"work": "host=127.0.0.1 port=1 dbname=nothing"}, 0o644)
+    with pytest.raises(PromptError, match="No PostgreSQL server answers.*in the library 'work' of config.json"):
+        server.queue(search_by_prompt("anything", library_name="work"))
+
+
+def test_a_name_that_is_no_longer_configured_is_refused(server, config):
+    with pytest.raises(PromptError, match="work"):
+        server.queue(search_by_prompt("anything", library_name="work"))
