@@ -13,7 +13,7 @@ from .encoders import (
     require_encoder,
 )
 from .errors import LibraryError
-from .filters import Filter
+from .filters import Filter, FilterError, all_of, parse_filter
 from .question import KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -59,6 +59,7 @@ __all__ = [
     "Counts",
     "Encoder",
     "Filter",
+    "FilterError",
     "Hit",
     "ImageRecord",
     "ImageSettings",
@@ -78,6 +79,7 @@ __all__ = [
     "activate_encoders",
     "active_encoder",
     "active_encoders",
+    "all_of",
     "bump_generation",
     "counts",
     "ensure_encoder",
@@ -100,6 +102,7 @@ __all__ = [
     "library_names",
     "link_paths",
     "open_library",
+    "parse_filter",
     "require_encoder",
     "search",
     "search_by_image",

@@ -1,0 +1,349 @@
+"""The fields of the filter language: what each takes, and the condition on an image that it makes.
+
+Conditions stay plain comparisons of a column with a parameter where they can: those an index serves, and the planner
+estimates from the column's own statistics, by which a search chooses its way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from psycopg import sql
+
+from . import values, words
+from .sql_parts import Parameters, Test, like
+from .values import Span, Wrong, compared
+
+_ROUNDING = 1e-6  # within which two fractions are the same
+_ABOUT = 0.02  # within which two aspects are: SDXL's 16:9 is 1344x768
+_SHAPES = {"portrait": Span(None, 1 - _ABOUT), "landscape": Span(1 + _ABOUT, None), "square": Span(1 - _ABOUT, 1 + _ABOUT)}
+_HAS = {
+    **{name: f"i.{name} IS NOT NULL" for name in ("seed", "steps", "cfg", "guidance", "denoise", "sampler", "scheduler")},
+    **{name: f"i.{name} IS NOT NULL" for name in ("checkpoint", "vae", "generator", "rating")},
+    "date": "i.created IS NOT NULL",
+    "label": "i.labels <> '{}'",
+    "namespace": "i.namespace <> ''",
+    "lora": "i.loras <> '[]'::jsonb",
+    "controlnet": "i.controlnets <> '[]'::jsonb",
+}
+_HAS_ROW = {
+    **{field: f"SELECT FROM texts f_t WHERE f_t.id = i.{column} AND f_t.joined <> ''" for field, column in words.TEXT_IDS.items()},
+    "file": "SELECT FROM paths f_p WHERE f_p.image_id = i.id",
+    "workflow": "SELECT FROM metadata f_m WHERE f_m.image_id = i.id AND f_m.key = 'workflow'",
+}
+_BELOW = (
+    "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {} WHERE f_p.image_id = i.id"
+)  # the join lets the key of `paths` find the folder, root by root
+_BELOW_PATTERN = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path ILIKE {}"
+_BELOW_WHOLE = (
+    "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
+    " AND (rtrim(f_r.path, '/\\') || '/' || f_p.path) ^@ {}"
+)
+_FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND substring(f_p.path FROM '[^/]*$') {} {}"
+_ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {}"
+_FILE_SIZE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {}"
+_COPIES = "(SELECT count(*) FROM paths f_p WHERE f_p.image_id = i.id)"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: `test` makes the condition of an operator and one value; `expects` says in words what it takes."""
+
+    test: Callable[[str, str, Parameters], Test]
+    expects: str
+    ordered: bool = False  # takes <, >, and ranges
+    any_of: Callable[[str, list[str], Parameters], Test] | None = None  # one condition for several values, where an index serves it
+
+
+def span_test(column: str, span: Span, parameters: Parameters) -> Test:
+    """That the column lies in the span."""
+    parts = []
+    for operator, end in ((">=", span.low), ("<" if span.below else "<=", span.high)):
+        if end is not None:
+            parts.append(sql.SQL("{} {} {}").format(sql.SQL(column), sql.SQL(operator), parameters.add(end)))
+    return Test(sql.SQL(" AND ").join(parts))
+
+
+def number(column: str, read: Callable[[str], Any], expects: str, within: float = 0.0, row: str | None = None) -> Field:
+    """A number. Two that differ by less than `within` are the same; `row`: the column is in a subquery's row."""
+
+    def test(operator: str, text: str, parameters: Parameters) -> Test:
+        low, dots, high = text.partition("..")
+        if dots:
+            span = _range(operator, low, high, lambda end: Span(read(end), read(end)))
+        elif operator in (":", "="):
+            value = read(text)
+            near = within * max(1.0, abs(value))
+            span = Span(value - near, value + near) if near else Span(value, value)
+        else:
+            value = read(text)
+            if operator in ("<", ">"):
+                return in_row(Test(_compare(column, operator, value, parameters)))
+            span = compared(operator, Span(value, value))
+        if span.low is not None and span.low == span.high:
+            return in_row(Test(_compare(column, "=", span.low, parameters)))
+        return in_row(span_test(column, span, parameters))
+
+    def in_row(test: Test) -> Test:
+        return Test(sql.SQL(row).format(test.condition), subquery=True) if row else test
+
+    def any_of(operator: str, texts: list[str], parameters: Parameters) -> Test:
+        return Test(sql.SQL("{} = ANY({})").format(sql.SQL(column), parameters.add([read(text) for text in texts])))
+
+    return Field(test, expects, ordered=True, any_of=None if row or within else any_of)
+
+
+def moments(column: str) -> Field:
+    """A date, or a span of them; each is as long as it is written: a year, a month, a day, a minute."""
+
+    def read(text: str, parameters: Parameters) -> Span:
+        parameters.moving = parameters.moving or text.lower() in ("today", "yesterday")
+        return values.moment(text)
+
+    def test(operator: str, text: str, parameters: Parameters) -> Test:
+        low, dots, high = text.partition("..")
+        if dots:
+            span = _range(operator, low, high, lambda end: read(end, parameters))
+        else:
+            span = read(text, parameters)
+            if operator == ">":
+                span = Span(span.high, None)
+            elif operator not in (":", "="):
+                span = compared(operator, span)
+        return span_test(column, span, parameters)
+
+    return Field(test, "a date such as 2025, 2025-03, 2025-03-14, today, or from..to", ordered=True)
+
+
+def age_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That an image is younger than this, or with > older."""
+    parameters.moving = True
+    then = values.age(text)
+    older = {">": "<", ">=": "<="}.get(operator)
+    return Test(_compare("i.created", older or ">=", then, parameters))
+
+
+def name(column: str) -> Field:
+    """A name: part of it, or a pattern of the whole with stars; with = all of it, letter for letter."""
+
+    def test(operator: str, text: str, parameters: Parameters) -> Test:
+        if operator == "=":
+            return Test(_compare(column, "=", text, parameters))
+        return Test(_compare(column, "ILIKE", like(text, whole=False), parameters))
+
+    def any_of(operator: str, texts: list[str], parameters: Parameters) -> Test:
+        sign, wanted = ("=", texts) if operator == "=" else ("ILIKE", [like(text, whole=False) for text in texts])
+        return Test(sql.SQL("{} {} ANY({}::text[])").format(sql.SQL(column), sql.SQL(sign), parameters.add(wanted)))
+
+    return Field(test, "a name or a part of it, with * for anything; = for the whole name", any_of=any_of)
+
+
+def name_in_list(column: str, key: str | None) -> Field:
+    """One name of a jsonb list, of objects with `key` or of bare names; as `name`.
+
+    As a JSON path it is an operator on the column, which the planner estimates by trying it on the column's common values.
+    """
+
+    def test(operator: str, text: str, parameters: Parameters) -> Test:
+        if operator == "=":
+            whole = json.dumps([{key: text}] if key else [text])
+            return Test(sql.SQL("{} @> {}::jsonb").format(sql.SQL(column), parameters.add(whole)))
+        pattern = ".*".join(re.sub(r"([^\w\s])", r"\\\1", part) for part in re.split(r"\*+", text))
+        pattern = f"^{pattern}$" if "*" in text else pattern
+        path = f"$[*]{f'.{key}' if key else ''} ? (@ like_regex {json.dumps(pattern)} flag \"i\")"
+        return Test(sql.SQL("{} @? {}::jsonpath").format(sql.SQL(column), parameters.add(path)))
+
+    return Field(test, "a name or a part of it, with * for anything; = for the whole name")
+
+
+def normal_label(text: str) -> str:
+    """A label or namespace as it is kept: small letters, single spaces."""
+    return " ".join(text.lower().split())
+
+
+def label_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That the image has this label; a star stands for anything."""
+    label = _filled(normal_label(text))
+    if "*" in label and operator != "=":
+        condition = sql.SQL("EXISTS (SELECT FROM unnest(i.labels) f_l WHERE f_l LIKE {})")
+        return Test(condition.format(parameters.add(like(label, whole=True))))
+    return Test(sql.SQL("i.labels @> {}::text[]").format(parameters.add([label])))
+
+
+def any_label(operator: str, texts: list[str], parameters: Parameters) -> Test:
+    return Test(sql.SQL("i.labels && {}::text[]").format(parameters.add([_filled(normal_label(text)) for text in texts])))
+
+
+def namespace_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That the image is in this namespace; "" is that of images in none."""
+    space = normal_label(text)
+    if "*" in space and operator != "=":
+        return Test(_compare("i.namespace", "LIKE", like(space, whole=True), parameters))
+    # `<> ''` is what the index on namespaces is limited to: the planner must see it.
+    outside = sql.SQL("" if not space else " AND i.namespace <> ''")
+    return Test(sql.SQL("{}{}").format(_compare("i.namespace", "=", space, parameters), outside))
+
+
+def rating_read(text: str) -> int:
+    """Stars, or 'rejected'."""
+    stars = -1 if text.lower() == "rejected" else values.whole(text)
+    if not -1 <= stars <= 5:
+        raise Wrong(f"{text!r} is no rating (0 to 5 stars, or rejected)")
+    return stars
+
+
+def aspect_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """How wide an image is for its height, without a division that a height of 0 would break."""
+    low, dots, high = text.partition("..")
+    if text.lower() in _SHAPES:
+        if operator not in (":", "="):
+            raise Wrong(f"{text} can't be compared with {operator}")
+        span = _SHAPES[text.lower()]
+    elif dots:
+        span = _range(operator, low, high, lambda end: Span(values.ratio(end), values.ratio(end)))
+        span = Span(span.low and span.low * (1 - _ABOUT), span.high and span.high * (1 + _ABOUT))
+    else:
+        value = values.ratio(text)
+        if operator in (":", "="):
+            span = Span(value * (1 - _ABOUT), value * (1 + _ABOUT))
+        elif operator in ("<", ">"):
+            return Test(_compare("i.width", operator, value, parameters, "i.height * "))
+        else:
+            span = compared(operator, Span(value, value))
+    ends = [(">=", span.low), ("<=", span.high)]
+    parts = [_compare("i.width", sign, end, parameters, "i.height * ") for sign, end in ends if end is not None]
+    return Test(sql.SQL(" AND ").join(parts))
+
+
+def size_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """Width and height; compared, both sides hold."""
+    sides = zip(("i.width", "i.height"), values.size(text))
+    sign = "=" if operator == ":" else operator
+    return Test(sql.SQL(" AND ").join(_compare(column, sign, value, parameters) for column, value in sides))
+
+
+def has_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That something is known of an image at all."""
+    wanted = ALIASES.get(text.lower(), text.lower())
+    if wanted in _HAS_ROW:
+        return Test(sql.SQL(_HAS_ROW[wanted]), subquery=True)
+    if wanted in _HAS:
+        return Test(sql.SQL(_HAS[wanted]))
+    raise Wrong(f"{text!r} is nothing that has: knows")
+
+
+def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image lies below this folder of a root, or of the disk; with = in it and not deeper."""
+    path = text.replace("\\", "/")
+    if re.match(r"/|[A-Za-z]:", path):
+        return Test(sql.SQL(_BELOW_WHOLE).format(parameters.add(_filled(path).rstrip("/") + "/")), subquery=True)
+    folder = path.strip("/").removeprefix("./")
+    if "*" in folder:
+        return Test(sql.SQL(_BELOW_PATTERN).format(parameters.add(like(f"{folder}/*", whole=True))), subquery=True)
+    prefix = f"{folder}/" if folder not in ("", ".") else ""
+    below = sql.SQL(_BELOW).format(parameters.add(prefix))
+    if operator == "=":
+        below += sql.SQL(" AND strpos(substr(f_p.path, {}), '/') = 0").format(parameters.add(len(prefix) + 1))
+    return Test(below, subquery=True)
+
+
+def file_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image is named so, or in part."""
+    sign, wanted = ("=", text) if operator == "=" else ("ILIKE", like(text, whole=False))
+    return Test(sql.SQL(_FILE).format(sql.SQL(sign), parameters.add(wanted)), subquery=True)
+
+
+def format_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image has this ending."""
+    ending = like(f"*.{_filled(text.strip().lstrip('.'))}", whole=True)
+    return Test(sql.SQL(_FILE).format(sql.SQL("ILIKE"), parameters.add(ending)), subquery=True)
+
+
+def root_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image lies below the root of this name."""
+    return Test(sql.SQL(_ROOT).format(parameters.add(text)), subquery=True)
+
+
+def confidence_test(operator: str, text: str, parameters: Parameters) -> Test:
+    if text.lower() not in ("exact", "inferred", "unknown"):
+        raise Wrong(f"{text!r} is no confidence (exact, inferred or unknown)")
+    return Test(_compare("i.prompt_confidence", "=", text.lower(), parameters))
+
+
+def _compare(column: str, operator: str, value: Any, parameters: Parameters, factor: str = "") -> sql.Composable:
+    return sql.SQL("{} {} {}{}").format(sql.SQL(column), sql.SQL(operator), sql.SQL(factor), parameters.add(value))
+
+
+def _range(operator: str, low: str, high: str, read: Callable[[str], Span]) -> Span:
+    """from..to, either of which may be left out."""
+    if operator not in (":", "="):
+        raise Wrong(f"a range can't stand after {operator}")
+    if not low and not high:
+        raise Wrong("a range needs an end, as in 20..40 or 20..")
+    start, end = read(low) if low else Span(None, None), read(high) if high else Span(None, None)
+    return Span(start.low, end.high, end.below)
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise Wrong("it is empty")
+    return text
+
+
+_WHOLE = "a whole number, a range such as 20..40, or >20"
+_REAL = "a number, a range such as 3.5..7, or >5"
+FIELDS = {
+    "prompt": Field(partial(words.by_letters, "prompt"), "words of the prompt, with * for any ending"),
+    "negative": Field(partial(words.by_letters, "negative"), "words of the negative prompt, with * for any ending"),
+    "label": Field(label_test, "a label, with * for anything", any_of=any_label),
+    "namespace": Field(namespace_test, "a namespace, with * for anything"),
+    "rating": number("i.rating", rating_read, "0 to 5 stars, rejected, a range such as 3..5, or >=4"),
+    "folder": Field(folder_test, "a folder below a root such as 2025/portraits, a whole path, or a pattern with *"),
+    "file": Field(file_test, "a file name or a part of it, with * for anything"),
+    "format": Field(format_test, "a file's ending such as png"),
+    "root": Field(root_test, "the name of a root, such as output"),
+    "checkpoint": name("i.checkpoint"),
+    "lora": name_in_list("i.loras", "name"),
+    "controlnet": name_in_list("i.controlnets", "name"),
+    "vae": name("i.vae"),
+    "encoder": name_in_list("i.text_encoders", None),
+    "sampler": name("i.sampler"),
+    "scheduler": name("i.scheduler"),
+    "generator": name("i.generator"),
+    "seed": number("i.seed", values.whole, _WHOLE),
+    "steps": number("i.steps", values.whole, _WHOLE),
+    "cfg": number("i.cfg", values.real, _REAL, _ROUNDING),
+    "guidance": number("i.guidance", values.real, _REAL, _ROUNDING),
+    "denoise": number("i.denoise", values.real, _REAL, _ROUNDING),
+    "width": number("i.width", values.whole, _WHOLE),
+    "height": number("i.height", values.whole, _WHOLE),
+    "size": Field(size_test, "width x height such as 1024x1024, or >=1024x1024", ordered=True),
+    "megapixels": number("(i.width::float8 * i.height / 1e6)", values.real, _REAL, _ABOUT),
+    "aspect": Field(aspect_test, "portrait, landscape, square, a ratio such as 16:9, or >1.5", ordered=True),
+    "filesize": number("f_p.file_size", values.size_in_bytes, "a size such as 500kB, >2MB or 1MB..5MB", row=_FILE_SIZE),
+    "copies": number(_COPIES, values.whole, _WHOLE),
+    "date": moments("i.created"),
+    "indexed": moments("i.indexed"),
+    "age": Field(age_test, "how old at most, such as 12h, 7d, 2w, 3mo, 1y; >1y for older", ordered=True),
+    "has": Field(has_test, f"one of {', '.join(sorted([*_HAS, *_HAS_ROW]))}"),
+    "confidence": Field(confidence_test, "how sure the prompt is: exact, inferred or unknown"),
+    "id": number("i.id", values.whole, _WHOLE),
+}
+ALIASES = {
+    "neg": "negative", "negative_prompt": "negative", "tag": "label", "labels": "label", "tags": "label", "stars": "rating",
+    "path": "folder", "dir": "folder", "filename": "file", "ext": "format", "type": "format", "model": "checkpoint",
+    "ckpt": "checkpoint", "loras": "lora", "created": "date", "mp": "megapixels", "ratio": "aspect", "collection": "namespace",
+    "is": "aspect", "text_encoder": "encoder", "software": "generator",
+}  # fmt: skip
+ELSEWHERE = {
+    **dict.fromkeys(("order", "sort", "sort_by"), "The order is chosen with Search Options."),
+    **dict.fromkeys(("limit", "top", "top_k", "k"), "How many is chosen on the search node, with top_k and offset."),
+    **dict.fromkeys(("score", "similarity"), "The lowest score is chosen on the search node."),
+    "before": "Write date:<2025-03.",
+    "after": "Write date:>=2025-03.",
+}
