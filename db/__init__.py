@@ -2,6 +2,7 @@
 
 from ._generation import bump_generation, generation
 from .connection import Connection, Library, has_password, library_names, open_library
+from .duplicates import Group, Member, best_first, duplicate_groups, groups_of
 from .encoders import (
     activate_encoders,
     active_encoder,
@@ -12,8 +13,10 @@ from .encoders import (
     get_encoder,
     require_encoder,
 )
-from .errors import LibraryError
+from .errors import LibraryError, ServerTrouble
 from .filters import Filter, FilterError, all_of, parse_filter
+from .pairs import Pairs, look_alikes, same_hashes
+from .phashes import images_without_phash, read_phashes, write_phashes
 from .question import KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -60,6 +63,7 @@ __all__ = [
     "Encoder",
     "Filter",
     "FilterError",
+    "Group",
     "Hit",
     "ImageRecord",
     "ImageSettings",
@@ -67,9 +71,12 @@ __all__ = [
     "KnownFile",
     "Library",
     "LibraryError",
+    "Member",
+    "Pairs",
     "Part",
     "Question",
     "Reading",
+    "ServerTrouble",
     "StoredEncoder",
     "StoredFile",
     "StoredImage",
@@ -80,8 +87,10 @@ __all__ = [
     "active_encoder",
     "active_encoders",
     "all_of",
+    "best_first",
     "bump_generation",
     "counts",
+    "duplicate_groups",
     "ensure_encoder",
     "ensure_root",
     "ensure_text",
@@ -94,16 +103,21 @@ __all__ = [
     "get_encoder",
     "get_images",
     "get_text",
+    "groups_of",
     "has_password",
     "image_vector",
     "images_read_before",
+    "images_without_phash",
     "images_without_vector",
     "known_files",
     "library_names",
     "link_paths",
+    "look_alikes",
     "open_library",
     "parse_filter",
+    "read_phashes",
     "require_encoder",
+    "same_hashes",
     "search",
     "search_by_image",
     "search_by_text",
@@ -115,6 +129,7 @@ __all__ = [
     "update_readings",
     "write_image_vectors",
     "write_images",
+    "write_phashes",
     "write_text_vectors",
     "write_token_states",
 ]

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .metadata import ImageMetadata, NodeDefinitions, read_metadata
 from .metadata.containers import FileSource, Source, ffmpeg_format, open_source
 from .metadata.containers.pixels import MAX_PIXELS, open_image, stored_pixels
+from .phash import phash
 from .video import VideoError, exr_pixels, middle_frame
 
 _HASH_STEP = 2**20
@@ -42,6 +43,7 @@ class ImageFile:
     height: int
     size: int
     mtime_ns: int
+    phash: int  # signed 64 bits
 
 
 def read_image(path: Path, *, definitions: NodeDefinitions = {}) -> ImageFile:
@@ -66,6 +68,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}) -> ImageFile:
             height=decoded.height,
             size=source.size,
             mtime_ns=file.mtime_ns,
+            phash=phash(decoded.pixels),
         )
 
 

@@ -78,6 +78,7 @@ class FolderStore:
             ]
             with self._library.connection() as connection:
                 db.link_paths(connection, self._root_id, links)
+                db.write_phashes(connection, {image_id: image.phash for _, image, image_id in files})
 
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
         if not images:
@@ -85,6 +86,7 @@ class FolderStore:
         records = [_record(entry, image) for entry, image in images]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)
+            db.write_phashes(connection, {id_: image.phash for id_, (_, image) in zip(ids, images)})
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
 

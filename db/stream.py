@@ -1,0 +1,87 @@
+"""Read much of a library at once: columns of numbers and vectors by COPY BINARY, a batch in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from psycopg import Connection, sql
+
+from .filters import Filter
+from .search.kinds import TEXT_KINDS
+
+if TYPE_CHECKING:
+    from .records import StoredEncoder
+
+BATCH = 4096  # vectors in memory at once: 8 MB of 1024 dimensions, 16 as float32
+_HEADER, _TRAILER = 19, 2  # bytes before the first row of COPY BINARY and after the last, as PostgreSQL itself writes them
+_ALL = Filter(sql.SQL("true"))
+
+
+def read_columns(conn: Connection, columns: str, condition: str, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Two bigint columns of `images i`, int64 [n] each, ordered by id."""
+    chosen = filter or _ALL
+    statement = sql.SQL("COPY (SELECT {} FROM images i WHERE {} AND ({}) ORDER BY i.id) TO STDOUT (FORMAT BINARY)").format(
+        sql.SQL(columns), sql.SQL(condition), chosen.condition
+    )
+    row = np.dtype([("fields", ">i2"), ("size", ">i4"), ("first", ">i8"), ("size_2", ">i4"), ("second", ">i8")])
+    rows = np.concatenate([np.empty(0, row), *_rows(conn, statement, chosen, row, 65536)])
+    return rows["first"].astype(np.int64), rows["second"].astype(np.int64)
+
+
+def count_vectors(conn: Connection, kind: str, encoder: StoredEncoder, filter: Filter | None = None) -> int:
+    """How many images `stream_vectors` gives."""
+    chosen = filter or _ALL
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(_source(kind, encoder), chosen.condition)
+    return conn.execute(statement, chosen.parameters).fetchone()[0]
+
+
+def stream_vectors(
+    conn: Connection, kind: str, encoder: StoredEncoder, filter: Filter | None = None, batch: int = BATCH
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(image ids int64 [n], unit vectors float32 [n, dims]) of all images that have this kind, by id, `batch` at a time.
+
+    The connection can't be used for anything else before the last one.
+    """
+    chosen = filter or _ALL
+    statement = sql.SQL("COPY (SELECT i.id, v.embedding FROM {} WHERE {} ORDER BY i.id) TO STDOUT (FORMAT BINARY)").format(
+        _source(kind, encoder), chosen.condition
+    )
+    row = np.dtype(
+        [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2")]
+        + [("vector", ">f2", (encoder.dims,))]
+    )
+    for rows in _rows(conn, statement, chosen, row, batch):
+        yield rows["id"].astype(np.int64), unit_rows(rows["vector"].astype(np.float32))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """`vectors` [n, dims] at length 1 each."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _source(kind: str, encoder: StoredEncoder) -> sql.Composed:
+    """`images i` joined with the vectors `v` of a kind."""
+    if kind == "image":
+        join = sql.SQL("images i JOIN image_vectors v ON v.image_id = i.id AND v.encoder_id = {}")
+        return join.format(sql.Literal(encoder.id))
+    join = sql.SQL("images i JOIN text_vectors v ON v.text_id = i.{} AND v.encoder_id = {}")
+    return join.format(sql.Identifier(TEXT_KINDS[kind][1]), sql.Literal(encoder.id))
+
+
+def _rows(conn: Connection, statement: sql.Composed, filter: Filter, row: np.dtype, batch: int) -> Iterator[np.ndarray]:
+    """Rows of fixed size, after the header and before the trailer, however the driver cuts the stream."""
+    whole = batch * row.itemsize
+    with conn.cursor().copy(statement, filter.parameters or None) as copy:
+        pending, size, start = [], 0, _HEADER
+        for data in copy:
+            pending.append(data)
+            size += len(data)
+            if size - start >= whole + _TRAILER:
+                joined = b"".join(pending)
+                yield np.frombuffer(joined, row, batch, start)
+                pending, size, start = [joined[start + whole :]], size - start - whole, 0
+        joined = b"".join(pending)
+        if size - start > _TRAILER:
+            yield np.frombuffer(joined, row, (size - start - _TRAILER) // row.itemsize, start)

@@ -1,0 +1,202 @@
+"""Near-duplicates: every pair that is near enough and no other, groups of them, and the one to keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db import pairs as pairs_module
+from psycopg import sql
+
+DIMS = 32
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    """60 images: 40 apart from each other, then 20 that are nearly one of these, at other lengths. [60, 32]"""
+    random = np.random.default_rng(3)
+    apart = random.normal(size=(40, DIMS))
+    near = apart[:20] + 0.03 * random.normal(size=(20, DIMS))
+    return np.concatenate([apart, near]) * random.uniform(1, 9, size=(60, 1))
+
+
+@pytest.fixture
+def ids(conn, root, image, encoder, vectors) -> list[int]:
+    ids = db.write_images(conn, root, [image(n) for n in range(len(vectors))])
+    db.write_image_vectors(conn, encoder(conn, "image", dims=DIMS), ids, vectors)
+    return ids
+
+
+def as_set(pairs: db.Pairs) -> set[tuple[int, int]]:
+    return set(zip(pairs.first.tolist(), pairs.second.tolist()))
+
+
+def in_numpy(ids: list[int], vectors: np.ndarray, lowest: float) -> dict[tuple[int, int], float]:
+    unit = vectors.astype(np.float16).astype(float)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    return {(ids[a], ids[b]): cosines[a, b] for a in range(len(ids)) for b in range(a + 1, len(ids)) if cosines[a, b] >= lowest}
+
+
+@pytest.mark.parametrize("exact_below", [1000, 0])
+def test_pairs_are_those_whose_cosine_is_high_enough(conn, ids, vectors, monkeypatch, exact_below):
+    monkeypatch.setattr(pairs_module, "EXACT_BELOW", exact_below)
+    monkeypatch.setattr(pairs_module, "_BLOCK", 16)
+    monkeypatch.setattr(pairs_module, "_ASKED", 7)
+    found = db.look_alikes(conn, 0.95)
+    wanted = in_numpy(ids, vectors, 0.95)
+    assert len(wanted) == 20 and as_set(found) == wanted.keys()
+    assert found.method.startswith("exact" if exact_below else "index")
+    np.testing.assert_allclose(found.closeness, sorted(wanted.values(), reverse=True), atol=1e-4)
+
+
+@pytest.mark.parametrize("exact_below", [1000, 0])
+def test_only_images_that_pass_the_filter_are_paired(conn, ids, vectors, monkeypatch, exact_below):
+    monkeypatch.setattr(pairs_module, "EXACT_BELOW", exact_below)
+    chosen = [*ids[:10], *ids[40:45]]
+    found = db.look_alikes(conn, 0.95, db.Filter(sql.SQL("i.id = ANY(%(chosen)s)"), {"chosen": chosen}))
+    assert as_set(found) == {(ids[n], ids[n + 40]) for n in range(5)}
+
+
+def test_the_index_is_used_for_neighbours(conn, ids, monkeypatch):
+    monkeypatch.setattr(pairs_module, "EXACT_BELOW", 0)
+    before = scans(conn)
+    db.look_alikes(conn, 0.95)
+    assert scans(conn) - before >= len(ids)
+
+
+def scans(conn) -> int:
+    return conn.execute(
+        "SELECT pg_stat_get_numscans(oid) + pg_stat_get_xact_numscans(oid) FROM pg_class WHERE relname LIKE 'image_vectors_hnsw%'"
+    ).fetchone()[0]
+
+
+def test_a_cancelled_comparison_leaves_the_connection_usable(conn, ids):
+    def cancel(stage: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        db.look_alikes(conn, 0.95, progress=cancel)
+    assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_library_without_image_vectors_says_what_to_do(conn):
+    with pytest.raises(db.LibraryError, match="no image vectors yet.*CLIP_VISION"):
+        db.look_alikes(conn, 0.95)
+
+
+def test_more_pairs_than_are_duplicates_are_refused(conn, ids, monkeypatch):
+    monkeypatch.setattr(pairs_module, "MOST_PAIRS", 100)
+    with pytest.raises(db.LibraryError, match="More than 100 pairs.*Raise lowest_similarity"):
+        db.look_alikes(conn, -1.0)
+
+
+@pytest.mark.parametrize("most_bits", [0, 1, 4, 7])
+def test_hashes_are_paired_when_few_enough_bits_differ(conn, root, image, most_bits):
+    random = np.random.default_rng(5)
+    hashes = random.integers(0, 2**63, 80, np.uint64)
+    for n in range(40, 80):  # differ from an earlier one in 0 to 9 bits
+        flipped = random.choice(64, n % 10, replace=False)
+        hashes[n] = hashes[n - 40] ^ np.bitwise_or.reduce(np.left_shift(np.uint64(1), flipped.astype(np.uint64)), initial=np.uint64(0))
+    ids = db.write_images(conn, root, [image(n) for n in range(80)])
+    db.write_phashes(conn, dict(zip(ids, hashes.view(np.int64).tolist())))
+    wanted = {
+        (ids[a], ids[b])
+        for a in range(80) for b in range(a + 1, 80)
+        if bin(int(hashes[a] ^ hashes[b])).count("1") <= most_bits
+    }  # fmt: skip
+    assert len(wanted) >= 4 * (most_bits + 1)
+    assert as_set(db.same_hashes(conn, most_bits)) == wanted
+
+
+def test_images_of_one_hash_hang_together(conn, root, image):
+    ids = db.write_images(conn, root, [image(n) for n in range(50)])
+    db.write_phashes(conn, dict.fromkeys(ids, 0x0F0F0F0F0F0F0F0F))
+    found = db.same_hashes(conn, 4)
+    assert len(found) == 49 and [group.tolist() for group in db.groups_of(found)] == [ids]
+
+
+@pytest.mark.parametrize("phash", [0, -(2**63), -1])
+def test_pictures_of_one_colour_are_not_duplicates(conn, root, image, phash):
+    ids = db.write_images(conn, root, [image(n) for n in range(3)])
+    db.write_phashes(conn, dict.fromkeys(ids, phash))
+    assert len(db.same_hashes(conn, 4)) == 0
+
+
+def test_images_wait_for_their_hash_until_it_is_written(conn, root, image):
+    ids = db.write_images(conn, root, [image(n) for n in range(3)])
+    db.write_phashes(conn, {ids[1]: -5})
+    assert db.images_without_phash(conn) == [ids[0], ids[2]]
+    assert [column.tolist() for column in db.read_phashes(conn)] == [[ids[1]], [-5]]
+
+
+def test_writing_the_same_hash_again_keeps_the_librarys_generation(conn, root, image):
+    [id_] = db.write_images(conn, root, [image(1)])
+    db.write_phashes(conn, {id_: 7})
+    before = db.generation(conn)
+    db.write_phashes(conn, {id_: 7})
+    assert db.generation(conn) == before
+
+
+def pairs(*edges: tuple[int, int]) -> db.Pairs:
+    first, second = np.array(edges, np.int64).reshape(-1, 2).T
+    return db.Pairs(first, second, np.ones(len(edges), np.float32))
+
+
+def test_groups_hang_together_by_any_of_the_pairs():
+    found = db.groups_of(pairs((1, 2), (8, 9)), pairs((2, 30), (30, 40)))
+    assert [group.tolist() for group in found] == [[1, 2, 30, 40], [8, 9]]
+
+
+def test_no_pairs_make_no_groups():
+    assert db.groups_of(pairs()) == []
+
+
+def member(id: int, **known) -> db.Member:
+    values = {"width": 64, "height": 64, "rating": None, "labels": [], "prompt_confidence": "exact", "phash": None}
+    return db.Member(id=id, **{**values, "path": f"/a/{id}.png", "bytes": 1000, **known})
+
+
+@pytest.mark.parametrize(
+    "better, worse, reason",
+    [
+        ({"rating": 4}, {"rating": None, "width": 512}, "rated 4"),
+        ({}, {"rating": -1, "width": 512}, "not rejected"),
+        ({"labels": ["x"]}, {"height": 512}, "it has labels"),
+        ({"height": 128}, {"bytes": 9000}, "larger picture (64 x 128)"),
+        ({}, {"prompt_confidence": None, "bytes": 9000}, "its prompt is exact"),
+        ({}, {"path": "/a/b.jpg", "bytes": 9000}, "lossless file"),
+        ({"bytes": 2_000_000}, {}, "larger file (2.0 MB)"),
+    ],
+)
+def test_the_one_to_keep_is_told_with_the_reason(better, worse, reason):
+    ranked, why = db.best_first([member(1, **worse), member(2, **better)])
+    assert ([one.id for one in ranked], why) == ([2, 1], reason)
+
+
+def test_a_file_that_is_there_goes_before_all_else():
+    ranked, why = db.best_first([member(1, rating=5), member(2)], lambda one: one.id == 2)
+    assert (ranked[0].id, why) == (2, "its file is there")
+
+
+def test_the_first_indexed_is_kept_when_nothing_else_tells():
+    ranked, why = db.best_first([member(5), member(3)])
+    assert (ranked[0].id, why) == (3, "indexed first; nothing else tells them apart")
+
+
+def test_a_group_tells_how_near_each_member_is_to_the_kept_one(conn, ids, vectors):
+    db.write_phashes(conn, {ids[0]: 0b1111, ids[40]: 0b0011})
+    conn.execute("UPDATE images SET width = 999 WHERE id = %s", [ids[40]])
+    [group] = db.duplicate_groups(conn, [np.array([ids[0], ids[40]])])
+    assert [one.id for one in group.members] == [ids[40], ids[0]]
+    assert group.reason == "larger picture (999 x 32); larger file (0.0 MB)"
+    assert group.bits == (0, 2)
+    assert group.cosines == pytest.approx((1.0, in_numpy(ids, vectors, 0.9)[ids[0], ids[40]]), abs=1e-4)
+    assert group.members[0].path == "/pictures/folder/40.png"
+
+
+def test_many_groups_come_in_their_order(conn, ids, monkeypatch):
+    monkeypatch.setattr("diffusion_toolkit.db.duplicates.BATCH", 5)
+    groups = [np.array([ids[n], ids[n + 40]]) for n in range(20)]
+    found = list(db.duplicate_groups(conn, groups))
+    assert [{one.id for one in group.members} for group in found] == [set(group.tolist()) for group in groups]
