@@ -1,0 +1,151 @@
+"""Query arithmetic, vectors as a person writes them, and a question and its hits in words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from host.comfy_models import import_comfy
+from hypothesis import given
+from hypothesis import strategies as st
+
+import_comfy()  # our nodes' package asks for comfy_api
+from diffusion_toolkit import db  # noqa: E402
+from diffusion_toolkit.nodes.asking import in_words  # noqa: E402
+from diffusion_toolkit.nodes.hit_records import hit_line, hit_record, share  # noqa: E402
+from diffusion_toolkit.nodes.links import AskedPart, Query, QueryPart, SearchOptions  # noqa: E402
+from diffusion_toolkit.nodes.vectors import combine, direction, mean_direction, read_vector  # noqa: E402
+
+
+def one(*numbers: float, kind: str = "image", fingerprint: str | None = "f", label: str = "a", **more) -> Query:
+    return Query((QueryPart(kind, np.array(numbers, np.float32), fingerprint, "model", label=label, **more),))
+
+
+def image(prompt: str | None = "a shark", confidence: str | None = "exact") -> db.StoredImage:
+    blank = {field.name: None for field in dataclasses.fields(db.StoredImage) if field.default is dataclasses.MISSING}
+    return db.StoredImage(**{**blank, "id": 7, "prompt": prompt, "files": (), "prompt_confidence": confidence})
+
+
+def test_arithmetic_adds_directions_not_lengths():
+    [part] = combine([(1, one(100, 0)), (1, one(0, 0.1)), (-1, one(0, 5))]).parts
+    assert part.vector == pytest.approx([1, 0])
+
+
+def test_arithmetic_says_its_formula():
+    made = combine([(1, one(1, 0, label="image 3")), (0.5, one(0, 1, label="'snow'")), (-1, one(1, 1, label="'sea'"))])
+    assert made.label == "(image 3 + 0.5 x 'snow' - 'sea')"
+
+
+def test_arithmetic_of_prompt_and_negative_is_of_the_first_ones_kind():
+    [part] = combine([(1, one(1, 0, kind="prompt")), (-1, one(0, 1, kind="negative"))]).parts
+    assert (part.kind, part.fingerprint) == ("prompt", "f")
+
+
+def test_arithmetic_of_different_kinds_is_refused_and_says_where_mixes_go():
+    with pytest.raises(ValueError, match="image.*prompt.*connect each to Search"):
+        combine([(1, one(1, 0)), (1, one(1, 0, kind="prompt"))])
+
+
+def test_arithmetic_of_two_models_is_refused():
+    with pytest.raises(ValueError, match="another model"):
+        combine([(1, one(1, 0)), (1, one(1, 0, fingerprint="g"))])
+
+
+def test_arithmetic_of_a_picture_and_a_description_keeps_what_tells_both_models():
+    described = one(0, 1, fingerprint=None, details={"picture_tower": "t"})
+    [part] = combine([(1, described), (1, one(1, 0))]).parts
+    assert (part.fingerprint, dict(part.details)) == ("f", {"picture_tower": "t"})
+
+
+def test_queries_that_cancel_out_are_refused():
+    with pytest.raises(ValueError, match="leaves nothing"):
+        combine([(1, one(1, 2)), (-1, one(2, 4))])
+
+
+def test_arithmetic_leaves_out_what_its_queries_leave_out():
+    first = dataclasses.replace(one(1, 0), leave_out=frozenset({("default", 3)}))
+    second = dataclasses.replace(one(0, 1), leave_out=frozenset({("default", 4)}))
+    assert combine([(1, first), (1, second)]).leave_out == {("default", 3), ("default", 4)}
+
+
+def test_both_halves_of_a_style_are_added_each_to_its_own():
+    def style(l_vector, g_vector):
+        return Query((*one(*l_vector, kind="clip_l").parts, *one(*g_vector, kind="clip_g").parts))
+
+    first, second = combine([(1, style((1, 0), (0, 1, 0))), (1, style((0, 1), (0, 1, 0)))]).parts
+    assert first.vector == pytest.approx(np.sqrt([0.5, 0.5]))
+    assert second.vector == pytest.approx([0, 1, 0])
+
+
+def test_the_mean_of_pictures_counts_each_alike():
+    assert mean_direction(np.array([[10.0, 0], [0, 0.1]])) == pytest.approx(np.sqrt([0.5, 0.5]))
+
+
+@pytest.mark.parametrize("text", ["[3, 4]", "3, 4", "3 4", "3;4", " [[3.0, 4e0]] ", "3,4,\n"])
+def test_a_vector_is_read_as_people_write_it(text):
+    assert read_vector(text) == pytest.approx([0.6, 0.8])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[1, 2", "hello", "{}", '{"a": 1}', "[1, null]", "[true]", '["1"]', "[[1], [2]]", "[0, 0]", "[NaN]", "[1e999]"]
+)
+def test_what_is_no_vector_is_refused_with_a_reason(text):
+    with pytest.raises(ValueError, match="[Vv]ector"):
+        read_vector(text)
+
+
+def test_an_integer_beyond_floats_is_refused():
+    with pytest.raises(ValueError, match="beyond"):
+        read_vector(f"[{10**400}]")
+
+
+@given(st.text(max_size=60))
+def test_no_text_gives_anything_but_a_direction_or_a_reason(text):
+    try:
+        vector = read_vector(text)
+    except ValueError:
+        return
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+
+
+@given(st.lists(st.floats(-1e18, 1e18), min_size=1, max_size=20).filter(lambda values: any(abs(v) > 1e-12 for v in values)))
+def test_a_direction_has_length_one(values):
+    assert np.linalg.norm(direction(np.array(values))) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "weights, words",
+    [((1,), "a"), ((0.5,), "0.5 x a"), ((-1, 1), "-a + b"), ((1, -0.3), "a - 0.3 x b"), ((1, 2, -1), "a + 2 x b - c")],
+)
+def test_a_question_in_words(weights, words):
+    assert in_words([AskedPart("image", label, weight) for label, weight in zip("abc", weights)]) == words
+
+
+def test_a_plain_search_shows_rank_score_and_prompt():
+    assert hit_line(db.Hit(7, 0.5, 1, (0.5,)), image(), "", [AskedPart("prompt", "'x'", 1)]) == "1. 0.500  #7  a shark"
+
+
+def test_a_mix_shows_what_each_query_gave():
+    parts = [AskedPart("prompt", "'x'", 1), AskedPart("image", "image 3", -0.5), AskedPart("clip_l", "style", 1)]
+    line = hit_line(db.Hit(7, 0.3, 2, (0.5, 0.4, None), 99.2), image(), "the file is gone", parts)
+    assert line.splitlines() == [
+        "2. 0.300 (nearer than 99.20 % of the library)  #7  a shark  [the file is gone]",
+        "    'x': 0.500 x 1 = +0.500; image 3: 0.400 x -0.5 = -0.200; style: no CLIP-L vector",
+    ]
+
+
+def test_a_record_has_the_same_as_json():
+    record = hit_record(db.Hit(7, 0.5, 1, (0.5,), 80.0), image(), "/p.png", "", [AskedPart("prompt", "'x'", 1)])
+    assert record["parts"] == [{"label": "'x'", "kind": "prompt", "weight": 1, "cosine": 0.5}]
+    assert (record["rank"], record["percentile"], record["path"]) == (1, 80.0, "/p.png")
+
+
+@pytest.mark.parametrize("percentile, text", [(0, "0"), (73.4, "73"), (99.126, "99.13"), (100, "99.99")])
+def test_a_share_is_never_rounded_up_to_all(percentile, text):
+    assert share(percentile) == text
+
+
+def test_options_are_the_questions_own():
+    asked = {field.name: field.default for field in dataclasses.fields(db.Question)}
+    assert dataclasses.asdict(SearchOptions()) == {name: asked[name] for name in dataclasses.asdict(SearchOptions())}
