@@ -56,5 +56,34 @@ def search_by_image(image: str, **changes: Any) -> Graph:
     }
 
 
+def query_by_prompt(text: str, compare_with: str = "prompt") -> dict[str, Any]:
+    return node("DiffusionToolkitQueryByPrompt", text_embedder=EMBEDDER, text=text, compare_with=compare_with)
+
+
+def query_by_image(picture: Link) -> dict[str, Any]:
+    return node("DiffusionToolkitQueryByImage", clip_vision=CLIP_VISION, image=picture)
+
+
+def query_by_stored(image_id: int | Link, by: str = "its picture", leave_out: bool = True) -> dict[str, Any]:
+    return node("DiffusionToolkitQueryByStoredImage", image_id=image_id, by=by, leave_out=leave_out, library_name="default")
+
+
+def query_by_style(text: str, vectors: str = "both") -> dict[str, Any]:
+    return node("DiffusionToolkitQueryByStyle", clip=CLIP, text=text, vectors=vectors)
+
+
+def search(*queries: tuple[float, dict[str, Any]], **changes: Any) -> Graph:
+    """Search as node `search`, of (weight, query node) pairs, which become the nodes `query_1`, `query_2`, ..."""
+    inputs: dict[str, Any] = dict(top_k=5, lowest_score=-10.0, library_name="default")
+    graph = models()
+    for number in range(1, 6):
+        inputs[f"weight_{number}"] = 1.0
+    for number, (weight, query) in enumerate(queries, start=1):
+        graph[f"query_{number}"] = query
+        inputs[f"query_{number}"], inputs[f"weight_{number}"] = [f"query_{number}", 0], weight
+    inputs.update(changes)
+    return {**graph, "search": node("DiffusionToolkitSearch", **_given(inputs))}
+
+
 def _given(inputs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if value is not None}

@@ -1,0 +1,246 @@
+"""Search, its query nodes, options and what takes its hits, in a real ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from host.client import PromptError
+from host.node_graphs import (
+    index,
+    node,
+    query_by_image,
+    query_by_prompt,
+    query_by_stored,
+    query_by_style,
+    search,
+    search_by_image,
+    search_by_prompt,
+)
+
+HITS = 12  # the place of the `hits` output
+PROMPTS = [
+    "a grey shark swimming in the ocean",
+    "a red sailing boat on the ocean",
+    "a loaf of bread on a table",
+    "a sports car at night",
+]
+
+
+def hits(result, name: str = "search") -> list[dict]:
+    return result.outputs[name]["hits"]
+
+
+def prompts(result) -> list[str]:
+    return [hit["prompt"] for hit in hits(result)]
+
+
+def stored(server, prompt: str) -> int:
+    """The id of the image with this prompt."""
+    found = hits(server.queue(search_by_prompt(prompt, top_k=1)))[0]
+    assert found["prompt"] == prompt
+    return found["image_id"]
+
+
+@pytest.fixture
+def sea(server, pictures):
+    """Pictures of the sea and of other things, indexed with all models."""
+    for i, prompt in enumerate(PROMPTS):
+        pictures(f"sea/{i}", 1, prompt=prompt, negative="ugly teeth" if i == 2 else "low quality")
+    server.queue(index("sea"))
+
+
+def test_one_query_gives_what_search_by_prompt_gives(server, sea):
+    mixed = hits(server.queue(search((1.0, query_by_prompt("a fish")))))
+    plain = hits(server.queue(search_by_prompt("a fish")))
+    assert [(hit["image_id"], hit["score"]) for hit in mixed] == [(hit["image_id"], hit["score"]) for hit in plain]
+
+
+def test_a_negative_weight_finds_what_is_unlike(server, sea):
+    ocean = query_by_prompt("something on the ocean")
+    both = prompts(server.queue(search((1.0, ocean), top_k=1000)))
+    without = prompts(server.queue(search((1.0, ocean), (-1.0, query_by_prompt("a shark")), top_k=1000)))
+    assert without.index(PROMPTS[1]) < without.index(PROMPTS[0])
+    assert abs(both.index(PROMPTS[0]) - both.index(PROMPTS[1])) < without.index(PROMPTS[0]) - without.index(PROMPTS[1])
+
+
+def test_the_score_is_the_sum_of_what_each_query_gave(server, sea):
+    look = query_by_stored(stored(server, PROMPTS[0]), leave_out=False)
+    result = server.queue(search((1.0, query_by_prompt("a shark")), (-0.5, look)))
+    for hit in hits(result):
+        gave = [part["weight"] * part["cosine"] for part in hit["parts"] if part["cosine"] is not None]
+        assert hit["score"] == pytest.approx(sum(gave), abs=2e-3)
+    text = result.outputs["search"]["text"][0]
+    assert "'a shark' - 0.5 x image" in text and "Found by: " in text
+
+
+def test_a_query_of_weight_zero_is_not_asked(server, sea):
+    result = server.queue(search((1.0, query_by_prompt("a shark")), (0.0, query_by_style("a boat"))))
+    assert {len(hit["parts"]) for hit in hits(result)} == {1}
+
+
+def test_all_weights_zero_is_refused(server, sea):
+    with pytest.raises(PromptError, match="weight 0"):
+        server.queue(search((0.0, query_by_prompt("a shark"))))
+
+
+def test_a_stored_image_is_asked_without_a_model_and_is_not_its_own_hit(server, sea):
+    image_id = stored(server, PROMPTS[1])
+    graph = search((1.0, query_by_stored(image_id, "its prompt")), top_k=1000)
+    result = server.queue({name: graph[name] for name in ("query_1", "search")})
+    assert image_id not in [hit["image_id"] for hit in hits(result)]
+    assert PROMPTS[1] in result.outputs["query_1"]["text"][0]
+
+
+def test_a_stored_image_that_may_be_a_hit_is_the_best_one(server, sea):
+    image_id = stored(server, PROMPTS[1])
+    for by in ("its picture", "its prompt", "its SDXL style (CLIP-L and CLIP-G)", "its CLIP-G style"):
+        first = hits(server.queue(search((1.0, query_by_stored(image_id, by, leave_out=False)), top_k=1)))[0]
+        assert first["score"] == pytest.approx(1, abs=2e-3), by
+
+
+def test_an_image_that_is_not_there_is_named(server, sea):
+    with pytest.raises(PromptError, match="no image 987654"):
+        server.queue(search((1.0, query_by_stored(987654))))
+
+
+def test_a_vector_that_an_image_lacks_is_named_with_the_next_step(server, pictures):
+    pictures("unprompted", 1, prompt="only the prompt is encoded")
+    server.queue(index("unprompted", clip_vision=None, clip=None))
+    image_id = stored(server, "only the prompt is encoded")
+    with pytest.raises(PromptError, match=f"Image {image_id} has no image vector.*Run Index Folder"):
+        server.queue(search((1.0, query_by_stored(image_id))))
+
+
+def test_the_negative_prompt_is_asked_for(server, sea):
+    result = server.queue(search((1.0, query_by_prompt("bad teeth", "negative prompt")), top_k=1))
+    assert hits(result)[0]["negative_prompt"] == "ugly teeth"
+
+
+def test_a_style_of_a_text_finds_the_image_with_that_prompt(server, sea):
+    result = server.queue(search((1.0, query_by_style(PROMPTS[3])), top_k=1))
+    assert hits(result)[0]["prompt"] == PROMPTS[3]
+    assert [part["weight"] for part in hits(result)[0]["parts"]] == [0.5, 0.5]
+
+
+def test_pictures_and_words_mix(server, sea):
+    shutil.copyfile(next((server.output / "sea" / "2").iterdir()), server.input / "bread.png")
+    graph = search((1.0, query_by_image(["picture", 0])), (0.2, query_by_prompt("a car")), top_k=2)
+    graph["picture"] = node("LoadImage", image="bread.png")
+    assert hits(server.queue(graph))[0]["prompt"] == PROMPTS[2]
+
+
+def test_a_vector_of_ones_own_is_asked_with(server, sea):
+    vector = node("DiffusionToolkitQueryByVector", vector=json.dumps([0.1] * 768), kind="CLIP-L")
+    assert hits(server.queue(search((1.0, vector))))
+
+
+def test_a_vector_of_another_size_is_refused_with_both_sizes(server, sea):
+    vector = node("DiffusionToolkitQueryByVector", vector="[1, 2, 3]", kind="image")
+    with pytest.raises(PromptError, match="3.*1024"):
+        server.queue(search((1.0, vector)))
+
+
+def test_arithmetic_is_one_query(server, sea):
+    graph = search((1.0, node(
+        "DiffusionToolkitQueryArithmetic", query=["a", 0], minus=["b", 0], query_weight=1.0, plus_weight=1.0, minus_weight=1.0,
+    )), top_k=1000)  # fmt: skip
+    graph["a"], graph["b"] = query_by_prompt("something on the ocean"), query_by_prompt("a shark")
+    result = server.queue(graph)
+    assert prompts(result).index(PROMPTS[1]) < prompts(result).index(PROMPTS[0])
+    assert "('something on the ocean' - 'a shark')" in result.outputs["search"]["text"][0]
+
+
+def test_arithmetic_across_kinds_is_refused(server, sea):
+    graph = search((1.0, node(
+        "DiffusionToolkitQueryArithmetic", query=["a", 0], plus=["b", 0], query_weight=1.0, plus_weight=1.0, minus_weight=1.0,
+    )))  # fmt: skip
+    graph["a"], graph["b"] = query_by_prompt("a shark"), query_by_style("a shark")
+    with pytest.raises(PromptError, match="of one kind"):
+        server.queue(graph)
+
+
+def test_pages_follow_each_other(server, sea):
+    for graph in (search((1.0, query_by_prompt("a boat")), top_k=4), search_by_prompt("a boat", top_k=4)):
+        whole = [hit["image_id"] for hit in hits(server.queue(graph))]
+        graph["search"]["inputs"].update(top_k=2, offset=2)
+        result = server.queue(graph)
+        assert [hit["image_id"] for hit in hits(result)] == whole[2:]
+        assert [hit["rank"] for hit in hits(result)] == [3, 4]
+        assert "Hits 3 to 4" in result.outputs["search"]["text"][0]
+
+
+def test_a_page_beyond_the_end_says_so(server, sea):
+    graph = search_by_prompt("a boat", offset=100_000)
+    graph["show"] = node("PreviewImage", images=["search", 0])
+    with pytest.raises(PromptError, match="No hits.*[Ll]ower offset"):
+        server.queue(graph)
+
+
+def test_a_filter_text_narrows_any_search(server, sea):
+    shutil.copyfile(next((server.output / "sea" / "2").iterdir()), server.input / "bread.png")
+    for graph in (
+        search((1.0, query_by_prompt("a boat")), top_k=1000),
+        search_by_prompt("a boat", top_k=1000),
+        search_by_image("bread.png", top_k=1000, lowest_score=-1.0),
+    ):
+        graph["search"]["inputs"]["filter_text"] = 'negative:"ugly teeth"'
+        assert set(prompts(server.queue(graph))) == {PROMPTS[2]}
+
+
+def test_a_filter_text_with_a_mistake_is_refused(server, sea):
+    with pytest.raises(PromptError, match="filter"):
+        server.queue(search_by_prompt("a boat", filter_text="steps:20.. ("))
+
+
+def test_options_reach_the_search(server, sea):
+    graph = search((1.0, query_by_prompt("a boat")), options=["options", 0])
+    graph["options"] = node(
+        "DiffusionToolkitSearchOptions", order="score", diversity=0.0, collapse="nothing", recency=0.0, recency_days=30.0,
+        lowest_percentile=0.0, normalise=False, exact=True,
+    )  # fmt: skip
+    assert "Found by: exact" in server.queue(graph).outputs["search"]["text"][0]
+
+
+def test_pick_hit_gives_single_values(server, sea):
+    graph = search((1.0, query_by_prompt("a boat")), top_k=3)
+    graph["pick"] = node("DiffusionToolkitPickHit", hits=["search", HITS], pick=2)
+    graph.update({f"probe_{slot}": node("ProbeValues", values=["pick", slot]) for slot in range(HITS)})
+    result = server.queue(graph)
+    second = hits(result)[1]
+    values = [result.outputs[f"probe_{slot}"]["values"] for slot in range(HITS)]
+    assert {len(value) for value in values} == {1}
+    assert (values[1][0], values[4][0]) == (second["prompt"], second["image_id"])
+    assert hits(result, "pick")[0]["image_id"] == second["image_id"]
+
+
+def test_a_hit_that_is_not_there_is_refused_with_the_range(server, sea):
+    graph = search((1.0, query_by_prompt("a boat")), top_k=3)
+    graph["pick"] = node("DiffusionToolkitPickHit", hits=["search", HITS], pick=4)
+    graph["show"] = node("PreviewImage", images=["pick", 0])
+    with pytest.raises(PromptError, match="no hit number 4: it gives 1 to 3"):
+        server.queue(graph)
+
+
+def test_old_workflows_find_their_inputs_and_outputs_where_they_were(server):
+    """ComfyUI saves positions: what a release had stays first, in its order. A new input is optional, so saved prompts stay valid."""
+    shipped = {
+        "DiffusionToolkitSearchByPrompt": (["text_embedder", "query", "top_k", "lowest_score", "library_name"], ["library"]),
+        "DiffusionToolkitSearchByImage": (["clip_vision", "image", "top_k", "lowest_score", "library_name"], ["library"]),
+        "DiffusionToolkitLoader": (["image_id", "library_name", "vectors"], ["library", "clip"]),
+        "DiffusionToolkitIndexFolder": (
+            ["root", "subfolder", "recursive", "pattern", "library_name", "token_state_budget"],
+            ["clip", "clip_vision", "text_embedder"],
+        ),
+    }
+    info = server.object_info()
+    for name, (required, optional) in shipped.items():
+        order = info[name]["input_order"]
+        assert order["required"] == required, name
+        assert order["optional"][: len(optional)] == optional, name
+    for name in ("DiffusionToolkitSearchByPrompt", "DiffusionToolkitSearchByImage", "DiffusionToolkitSearch", "DiffusionToolkitPickHit"):
+        assert info[name]["output_name"][: HITS + 1] == [
+            "image", "prompt", "negative_prompt", "score", "image_id", "path", "seed", "steps", "cfg", "sampler", "scheduler",
+            "checkpoint", "hits",
+        ]  # fmt: skip
