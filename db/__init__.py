@@ -17,6 +17,7 @@ from .errors import LibraryError, ServerTrouble
 from .filters import Filter, FilterError, all_of, parse_filter
 from .pairs import Pairs, look_alikes, same_hashes
 from .phashes import images_without_phash, read_phashes, write_phashes
+from .labels import label_counts, label_files, label_images, normal_labels
 from .question import KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -110,9 +111,13 @@ __all__ = [
     "images_without_phash",
     "images_without_vector",
     "known_files",
+    "label_counts",
+    "label_files",
+    "label_images",
     "library_names",
     "link_paths",
     "look_alikes",
+    "normal_labels",
     "open_library",
     "parse_filter",
     "read_phashes",

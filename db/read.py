@@ -16,7 +16,7 @@ from .search import TEXT_KINDS
 
 _IMAGES = f"""
 SELECT i.id, i.hash, i.width, i.height, prompt.joined AS prompt, negative.joined AS negative,
-       i.prompt_id, i.negative_id, i.created, {', '.join(f'i.{field.name}' for field in fields(ImageSettings))},
+       i.prompt_id, i.negative_id, i.created, i.labels, i.namespace, {', '.join(f'i.{field.name}' for field in fields(ImageSettings))},
        (SELECT jsonb_agg(jsonb_build_array(r.path, p.path, p.file_size, p.mtime_ns) ORDER BY p.seen DESC, p.root_id, p.path)
         FROM paths p JOIN roots r ON r.id = p.root_id WHERE p.image_id = i.id) AS files
 FROM images i
@@ -152,6 +152,6 @@ def _prefix(under: str) -> str:
     return f"{folder}/" if folder else ""
 
 
-def _image(seed: object, files: list | None, **columns: object) -> StoredImage:
+def _image(seed: object, files: list | None, labels: list[str], **columns: object) -> StoredImage:
     known = tuple(StoredFile(*file) for file in files or ())
-    return StoredImage(seed=None if seed is None else int(seed), files=known, **columns)
+    return StoredImage(seed=None if seed is None else int(seed), files=known, labels=tuple(labels), **columns)

@@ -44,7 +44,8 @@ class ImageSettings:
     """What a reader found beside the texts, each under its column's name; None, or empty, where the file does not tell.
 
     The confidences are 'exact', 'inferred' or 'unknown', None where the file has no such thing at all. `reading` says in
-    words where each answer came from, and holds the sampler's passes; `reader` is the reader's version.
+    words where each answer came from, and holds the sampler's passes; `reader` is the reader's version. `rating` is XMP's:
+    -1 rejected, 1 to 5 stars; a person's own, once given, is never replaced by the file's.
     """
 
     prompt_joined: bool = False
@@ -64,6 +65,7 @@ class ImageSettings:
     asked_width: int | None = None  # of the sampler; `width` is the file's
     asked_height: int | None = None
     generator: str | None = None
+    rating: int | None = None
     prompt_confidence: str | None = None
     negative_confidence: str | None = None
     settings_confidence: str | None = None
@@ -83,7 +85,8 @@ class Reading(ImageSettings):
 class ImageRecord(Reading):
     """One file as the indexer read it: `path` relative to its root, with '/'; `metadata` its own bytes by key.
 
-    `places` says of each key where in the file it lay; `sidecar_mtime_ns` is 0 where no text lies beside the file.
+    `places` says of each key where in the file it lay; `sidecar_mtime_ns` is 0 where no text lies beside the file. An image
+    that is known keeps its labels and gains these; it keeps its namespace where this one is empty.
     """
 
     hash: bytes
@@ -96,6 +99,8 @@ class ImageRecord(Reading):
     created: datetime | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,8 @@ class StoredImage(ImageSettings):
     prompt_id: int | None
     negative_id: int | None
     created: datetime | None
+    labels: tuple[str, ...] = ()
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

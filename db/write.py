@@ -12,16 +12,29 @@ from psycopg import Connection
 
 from ._clean import clean_json, clean_text, json_or_none
 from ._generation import bump_generation, one_writer
+from .labels import normal_label, normal_labels
 from .records import ImageRecord, ImageSettings, KnownFile, Reading, StoredPieces, TextPair
 
 _SETTINGS = [field.name for field in fields(ImageSettings)]
 _READING = ["prompt_id", "negative_id", *_SETTINGS]
 _FIELDS = ["width", "height", "created", *_READING]
+_BY_PERSONS = {  # what a person may have given an image stays when its file is read again
+    "rating": "coalesce(images.rating, {new})",
+    "labels": "(SELECT coalesce(array_agg(DISTINCT label ORDER BY label), '{{}}') FROM unnest(images.labels || {new}) label)",
+    "namespace": "coalesce(nullif({new}, ''), images.namespace)",
+}
+_ALL = [*_FIELDS, "labels", "namespace"]
+
+
+def _set(name: str, new: str) -> str:
+    return f"{name} = {_BY_PERSONS[name].format(new=new) if name in _BY_PERSONS else new}"
+
+
 _WRITE_IMAGE = (
-    f"INSERT INTO images (hash, {', '.join(_FIELDS)}) VALUES (%s{', %s' * len(_FIELDS)})"
-    f" ON CONFLICT (hash) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _FIELDS)}"
+    f"INSERT INTO images (hash, {', '.join(_ALL)}) VALUES (%s{', %s' * len(_ALL)})"
+    f" ON CONFLICT (hash) DO UPDATE SET {', '.join(_set(name, f'excluded.{name}') for name in _ALL)}"
 )
-_UPDATE_READING = f"UPDATE images SET {', '.join(f'{name} = %s' for name in _READING)} WHERE id = %s"
+_UPDATE_READING = f"UPDATE images SET {', '.join(_set(name, '%s') for name in _READING)} WHERE id = %s"
 _WRITE_PATH = """
 INSERT INTO paths (root_id, path, file_size, mtime_ns, sidecar_mtime_ns, image_id) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (root_id, path) DO UPDATE
@@ -73,6 +86,7 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
             _WRITE_IMAGE,
             [
                 [record.hash, record.width, record.height, _with_zone(record.created), *_values(record, text_ids)]
+                + [normal_labels(record.labels), normal_label(record.namespace)]
                 for record in images.values()
             ],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
@@ -52,6 +52,7 @@ class Store(Protocol):
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None: ...
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
+    def label_files(self, paths: Collection[str]) -> None: ...  # known ones, found unchanged
     def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]: ...
     def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]: ...
     def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None: ...
@@ -131,6 +132,7 @@ def index_folder(
     started = time.monotonic()
     report = IndexReport()
     files = _sorted_files(root, subfolder, recursive, pattern, store, report)
+    store.label_files(files.unchanged)
     if encoders.image is not None:
         _fill_image_vectors(root, files.unchanged, store, encoders.image, report, progress)
     _read_files(root, files, store, encoders, definitions, report, progress)

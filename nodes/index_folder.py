@@ -67,6 +67,20 @@ class IndexFolder(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Text Embedder: makes the vectors of prompts and negative prompts.",
                 ),
+                io.String.Input(
+                    "labels",
+                    default="",
+                    optional=True,
+                    tooltip="Labels for every image of this run, also those that are known already; several are parted by "
+                    "commas. Images keep the labels that they have.",
+                ),
+                io.String.Input(
+                    "namespace",
+                    default="",
+                    optional=True,
+                    tooltip="One of your collections, such as a project: every image of this run is moved to it. Empty: "
+                    "images stay where they are.",
+                ),
             ],
             outputs=[
                 Library.Output("library", tooltip="The library, for search and loader nodes that shall run after this one."),
@@ -96,6 +110,8 @@ class IndexFolder(io.ComfyNode):
         clip=None,
         clip_vision=None,
         text_embedder=None,
+        labels: str = "",
+        namespace: str = "",
     ) -> io.NodeOutput:
         from .. import db
         from ..embedders.clip_text import SDXLTextEncoder
@@ -115,7 +131,7 @@ class IndexFolder(io.ComfyNode):
             text=text_embedder,
             clip=SDXLTextEncoder(clip) if clip is not None else None,
         )
-        store = FolderStore(library, root, folder, under, encoders)
+        store = FolderStore(library, root, folder, under, encoders, [labels], namespace)
         report = index_folder(
             folder,
             under,

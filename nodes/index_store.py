@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,18 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
 class FolderStore:
     """`embedders.pipeline.Store` over a library. `activate` makes this run's encoders the active ones, at its end."""
 
-    def __init__(self, library: db.Library, root_name: str, root: Path, subfolder: str, encoders: Encoders) -> None:
+    def __init__(
+        self,
+        library: db.Library,
+        root_name: str,
+        root: Path,
+        subfolder: str,
+        encoders: Encoders,
+        labels: Sequence[str] = (),
+        namespace: str = "",
+    ) -> None:
         self._library = library
+        self._labels, self._namespace = tuple(db.normal_labels(labels)), namespace
         self._under = subfolder
         self._encoder_ids = {}
         for record in encoder_records(encoders):
@@ -78,12 +88,19 @@ class FolderStore:
             ]
             with self._library.connection() as connection:
                 db.link_paths(connection, self._root_id, links)
+            self.label_files([entry.path for entry, _, _ in files])
+
+    def label_files(self, paths: Collection[str]) -> None:
+        if paths and (self._labels or self._namespace):
+            with self._library.connection() as connection:
+                db.label_files(connection, self._root_id, paths, self._labels, self._namespace)
                 db.write_phashes(connection, {image_id: image.phash for _, image, image_id in files})
 
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
         if not images:
             return
-        records = [_record(entry, image) for entry, image in images]
+        given = {"labels": self._labels, "namespace": self._namespace}
+        records = [replace(_record(entry, image), **given) for entry, image in images]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)
             db.write_phashes(connection, {id_: image.phash for id_, (_, image) in zip(ids, images)})
@@ -166,6 +183,7 @@ def _reading(found: ImageMetadata) -> dict[str, Any]:
         "prompt_joined": found.prompt_joined,
         "negative_joined": found.negative_joined,
         "generator": found.generator,
+        "rating": found.rating,
         "reading": {**{name: origin.where for name, origin in origins.items() if origin.where}, "passes": _passes(found)},
         "reader": READER_VERSION,
     }

@@ -15,10 +15,9 @@ from .._clean import clean_text
 from . import tree
 from .conditions import Conditions
 from .errors import FilterError
-from .fields import normal_label
 from .sql_parts import PREFIX
 
-__all__ = ["Filter", "FilterError", "all_of", "normal_label", "parse_filter", "quoted"]
+__all__ = ["Filter", "FilterError", "all_of", "parse_filter", "quoted"]
 
 
 @dataclass(frozen=True, slots=True)

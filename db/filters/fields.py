@@ -15,6 +15,7 @@ from typing import Any
 
 from psycopg import sql
 
+from ..labels import normal_label
 from . import values, words
 from .sql_parts import Parameters, Test, like
 from .values import Span, Wrong, compared
@@ -161,14 +162,17 @@ def name_in_list(column: str, key: str | None) -> Field:
     return Field(test, "a name or a part of it, with * for anything; = for the whole name")
 
 
-def normal_label(text: str) -> str:
-    """A label or namespace as it is kept: small letters, single spaces."""
-    return " ".join(text.lower().split())
+def kept(text: str) -> str:
+    """A label or namespace as it is kept."""
+    try:
+        return normal_label(text)
+    except ValueError as error:
+        raise Wrong(str(error)) from None
 
 
 def label_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That the image has this label; a star stands for anything."""
-    label = _filled(normal_label(text))
+    label = _filled(kept(text))
     if "*" in label and operator != "=":
         condition = sql.SQL("EXISTS (SELECT FROM unnest(i.labels) f_l WHERE f_l LIKE {})")
         return Test(condition.format(parameters.add(like(label, whole=True))))
@@ -176,12 +180,12 @@ def label_test(operator: str, text: str, parameters: Parameters) -> Test:
 
 
 def any_label(operator: str, texts: list[str], parameters: Parameters) -> Test:
-    return Test(sql.SQL("i.labels && {}::text[]").format(parameters.add([_filled(normal_label(text)) for text in texts])))
+    return Test(sql.SQL("i.labels && {}::text[]").format(parameters.add([_filled(kept(text)) for text in texts])))
 
 
 def namespace_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That the image is in this namespace; "" is that of images in none."""
-    space = normal_label(text)
+    space = kept(text)
     if "*" in space and operator != "=":
         return Test(_compare("i.namespace", "LIKE", like(space, whole=True), parameters))
     # `<> ''` is what the index on namespaces is limited to: the planner must see it.

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..graph import Origin, Settings
 from .comfyui import read_graph
+from .containers.xmp import xmp_rating
 from .generators import owns_prompt, read_captions, read_others
 from .records import ImageMetadata, NodeDefinitions, Pieces
 from .text import clean
@@ -29,6 +30,7 @@ def interpret(pieces: Pieces, *, name: str | None = None, definitions: NodeDefin
     told = Pieces(pieces.raw, pieces.places, pieces.created, list(pieces.problems), pieces.size)
     chosen = _chosen(told, name, definitions) if told.raw else ImageMetadata()
     chosen.created, chosen.raw, chosen.places = pieces.created, pieces.raw, pieces.places
+    chosen.rating = xmp_rating(pieces.raw["xmp"]) if "xmp" in pieces.raw else None
     chosen.problem = clean("; ".join(dict.fromkeys(told.problems))[:_MAX_PROBLEM]) or None
     return chosen
 

@@ -13,7 +13,7 @@ MAX_TEXT_BYTES = 32 * 2**20  # of one piece of metadata, unpacked; larger ones a
 
 MAX_KEY = 500  # letters of a key: writers use some dozens, and the library indexes it
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Grows whenever `interpret` gives other answers for the same pieces: libraries then read their stored pieces anew."""
 
 NodeDefinitions = Mapping[str, Mapping[str, Any]]
@@ -58,6 +58,7 @@ class ImageMetadata(Settings):
     settings_origin: Origin = Origin()
     passes: list[Pass] = field(default_factory=list)  # ComfyUI: first to last
     generator: str | None = None
+    rating: int | None = None  # -1 rejected, 1 to 5 stars
     created: datetime | None = None
     raw: dict[str, bytes] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)

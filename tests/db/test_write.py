@@ -17,6 +17,7 @@ EVERY_SETTING = {
     "negative_joined": True,
     "seed": 2**64 - 1,
     "steps": 20,
+    "rating": 4,
     "cfg": 7.5,
     "guidance": 3.5,
     "sampler": "euler",

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
+from diffusion_toolkit.embedders.metadata import interpret
 from diffusion_toolkit.embedders.metadata.containers import open_source, read_pieces
-from diffusion_toolkit.embedders.metadata.containers.xmp import xmp_texts
+from diffusion_toolkit.embedders.metadata.containers.xmp import xmp_rating, xmp_texts
 from diffusion_toolkit.embedders.metadata.records import Pieces
 from host.sampled_graphs import basic, png
 from host.small_files import chunk, exif, riff, with_chunks, with_segments
@@ -357,3 +358,15 @@ def test_captions_of_an_xmp_packet() -> None:
 )
 def test_an_xmp_packet_that_is_none_says_nothing(packet: bytes) -> None:
     assert xmp_texts(packet) == {}
+
+
+@pytest.mark.parametrize(
+    ("rating", "expected"),
+    [(b'xmp:Rating="4"', 4), (b'xmp:Rating="-1"', -1), (b'xmp:Rating="5.0"', 5), (b'xmp:Rating="0"', None), (b'xmp:Rating="9"', None), (b'xmp:Rating="x"', None), (b"", None)],
+)  # fmt: skip
+def test_the_rating_of_an_xmp_packet(rating: bytes, expected: int | None) -> None:
+    packet = (
+        b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        b'xmlns:xmp="http://ns.adobe.com/xap/1.0/" ' + rating + b"/></rdf:RDF>"
+    )
+    assert xmp_rating(packet) == expected and interpret(Pieces({"xmp": packet})).rating == expected

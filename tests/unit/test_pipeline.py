@@ -22,6 +22,7 @@ class MemoryStore:
     """A library of dictionaries, to which tests add texts themselves."""
 
     files: dict = field(default_factory=dict)
+    labelled: set = field(default_factory=set)
     images: dict = field(default_factory=dict)
     vectors: dict = field(default_factory=dict)
     texts: dict = field(default_factory=dict)
@@ -41,6 +42,9 @@ class MemoryStore:
             self.files[entry.path] = SimpleNamespace(
                 image_id=image_id, size=image.size, mtime_ns=image.mtime_ns, sidecar_mtime_ns=entry.sidecar_mtime_ns
             )
+
+    def label_files(self, paths):
+        self.labelled = set(paths)
 
     def add_images(self, images, vectors):
         for row, (entry, image) in enumerate(images):

@@ -1,4 +1,4 @@
-"""The captions in an XMP packet."""
+"""The captions in an XMP packet, and its rating."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _NAMES = {
     "{http://ns.adobe.com/photoshop/1.0/}Headline": "photoshop:Headline",
     "{http://ns.adobe.com/tiff/1.0/}ImageDescription": "tiff:ImageDescription",
     "{http://ns.adobe.com/xap/1.0/}CreatorTool": "xmp:CreatorTool",
+    "{http://ns.adobe.com/xap/1.0/}Rating": "xmp:Rating",
     "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}AIPromptInformation": "Iptc4xmpExt:AIPromptInformation",
     "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}AISystemUsed": "Iptc4xmpExt:AISystemUsed",
     "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType": "Iptc4xmpExt:DigitalSourceType",
@@ -31,6 +32,17 @@ def xmp_texts(packet: bytes) -> dict[str, str]:
         if len(part) <= _MAX_BYTES:
             _read(part, found)
     return found
+
+
+def xmp_rating(packet: bytes) -> int | None:
+    """The rating that a person gave in another program: 1 to 5 stars, -1 rejected; None for 0, which those write for unrated."""
+    if b"Rating" not in packet:  # most packets are captions alone
+        return None
+    try:
+        rating = float(xmp_texts(packet).get("xmp:Rating", ""))
+    except ValueError:
+        return None
+    return int(rating) if rating in (-1, 1, 2, 3, 4, 5) else None
 
 
 def _read(packet: bytes, found: dict[str, str]) -> None:

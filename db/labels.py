@@ -1,0 +1,92 @@
+"""Labels, namespaces and ratings: what people give to images, by which they find them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from psycopg import Connection
+
+from ._clean import clean_text
+from ._generation import bump_generation, one_writer
+
+MAX_LABEL = 200  # characters; an index takes no key of some thousands
+_CHANGE = """
+UPDATE images i
+SET labels = ARRAY(SELECT DISTINCT label FROM unnest(i.labels || %(add)s::text[]) label
+                   WHERE label <> ALL(%(remove)s::text[]) ORDER BY label),
+    namespace = coalesce(%(namespace)s::text, i.namespace),
+    rating = CASE WHEN %(rate)s THEN %(rating)s::smallint ELSE i.rating END
+WHERE i.id {}
+  AND (NOT i.labels @> %(add)s::text[] OR i.labels && %(remove)s::text[] OR i.namespace <> %(namespace)s::text
+       OR (%(rate)s AND i.rating IS DISTINCT FROM %(rating)s::smallint))
+"""
+_BY_ID = _CHANGE.format("= ANY(%(ids)s)")
+_BY_PATH = _CHANGE.format("IN (SELECT p.image_id FROM paths p WHERE p.root_id = %(root)s AND p.path = ANY(%(paths)s))")
+
+
+def normal_label(text: str) -> str:
+    """A label or namespace as it is kept: small letters, single spaces. ValueError when it is too long."""
+    label = " ".join(clean_text(text).lower().split())
+    if len(label) > MAX_LABEL:
+        raise ValueError(f"The label {label[:40]!r}... is longer than {MAX_LABEL} characters. Shorten it, or part labels by commas.")
+    return label
+
+
+def normal_labels(texts: Iterable[str]) -> list[str]:
+    """Labels as they are kept, each once, in the order of the alphabet; a text may hold several, parted by commas or new lines."""
+    parts = (part for text in texts for line in text.splitlines() for part in line.split(","))
+    return sorted({label for part in parts if (label := normal_label(part))})
+
+
+def label_images(
+    conn: Connection,
+    ids: Sequence[int],
+    *,
+    add: Iterable[str] = (),
+    remove: Iterable[str] = (),
+    namespace: str | None = None,
+    rating: int | None = None,
+    clear_rating: bool = False,
+) -> int:
+    """Give these images labels, take labels from them, move them to a namespace ("" is none), rate them; None leaves as it is.
+
+    How many changed. Ids that the library does not have are passed over. ValueError for a rating that is none (-1 to 5).
+    """
+    if rating is not None and not -1 <= rating <= 5:
+        raise ValueError(f"{rating} is no rating. Give 0 to 5 stars, or -1 for rejected.")
+    return _change(conn, _BY_ID, add, remove, namespace, rating, clear_rating, ids=list(ids))
+
+
+def label_files(conn: Connection, root_id: int, paths: Iterable[str], labels: Iterable[str], namespace: str = "") -> int:
+    """Give labels, and a namespace that is not empty, to the images of these files; how many changed."""
+    return _change(conn, _BY_PATH, labels, (), namespace or None, None, False, root=root_id, paths=list(paths))
+
+
+def label_counts(conn: Connection) -> dict[str, int]:
+    """Every label of the library with the number of its images, the most used first."""
+    return dict(conn.execute("SELECT label, count(*) FROM images, unnest(labels) label GROUP BY label ORDER BY 2 DESC, 1").fetchall())
+
+
+def _change(
+    conn: Connection,
+    statement: str,
+    add: Iterable[str],
+    remove: Iterable[str],
+    namespace: str | None,
+    rating: int | None,
+    clear_rating: bool,
+    **which: object,
+) -> int:
+    taken = normal_labels(remove)
+    values = {
+        "add": [label for label in normal_labels(add) if label not in taken],
+        "remove": taken,
+        "namespace": None if namespace is None else normal_label(namespace),
+        "rate": rating is not None or clear_rating,
+        "rating": rating,
+    }
+    one_writer(conn)
+    changed = conn.execute(statement, {**values, **which}).rowcount
+    if changed:
+        bump_generation(conn)
+    return changed
