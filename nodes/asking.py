@@ -24,6 +24,7 @@ class Wanted:
     filter: Filter | None = None
     options: SearchOptions = field(default_factory=SearchOptions)
     leave_out: tuple[int, ...] = ()
+    percentiles: bool = True  # say of every hit how much of the library is farther
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
             connection,
             db.Question(
                 parts=asked, k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
-                leave_out=wanted.leave_out, **asdict(wanted.options),
+                leave_out=wanted.leave_out, percentiles=wanted.percentiles, **asdict(wanted.options),
             ),
         )  # fmt: skip
         images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []

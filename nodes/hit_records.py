@@ -38,8 +38,8 @@ def short_prompt(image: StoredImage) -> str:
 
 
 def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart], standard: bool = False) -> str:
-    """Rank, score, id and prompt; below it, where a score was put together, of what."""
-    nearer = f" (nearer than {share(hit.percentile)} % of the library)" if hit.percentile is not None else ""
+    """Rank, score, percentile, id and prompt; below it, where a score was put together, of what."""
+    nearer = f" \u00b7 {share(hit.percentile)} %" if hit.percentile is not None else ""
     line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
     if len(parts) < 2 and all(part.weight == 1 for part in parts) or len(hit.cosines) != len(parts):
         return line

@@ -116,7 +116,8 @@ def search_result(
         nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
         return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
     columns, shown = hit_values(found)
-    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}", *shown.lines(wanted.options.normalise)]
+    meaning = " (score \u00b7 share of the library that is farther)" if found.hits.hits[0].percentile is not None else ""
+    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}", *shown.lines(wanted.options.normalise)]
     lines += [f"Found by: {found.hits.method}"] if found.hits.method else []
     lines += [found.hits.note] if found.hits.note else []
     return io.NodeOutput(

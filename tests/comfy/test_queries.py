@@ -130,7 +130,7 @@ def test_a_mix_shows_what_each_query_gave():
     parts = [AskedPart("prompt", "'x'", 1), AskedPart("image", "image 3", -0.5), AskedPart("clip_l", "style", 1)]
     line = hit_line(db.Hit(7, 0.3, 2, (0.5, 0.4, None), 99.2), image(), "the file is gone", parts)
     assert line.splitlines() == [
-        "2. 0.300 (nearer than 99.20 % of the library)  #7  a shark  [the file is gone]",
+        "2. 0.300 \u00b7 99.20 %  #7  a shark  [the file is gone]",
         "    'x': 0.500 x 1 = +0.500; image 3: 0.400 x -0.5 = -0.200; style: no CLIP-L vector",
     ]
 
