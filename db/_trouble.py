@@ -6,7 +6,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
-from .errors import LibraryError
+from .errors import ServerTrouble
 
 VARIABLE = "DIFFUSION_TOOLKIT_DSN"
 
@@ -78,41 +78,41 @@ _CODES = {
 }
 
 
-def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABLE) -> LibraryError:
+def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABLE) -> ServerTrouble:
     """Why no connection could be made, from what libpq said and whether anything answers there."""
     said = str(error)
     for words, answer in _REFUSALS:
         if (all if words[0] in _EVERY_ONE else any)(word in said for word in words):
-            return LibraryError(_placed(answer, place))
+            return ServerTrouble(_placed(answer, place))
     # A ping keeps every other thread of this process waiting, so none where nothing answered within the time for connecting.
     silent = isinstance(error, errors.ConnectionTimeout)
     ping = psycopg.pq.Ping.NO_RESPONSE if silent else psycopg.pq.PGconn.ping(make_conninfo(conninfo, connect_timeout=2).encode())
     if ping in (psycopg.pq.Ping.NO_RESPONSE, psycopg.pq.Ping.NO_ATTEMPT):
         otherwise = "; without that variable the library that comes with this package is used" if place == VARIABLE else ""
-        return LibraryError(
+        return ServerTrouble(
             f"No PostgreSQL server answers for the library. Start it, or correct the host and port in {place}{otherwise}."
         )
     if ping == psycopg.pq.Ping.REJECT:
-        return LibraryError("The library's PostgreSQL server is starting or stopping. Queue again in a moment.")
-    return LibraryError(
+        return ServerTrouble("The library's PostgreSQL server is starting or stopping. Queue again in a moment.")
+    return ServerTrouble(
         "The library's PostgreSQL server answers but refuses the connection. Check user, password and database in "
         f"{place}; the server's log has the reason."
     )
 
 
-def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> LibraryError:
+def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTrouble:
     """Why a statement failed."""
     for kind, answer in _CODES.items():
         if isinstance(error, kind):
-            return LibraryError(_placed(answer, place))
+            return ServerTrouble(_placed(answer, place))
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
-        return LibraryError(
+        return ServerTrouble(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue "
             "again: "
             "it connects anew."
         )
     said = error.diag.message_primary or type(error).__name__
-    return LibraryError(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
+    return ServerTrouble(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
 
 
 def _placed(answer: str, place: str) -> str:

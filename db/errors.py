@@ -1,4 +1,4 @@
-"""The one error that leaves the library: what went wrong and what to do next."""
+"""The error that leaves the library: what went wrong and what to do next."""
 
 
 class LibraryError(RuntimeError):
@@ -8,3 +8,9 @@ class LibraryError(RuntimeError):
     """
 
     __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
+
+class ServerTrouble(LibraryError):
+    """The PostgreSQL server cannot be reached or cannot do its work now: not the question's fault."""
+
+    __module__ = "diffusion_toolkit"

@@ -39,7 +39,8 @@ class SDXLTextEncoder:
         EmbedderError: the connected CLIP is not SDXL's pair, or carries hooks.
     """
 
-    def __init__(self, clip: Any) -> None:
+    def __init__(self, clip: Any, managed: bool = True) -> None:
+        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
         import comfy.sdxl_clip
 
         model = getattr(clip, "cond_stage_model", None)
@@ -52,6 +53,7 @@ class SDXLTextEncoder:
         if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds:
             raise EmbedderError("The connected CLIP carries hooks, which change over time. Connect the one before Set CLIP Hooks.")
         self._clip = clip
+        self._managed = managed
         self.name = _name(clip)
 
     @property
@@ -108,6 +110,7 @@ class SDXLTextEncoder:
         In between, all sections of all texts go through each tower together.
         """
         import comfy.model_management as host
+        import torch
 
         model = self._clip.cond_stage_model
         stand_in = SimpleNamespace(clip_l=_TowerReplay(model.clip_l), clip_g=_TowerReplay(model.clip_g))
@@ -116,8 +119,9 @@ class SDXLTextEncoder:
 
         self._set_options()
         try:
-            self._clip.load_model()
-            device = self._clip.patcher.load_device
+            if self._managed:
+                self._clip.load_model()
+            device = self._clip.patcher.load_device if self._managed else torch.device("cpu")
             model.set_clip_options({"execution_device": device})
             model.clip_l.set_clip_options({"projected_pooled": False})
             with host.cuda_device_context(device):

@@ -28,8 +28,10 @@ class ImageEncoder:
 
     dims = IMAGE_DIMS
 
-    def __init__(self, clip_vision: Any) -> None:
+    def __init__(self, clip_vision: Any, managed: bool = True) -> None:
+        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
         self._clip_vision = clip_vision
+        self._managed = managed
         self._check()
         config = clip_vision.config
         real = (config.get("hidden_size"), config.get("num_hidden_layers"), config.get("patch_size")) == (1280, 32, 14)
@@ -59,7 +61,8 @@ class ImageEncoder:
 
         vectors = []
         with torch.inference_mode():
-            host.load_model_gpu(self._clip_vision.patcher)
+            if self._managed:
+                host.load_model_gpu(self._clip_vision.patcher)
             for start in range(0, len(images), _BATCH):
                 pixels = torch.cat([self._prepare(image) for image in images[start : start + _BATCH]])  # [b, 3, 224, 224]
                 vectors.append(self._clip_vision.model(pixel_values=pixels)[2].float().cpu().numpy())  # [b, 1024]
@@ -73,7 +76,7 @@ class ImageEncoder:
         model = self._clip_vision
         if not isinstance(image, torch.Tensor):
             image = torch.from_numpy(np.require(image, requirements="W"))  # Pillow's arrays are read-only: torch warns of them
-        pixels = image.to(model.load_device)
+        pixels = image.to(model.load_device if self._managed else "cpu")
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
         return clip_preprocess(
             pixels.unsqueeze(0), size=model.image_size, mean=model.image_mean, std=model.image_std, crop=True

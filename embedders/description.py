@@ -49,13 +49,15 @@ class DescriptionEncoder:
 
     dims = DESCRIPTION_DIMS
 
-    def __init__(self, tower: Any, name: str, picture_tower: Callable[[], str]) -> None:
-        """`picture_tower` gives the digest of the picture tower in the same file; it is asked for once."""
+    def __init__(self, tower: Any, name: str, picture_tower: Callable[[], str], managed: bool = True) -> None:
+        """`picture_tower` gives the digest of the picture tower in the same file; it is asked for once. `managed` False: the
+        model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
         import comfy.model_management as host
         import comfy.model_patcher
 
         self.name = name
         self._tower = tower
+        self._managed = managed
         self._read_picture_tower = picture_tower
         self._digests: dict[str, str] = {}
         # The plain patcher: the dynamic one streams weights into ComfyUI's own layers, which this model has none of.
@@ -84,8 +86,9 @@ class DescriptionEncoder:
         import torch
 
         with torch.inference_mode():
-            host.load_models_gpu([self.patcher])
-            return encode(self._tower, text, self.patcher.load_device)
+            if self._managed:
+                host.load_models_gpu([self.patcher])
+            return encode(self._tower, text, self.patcher.load_device if self._managed else "cpu")
 
 
 def encode(tower: Any, text: str, device: Any = "cpu") -> np.ndarray:

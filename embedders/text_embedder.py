@@ -28,7 +28,10 @@ _OTHER_RUNTIMES = ["onnx/*", "openvino/*"]
 class TextEmbedder:
     """A sentence-transformers model whose place in memory ComfyUI decides."""
 
-    def __init__(self, model: SentenceTransformer, name: str, query_prompt: str, text_prompt: str) -> None:
+    def __init__(
+        self, model: SentenceTransformer, name: str, query_prompt: str, text_prompt: str, managed: bool = True
+    ) -> None:
+        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
         import comfy.model_management as host
         import comfy.model_patcher
         import torch
@@ -38,6 +41,7 @@ class TextEmbedder:
         self._model = model
         self._query_prompt = query_prompt
         self._text_prompt = text_prompt
+        self._managed = managed
         # In a module of its own, since the patcher notes its device as `device`, which is read-only on a SentenceTransformer.
         # The plain patcher: the dynamic one streams weights into ComfyUI's own layers, which this model has none of.
         self.patcher = comfy.model_patcher.ModelPatcher(
@@ -79,17 +83,17 @@ class TextEmbedder:
         if not texts:
             return np.empty((0, TEXT_DIMS), np.float32)
         with torch.inference_mode():
-            host.load_models_gpu([self.patcher])
-            vectors = self._model.encode(
-                texts, prompt=prompt, batch_size=_BATCH, show_progress_bar=False, device=self.patcher.load_device
-            )
+            if self._managed:
+                host.load_models_gpu([self.patcher])
+            device = self.patcher.load_device if self._managed else "cpu"
+            vectors = self._model.encode(texts, prompt=prompt, batch_size=_BATCH, show_progress_bar=False, device=device)
         return np.asarray(vectors, dtype=np.float32)
 
 
-def load_text_embedder(folder_or_name: str, *, allow_download: bool) -> TextEmbedder:
+def load_text_embedder(folder_or_name: str, *, allow_download: bool, managed: bool = True) -> TextEmbedder:
     """Load a sentence-transformers folder, or a Hugging Face name from its cache; the network only with `allow_download`.
 
-    Code that a model brings along is never run.
+    Code that a model brings along is never run. `managed` as in TextEmbedder.
 
     Raises:
         EmbedderError: there is no such model, it is incomplete, or its vectors don't have 1024 dimensions.
@@ -121,7 +125,7 @@ def load_text_embedder(folder_or_name: str, *, allow_download: bool) -> TextEmbe
             f"{TEXT_DIMS}. Use {SOURCE}, or another sentence-transformers model of {TEXT_DIMS} dimensions."
         )
     name = folder_or_name if allow_download else folder.name
-    return TextEmbedder(model.float().eval(), name, *_prompts(folder, name))
+    return TextEmbedder(model.float().eval(), name, *_prompts(folder, name), managed=managed)
 
 
 def _refuse_code(folder: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .filter_images import FilterImages
 from .index_folder import IndexFolder
+from .label_images import LabelImages
 from .load_description_encoder import LoadDescriptionEncoder
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
@@ -18,6 +20,7 @@ from .query_by_style import QueryByStyle
 from .query_by_vector import QueryByVector
 from .queued_prompts import forget_saved_fingerprints
 from .read_image_prompt import ReadImagePrompt
+from .routes import register_routes
 from .search import Search
 from .search_by_image import SearchByImage
 from .search_by_prompt import SearchByPrompt
@@ -29,6 +32,7 @@ class DiffusionToolkitExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         forget_saved_fingerprints()
+        register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -43,8 +47,10 @@ class DiffusionToolkitExtension(ComfyExtension):
             QueryByStyle,
             QueryByVector,
             QueryArithmetic,
+            FilterImages,
             SearchOptionsNode,
             PickHit,
+            LabelImages,
             Loader,
             LoadTextEmbedder,
             LoadDescriptionEncoder,

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,9 +162,12 @@ def root_names() -> list[str]:
         return ["output", "input"]
 
 
-def readable_file(image: StoredImage) -> tuple[Path | None, str]:
-    """A file that still holds the image, inside a root that is configured now; else None and what became of it."""
-    allowed = list(roots().values())
+def readable_file(image: StoredImage, allowed: Sequence[Path] | None = None) -> tuple[Path | None, str]:
+    """A file that still holds the image, inside a root that is configured now; else None and what became of it.
+
+    `allowed` are those roots, for whoever asks of many images.
+    """
+    allowed = list(roots().values()) if allowed is None else allowed
     note = "no file of it is known any more"
     for known in image.files:
         file = (Path(known.root) / known.path).resolve()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
@@ -11,15 +12,16 @@ from .links import Query, QueryPart
 from .types import QUERY_CATEGORY, query_output
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
-
-def image_query(clip_vision: Any, images: torch.Tensor, label: str) -> Query:
-    """The query of pictures [n, H, W, 3] in 0..1; of several, the mean of their directions."""
     from ..embedders.clip_vision import ImageEncoder
+
+
+def image_query(encoder: ImageEncoder, images: Sequence[torch.Tensor | np.ndarray], label: str) -> Query:
+    """The query of pictures, each [H, W, 3] as `ImageEncoder.encode` takes it; of several, the mean of their directions."""
     from .vectors import mean_direction
 
-    encoder = ImageEncoder(clip_vision)
     vector = mean_direction(encoder.encode(list(images)))  # [1024]
     return Query((QueryPart("image", vector, encoder.fingerprint, encoder.name, label=label),))
 
@@ -45,5 +47,7 @@ class QueryByImage(io.ComfyNode):
     @classmethod
     @names_missing_requirements
     def execute(cls, clip_vision, image) -> io.NodeOutput:
+        from ..embedders.clip_vision import ImageEncoder
+
         n = len(image)
-        return io.NodeOutput(image_query(clip_vision, image, "this image" if n == 1 else f"these {n} images"))
+        return io.NodeOutput(image_query(ImageEncoder(clip_vision), image, "this image" if n == 1 else f"these {n} images"))

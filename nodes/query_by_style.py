@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
 from .host import names_missing_requirements
 from .links import KINDS, Query, QueryPart
 from .types import QUERY_CATEGORY, query_output
+
+if TYPE_CHECKING:
+    from ..embedders.clip_text import SDXLTextEncoder
 
 STYLES = {"both": ("clip_l", "clip_g"), "CLIP-L only": ("clip_l",), "CLIP-G only": ("clip_g",)}
 
@@ -21,11 +24,8 @@ def style_parts(vectors: list[tuple[str, Any, str | None, str]], label: str) -> 
     )
 
 
-def style_query(clip: Any, text: str, kinds: tuple[str, ...]) -> Query:
+def style_query(encoder: SDXLTextEncoder, text: str, kinds: tuple[str, ...]) -> Query:
     """The query of a prompt in the words of SDXL's CLIP: its pooled CLIP-L and CLIP-G vectors."""
-    from ..embedders.clip_text import SDXLTextEncoder
-
-    encoder = SDXLTextEncoder(clip)
     encoded = encoder.encode([(text, text)])
     made = {
         "clip_l": (encoded.clip_l[0], encoder.clip_l_fingerprint),
@@ -66,4 +66,6 @@ class QueryByStyle(io.ComfyNode):
     def execute(cls, clip, text: str, vectors: str) -> io.NodeOutput:
         if not text.strip():
             raise ValueError("The text is empty. Write a prompt, such as: oil painting, Monet, soft light.")
-        return io.NodeOutput(style_query(clip, text, STYLES[vectors]))
+        from ..embedders.clip_text import SDXLTextEncoder
+
+        return io.NodeOutput(style_query(SDXLTextEncoder(clip), text, STYLES[vectors]))

@@ -38,5 +38,7 @@ class SearchByImage(io.ComfyNode):
     @classmethod
     @names_missing_requirements
     def execute(cls, clip_vision, image, library_name: str, library: str | None = None, **wanted) -> io.NodeOutput:
+        from ..embedders.clip_vision import ImageEncoder
+
         opened = open_library(library_name, library)
-        return search_result(opened, image_query(clip_vision, image[:1], "this image").parts, **wanted)
+        return search_result(opened, image_query(ImageEncoder(clip_vision), image[:1], "this image").parts, **wanted)

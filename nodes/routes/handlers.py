@@ -1,0 +1,187 @@
+"""The routes: each reads its request, hands the work to a thread and wraps the answer."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import Any
+
+from aiohttp import web
+
+from .incoming import read_form, read_json, refuse_other_origins
+from .refusals import Refusal, answered
+from .work import Workers
+
+PREFIX = "/diffusion_toolkit"
+_UPLOADS_AT_ONCE = 4  # whose bodies are in memory
+_PICTURES = ("image/png", "image/apng", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", "image/tiff", "video/")
+
+
+class Routes:
+    """Own threads for the library, for models and for pictures, so that none of them waits for another kind's queue."""
+
+    def __init__(self) -> None:
+        self._library = Workers("the library", 4)
+        self._models = Workers("models", 1)  # a model is used by one thread at a time
+        self._pictures = Workers("pictures", 2)
+        self._uploads: Any = None
+
+    def add_to(self, table: web.RouteTableDef) -> None:
+        """Register all routes."""
+        table.get(f"{PREFIX}/openapi.json")(self.openapi)
+        table.get(f"{PREFIX}/libraries")(self.libraries)
+        table.get(f"{PREFIX}/status")(self.status)
+        table.post(f"{PREFIX}/search")(self.search)
+        table.post(f"{PREFIX}/embed/{{model}}")(self.embed)
+        table.get(f"{PREFIX}/images/{{id}}")(self.image)
+        table.post(f"{PREFIX}/images/{{id}}")(self.change_image)
+        table.get(f"{PREFIX}/images/{{id}}/thumbnail")(self.thumbnail)
+        table.get(f"{PREFIX}/images/{{id}}/file")(self.file)
+
+    @answered
+    async def openapi(self, request: web.Request) -> web.Response:
+        def made() -> dict[str, Any]:
+            from .openapi import document
+
+            return document()
+
+        return web.json_response(await self._library.run(made))
+
+    @answered
+    async def libraries(self, request: web.Request) -> web.Response:
+        def listed() -> dict[str, Any]:
+            from ..host import library_names
+
+            return {"libraries": library_names()}
+
+        return web.json_response(await self._library.run(listed))
+
+    @answered
+    async def status(self, request: web.Request) -> web.Response:
+        def told(library: str) -> dict[str, Any]:
+            from ...db import library_status
+            from .libraries import opened
+            from .status import status_record
+
+            return status_record(library, library_status(opened(library)))
+
+        return web.json_response(await self._library.run(told, _library(request)))
+
+    @answered
+    async def search(self, request: web.Request) -> web.Response:
+        refuse_other_origins(request)
+        async with self._uploading(request):
+            body, uploads = await read_form(request, "question")
+
+            def read() -> tuple[Any, bool]:
+                from .schema import Search, checked
+                from .search import needs_model
+
+                asked = checked(Search, body)
+                return asked, needs_model(asked)
+
+            asked, model = await self._library.run(read)
+
+            def encoded() -> Any:
+                from .search import encoded_parts
+
+                return encoded_parts(asked, uploads)
+
+            parts = await self._models.run(encoded) if model else {}
+
+        def found() -> dict[str, Any]:
+            from .search import search
+
+            return search(asked, parts)
+
+        return web.json_response(await self._library.run(found))
+
+    @answered
+    async def embed(self, request: web.Request) -> web.Response:
+        refuse_other_origins(request)
+        async with self._uploading(request):
+            body, uploads = await read_form(request, "question")
+
+            def made() -> dict[str, Any]:
+                from .schema import Embed, checked
+                from .search import embed
+
+                return embed(request.match_info["model"], checked(Embed, body), list(uploads.values()))
+
+            return web.json_response(await self._models.run(made))
+
+    @answered
+    async def image(self, request: web.Request) -> web.Response:
+        def record() -> dict[str, Any]:
+            from .images import image_record
+
+            return image_record(_library(request), _id(request))
+
+        return web.json_response(await self._library.run(record))
+
+    @answered
+    async def change_image(self, request: web.Request) -> web.Response:
+        refuse_other_origins(request)
+        body = await read_json(request)
+
+        def changed() -> dict[str, Any]:
+            from .images import change_labels
+            from .schema import Labels, checked
+
+            return change_labels(_library(request), _id(request), checked(Labels, body))
+
+        return web.json_response(await self._library.run(changed))
+
+    @answered
+    async def thumbnail(self, request: web.Request) -> web.Response:
+        def made() -> Any:
+            from .images import SIZES, thumbnail
+
+            size = _number(request.query.get("size", "256"), "size", *SIZES)
+            return thumbnail(_library(request), _id(request), size, request.headers.get("If-None-Match", ""))
+
+        small = await self._pictures.run(made)
+        headers = {"ETag": small.etag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+        if small.webp is None:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=small.webp, content_type="image/webp", headers=headers)
+
+    @answered
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        def place() -> Any:
+            from .images import image_file
+
+            return image_file(_library(request), _id(request))
+
+        path = await self._library.run(place)
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+        if not kind.startswith(_PICTURES):  # nothing that a browser would run
+            kind = "application/octet-stream"
+        return web.FileResponse(path, headers={**headers, "Content-Type": kind})
+
+    def _uploading(self, request: web.Request) -> Any:
+        """Holds back forms beyond a few at once: their bodies may be as large as ComfyUI's --max-upload-size."""
+        import asyncio
+        import contextlib
+
+        if request.content_type != "multipart/form-data":
+            return contextlib.nullcontext()
+        if self._uploads is None:  # made where a loop runs: Python 3.9's and older ones bind to it
+            self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        return self._uploads
+
+
+def _library(request: web.Request) -> str:
+    return request.query.get("library", "default")
+
+
+def _id(request: web.Request) -> int:
+    from .images import LARGEST_ID
+
+    return _number(request.match_info["id"], "the image's id", 1, LARGEST_ID)
+
+
+def _number(text: str, name: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise Refusal(400, "invalid_request", f"{name} must be a whole number from {least} to {most}, not {text[:40]!r}.")
+    return int(text)

@@ -1,0 +1,117 @@
+"""One image of a library: what is known of it, its labels, its thumbnail and its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...db import Connection, LibraryError, StoredImage, get_images
+from ..host import readable_file
+from .libraries import opened
+from .refusals import Refusal
+
+if TYPE_CHECKING:
+    from .schema import Labels
+
+SIZES = (32, 1024)  # the smallest and largest thumbnail's longer side
+LARGEST_ID = 2**63 - 1
+_BEYOND_JAVASCRIPT = ("seed", "phash")  # numbers above 2^53
+_QUALITY = 80
+_VERSION = 1  # of how thumbnails are made
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture; `webp` is None where the client has it already."""
+
+    etag: str
+    webp: bytes | None
+
+
+def image_record(library: str, image_id: int) -> dict[str, Any]:
+    """All that the library knows of an image, but its metadata's bytes."""
+    with opened(library).connection() as connection:
+        return _record(_image(connection, image_id))
+
+
+def change_labels(library: str, image_id: int, asked: Labels) -> dict[str, Any]:
+    """Add and take labels, move to a namespace, rate; the image as it is then."""
+    from ...db.labels import label_images
+
+    with opened(library).connection() as connection:
+        _image(connection, image_id)
+        label_images(
+            connection,
+            [image_id],
+            add=asked.add_labels,
+            remove=asked.remove_labels,
+            namespace=asked.namespace,
+            rating=asked.rating,
+            clear_rating="rating" in asked.model_fields_set and asked.rating is None,
+        )
+        return _record(_image(connection, image_id))
+
+
+def image_file(library: str, image_id: int) -> Path:
+    """A file that holds the image still, below a root that is configured now; a refusal says what became of it."""
+    with opened(library).connection() as connection:
+        image = _image(connection, image_id)
+    return _file(image)
+
+
+def thumbnail(library: str, image_id: int, size: int, known: str) -> Thumbnail:
+    """The image within `size` x `size`, upright; `known` is the client's If-None-Match."""
+    import io
+
+    from PIL import Image
+
+    from ...embedders.decode import ImageError, decode
+
+    with opened(library).connection() as connection:
+        image = _image(connection, image_id)
+    file = _file(image)
+    etag = f'"{image.hash.hex()[:32]}-{size}-{_VERSION}"'
+    if etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+        return Thumbnail(etag, None)
+    try:
+        picture = Image.fromarray(decode(file).pixels)
+    except (ImageError, OSError) as error:
+        raise Refusal(404, "file", f"The file of image {image_id} can't be read: {error}.") from None
+    picture.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    made = io.BytesIO()
+    picture.save(made, "WEBP", quality=_QUALITY, method=2)
+    return Thumbnail(etag, made.getvalue())
+
+
+def _image(connection: Connection, image_id: int) -> StoredImage:
+    try:
+        [image] = get_images(connection, [image_id])
+    except LibraryError as error:
+        raise Refusal(404, "no_image", str(error)) from None
+    return image
+
+
+def _file(image: StoredImage) -> Path:
+    file, note = readable_file(image)
+    if file is None:
+        raise Refusal(404, "file", f"There is no file of image {image.id} that may be shown: {note}.")
+    return file
+
+
+def _record(image: StoredImage) -> dict[str, Any]:
+    record = {field.name: _plain(getattr(image, field.name)) for field in fields(image) if field.name != "files"}
+    record |= {name: str(record[name]) for name in _BEYOND_JAVASCRIPT if record.get(name) is not None}
+    record["files"] = [str(Path(file.root) / file.path) for file in image.files]
+    file, record["note"] = readable_file(image)
+    record["file"] = str(file) if file is not None else None
+    return record
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,95 @@
+"""What a request may hold. The same classes check it and describe it in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .refusals import Refusal
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Kind = Literal["prompt", "negative", "image", "clip_l", "clip_g"]
+Text = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S")]
+Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+ImageId = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+_WAYS = ("text", "description", "id", "upload", "vector")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Part(_Strict):
+    """One thing to be like, or with a negative weight unlike: exactly one of text, description, id, upload and vector."""
+
+    kind: Kind = Field(description="Which vectors of the images it is compared with.")
+    text: Optional[Text] = Field(None, description="Words; for the kinds prompt, negative, clip_l and clip_g.")
+    description: Optional[Text] = Field(None, description="What the picture shows, in words; for the kind image.")
+    id: Optional[ImageId] = Field(None, description="An image of the library: its own vector of the kind. No model is needed.")
+    upload: Optional[str] = Field(None, max_length=200, description="The form's field that holds a picture; for the kind image.")
+    vector: Optional[list[Number]] = Field(
+        None, min_length=1, max_length=4000, description="Numbers by the model that the library was indexed with; only their direction counts."
+    )
+    weight: Number = Field(1.0, ge=-100, le=100)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Part:
+        given = [way for way in _WAYS if getattr(self, way) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(_WAYS)}" + (f", not {' and '.join(given)}" if given else ""))
+        if self.kind == "image" and given == ["text"]:
+            raise ValueError("images are asked for by words with 'description', not 'text'")
+        if self.kind != "image" and given[0] in ("description", "upload"):
+            raise ValueError(f"{given[0]!r} is compared with pictures: its kind is 'image'")
+        return self
+
+
+class Search(_Strict):
+    """A search. The score of an image is the sum over the parts of weight x cosine similarity."""
+
+    library: str = Field("default", max_length=200, description="A library's name; GET /diffusion_toolkit/libraries lists them.")
+    parts: list[Part] = Field(min_length=1, max_length=10)
+    k: int = Field(50, ge=1, le=1000, strict=True, description="The most hits to return.")
+    offset: int = Field(0, ge=0, le=1_000_000, strict=True, description="How many of the best hits to pass over; for the next page add k.")
+    filter: str = Field("", max_length=10_000, description="A filter text, such as: checkpoint:*xl* steps:20..40 rating:>=3 -label:draft")
+    lowest_score: Optional[Number] = None
+    lowest_percentile: Number = Field(0.0, ge=0, le=100, description="At least as near as this share of the library is.")
+    order: Literal["score", "newest", "oldest", "seed"] = "score"
+    diversity: Number = Field(0.0, ge=0, le=1, description="How much being unlike the better hits counts.")
+    collapse: Literal["nothing", "variants", "lookalikes"] = "nothing"
+    recency: Number = Field(0.0, ge=0, le=10, description="Weight of being new, against scores of 1.")
+    recency_days: Number = Field(30.0, gt=0, le=100_000, description="After so many days that is worth half.")
+    normalise: bool = Field(False, strict=True, description="Take each part's cosines to standard scores first.")
+    exact: bool = Field(False, strict=True, description="Compare with every vector, use no index.")
+    leave_out: list[ImageId] = Field([], max_length=1000, description="Ids that are never hits.")
+
+
+class Embed(_Strict):
+    """Texts to embed, 64 at most; pictures come as files of the form."""
+
+    library: str = Field("default", max_length=200, description="The library whose model is used, so that the vectors compare with it.")
+    texts: list[Annotated[str, Field(max_length=20_000)]] = Field([], max_length=64)
+    stored: bool = Field(False, strict=True, description="Of the model 'text': as Index Folder stores texts, not as a search asks.")
+
+
+class Labels(_Strict):
+    """What is changed of an image; what is not given stays."""
+
+    add_labels: list[Label] = Field([], max_length=100)
+    remove_labels: list[Label] = Field([], max_length=100)
+    namespace: Optional[str] = Field(None, max_length=200, description="The collection that it belongs to; empty: none.")
+    rating: Optional[int] = Field(None, ge=-1, le=5, strict=True, description="-1 rejected, 0 to 5 stars; null takes it away.")
+
+
+def checked(model: type[BaseModel], data: Any) -> Any:
+    """`data` as `model`; a refusal names each fault and where it lies."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        faults = [
+            {"at": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors(include_url=False, include_input=False)
+        ]
+        first = faults[0]
+        message = f"{first['at'] or 'The body'}: {first['message']}"
+        raise Refusal(400, "invalid_request", message + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""), faults[:20]) from None

@@ -1,0 +1,169 @@
+"""Search and embed for clients without a graph: the nodes' own functions, with models that nobody has to connect."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from ...db import Connection, Library, StoredEncoder, active_encoder, parse_filter
+from ...db.encoders import CONNECT
+from ..asking import FAMILIES, Found, Wanted, find, in_words
+from ..hit_records import hit_record, path_of, sureness
+from ..host import readable_file, roots, toolkit_directory
+from ..links import KINDS, QueryPart, SearchOptions
+from ..query_by_description import description_query
+from ..query_by_image import image_query
+from ..query_by_prompt import prompt_query
+from ..query_by_stored_image import stored_query
+from ..query_by_style import style_query
+from ..query_models import QueryModels
+from ..vectors import direction
+from .libraries import opened
+from .refusals import Refusal
+
+if TYPE_CHECKING:
+    from .schema import Embed, Part, Search
+
+MODELS = ("text", "image", "clip_l", "clip_g", "description")
+_OPTIONS = ("order", "diversity", "collapse", "recency", "recency_days", "lowest_percentile", "normalise", "exact")
+
+
+@functools.cache
+def models() -> QueryModels:
+    """The one set of models of this process."""
+    return QueryModels(toolkit_directory() / "models.json")
+
+
+def needs_model(asked: Search) -> bool:
+    """Whether a model has to run; stored images and vectors need none."""
+    return any(part.id is None and part.vector is None for part in asked.parts)
+
+
+def encoded_parts(asked: Search, uploads: dict[str, bytes]) -> dict[int, QueryPart]:
+    """The parts that need a model, by their place in the question. One thread at a time."""
+    library = opened(asked.library)
+    wanted = {place: part for place, part in enumerate(asked.parts) if part.id is None and part.vector is None}
+    with library.connection() as connection:
+        encoders = {place: _encoder(connection, FAMILIES[part.kind]) for place, part in wanted.items()}
+    return {place: _encoded(part, place, encoders[place], uploads) for place, part in wanted.items()}
+
+
+def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
+    """The answer to a question whose words and pictures are vectors by now."""
+    library = opened(asked.library)
+    with library.connection() as connection:
+        parts = [encoded.get(place) or _without_model(connection, library, part, place) for place, part in enumerate(asked.parts)]
+    parts = [_weighed(part, given.weight) for part, given in zip(parts, asked.parts)]
+    seen = {part.id for part in asked.parts if part.id is not None}
+    wanted = Wanted(
+        asked.k,
+        asked.offset,
+        asked.lowest_score,
+        parse_filter(asked.filter) if asked.filter.strip() else None,
+        SearchOptions(**{name: getattr(asked, name) for name in _OPTIONS}),
+        tuple(sorted(seen | set(asked.leave_out))),
+    )
+    return _answer(find(library, parts, wanted))
+
+
+def embed(model: str, asked: Embed, pictures: list[bytes]) -> dict[str, Any]:
+    """The vectors of texts or pictures, by the model that the library was indexed with. One thread at a time."""
+    if model not in MODELS:
+        raise Refusal(404, "model", f"There is no model {model!r}. The models are: {', '.join(MODELS)}.")
+    given, other = (pictures, asked.texts) if model == "image" else (asked.texts, pictures)
+    if not given or other:
+        takes = "pictures, each as a file of the form," if model == "image" else "texts"
+        raise Refusal(400, "invalid_request", f"The model {model!r} takes {takes} and nothing else; give one at least.")
+    library = opened(asked.library)
+    with library.connection() as connection:
+        encoder = _encoder(connection, "image" if model == "description" else model)
+    with models().lock:
+        made = models().get(model, encoder)
+        if model == "image":
+            vectors = made.encode([_pixels(picture) for picture in pictures])
+        elif model == "text":
+            vectors = made.encode_texts(asked.texts) if asked.stored else [made.encode_query(text) for text in asked.texts]
+        elif model == "description":
+            vectors = [made.encode_query(text) for text in asked.texts]
+        else:
+            vectors = getattr(made.encode([(text, text) for text in asked.texts]), model)
+    return {
+        "library": library.name,
+        "model": model,
+        "name": made.name,
+        "fingerprint": encoder.fingerprint,
+        "kinds": [kind for kind, family in FAMILIES.items() if family == encoder.family],
+        "dims": encoder.dims,
+        "vectors": [[float(value) for value in vector] for vector in vectors],
+    }
+
+
+def _encoded(part: Part, place: int, encoder: StoredEncoder, uploads: dict[str, bytes]) -> QueryPart:
+    with models().lock:
+        if part.upload is not None:
+            if part.upload not in uploads:
+                raise Refusal(400, "upload", f"parts.{place}.upload: the form has no file {part.upload!r}.")
+            picture = _pixels(uploads[part.upload])
+            query = image_query(models().get("image", encoder), [picture], "the uploaded image")
+        elif part.description is not None:
+            query = description_query(models().get("description", encoder), part.description)
+        elif part.kind in ("prompt", "negative"):
+            query = prompt_query(models().get("text", encoder), part.text, part.kind)
+        else:
+            query = style_query(models().get(part.kind, encoder), part.text, (part.kind,))
+    return query.parts[0]
+
+
+def _without_model(connection: Connection, library: Library, part: Part, place: int) -> QueryPart:
+    if part.id is not None:
+        return stored_query(connection, library.name, part.id, (part.kind,)).parts[0]
+    encoder = _encoder(connection, FAMILIES[part.kind])
+    if len(part.vector) != encoder.dims:
+        raise Refusal(
+            400,
+            "dimensions",
+            f"parts.{place}.vector has {len(part.vector)} numbers; the library's {KINDS[part.kind]} vectors have {encoder.dims} (by "
+            f"{encoder.name}).",
+        )
+    return QueryPart(part.kind, direction(part.vector), encoder.fingerprint, encoder.name, label=f"a vector of {encoder.dims}")
+
+
+def _weighed(part: QueryPart, weight: float) -> QueryPart:
+    from dataclasses import replace
+
+    return replace(part, weight=weight)
+
+
+def _encoder(connection: Connection, family: str) -> StoredEncoder:
+    encoder = active_encoder(connection, family)
+    if encoder is None:
+        raise Refusal(
+            409,
+            "library",
+            f"The library has no {family} vectors yet. First index a folder with {CONNECT[family]} connected to Index Folder.",
+        )
+    return encoder
+
+
+def _pixels(data: bytes) -> Any:
+    from ...embedders.decode import decode
+
+    return decode(data).pixels  # uint8 [H, W, 3]
+
+
+def _answer(found: Found) -> dict[str, Any]:
+    allowed = list(roots().values())
+    hits = []
+    for hit, image in zip(found.hits.hits, found.images):
+        file, note = readable_file(image, allowed)
+        notes = "; ".join(filter(None, (note, sureness(image))))
+        record = hit_record(hit, image, path_of(image, file), notes, found.hits.parts)
+        record |= {"width": image.width, "height": image.height, "created": image.created.isoformat() if image.created else None}
+        hits.append(record)
+    return {
+        "library": found.hits.library,
+        "question": in_words(found.hits.parts),
+        "method": found.hits.method,
+        "note": found.hits.note,
+        "hits": hits,
+    }
