@@ -25,13 +25,20 @@ class Filter:
     """A condition on the table `images` under the alias `i`, and its named parameters, which never clash with a search's.
 
     Each parameter stands in it as an `sql.Placeholder`, so that `all_of` can rename it. `moving`: it hangs on the day or
-    hour at which it was parsed ("today"), so a node that keeps a result has to look again.
+    hour at which it was parsed ("today"), so a node that keeps a result has to look again. One that lets every image pass is
+    false, so that a search need not look at it.
     """
 
     condition: sql.Composable
     parameters: dict[str, Any] = field(default_factory=dict)
     text: str = ""  # as a person would write it, for messages
     moving: bool = False
+
+    def __bool__(self) -> bool:
+        return self.condition != _EVERYTHING
+
+
+_EVERYTHING = sql.SQL("true")
 
 
 def parse_filter(text: str) -> Filter:
@@ -44,6 +51,7 @@ def parse_filter(text: str) -> Filter:
 
 def all_of(filters: Sequence[Filter]) -> Filter:
     """The filter that lets pass what all of them let pass."""
+    filters = [one for one in filters if one]
     if len(filters) == 1:
         return filters[0]
     conditions: list[sql.Composable] = []
@@ -54,7 +62,7 @@ def all_of(filters: Sequence[Filter]) -> Filter:
         parameters.update({f"{prefix}{name}": value for name, value in one.parameters.items()})
     texts = [one.text for one in filters if one.text]
     text = texts[0] if len(texts) == 1 else " ".join(f"({text})" for text in texts)
-    condition = sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
+    condition = sql.SQL(" AND ").join(conditions) if conditions else _EVERYTHING
     return Filter(condition, parameters, text, any(one.moving for one in filters))
 
 

@@ -1,0 +1,84 @@
+"""Filter Images: which images a search may find, as widgets for what is asked often and a filter text for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.v0_0_2 import io
+
+from .filter_text import ANY, ASPECTS, filter_text, moment_of
+from .host import names_missing_requirements
+from .types import QUERY_CATEGORY, Filter
+
+if TYPE_CHECKING:
+    from .. import db
+
+
+class FilterImages(io.ComfyNode):
+    """Its output may go to any number of searches, and to another Filter Images that narrows it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitFilterImages",
+            display_name="Filter Images",
+            category=QUERY_CATEGORY,
+            description="Limits a search to images that pass all that you fill in: words of the prompt, labels, folder, checkpoint, "
+            "date and more. Connect it to the filter of any search node.",
+            search_aliases=["filter search", "where", "restrict hits", "label filter", "date filter", "diffusion toolkit"],
+            has_intermediate_output=True,
+            inputs=[
+                io.String.Input(
+                    "words",
+                    default="",
+                    tooltip='Words that the prompt must have: cat "blue sky" -blurry. Words in quotation marks stand beside each '
+                    "other, a word with a minus must be missing, gre* is any word that begins so.",
+                ),
+                io.String.Input("labels", default="", tooltip="Labels that the image must have, parted by commas; -draft must be missing."),
+                io.String.Input("namespace", default="", tooltip="The collection that Index Folder or Label Images put it in."),
+                io.String.Input(
+                    "folder", default="", tooltip="A folder that the file lies in or below: 2025/portraits, or a whole path."
+                ),
+                io.String.Input("checkpoint", default="", tooltip="A part of the checkpoint's name; * stands for anything: *xl*lightning*."),
+                io.String.Input("lora", default="", tooltip="A part of a LoRA's name."),
+                io.Int.Input("lowest_rating", default=0, min=0, max=5, tooltip="Stars that it must have at least; 0: any, unrated too."),
+                io.Combo.Input("aspect", options=list(ASPECTS), default=ANY, tooltip="Square is within 2 %."),
+                io.String.Input("since", default="", tooltip="From this date on, such as 2025, 2025-03-14 or today; or 7d: the last 7 days (h, d, w, mo, y)."),
+                io.String.Input("until", default="", tooltip="Up to the end of this date; or 7d: older than 7 days."),
+                io.String.Input(
+                    "filter_text",
+                    default="",
+                    multiline=True,
+                    tooltip="All else, such as: steps:20..40 (sampler:euler or sampler:dpm*) -has:lora. The help page of this node "
+                    "lists every field.",
+                ),
+                Filter.Input("filter", optional=True, display_name="and", tooltip="Another filter, which must pass too."),
+            ],
+            outputs=[
+                Filter.Output("filter", tooltip="For the filter of any search node."),
+                io.String.Output("text", tooltip="The same as a filter text, for the filter_text of any search node."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, since: str | None = None, until: str | None = None, filter_text: str | None = None, **inputs) -> str:
+        ages = "age" if any(character.isalpha() for character in f"{since or ''}{until or ''}") else ""
+        return moment_of([ages, filter_text or ""])
+
+    @classmethod
+    @names_missing_requirements
+    def execute(cls, filter_text: str, filter: db.Filter | None = None, **wishes) -> io.NodeOutput:
+        from .. import db
+
+        found = db.parse_filter(text_of(filter_text, wishes))
+        if filter is not None:
+            found = db.all_of([found, filter] if found.text else [filter])
+        return io.NodeOutput(found, found.text, ui={"text": [f"Only images that pass: {found.text}" if found.text else "Every image passes."]})
+
+
+def text_of(more: str, wishes: dict) -> str:
+    """The filter text of the node's widgets. FilterError names a mistake in the text widget by its own place there."""
+    from .. import db
+
+    db.parse_filter(more)
+    return filter_text(more=more, **wishes)

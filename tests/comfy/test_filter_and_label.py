@@ -1,0 +1,82 @@
+"""Filter Images and Label Images in a real ComfyUI, with a search between them."""
+
+from __future__ import annotations
+
+import pytest
+from host.client import PromptError
+from host.node_graphs import index, node, search_by_prompt
+
+QUERY = "a lighthouse on a cliff"
+WISHES = dict(
+    words="", labels="", namespace="", folder="", checkpoint="", lora="", lowest_rating=0, aspect="any", since="", until="", filter_text=""
+)  # fmt: skip
+
+
+@pytest.fixture
+def lighthouses(server, pictures):
+    """Three lighthouses with distinct pictures, labelled by Index Folder."""
+    for number, colour in enumerate(["red", "green", "white"]):
+        pictures(f"lighthouses/{colour}", 1, prompt=f"a {colour} lighthouse on a cliff, number {number}", negative="blurry")
+    server.queue(index("lighthouses", labels="Lighthouse, coast", namespace="Sea"))
+
+
+def filtered(changes: dict | None = None, **search) -> dict:
+    graph = search_by_prompt(QUERY, top_k=5, filter=["filter", 0], **search)
+    return {**graph, "filter": node("DiffusionToolkitFilterImages", **{**WISHES, **(changes or {})})}
+
+
+def prompts(result) -> list[str]:
+    return sorted(hit["prompt"].split()[1] for hit in result.outputs["search"]["hits"])
+
+
+def label(**changes) -> dict:
+    inputs = dict(add_labels="", remove_labels="", namespace="", rating="as it is", library_name="default")
+    return node("DiffusionToolkitLabelImages", **{**inputs, **changes})
+
+
+def test_the_labels_of_a_run_are_found(server, lighthouses):
+    assert prompts(server.queue(filtered({"labels": "lighthouse", "namespace": "sea"}))) == ["green", "red", "white"]
+
+
+def test_widgets_and_filter_text_hold_together(server, lighthouses):
+    wishes = {"words": "lighthouse -red", "folder": "lighthouses", "filter_text": "steps:12 or steps:99"}
+    assert prompts(server.queue(filtered(wishes))) == ["green", "white"]
+    assert prompts(server.queue(filtered(wishes, filter_text="white"))) == ["white"]
+
+
+def test_a_chained_filter_must_pass_too(server, lighthouses):
+    graph = filtered({"words": "lighthouse", "filter_text": "-red"})
+    graph["first"] = node("DiffusionToolkitFilterImages", **{**WISHES, "words": "-green"})
+    graph["filter"]["inputs"]["filter"] = ["first", 0]
+    result = server.queue(graph)
+    assert prompts(result) == ["white"]
+    assert result.outputs["filter"]["text"] == ['Only images that pass: (prompt:"lighthouse" (-red)) (-prompt:"green")']
+
+
+def test_a_mistake_is_named_on_the_node(server, lighthouses):
+    with pytest.raises(PromptError, match="at character 5, 'stps:20': there is no field 'stps'. Did you mean steps"):
+        server.queue(filtered({"filter_text": "cat stps:20"}))
+
+
+def test_hits_are_labelled_rated_and_found_again(server, lighthouses):
+    graph = filtered({"words": "lighthouse -red"})
+    graph["label"] = label(add_labels="Keep", remove_labels="coast", rating="4 stars", hits=["search", 12])
+    assert server.queue(graph).outputs["label"]["text"] == ["2 of 2 images changed"]
+    assert prompts(server.queue(filtered({"labels": "keep, -coast", "lowest_rating": 4}))) == ["green", "white"]
+
+
+def test_a_list_of_ids_is_one_change(server, lighthouses):
+    graph = filtered({"words": "red lighthouse"})
+    graph["label"] = label(namespace="-", rating="rejected", image_id=["search", 4])
+    assert server.queue(graph).outputs["label"]["text"] == ["1 of 1 images changed"]
+    assert prompts(server.queue(filtered({"filter_text": 'label:lighthouse rating:rejected namespace:""'}))) == ["red"]
+
+
+def test_without_images_the_node_says_what_to_connect(server, lighthouses):
+    with pytest.raises(PromptError, match="Connect the hits of a search, or image ids"):
+        server.queue({"label": label(add_labels="x")})
+
+
+def test_labels_of_a_later_run_reach_images_that_are_known(server, lighthouses):
+    assert server.queue(index("lighthouses", labels="again")).outputs["index"]["summary"][0]["added"] == 0
+    assert prompts(server.queue(filtered({"labels": "again, lighthouse"}))) == ["green", "red", "white"]

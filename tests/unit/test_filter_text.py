@@ -1,0 +1,127 @@
+"""Filter texts: what is understood, and what is said where not. What passes is tried in tests/db/test_filters.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.filters.fields import ALIASES, FIELDS
+from host.comfy_models import import_comfy
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module")
+def texts():
+    import_comfy()
+    from diffusion_toolkit.nodes import filter_text
+
+    return filter_text
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "says"),
+    [
+        ("cat stps:20", 4, "there is no field 'stps'. Did you mean steps?"),
+        ("cat (dog", 8, "a parenthesis is not closed"),
+        ("cat) dog", 3, "nothing to close"),
+        ("cat ()", 5, "something must stand before this parenthesis"),
+        ('cat "dog', 4, "the quotation mark is not closed"),
+        ("label:", 6, "a value is missing"),
+        ("steps:>", 7, "a value is missing"),
+        ("cat or", 6, "something must follow"),
+        ("cat - dog", 4, "the minus must stand directly before"),
+        ("16:9", 2, "a field must stand before this"),
+        ("steps:many", 6, "'many' is no whole number"),
+        ("steps:20.5", 6, "steps takes a whole number"),
+        ("cat date:2025-13", 9, "'2025-13' is no date"),
+        ("date:2025-02-30", 5, "is no date"),
+        ("steps:..", 6, "a range needs an end"),
+        ("steps:>1..2", 7, "a range can't stand after >"),
+        ("size:big", 5, "no size in pixels"),
+        ("aspect:0:1", 7, "no aspect"),
+        ("age:soon", 4, "no age"),
+        ("rating:7", 7, "no rating"),
+        ("has:teeth", 4, "nothing that has: knows"),
+        ("label>cat", 0, "label can't be compared with >"),
+        ('label:""', 6, "the value of label is empty"),
+        ('prompt:"!?"', 7, "there is no word"),
+        ("prompt:" + "x" * 300, 7, "a word is longer than"),
+        ("label:" + "x" * 300, 6, "longer than 200 characters"),
+        ("order:date", 0, "Search Options"),
+        ("x" * 5000, 4000, "longer than 4000"),
+        ("seed:" + ",".join("1" * 1 for _ in range(200)), 0, "more than 100 conditions"),
+        ("-(" * 40 + "cat" + ")" * 40, 0, "nest deeper"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, place: int, says: str) -> None:
+    with pytest.raises(db.FilterError) as caught:
+        db.parse_filter(text)
+    assert (caught.value.position, caught.value.text) == (place, text) and says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20"])
+def test_what_people_write_is_understood(text: str) -> None:
+    assert db.parse_filter(text)
+
+
+def test_an_empty_filter_is_false_and_others_are_true() -> None:
+    assert not db.parse_filter("  ") and db.parse_filter("cat")
+    assert not db.all_of([]) and not db.all_of([db.parse_filter("")])
+    assert db.all_of([db.parse_filter(""), db.parse_filter("cat")]).text == "cat"
+
+
+def test_words_side_by_side_are_one_look_at_the_index() -> None:
+    found = db.parse_filter("cat steps:20 (dog or fish) negative:blurry negative:bad")
+    assert len(found.parameters) == 3 and found.condition.as_string(None).count("words_of") == 2
+
+
+def test_a_filter_that_hangs_on_today_says_so() -> None:
+    assert [db.parse_filter(text).moving for text in ("date:today", "-age:7d", "date:2025", "today")] == [True, True, False, False]
+
+
+def test_every_field_and_alias_is_on_the_help_page() -> None:
+    page = (Path(__file__).parents[2] / "web/docs/DiffusionToolkitFilterImages.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", page.partition("| field | takes |")[2]))
+    assert FIELDS.keys() - named == set()
+    assert set(ALIASES.values()) <= FIELDS.keys()
+
+
+def test_the_examples_of_the_help_page_are_filters() -> None:
+    page = (Path(__file__).parents[2] / "web/docs/DiffusionToolkitFilterImages.md").read_text(encoding="utf-8")
+    language = page.partition("## The filter text")[2]
+    quoted = [text.replace("\\|", "|") for text in re.findall(r"`([^`\n]+)`", language)]
+    examples = [text for text in quoted if re.match(r"-?[a-z]+\W*[:=<>]\W*\w", text) and not re.match("-?field", text)]
+    assert len(examples) >= 30
+    for text in [*examples, re.search(r"^    (.*)$", language, re.MULTILINE)[1]]:
+        assert db.parse_filter(text)
+
+
+def test_widgets_make_one_filter_text(texts) -> None:
+    text = texts.filter_text(
+        words='cat, "blue sky" -ugly', labels="cat, -draft", namespace="Client A", folder="2025/a b", checkpoint="*xl*", lora='say "hi"',
+        lowest_rating=3, aspect="portrait", since="7d", until="2025-03", more="steps:20 or seed:1",
+    )  # fmt: skip
+    assert text == (
+        'prompt:"cat," prompt:"blue sky" -prompt:"ugly" label:"cat" -label:"draft" namespace:"Client A" folder:"2025/a b" checkpoint:"*xl*" '
+        'lora:"say ""hi""" rating:>=3 aspect:portrait age:<="7d" date:<="2025-03" (steps:20 or seed:1)'
+    )
+    assert db.parse_filter(text)
+    assert texts.filter_text() == "" and texts.filter_text(more="a or b") == "a or b"
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_widgets_never_break_out_of_their_field(texts, words: str, labels: str, folder: str, lora: str) -> None:
+    text = texts.filter_text(words=words, labels=labels, folder=folder, lora=lora, more="seed:7")
+    try:
+        found = db.parse_filter(text)
+    except db.FilterError as error:
+        assert any(said in str(error) for said in ("no word", "is empty", "longer", "more than 100")), error
+    else:
+        assert 7 in found.parameters.values()
+
+
+def test_a_node_that_asks_for_today_looks_again(texts) -> None:
+    assert texts.moment_of(["date:today"]) and texts.moment_of(["", "age:7d"]) and texts.moment_of(["cat", ""]) == ""
