@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import selectors
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from .migrate import migrate
 DATABASE = "diffusion_toolkit"  # on the embedded server
 _CONNECT_SECONDS = 10
 _IDLE_KEPT = 4
+_FRESH_SECONDS = 5.0
 
 _open: dict[tuple[str, str], Library] = {}
 _opening: dict[str, threading.Lock] = {}  # by name: a server that doesn't answer holds up those who want it alone
@@ -30,6 +33,8 @@ _opening_lock = threading.Lock()
 
 class Connection(psycopg.Connection):
     """A connection that does not print where it leads."""
+
+    used = 0.0  # when it was last known to work, on the monotonic clock
 
     def __repr__(self) -> str:
         return f"<library connection, {'closed' if self.closed else 'open'}>"
@@ -84,9 +89,12 @@ class Library:
                 conn = self._idle.pop() if self._idle else None
             if conn is None:
                 return self._connect()
+            if _is_fresh(conn):
+                return conn
             try:
                 conn.execute("SELECT")
                 conn.rollback()
+                conn.used = time.monotonic()
                 return conn
             except psycopg.Error:  # the server was restarted meanwhile
                 conn.close()
@@ -94,6 +102,7 @@ class Library:
     def _give_back(self, conn: Connection) -> None:
         try:
             conn.rollback()  # nothing, after a commit
+            conn.used = time.monotonic()
         except psycopg.Error:
             conn.close()
         with self._lock:
@@ -124,6 +133,18 @@ class Library:
             except psycopg.Error as error:
                 raise failed_statement(error, self._place) from error
         return warnings
+
+
+def _is_fresh(conn: Connection) -> bool:
+    """Whether a connection was used just now and its server has not said anything since, such as that it stops.
+
+    That costs no round trip, as asking it would.
+    """
+    if time.monotonic() - conn.used > _FRESH_SECONDS:
+        return False
+    with selectors.DefaultSelector() as selector:
+        selector.register(conn.fileno(), selectors.EVENT_READ)
+        return not selector.select(0)
 
 
 def library_names(named: Mapping[str, str] = {}) -> list[str]:

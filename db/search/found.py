@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import Connection, sql
 
@@ -51,12 +51,14 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
             if among is not None:
                 count, found = among
                 return Found(found, f"exact over {count:,} filtered image{'s' * (count != 1)}")
+    note = ""
     if indexed:
         found = _by_index(conn, directions, n, filter)
         if found is not None and len(found.scored) >= needed:
             return found
+        note = found.note if found is not None else ""
     everything = nearest_exactly(conn, directions[0], n, filter) if len(directions) == 1 else nearest_of_all(conn, directions, n, filter)
-    return Found(everything, "exact")
+    return Found(everything, "exact", note)
 
 
 def _fewest_to_follow(n: int, rows: int) -> float:
@@ -81,11 +83,15 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
             return None
         by_index = nearest_by_index(conn, direction, n, filter)
         return Found(by_index, "index" if filter is None else "index, filtered as it goes")
-    return _by_hybrid(conn, directions, n, filter) or _by_each_kind(conn, directions, n, filter)
+    from ..hybrid.candidates import candidates
 
-
-def _by_hybrid(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Found | None:
-    return None
+    hybrid = candidates(conn, directions, n, filter)
+    if hybrid.ids is not None:
+        return Found(scored(directions, hybrid.ids, cosines_of(conn, directions, hybrid.ids)), hybrid.method, hybrid.note)
+    if hybrid.better_exact:
+        return Found([], "", hybrid.note)
+    found = _by_each_kind(conn, directions, n, filter)
+    return found and replace(found, note=hybrid.note)
 
 
 def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Found | None:

@@ -27,13 +27,14 @@ _ROW_OVERHEAD = 56  # of a row of text_vectors or image_vectors, beside its floa
 # The size of the table tells its rows well enough, costs no scan, and is right before the first ANALYZE too.
 _SOURCES = """
 SELECT e.id, e.family, e.fingerprint, e.name, e.dims, e.details, e.active,
-       CASE WHEN e.family = 'token_states' THEN 0
-            ELSE pg_relation_size(CASE WHEN e.family = 'image' THEN 'image_vectors' ELSE 'text_vectors' END) END AS bytes,
+       pg_relation_size(CASE WHEN e.family = 'image' THEN 'image_vectors' ELSE 'text_vectors' END) AS bytes,
        (SELECT array_agg(c.relname::text) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
         WHERE x.indisvalid AND x.indrelid IN ('text_vectors'::regclass, 'image_vectors'::regclass)) AS indexes
 FROM encoders e
-WHERE e.id = ANY(%(ids)s) OR (e.active AND e.family = ANY(%(families)s))
+WHERE e.family <> 'token_states'
 """
+# Every write makes another generation; one that this transaction itself has made may yet be undone, and is not relied on.
+_STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +92,15 @@ def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
 def sources_of(conn: Connection, parts: Sequence[Part]) -> list[Source]:
     """The source of each part. LibraryError where an encoder has nothing here, or makes other dimensions."""
     families = [family_of(part.kind) for part in parts]
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            _SOURCES,
-            {
-                "ids": [part.encoder_id for part in parts if part.encoder_id is not None],
-                "families": [family for part, family in zip(parts, families) if part.encoder_id is None],
-            },
-        ).fetchall()
-    known = [_source(**row) for row in rows]
-    return [_source_of(part, family, known) for part, family in zip(parts, families)]
+    generation, settled = conn.execute(_STATE).fetchone()
+    kept_at, known = getattr(conn, "sources", (None, []))
+    found = [_among(known, part, family) for part, family in zip(parts, families)]
+    if kept_at != generation or not settled or None in found:
+        with conn.cursor(row_factory=dict_row) as cursor:
+            known = [_source(**row) for row in cursor.execute(_SOURCES)]
+        conn.sources = (generation if settled else None, known)
+        found = [_among(known, part, family) for part, family in zip(parts, families)]
+    return [_checked(part, family, source) for part, family, source in zip(parts, families, found)]
 
 
 def directions_of(
@@ -160,11 +160,17 @@ def _source(bytes: int, indexes: list[str] | None, **columns: object) -> Source:
     return Source(encoder, rows, next((mine[name] for name in indexes or () if name in mine), None))
 
 
-def _source_of(part: Part, family: str, known: list[Source]) -> Source:
+def _among(known: Sequence[Source], part: Part, family: str) -> Source | None:
+    """The source of the part's encoder, or of the active one of the family."""
     for source in known:
-        if source.encoder.id == part.encoder_id or (part.encoder_id is None and source.encoder.active and source.encoder.family == family):
-            break
-    else:
+        encoder = source.encoder
+        if encoder.id == part.encoder_id or (part.encoder_id is None and encoder.active and encoder.family == family):
+            return source
+    return None
+
+
+def _checked(part: Part, family: str, source: Source | None) -> Source:
+    if source is None:
         raise LibraryError(
             f"The library has no vectors of this kind yet. Index a folder with {CONNECT[family]} connected first."
             if part.encoder_id is None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 from pgvector import HalfVector
 from psycopg import Connection, sql
 
 from ..filters import Filter
-from .kinds import Direction
+from .kinds import TEXT_KINDS, Direction
 
 Scored = list[tuple[int, float]]
 """(image id, score), best first, equals by id."""
@@ -48,7 +50,10 @@ _EF_MOST = 1000  # that pgvector takes
 
 def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
     """The `n` images nearest by the index of the direction's encoder, which may miss some; filtered as the scan goes."""
-    ef = min(_EF_MOST, max(_EF_KEPT, 2 * n))  # with less than `n`, pgvector would silently return less
+    ef = max(_EF_KEPT, 2 * n)  # with less than `n`, pgvector would silently return less
+    if direction.kind in ("prompt", "negative"):
+        ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
+    ef = min(_EF_MOST, ef)
     if ef > _EF_KEPT:
         conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(ef)])
     return _run(conn, direction, n, filter, indexed=True)
@@ -62,20 +67,31 @@ def nearest_exactly(conn: Connection, direction: Direction, n: int, filter: Filt
 def statement(direction: Direction, filter: Filter | None, indexed: bool) -> sql.Composed:
     """The search for one direction, of the parameters `query` and `n` and the filter's own."""
     encoder = direction.source.encoder
+    return _statement(direction.kind, encoder.id, encoder.dims, indexed, filter)
+
+
+def _statement(kind: str, encoder_id: int, dims: int, indexed: bool, filter: Filter | None) -> sql.Composed:
     # An index is over the vector cast to its size; the bare column is one that no index can order by.
-    vector = sql.SQL("v.embedding::halfvec({})").format(sql.Literal(encoder.dims)) if indexed else sql.SQL("v.embedding")
+    vector = sql.SQL("v.embedding::halfvec({})").format(sql.Literal(dims)) if indexed else sql.SQL("v.embedding")
     condition = sql.SQL("({})").format(filter.condition) if filter else sql.SQL("true")
-    if direction.text_id is None:
+    if kind == "image":
         exists = sql.SQL("EXISTS (SELECT FROM images i WHERE i.id = v.image_id AND {})").format(condition)
         return sql.SQL(_BY_IMAGE).format(
-            vector=vector, encoder=sql.Literal(encoder.id), exists=exists if filter else sql.SQL("true")
+            vector=vector, encoder=sql.Literal(encoder_id), exists=exists if filter else sql.SQL("true")
         )
-    return sql.SQL(_BY_TEXT).format(
-        vector=vector, encoder=sql.Literal(encoder.id), condition=condition, text_id=sql.Identifier(direction.text_id)
-    )
+    text_id = sql.Identifier(TEXT_KINDS[kind][1])
+    return sql.SQL(_BY_TEXT).format(vector=vector, encoder=sql.Literal(encoder_id), condition=condition, text_id=text_id)
+
+
+@functools.lru_cache(maxsize=64)
+def _text(kind: str, encoder_id: int, dims: int, indexed: bool) -> str:
+    """The statement without a filter: to put it together takes a tenth of the time that it runs."""
+    return _statement(kind, encoder_id, dims, indexed, None).as_string()
 
 
 def _run(conn: Connection, direction: Direction, n: int, filter: Filter | None, indexed: bool) -> Scored:
     parameters = {**(filter.parameters if filter else {}), "query": HalfVector(direction.vector), "n": n}
-    rows = conn.execute(statement(direction, filter, indexed), parameters)
+    encoder = direction.source.encoder
+    text = statement(direction, filter, indexed) if filter else _text(direction.kind, encoder.id, encoder.dims, indexed)
+    rows = conn.execute(text, parameters, binary=True)
     return [(image_id, direction.weight * cosine + direction.constant) for image_id, cosine in rows]

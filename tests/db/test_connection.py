@@ -108,7 +108,7 @@ def test_a_user_who_may_not_set_the_database_still_gets_50_rows(open_with, new_d
     as_admin(dsn, "CREATE EXTENSION vector", "GRANT CREATE ON SCHEMA public TO reader")
     with open_with(dsn, **role).connection() as conn:
         settings = [conn.execute(f"SHOW {name}").fetchone()[0] for name in ("hnsw.ef_search", "hnsw.iterative_scan")]
-    assert settings == ["100", "strict_order"]
+    assert settings == ["100", "relaxed_order"]
 
 
 def test_settings_of_the_administrator_stay(open_with, new_database, as_admin):
