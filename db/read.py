@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 from psycopg import Connection, sql
-from psycopg.rows import kwargs_row
 
 from .encoders import TABLES, active_encoders, get_encoder
 from .errors import LibraryError
-from .records import Counts, ImageSettings, KnownFile, StoredFile, StoredImage, StoredPieces, TextPair
+from .records import (
+    Counts,
+    KnownFile,
+    StoredFile,
+    StoredImage,
+    StoredPieces,
+    TextPair,
+)
 from .search import TEXT_KINDS
 
-_IMAGES = f"""
-SELECT i.id, i.hash, i.width, i.height, prompt.joined AS prompt, negative.joined AS negative,
-       i.prompt_id, i.negative_id, i.created, i.labels, i.namespace, {', '.join(f'i.{field.name}' for field in fields(ImageSettings))},
-       (SELECT jsonb_agg(jsonb_build_array(r.path, p.path, p.file_size, p.mtime_ns) ORDER BY p.seen DESC, p.root_id, p.path)
-        FROM paths p JOIN roots r ON r.id = p.root_id WHERE p.image_id = i.id) AS files
-FROM images i
-LEFT JOIN texts prompt ON prompt.id = i.prompt_id
-LEFT JOIN texts negative ON negative.id = i.negative_id
-WHERE i.id = ANY(%s)
+_SELECTED = {  # a field of StoredImage: what it is in SQL, where that is not the column of its name
+    "prompt": "(SELECT t.joined FROM texts t WHERE t.id = i.prompt_id)",  # planned faster than a join
+    "negative": "(SELECT t.joined FROM texts t WHERE t.id = i.negative_id)",
+    **{name: f"i.{name}::text" for name in ("text_encoders", "loras", "controlnets", "reading")},  # parsed here: most are empty
+}
+_FIELDS = [field.name for field in fields(StoredImage) if field.name != "files"]
+_IMAGES = f"SELECT {', '.join(_SELECTED.get(name, f'i.{name}') for name in _FIELDS)} FROM images i WHERE i.id = ANY(%s)"
+_FILES = """
+SELECT p.image_id, r.path, p.path, p.file_size, p.mtime_ns
+FROM paths p JOIN roots r ON r.id = p.root_id
+WHERE p.image_id = ANY(%s)
+ORDER BY p.image_id, p.seen DESC, p.root_id, p.path
 """
 _IMAGES_WITHOUT = """
 SELECT p.image_id, p.path
@@ -112,8 +123,10 @@ def get_text(conn: Connection, text_id: int) -> TextPair:
 
 def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
     """The images of these ids, aligned with them; LibraryError names the ids that do not exist."""
-    with conn.cursor(row_factory=kwargs_row(_image)) as cursor:
-        images = {image.id: image for image in cursor.execute(_IMAGES, [list(ids)])}
+    files: dict[int, list[StoredFile]] = {}
+    for image_id, *file in conn.execute(_FILES, [list(ids)]):
+        files.setdefault(image_id, []).append(StoredFile(*file))
+    images = {image.id: image for image in (_image(row, files) for row in conn.execute(_IMAGES, [list(ids)]))}
     missing = sorted(set(ids) - images.keys())
     if missing:
         raise LibraryError(
@@ -152,6 +165,27 @@ def _prefix(under: str) -> str:
     return f"{folder}/" if folder else ""
 
 
-def _image(seed: object, files: list | None, labels: list[str], **columns: object) -> StoredImage:
-    known = tuple(StoredFile(*file) for file in files or ())
-    return StoredImage(seed=None if seed is None else int(seed), files=known, labels=tuple(labels), **columns)
+def _parsed(text: str) -> Any:
+    return [] if text == "[]" else {} if text == "{}" else json.loads(text)
+
+
+_CONVERTED = {
+    "seed": lambda number: None if number is None else int(number),
+    "labels": tuple,
+    **{name: _parsed for name in ("text_encoders", "loras", "controlnets", "reading")},
+}
+_CONVERSIONS = [(place, _CONVERTED[name]) for place, name in enumerate(_FIELDS) if name in _CONVERTED]
+# A frozen record's constructor takes longer for 50 images than PostgreSQL took to find them; its slots are set directly.
+_SETTERS = [getattr(StoredImage, name).__set__ for name in _FIELDS]
+_SET_FILES = StoredImage.files.__set__
+
+
+def _image(row: tuple, files: dict[int, list[StoredFile]]) -> StoredImage:
+    values = list(row)
+    for place, convert in _CONVERSIONS:
+        values[place] = convert(values[place])
+    image = object.__new__(StoredImage)
+    for setter, value in zip(_SETTERS, values):
+        setter(image, value)
+    _SET_FILES(image, tuple(files.get(image.id, ())))
+    return image
