@@ -1,7 +1,9 @@
 """The library: PostgreSQL with pgvector behind plain functions that take a connection; callers own the transaction."""
 
 from ._generation import bump_generation, generation
+from .clusters import Cluster, cluster_images
 from .connection import Connection, Library, has_password, library_names, open_library
+from .contrast import Contrast, contrasts_of_image, contrasts_of_library
 from .duplicates import Group, Member, best_first, duplicate_groups, groups_of
 from .encoders import (
     activate_encoders,
@@ -46,6 +48,7 @@ from .records import (
     TokenStates,
 )
 from .search import exact_cosines, search, search_by_image, search_by_text
+from .status import LibraryStatus, Problem, library_status
 from .vectors import (
     image_vector,
     text_vector,
@@ -59,7 +62,9 @@ from .write import ensure_root, ensure_text, find_images, link_paths, update_rea
 
 __all__ = [
     "Answer",
+    "Cluster",
     "Connection",
+    "Contrast",
     "Counts",
     "Encoder",
     "Filter",
@@ -72,9 +77,11 @@ __all__ = [
     "KnownFile",
     "Library",
     "LibraryError",
+    "LibraryStatus",
     "Member",
     "Pairs",
     "Part",
+    "Problem",
     "Question",
     "Reading",
     "ServerTrouble",
@@ -90,6 +97,9 @@ __all__ = [
     "all_of",
     "best_first",
     "bump_generation",
+    "cluster_images",
+    "contrasts_of_image",
+    "contrasts_of_library",
     "counts",
     "duplicate_groups",
     "ensure_encoder",
@@ -115,6 +125,7 @@ __all__ = [
     "label_files",
     "label_images",
     "library_names",
+    "library_status",
     "link_paths",
     "look_alikes",
     "normal_labels",

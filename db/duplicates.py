@@ -132,7 +132,7 @@ def _vectors(conn: Connection, ids: Sequence[int]) -> dict[int, np.ndarray]:
     encoder = active_encoder(conn, "image")
     if encoder is None:
         return {}
-    among = Filter(sql.SQL("i.id = ANY(%(members)s)"), {"members": list(ids)})
+    among = Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("members")), {"members": list(ids)})
     streamed = stream_vectors(conn, "image", encoder, among)
     return {int(id_): vector for some, vectors in streamed for id_, vector in zip(some, vectors)}
 

@@ -73,7 +73,7 @@ def _source(kind: str, encoder: StoredEncoder) -> sql.Composed:
 def _rows(conn: Connection, statement: sql.Composed, filter: Filter, row: np.dtype, batch: int) -> Iterator[np.ndarray]:
     """Rows of fixed size, after the header and before the trailer, however the driver cuts the stream."""
     whole = batch * row.itemsize
-    with conn.cursor().copy(statement, filter.parameters or None) as copy:
+    with conn.cursor().copy(statement, filter.parameters) as copy:
         pending, size, start = [], 0, _HEADER
         for data in copy:
             pending.append(data)
