@@ -88,13 +88,13 @@ class FolderStore:
             ]
             with self._library.connection() as connection:
                 db.link_paths(connection, self._root_id, links)
+                db.write_phashes(connection, {image_id: image.phash for _, image, image_id in files})
             self.label_files([entry.path for entry, _, _ in files])
 
     def label_files(self, paths: Collection[str]) -> None:
         if paths and (self._labels or self._namespace):
             with self._library.connection() as connection:
                 db.label_files(connection, self._root_id, paths, self._labels, self._namespace)
-                db.write_phashes(connection, {image_id: image.phash for _, image, image_id in files})
 
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
         if not images:
