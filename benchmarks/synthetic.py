@@ -47,16 +47,17 @@ class Data:
     rows: int
     images_per_text: int = 1
     noise: float = 1.0
-    rows_per_cluster: int = 100
+    rows_per_cluster: int = 800
     missing: float = 0.0  # share of the images without a negative, and as many without a prompt
     kinds: tuple[str, ...] = tuple(DIMS)
     seed: int = 1
+    rank: int = 32  # the centres lie in a space of so many dimensions: clusters have near and far ones; 0: all are alike far
 
     @classmethod
     def of(cls, folder: Path) -> Data:
         """As a folder was filled."""
         given = json.loads((Path(folder) / "synthetic.json").read_text(encoding="utf-8"))
-        return cls(**{**given, "kinds": tuple(given["kinds"])})
+        return cls(**{"rank": 0, **given, "kinds": tuple(given["kinds"])})
 
     @property
     def texts(self) -> int:
@@ -86,7 +87,12 @@ class Data:
         return max(1, self.items(kind) // self.rows_per_cluster)
 
     def _centres(self, kind: str) -> np.ndarray:
-        centres = self._rng(kind, 1).standard_normal((self._cluster_count(kind), DIMS[kind]), np.float32)
+        rng = self._rng(kind, 1)
+        if self.rank:
+            axes = rng.standard_normal((self.rank, DIMS[kind]), np.float32)
+            centres = rng.standard_normal((self._cluster_count(kind), self.rank), np.float32) @ axes
+        else:
+            centres = rng.standard_normal((self._cluster_count(kind), DIMS[kind]), np.float32)
         return centres / np.linalg.norm(centres, axis=1, keepdims=True)
 
     def _around(self, kind: str, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -234,6 +240,7 @@ def main() -> None:
     parser.add_argument("--images-per-text", type=int, default=1)
     parser.add_argument("--noise", type=float, default=Data.noise)
     parser.add_argument("--rows-per-cluster", type=int, default=Data.rows_per_cluster)
+    parser.add_argument("--rank", type=int, default=Data.rank, help="0: unrelated clusters, among which HNSW finds no way")
     parser.add_argument("--missing", type=float, default=0.0, help="share of the images without a prompt, and without a negative")
     parser.add_argument("--kinds", default=",".join(DIMS), help="comma-separated")
     parser.add_argument("--seed", type=int, default=1)
@@ -244,7 +251,7 @@ def main() -> None:
         raise SystemExit(f"{options.folder} is filled already. Remove it, or name another folder.")
     data = Data(
         options.rows, options.images_per_text, options.noise, options.rows_per_cluster, options.missing,
-        tuple(options.kinds.split(",")), options.seed,
+        tuple(options.kinds.split(",")), options.seed, options.rank,
     )  # fmt: skip
     fill(options.folder, data, not options.no_index, options.memory)
     stop(options.folder)

@@ -1,0 +1,114 @@
+"""A weighted mix of kinds by `db.search`, against the plain SQL: the weighted sum of `1 - <=>` over the wide table.
+
+Two sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
+image is near in all of them. Every row says by which method the answers were found.
+
+    .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from harness import machine
+from measured import WIDE, Truth, Way, ensure_wide, folder_argument, in_turn, plain_connection
+from synthetic import DIMS, Data, open_filled, stop
+
+WEIGHTS = {
+    3: [(0.4, 0.3, 0.3), (1, 0, 0), (1, -0.3, 0), (0.5, 0.5, -0.5)],
+    5: [(0.3, 0.2, 0.2, 0.15, 0.15), (1, 0, 0, 0, 0), (1, -0.3, 0, 0.5, 0), (0.5, 0.5, -0.5, 0.3, -0.3), (0, 0, 0, 0.5, 0.5)],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    folder_argument(parser)
+    parser.add_argument("--kinds", default="prompt,negative,image")
+    parser.add_argument("--k", type=int, default=50)
+    parser.add_argument("--plain", type=int, default=5, help="queries of each weights that the plain SQL answers too; 0: none")
+    parser.add_argument("--sorts", default="like,mixed")
+    parser.add_argument("--build", metavar="KINDS", help="first make the hybrid index over these kinds, or: all")
+    options = parser.parse_args()
+    kinds = options.kinds.split(",")
+    data, library = Data.of(options.folder), open_filled(options.folder)
+    if options.build:
+        build(library, options.build)
+    plain = plain_connection(library)
+    if options.plain:
+        ensure_wide(plain, data)
+    truth = Truth(plain, data)
+    print(f"{machine()}\n{data}\nkinds {options.kinds}, k {options.k}, {options.queries} queries each, {options.rounds} rounds\n")
+    print("| queries | weights | plain SQL p50 ms | ours p50 | p95 | with rows p50 | times | recall@10 | recall@50 | how |")
+    print("|---" * 10 + "|")
+    for sort in options.sorts.split(","):
+        like = np.random.default_rng(7).integers(data.texts, size=options.queries) if sort == "like" else None
+        if like is not None and data.images_per_text > 1:
+            raise SystemExit("Queries like one image need a library with a text of its own for each image.")
+        queries = {kind: data.queries(kind, options.queries, like, seed=1) for kind in kinds}
+        cosines = [truth.cosines(kind, queries[kind]) for kind in kinds]
+        for weights in WEIGHTS[len(kinds)]:
+            scores = sum(np.float32(weight) * found for weight, found in zip(weights, cosines))
+            methods: Counter[str] = Counter()
+            ways = [ours(library, kinds, queries, weights, options.k, methods, False), ours(library, kinds, queries, weights, options.k, methods, True)]
+            if options.plain:
+                every = max(1, options.queries // options.plain)
+                ways.append(sum_over_wide(plain, kinds, queries, weights, options.k, every))
+            rows = in_turn(ways, options.queries, options.rounds, warm=3)
+            search, with_rows = rows[:2]
+            usual = rows[2].p50 if options.plain else float("nan")
+            recalls = " | ".join(f"{search.recall(truth, scores, k):.3f}" for k in (10, 50))
+            how = "; ".join(f"{method} ({count / methods.total():.0%})" for method, count in methods.most_common(3))
+            print(
+                f"| {sort} | {weights} | {usual:.0f} | {search.p50:.2f} | {np.percentile(search.ms, 95):.2f} | {with_rows.p50:.2f} | "
+                f"{usual / search.p50:.0f} | {recalls} | {how} |",
+                flush=True,
+            )
+            short = search.shortest()
+            if short < options.k:
+                print(f"  (a search gave {short} hits)")
+    plain.close()
+    stop(options.folder)
+
+
+def build(library: Any, kinds: str) -> None:
+    """Make the hybrid index and say what it is."""
+    from diffusion_toolkit import db
+
+    started = time.perf_counter()
+    details = db.build_hybrid(library, None if kinds == "all" else kinds.split(","))
+    print(f"Hybrid index over {kinds}: {time.perf_counter() - started:.0f} s, {details}\n", flush=True)
+
+
+def ours(library: Any, kinds: list[str], queries: dict, weights: tuple, k: int, methods: Counter, with_rows: bool) -> Way:
+    """What a node does, its connection included; with the images' rows if asked."""
+    from diffusion_toolkit import db
+
+    def answer(number: int) -> list[int]:
+        parts = tuple(db.Part(kind, queries[kind][number], weight) for kind, weight in zip(kinds, weights))
+        with library.connection() as conn:
+            found = db.search(conn, db.Question(parts=parts, k=k))
+            methods[found.method] += 1
+            ids = [hit.image_id for hit in found.hits]
+            return [image.id for image in db.get_images(conn, ids)] if with_rows else ids
+
+    return Way("ours", answer)
+
+
+def sum_over_wide(conn: Any, kinds: list[str], queries: dict, weights: tuple, k: int, every: int) -> Way:
+    """As one would write it: every image compared in every kind."""
+    terms = " + ".join(f"%s * (1 - ({kind} <=> %s::vector({DIMS[kind]})))" for kind in kinds)
+    statement = f"SELECT id FROM {WIDE} ORDER BY {terms} DESC LIMIT {k}"
+
+    def answer(number: int) -> list[int]:
+        values = [value for kind, weight in zip(kinds, weights) for value in (float(weight), queries[kind][number])]
+        return [row[0] for row in conn.execute(statement, values)]
+
+    return Way("plain SQL", answer, every)
+
+
+if __name__ == "__main__":
+    main()
