@@ -48,10 +48,11 @@ class Library:
     silence for the person who waits; here it is the error of the node that asked, at once.
     """
 
-    def __init__(self, name: str, locate: Callable[[], str], place: str = VARIABLE) -> None:
-        """`locate` gives the connection string, having started the server if that is ours to do; `place` is where a person
-        set it, for messages."""
+    def __init__(self, name: str, locate: Callable[[], str], place: str = VARIABLE, embedded: bool = False) -> None:
+        """`locate` gives the connection string, having started the server if that is ours to do (`embedded`); `place` is where
+        a person set it, for messages."""
         self.name = name
+        self.embedded = embedded
         self._locate = locate
         self._place = place
         self._idle: list[Connection] = []
@@ -170,7 +171,8 @@ def open_library(name: str, directory: Path, named: Mapping[str, str] = {}) -> L
         alone = _opening.setdefault(name, threading.Lock())
     with alone:
         if key not in _open:
-            made = Library(name, _named_server(dsn, place), place) if dsn else Library(name, _embedded_server(Path(directory)))
+            locate = _named_server(dsn, place) if dsn else _embedded_server(Path(directory))
+            made = Library(name, locate, place, embedded=not dsn)
             for old in [other for other in list(_open) if other[0] == name]:  # it was moved: nobody asks for the old one again
                 _open.pop(old).close()
             atexit.register(made.close)

@@ -7,6 +7,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from .filter_images import FilterImages
 from .index_folder import IndexFolder
 from .label_images import LabelImages
+from .library_status import LibraryStatus
 from .load_description_encoder import LoadDescriptionEncoder
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
@@ -54,5 +55,6 @@ class DiffusionToolkitExtension(ComfyExtension):
             Loader,
             LoadTextEmbedder,
             LoadDescriptionEncoder,
+            LibraryStatus,
             ReadImagePrompt,
         ]

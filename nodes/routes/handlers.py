@@ -58,11 +58,10 @@ class Routes:
     @answered
     async def status(self, request: web.Request) -> web.Response:
         def told(library: str) -> dict[str, Any]:
-            from ...db import library_status
+            from ..status_report import read_status, status_record
             from .libraries import opened
-            from .status import status_record
 
-            return status_record(library, library_status(opened(library)))
+            return status_record(read_status(opened(library)))
 
         return web.json_response(await self._library.run(told, _library(request)))
 

@@ -1,0 +1,316 @@
+"""How a library is: what it holds, how complete and how healthy that is, how large, and what to do about each problem."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from psycopg import Connection
+
+from .connection import Library
+from .encoders import CONNECT
+from .records import StoredEncoder
+
+SMALL = 20_000  # rows below which no index is needed
+_TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")  # those with indexes of vectors
+_DEAD_SHARE, _DEAD_LEAST = 0.2, 10_000
+
+_COUNTS = """
+SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM paths), (SELECT count(*) FROM texts),
+       (SELECT count(*) FROM token_states), (SELECT count(*) FROM images WHERE prompt_id IS NOT NULL),
+       (SELECT count(*) FROM images WHERE negative_id IS NOT NULL), (SELECT count(*) FROM hybrid_tail)
+"""
+# Images that have a vector of the kind by the encoder; a text's vector counts for each of its images.
+_BY_IMAGE = "SELECT count(*) FROM image_vectors WHERE encoder_id = %s"
+_BY_TEXT = """
+SELECT count(*) FROM images i
+WHERE EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{})
+"""
+_KINDS = {  # kind: family of its encoder, and the images that could have one
+    "prompt": ("text", "prompt"),
+    "negative": ("text", "negative"),
+    "image": ("image", "images"),
+    "clip_l": ("clip_l", "prompt"),
+    "clip_g": ("clip_g", "prompt"),
+}
+_INDEXES = """
+SELECT c.relname, t.relname, a.amname, i.indisvalid AND i.indisready, pg_relation_size(c.oid)
+FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid
+JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_am a ON a.oid = c.relam
+WHERE t.oid = ANY(%s::regclass[]) AND a.amname IN ('hnsw', 'ivfflat')
+ORDER BY t.relname, c.relname
+"""
+_SIZES = """
+SELECT c.relname, pg_table_size(c.oid), pg_indexes_size(c.oid)
+FROM pg_class c
+WHERE c.relkind = 'r' AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'images'::regclass)
+ORDER BY pg_total_relation_size(c.oid) DESC
+"""
+_ROOTS = """
+SELECT r.name, r.path, (SELECT count(*) FROM paths p WHERE p.root_id = r.id) FROM roots r ORDER BY r.name, r.path
+"""
+_UPKEEP = """
+SELECT relname, n_live_tup, n_dead_tup, coalesce(last_analyze, last_autoanalyze) IS NOT NULL
+FROM pg_stat_user_tables
+WHERE relid = ANY(%s::regclass[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong, or that could be better, and what to do about it."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Of the images that could have a vector of a kind, how many have one by the active encoder."""
+
+    kind: str
+    have: int
+    could: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """An index of vectors: 'hnsw' or 'ivfflat'; one that is not `sound` is never used."""
+
+    name: str
+    table: str
+    method: str
+    sound: bool
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderStatus:
+    """An encoder, and how many vectors (or token states) by it are kept."""
+
+    encoder: StoredEncoder
+    vectors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryStatus:
+    """All of it. Sizes are in bytes; `sizes` holds (data, indexes) by table."""
+
+    name: str
+    server: str  # PostgreSQL's version
+    pgvector: str
+    images: int
+    paths: int
+    texts: int
+    token_states: int
+    coverage: list[Coverage]
+    encoders: list[EncoderStatus]
+    indexes: list[VectorIndex]
+    hybrids: list[tuple[list[str], int, bool]]  # kinds, images, ready
+    hybrid_tail: int
+    size: int
+    sizes: dict[str, tuple[int, int]]
+    read_before: int  # images that an older reader has read
+    roots: list[tuple[str, str, int]]  # name, absolute path, files known there
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def vector_bytes(self) -> tuple[int, int]:
+        """Of all vectors and of their indexes."""
+        found = [self.sizes.get(table, (0, 0)) for table in _TABLES]
+        return sum(data for data, _ in found), sum(indexes for _, indexes in found)
+
+
+def library_status(library: Library, reader_version: int = 0) -> LibraryStatus:
+    """Ask everything of one library. `reader_version` is the newest reader's; images that an older one has read are counted."""
+    with library.connection() as conn:
+        images, paths, texts, states, prompts, negatives, tail = conn.execute(_COUNTS).fetchone()
+        encoders = _encoders(conn)
+        status = LibraryStatus(
+            name=library.name,
+            server=conn.execute("SHOW server_version").fetchone()[0],
+            pgvector=conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()[0],
+            images=images,
+            paths=paths,
+            texts=texts,
+            token_states=states,
+            coverage=_coverage(conn, encoders, {"images": images, "prompt": prompts, "negative": negatives}),
+            encoders=encoders,
+            indexes=[VectorIndex(*row) for row in conn.execute(_INDEXES, [list(_TABLES)])],
+            hybrids=[tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids ORDER BY id")],
+            hybrid_tail=tail,
+            size=conn.execute("SELECT pg_database_size(current_database())").fetchone()[0],
+            sizes={table: (data, indexes) for table, data, indexes in conn.execute(_SIZES)},
+            roots=conn.execute(_ROOTS).fetchall(),
+            read_before=conn.execute("SELECT count(*) FROM images WHERE reader < %s", [reader_version]).fetchone()[0],
+        )
+        status.problems.extend(_problems(conn, status, library.warnings))
+    return status
+
+
+def _encoders(conn: Connection) -> list[EncoderStatus]:
+    columns = "id, family, fingerprint, name, dims, details, active"
+    rows = conn.execute(f"SELECT {columns} FROM encoders ORDER BY active DESC, family, id").fetchall()
+    kept = {}
+    for table in ("image_vectors", "text_vectors", "token_states"):
+        kept |= dict(conn.execute(f"SELECT encoder_id, count(*) FROM {table} GROUP BY encoder_id").fetchall())
+    return [EncoderStatus(StoredEncoder(*row), kept.get(row[0], 0)) for row in rows]
+
+
+def _coverage(conn: Connection, encoders: list[EncoderStatus], could: dict[str, int]) -> list[Coverage]:
+    active = {known.encoder.family: known.encoder.id for known in encoders if known.encoder.active}
+    found = []
+    for kind, (family, of) in _KINDS.items():
+        statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format("negative_id" if kind == "negative" else "prompt_id")
+        have = conn.execute(statement, [active[family]]).fetchone()[0] if family in active else 0
+        found.append(Coverage(kind, have, could[of]))
+    return found
+
+
+def _problems(conn: Connection, status: LibraryStatus, warnings: tuple[str, ...]) -> list[Problem]:
+    found = [Problem(*_parted(warning)) for warning in warnings]
+    if not status.images:
+        return [*found, Problem("The library is empty.", "Queue Index Folder on a folder with images.")]
+    found += _incomplete(status)
+    found += _index_problems(status)
+    found += _hybrid_problems(status)
+    found += _upkeep(conn)
+    found += _memory(conn, status)
+    return found
+
+
+def _incomplete(status: LibraryStatus) -> list[Problem]:
+    found = []
+    by_family: dict[str, list[Coverage]] = {}
+    for coverage in status.coverage:
+        by_family.setdefault(_KINDS[coverage.kind][0], []).append(coverage)
+    active = {known.encoder.family: known.encoder for known in status.encoders if known.encoder.active}
+    for family, kinds in by_family.items():
+        kinds = [coverage for coverage in kinds if coverage.could]
+        if family not in active and kinds:
+            names = " and ".join(coverage.kind for coverage in kinds)
+            found.append(
+                Problem(f"There are no {names} vectors: searches by them find nothing.", f"Queue Index Folder with {CONNECT[family]} connected.")
+            )
+            continue
+        for coverage in kinds:
+            if coverage.have < coverage.could:
+                missing = coverage.could - coverage.have
+                found.append(
+                    Problem(
+                        f"{missing:,} of {coverage.could:,} images have no {coverage.kind} vector by {active[family].name} "
+                        f"[{active[family].fingerprint[:8]}].",
+                        f"Queue Index Folder on their folders with that model connected ({CONNECT[family]}).",
+                    )
+                )
+    if status.read_before:
+        found.append(
+            Problem(
+                f"{status.read_before:,} images were read by an older version of this package, which understood less.",
+                "Queue Index Folder on their folders: it reads what the library keeps, not the files.",
+            )
+        )
+    for known in status.encoders:
+        if not known.encoder.active and known.vectors:
+            found.append(
+                Problem(
+                    f"{known.vectors:,} vectors are kept of {known.encoder.name} [{known.encoder.fingerprint[:8]}], which is not the last "
+                    f"one indexed with ({known.encoder.family}). Searches with that model still use them.",
+                    f"Nothing, or give the space back, for good, with: DELETE FROM encoders WHERE id = {known.encoder.id};",
+                )
+            )
+    return found
+
+
+def _index_problems(status: LibraryStatus) -> list[Problem]:
+    found = [
+        Problem(
+            f"The index {index.name} is not sound (its making was cut short): searches don't use it.",
+            f"REINDEX INDEX {index.name}; or make it anew with Build Index.",
+        )
+        for index in status.indexes
+        if not index.sound
+    ]
+    sound = {(index.table, _trailing_id(index.name)) for index in status.indexes if index.sound}
+    for known in status.encoders:
+        table = {"image": "image_vectors", "token_states": None}.get(known.encoder.family, "text_vectors")
+        if table and known.encoder.active and known.vectors >= SMALL and (table, known.encoder.id) not in sound:
+            found.append(
+                Problem(
+                    f"{known.vectors:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
+                    "Make one with Build Index.",
+                )
+            )
+    return found
+
+
+def _hybrid_problems(status: LibraryStatus) -> list[Problem]:
+    found = []
+    for kinds, fitted_on, ready in status.hybrids:
+        if not ready:
+            found.append(Problem(f"The index over {', '.join(kinds)} was not finished.", "Queue Build Index again."))
+        elif status.images > 2 * max(fitted_on, 1):
+            found.append(
+                Problem(
+                    f"The index over {', '.join(kinds)} was fitted on {fitted_on:,} images; the library has {status.images:,} now.",
+                    "Queue Index Folder or Build Index: it is fitted anew.",
+                )
+            )
+    if status.hybrids and status.hybrid_tail > max(SMALL, status.images // 10):
+        found.append(
+            Problem(
+                f"{status.hybrid_tail:,} new images are not in the index over several kinds yet, and are compared one by one.",
+                "Queue Index Folder or Build Index: it takes them in.",
+            )
+        )
+    return found
+
+
+def _upkeep(conn: Connection) -> list[Problem]:
+    found = []
+    for table, live, dead, analysed in conn.execute(_UPKEEP, [["images", "paths", "texts", *_TABLES]]):
+        if dead > max(_DEAD_LEAST, _DEAD_SHARE * live):
+            found.append(Problem(f"{dead:,} dead rows lie in {table}: it is larger and slower than it need be.", f"VACUUM ANALYZE {table};"))
+        elif live > SMALL and not analysed:
+            found.append(Problem(f"The planner knows nothing of {table} yet, and may choose slow plans.", f"ANALYZE {table};"))
+    return found
+
+
+def _memory(conn: Connection, status: LibraryStatus) -> list[Problem]:
+    buffers, cache = conn.execute(
+        "SELECT pg_size_bytes(current_setting('shared_buffers')), pg_size_bytes(current_setting('effective_cache_size'))"
+    ).fetchone()
+    used = sum(index.size for index in status.indexes)
+    if used <= buffers or used <= cache // 2:
+        return []
+    return [
+        Problem(
+            f"The indexes of vectors take {in_bytes(used)}; the server keeps {in_bytes(buffers)} of everything in its own memory "
+            f"(shared_buffers) and counts on {in_bytes(cache)} in all.",
+            "Give PostgreSQL more memory (ALTER SYSTEM SET shared_buffers, then restart it), or make smaller indexes with Build Index "
+            "(method binary).",
+        )
+    ]
+
+
+def in_bytes(size: int) -> str:
+    """For a person: 1.4 GB."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if amount >= 100 or unit == "bytes" else f"{amount:.2g} {unit}"
+
+
+def _parted(warning: str) -> tuple[str, str]:
+    """What is wrong, and the sentence that says what to do."""
+    what, _, remedy = warning.rpartition(". ") if warning.count(". ") else (warning, "", "")
+    return (f"{what}.", remedy) if what else (warning, "")
+
+
+def _trailing_id(name: str) -> int:
+    match = re.search(r"_(\d+)$", name)
+    return int(match[1]) if match else 0

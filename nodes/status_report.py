@@ -1,0 +1,121 @@
+"""Library Status in words and as JSON, with what only the host knows: configured folders, and space on the disk."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..db import Library, LibraryStatus, Problem, library_status
+from ..db.status import in_bytes
+from ..embedders.metadata import READER_VERSION
+from .host import ConfigurationError, config_file, roots, toolkit_directory
+from .links import KINDS
+
+LEAST_FREE = 2 * 10**9  # bytes on the disk of the library that comes with this package
+
+
+def read_status(library: Library) -> LibraryStatus:
+    """The library's status, the host's problems included."""
+    status = library_status(library, READER_VERSION)
+    status.problems.extend(_host_problems(library, status))
+    return status
+
+
+def status_record(status: LibraryStatus) -> dict[str, Any]:
+    """As JSON."""
+    encoders = [
+        {
+            "family": known.encoder.family,
+            "name": known.encoder.name,
+            "fingerprint": known.encoder.fingerprint,
+            "dims": known.encoder.dims,
+            "active": known.encoder.active,
+            "vectors": known.vectors,
+        }
+        for known in status.encoders
+    ]
+    return {
+        "library": status.name,
+        "server": status.server,
+        "pgvector": status.pgvector,
+        "images": status.images,
+        "paths": status.paths,
+        "texts": status.texts,
+        "token_states": status.token_states,
+        "coverage": [asdict(coverage) for coverage in status.coverage],
+        "encoders": encoders,
+        "indexes": [asdict(index) for index in status.indexes],
+        "hybrids": [{"kinds": kinds, "images": images, "ready": ready} for kinds, images, ready in status.hybrids],
+        "hybrid_tail": status.hybrid_tail,
+        "bytes": status.size,
+        "tables": {table: {"data": data, "indexes": indexes} for table, (data, indexes) in status.sizes.items()},
+        "roots": [{"name": name, "path": path, "files": files} for name, path, files in status.roots],
+        "read_before": status.read_before,
+        "problems": [asdict(problem) for problem in status.problems],
+    }
+
+
+def status_text(status: LibraryStatus) -> str:
+    """Lines for a person, the problems first."""
+    lines = [f"Library '{status.name}': {status.images:,} images, {status.paths:,} files, {status.texts:,} texts, {in_bytes(status.size)}"]
+    for number, problem in enumerate(status.problems, start=1):
+        lines += [f"{number}. {problem.what}", f"   -> {problem.remedy}" if problem.remedy else ""]
+    lines += [] if status.problems else ["No problem found."]
+    lines += ["", "Images with a vector, of those that could have one:"]
+    lines += [f"  {KINDS[known.kind]}: {known.have:,} of {known.could:,}{_percent(known.have, known.could)}" for known in status.coverage]
+    lines += ["", "Encoders (* is the one that searches use):"]
+    for known in status.encoders:
+        encoder = known.encoder
+        what = "token states" if encoder.family == "token_states" else "vectors"
+        lines.append(
+            f"  {'*' if encoder.active else ' '} {encoder.family}: {encoder.name} [{encoder.fingerprint[:8]}], {encoder.dims} "
+            f"dimensions, {known.vectors:,} {what}"
+        )
+    lines += ["", "Indexes of vectors:"]
+    for index in status.indexes:
+        lines.append(f"  {index.name}: {index.method}, {in_bytes(index.size)}{'' if index.sound else ', NOT SOUND'}")
+    lines += [] if status.indexes else ["  none: each search compares with all vectors"]
+    lines += [f"  over {', '.join(kinds)}: fitted on {images:,} images{'' if ready else ', not finished'}" for kinds, images, ready in status.hybrids]
+    data, indexes = status.vector_bytes
+    lines += ["", f"On disk: vectors {in_bytes(data)}, their indexes {in_bytes(indexes)}{_an_image(data + indexes, status.images)}"]
+    others = {table: sum(sizes) for table, sizes in status.sizes.items() if table in ("token_states", "metadata", "images", "texts", "paths")}
+    lines.append("  " + ", ".join(f"{table.replace('_', ' ')} {in_bytes(size)}" for table, size in others.items()))
+    lines += ["", "Folders:", *(f"  {name}: {path}, {files:,} files" for name, path, files in status.roots)]
+    lines += ["", f"PostgreSQL {status.server}, pgvector {status.pgvector}"]
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _host_problems(library: Library, status: LibraryStatus) -> list[Problem]:
+    found = []
+    try:
+        allowed = list(roots().values())
+    except ConfigurationError as error:
+        return [Problem(str(error), "Correct that file.")]
+    for name, path, files in status.roots:
+        folder = Path(path)
+        if files and not any(folder == root or folder.is_relative_to(root) for root in allowed):
+            found.append(
+                Problem(
+                    f"{files:,} files lie in {path} (root {name!r}), which is no configured folder now: their pictures are not shown.",
+                    f"Add it to the roots in {config_file()}. If it was moved: UPDATE roots SET path = '<new place>' WHERE path = "
+                    f"'{path}';",
+                )
+            )
+        elif files and not folder.is_dir():
+            found.append(Problem(f"The folder {path} (root {name!r}) is not there now.", "Connect its drive, or correct its path."))
+    here = toolkit_directory() / "library"
+    if library.embedded and here.is_dir():
+        free = shutil.disk_usage(here).free
+        if free < LEAST_FREE:
+            found.append(Problem(f"Only {in_bytes(free)} are free on the disk of the library.", f"Free space where {here} lies."))
+    return found
+
+
+def _percent(have: int, could: int) -> str:
+    return f" ({have / could:.1%})" if could and have < could else ""
+
+
+def _an_image(size: int, images: int) -> str:
+    return f", {size / images / 1000:.1f} kB an image" if images else ""

@@ -1,0 +1,127 @@
+"""Library Status: what it counts, and each problem with what to do, on real libraries in that state."""
+
+from __future__ import annotations
+
+import numpy as np
+import psycopg
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.status import SMALL, in_bytes, library_status
+
+
+@pytest.fixture
+def filled(library, image, encoder) -> db.Library:
+    """Three images: two with prompts, all with image vectors, one prompt with a vector."""
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+        records = [
+            image(1, prompt=db.TextPair("a shark", "a shark"), reader=3),
+            image(2, prompt=db.TextPair("bread", "bread"), reader=3),
+            image(3, reader=1),
+        ]
+        ids = db.write_images(conn, root, records)
+        looks = encoder(conn, "image")
+        db.write_image_vectors(conn, looks, ids, np.eye(3, 8, dtype=np.float32))
+        words = encoder(conn, "text")
+        db.write_text_vectors(conn, words, [db.find_text(conn, records[0].prompt)], np.ones((1, 8), np.float32))
+    return library
+
+
+def told(library: db.Library, **options) -> str:
+    return "\n".join(f"{problem.what} {problem.remedy}" for problem in library_status(library, **options).problems)
+
+
+def test_an_empty_library_says_what_to_do_first(library):
+    status = library_status(library)
+    assert (status.images, status.texts, status.size > 0) == (0, 0, True)
+    assert [problem.what for problem in status.problems] == ["The library is empty."]
+
+
+def test_counts_coverage_and_versions(filled):
+    status = library_status(filled)
+    assert (status.name, status.images, status.paths, status.texts) == ("default", 3, 3, 2)
+    assert {known.kind: (known.have, known.could) for known in status.coverage} == {
+        "prompt": (1, 2), "negative": (0, 0), "image": (3, 3), "clip_l": (0, 2), "clip_g": (0, 2),
+    }  # fmt: skip
+    assert status.server.split(".")[0].isdigit() and status.pgvector.startswith("0.")
+    assert {known.encoder.family: known.vectors for known in status.encoders} == {"image": 3, "text": 1}
+    assert status.vector_bytes[0] > 0 and status.sizes["images"][0] > 0
+
+
+def test_missing_vectors_name_the_model_and_the_step(filled):
+    said = told(filled)
+    assert "1 of 2 images have no prompt vector by text aa [aa]. Queue Index Folder on their folders with that model" in said
+    assert "There are no clip_l vectors: searches by them find nothing. Queue Index Folder with a CLIP connected." in said
+    assert "image vector" not in said and "negative" not in said
+
+
+def test_images_that_an_older_reader_has_read(filled):
+    assert "1 images were read by an older version" in told(filled, reader_version=3)
+    assert "older version" not in told(filled, reader_version=1)
+
+
+def test_vectors_of_a_former_encoder_are_told_with_what_frees_them(filled, encoder):
+    with filled.connection() as conn:
+        former = db.active_encoder(conn, "image").id
+        encoder(conn, "image", "bb")
+    assert f"3 vectors are kept of image aa [aa], which is not the last one indexed with" in told(filled)
+    with filled.connection() as conn:
+        conn.execute("DELETE FROM encoders WHERE id = %s", [former])
+    assert "are kept of" not in told(filled)
+
+
+def test_an_index_whose_making_was_cut_short(filled, server, dsn):
+    with filled.connection() as conn:
+        known = db.active_encoder(conn, "image").id
+        conn.execute(
+            f"CREATE INDEX IF NOT EXISTS image_vectors_hnsw_{known} ON image_vectors"
+            f" USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops) WHERE encoder_id = {known}"
+        )
+    assert "not sound" not in told(filled)
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'image_vectors_hnsw_{known}'::regclass")
+    assert f"The index image_vectors_hnsw_{known} is not sound" in told(filled)
+
+
+def test_many_vectors_without_an_index(filled):
+    with filled.connection() as conn:
+        known = db.active_encoder(conn, "image").id
+        conn.execute(f"DROP INDEX IF EXISTS image_vectors_hnsw_{known}")
+        conn.execute(
+            "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader)"
+            " SELECT decode(lpad(n::text, 64, '0'), 'hex'), 1, 1, false, false, '[]', 3 FROM generate_series(100, %s) n",
+            [100 + SMALL],
+        )
+        conn.execute(
+            "INSERT INTO image_vectors SELECT id, %s, '[1,0,0,0,0,0,0,0]' FROM images"
+            " WHERE id NOT IN (SELECT image_id FROM image_vectors)",
+            [known],
+        )
+    assert "20,004 image vectors have no index" in told(filled)
+
+
+def test_an_index_over_several_kinds_that_is_old_or_unfinished(filled):
+    with filled.connection() as conn:
+        conn.execute(
+            "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
+            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{}', 1, true)"
+        )
+    assert "The index over image, prompt was fitted on 1 images; the library has 3 now." in told(filled)
+    with filled.connection() as conn:
+        conn.execute("UPDATE hybrids SET ready = false")
+    assert "The index over image, prompt was not finished." in told(filled)
+
+
+def test_a_warning_of_the_preflight_is_a_problem_with_its_remedy(dsn, monkeypatch, tmp_path):
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("UPDATE pg_extension SET extversion = '0.8.3' WHERE extname = 'vector'")
+    library = db.open_library("default", tmp_path)
+    [first, *_] = library_status(library).problems
+    assert first.what.startswith("The database has pgvector 0.8.3") and "ALTER EXTENSION vector UPDATE" in first.remedy
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (123_456_789, "123 MB"), (10**12, "1 TB")]
+)
+def test_sizes_in_words(size, words):
+    assert in_bytes(size) == words
