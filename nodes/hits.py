@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io, ui
 
 from .asking import Found, Wanted, all_of, find, in_words
+from .filter_text import moment_of
 from .hit_records import hit_line, hit_record, path_of, short_prompt, sureness
-from .host import log, readable_file
+from .host import library_fingerprint, log, readable_file
 from .links import QueryPart, SearchOptions
 from .settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
 from .types import Filter, Hits, library_input, library_name_input
@@ -86,6 +87,11 @@ def hit_outputs(listed: bool = True) -> list[io.Output]:
         ),
         Hits.Output("hits", tooltip="All hits as one object, for Pick Hit, Label Images and others: they run once, not once a hit."),
     ]
+
+
+def search_fingerprint(library_name: str | None = None, filter_text: str | None = None, **inputs: Any) -> str:
+    """Changes with the library, and with the time where the filter text hangs on it."""
+    return f"{library_fingerprint(library_name or 'default')} {moment_of([filter_text or ''])}"
 
 
 def search_result(

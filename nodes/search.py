@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from comfy_api.v0_0_2 import io
 
-from .hits import hit_inputs, hit_outputs, search_result
-from .host import library_fingerprint, names_missing_requirements, open_library
+from .hits import hit_inputs, hit_outputs, search_fingerprint, search_result
+from .host import names_missing_requirements, open_library
 from .links import Query as QueryRecord
 from .links import QueryPart
 from .types import CATEGORY, Query
@@ -49,8 +49,8 @@ class Search(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
-        return library_fingerprint(library_name or "default")
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return search_fingerprint(**inputs)
 
     @classmethod
     @names_missing_requirements

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
-from .hits import hit_inputs, hit_outputs, search_result
-from .host import library_fingerprint, names_missing_requirements, open_library
+from .hits import hit_inputs, hit_outputs, search_fingerprint, search_result
+from .host import names_missing_requirements, open_library
 from .query_by_image import image_query
 from .types import CATEGORY
 
@@ -32,8 +32,8 @@ class SearchByImage(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
-        return library_fingerprint(library_name or "default")
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return search_fingerprint(**inputs)
 
     @classmethod
     @names_missing_requirements

@@ -6,15 +6,12 @@ import pytest
 from host.browser import ComfyPage
 from host.server import PACKAGE_FOLDER
 
-NODES = [
-    "DiffusionToolkitIndexFolder",
-    "DiffusionToolkitSearchByPrompt",
-    "DiffusionToolkitSearchByImage",
-    "DiffusionToolkitLoader",
-    "DiffusionToolkitLoadTextEmbedder",
-    "DiffusionToolkitReadImagePrompt",
-]
 DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
+NODES = sorted(page.stem for page in DOCS.glob("*.md"))
+
+
+def test_every_node_has_a_help_page_and_every_page_a_node(comfy_server):
+    assert sorted(name for name in comfy_server.object_info() if name.startswith("DiffusionToolkit")) == NODES
 
 
 def test_page_loads_without_errors_of_ours(comfy_page: ComfyPage):

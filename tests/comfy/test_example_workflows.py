@@ -62,6 +62,38 @@ def test_condition_from_memory(server, shark):
     assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
 
 
+def test_search_then_img2img(server, shark):
+    outputs = run(
+        server,
+        "search_then_img2img",
+        DiffusionToolkitSearchByPrompt={"query": "a great white shark"},
+        ImageScaleToTotalPixels={"megapixels": 0.02},
+        KSampler={"steps": 2},
+    )
+    assert "shark" in outputs["DiffusionToolkitPickHit"]["hits"][0]["prompt"]
+    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+
+
+def test_make_a_hit_again(server, shark):
+    outputs = run(
+        server,
+        "make_a_hit_again",
+        DiffusionToolkitSearchByPrompt={"query": "a great white shark"},
+        EmptyLatentImage={"width": 128, "height": 128},
+    )
+    assert "exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
+    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+
+
+def test_hybrid_search(server, shark):
+    shutil.copyfile(shark, server.input / "example.png")
+    outputs = run(server, "hybrid_search")
+    hits = outputs["DiffusionToolkitSearch"]["hits"]
+    assert [part["weight"] for part in hits[0]["parts"]] == [1, -0.5, 0.4]
+    assert hits[0]["path"] == str(shark)
+    assert len(outputs["PreviewImage"]["images"]) == len(hits)
+
+
 def test_read_image_prompt(server, shark):
     shutil.copyfile(shark, server.input / "example.png")
     outputs = run(server, "read_image_prompt")
