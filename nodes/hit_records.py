@@ -41,9 +41,10 @@ def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart]
     """Rank, score, percentile, id and prompt; below it, where a score was put together, of what."""
     nearer = f" \u00b7 {share(hit.percentile)} %" if hit.percentile is not None else ""
     line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
-    if len(parts) < 2 and all(part.weight == 1 for part in parts) or len(hit.cosines) != len(parts):
-        return line
-    return f"{line}\n    " + "; ".join(_gave(part, cosine, standard) for part, cosine in zip(parts, hit.cosines))
+    plain = len(parts) < 2 and all(part.weight == 1 for part in parts) or len(hit.cosines) != len(parts)
+    gave = [] if plain else [_gave(part, cosine, standard) for part, cosine in zip(parts, hit.cosines)]
+    gave += [f"being new: {hit.recency:+.3f} for its place, beside the score"] if hit.recency else []
+    return f"{line}\n    " + "; ".join(gave) if gave else line
 
 
 def hit_record(hit: Hit, image: StoredImage, path: str, note: str, parts: Sequence[AskedPart]) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def hit_record(hit: Hit, image: StoredImage, path: str, note: str, parts: Sequen
         "rank": hit.rank,
         "score": hit.score,
         "percentile": hit.percentile,
+        "recency": hit.recency,
         "image_id": hit.image_id,
         "path": path,
         "prompt": image.prompt,

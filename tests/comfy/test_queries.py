@@ -135,6 +135,11 @@ def test_a_mix_shows_what_each_query_gave():
     ]
 
 
+def test_what_being_new_gave_is_told_apart_from_the_score():
+    line = hit_line(db.Hit(7, 0.5, 1, (0.5,), recency=0.1), image(), "", [AskedPart("prompt", "'x'", 1)])
+    assert line.splitlines()[1] == "    being new: +0.100 for its place, beside the score"
+
+
 def test_a_record_has_the_same_as_json():
     record = hit_record(db.Hit(7, 0.5, 1, (0.5,), 80.0), image(), "/p.png", "", [AskedPart("prompt", "'x'", 1)])
     assert record["parts"] == [{"label": "'x'", "kind": "prompt", "weight": 1, "cosine": 0.5}]
