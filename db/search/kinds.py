@@ -39,11 +39,15 @@ _STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM libra
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the vectors of one encoder are: about how many `rows` its table has, and the `index` over it (None: none)."""
+    """Where the vectors of one encoder are: about how many `rows` its table has, and the way of its `index`, such as hnsw (None: none)."""
 
     encoder: StoredEncoder
     rows: int
     index: str | None
+
+    @property
+    def index_name(self) -> str:
+        return f"{self.table}_{self.index}_{self.encoder.id}"
 
     @property
     def table(self) -> str:

@@ -54,9 +54,16 @@ def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Fil
     if direction.kind in ("prompt", "negative"):
         ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
     ef = min(_EF_MOST, ef)
-    if ef > _EF_KEPT:
-        conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(ef)])
-    return _run(conn, direction, n, filter, indexed=True)
+    if ef > _EF_KEPT or filter is not None:
+        # Without sorting there is one plan, the one that we say. Else a wrong estimate of the filter could take another.
+        conn.execute(
+            "SELECT set_config('hnsw.ef_search', %s, true), set_config('enable_sort', %s, true)",
+            [str(ef), "off" if filter is not None else "on"],
+        )
+    found = _run(conn, direction, n, filter, indexed=True)
+    if filter is not None:
+        conn.execute("SELECT set_config('enable_sort', 'on', true)")
+    return found
 
 
 def nearest_exactly(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
