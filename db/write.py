@@ -15,6 +15,7 @@ from ._generation import bump_generation, one_writer
 from .labels import normal_label, normal_labels
 from .records import ImageRecord, ImageSettings, KnownFile, Reading, StoredPieces, TextPair
 
+MAX_NAME = 500  # characters of a checkpoint's or sampler's name; an index takes no key of some thousands, whatever a file claims
 _SETTINGS = [field.name for field in fields(ImageSettings)]
 _READING = ["prompt_id", "negative_id", *_SETTINGS]
 _FIELDS = ["width", "height", "created", *_READING]
@@ -178,7 +179,7 @@ def _values(reading: Reading, text_ids: dict[bytes, int]) -> list:
 def _storable(name: str, value: Any) -> Any:
     """`value` as the column takes it; a number that a file claims beyond the column's range is left out."""
     if isinstance(value, str):
-        return clean_text(value)
+        return clean_text(value)[:MAX_NAME]
     if isinstance(value, (list, dict)):
         return clean_json(value)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -17,6 +17,8 @@ from .values import Wrong
 
 MAX_DEPTH = 30
 MAX_TERMS = 100
+MAX_VALUE = 300  # characters, but for words: a name that is longer is none, and slow to look for in all names
+MAX_STARS = 10  # in a value; a pattern of hundreds is slow to match
 
 
 class Conditions:
@@ -43,6 +45,11 @@ class Conditions:
         if self._terms > MAX_TERMS:
             raise FilterError(f"it has more than {MAX_TERMS} conditions. Leave some out.", self._text, node.at)
         field = ALIASES.get(node.field, node.field)
+        for value in node.values:
+            if len(value.text) > MAX_VALUE and field not in words.TEXT_IDS:
+                raise FilterError(f"a value of {field} is longer than {MAX_VALUE} characters. Shorten it.", self._text, value.at)
+            if value.text.count("*") > MAX_STARS:
+                raise FilterError(f"it has more than {MAX_STARS} stars. One stands for anything.", self._text, value.at)
         if field not in FIELDS:
             raise FilterError(_unknown(node.field), self._text, node.at)
         if node.operator[0] in "<>" and not FIELDS[field].ordered:

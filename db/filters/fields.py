@@ -45,7 +45,7 @@ _BELOW_WHOLE = (
     "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
     " AND (rtrim(f_r.path, '/\\') || '/' || f_p.path) ^@ {}"
 )
-_FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND substring(f_p.path FROM '[^/]*$') {} {}"
+_FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {} {}"
 _ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {}"
 _FILE_SIZE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {}"
 _COPIES = "(SELECT count(*) FROM paths f_p WHERE f_p.image_id = i.id)"
@@ -188,9 +188,7 @@ def namespace_test(operator: str, text: str, parameters: Parameters) -> Test:
     space = kept(text)
     if "*" in space and operator != "=":
         return Test(_compare("i.namespace", "LIKE", like(space, whole=True), parameters))
-    # `<> ''` is what the index on namespaces is limited to: the planner must see it.
-    outside = sql.SQL("" if not space else " AND i.namespace <> ''")
-    return Test(sql.SQL("{}{}").format(_compare("i.namespace", "=", space, parameters), outside))
+    return Test(_compare("i.namespace", "=", space, parameters))
 
 
 def rating_read(text: str) -> int:
@@ -252,14 +250,15 @@ def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
     prefix = f"{folder}/" if folder not in ("", ".") else ""
     below = sql.SQL(_BELOW).format(parameters.add(prefix))
     if operator == "=":
-        below += sql.SQL(" AND strpos(substr(f_p.path, {}), '/') = 0").format(parameters.add(len(prefix) + 1))
+        below += sql.SQL(" AND f_p.path NOT LIKE {}").format(parameters.add(like(f"{prefix}*/*", whole=True)))
     return Test(below, subquery=True)
 
 
 def file_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That a file of the image is named so, or in part."""
-    sign, wanted = ("=", text) if operator == "=" else ("ILIKE", like(text, whole=False))
-    return Test(sql.SQL(_FILE).format(sql.SQL(sign), parameters.add(wanted)), subquery=True)
+    pattern = r"[^/]*".join(re.sub(r"([^\w\s])", r"\\\1", part) for part in ([text] if operator == "=" else re.split(r"\*+", text)))
+    pattern = f"(^|/){pattern}$" if operator == "=" or "*" in text else f"{pattern}[^/]*$"
+    return Test(sql.SQL(_FILE).format(sql.SQL("~" if operator == "=" else "~*"), parameters.add(pattern)), subquery=True)
 
 
 def format_test(operator: str, text: str, parameters: Parameters) -> Test:

@@ -244,3 +244,10 @@ def test_all_files_of_an_image_are_told_the_latest_seen_first(conn, root, image)
     files = db.get_images(conn, [image_id])[0].files
     assert [file.path for file in files] == ["b/copy.png", "a/first.png"]
     assert (files[0].size, files[0].mtime_ns) == (5, 99)
+
+
+def test_a_name_that_no_index_takes_is_cut(conn, root, image):
+    long = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(5000))  # hardly to be compressed
+    [image_id] = db.write_images(conn, root, [image(1, checkpoint=long, sampler=long)])
+    [stored] = db.get_images(conn, [image_id])
+    assert stored.checkpoint == stored.sampler == long[:500]
