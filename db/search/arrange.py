@@ -113,7 +113,7 @@ def _collapsed(rows: list, facts: dict, looks: dict[int, np.ndarray] | None, has
 
 
 def _differing(one: int, other: int) -> int:
-    return bin((one ^ other) & 0xFFFF_FFFF_FFFF_FFFF).count("1")
+    return ((one ^ other) & 0xFFFF_FFFF_FFFF_FFFF).bit_count()
 
 
 def _diverse(rows: list, vectors: dict[int, np.ndarray], diversity: float, wanted: int) -> list:

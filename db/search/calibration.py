@@ -7,6 +7,7 @@ spread about this very question. The sampled vectors stay in memory; a question 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import OrderedDict
@@ -101,7 +102,7 @@ def _cosines(
     columns = []
     for part, source in zip(parts, sources):
         key = (*drawn, part.kind, source.encoder.id, hash(tuple(ids)))
-        vectors = _kept(key, generation, newest, lambda: _vectors(conn, part.kind, source, ids))
+        vectors = _kept(key, generation, newest, functools.partial(_vectors, conn, part.kind, source, ids))
         columns.append(vectors @ unit(part.vector).astype(np.float32))
     return np.stack(columns, axis=1).astype(float) if ids else np.empty((0, len(parts)))
 

@@ -11,7 +11,7 @@ from psycopg import Connection, sql
 from ..filters import Filter
 from .cosines import cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import Direction
-from .one_kind import Scored, nearest_by_index, nearest_exactly
+from .one_kind import Scored, how, nearest_by_index, nearest_exactly
 
 EXACT_BELOW = 10_000  # rows of a kind that are compared one by one in some milliseconds, and then none is missed
 FIRST_REACH = 50
@@ -82,7 +82,7 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
         if direction.source.index is None:
             return None
         by_index = nearest_by_index(conn, direction, n, filter)
-        return Found(by_index, "index" if filter is None else "index, filtered as it goes")
+        return Found(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
     from ..hybrid.candidates import candidates
 
     hybrid = candidates(conn, directions, n, filter)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from psycopg import Connection, sql
@@ -28,7 +29,7 @@ _ROW_OVERHEAD = 56  # of a row of text_vectors or image_vectors, beside its floa
 _SOURCES = """
 SELECT e.id, e.family, e.fingerprint, e.name, e.dims, e.details, e.active,
        pg_relation_size(CASE WHEN e.family = 'image' THEN 'image_vectors' ELSE 'text_vectors' END) AS bytes,
-       (SELECT array_agg(c.relname::text) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+       (SELECT array_agg(ARRAY[c.relname::text, array_to_string(c.reloptions, ' ')]) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
         WHERE x.indisvalid AND x.indrelid IN ('text_vectors'::regclass, 'image_vectors'::regclass)) AS indexes
 FROM encoders e
 WHERE e.family <> 'token_states'
@@ -44,6 +45,7 @@ class Source:
     encoder: StoredEncoder
     rows: int
     index: str | None
+    lists: int = 0  # of an IVFFlat index
 
     @property
     def index_name(self) -> str:
@@ -156,12 +158,16 @@ def _half(unit_vector: np.ndarray, source: Source) -> np.ndarray:
     return as_halfvecs(unit_vector[None] * 16, source.encoder.dims)[0]
 
 
-def _source(bytes: int, indexes: list[str] | None, **columns: object) -> Source:
+def _source(bytes: int, indexes: list[list[str | None]] | None, **columns: object) -> Source:
     encoder = StoredEncoder(**columns)
     rows = bytes // 8192 * max(1, _PAGE // (2 * encoder.dims + _ROW_OVERHEAD))
-    table = TABLES[encoder.family]
-    mine = {f"{table}_{method}_{encoder.id}": method for method in ("hnsw", "ivfflat", "binary")}
-    return Source(encoder, rows, next((mine[name] for name in indexes or () if name in mine), None))
+    there = {name: options or "" for name, options in indexes or ()}
+    for method in ("hnsw", "ivfflat", "binary"):
+        source = Source(encoder, rows, method)
+        if source.index_name in there:
+            lists = re.search(r"\blists=(\d+)", there[source.index_name])
+            return replace(source, lists=int(lists[1]) if lists else 100)
+    return Source(encoder, rows, None)
 
 
 def _among(known: Sequence[Source], part: Part, family: str) -> Source | None:

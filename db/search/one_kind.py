@@ -14,14 +14,15 @@ Scored = list[tuple[int, float]]
 """(image id, score), best first, equals by id."""
 
 # In both, the inner scan may be ordered by the distance alone. The order is made exact outside it (the index compares
-# normalised float16), equals by id; WITH TIES lets all equals of the last one out, so that the cut among them is by id.
+# normalised float16, or single bits), equals by id; WITH TIES lets all equals of the last one out, so that the cut among
+# them is by id.
 _BY_TEXT = """
 WITH nearest AS MATERIALIZED (
-    SELECT v.text_id, {vector} <=> %(query)s AS distance
+    SELECT v.text_id, v.embedding <=> %(query)s AS distance
     FROM text_vectors v
     WHERE v.encoder_id = {encoder} AND EXISTS (SELECT FROM images i WHERE i.{text_id} = v.text_id AND {condition})
-    ORDER BY {vector} <=> %(query)s
-    FETCH FIRST %(n)s ROWS WITH TIES
+    ORDER BY {order}
+    {cut}
 )
 SELECT image.id, 1 - distance
 FROM nearest
@@ -33,72 +34,109 @@ LIMIT %(n)s
 """
 _BY_IMAGE = """
 WITH nearest AS MATERIALIZED (
-    SELECT v.image_id, {vector} <=> %(query)s AS distance
+    SELECT v.image_id, v.embedding <=> %(query)s AS distance
     FROM image_vectors v
     WHERE v.encoder_id = {encoder} AND {exists}
-    ORDER BY {vector} <=> %(query)s
-    FETCH FIRST %(n)s ROWS WITH TIES
+    ORDER BY {order}
+    {cut}
 )
 SELECT image_id, 1 - distance
 FROM nearest
 ORDER BY distance, image_id
 LIMIT %(n)s
 """
+# An index is over the vector cast to its size; the bare column is one that no index can order by.
+_ORDERS = {
+    None: "v.embedding <=> %(query)s",
+    "hnsw": "v.embedding::halfvec({dims}) <=> %(query)s",
+    "ivfflat": "v.embedding::halfvec({dims}) <=> %(query)s",
+    "binary": "binary_quantize(v.embedding::halfvec({dims}))::bit({dims}) <~> binary_quantize(%(query)s::halfvec({dims}))",
+}
 _EF_KEPT = 100  # what a session has already
 _EF_MOST = 1000  # that pgvector takes
+_BY_BITS = 20  # times as many candidates as are wanted, where an index knows no more of a number than its sign
+_SHARE_PROBED = 8  # one of so many lists of an IVFFlat index
 
 
 def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
     """The `n` images nearest by the index of the direction's encoder, which may miss some; filtered as the scan goes."""
-    ef = max(_EF_KEPT, 2 * n)  # with less than `n`, pgvector would silently return less
-    if direction.kind in ("prompt", "negative"):
-        ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
-    ef = min(_EF_MOST, ef)
-    if ef > _EF_KEPT or filter is not None:
-        # Without sorting there is one plan, the one that we say. Else a wrong estimate of the filter could take another.
-        conn.execute(
-            "SELECT set_config('hnsw.ef_search', %s, true), set_config('enable_sort', %s, true)",
-            [str(ef), "off" if filter is not None else "on"],
-        )
-    found = _run(conn, direction, n, filter, indexed=True)
+    settings = _settings(direction, n)
+    if filter is not None:  # without sorting there is one plan, the one that we say: a wrong estimate could take another
+        settings["enable_sort"] = "off"
+    if settings:
+        _set(conn, settings)
+    found = _run(conn, direction, n, filter, direction.source.index)
     if filter is not None:
-        conn.execute("SELECT set_config('enable_sort', 'on', true)")
+        _set(conn, {"enable_sort": "on"})
     return found
+
+
+def how(direction: Direction, n: int) -> str:
+    """What `nearest_by_index` does, in words."""
+    if direction.source.index == "ivfflat":
+        return f"IVFFlat index, {_probes(direction)} of {direction.source.lists} lists probed"
+    if direction.source.index == "binary":
+        return f"index of single bits, {_candidates('binary', n):,} candidates compared exactly"
+    return "index"
 
 
 def nearest_exactly(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
     """The `n` images nearest of all, by comparing with every vector of the kind."""
-    return _run(conn, direction, n, filter, indexed=False)
+    return _run(conn, direction, n, filter, None)
 
 
-def statement(direction: Direction, filter: Filter | None, indexed: bool) -> sql.Composed:
-    """The search for one direction, of the parameters `query` and `n` and the filter's own."""
+def statement(direction: Direction, filter: Filter | None, index: str | None) -> sql.Composed:
+    """The search for one direction, of the parameters `query`, `n` and `candidates` and the filter's own."""
     encoder = direction.source.encoder
-    return _statement(direction.kind, encoder.id, encoder.dims, indexed, filter)
+    return _statement(direction.kind, encoder.id, encoder.dims, index, filter)
 
 
-def _statement(kind: str, encoder_id: int, dims: int, indexed: bool, filter: Filter | None) -> sql.Composed:
-    # An index is over the vector cast to its size; the bare column is one that no index can order by.
-    vector = sql.SQL("v.embedding::halfvec({})").format(sql.Literal(dims)) if indexed else sql.SQL("v.embedding")
+def _settings(direction: Direction, n: int) -> dict[str, str]:
+    if direction.source.index == "ivfflat":
+        return {"ivfflat.probes": str(_probes(direction))}
+    ef = max(_EF_KEPT, 2 * _candidates(direction.source.index, n))  # with less than is asked for, pgvector silently returns less
+    if direction.kind in ("prompt", "negative"):
+        ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
+    return {"hnsw.ef_search": str(min(_EF_MOST, ef))} if ef > _EF_KEPT else {}
+
+
+def _probes(direction: Direction) -> int:
+    return min(direction.source.lists, max(10, direction.source.lists // _SHARE_PROBED))
+
+
+def _candidates(index: str | None, n: int) -> int:
+    return max(n, min(_EF_MOST, _BY_BITS * n)) if index == "binary" else n
+
+
+def _set(conn: Connection, settings: dict[str, str]) -> None:
+    """For the rest of the transaction."""
+    cells = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+    conn.execute(f"SELECT {cells}", [word for pair in settings.items() for word in pair])
+
+
+def _statement(kind: str, encoder_id: int, dims: int, index: str | None, filter: Filter | None) -> sql.Composed:
     condition = sql.SQL("({})").format(filter.condition) if filter else sql.SQL("true")
+    names = {
+        "encoder": sql.Literal(encoder_id),
+        "order": sql.SQL(_ORDERS[index]).format(dims=sql.Literal(dims)),
+        # The bits of many rows differ from the query's in the same number of places.
+        "cut": sql.SQL("LIMIT %(candidates)s" if index == "binary" else "FETCH FIRST %(candidates)s ROWS WITH TIES"),
+    }
     if kind == "image":
         exists = sql.SQL("EXISTS (SELECT FROM images i WHERE i.id = v.image_id AND {})").format(condition)
-        return sql.SQL(_BY_IMAGE).format(
-            vector=vector, encoder=sql.Literal(encoder_id), exists=exists if filter else sql.SQL("true")
-        )
-    text_id = sql.Identifier(TEXT_KINDS[kind][1])
-    return sql.SQL(_BY_TEXT).format(vector=vector, encoder=sql.Literal(encoder_id), condition=condition, text_id=text_id)
+        return sql.SQL(_BY_IMAGE).format(exists=exists if filter else sql.SQL("true"), **names)
+    return sql.SQL(_BY_TEXT).format(condition=condition, text_id=sql.Identifier(TEXT_KINDS[kind][1]), **names)
 
 
 @functools.lru_cache(maxsize=64)
-def _text(kind: str, encoder_id: int, dims: int, indexed: bool) -> str:
+def _text(kind: str, encoder_id: int, dims: int, index: str | None) -> str:
     """The statement without a filter: to put it together takes a tenth of the time that it runs."""
-    return _statement(kind, encoder_id, dims, indexed, None).as_string()
+    return _statement(kind, encoder_id, dims, index, None).as_string()
 
 
-def _run(conn: Connection, direction: Direction, n: int, filter: Filter | None, indexed: bool) -> Scored:
-    parameters = {**(filter.parameters if filter else {}), "query": HalfVector(direction.vector), "n": n}
+def _run(conn: Connection, direction: Direction, n: int, filter: Filter | None, index: str | None) -> Scored:
     encoder = direction.source.encoder
-    text = statement(direction, filter, indexed) if filter else _text(direction.kind, encoder.id, encoder.dims, indexed)
-    rows = conn.execute(text, parameters, binary=True)
+    text = statement(direction, filter, index) if filter else _text(direction.kind, encoder.id, encoder.dims, index)
+    own = {"query": HalfVector(direction.vector), "n": n, "candidates": _candidates(index, n)}
+    rows = conn.execute(text, {**(filter.parameters if filter else {}), **own}, binary=True)
     return [(image_id, direction.weight * cosine + direction.constant) for image_id, cosine in rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
@@ -62,8 +64,8 @@ def plan(conn: db.Connection, kind: str, query: np.ndarray, indexed: bool, filte
     part = db.Part(kind, query)
     sources = sources_of(conn, [part])
     [direction] = directions_of([part], sources, [1.0], [0.0])
-    parameters = {"query": HalfVector(direction.vector), "n": 50, **(filter.parameters if filter else {})}
-    rows = conn.execute(sql.SQL("EXPLAIN (COSTS OFF) {}").format(statement(direction, filter, indexed)), parameters)
+    parameters = {"query": HalfVector(direction.vector), "n": 50, "candidates": 50, **(filter.parameters if filter else {})}
+    rows = conn.execute(sql.SQL("EXPLAIN (COSTS OFF) {}").format(statement(direction, filter, sources[0].index if indexed else None)), parameters)
     return "\n".join(row[0][:120] for row in rows), sources[0].index_name
 
 
@@ -147,3 +149,30 @@ def test_searches_through_the_index_find_what_an_exact_scan_finds(filled, indexe
         through, exactly = ({hit.image_id for hit in answer.hits} for answer in answers)
         assert [answer.method for answer in answers] == ["index", "exact"]
         assert len(through) == 50 and len(through & exactly) >= 48
+
+
+@pytest.mark.parametrize(
+    ("way", "options", "method"),
+    [
+        ("ivfflat", "USING ivfflat ((embedding::halfvec(64)) halfvec_cosine_ops) WITH (lists = 50)", "IVFFlat index, 10 of 50 lists probed"),
+        (
+            "binary",
+            "USING hnsw ((binary_quantize(embedding::halfvec(64))::bit(64)) bit_hamming_ops)",
+            "index of single bits, 1,000 candidates compared exactly",
+        ),
+    ],
+)
+def test_other_indexes_are_used_too_and_named(filled, indexed, way, options, method):
+    conn, query = filled
+    asked = db.Question(parts=(db.Part("image", query),), k=10)
+    exactly = db.search(conn, dataclasses.replace(asked, exact=True)).hits
+    [source] = sources_of(conn, asked.parts)
+    conn.execute(f"DROP INDEX {source.index_name}")
+    conn.execute(f"CREATE INDEX image_vectors_{way}_{source.encoder.id} ON image_vectors {options} WHERE encoder_id = {source.encoder.id}")
+    db.bump_generation(conn)
+    answer = db.search(conn, asked)
+    shown, index = plan(conn, "image", query, indexed=True)
+    conn.rollback()
+    assert answer.method == method
+    assert f"Index Scan using {index}" in shown and way in index
+    assert len({hit.image_id for hit in answer.hits} & {hit.image_id for hit in exactly}) >= 9
