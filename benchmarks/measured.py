@@ -85,22 +85,23 @@ def in_turn(ways: Sequence[Way], count: int, rounds: int = 3, warm: int = 10) ->
 
     The first queries are asked once beforehand, so that no way pays for cold pages alone.
     """
-    times: dict[str, list[float]] = {way.name: [] for way in ways}
-    found: dict[str, dict[int, list[int]]] = {way.name: {} for way in ways}
+    times: list[list[float]] = [[] for _ in ways]
+    found: list[dict[int, list[int]]] = [{} for _ in ways]
     for way in ways:
         for number in range(0, min(count, warm * way.every), way.every):
             way.answer(number)
     for turn in range(rounds):
         for number in range(count):
-            first = (number + turn) % len(ways)
-            for way in (*ways[first:], *ways[:first]):
+            for place in range(len(ways)):
+                at = (place + number + turn) % len(ways)
+                way = ways[at]
                 if number % way.every or (way.every > 1 and turn):
                     continue
                 started = time.perf_counter()
                 ids = way.answer(number)
-                times[way.name].append((time.perf_counter() - started) * 1e3)
-                found[way.name][number] = ids
-    return [Row(way.name, np.array(times[way.name]), found[way.name]) for way in ways]
+                times[at].append((time.perf_counter() - started) * 1e3)
+                found[at][number] = ids
+    return [Row(way.name, np.array(taken), ids) for way, taken, ids in zip(ways, times, found)]
 
 
 def table(rows: Sequence[Row], against: Row, extra: Callable[[Row], list[str]] = lambda row: [], heads: Sequence[str] = ()) -> str:

@@ -175,8 +175,8 @@ def _write_rows(conn: Any, data: Data) -> tuple[dict[str, list[int]], list[int]]
     from diffusion_toolkit import db
 
     draw = random.Random(data.seed)
-    pairs = {}
-    for kind in ("prompt", "negative"):
+    pairs: dict[str, list[Any]] = {"negative": []}
+    for kind in ("prompt", "negative")[: 2 if "negative" in data.kinds else 1]:
         words = [_word(draw) for _ in range(5000)]
         common = [1 / rank for rank in range(1, 5001)]  # words are as frequent as in a language
         texts = [f"{', '.join(draw.choices(words, common, k=12))}, {kind} {number}" for number in range(data.texts)]
@@ -195,13 +195,12 @@ def _write_rows(conn: Any, data: Data) -> tuple[dict[str, list[int]], list[int]]
         "COPY images (hash, width, height, prompt_id, negative_id, prompt_joined, negative_joined, seed, steps, cfg, sampler,"
         " scheduler, checkpoint, loras, generator, created, reader, labels, namespace, rating) FROM STDIN"
     ) as copy:
-        copy.set_types(
-            "bytea int4 int4 int8 int8 bool bool numeric int8 float8 text text text text text timestamptz int4 text text int2".split()
-        )
+        types = "bytea int4 int4 int8 int8 bool bool numeric int8 float8 text text text text text timestamptz int4 text text int2"
+        copy.set_types(types.split(" "))
         for number in range(data.rows):
             text = number // data.images_per_text
             prompt = None if draw.random() < data.missing else text_ids["prompt"][text]
-            negative = None if draw.random() < data.missing else text_ids["negative"][text]
+            negative = text_ids["negative"][text] if text_ids["negative"] and draw.random() >= data.missing else None
             labels = "{" + ",".join([f"topic-{topics[number]}", *(["favourite"] if draw.random() < 0.02 else [])]) + "}"
             copy.write_row((
                 number.to_bytes(32, "big"), *draw.choice(SIZES), prompt, negative, False, False, draw.getrandbits(64), draw.randint(10, 60),
