@@ -17,7 +17,7 @@ from .encoders import (
 )
 from .errors import LibraryError, ServerTrouble
 from .filters import Filter, FilterError, all_of, parse_filter
-from .pairs import Pairs, look_alikes, same_hashes
+from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .phashes import images_without_phash, read_phashes, write_phashes
 from .labels import label_counts, label_files, label_images, normal_labels
 from .question import KINDS, Answer, Part, Question
@@ -95,6 +95,7 @@ __all__ = [
     "active_encoder",
     "active_encoders",
     "all_of",
+    "also_by_hash",
     "best_first",
     "bump_generation",
     "cluster_images",

@@ -98,7 +98,7 @@ def _centres(
         raise LibraryError("The sample of the library is empty. Ask for clusters again.")
     progress("Finding centres", 0, 1)
     count = min(count, len(np.unique(sample, axis=0)))
-    model = MiniBatchKMeans(count, batch_size=BATCH, n_init=3, random_state=_SEED, reassignment_ratio=0.0).fit(sample)
+    model = MiniBatchKMeans(count, batch_size=BATCH, n_init=1, max_iter=20, random_state=_SEED, reassignment_ratio=0.0).fit(sample)
     if total > len(sample):
         done = 0
         for ids, vectors in stream_vectors(conn, kind, encoder, filter):

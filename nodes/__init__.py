@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .cluster_library import ClusterLibrary
+from .contrast import Contrast
 from .filter_images import FilterImages
+from .find_duplicates import FindDuplicates
 from .index_folder import IndexFolder
 from .label_images import LabelImages
 from .library_status import LibraryStatus
@@ -52,6 +55,9 @@ class DiffusionToolkitExtension(ComfyExtension):
             SearchOptionsNode,
             PickHit,
             LabelImages,
+            FindDuplicates,
+            ClusterLibrary,
+            Contrast,
             Loader,
             LoadTextEmbedder,
             LoadDescriptionEncoder,

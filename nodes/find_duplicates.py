@@ -1,0 +1,239 @@
+"""Find Duplicates: groups of images that are nearly the same, and which of each is worth keeping. It never deletes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from .asking import all_of
+from .hits import search_fingerprint
+from .host import log, names_missing_requirements, open_library, progress_on, readable_file, show_text
+from .links import Hits as HitsRecord
+from .shown_images import chosen_inputs, load_pictures, or_nothing, report_input, save_report
+from .types import CATEGORY, Hits
+
+if TYPE_CHECKING:
+    from ..db import Filter, Group, Library, Pairs
+
+EITHER, LOOK, PIXELS, BOTH = "look or pixels", "look", "pixels", "look and pixels"
+GROUPS_TOLD = 100
+_HASHED = 16  # pictures that are decoded for one transaction
+
+
+class FindDuplicates(io.ComfyNode):
+    """Looks at the whole library, or at what a filter lets pass."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitFindDuplicates",
+            display_name="Find Duplicates",
+            category=CATEGORY,
+            description="Finds images that are nearly the same: copies, upscales, recompressed or slightly changed versions. Suggests "
+            "which of each group to keep, and why. Nothing is deleted or moved.",
+            search_aliases=["near duplicates", "similar images", "dedupe", "phash", "clean up", "diffusion toolkit"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Combo.Input(
+                    "alike_in",
+                    options=[EITHER, LOOK, PIXELS, BOTH],
+                    default=EITHER,
+                    tooltip="look: the image vectors are near. pixels: the perceptual hashes of the pictures are near, which also "
+                    "finds copies where no CLIP Vision was connected. or: either will do; and: both.",
+                ),
+                io.Float.Input(
+                    "lowest_similarity",
+                    default=0.96,
+                    min=0.5,
+                    max=1.0,
+                    step=0.005,
+                    tooltip="For look: the least cosine similarity of two image vectors. Higher is stricter.",
+                ),
+                io.Int.Input(
+                    "most_bits",
+                    default=4,
+                    min=0,
+                    max=8,
+                    tooltip="For pixels: in how many of their 64 bits two hashes may differ. 0 is strictest.",
+                ),
+                io.Boolean.Input(
+                    "hash_missing",
+                    default=True,
+                    tooltip="For pixels: open the pictures that have no hash yet (indexed by an older version), some 20 a second, once.",
+                ),
+                io.Int.Input(
+                    "show_groups",
+                    default=8,
+                    min=0,
+                    max=200,
+                    tooltip="So many groups are given as pictures and lists, the largest first. The report file has all of them.",
+                ),
+                report_input("reports/duplicates"),
+                *chosen_inputs(),
+            ],
+            outputs=[
+                io.Image.Output("image", is_output_list=True, tooltip="The pictures of the groups shown, the one to keep first in each."),
+                io.Int.Output("image_id", is_output_list=True, tooltip="Their ids in the library."),
+                io.String.Output("path", is_output_list=True, tooltip="Where their files are, or were."),
+                io.Int.Output("group", is_output_list=True, tooltip="The number of the group, from 1."),
+                io.Boolean.Output("keep", is_output_list=True, tooltip="True for the one to keep."),
+                io.Float.Output(
+                    "similarity", is_output_list=True, tooltip="Cosine similarity to the one to keep; 0 where a vector is missing."
+                ),
+                io.String.Output("report", tooltip="What was found, in words."),
+                io.Int.Output("groups", tooltip="How many groups there are."),
+                io.String.Output("report_file", tooltip="Where the report was written; empty where it was not."),
+                Hits.Output(
+                    "others", tooltip="All images of all groups but the ones to keep, for Label Images; only where there are any."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return search_fingerprint(**inputs)
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls,
+        alike_in: str,
+        lowest_similarity: float,
+        most_bits: int,
+        hash_missing: bool,
+        show_groups: int,
+        save_report_as: str,
+        library_name: str,
+        library: str | None = None,
+        filter_text: str = "",
+        filter=None,
+    ) -> io.NodeOutput:
+        opened, chosen, progress = open_library(library_name, library), all_of(filter, filter_text), progress_on(cls)
+        notes = [note] if alike_in != LOOK and hash_missing and (note := hash_pictures(opened, chosen, progress)) else []
+        found = _pairs(opened, alike_in, lowest_similarity, most_bits, chosen, progress)
+        groups = _groups(opened, found, progress)
+        show_text(cls, f"Done: {len(groups)} groups")
+        text = report_text(groups, [pairs.method for pairs in found], notes)
+        asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
+        written = save_report(save_report_as, {"library": opened.name, **asked, "groups": [as_json(group) for group in groups]})
+        text += f"\nAll of it: {written}" if written else ""
+        return _outputs(opened, groups, show_groups, text, written)
+
+
+def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[str, int, int], None]) -> str:
+    """Give every picture that has no perceptual hash one; a note where files could not be opened."""
+    from .. import db
+    from ..embedders.decode import ImageError, decode
+    from ..embedders.phash import phash
+
+    with library.connection() as connection:
+        missing = db.images_without_phash(connection, chosen)
+    unread = 0
+    for start in range(0, len(missing), _HASHED):
+        progress("Opening pictures without a hash", start, len(missing))
+        with library.connection() as connection:
+            images = db.get_images(connection, missing[start : start + _HASHED])
+        hashes = {}
+        for image in images:
+            file, note = readable_file(image)
+            try:
+                if file is not None:
+                    hashes[image.id] = phash(decode(file).pixels)
+            except (ImageError, OSError) as error:
+                file, note = None, f"the file can't be read: {error}"
+            if file is None:
+                unread += 1
+                log.info("Image %d has no perceptual hash: %s", image.id, note)
+        with library.connection() as connection:
+            db.write_phashes(connection, hashes)
+    return f"{unread} pictures could not be opened, and were not compared by their pixels." if unread else ""
+
+
+def _pairs(
+    library: Library, alike_in: str, lowest: float, most_bits: int, chosen: Filter | None, progress: Callable[[str, int, int], None]
+) -> list[Pairs]:
+    from .. import db
+
+    found = []
+    if alike_in != PIXELS:
+        with library.connection() as connection:  # its own: it sets the planner's options
+            found.append(db.look_alikes(connection, lowest, chosen, progress=progress))
+    if alike_in == BOTH:
+        with library.connection() as connection:
+            return [db.also_by_hash(connection, found[0], most_bits)]
+    if alike_in != LOOK:
+        with library.connection() as connection:
+            found.append(db.same_hashes(connection, most_bits, chosen, progress=progress))
+    return found
+
+
+def _groups(library: Library, found: Sequence[Pairs], progress: Callable[[str, int, int], None]) -> list[Group]:
+    from .. import db
+
+    hanging = db.groups_of(*found)
+    groups = []
+    with library.connection() as connection:
+        for group in db.duplicate_groups(connection, hanging, lambda member: member.path is not None and Path(member.path).is_file()):
+            if len(groups) % 100 == 0:
+                progress("Choosing the ones to keep", len(groups), len(hanging))
+            groups.append(group)
+    return groups
+
+
+def report_text(groups: Sequence[Group], methods: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """The groups in words, the largest first."""
+    others = sum(len(group.members) - 1 for group in groups)
+    size = sum(member.bytes for group in groups for member in group.members[1:])
+    lines = [f"{len(groups)} groups of near-duplicates; {others} images beside the ones to keep, {size / 1e6:.1f} MB. Nothing was deleted."]
+    lines += [f"Compared by: {'; '.join(methods)}.", *notes]
+    for number, group in enumerate(groups[:GROUPS_TOLD], start=1):
+        lines.append(f"Group {number}: {len(group.members)} images. Keep the first: {group.reason}.")
+        lines += [f"    {_line(member, *near)}" for member, *near in zip(group.members, group.cosines, group.bits)]
+    if len(groups) > GROUPS_TOLD:
+        lines.append(f"... and {len(groups) - GROUPS_TOLD} groups more: save_report_as writes all of them to a file.")
+    return "\n".join(lines)
+
+
+def _line(member: Any, cosine: float | None, bits: int | None) -> str:
+    near = ", ".join(
+        [f"similarity {cosine:.3f}"] * (cosine is not None) + [f"{bits} bits differ"] * (bits is not None)
+    )
+    return f"#{member.id}  {member.width} x {member.height}, {member.bytes / 1e6:.1f} MB  {member.path or '(no file known)'}  ({near or 'not compared'})"
+
+
+def as_json(group: Group) -> dict[str, Any]:
+    """A group for programs: the first member is the one to keep."""
+    members = [
+        {
+            "image_id": member.id, "path": member.path, "width": member.width, "height": member.height, "bytes": member.bytes,
+            "rating": member.rating, "labels": member.labels, "similarity": cosine, "differing_bits": bits,
+        }
+        for member, cosine, bits in zip(group.members, group.cosines, group.bits)
+    ]  # fmt: skip
+    return {"keep": group.members[0].id, "reason": group.reason, "images": members}
+
+
+def _outputs(library: Library, groups: Sequence[Group], show_groups: int, text: str, written: str) -> io.NodeOutput:
+    from .. import db
+
+    rows = [
+        (member.id, number, place == 0, cosine or 0.0)
+        for number, group in enumerate(groups[:show_groups], start=1)
+        for place, (member, cosine) in enumerate(zip(group.members, group.cosines))
+    ]
+    pictures = load_pictures(library, [row[0] for row in rows])
+    ids, numbers, keep, similarity = map(list, zip(*rows)) if rows else ([], [], [], [])
+    others = [(member.id, cosine) for group in groups for member, cosine in zip(group.members[1:], group.cosines[1:])]
+    hits = tuple(db.Hit(id_, cosine or 0.0, rank) for rank, (id_, cosine) in enumerate(others, start=1))
+    return io.NodeOutput(
+        *(or_nothing(values) for values in (pictures.tensors, ids, pictures.paths, numbers, keep, similarity)),
+        text,
+        len(groups),
+        written,
+        or_nothing(hits and HitsRecord(library.name, hits, method="near-duplicates of the ones to keep")),
+        ui={"images": pictures.shown, "text": [text]},
+    )

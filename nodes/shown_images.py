@@ -1,0 +1,102 @@
+"""What the nodes that look at a whole library share: which images they look at, pictures of what they found, a report in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from .hit_records import path_of, short_prompt
+from .host import readable_file
+from .types import Filter, library_input, library_name_input
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..db import Library
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Stored images with their pixels: entry i of each list belongs to the same one."""
+
+    tensors: list[torch.Tensor]  # of [1, H, W, 3] in 0..1
+    paths: list[str]
+    prompts: list[str]
+    shown: list[dict[str, str]]  # for the front end
+    lines: list[str]  # '#12  a red fox'
+
+
+def chosen_inputs() -> list[io.Input]:
+    """Which images of which library."""
+    return [
+        library_name_input(),
+        library_input(),
+        io.String.Input(
+            "filter_text",
+            default="",
+            optional=True,
+            tooltip="Only images that pass, such as: folder:2025 rating:>=3 -label:draft. Empty: all. See Filter Images.",
+        ),
+        Filter.Input("filter", optional=True, tooltip="From Filter Images: only images that pass it, and filter_text too."),
+    ]
+
+
+def report_input(default: str) -> io.Input:
+    """Where to write what was found, in full."""
+    return io.String.Input(
+        "save_report_as",
+        default="",
+        tooltip=f"Writes all of it as JSON into ComfyUI's output folder, under this name and a number, such as {default}. Empty: no file.",
+    )
+
+
+def load_pictures(library: Library, ids: Sequence[int]) -> Pictures:
+    """The pictures of these images, at their own sizes; of a file that is gone plain grey, and a note in its line."""
+    from .. import db
+    from .hits import _picture, _shown
+
+    if not ids:
+        return Pictures([], [], [], [], [])
+    with library.connection() as connection:
+        images = db.get_images(connection, ids)
+    loaded = Pictures([], [], [], [], [])
+    for image in images:
+        file, note = readable_file(image)
+        tensor, note = _picture(image, file, note)
+        loaded.tensors.append(tensor)
+        loaded.paths.append(path_of(image, file))
+        loaded.prompts.append(image.prompt or "")
+        loaded.shown.append(_shown(tensor, file))
+        loaded.lines.append(f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else ""))
+    return loaded
+
+
+def or_nothing(values: Any) -> Any:
+    """An output; where it is empty, what quietly keeps the nodes after it from running, which would fail for lack of a value."""
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    return values or ExecutionBlocker(None)
+
+
+def save_report(name: str, content: dict[str, Any]) -> str:
+    """Write `content` into the output folder as `name`_00001_.json or the next number; the path, '' for an empty name.
+
+    ValueError when the name leads out of the output folder.
+    """
+    import folder_paths
+
+    if not name.strip():
+        return ""
+    output = Path(folder_paths.get_output_directory()).resolve()
+    name = name.strip().replace("\\", "/").removesuffix(".json")
+    if Path(name).is_absolute() or not (output / name).resolve().is_relative_to(output) or not (output / name).name:
+        raise ValueError(f"save_report_as is {name!r}, which is not in ComfyUI's output folder. Write a name, such as reports/today.")
+    folder, stem, number, _, _ = folder_paths.get_save_image_path(name, str(output))
+    file = Path(folder) / f"{stem}_{number:05}_.json"
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    return str(file)

@@ -1,0 +1,192 @@
+"""Find Duplicates, Cluster Library and Contrast in a real ComfyUI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host.client import PromptError
+from host.node_graphs import index, node
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+
+def saved_graph(prompt: str) -> dict:
+    """The least graph that made a picture of this prompt."""
+    return {
+        "text": node("CLIPTextEncode", text=prompt, clip=["model", 1]),
+        "model": node("CheckpointLoaderSimple", ckpt_name="made_with.safetensors"),
+        "latent": node("EmptyLatentImage", width=64, height=48, batch_size=1),
+        "sampler": node(
+            "KSampler", seed=1, steps=12, cfg=6.5, sampler_name="euler", scheduler="normal", denoise=1.0, model=["model", 0],
+            positive=["text", 0], negative=["text", 0], latent_image=["latent", 0],
+        ),
+        "decoded": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
+        "saved": node("SaveImage", images=["decoded", 0], filename_prefix="x"),
+    }  # fmt: skip
+
+
+def save(file: Path, pixels: np.ndarray, prompt: str, size: tuple[int, int] = (256, 192), **options) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    if file.suffix == ".png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_text("prompt", json.dumps(saved_graph(prompt)))
+    picture.save(file, **options)
+
+
+@pytest.fixture(scope="module")
+def copies(server) -> str:
+    """Two pictures with smaller and recompressed copies, and two alone, in a folder of their own."""
+    random = np.random.default_rng(8)
+    folder = server.output / "copies"
+    for name in ("fox", "ship", "bread", "statue"):
+        pixels = random.integers(0, 256, (6, 8, 3), np.uint8)
+        save(folder / f"{name}.png", pixels, f"a picture of a {name}")
+        if name in ("fox", "ship"):
+            save(folder / f"{name}_small.png", pixels, f"a picture of a {name}", size=(128, 96))
+        if name == "fox":
+            save(folder / "fox_again.jpg", pixels, "", quality=80)
+    server.queue(index("copies"))
+    return "folder:copies"
+
+
+def duplicates(filter_text: str, **changes) -> dict:
+    inputs = dict(
+        alike_in="pixels", lowest_similarity=0.96, most_bits=4, hash_missing=True, show_groups=8, save_report_as="",
+        library_name="default", filter_text=filter_text,
+    )  # fmt: skip
+    names = ("image_id", "path", "group", "keep", "similarity", "report", "groups", "report_file", "others")
+    probes = {name: node("ProbeValues", values=["found", slot]) for slot, name in enumerate(names, start=1) if name != "others"}
+    return {"found": node("DiffusionToolkitFindDuplicates", **{**inputs, **changes}), **probes}
+
+
+def values(result, name: str) -> list:
+    return result.outputs[name]["values"]
+
+
+def test_groups_come_largest_first_with_the_one_to_keep_first(server, copies):
+    result = server.queue(duplicates(copies))
+    names = [Path(path).name for path in values(result, "path")]
+    assert values(result, "groups") == [2] and values(result, "group") == [1, 1, 1, 2, 2]
+    assert names[0] == "fox.png" and set(names[1:3]) == {"fox_small.png", "fox_again.jpg"}
+    assert names[3:] == ["ship.png", "ship_small.png"]
+    assert values(result, "keep") == [True, False, False, True, False]
+    assert "Keep the first: larger picture (256 x 192)" in values(result, "report")[0]
+    assert len(result.outputs["found"]["images"]) == 5
+
+
+def test_no_file_is_touched(server, copies):
+    before = {file: file.stat().st_mtime_ns for file in (server.output / "copies").iterdir()}
+    server.queue(duplicates(copies, alike_in="look or pixels", lowest_similarity=0.9))
+    assert {file: file.stat().st_mtime_ns for file in (server.output / "copies").iterdir()} == before
+
+
+def test_looks_are_compared_by_image_vectors(server, copies):
+    result = server.queue(duplicates(copies, alike_in="look", lowest_similarity=0.5))
+    assert "exact, 7 images compared with each other" in values(result, "report")[0]
+
+
+def test_both_ways_at_once_are_the_strictest(server, copies):
+    result = server.queue(duplicates(copies, alike_in="look and pixels", lowest_similarity=0.5))
+    assert values(result, "groups") == [2]
+    assert "and perceptual hashes" in values(result, "report")[0]
+
+
+def test_the_report_is_written_as_json_with_every_group(server, copies):
+    result = server.queue(duplicates(copies, save_report_as="reports/dup", show_groups=1))
+    file = Path(values(result, "report_file")[0])
+    assert file.parent == server.output / "reports" and file.name.startswith("dup_0000")
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert [len(group["images"]) for group in report["groups"]] == [3, 2]
+    assert report["groups"][0]["keep"] == report["groups"][0]["images"][0]["image_id"]
+    assert values(result, "group") == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", ".."])
+def test_a_report_outside_the_output_folder_is_refused(server, copies, name):
+    with pytest.raises(PromptError, match="not in ComfyUI's output folder"):
+        server.queue(duplicates(copies, save_report_as=name))
+
+
+def test_the_others_can_be_labelled(server, copies):
+    graph = duplicates(copies)
+    graph["label"] = node(
+        "DiffusionToolkitLabelImages", add_labels="duplicate", remove_labels="", namespace="", rating="as it is",
+        library_name="default", hits=["found", 9],
+    )  # fmt: skip
+    assert server.queue(graph).outputs["label"]["text"] == ["3 of 3 images changed"]
+
+
+def test_without_duplicates_nothing_after_the_lists_runs_and_the_report_says_so(server, copies):
+    result = server.queue(duplicates(f"{copies} prompt:bread"))
+    assert values(result, "groups") == [0] and "0 groups of near-duplicates" in values(result, "report")[0]
+    assert "path" not in result.outputs
+
+
+def clusters(filter_text: str, **changes) -> dict:
+    inputs = dict(by="look", clusters=3, save_report_as="", library_name="default", filter_text=filter_text)
+    graph = {"found": node("DiffusionToolkitClusterLibrary", **{**inputs, **changes})}
+    for slot, name in ((1, "image_id"), (3, "words"), (4, "size"), (7, "report"), (8, "report_file")):
+        graph[name] = node("ProbeValues", values=["found", slot])
+    return graph
+
+
+def test_a_library_comes_in_clusters_with_words_and_pictures(server, copies):
+    result = server.queue(clusters(copies, by="prompt", clusters=4))
+    words = dict(zip(values(result, "words"), values(result, "size")))
+    assert words == {"fox": 2, "ship": 2, "bread": 1, "statue": 1}
+    assert len(result.outputs["found"]["images"]) == 4
+
+
+def test_a_clusters_query_finds_its_images(server, copies):
+    graph = clusters(copies, by="prompt", clusters=4)
+    graph["search"] = node(
+        "DiffusionToolkitSearch", query_1=["found", 5], top_k=1, lowest_score=-10.0, library_name="default", filter_text=copies,
+        **{f"weight_{n}": 1.0 for n in range(1, 6)},
+    )  # fmt: skip
+    graph["ids"] = node("ProbeValues", values=["search", 4])
+    result = server.queue(graph)
+    assert len(set(values(result, "ids"))) == 4 and set(values(result, "image_id")) >= set(values(result, "ids")[:2])
+
+
+def test_the_clusters_are_written_with_all_their_images(server, copies):
+    result = server.queue(clusters(copies, save_report_as="reports/clusters"))
+    report = json.loads(Path(values(result, "report_file")[0]).read_text(encoding="utf-8"))
+    assert sum(one["size"] for one in report["clusters"]) == 7
+    assert [one["image_ids"][0] for one in report["clusters"]] == values(result, "image_id")
+
+
+def contrast(filter_text: str, **changes) -> dict:
+    inputs = dict(
+        how="alike look, other prompt", image_id=0, lowest_similarity=0.5, pairs=3, library_name="default", filter_text=filter_text
+    )
+    graph = {"found": node("DiffusionToolkitContrast", **{**inputs, **changes})}
+    for slot, name in ((2, "id_a"), (3, "id_b"), (4, "prompt_a"), (5, "prompt_b"), (6, "look"), (7, "prompts"), (9, "report")):
+        graph[name] = node("ProbeValues", values=["found", slot])
+    return graph
+
+
+def test_lookalikes_of_other_prompts_come_as_aligned_pairs(server, copies):
+    result = server.queue(contrast(copies))
+    assert all(a != b for a, b in zip(values(result, "prompt_a"), values(result, "prompt_b")))
+    assert values(result, "prompts") == sorted(values(result, "prompts")) and min(values(result, "look")) >= 0.5
+    assert len(result.outputs["found"]["images"]) == 2 * len(values(result, "look"))
+
+
+def test_one_prompts_different_looks_are_of_one_prompt(server, copies):
+    result = server.queue(contrast(copies, how="same prompt, other look"))
+    assert sorted(values(result, "prompt_a")) == ["a picture of a fox", "a picture of a ship"] == sorted(values(result, "prompt_b"))
+
+
+def test_one_image_is_contrasted_with_others(server, copies):
+    first = values(server.queue(contrast(copies)), "id_a")[0]
+    result = server.queue(contrast(copies, image_id=first))
+    assert set(values(result, "id_a")) == {first} and first not in values(result, "id_b")
+
+
+def test_without_contrasts_it_says_what_to_change(server, copies):
+    result = server.queue(contrast(f"{copies} prompt:bread", how="same prompt, other look"))
+    assert values(result, "report")[0].startswith("No pairs of same prompt, other look in the library. Lower lowest_similarity")
