@@ -130,7 +130,7 @@ def test_a_mix_shows_what_each_query_gave():
     parts = [AskedPart("prompt", "'x'", 1), AskedPart("image", "image 3", -0.5), AskedPart("clip_l", "style", 1)]
     line = hit_line(db.Hit(7, 0.3, 2, (0.5, 0.4, None), 99.2), image(), "the file is gone", parts)
     assert line.splitlines() == [
-        "2. 0.300 \u00b7 99.20 %  #7  a shark  [the file is gone]",
+        "2. 0.300 \u00b7 99.2 %  #7  a shark  [the file is gone]",
         "    'x': 0.500 x 1 = +0.500; image 3: 0.400 x -0.5 = -0.200; style: no CLIP-L vector",
     ]
 
@@ -146,7 +146,7 @@ def test_a_record_has_the_same_as_json():
     assert (record["rank"], record["percentile"], record["path"]) == (1, 80.0, "/p.png")
 
 
-@pytest.mark.parametrize("percentile, text", [(0, "0"), (73.4, "73"), (99.126, "99.13"), (100, "99.99")])
+@pytest.mark.parametrize("percentile, text", [(0, "0"), (73.4, "73"), (99.126, "99.1"), (99.9, "99.9"), (100, "> 99.9")])
 def test_a_share_is_never_rounded_up_to_all(percentile, text):
     assert share(percentile) == text
 
