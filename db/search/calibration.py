@@ -17,7 +17,7 @@ import numpy as np
 from psycopg import Connection, sql
 
 from ..question import Part
-from .kinds import Source, key_of, unit
+from .kinds import Source, direction_of, key_of, unit
 
 SAMPLED = 2000  # images; libraries of fewer are taken whole
 _FEW = 200  # images with a vector that a sample must have, where the library has them
@@ -62,14 +62,20 @@ class Calibration:
 
 def percentile(scores: np.ndarray, score: float) -> float | None:
     """The share, 0 to 100, of the ascending `scores` that is below `score`; None without any."""
-    return 100.0 * float(np.searchsorted(scores, score, "left")) / len(scores) if len(scores) else None
+    return 100.0 * float(np.searchsorted(scores, score - _rounding(scores), "left")) / len(scores) if len(scores) else None
 
 
 def lowest_of(scores: np.ndarray, percentile: float) -> float:
     """The score that just so many of the ascending `scores` are below."""
     if not len(scores) or percentile <= 0:
         return -np.inf
-    return float(scores[min(len(scores) - 1, int(np.ceil(percentile / 100 * len(scores))))])
+    place = min(len(scores) - 1, int(np.ceil(percentile / 100 * len(scores))))
+    return float(scores[place]) - _rounding(scores)
+
+
+def _rounding(scores: np.ndarray) -> float:
+    """How far PostgreSQL's score of an image may be from ours of the same."""
+    return 1e-5 * max(1.0, float(scores[-1] - scores[0]))
 
 
 def calibrate(conn: Connection, parts: Sequence[Part], sources: Sequence[Source]) -> Calibration:
@@ -103,7 +109,7 @@ def _cosines(
     for part, source in zip(parts, sources):
         key = (*drawn, part.kind, source.encoder.id, hash(tuple(ids)))
         vectors = _kept(key, generation, newest, functools.partial(_vectors, conn, part.kind, source, ids))
-        columns.append(vectors @ unit(part.vector).astype(np.float32))
+        columns.append(vectors @ unit(direction_of(part, source).vector).astype(np.float32))  # rounded as PostgreSQL gets it
     return np.stack(columns, axis=1).astype(float) if ids else np.empty((0, len(parts)))
 
 

@@ -82,7 +82,7 @@ def nearest_among(
     """The best `n` of all images that pass `filter`, and how many pass; None when those are more than `most`."""
     rows = conn.execute(
         sql.SQL(_AMONG).format(
-            condition=filter.condition,
+            condition=filter.narrow,
             cells=sql.SQL(", ").join(
                 sql.SQL("{} AS {}").format(cell, _name(place)) for place, cell in enumerate(_cells(directions))
             ),

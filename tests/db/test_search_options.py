@@ -1,0 +1,222 @@
+"""What is done with the best images: percentiles, standard scores, variants, recency, diversity, and their order."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.search import calibration
+
+NOW = datetime.now(timezone.utc)
+
+
+@pytest.fixture
+def add(conn, root, image, encoder):
+    """Adds one image per image vector, with what else is given by keyword lists; returns the ids."""
+
+    def add_images(*vectors: np.ndarray, **columns) -> list[int]:
+        first = db.counts(conn).images
+        records = [
+            image(first + n, **{name: values[n] for name, values in columns.items()}) for n in range(len(vectors))
+        ]
+        ids = db.write_images(conn, root, records)
+        db.write_image_vectors(conn, encoder(conn, "image"), ids, np.stack(vectors))
+        return ids
+
+    return add_images
+
+
+def ask(conn: db.Connection, vector: np.ndarray, **more) -> db.Answer:
+    return db.search(conn, db.Question(parts=(db.Part("image", vector),), **{"k": 50, **more}))
+
+
+def ids_of(answer: db.Answer) -> list[int]:
+    return [hit.image_id for hit in answer.hits]
+
+
+def turned(cosine: float) -> np.ndarray:
+    """A vector of this cosine with (1, 0, ...)."""
+    return np.array([cosine, (1 - cosine**2) ** 0.5, *[0] * 6], np.float32)
+
+
+def test_a_percentile_is_the_share_of_the_library_that_is_farther(conn, add, unit):
+    ids = add(*(turned(c) for c in (0.9, 0.1, 0.5, 0.3)))
+    found = {hit.image_id: hit.percentile for hit in ask(conn, unit(1), percentiles=True).hits}
+    assert found == {ids[0]: 75, ids[2]: 50, ids[3]: 25, ids[1]: 0}
+    assert [hit.percentile for hit in ask(conn, unit(1)).hits] == [None] * 4
+
+
+def test_a_lowest_percentile_keeps_what_is_nearer_than_that_share(conn, add, unit):
+    ids = add(*(turned(c) for c in (0.9, 0.1, 0.5, 0.3)))
+    assert ids_of(ask(conn, unit(1), lowest_percentile=50)) == [ids[0], ids[2]]
+    assert ids_of(ask(conn, unit(1), lowest_percentile=51)) == [ids[0]]
+    assert ids_of(ask(conn, unit(1), lowest_percentile=100)) == ids[:1]
+
+
+def test_a_percentile_knows_the_images_that_came_since(conn, add, unit):
+    add(turned(0.5), turned(0.1))
+    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 50
+    add(turned(0.2), turned(0.3))
+    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 75
+
+
+def test_percentiles_of_a_large_library_come_from_a_sample(conn, add, unit, monkeypatch):
+    monkeypatch.setattr(calibration, "SAMPLED", 40)
+    monkeypatch.setattr(calibration, "_FEW", 5)
+    rng = np.random.default_rng(1)
+    cosines = rng.uniform(-1, 1, 400)
+    add(*(turned(c) for c in cosines))
+    for hit in ask(conn, unit(1), percentiles=True, k=400).hits:
+        assert abs(hit.percentile - 100 * np.mean(cosines < hit.score)) < 25
+    assert len(calibration._draw(conn, 400)) == 40
+
+
+def test_a_kind_that_few_images_have_is_sampled_among_those(conn, root, image, encoder, unit, monkeypatch):
+    monkeypatch.setattr(calibration, "SAMPLED", 20)
+    monkeypatch.setattr(calibration, "_FEW", 8)
+    ids = db.write_images(conn, root, [image(n) for n in range(400)])
+    db.write_image_vectors(conn, encoder(conn, "image"), ids[5:15], np.stack([turned(n / 10) for n in range(10)]))
+    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 90
+
+
+def test_standard_scores_weigh_kinds_by_how_they_spread(conn, root, image, encoder, unit):
+    texts = [db.TextPair(f"{n}", "") for n in range(4)]
+    ids = db.write_images(conn, root, [image(n, prompt=text) for n, text in enumerate(texts)])
+    by_text = encoder(conn, "text")
+    narrow, wide = [0.80, 0.82, 0.84, 0.86], [0.9, 0.1, -0.1, -0.5]
+    db.write_text_vectors(conn, by_text, [db.find_text(conn, text) for text in texts], np.stack([turned(c) for c in narrow]))
+    db.write_image_vectors(conn, encoder(conn, "image"), ids[:3], np.stack([turned(c) for c in wide[:3]]))
+    parts = (db.Part("prompt", unit(1)), db.Part("image", unit(1)))
+    plain = db.search(conn, db.Question(parts=parts))
+    assert ids_of(plain)[0] == ids[0]  # the wide kind decides
+    standard = {hit.image_id: hit.score for hit in db.search(conn, db.Question(parts=parts, normalise=True)).hits}
+    expected = [(c - np.mean(narrow)) / np.std(narrow) for c in narrow]
+    for n in range(3):
+        expected[n] += (wide[n] - np.mean(wide[:3])) / np.std(wide[:3])
+    assert [standard[i] for i in ids] == pytest.approx(expected, abs=0.06)  # of float16; the image it lacks counts as the mean
+
+
+def test_one_part_by_standard_score_keeps_its_cosine(conn, add, unit):
+    add(*(turned(c) for c in (0.9, 0.1)))
+    [best, other] = ask(conn, unit(1), normalise=True).hits
+    assert (best.score, other.score) == (pytest.approx(1, abs=0.01), pytest.approx(-1, abs=0.01))
+    assert best.cosines == (pytest.approx(0.9, abs=1e-3),)
+
+
+def test_variants_are_one_hit_the_best(conn, add, unit):
+    prompt = db.TextPair("a fox", "")
+    ids = add(
+        *(turned(c) for c in (0.7, 0.8, 0.6, 0.5, 0.4)), seed=[7, 7, 8, None, None], prompt=[prompt, prompt, prompt, prompt, None]
+    )
+    answer = ask(conn, unit(1), collapse="variants")
+    assert ids_of(answer) == [ids[1], ids[2], ids[3], ids[4]]
+    assert "1 variants left out" in answer.method
+    assert [hit.rank for hit in answer.hits] == [1, 2, 3, 4]
+
+
+def test_a_page_is_filled_however_many_variants_there_are(conn, add, unit):
+    prompt = db.TextPair("a fox", "")
+    count = 300
+    ids = add(*(turned(0.9 - n / 1000) for n in range(count)), seed=[min(n // 280, 1) for n in range(count)], prompt=[prompt] * count)
+    assert ids_of(ask(conn, unit(1), k=2, collapse="variants")) == [ids[0], ids[280]]
+
+
+def test_lookalikes_are_one_hit_too(conn, add, unit):
+    ids = add(unit(1, 0.1), unit(1, 0.12), unit(1, 0, 1), unit(0, 1))
+    assert ids_of(ask(conn, unit(1), collapse="lookalikes")) == [ids[0], ids[2], ids[3]]
+
+
+def test_equal_perceptual_hashes_are_lookalikes(conn, add, unit):
+    ids = add(unit(1), unit(1, 1), unit(1, 2))
+    conn.execute("UPDATE images SET phash = id * 0 - 1 - CASE WHEN id = %s THEN 1 ELSE 0 END", [ids[1]])
+    assert ids_of(ask(conn, unit(1), collapse="lookalikes")) == ids[:1]
+
+
+def test_a_new_image_is_lifted_by_recency_and_its_score_stays(conn, add, unit):
+    ids = add(turned(0.8), turned(0.7), turned(0.6), created=[NOW - timedelta(days=300), NOW, None])
+    answer = ask(conn, unit(1), recency=0.2, recency_days=30)
+    assert ids_of(answer) == [ids[1], ids[0], ids[2]]
+    assert [hit.score for hit in answer.hits] == pytest.approx([0.7, 0.8, 0.6], abs=1e-3)
+    assert [hit.recency for hit in answer.hits] == pytest.approx([0.2, 0.2 / 1024, 0], abs=1e-4)
+
+
+def test_a_new_image_far_behind_the_best_is_lifted_too(conn, add, unit):
+    count = 300
+    ids = add(*(turned(0.9 - n / 1000) for n in range(count)), created=[NOW if n == count - 1 else NOW - timedelta(days=900) for n in range(count)])
+    assert ids_of(ask(conn, unit(1), k=1, recency=1.0)) == [ids[-1]]
+
+
+def test_diversity_takes_what_is_unlike_the_better_hits(conn, add, unit):
+    ids = add(unit(1, 0.1), unit(1, 0.11), unit(1, 0, 0.6), unit(0.2, 0, 0, 1))
+    assert ids_of(ask(conn, unit(1), k=2)) == ids[:2]
+    answer = ask(conn, unit(1), k=2, diversity=0.5)
+    assert ids_of(answer) == [ids[0], ids[2]]
+    assert answer.method == "exact; made diverse by looks"
+    assert ids_of(ask(conn, unit(1), k=2, diversity=1.0)) == [ids[0], ids[3]]
+
+
+def test_diversity_pages_are_cut_from_one_list(conn, add, unit):
+    rng = np.random.default_rng(0)
+    add(*rng.normal(size=(60, 8)).astype(np.float32))
+    whole = ids_of(ask(conn, unit(1), k=12, diversity=0.6))
+    pages = [ids_of(ask(conn, unit(1), k=4, offset=offset, diversity=0.6)) for offset in (0, 4, 8)]
+    assert sum(pages, []) == whole
+
+
+@pytest.mark.parametrize(("order", "expected"), [("newest", [1, 0, 2]), ("oldest", [0, 1, 2]), ("seed", [2, 1, 0])])
+def test_hits_found_by_score_may_be_listed_otherwise(conn, add, unit, order, expected):
+    ids = add(
+        *(turned(c) for c in (0.9, 0.8, 0.7, 0.6)),
+        created=[NOW - timedelta(days=2), NOW - timedelta(days=1), None, NOW],
+        seed=[2**64 - 1, 5, 4, 1],
+    )
+    answer = ask(conn, unit(1), k=3, order=order)
+    assert ids_of(answer) == [ids[n] for n in expected]
+    assert [hit.rank for hit in answer.hits] == [n + 1 for n in expected]
+
+
+def test_parts_of_one_kind_are_one_direction(conn, add, unit):
+    ids = add(unit(1), unit(0, 1), unit(1, 1), unit(1, -1))
+    answer = db.search(conn, db.Question(parts=(db.Part("image", unit(1)), db.Part("image", unit(0, 3), -1.0)), k=2))
+    assert ids_of(answer) == [ids[3], ids[0]]
+    assert answer.hits[0].cosines == pytest.approx((0.5**0.5, -(0.5**0.5)), abs=1e-3)
+    assert answer.hits[0].score == pytest.approx(2**0.5, abs=1e-3)
+
+
+def test_parts_that_cancel_each_other_out_are_refused(conn, add, unit):
+    add(unit(1))
+    with pytest.raises(db.LibraryError, match="cancel each other out"):
+        db.search(conn, db.Question(parts=(db.Part("image", unit(1)), db.Part("image", unit(2), -1.0))))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"parts": ()}, "nothing to look for"),
+        ({"order": "size"}, "no order 'size'. Choose one of: score, newest"),
+        ({"collapse": "all"}, "no way to collapse 'all'"),
+        ({"recency": float("nan")}, "not a finite number"),
+        ({"k": 0}, "asks for 0 hits"),
+        ({"offset": -1}, "from -1 on"),
+        ({"diversity": 2.0}, "diversity 2"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_in_words(conn, add, unit, wrong, message):
+    add(unit(1))
+    with pytest.raises(db.LibraryError, match=message):
+        db.search(conn, db.Question(**{"parts": (db.Part("image", unit(1)),), **wrong}))
+
+
+def test_an_unknown_kind_names_the_known_ones(conn, unit):
+    with pytest.raises(db.LibraryError, match="no vector kind 'smell'. Choose one of: image, prompt"):
+        db.search(conn, db.Question(parts=(db.Part("smell", unit(1)),)))
+
+
+def test_exact_cosines_are_aligned_with_images_and_parts(conn, add, encoder, unit):
+    ids = add(turned(0.9), turned(0.1))
+    encoder(conn, "text")
+    table = db.exact_cosines(conn, (db.Part("prompt", unit(1)), db.Part("image", unit(4))), [ids[1], 999, ids[0]])
+    assert np.isnan(table[:, 0]).all() and np.isnan(table[1, 1])
+    assert table[[0, 2], 1] == pytest.approx([0.1, 0.9], abs=1e-3)
