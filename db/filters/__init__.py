@@ -27,12 +27,20 @@ class Filter:
     Each parameter stands in it as an `sql.Placeholder`, so that `all_of` can rename it. `moving`: it hangs on the day or
     hour at which it was parsed ("today"), so a node that keeps a result has to look again. One that lets every image pass is
     false, so that a search need not look at it.
+
+    `narrow` is the same condition for one statement that gathers all images which pass: by an index where `condition` would
+    look at each image. It is not for estimates, nor for checking single images, for which `condition` is made.
     """
 
     condition: sql.Composable
     parameters: dict[str, Any] = field(default_factory=dict)
     text: str = ""  # as a person would write it, for messages
     moving: bool = False
+    narrower: sql.Composable | None = None  # `narrow`, where it is not the condition itself
+
+    @property
+    def narrow(self) -> sql.Composable:
+        return self.condition if self.narrower is None else self.narrower
 
     def __bool__(self) -> bool:
         return self.condition != _EVERYTHING
@@ -44,9 +52,11 @@ _EVERYTHING = sql.SQL("true")
 def parse_filter(text: str) -> Filter:
     """The filter that `text` describes; an empty text lets every image pass. FilterError says where it goes wrong, and what may stand there."""
     text = clean_text(text)
+    node = tree.parse(text)
     conditions = Conditions(text)
-    condition = conditions.condition(tree.parse(text))
-    return Filter(condition, conditions.parameters.values, " ".join(text.split()), conditions.parameters.moving)
+    condition = conditions.condition(node)
+    narrower = Conditions(text, narrow=True).condition(node) if conditions.has_narrow else None  # of the same parameters
+    return Filter(condition, conditions.parameters.values, " ".join(text.split()), conditions.parameters.moving, narrower)
 
 
 def all_of(filters: Sequence[Filter]) -> Filter:
@@ -55,15 +65,17 @@ def all_of(filters: Sequence[Filter]) -> Filter:
     if len(filters) == 1:
         return filters[0]
     conditions: list[sql.Composable] = []
+    narrow: list[sql.Composable] = []
     parameters: dict[str, Any] = {}
     for number, one in enumerate(filters):
         prefix = f"{PREFIX}{number}_"
         conditions.append(sql.SQL("({})").format(_renamed(one.condition, prefix)))
+        narrow.append(sql.SQL("({})").format(_renamed(one.narrow, prefix)))
         parameters.update({f"{prefix}{name}": value for name, value in one.parameters.items()})
     texts = [one.text for one in filters if one.text]
     text = texts[0] if len(texts) == 1 else " ".join(f"({text})" for text in texts)
     condition = sql.SQL(" AND ").join(conditions) if conditions else _EVERYTHING
-    return Filter(condition, parameters, text, any(one.moving for one in filters))
+    return Filter(condition, parameters, text, any(one.moving for one in filters), sql.SQL(" AND ").join(narrow) if narrow else None)
 
 
 def quoted(value: str) -> str:

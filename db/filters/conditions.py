@@ -24,8 +24,10 @@ MAX_STARS = 10  # in a value; a pattern of hundreds is slow to match
 class Conditions:
     """Makes the condition of one text, and gathers its parameters."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, narrow: bool = False) -> None:
         self.parameters = Parameters()
+        self.has_narrow = False  # whether `narrow` would make another condition
+        self._narrow = narrow
         self._text = text
         self._terms = 0
 
@@ -95,9 +97,11 @@ class Conditions:
         if not value.text.strip() and term.field != "namespace":
             raise FilterError(f"the value of {term.field} is empty. It takes {expects}.", self._text, value.at)
         try:
-            return make(*arguments, self.parameters)
+            test: Test = make(*arguments, self.parameters)
         except Wrong as wrong:
             raise FilterError(f"{wrong}. {term.field} takes {expects}.", self._text, value.at) from None
+        self.has_narrow = self.has_narrow or test.narrow is not None
+        return Test(test.narrow) if self._narrow and test.narrow is not None else test
 
 
 def _unknown(field: str) -> str:

@@ -48,6 +48,13 @@ _BELOW_WHOLE = (
 _FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {} {}"
 _ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {}"
 _FILE_SIZE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {}"
+_OF_NAMES = """{column} IN (
+    WITH RECURSIVE f_n AS (
+        SELECT min({name}) AS name FROM images
+        UNION ALL SELECT (SELECT min(f_i.{name}) FROM images f_i WHERE f_i.{name} > f_n.name) FROM f_n WHERE f_n.name IS NOT NULL
+    )
+    SELECT f_n.name FROM f_n WHERE f_n.name ILIKE {pattern}
+)"""
 _COPIES = "(SELECT count(*) FROM paths f_p WHERE f_p.image_id = i.id)"
 
 
@@ -129,17 +136,28 @@ def age_test(operator: str, text: str, parameters: Parameters) -> Test:
     return Test(_compare("i.created", older or ">=", then, parameters))
 
 
-def name(column: str) -> Field:
-    """A name: part of it, or a pattern of the whole with stars; with = all of it, letter for letter."""
+def name(column: str, indexed: bool = False) -> Field:
+    """A name: part of it, or a pattern of the whole with stars; with = all of it, letter for letter.
+
+    Where an index has the column, the few names that there are can be found first, by a step along it each, then their images.
+    """
+
+    def alike(pattern: sql.Composable) -> Test:
+        condition = sql.SQL("{} ILIKE {}").format(sql.SQL(column), pattern)
+        if not indexed:
+            return Test(condition)
+        names = {"column": sql.SQL(column), "name": sql.SQL(column.removeprefix("i.")), "pattern": pattern}
+        return Test(condition, narrow=sql.SQL(_OF_NAMES).format(**names))
 
     def test(operator: str, text: str, parameters: Parameters) -> Test:
         if operator == "=":
             return Test(_compare(column, "=", text, parameters))
-        return Test(_compare(column, "ILIKE", like(text, whole=False), parameters))
+        return alike(parameters.add(like(text, whole=False)))
 
     def any_of(operator: str, texts: list[str], parameters: Parameters) -> Test:
-        sign, wanted = ("=", texts) if operator == "=" else ("ILIKE", [like(text, whole=False) for text in texts])
-        return Test(sql.SQL("{} {} ANY({}::text[])").format(sql.SQL(column), sql.SQL(sign), parameters.add(wanted)))
+        if operator == "=":
+            return Test(sql.SQL("{} = ANY({}::text[])").format(sql.SQL(column), parameters.add(texts)))
+        return alike(sql.SQL("ANY({}::text[])").format(parameters.add([like(text, whole=False) for text in texts])))
 
     return Field(test, "a name or a part of it, with * for anything; = for the whole name", any_of=any_of)
 
@@ -310,12 +328,12 @@ FIELDS = {
     "file": Field(file_test, "a file name or a part of it, with * for anything"),
     "format": Field(format_test, "a file's ending such as png"),
     "root": Field(root_test, "the name of a root, such as output"),
-    "checkpoint": name("i.checkpoint"),
+    "checkpoint": name("i.checkpoint", indexed=True),
     "lora": name_in_list("i.loras", "name"),
     "controlnet": name_in_list("i.controlnets", "name"),
     "vae": name("i.vae"),
     "encoder": name_in_list("i.text_encoders", None),
-    "sampler": name("i.sampler"),
+    "sampler": name("i.sampler", indexed=True),
     "scheduler": name("i.scheduler"),
     "generator": name("i.generator"),
     "seed": number("i.seed", values.whole, _WHOLE),

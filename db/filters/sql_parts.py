@@ -26,10 +26,14 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One condition on an image. `subquery`: SQL of a subquery that has a row when it holds, which a planner can join."""
+    """One condition on an image. `subquery`: SQL of a subquery that has a row when it holds, which a planner can join.
+
+    `narrow`: the same condition as `Filter.narrow` is to have it, where that is another one.
+    """
 
     condition: sql.Composable
     subquery: bool = False
+    narrow: sql.Composable | None = None
 
     def sql(self, negated: bool) -> sql.Composable:
         """The condition, or that it does not hold: an image of which nothing is known is among the latter."""

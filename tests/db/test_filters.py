@@ -16,8 +16,11 @@ Passing = Callable[[str], list[int]]
 
 
 def passing(conn: db.Connection, filter: db.Filter) -> list[int]:
-    statement = sql.SQL("SELECT i.id FROM images i WHERE {} ORDER BY i.id").format(filter.condition)
-    return [image_id for (image_id,) in conn.execute(statement, filter.parameters)]
+    """Ids of the images that pass; the same by either of the filter's conditions."""
+    statement = "SELECT i.id FROM images i WHERE {} ORDER BY i.id"
+    found = [conn.execute(sql.SQL(statement).format(one), filter.parameters).fetchall() for one in (filter.condition, filter.narrow)]
+    assert found[0] == found[1]
+    return [image_id for (image_id,) in found[0]]
 
 
 @pytest.fixture
@@ -89,6 +92,9 @@ def images(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord])
         ("checkpoint:*xl* seed:>3", [1]),
         ("checkpoint:1_dev", []),
         ("model:xl", [1]),
+        ("-checkpoint:juggernaut", [2, 4]),
+        ("checkpoint:xl,dev", [1, 2]),
+        ("checkpoint:xl or sampler:ancestral", [1, 2]),
         ("lora:ink", [1]),
         ("lora:(v2)", [1]),
         ('lora:"ink (v2)"', [1]),
@@ -199,7 +205,7 @@ def one_image(new_database: Callable[..., str], template: str, tmp_path_factory:
     library.close()
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_TEXTS)
 @example("lora:\\")
 @example('lora:"\\""')
@@ -232,3 +238,21 @@ def test_negation_is_the_other_images(one_image: db.Connection, text: str) -> No
     except db.FilterError:
         return
     assert sorted(passing(one_image, found) + passing(one_image, other)) == [1]
+
+
+def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection) -> None:
+    conn.execute(
+        "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader, checkpoint)"
+        " SELECT int4send(n), 8, 8, false, false, '[]', 3, 'model ' || n % 100 FROM generate_series(1, 20000) n"
+    )
+    conn.execute("ANALYZE images")
+    for found in (db.parse_filter('checkpoint:"del 77"'), db.all_of([db.parse_filter('checkpoint:"del 77"'), db.parse_filter("width:8")])):
+        plans = [
+            conn.execute(sql.SQL("EXPLAIN SELECT i.id FROM images i WHERE {}").format(one), found.parameters).fetchall()
+            for one in (found.condition, found.narrow)
+        ]
+        by_each, by_index = ("\n".join(line for (line,) in plan) for plan in plans)
+        assert "Seq Scan on images" in by_each and "Seq Scan on images" not in by_index and "images_checkpoint" in by_index
+        [(estimate,)] = conn.execute("SELECT (regexp_match(%s, 'rows=(\\d+)'))[1]::int", [by_each])
+        assert 100 < estimate < 400
+        assert len(passing(conn, found)) == 200
