@@ -9,6 +9,7 @@ from psycopg import Connection
 
 from ._generation import bump_generation, one_writer
 from .encoders import get_encoder
+from .hybrid.tail import note_images, note_texts
 from .records import TokenStates
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -105,6 +106,10 @@ def _write(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequenc
     if new:
         with conn.cursor().copy(f"COPY {table} ({key}, encoder_id, embedding) FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(_HEADER + _rows(list(new), encoder_id, halves[list(new.values())]) + _TRAILER)
+        if key == "image_id":
+            note_images(conn, list(new))
+        else:
+            note_texts(conn, encoder_id, list(new))
         bump_generation(conn)
 
 

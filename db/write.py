@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from ._clean import clean_json, clean_text, json_or_none
 from ._generation import bump_generation, one_writer
+from .hybrid.tail import note_images
 from .labels import normal_label, normal_labels
 from .records import ImageRecord, ImageSettings, KnownFile, Reading, StoredPieces, TextPair
 
@@ -100,6 +101,7 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
             ],
         )
     _write_pieces(conn, {ids[record.hash]: (record.metadata, record.places) for record in images.values()})
+    note_images(conn, list(ids.values()))
     bump_generation(conn)
     return [ids[record.hash] for record in records]
 
@@ -120,6 +122,7 @@ def update_readings(
             _UPDATE_READING, [[*_values(reading, text_ids), image_id] for image_id, reading in readings.items()]
         )
     _write_pieces(conn, {image_id: (found.metadata, found.places) for image_id, found in (pieces or {}).items()})
+    note_images(conn, list(readings))
     bump_generation(conn)
 
 

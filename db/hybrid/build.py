@@ -1,0 +1,190 @@
+"""Make the hybrid index: fit its projection, fill its rows, index them, and check what a search finds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from psycopg import Connection, sql
+
+from .._generation import bump_generation, one_writer
+from ..connection import Library
+from ..encoders import active_encoders
+from ..errors import LibraryError
+from ..indexes import M, EF_CONSTRUCTION, build_index
+from ..question import KINDS
+from ..search.kinds import family_of
+from ..stream import count_vectors
+from .candidates import nearest
+from .check import EFFORTS, GOOD_RECALL, Check
+from .projection import DIMS, Projection, fit
+from .rows import BATCH, Kinds, read_images, write_rows
+
+Progress = Callable[[str, int, int], None]
+INDEX = "hybrid_vectors_hnsw"
+_BUILDER_LOCK = 4_703_003  # advisory lock, this package's own number
+_SAMPLED = 8000  # images that a projection is fitted on
+_FEW = 0.05  # of the images: a kind that fewer have is left out, since its dimensions would be taken from the others
+
+
+def build_hybrid(
+    library: Library,
+    kinds: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    m: int = M,
+    ef_construction: int = EF_CONSTRUCTION,
+    dims: int = DIMS,
+) -> dict:
+    """Make the hybrid index over these kinds, by default all that the library has, in place of the one there is.
+
+    Returns the index's details. LibraryError where there is nothing to make it of, or another process is making one. Until
+    it is ready, searches do without one; writers go on meanwhile, and what they write is in `hybrid_tail`. When `progress`
+    raises, nothing of it stays in use.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    with alone(library), library.connection() as conn:
+        chosen = choose_kinds(conn, kinds)
+        hybrid_id = _begin(library, chosen)
+        sample = _sample(conn, chosen)
+        tell("Fitting the hybrid index", 0, 1)
+        projection = fit([of_kind[~np.isnan(of_kind[:, 0])] for of_kind in sample], dims)
+        check = Check(sample, np.random.default_rng(hybrid_id))
+        filled = _fill(library, conn, hybrid_id, chosen, projection, check, tell)
+        _index(library, hybrid_id, projection.dims, m, ef_construction, tell)
+        details = {"sizes": projection.sizes, "kept": projection.kept, "m": m, "ef_construction": ef_construction}
+        details |= {"chosen": kinds is not None}  # by a person, or all that there are
+        details |= _try_out(library, hybrid_id, chosen, projection, check, tell)
+        _finish(library, hybrid_id, projection, details, filled)
+    return details
+
+
+def drop_hybrid(library: Library, wanted: bool = True) -> None:
+    """Remove the hybrid index; when it is not `wanted`, Index Folder makes none by itself from now on."""
+    with alone(library), library.connection() as conn:
+        one_writer(conn)
+        _clear(conn)
+        if not wanted:  # the row says so: an index over nothing, never ready
+            conn.execute(
+                "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on) VALUES ('{}', '{}', 1, '', '{}', 0)"
+            )
+
+
+def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:
+    """These kinds, or all that enough images have, with their active encoders."""
+    active = active_encoders(conn)
+    images = conn.execute("SELECT count(*) FROM images").fetchone()[0]
+    chosen = []
+    for name in KINDS:
+        encoder = active.get(family_of(name))
+        if names is not None and name not in names:
+            continue
+        count = count_vectors(conn, name, encoder) if encoder else 0
+        if count and (names is not None or count >= _FEW * images):
+            chosen.append((name, encoder))
+        elif names is not None:
+            raise LibraryError(f"The library has no {name} vectors, so no index can be made over them. Index a folder with its model first.")
+    if len(chosen) < 2:
+        raise LibraryError("A hybrid index is over two kinds or more; one kind has an index of its own. Choose more kinds.")
+    return Kinds(tuple(name for name, _ in chosen), tuple(encoder for _, encoder in chosen))
+
+
+@contextmanager
+def alone(library: Library) -> Iterator[None]:
+    """Hold the lock of whoever makes indexes; LibraryError when another process or thread has it."""
+    with library.connection() as conn:
+        if not conn.execute("SELECT pg_try_advisory_lock(%s)", [_BUILDER_LOCK]).fetchone()[0]:
+            raise LibraryError("Another process is building an index of this library. Queue again when it is done.")
+        conn.commit()
+        try:
+            yield
+        finally:
+            if not conn.closed:
+                conn.rollback()
+                conn.execute("SELECT pg_advisory_unlock(%s)", [_BUILDER_LOCK])
+
+
+def _clear(conn: Connection) -> None:
+    conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(INDEX)))
+    conn.execute("TRUNCATE hybrid_vectors, hybrid_tail")
+    conn.execute("DELETE FROM hybrids")
+
+
+def _begin(library: Library, kinds: Kinds) -> int:
+    """Record the index as one that is being made: from here on writers note what they change."""
+    with library.connection() as conn:
+        one_writer(conn)
+        _clear(conn)
+        return conn.execute(
+            "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on) VALUES (%s, %s, 1, '', '{}', 0)"
+            " RETURNING id",
+            [list(kinds.names), [encoder.id for encoder in kinds.encoders]],
+        ).fetchone()[0]
+
+
+def _sample(conn: Connection, kinds: Kinds) -> list[np.ndarray]:
+    ids = [row[0] for row in conn.execute("SELECT id FROM images ORDER BY random() LIMIT %s", [_SAMPLED])]
+    batches = [vectors for _, vectors in read_images(conn, kinds, ids)]
+    return [np.concatenate(of_kind) for of_kind in zip(*batches)]
+
+
+def _fill(
+    library: Library, conn: Connection, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, tell: Progress
+) -> int:
+    """Write the rows of all images, batch by batch in transactions of their own; returns how many."""
+    conn.commit()  # so that the images of writers who did not know of this index yet are seen
+    total, done = conn.execute("SELECT count(*) FROM images").fetchone()[0], 0
+    for ids, vectors in read_images(conn, kinds):
+        tell("Filling the hybrid index", done, total)
+        check.see(vectors)
+        with library.connection() as writer:
+            write_rows(writer, hybrid_id, ids, projection.rows(vectors))
+        done += len(ids)
+    return done
+
+
+def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction: int, tell: Progress) -> None:
+    statement = sql.SQL(
+        "CREATE INDEX {} ON hybrid_vectors USING hnsw ((embedding::halfvec({})) halfvec_ip_ops)"
+        " WITH (m = {}, ef_construction = {}) WHERE hybrid_id = {}"
+    ).format(sql.Identifier(INDEX), sql.Literal(dims), sql.Literal(m), sql.Literal(ef_construction), sql.Literal(hybrid_id))
+    build_index(library, "hybrid_vectors", statement, "Indexing the hybrid vectors", tell)
+    with library.connection() as conn:
+        conn.execute("ANALYZE hybrid_vectors")
+
+
+def _try_out(
+    library: Library, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, tell: Progress
+) -> dict[str, float]:
+    """The least effort at which the index finds enough, and what it finds then."""
+    tried: dict[int, float] = {}
+    with library.connection() as conn:
+        for place, effort in enumerate(EFFORTS):
+            tell("Checking the hybrid index", place, len(EFFORTS))
+            conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
+            found = [np.array(nearest(conn, hybrid_id, question, effort), np.int64) for question in check.queries(projection)]
+            ids = np.unique(np.concatenate(found))
+            tried[effort] = _recall(conn, kinds, check, found, ids)
+            if tried[effort] >= GOOD_RECALL:
+                break
+    best = max(tried.values())
+    effort = next(effort for effort, recall in tried.items() if recall >= best - 0.002)
+    return {"effort": effort, "recall": round(tried[effort], 4), "tried": json.dumps(tried)}
+
+
+def _recall(conn: Connection, kinds: Kinds, check: Check, found: list[np.ndarray], ids: np.ndarray) -> float:
+    """By comparing again in batches, since ten thousand images of five kinds are 200 MB."""
+    scores = np.full((len(check), len(ids)), -np.inf, np.float32)
+    for batch, vectors in read_images(conn, kinds, ids.tolist()):
+        scores[:, np.searchsorted(ids, batch)] = check.compare(vectors)
+    return check.recall([scores[question, np.searchsorted(ids, of)] for question, of in enumerate(found)])
+
+
+def _finish(library: Library, hybrid_id: int, projection: Projection, details: dict, filled: int) -> None:
+    with library.connection() as conn:
+        conn.execute(
+            "UPDATE hybrids SET dims = %s, projection = %s, details = %s::jsonb, fitted_on = %s, ready = true WHERE id = %s",
+            [projection.dims, projection.to_bytes(), json.dumps(details), filled, hybrid_id],
+        )
+        bump_generation(conn)

@@ -1,0 +1,126 @@
+"""Images that may be the best for a question of several kinds, through the hybrid index; their exact order is for the caller."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgvector import HalfVector
+from psycopg import Connection, sql
+
+from ..filters import Filter
+from .projection import Projection
+
+if TYPE_CHECKING:
+    from ..search.kinds import Direction
+
+LEAST_RECALL = 0.95  # of the check after the build, below which the index is not trusted
+MOST_EFFORT = 1000  # hnsw.ef_search takes no more
+_TAIL_MOST = 5000  # images beside the index that are compared one by one, at some 2 microseconds a kind
+_KEPT = 4  # projections of some 8 MB
+
+# ef_search is set on the way: it is one round trip less.
+_READY = """
+SELECT id, created::text AS created, kinds, encoder_ids, details,
+       set_config('hnsw.ef_search', least(greatest((details->>'effort')::integer, 2 * %(n)s), 1000)::text, true)::integer AS effort
+FROM hybrids WHERE ready
+"""
+_NEAREST = """
+(SELECT h.image_id FROM hybrid_vectors h
+ WHERE h.hybrid_id = {hybrid} AND {condition}
+ ORDER BY h.embedding::halfvec({dims}) <#> %(query)s
+ LIMIT %(effort)s)
+UNION ALL
+(SELECT t.image_id FROM hybrid_tail t WHERE {condition_of_tail} LIMIT %(tail)s)
+"""
+
+_projections: OrderedDict[tuple, Projection] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Image ids in no order of worth, or None where the index can't tell; `method` and `note` are for the person.
+
+    `better_exact`: the index was found to miss too much here, and so would the indexes of the single kinds.
+    """
+
+    ids: list[int] | None
+    method: str = ""
+    note: str = ""
+    better_exact: bool = False
+
+
+def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None = None) -> Candidates:
+    """Candidates for the `n` best images: enough of them that these are there with the recall that the index was checked for.
+
+    Images written after the index was made are all among them. With a filter there may be fewer than `n`, although more pass it.
+    """
+    ready = ready_hybrid(conn, n)
+    if ready is None:
+        return Candidates(None)
+    places = {pair: place for place, pair in enumerate(zip(ready["kinds"], ready["encoder_ids"]))}
+    lacking = [d.kind for d in directions if (d.kind, d.source.encoder.id) not in places]
+    if lacking:
+        return Candidates(
+            None, note=f"The hybrid index is over {', '.join(ready['kinds'])}, without {' and '.join(lacking)} as asked for here."
+        )
+    if ready["details"]["recall"] < LEAST_RECALL:
+        share = f"{ready['details']['recall']:.0%}"
+        return Candidates(
+            None, note=f"The hybrid index finds only {share} of the best images, since they lie in no clusters.", better_exact=True
+        )
+    projection = projection_of(conn, ready)
+    query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})
+    found = nearest(conn, ready["id"], query, ready["effort"], filter)
+    if len(found) > ready["effort"] + _TAIL_MOST:
+        return Candidates(
+            None, note=f"More than {_TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index."
+        )
+    ids = list(dict.fromkeys(found))
+    how = ", filtered as it goes" if filter else ""
+    return Candidates(ids, f"hybrid index{how}, {len(ids):,} candidates compared exactly")
+
+
+def nearest(conn: Connection, hybrid_id: int, query: Any, effort: int, filter: Filter | None = None) -> list[int]:
+    """Image ids: `effort` of the index, nearest first, and up to 5,001 that are not in it yet. hnsw.ef_search is the caller's."""
+    return [
+        row[0]
+        for row in conn.execute(
+            statement(hybrid_id, len(query), filter),
+            {**(filter.parameters if filter else {}), "query": HalfVector(query), "effort": effort, "tail": _TAIL_MOST + 1},
+        )
+    ]
+
+
+def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Composed:
+    """The search, of the parameters `query`, `effort` and `tail` and the filter's own."""
+    passes = "EXISTS (SELECT FROM images i WHERE i.id = {}.image_id AND ({}))"
+    of = [sql.SQL(passes).format(sql.SQL(table), filter.condition) if filter else sql.SQL("true") for table in ("h", "t")]
+    return sql.SQL(_NEAREST).format(hybrid=sql.Literal(hybrid_id), dims=sql.Literal(dims), condition=of[0], condition_of_tail=of[1])
+
+
+def ready_hybrid(conn: Connection, n: int) -> dict[str, Any] | None:
+    """The index that searches use, and how many candidates a search for `n` takes; hnsw.ef_search is set to that."""
+    cursor = conn.execute(_READY, {"n": n})
+    row = cursor.fetchone()
+    return dict(zip([column.name for column in cursor.description], row)) if row else None
+
+
+def projection_of(conn: Connection, ready: dict[str, Any]) -> Projection:
+    """That of the index that `ready_hybrid` gave, kept in memory: its time of making tells it from another database's of the same id."""
+    key = (conn.info.host, conn.info.port, conn.info.dbname, ready["id"], ready["created"])
+    with _lock:
+        if key in _projections:
+            _projections.move_to_end(key)
+            return _projections[key]
+    data = conn.execute("SELECT projection FROM hybrids WHERE id = %s", [ready["id"]], binary=True).fetchone()[0]
+    projection = Projection.from_bytes(data, ready["details"]["sizes"], ready["details"]["kept"])
+    with _lock:
+        _projections[key] = projection
+        while len(_projections) > _KEPT:
+            _projections.popitem(last=False)
+    return projection

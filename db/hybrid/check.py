@@ -1,0 +1,74 @@
+"""How well an index finds what comparing with every vector finds: questions whose true answers are collected while it is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .projection import Projection
+
+EFFORTS = (100, 150, 200, 300, 400, 600, 800, 1000)
+GOOD_RECALL = 0.99
+WANTED = 50
+_EQUAL = 1e-5  # scores this near are one
+_QUESTIONS = 64  # a quarter of each shape
+_MIXES = ((1, 1, 1, 1, 1), (1, -0.3), (1, 1, -1), (0.4, 0.3, 0.3))  # weights, of as many kinds as there are
+
+
+class Check:
+    """Questions made of stored vectors, half of them of one image and half of several, in mixes of even, uneven and negative weights."""
+
+    def __init__(self, samples: Sequence[np.ndarray], rng: np.random.Generator) -> None:
+        """`samples` [n, size] by kind, of the same images, NaN where one lacks the kind."""
+        kinds, images = len(samples), len(samples[0])
+        self.weights = np.zeros((_QUESTIONS, kinds), np.float32)
+        self.vectors = [np.zeros((_QUESTIONS, sample.shape[1]), np.float32) for sample in samples]
+        for question in range(_QUESTIONS):
+            mix = _MIXES[question % len(_MIXES)]
+            order = rng.permutation(kinds)[: len(mix)]
+            image = rng.integers(images)
+            for kind, weight in zip(order, mix):
+                present = np.flatnonzero(~np.isnan(samples[kind][:, 0]))
+                same = question % 8 < 4 and not np.isnan(samples[kind][image, 0])
+                if len(present):
+                    self.weights[question, kind] = weight
+                    self.vectors[kind][question] = samples[kind][image if same else rng.choice(present)]
+        self._best = np.full((_QUESTIONS, WANTED), -np.inf, np.float32)
+
+    def __len__(self) -> int:
+        return _QUESTIONS
+
+    def see(self, vectors: Sequence[np.ndarray]) -> None:
+        """Compare with these images too: unit vectors [n, size] by kind, NaN where one lacks the kind."""
+        scores = np.concatenate([self._best, self.compare(vectors)], axis=1)
+        self._best = np.partition(scores, scores.shape[1] - WANTED, axis=1)[:, -WANTED:]
+
+    def queries(self, projection: Projection) -> list[np.ndarray]:
+        """The questions [dims] as the index is asked them."""
+        return [
+            projection.query(
+                {kind: (self.vectors[kind][q], float(self.weights[q, kind]), 0.0) for kind in np.flatnonzero(self.weights[q])}
+            )
+            for q in range(_QUESTIONS)
+        ]
+
+    def recall(self, found: Sequence[np.ndarray]) -> float:
+        """Of the 50 best, and of the 10 best if that is less, how many were found: the mean over the questions of the worst mix.
+
+        `found` are the scores [n] of what was found, by question. By score, not by id: of a thousand images of one prompt,
+        which are equal to a question for prompts, any 50 are right.
+        """
+        shares = np.array([[self._share(q, found[q], k) for k in (10, WANTED)] for q in range(_QUESTIONS)])
+        return float(min(shares[start :: len(_MIXES)].mean(axis=0).min() for start in range(len(_MIXES))))
+
+    def compare(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores [questions, n]."""
+        return sum(
+            (self.weights[:, kind, None] * self.vectors[kind]) @ np.nan_to_num(of_kind).T for kind, of_kind in enumerate(vectors)
+        )
+
+    def _share(self, question: int, found: np.ndarray, k: int) -> float:
+        best = np.sort(self._best[question])[::-1][:k]
+        best = best[np.isfinite(best)]
+        return min(1.0, float((found >= best[-1] - _EQUAL).sum()) / len(best)) if len(best) else 1.0
