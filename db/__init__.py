@@ -47,7 +47,7 @@ from .records import (
     TextPair,
     TokenStates,
 )
-from .search import exact_cosines, search, search_by_image, search_by_text
+from .search import exact_cosines, forget_samples, search
 from .status import LibraryStatus, Problem, library_status
 from .vectors import (
     image_vector,
@@ -111,6 +111,7 @@ __all__ = [
     "find_encoder_with",
     "find_images",
     "find_text",
+    "forget_samples",
     "generation",
     "get_encoder",
     "get_images",
@@ -136,8 +137,6 @@ __all__ = [
     "require_encoder",
     "same_hashes",
     "search",
-    "search_by_image",
-    "search_by_text",
     "stored_pieces",
     "text_vector",
     "texts_without_vector",

@@ -79,7 +79,7 @@ def _estimate(conn: Connection, filter: Filter) -> float:
 def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Found | None:
     if len(directions) == 1:
         [direction] = directions
-        if direction.source.index is None:
+        if direction.index is None:
             return None
         by_index = nearest_by_index(conn, direction, n, filter)
         return Found(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
@@ -99,5 +99,9 @@ def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, fil
     if any(direction.source.index is None for direction in directions):
         return None
     k = max(_EACH_KIND, 2 * n)
-    ids = sorted({image_id for d in directions for image_id, _ in nearest_by_index(conn, d, k, filter)})
-    return Found(scored(directions, ids, cosines_of(conn, directions, ids)), "candidates of each kind, compared exactly")
+    ids = set()
+    for direction in directions:
+        nearest = nearest_by_index if direction.index else nearest_exactly
+        ids.update(image_id for image_id, _ in nearest(conn, direction, k, filter))
+    found = scored(directions, sorted(ids), cosines_of(conn, directions, sorted(ids)))
+    return Found(found, "candidates of each kind, compared exactly")

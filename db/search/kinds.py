@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from psycopg import Connection, sql
@@ -23,6 +23,7 @@ TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of a
     "clip_g": ("clip_g", "prompt_id"),
 }
 _PAGE = 8160  # usable bytes of a PostgreSQL page
+_FEW_TEXTS = 1000
 _ROW_OVERHEAD = 56  # of a row of text_vectors or image_vectors, beside its float16 numbers
 
 # The size of the table tells its rows well enough, costs no scan, and is right before the first ANALYZE too.
@@ -30,7 +31,11 @@ _SOURCES = """
 SELECT e.id, e.family, e.fingerprint, e.name, e.dims, e.details, e.active,
        pg_relation_size(CASE WHEN e.family = 'image' THEN 'image_vectors' ELSE 'text_vectors' END) AS bytes,
        (SELECT array_agg(ARRAY[c.relname::text, array_to_string(c.reloptions, ' ')]) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
-        WHERE x.indisvalid AND x.indrelid IN ('text_vectors'::regclass, 'image_vectors'::regclass)) AS indexes
+        WHERE x.indisvalid AND x.indrelid IN ('text_vectors'::regclass, 'image_vectors'::regclass)) AS indexes,
+       (SELECT json_object_agg(s.attname, CASE WHEN s.n_distinct >= 0 THEN s.n_distinct ELSE -s.n_distinct * c.reltuples END)
+        FROM pg_stats s JOIN pg_class c ON c.oid = 'images'::regclass
+        WHERE s.schemaname = c.relnamespace::regnamespace::text AND s.tablename = 'images'
+          AND s.attname IN ('prompt_id', 'negative_id')) AS texts
 FROM encoders e
 WHERE e.family <> 'token_states'
 """
@@ -40,12 +45,17 @@ _STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM libra
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the vectors of one encoder are: about how many `rows` its table has, and the way of its `index`, such as hnsw (None: none)."""
+    """Where the vectors of one encoder are.
+
+    `rows` is about how many its table has, `index` the way of its index, such as hnsw (None: there is none). `texts` is how
+    many different texts PostgreSQL thinks that `images` have, by column.
+    """
 
     encoder: StoredEncoder
     rows: int
     index: str | None
     lists: int = 0  # of an IVFFlat index
+    texts: dict[str, float] = field(default_factory=dict)
 
     @property
     def index_name(self) -> str:
@@ -69,6 +79,13 @@ class Direction:
     vector: np.ndarray  # [dims] float16
     weight: float  # above 0
     constant: float = 0.0  # what having a vector of the kind adds, whatever it is
+
+    @property
+    def index(self) -> str | None:
+        """The way of an index that finds this kind. None where the images have few texts of it, such as one negative prompt for
+        all: then the index of all texts finds hardly one of those, and to compare with each takes no time.
+        """
+        return None if self.source.texts.get(self.text_id or "", _FEW_TEXTS) < _FEW_TEXTS else self.source.index
 
     @property
     def text_id(self) -> str | None:
@@ -158,16 +175,16 @@ def _half(unit_vector: np.ndarray, source: Source) -> np.ndarray:
     return as_halfvecs(unit_vector[None] * 16, source.encoder.dims)[0]
 
 
-def _source(bytes: int, indexes: list[list[str | None]] | None, **columns: object) -> Source:
+def _source(bytes: int, indexes: list[list[str | None]] | None, texts: dict[str, float] | None, **columns: object) -> Source:
     encoder = StoredEncoder(**columns)
     rows = bytes // 8192 * max(1, _PAGE // (2 * encoder.dims + _ROW_OVERHEAD))
     there = {name: options or "" for name, options in indexes or ()}
     for method in ("hnsw", "ivfflat", "binary"):
-        source = Source(encoder, rows, method)
+        source = Source(encoder, rows, method, texts=texts or {})
         if source.index_name in there:
             lists = re.search(r"\blists=(\d+)", there[source.index_name])
             return replace(source, lists=int(lists[1]) if lists else 100)
-    return Source(encoder, rows, None)
+    return Source(encoder, rows, None, texts=texts or {})
 
 
 def _among(known: Sequence[Source], part: Part, family: str) -> Source | None:

@@ -176,3 +176,16 @@ def test_other_indexes_are_used_too_and_named(filled, indexed, way, options, met
     assert answer.method == method
     assert f"Index Scan using {index}" in shown and way in index
     assert len({hit.image_id for hit in answer.hits} & {hit.image_id for hit in exactly}) >= 9
+
+
+def test_a_kind_of_few_texts_is_compared_with_each_of_them(filled, indexed):
+    conn, query = filled
+    text_id = db.ensure_text(conn, db.TextPair("blurry", ""))
+    conn.execute("UPDATE images SET negative_id = %s", [text_id])
+    db.write_text_vectors(conn, db.active_encoder(conn, "text").id, [text_id], query[None])
+    conn.execute("ANALYZE images")
+    answer = db.search(conn, db.Question(parts=(db.Part("negative", query),), k=10))
+    by_prompt = db.search(conn, db.Question(parts=(db.Part("prompt", query),), k=10))
+    conn.rollback()
+    assert (answer.method, by_prompt.method) == ("exact", "index")
+    assert len(answer.hits) == 10
