@@ -19,6 +19,9 @@ from .errors import LibraryError, ServerTrouble
 from .filters import Filter, FilterError, all_of, parse_filter
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .phashes import images_without_phash, read_phashes, write_phashes
+from .hybrid.build import build_hybrid, drop_hybrid
+from .hybrid.candidates import LEAST_RECALL
+from .indexes import indexes_of, set_index
 from .labels import label_counts, label_files, label_images, normal_labels
 from .question import KINDS, Answer, Part, Question
 from .read import (
@@ -47,6 +50,7 @@ from .records import (
     TextPair,
     TokenStates,
 )
+from .refresh import refresh_search
 from .search import exact_cosines, forget_samples, search
 from .status import LibraryStatus, Problem, library_status
 from .vectors import (
@@ -75,6 +79,7 @@ __all__ = [
     "ImageSettings",
     "KINDS",
     "KnownFile",
+    "LEAST_RECALL",
     "Library",
     "LibraryError",
     "LibraryStatus",
@@ -97,11 +102,13 @@ __all__ = [
     "all_of",
     "also_by_hash",
     "best_first",
+    "build_hybrid",
     "bump_generation",
     "cluster_images",
     "contrasts_of_image",
     "contrasts_of_library",
     "counts",
+    "drop_hybrid",
     "duplicate_groups",
     "ensure_encoder",
     "ensure_root",
@@ -122,6 +129,7 @@ __all__ = [
     "images_read_before",
     "images_without_phash",
     "images_without_vector",
+    "indexes_of",
     "known_files",
     "label_counts",
     "label_files",
@@ -134,9 +142,11 @@ __all__ = [
     "open_library",
     "parse_filter",
     "read_phashes",
+    "refresh_search",
     "require_encoder",
     "same_hashes",
     "search",
+    "set_index",
     "stored_pieces",
     "text_vector",
     "texts_without_vector",

@@ -51,6 +51,7 @@ def set_index(
     """
     if method not in METHODS:
         raise LibraryError(f"There is no index method {method!r}. Choose one of: {', '.join(METHODS)}.")
+    check_graph(m, ef_construction)
     with library.connection() as conn:
         encoder = get_encoder(conn, encoder_id)
         table = TABLES[encoder.family]
@@ -71,6 +72,15 @@ def set_index(
             conn.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(new), sql.Identifier(index_name(encoder, method))))
             conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
         bump_generation(conn)
+
+
+def check_graph(m: int, ef_construction: int) -> None:
+    """LibraryError for what HNSW can't be made with."""
+    if not (2 <= m <= 100 and 4 <= ef_construction <= 1000 and ef_construction >= 2 * m):
+        raise LibraryError(
+            f"An HNSW index can't have m {m} with ef_construction {ef_construction}. Choose m from 2 to 100, and ef_construction from "
+            f"twice m to 1000."
+        )
 
 
 def create_statement(encoder: StoredEncoder, method: str, name: str, m: int, ef_construction: int, rows: int) -> sql.Composed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .build_index import BuildIndex
 from .cluster_library import ClusterLibrary
 from .contrast import Contrast
 from .filter_images import FilterImages
@@ -62,5 +63,6 @@ class DiffusionToolkitExtension(ComfyExtension):
             LoadTextEmbedder,
             LoadDescriptionEncoder,
             LibraryStatus,
+            BuildIndex,
             ReadImagePrompt,
         ]

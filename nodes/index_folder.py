@@ -144,9 +144,12 @@ class IndexFolder(io.ComfyNode):
             progress=progress_on(cls),
         )
         store.activate()
+        refreshed = db.refresh_search(library, progress_on(cls))
         with library.connection() as connection:
             counts = db.counts(connection)
         text = report_text(report, counts, encoders, library.warnings)
+        if refreshed:
+            text += f"\nSearch: {refreshed}."
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,

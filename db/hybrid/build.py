@@ -13,7 +13,7 @@ from .._generation import bump_generation, one_writer
 from ..connection import Library
 from ..encoders import active_encoders
 from ..errors import LibraryError
-from ..indexes import M, EF_CONSTRUCTION, build_index
+from ..indexes import EF_CONSTRUCTION, M, build_index, check_graph
 from ..question import KINDS
 from ..search.kinds import family_of
 from ..stream import count_vectors
@@ -39,10 +39,11 @@ def build_hybrid(
 ) -> dict:
     """Make the hybrid index over these kinds, by default all that the library has, in place of the one there is.
 
-    Returns the index's details. LibraryError where there is nothing to make it of, or another process is making one. Until
+    Returns the index's details, its kinds and its images. LibraryError where there is nothing to make it of, or another process is making one. Until
     it is ready, searches do without one; writers go on meanwhile, and what they write is in `hybrid_tail`. When `progress`
     raises, nothing of it stays in use.
     """
+    check_graph(m, ef_construction)
     tell = progress or (lambda stage, done, total: None)
     with alone(library), library.connection() as conn:
         chosen = choose_kinds(conn, kinds)
@@ -57,7 +58,7 @@ def build_hybrid(
         details |= {"chosen": kinds is not None}  # by a person, or all that there are
         details |= _try_out(library, hybrid_id, chosen, projection, check, tell)
         _finish(library, hybrid_id, projection, details, filled)
-    return details
+    return {**details, "kinds": list(chosen.names), "images": filled}
 
 
 def drop_hybrid(library: Library, wanted: bool = True) -> None:
