@@ -94,6 +94,18 @@ def test_hybrid_search(server, shark):
     assert len(outputs["PreviewImage"]["images"]) == len(hits)
 
 
+def test_duplicates_report(server, shark):
+    with Image.open(shark) as picture:
+        picture.resize((128, 96)).save(shark.with_name("larger.png"))
+    server.queue(index("example"))
+    outputs = run(server, "duplicates_report", DiffusionToolkitFindDuplicates={"alike_in": "pixels", "filter_text": "folder:example"})
+    report = outputs["DiffusionToolkitFindDuplicates"]["text"][0]
+    assert "larger.png" in report and "Nothing was deleted" in report
+    assert len(outputs["PreviewImage"]["images"]) == 2
+    assert list((server.output / "reports").glob("duplicates*.json"))
+    assert "DiffusionToolkitLabelImages" not in outputs
+
+
 def test_read_image_prompt(server, shark):
     shutil.copyfile(shark, server.input / "example.png")
     outputs = run(server, "read_image_prompt")
