@@ -76,10 +76,10 @@ def main() -> None:
 
 def build(library: Any, kinds: str) -> None:
     """Make the hybrid index and say what it is."""
-    from diffusion_toolkit import db
+    from diffusion_toolkit.db.hybrid.build import build_hybrid
 
     started = time.perf_counter()
-    details = db.build_hybrid(library, None if kinds == "all" else kinds.split(","))
+    details = build_hybrid(library, None if kinds == "all" else kinds.split(","))
     print(f"Hybrid index over {kinds}: {time.perf_counter() - started:.0f} s, {details}\n", flush=True)
 
 

@@ -15,7 +15,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,11 @@ def stop(folder: Path) -> None:
     EmbeddedServer.start(Path(folder)).stop()
 
 
-def fill(folder: Path, data: Data, index: bool = True, memory: str = "") -> None:
-    """Make the library; `memory` is maintenance_work_mem for the index builds."""
+def fill(folder: Path, data: Data, index: bool = True, memory: str = "", all_texts: bool = False) -> None:
+    """Make the library; `memory` is maintenance_work_mem for the index builds.
+
+    With `all_texts` the negatives have CLIP-L and CLIP-G vectors too, as Index Folder stores them; no search compares these.
+    """
     from diffusion_toolkit import db
 
     library = open_filled(folder)
@@ -146,6 +149,10 @@ def fill(folder: Path, data: Data, index: bool = True, memory: str = "") -> None
             for number, vectors in enumerate(data.vectors(kind)):
                 with library.connection() as conn:
                     write(conn, by_family[FAMILIES[kind]], ids[number * BATCH : number * BATCH + len(vectors)], vectors)
+    for kind in ("clip_l", "clip_g") if all_texts else ():
+        for number, vectors in enumerate(replace(data, seed=data.seed + 1).vectors(kind)):
+            with library.connection() as conn:
+                db.write_text_vectors(conn, by_family[kind], text_ids["negative"][number * BATCH : number * BATCH + len(vectors)], vectors)
     (folder / "synthetic.json").write_text(json.dumps(asdict(data)), encoding="utf-8")
     with _took("ANALYZE"), library.connection() as conn:
         conn.execute("ANALYZE")
@@ -244,6 +251,7 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(DIMS), help="comma-separated")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-index", action="store_true", help="leave the HNSW indexes out")
+    parser.add_argument("--all-texts", action="store_true", help="CLIP vectors of the negatives too, as Index Folder stores them")
     parser.add_argument("--memory", default="", help="maintenance_work_mem for the index builds, such as 5GB")
     options = parser.parse_args()
     if (options.folder / "synthetic.json").exists():
@@ -252,7 +260,7 @@ def main() -> None:
         options.rows, options.images_per_text, options.noise, options.rows_per_cluster, options.missing,
         tuple(options.kinds.split(",")), options.seed, options.rank,
     )  # fmt: skip
-    fill(options.folder, data, not options.no_index, options.memory)
+    fill(options.folder, data, not options.no_index, options.memory, options.all_texts)
     stop(options.folder)
 
 
