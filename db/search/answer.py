@@ -14,7 +14,7 @@ from ..records import Hit
 from .arrange import arrange, arranges, newest
 from .calibration import calibrate, lowest_of, percentile
 from .cosines import exact_cosines
-from .found import best, reach_of
+from .found import Found, best, reach_of
 from .kinds import Source, directions_of, sources_of
 
 _ORDERS = {"newest": "created DESC NULLS LAST", "oldest": "created NULLS LAST", "seed": "seed NULLS LAST"}
@@ -51,7 +51,7 @@ def search(conn: Connection, question: Question) -> Answer:
             break
         needed *= _POOL
     page = rows[question.offset : wanted]
-    hits = _hits(conn, question, page, weights, constants, scores)
+    hits = _hits(page, _cosines(conn, question, page, weights, constants, found), scores, question.offset)
     method = "; ".join(filter(None, [found.method, done]))
     return Answer(_ordered(conn, hits, question.order), method, found.note)
 
@@ -86,22 +86,32 @@ def _calibrated(
     return weights, constants, calibration.scores(weights, constants)
 
 
-def _hits(
+def _cosines(
     conn: Connection,
     question: Question,
     page: Sequence[tuple[int, float, float]],
     weights: Sequence[float],
     constants: Sequence[float],
-    scores: np.ndarray,
-) -> list[Hit]:
+    found: Found,
+) -> list[tuple[float | None, ...]]:
+    """The cosines of each hit with the question's parts, by what was compared already where that tells it."""
     if len(question.parts) == 1:
-        cosines = [((score - constants[0]) / weights[0],) for _, score, _ in page]
+        return [((score - constants[0]) / weights[0],) for _, score, _ in page]
+    ids = [image_id for image_id, _, _ in page]
+    if len({part.kind for part in question.parts}) == len(question.parts) and all(weights) and all(i in found.cosines for i in ids):
+        signs = np.sign(weights)  # a direction is turned round where the weight is negative
+        table = [[sign * cell for sign, cell in zip(signs, found.cosines[image_id])] for image_id in ids]
     else:
-        table = exact_cosines(conn, question.parts, [image_id for image_id, _, _ in page])
-        cosines = [tuple(None if math.isnan(cell) else cell for cell in row) for row in table.tolist()]
+        table = exact_cosines(conn, question.parts, ids).tolist()
+    return [tuple(None if math.isnan(cell) else float(cell) for cell in row) for row in table]
+
+
+def _hits(
+    page: Sequence[tuple[int, float, float]], cosines: Sequence[tuple[float | None, ...]], scores: np.ndarray, offset: int
+) -> list[Hit]:
     return [
         Hit(image_id, score, rank, made_of, percentile(scores, score), recency)
-        for rank, ((image_id, score, recency), made_of) in enumerate(zip(page, cosines), start=question.offset + 1)
+        for rank, ((image_id, score, recency), made_of) in enumerate(zip(page, cosines), start=offset + 1)
     ]
 
 

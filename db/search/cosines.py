@@ -72,8 +72,10 @@ def scored(directions: Sequence[Direction], ids: Sequence[int], cosines: np.ndar
     constants = np.array([direction.constant for direction in directions])
     present = ~np.isnan(cosines)
     scores = np.where(present, cosines * weights + constants, 0.0).sum(axis=1)
-    rows = [(image_id, float(score)) for image_id, score, any_kind in zip(ids, scores, present.any(axis=1)) if any_kind]
-    return sorted(rows, key=lambda row: (-row[1], row[0]))
+    known = np.flatnonzero(present.any(axis=1))
+    numbers = np.asarray(ids, np.int64)[known]
+    order = np.lexsort((numbers, -scores[known]))
+    return list(zip(numbers[order].tolist(), scores[known][order].tolist()))
 
 
 def nearest_among(

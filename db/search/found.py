@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from psycopg import Connection, sql
 
 from ..filters import Filter
+from ..hybrid.candidates import candidates
 from .cosines import cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import Direction
 from .one_kind import Scored, how, nearest_by_index, nearest_exactly
@@ -24,11 +25,12 @@ _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_t
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The best images by score, and how they were found."""
+    """The best images by score, and how they were found; the `cosines` of each with the directions, where they are known."""
 
     scored: Scored
     method: str
     note: str = ""
+    cosines: dict[int, list[float]] = field(default_factory=dict)
 
 
 def reach_of(needed: int) -> int:
@@ -83,11 +85,9 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
             return None
         by_index = nearest_by_index(conn, direction, n, filter)
         return Found(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
-    from ..hybrid.candidates import candidates
-
     hybrid = candidates(conn, directions, n, filter)
     if hybrid.ids is not None:
-        return Found(scored(directions, hybrid.ids, cosines_of(conn, directions, hybrid.ids)), hybrid.method, hybrid.note)
+        return _compared(conn, directions, hybrid.ids, hybrid.method, hybrid.note)
     if hybrid.better_exact:
         return Found([], "", hybrid.note)
     found = _by_each_kind(conn, directions, n, filter)
@@ -103,5 +103,9 @@ def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, fil
     for direction in directions:
         nearest = nearest_by_index if direction.index else nearest_exactly
         ids.update(image_id for image_id, _ in nearest(conn, direction, k, filter))
-    found = scored(directions, sorted(ids), cosines_of(conn, directions, sorted(ids)))
-    return Found(found, "candidates of each kind, compared exactly")
+    return _compared(conn, directions, sorted(ids), "candidates of each kind, compared exactly")
+
+
+def _compared(conn: Connection, directions: Sequence[Direction], ids: list[int], method: str, note: str = "") -> Found:
+    cosines = cosines_of(conn, directions, ids)
+    return Found(scored(directions, ids, cosines), method, note, dict(zip(ids, cosines.tolist())))

@@ -158,3 +158,23 @@ def test_a_filter_leaves_exactly_those_that_pass_in_their_order(filled, asked, s
         answer = ask(conn, asked, k=IMAGES, filter=only)
     expected = [(hit.image_id, pytest.approx(hit.score), hit.cosines) for hit in whole.hits if hit.image_id in passing]
     assert [(hit.image_id, hit.score, hit.cosines) for hit in answer.hits] == expected
+
+
+@quick
+@given(asked=parts, k=st.integers(1, 40))
+def test_candidates_of_each_kind_give_what_the_exact_search_gives(filled, asked, k):
+    conn, _, _ = filled
+    exactly = ask(conn, asked, k=k, exact=True)
+    if exactly is None:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found, "EXACT_BELOW", 0)
+        patch.setattr(found, "_SCANNED", 1e9)
+        by_index = ask(conn, asked, k=k)
+    kinds = {(p.kind) for p in asked}
+    if len(kinds) == len(asked) > 1 and len(exactly.hits) == k:
+        assert by_index.method == "candidates of each kind, compared exactly"
+    assert [(h.image_id, h.rank) for h in by_index.hits] == [(h.image_id, h.rank) for h in exactly.hits]
+    for one, other in zip(by_index.hits, exactly.hits):
+        assert one.score == pytest.approx(other.score, abs=1e-6)
+        assert [c if c is None else round(c, 6) for c in one.cosines] == [c if c is None else round(c, 6) for c in other.cosines]
