@@ -24,6 +24,8 @@ from .migrate import migrate
 DATABASE = "diffusion_toolkit"  # on the embedded server
 _CONNECT_SECONDS = 10
 _IDLE_KEPT = 4
+_BUSY_KEPT = 16  # while many search at once: to connect takes longer than to search
+_BUSY_SECONDS = 60.0
 _FRESH_SECONDS = 5.0
 
 _open: dict[tuple[str, str], Library] = {}
@@ -107,10 +109,16 @@ class Library:
         except psycopg.Error:
             conn.close()
         with self._lock:
-            if not conn.closed and len(self._idle) < _IDLE_KEPT:
+            surplus = []
+            if not conn.closed:
                 self._idle.append(conn)
-                return
-        conn.close()
+            # Those lent last are lent first, so the first of the list is the one that nobody needed for longest.
+            while len(self._idle) > _IDLE_KEPT and (
+                len(self._idle) > _BUSY_KEPT or time.monotonic() - self._idle[0].used > _BUSY_SECONDS
+            ):
+                surplus.append(self._idle.pop(0))
+        for idle in surplus:
+            idle.close()
 
     def _connect(self) -> Connection:
         conn = _connect(self._locate(), self._place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -9,6 +10,7 @@ import threading
 import psycopg
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -288,3 +290,23 @@ def test_a_process_that_used_a_library_ends_at_once(dsn, python):
     )
     assert child.communicate(timeout=60)[0].split() == ["0"]
     assert child.returncode == 0
+
+
+def test_connections_that_many_needed_at_once_are_kept_for_a_while(library, monkeypatch):
+    with contextlib.ExitStack() as stack:
+        lent = [stack.enter_context(library.connection()) for _ in range(20)]
+    assert len(library._idle) == 16  # more than that are closed at once
+    assert sum(conn.closed for conn in lent) == 4
+    monkeypatch.setattr(connection, "_BUSY_SECONDS", 0)
+    with library.connection():
+        pass
+    assert len(library._idle) == 4
+    assert sum(conn.closed for conn in lent) == 16
+
+
+def test_a_connection_that_was_just_used_is_lent_without_asking_the_server(library, monkeypatch):
+    with library.connection() as conn:
+        conn.execute("SELECT")
+    monkeypatch.setattr(db.Connection, "execute", lambda *_: pytest.fail("the server was asked"))
+    with library.connection() as again:
+        assert again is conn
