@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import mimetypes
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -13,7 +17,7 @@ from .work import Workers
 
 PREFIX = "/diffusion_toolkit"
 _UPLOADS_AT_ONCE = 4  # whose bodies are in memory
-_PICTURES = ("image/png", "image/apng", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", "image/tiff", "video/")
+_SHOWN = ("image/png", "image/apng", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", "image/tiff", "video/")
 
 
 class Routes:
@@ -23,7 +27,7 @@ class Routes:
         self._library = Workers("the library", 4)
         self._models = Workers("models", 1)  # a model is used by one thread at a time
         self._pictures = Workers("pictures", 2)
-        self._uploads: Any = None
+        self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
 
     def add_to(self, table: web.RouteTableDef) -> None:
         """Register all routes."""
@@ -44,7 +48,7 @@ class Routes:
 
             return document()
 
-        return web.json_response(await self._library.run(made))
+        return await _json(self._library, made)
 
     @answered
     async def libraries(self, request: web.Request) -> web.Response:
@@ -53,7 +57,7 @@ class Routes:
 
             return {"libraries": library_names()}
 
-        return web.json_response(await self._library.run(listed))
+        return await _json(self._library, listed)
 
     @answered
     async def status(self, request: web.Request) -> web.Response:
@@ -63,7 +67,7 @@ class Routes:
 
             return status_record(read_status(opened(library)))
 
-        return web.json_response(await self._library.run(told, _library(request)))
+        return await _json(self._library, told, _library(request))
 
     @answered
     async def search(self, request: web.Request) -> web.Response:
@@ -92,7 +96,7 @@ class Routes:
 
             return search(asked, parts)
 
-        return web.json_response(await self._library.run(found))
+        return await _json(self._library, found)
 
     @answered
     async def embed(self, request: web.Request) -> web.Response:
@@ -106,7 +110,7 @@ class Routes:
 
                 return embed(request.match_info["model"], checked(Embed, body), list(uploads.values()))
 
-            return web.json_response(await self._models.run(made))
+            return await _json(self._models, made)
 
     @answered
     async def image(self, request: web.Request) -> web.Response:
@@ -115,7 +119,7 @@ class Routes:
 
             return image_record(_library(request), _id(request))
 
-        return web.json_response(await self._library.run(record))
+        return await _json(self._library, record)
 
     @answered
     async def change_image(self, request: web.Request) -> web.Response:
@@ -128,7 +132,7 @@ class Routes:
 
             return change_labels(_library(request), _id(request), checked(Labels, body))
 
-        return web.json_response(await self._library.run(changed))
+        return await _json(self._library, changed)
 
     @answered
     async def thumbnail(self, request: web.Request) -> web.Response:
@@ -154,20 +158,30 @@ class Routes:
         path = await self._library.run(place)
         kind = mimetypes.guess_type(path.name)[0] or ""
         headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-        if not kind.startswith(_PICTURES):  # nothing that a browser would run
+        if not kind.startswith(_SHOWN):  # nothing that a browser would run
             kind = "application/octet-stream"
         return web.FileResponse(path, headers={**headers, "Content-Type": kind})
 
     def _uploading(self, request: web.Request) -> Any:
         """Holds back forms beyond a few at once: their bodies may be as large as ComfyUI's --max-upload-size."""
-        import asyncio
-        import contextlib
-
         if request.content_type != "multipart/form-data":
             return contextlib.nullcontext()
-        if self._uploads is None:  # made where a loop runs: Python 3.9's and older ones bind to it
-            self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         return self._uploads
+
+
+async def _json(workers: Workers, function: Callable[..., dict[str, Any]], *arguments: Any) -> web.Response:
+    """Answer with what `function` gives, which is made in a thread, and written as JSON there."""
+    body = await workers.run(lambda: as_json(function(*arguments)))
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
+def as_json(answer: dict[str, Any]) -> bytes:
+    """Lists entry by entry: Python's encoder lets no other thread run, the event loop's neither, until it is done."""
+
+    def written(value: Any) -> str:
+        return f"[{', '.join(map(json.dumps, value))}]" if isinstance(value, list) else json.dumps(value)
+
+    return ("{" + ", ".join(f"{json.dumps(name)}: {written(value)}" for name, value in answer.items()) + "}").encode()
 
 
 def _library(request: web.Request) -> str:

@@ -12,7 +12,7 @@ from .refusals import Refusal
 if TYPE_CHECKING:
     from aiohttp import BodyPartReader, web
 
-LARGEST_JSON = 4 * 2**20  # bytes: ten vectors of 4,000 numbers, or 64 long texts
+LARGEST_JSON = 2 * 2**20  # bytes: ten vectors of 4,000 numbers, or 64 long texts; reading it holds up every thread
 MOST_UPLOADS = 16
 BODY_SECONDS = 60.0
 
@@ -29,7 +29,8 @@ def refuse_other_origins(request: web.Request) -> None:
     if origin is None or allowed == "*" or (allowed and origin.rstrip("/") == allowed.rstrip("/")):
         return
     site = request.headers.get("Sec-Fetch-Site")
-    own = {host.strip().lower() for name in ("Host", "X-Forwarded-Host") for host in request.headers.get(name, "").split(",")}
+    named = [request.headers.get(name, "") for name in ("Host", "X-Forwarded-Host")]
+    own = {host.strip().lower() for hosts in named for host in hosts.split(",")} - {""}
     if site == "same-origin" or (site is None and urllib.parse.urlsplit(origin).netloc.lower() in own):
         return
     raise Refusal(403, "origin", "Pages of other sites may not do this. ComfyUI's --enable-cors-header lets a site in.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .refusals import Refusal
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Kind = Literal["prompt", "negative", "image", "clip_l", "clip_g"]
 Text = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S")]
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
@@ -24,11 +24,11 @@ class Part(_Strict):
     """One thing to be like, or with a negative weight unlike: exactly one of text, description, id, upload and vector."""
 
     kind: Kind = Field(description="Which vectors of the images it is compared with.")
-    text: Optional[Text] = Field(None, description="Words; for the kinds prompt, negative, clip_l and clip_g.")
-    description: Optional[Text] = Field(None, description="What the picture shows, in words; for the kind image.")
-    id: Optional[ImageId] = Field(None, description="An image of the library: its own vector of the kind. No model is needed.")
-    upload: Optional[str] = Field(None, max_length=200, description="The form's field that holds a picture; for the kind image.")
-    vector: Optional[list[Number]] = Field(
+    text: Text | None = Field(None, description="Words; for the kinds prompt, negative, clip_l and clip_g.")
+    description: Text | None = Field(None, description="What the picture shows, in words; for the kind image.")
+    id: ImageId | None = Field(None, description="An image of the library: its own vector of the kind. No model is needed.")
+    upload: str | None = Field(None, max_length=200, description="The form's field that holds a picture; for the kind image.")
+    vector: list[Number] | None = Field(
         None, min_length=1, max_length=4000, description="Numbers by the model that the library was indexed with; only their direction counts."
     )
     weight: Number = Field(1.0, ge=-100, le=100)
@@ -53,7 +53,7 @@ class Search(_Strict):
     k: int = Field(50, ge=1, le=1000, strict=True, description="The most hits to return.")
     offset: int = Field(0, ge=0, le=1_000_000, strict=True, description="How many of the best hits to pass over; for the next page add k.")
     filter: str = Field("", max_length=10_000, description="A filter text, such as: checkpoint:*xl* steps:20..40 rating:>=3 -label:draft")
-    lowest_score: Optional[Number] = None
+    lowest_score: Number | None = None
     lowest_percentile: Number = Field(0.0, ge=0, le=100, description="At least as near as this share of the library is.")
     order: Literal["score", "newest", "oldest", "seed"] = "score"
     diversity: Number = Field(0.0, ge=0, le=1, description="How much being unlike the better hits counts.")
@@ -78,8 +78,8 @@ class Labels(_Strict):
 
     add_labels: list[Label] = Field([], max_length=100)
     remove_labels: list[Label] = Field([], max_length=100)
-    namespace: Optional[str] = Field(None, max_length=200, description="The collection that it belongs to; empty: none.")
-    rating: Optional[int] = Field(None, ge=-1, le=5, strict=True, description="-1 rejected, 0 to 5 stars; null takes it away.")
+    namespace: str | None = Field(None, max_length=200, description="The collection that it belongs to; empty: none.")
+    rating: int | None = Field(None, ge=-1, le=5, strict=True, description="-1 rejected, 0 to 5 stars; null takes it away.")
 
 
 def checked(model: type[BaseModel], data: Any) -> Any:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import aiohttp
 import pytest
 from host.comfy_models import import_comfy
+from host.http import Answer, form, png, request
 from host.node_graphs import index, search_by_prompt
 from host.stand_in_models import write_description_file
 from PIL import Image
@@ -20,36 +19,10 @@ IMAGES = "/diffusion_toolkit/images"
 FAMILY_DIMS = {"prompt": 1024, "image": 1024, "clip_l": 768, "clip_g": 1280}
 
 
-class Answer:
-    """What came back: status, headers, body."""
-
-    def __init__(self, status: int, headers: Any, body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def refusal(self) -> tuple[int, str, str]:
-        """(status, type, message)"""
-        error = self.json["error"]
-        return self.status, error["type"], error["message"]
-
-
 @pytest.fixture(scope="module")
 def ask(server):
     """Sends one request as curl would, without a browser's headers unless given."""
-
-    async def send(method: str, path: str, **options: Any) -> Answer:
-        async with aiohttp.ClientSession() as session, session.request(method, server.url + path, **options) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
-
-    def sent(method: str, path: str, **options: Any) -> Answer:
-        with ThreadPoolExecutor(1) as pool:  # pytest plugins may run a loop in this thread
-            return pool.submit(asyncio.run, send(method, path, **options)).result()
-
-    return sent
+    return functools.partial(request, server.url)
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +35,19 @@ def search(ask):
     return post
 
 
+_hits: list[dict] = []
+
+
 @pytest.fixture
 def animals(server, pictures) -> list[dict]:
-    """Three indexed pictures; the node's hits for a shark."""
+    """Three indexed pictures; the node's hits for a shark. Once for all tests here, which add no better ones."""
+    if _hits:
+        return _hits
     for i, prompt in enumerate(["a grey shark swimming in the ocean", "a loaf of rye bread on a table", "a marble statue of a god"]):
         pictures(f"http/{i}", 1, prompt=prompt, negative="low quality")
     server.queue(index("http"))
-    return server.queue(search_by_prompt("a shark in the sea", top_k=3)).outputs["search"]["hits"]
-
-
-def png(color: tuple[int, int, int] = (250, 0, 0)) -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", (64, 48), color).save(made, "PNG")
-    return made.getvalue()
-
-
-def form(question: Any, **files: bytes) -> aiohttp.FormData:
-    made = aiohttp.FormData()
-    if question is not None:
-        made.add_field("question", json.dumps(question), content_type="application/json")
-    for name, data in files.items():
-        made.add_field(name, data, filename=f"{name}.png", content_type="image/png")
-    return made
+    _hits.extend(server.queue(search_by_prompt("a shark in the sea", top_k=3)).outputs["search"]["hits"])
+    return _hits
 
 
 def test_a_search_by_words_gives_the_nodes_hits(search, animals):
@@ -121,7 +85,7 @@ def test_a_mix_with_negative_weights_pages_and_is_explained(search, animals):
     whole = search(*parts, k=4).json
     assert whole["question"].startswith("'a shark' - 0.5 x image")
     for hit in whole["hits"]:
-        assert hit["score"] == pytest.approx(sum(part["weight"] * part["cosine"] for part in hit["parts"]), abs=2e-3)
+        assert hit["score"] == pytest.approx(sum(part["weight"] * (part["cosine"] or 0) for part in hit["parts"]), abs=2e-3)
     pages = [search(*parts, k=2, offset=offset).json["hits"] for offset in (0, 2)]
     assert [hit["image_id"] for hit in pages[0] + pages[1]] == [hit["image_id"] for hit in whole["hits"]]
 

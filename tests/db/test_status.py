@@ -64,7 +64,7 @@ def test_vectors_of_a_former_encoder_are_told_with_what_frees_them(filled, encod
     with filled.connection() as conn:
         former = db.active_encoder(conn, "image").id
         encoder(conn, "image", "bb")
-    assert f"3 vectors are kept of image aa [aa], which is not the last one indexed with" in told(filled)
+    assert "3 vectors are kept of image aa [aa], which is not the last one indexed with" in told(filled)
     with filled.connection() as conn:
         conn.execute("DELETE FROM encoders WHERE id = %s", [former])
     assert "are kept of" not in told(filled)
