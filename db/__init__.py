@@ -23,6 +23,7 @@ from .hybrid.build import build_hybrid, drop_hybrid
 from .hybrid.candidates import LEAST_RECALL
 from .indexes import indexes_of, set_index
 from .labels import label_counts, label_files, label_images, normal_labels
+from .listing import count_images, list_images
 from .question import KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -107,6 +108,7 @@ __all__ = [
     "cluster_images",
     "contrasts_of_image",
     "contrasts_of_library",
+    "count_images",
     "counts",
     "drop_hybrid",
     "duplicate_groups",
@@ -137,6 +139,7 @@ __all__ = [
     "library_names",
     "library_status",
     "link_paths",
+    "list_images",
     "look_alikes",
     "normal_labels",
     "open_library",

@@ -12,6 +12,7 @@ from .find_duplicates import FindDuplicates
 from .index_folder import IndexFolder
 from .label_images import LabelImages
 from .library_status import LibraryStatus
+from .list_images import ListImages
 from .load_description_encoder import LoadDescriptionEncoder
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
@@ -55,6 +56,7 @@ class DiffusionToolkitExtension(ComfyExtension):
             FilterImages,
             SearchOptionsNode,
             PickHit,
+            ListImages,
             LabelImages,
             FindDuplicates,
             ClusterLibrary,

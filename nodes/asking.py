@@ -81,6 +81,7 @@ def encoder_id(connection: Connection, part: QueryPart) -> int | None:
 
 def all_of(linked: Filter | None, text: str) -> Filter | None:
     """A linked filter and a filter text together; None where there is neither."""
+    linked = linked or None  # one that lets everything pass is none
     if not text.strip():
         return linked
     from .. import db

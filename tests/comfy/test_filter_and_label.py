@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from host.client import PromptError
+from host.comfy_models import import_comfy
 from host.node_graphs import index, node, search_by_prompt
 
 QUERY = "a lighthouse on a cliff"
@@ -80,3 +81,21 @@ def test_without_images_the_node_says_what_to_connect(server, lighthouses):
 def test_labels_of_a_later_run_reach_images_that_are_known(server, lighthouses):
     assert server.queue(index("lighthouses", labels="again")).outputs["index"]["summary"][0]["added"] == 0
     assert prompts(server.queue(filtered({"labels": "again, lighthouse"}))) == ["green", "red", "white"]
+
+
+def test_images_are_listed_by_filter_alone(server, lighthouses):
+    graph = {"list": node("DiffusionToolkitListImages", order="newest", top_k=2, library_name="default", filter_text="lighthouse namespace:sea")}
+    graph["ids"] = node("ProbeValues", values=["list", 4])
+    result = server.queue(graph)
+    shown = result.outputs["list"]["hits"]
+    assert len(shown) == 2 and [hit["image_id"] for hit in shown] == result.outputs["ids"]["values"]
+    assert result.outputs["list"]["text"][0].startswith("1 to 2 of 3 images that pass lighthouse namespace:sea")
+
+
+def test_the_orders_of_the_node_are_those_of_the_library():
+    import_comfy()
+    from diffusion_toolkit.db.listing import ORDERS
+    from diffusion_toolkit.nodes.list_images import ListImages
+
+    [order] = [entry for entry in ListImages.define_schema().inputs if entry.id == "order"]
+    assert list(order.options) == list(ORDERS)

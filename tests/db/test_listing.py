@@ -1,0 +1,36 @@
+"""Images by filter alone, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from diffusion_toolkit import db
+
+
+@pytest.fixture
+def ids(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord]) -> list[int]:
+    dates = [datetime(2025, 1, 2), None, datetime(2025, 1, 3), datetime(2025, 1, 1)]
+    ratings, seeds = [None, 5, 1, 5], [3, 2, None, 1]
+    records = [image(n, created=date, rating=stars, seed=seed) for n, (date, stars, seed) in enumerate(zip(dates, ratings, seeds), 1)]
+    return db.write_images(conn, root, records)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [("newest", [3, 1, 4, 2]), ("oldest", [4, 1, 3, 2]), ("last indexed", [4, 3, 2, 1]), ("rating", [4, 2, 3, 1]), ("seed", [4, 2, 1, 3])],
+)
+def test_images_come_in_order_with_the_unknown_last(conn: db.Connection, ids: list[int], order: str, expected: list[int]) -> None:
+    assert [ids.index(id_) + 1 for id_ in db.list_images(conn, order=order)] == expected
+
+
+def test_pages_of_a_filter_are_cut_from_one_list(conn: db.Connection, ids: list[int]) -> None:
+    rated = db.parse_filter("has:rating")
+    pages = [db.list_images(conn, rated, k=2, offset=offset) for offset in (0, 2, 4)]
+    assert pages == [[ids[2], ids[3]], [ids[1]], []] and db.count_images(conn, rated) == 3 and db.count_images(conn) == 4
+
+
+def test_an_unknown_order_is_named(conn: db.Connection) -> None:
+    with pytest.raises(ValueError, match="newest, oldest"):
+        db.list_images(conn, order="best")
