@@ -44,11 +44,13 @@ class BuildIndex(io.ComfyNode):
                 io.String.Input(
                     "kinds",
                     default="",
+                    optional=True,
                     tooltip=f"For '{HYBRID}': the kinds that are mixed, such as prompt, image, clip_g. Empty: all that the library has.",
                 ),
                 io.Int.Input(
                     "m",
                     default=0,
+                    optional=True,
                     min=0,
                     max=100,
                     tooltip="hnsw and binary: neighbours of a vector in the graph. More finds more, takes more room and time. 0: the usual.",
@@ -56,6 +58,7 @@ class BuildIndex(io.ComfyNode):
                 io.Int.Input(
                     "ef_construction",
                     default=0,
+                    optional=True,
                     min=0,
                     max=1000,
                     tooltip="hnsw and binary: how many candidates are looked at for each neighbour, at least 2 m. 0: the usual.",
