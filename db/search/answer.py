@@ -19,7 +19,8 @@ from .kinds import Source, directions_of, sources_of
 
 _ORDERS = {"newest": "created DESC NULLS LAST", "oldest": "created NULLS LAST", "seed": "seed NULLS LAST"}
 _COLLAPSES = ("nothing", "variants", "lookalikes")
-_POOL = 4  # times as many as are asked for
+_POOL = 4  # times as many as are asked for,
+_SMALLEST_POOL = 200  # and so many at least: the first pages are cut from one pool
 _LARGEST_POOL = 3200
 
 
@@ -37,7 +38,7 @@ def search(conn: Connection, question: Question) -> Answer:
     wanted = question.offset + question.k
     needed = wanted + len(unwanted)
     while True:
-        pool = needed * _POOL if arranges(question) else needed
+        pool = max(_SMALLEST_POOL, needed * _POOL) if arranges(question) else needed
         found = best(conn, directions, pool, question.filter, question.exact)
         by_id = dict(found.scored)
         if question.recency:

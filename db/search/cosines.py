@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,28 +11,23 @@ from psycopg import Connection, sql
 
 from ..filters import Filter
 from ..question import Part
-from .kinds import Direction, direction_of, key_of, sources_of
-from .one_kind import Scored
+from .kinds import Direction, Source, direction_of, key_of, sources_of
+from .one_kind import CONDITION, Scored
 
 # A subselect a cell: whatever PostgreSQL thinks of the number of ids, each is one probe of a primary key, never a scan.
 _CELL = "(SELECT 1 - (v.embedding <=> {query}) FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
 _TABLE = "SELECT i.id, {cells} FROM images i WHERE i.id = ANY(%(ids)s)"
 
-_AMONG = """
+# Ids are taken until there are too many. One kind is sorted by PostgreSQL, an image without it comes last; of several it
+# gives all cosines, and the sum is made here.
+_CHOSEN = """
 WITH chosen AS MATERIALIZED (
     SELECT i.id, i.prompt_id, i.negative_id FROM images i WHERE {condition} LIMIT %(most)s + 1
-),
-compared AS (
-    SELECT i.id, {score} AS score
-    FROM (SELECT i.id, {cells} FROM chosen i WHERE (SELECT count(*) FROM chosen) <= %(most)s OFFSET 0) i
-    WHERE {present}
-    ORDER BY score DESC, i.id
-    LIMIT %(n)s
 )
-SELECT (SELECT count(*) FROM chosen), compared.id, compared.score
-FROM (VALUES (0)) one LEFT JOIN compared ON true
-ORDER BY score DESC, id
+SELECT i.id, (SELECT count(*) FROM chosen), {cells} FROM chosen i WHERE (SELECT count(*) FROM chosen) <= %(most)s
 """
+_BEST_FIRST = "ORDER BY 3 DESC NULLS LAST, 1 LIMIT %(n)s"
+_COUNT = "SELECT count(*) FROM (SELECT FROM images i WHERE {condition} LIMIT %(most)s + 1) chosen"
 # The cosines of a kind are taken once a text, not once an image; OFFSET 0 keeps the vectors out of the joins' hash tables.
 _ALL = """
 SELECT i.id, {score} AS score
@@ -58,12 +54,17 @@ def cosines_of(conn: Connection, directions: Sequence[Direction], ids: Sequence[
     """Cosine similarities [len(ids), len(directions)], as `exact_cosines` gives them."""
     found = np.full((len(ids), len(directions)), np.nan)
     if len(ids):
-        statement = sql.SQL(_TABLE).format(cells=sql.SQL(", ").join(_cells(directions)))
-        rows = conn.execute(statement, {**_queries(directions), "ids": list(map(int, ids))}, binary=True)
+        text = _table(tuple((direction.kind, direction.source) for direction in directions))
+        rows = conn.execute(text, {**_queries(directions), "ids": list(map(int, ids))}, binary=True)
         by_id = {row[0]: row[1:] for row in rows}
         empty = (None,) * len(directions)
         found[:] = np.array([by_id.get(image_id, empty) for image_id in ids], float)  # None becomes NaN
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def _table(kinds: tuple[tuple[str, Source], ...]) -> str:
+    return sql.SQL(_TABLE).format(cells=sql.SQL(", ").join(_cells(kinds))).as_string()
 
 
 def scored(directions: Sequence[Direction], ids: Sequence[int], cosines: np.ndarray) -> Scored:
@@ -82,19 +83,24 @@ def nearest_among(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter, most: int
 ) -> tuple[int, Scored] | None:
     """The best `n` of all images that pass `filter`, and how many pass; None when those are more than `most`."""
-    rows = conn.execute(
-        sql.SQL(_AMONG).format(
-            condition=filter.narrow,
-            cells=sql.SQL(", ").join(
-                sql.SQL("{} AS {}").format(cell, _name(place)) for place, cell in enumerate(_cells(directions))
-            ),
-            score=_score(directions, [sql.SQL("i.{}").format(_name(place)) for place in range(len(directions))]),
-            present=_any_present([sql.SQL("i.{}").format(_name(place)) for place in range(len(directions))]),
-        ),
-        {**filter.parameters, **_queries(directions), "n": n, "most": most},
-    ).fetchall()
-    count = rows[0][0]
-    return None if count > most else (count, [(image_id, score) for _, image_id, score in rows if image_id is not None])
+    condition = sql.SQL("({})").format(filter.condition).as_string(conn)
+    text = _among(tuple((direction.kind, direction.source) for direction in directions)).replace(CONDITION, condition)
+    parameters = {**filter.parameters, **_queries(directions), "n": n, "most": most}
+    rows = conn.execute(text, parameters, binary=True).fetchall()
+    if not rows:
+        count = conn.execute(_COUNT.format(condition=condition), parameters).fetchone()[0]
+        return None if count > most else (count, [])
+    ids = [row[0] for row in rows]
+    cosines = np.array([row[2:] for row in rows], float)  # None becomes NaN
+    return rows[0][1], scored(directions, ids, cosines)[:n]
+
+
+@functools.lru_cache(maxsize=64)
+def _among(kinds: tuple[tuple[str, Source], ...]) -> str:
+    """The statement, with CONDITION in place of the filter's."""
+    cells = sql.SQL(", ").join(_cells(kinds))
+    text = sql.SQL(_CHOSEN).format(condition=sql.SQL(CONDITION), cells=cells).as_string()
+    return text + (_BEST_FIRST if len(kinds) == 1 else "")
 
 
 def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Scored:
@@ -115,10 +121,10 @@ def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, fi
     ).fetchall()
 
 
-def _cells(directions: Sequence[Direction]) -> list[sql.Composed]:
+def _cells(kinds: Sequence[tuple[str, Source]]) -> list[sql.Composed]:
     return [
-        sql.SQL(_CELL).format(query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source))
-        for place, direction in enumerate(directions)
+        sql.SQL(_CELL).format(query=sql.Placeholder(f"query_{place}"), **key_of(kind, source))
+        for place, (kind, source) in enumerate(kinds)
     ]
 
 

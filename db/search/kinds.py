@@ -43,7 +43,7 @@ WHERE e.family <> 'token_states'
 _STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM library"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: sources are remembered, see `sources_of`
 class Source:
     """Where the vectors of one encoder are.
 
