@@ -116,7 +116,7 @@ def _hybrid(library, method: str, kinds: str, settings: dict[str, int], progress
     details = db.build_hybrid(library, chosen or None, progress, **settings)
     return (
         f"Index over {', '.join(details['kinds'])} of {details['images']:,} images: {sum(details['kept'])} of {sum(details['sizes'])} "
-        f"dimensions are kept; {details['recall']:.1%} of the best images are found with {details['effort']} candidates."
+        f"dimensions are kept; {details['recall']:.1%} of the best images are found with {details['efforts']['even']} candidates, {details['efforts']['uneven']} where one kind decides."
         + ("" if details["recall"] >= db.LEAST_RECALL else " That is too few: searches compare with every image instead.")
     )
 

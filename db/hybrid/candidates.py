@@ -12,6 +12,7 @@ from pgvector import HalfVector
 from psycopg import Connection, sql
 
 from ..filters import Filter
+from .check import mix_of
 from .projection import Projection
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _KEPT = 4  # projections of some 8 MB
 # ef_search is set on the way: it is one round trip less.
 _READY = """
 SELECT id, created::text AS created, kinds, encoder_ids, details,
-       set_config('hnsw.ef_search', least(greatest((details->>'effort')::integer, 2 * %(n)s), 1000)::text, true)::integer AS effort
+       set_config('hnsw.ef_search', least(greatest(coalesce((details->'efforts'->>%(mix)s)::integer, 400), 2 * %(n)s), 1000)::text, true)::integer AS effort
 FROM hybrids WHERE ready
 """
 _NEAREST = """
@@ -59,7 +60,7 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
 
     Images written after the index was made are all among them. With a filter there may be fewer than `n`, although more pass it.
     """
-    ready = ready_hybrid(conn, n)
+    ready = ready_hybrid(conn, n, mix_of([direction.weight for direction in directions]))
     if ready is None:
         return Candidates(None)
     places = {pair: place for place, pair in enumerate(zip(ready["kinds"], ready["encoder_ids"]))}
@@ -103,9 +104,9 @@ def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Co
     return sql.SQL(_NEAREST).format(hybrid=sql.Literal(hybrid_id), dims=sql.Literal(dims), condition=of[0], condition_of_tail=of[1])
 
 
-def ready_hybrid(conn: Connection, n: int) -> dict[str, Any] | None:
-    """The index that searches use, and how many candidates a search for `n` takes; hnsw.ef_search is set to that."""
-    cursor = conn.execute(_READY, {"n": n})
+def ready_hybrid(conn: Connection, n: int, mix: str = "even") -> dict[str, Any] | None:
+    """The index that searches use, and how many candidates a search for `n` takes with such a mix of weights; hnsw.ef_search is set to that."""
+    cursor = conn.execute(_READY, {"n": n, "mix": mix})
     row = cursor.fetchone()
     return dict(zip([column.name for column in cursor.description], row)) if row else None
 

@@ -62,7 +62,7 @@ def refresh_hybrid(library: Library, progress: Callable[[str, int, int], None] |
     if not current or images >= _REFIT_AT * fitted_on or tail > max(_FOLDED, _REBUILD_SHARE * images):
         settings = {name: details[name] for name in ("m", "ef_construction") if details and name in details}
         made = build_hybrid(library, chosen.names if (details or {}).get("chosen") else None, progress, **settings)
-        return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['effort']} candidates)"
+        return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['efforts']['even']} candidates)"
     if not tail:
         return ""
     with alone(library):

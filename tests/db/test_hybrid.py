@@ -8,6 +8,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db.filters import Filter
 from diffusion_toolkit.db.hybrid.build import build_hybrid, drop_hybrid
 from diffusion_toolkit.db.hybrid.candidates import candidates, ready_hybrid, statement
+from diffusion_toolkit.db.hybrid.check import mix_of
 from diffusion_toolkit.db.hybrid.tail import refresh_hybrid
 from diffusion_toolkit.db.refresh import refresh_search
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of
@@ -188,8 +189,19 @@ def test_an_index_that_finds_too_little_is_not_trusted(library, fill):
 def test_the_check_takes_more_candidates_until_enough_are_found(library, fill):
     fill(3000)
     sure, poor = build_hybrid(library), build_hybrid(library, dims=6)
-    assert sure["effort"] == 100 and sure["recall"] >= 0.99
-    assert poor["effort"] > 100 and poor["recall"] < sure["recall"]
+    assert sure["efforts"] == {"even": 100, "uneven": 100} and sure["recall"] >= 0.99
+    assert poor["efforts"]["even"] > 100 and poor["recall"] < sure["recall"]
+
+
+@pytest.mark.parametrize(("weights", "mix"), [((1, -0.3), "uneven"), ((0.4, 0.3, 0.3), "even"), ((0.5, 0.5, -0.5), "even"), ((3, 0.1, 0.1), "uneven")])
+def test_a_mix_in_which_one_kind_decides_has_its_own_number_of_candidates(library, fill, weights, mix):
+    assert mix_of(weights) == mix
+    fill(700)
+    build_hybrid(library)
+    with library.connection() as conn:
+        conn.execute("""UPDATE hybrids SET details = jsonb_set(details, '{efforts}', '{"even": 150, "uneven": 300}')""")
+        found = asked(conn, parts_of(dict(zip(("prompt", "image", "clip_g"), weights))))
+    assert len(found.ids) == {"even": 150, "uneven": 300}[mix]
 
 
 def test_a_new_image_is_found_at_once_and_folded_in_later(library, fill):
