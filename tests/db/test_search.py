@@ -142,3 +142,29 @@ def test_a_zero_query_is_refused(conn, encoder, unit):
     encoder(conn, "image")
     with pytest.raises(ValueError, match="zero"):
         hits(conn, "image", unit(0), 5)
+
+
+def test_what_another_connection_made_active_is_searched_at_once(library, image, encoder, unit):
+    with library.connection() as conn:
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1), image(2)])
+        db.write_image_vectors(conn, encoder(conn, "image", "aa"), ids[:1], unit(1)[None])
+    with library.connection() as mine:
+        assert ids_of(hits(mine, "image", unit(1), 9)) == ids[:1]
+        mine.commit()
+        with library.connection() as other:
+            db.write_image_vectors(other, encoder(other, "image", "bb"), ids[1:], unit(1)[None])
+        assert ids_of(hits(mine, "image", unit(1), 9)) == ids[1:]
+
+
+def test_an_encoder_that_was_never_committed_is_forgotten(library, image, encoder, unit):
+    with library.connection() as conn:
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1), image(2)])
+        first = encoder(conn, "image", "aa")
+        db.write_image_vectors(conn, first, ids[:1], unit(1)[None])
+    with library.connection() as conn:
+        encoder(conn, "image", "bb")
+        assert hits(conn, "image", unit(1), 9) == []
+        conn.rollback()
+        with library.connection() as other:
+            db.bump_generation(other)  # the same number as in the transaction that was undone
+        assert ids_of(hits(conn, "image", unit(1), 9)) == ids[:1]
