@@ -38,8 +38,9 @@ def test_arithmetic_says_its_formula():
 
 
 def test_arithmetic_of_prompt_and_negative_is_of_the_first_ones_kind():
-    [part] = combine([(1, one(1, 0, kind="prompt")), (-1, one(0, 1, kind="negative"))]).parts
-    assert (part.kind, part.fingerprint) == ("prompt", "f")
+    of_ones_own = one(1, 0, kind="negative", fingerprint=None)
+    [part] = combine([(1, of_ones_own), (-1, one(0, 1, kind="prompt"))]).parts
+    assert (part.kind, part.fingerprint) == ("negative", "f")
 
 
 def test_arithmetic_of_different_kinds_is_refused_and_says_where_mixes_go():

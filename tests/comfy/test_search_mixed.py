@@ -195,12 +195,15 @@ def test_a_filter_text_with_a_mistake_is_refused(server, sea):
 
 
 def test_options_reach_the_search(server, sea):
-    graph = search((1.0, query_by_prompt("a boat")), options=["options", 0])
+    graph = search((1.0, query_by_prompt("a boat")), top_k=1000, options=["options", 0])
     graph["options"] = node(
         "DiffusionToolkitSearchOptions", order="score", diversity=0.0, collapse="nothing", recency=0.0, recency_days=30.0,
-        lowest_percentile=0.0, normalise=False, exact=True,
+        lowest_percentile=60.0, normalise=False, exact=True,
     )  # fmt: skip
-    assert "Found by: exact" in server.queue(graph).outputs["search"]["text"][0]
+    with_all = len(hits(server.queue(search((1.0, query_by_prompt("a boat")), top_k=1000))))
+    chosen = hits(server.queue(graph))
+    assert 0 < len(chosen) < with_all
+    assert all(hit["percentile"] >= 60 for hit in chosen)
 
 
 def test_pick_hit_gives_single_values(server, sea):
