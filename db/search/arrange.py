@@ -37,7 +37,7 @@ def arranges(question: Question) -> bool:
 def newest(conn: Connection, directions: Sequence[Direction], filter: Filter | None) -> Scored:
     """The newest images, with their scores: they may be worth a place for being new."""
     condition = filter.condition if filter else sql.SQL("true")
-    statement = sql.SQL("SELECT i.id FROM images i WHERE {} AND i.created IS NOT NULL ORDER BY i.created DESC LIMIT {}").format(
+    statement = sql.SQL("SELECT i.id FROM images i WHERE ({}) AND i.created IS NOT NULL ORDER BY i.created DESC LIMIT {}").format(
         condition, _NEWEST
     )
     ids = [row[0] for row in conn.execute(statement, filter.parameters if filter else {})]

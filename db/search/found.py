@@ -15,6 +15,7 @@ from .kinds import Direction
 from .one_kind import Scored, how, nearest_by_index, nearest_exactly
 
 EXACT_BELOW = 10_000  # rows of a kind that are compared one by one in some milliseconds, and then none is missed
+_SEVERAL = 2  # times as many where several kinds are asked for: their indexes have to look far
 FIRST_REACH = 25
 _ESTIMATES_KEPT = 100
 # What things take, in microseconds measured at 100,000 rows of 1024 dimensions: to compare with a row of a scan, with a
@@ -46,7 +47,8 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     """At least the `needed` best images for these directions, where the library has so many."""
     n = reach_of(needed)
     rows = max(direction.source.rows for direction in directions)
-    indexed = not exact and rows >= EXACT_BELOW and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
+    enough = EXACT_BELOW if len(directions) == 1 else EXACT_BELOW * _SEVERAL
+    indexed = not exact and rows >= enough and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
     if filter is not None:
         few = _fewest_to_follow(n, rows) if indexed else rows * _SCANNED / _PROBED
         if _estimate(conn, filter) <= 3 * few:

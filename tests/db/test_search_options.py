@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.search import calibration
+from psycopg import sql
 
 NOW = datetime.now(timezone.utc)
 
@@ -220,3 +221,9 @@ def test_exact_cosines_are_aligned_with_images_and_parts(conn, add, encoder, uni
     table = db.exact_cosines(conn, (db.Part("prompt", unit(1)), db.Part("image", unit(4))), [ids[1], 999, ids[0]])
     assert np.isnan(table[:, 0]).all() and np.isnan(table[1, 1])
     assert table[[0, 2], 1] == pytest.approx([0.1, 0.9], abs=1e-3)
+
+
+def test_recency_lifts_nothing_that_a_filter_leaves_out(conn, add, unit):
+    ids = add(turned(0.9), turned(0.8), turned(0.1), created=[None, None, NOW], seed=[1, 2, 3])
+    either = db.Filter(sql.SQL("i.seed = 1 OR i.seed = 2"))
+    assert ids_of(ask(conn, unit(1), recency=2.0, filter=either)) == ids[:2]
