@@ -57,7 +57,8 @@ def _why_none(image: StoredImage, kind: str, encoder: str | None) -> str:
 
     text_id = {"image": image.id, "negative": image.negative_id}.get(kind, image.prompt_id)
     if text_id is None:
-        return f"Image {image.id} has no {KINDS['negative' if kind == 'negative' else 'prompt']} that is known. Choose another kind of vector."
+        text = KINDS["negative" if kind == "negative" else "prompt"]
+        return f"Image {image.id} has no {text} that is known. Choose another kind of vector."
     by = f" by {encoder}" if encoder else ""
     connect = db.encoders.CONNECT[FAMILIES[kind]]
     return f"Image {image.id} has no {KINDS[kind]} vector{by} yet. Run Index Folder on its folder with {connect} connected."
