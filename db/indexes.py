@@ -10,11 +10,10 @@ from psycopg import Connection, sql
 
 from ._generation import bump_generation, one_writer
 from .connection import Library
-from .encoders import TABLES, get_encoder
+from .encoders import EF_CONSTRUCTION, TABLES, M, get_encoder
 from .errors import LibraryError
 from .records import StoredEncoder
 
-M, EF_CONSTRUCTION = 16, 64
 METHODS = ("hnsw", "ivfflat", "binary", "none")
 Progress = Callable[[str, int, int], None]
 _POLL_SECONDS = 0.5

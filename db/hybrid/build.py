@@ -11,9 +11,9 @@ from psycopg import Connection, sql
 
 from .._generation import bump_generation, one_writer
 from ..connection import Library
-from ..encoders import active_encoders
+from ..encoders import EF_CONSTRUCTION, active_encoders
 from ..errors import LibraryError
-from ..indexes import EF_CONSTRUCTION, M, build_index, check_graph
+from ..indexes import build_index, check_graph
 from ..question import KINDS
 from ..search.kinds import family_of
 from ..stream import count_vectors
@@ -24,6 +24,7 @@ from .rows import BATCH, Kinds, read_images, write_rows
 
 Progress = Callable[[str, int, int], None]
 INDEX = "hybrid_vectors_hnsw"
+M = 24  # with 16 and an ef_construction of 64, twice the candidates were needed; the bytes are the same
 _BUILDER_LOCK = 4_703_003  # advisory lock, this package's own number
 _SAMPLED = 8000  # images that a projection is fitted on
 _FEW = 0.05  # of the images: a kind that fewer have is left out, since its dimensions would be taken from the others

@@ -39,7 +39,7 @@ def test_a_kinds_index_is_made_by_each_method(server, indexed, method):
         ({"method": "ivfflat"}, "made by hnsw, not by ivfflat"),
         ({"kinds": "prompt, colour"}, "no kind 'colour'"),
         ({"kinds": "prompt"}, "two kinds or more"),
-        ({"what": "image", "m": 50}, "twice m"),
+        ({"what": "image", "m": 100}, "twice m"),
     ],
 )
 def test_what_can_not_be_made_says_what_can(server, indexed, inputs, message):

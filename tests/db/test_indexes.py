@@ -85,7 +85,7 @@ def test_the_generation_grows_since_searches_keep_what_index_there_is(library, b
     ("method", "settings", "message"),
     [
         ("btree", {}, "no index method 'btree'. Choose one of: hnsw, ivfflat, binary, none"),
-        ("hnsw", {"m": 1}, "m 1 with ef_construction 64"),
+        ("hnsw", {"m": 1}, "m 1 with ef_construction 128"),
         ("hnsw", {"m": 40, "ef_construction": 64}, "twice m"),
     ],
 )
