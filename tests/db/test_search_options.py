@@ -63,6 +63,14 @@ def test_a_percentile_knows_the_images_that_came_since(conn, add, unit):
     assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 75
 
 
+def test_a_percentile_knows_the_vectors_that_came_since(conn, root, image, encoder, unit):
+    ids, by_image = db.write_images(conn, root, [image(n) for n in range(4)]), encoder(conn, "image")
+    db.write_image_vectors(conn, by_image, ids[:2], np.stack([turned(0.5), turned(0.1)]))
+    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 50
+    db.write_image_vectors(conn, by_image, ids[2:], np.stack([turned(0.2), turned(0.3)]))
+    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 75
+
+
 def test_percentiles_of_a_large_library_come_from_a_sample(conn, add, unit, monkeypatch):
     monkeypatch.setattr(calibration, "SAMPLED", 40)
     monkeypatch.setattr(calibration, "_FEW", 5)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db import connection
+from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.search import found
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -178,3 +180,41 @@ def test_candidates_of_each_kind_give_what_the_exact_search_gives(filled, asked,
     for one, other in zip(by_index.hits, exactly.hits):
         assert one.score == pytest.approx(other.score, abs=1e-6)
         assert [c if c is None else round(c, 6) for c in one.cosines] == [c if c is None else round(c, 6) for c in other.cosines]
+
+
+@pytest.fixture(scope="module")
+def mixed(filled):
+    """The same connection, with an index over all kinds at once; after the tests of a library without one."""
+    conn, ids, vectors = filled
+    [library] = [opened for opened in connection._open.values() if opened.name == "default" and conn.info.dbname in str(opened._locate())]
+    conn.commit()
+    build_hybrid(library)
+    return conn
+
+
+@quick
+@given(asked=parts, k=st.integers(1, 20), normalise=st.booleans(), seeds=st.one_of(st.none(), st.sets(st.integers(0, 4), min_size=1)))
+def test_the_hybrid_index_gives_what_the_exact_search_gives(mixed, asked, k, normalise, seeds):
+    conn = mixed
+    only = seeds and db.Filter(sql.SQL("i.seed = ANY(%(f_seeds)s::numeric[])"), {"f_seeds": list(seeds)})
+    more = {"k": k, "normalise": normalise, "filter": only or None}
+    exactly = ask(conn, asked, exact=True, **more)
+    if exactly is None:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found, "EXACT_BELOW", 0)
+        patch.setattr(found, "_SCANNED", 1e9)
+        patch.setattr(found, "_estimate", lambda *_: 1e9)
+        by_index = ask(conn, asked, **more)
+    if len({p.kind for p in asked}) == len(asked) > 1 and len(exactly.hits) == k:
+        assert by_index.method.startswith("hybrid index") or by_index.method == "exact", by_index
+    assert [(h.image_id, h.rank) for h in by_index.hits] == [(h.image_id, h.rank) for h in exactly.hits]
+    assert [h.score for h in by_index.hits] == pytest.approx([h.score for h in exactly.hits], abs=1e-6)
+
+
+def test_a_question_of_several_kinds_goes_through_the_hybrid_index(mixed, monkeypatch):
+    monkeypatch.setattr(found, "EXACT_BELOW", 0)
+    monkeypatch.setattr(found, "_SCANNED", 1e9)
+    asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
+    answer = db.search(mixed, db.Question(parts=asked, k=10))
+    assert answer.method.startswith("hybrid index, ") and answer.method.endswith("candidates compared exactly")
