@@ -26,7 +26,7 @@ class Part(_Strict):
     kind: Kind = Field(description="Which vectors of the images it is compared with.")
     text: Text | None = Field(None, description="Words; for the kinds prompt, negative, clip_l and clip_g.")
     description: Text | None = Field(None, description="What the picture shows, in words; for the kind image.")
-    id: ImageId | None = Field(None, description="An image of the library: its own vector of the kind. No model is needed.")
+    id: ImageId | None = Field(None, description="An image of the library: its own vector of the kind. No model is needed, and it is not among the hits.")
     upload: str | None = Field(None, max_length=200, description="The form's field that holds a picture; for the kind image.")
     vector: list[Number] | None = Field(
         None, min_length=1, max_length=4000, description="Numbers by the model that the library was indexed with; only their direction counts."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...db import Connection, Library, StoredEncoder, active_encoder, parse_filter
@@ -56,12 +57,12 @@ def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
     parts = [_weighed(part, given.weight) for part, given in zip(parts, asked.parts)]
     seen = {part.id for part in asked.parts if part.id is not None}
     wanted = Wanted(
-        asked.k,
-        asked.offset,
-        asked.lowest_score,
-        parse_filter(asked.filter) if asked.filter.strip() else None,
-        SearchOptions(**{name: getattr(asked, name) for name in _OPTIONS}),
-        tuple(sorted(seen | set(asked.leave_out))),
+        k=asked.k,
+        offset=asked.offset,
+        lowest_score=asked.lowest_score,
+        filter=parse_filter(asked.filter) if asked.filter.strip() else None,
+        options=SearchOptions(**{name: getattr(asked, name) for name in _OPTIONS}),
+        leave_out=tuple(sorted(seen | set(asked.leave_out))),
     )
     return _answer(find(library, parts, wanted))
 
@@ -129,8 +130,6 @@ def _without_model(connection: Connection, library: Library, part: Part, place: 
 
 
 def _weighed(part: QueryPart, weight: float) -> QueryPart:
-    from dataclasses import replace
-
     return replace(part, weight=weight)
 
 
