@@ -69,6 +69,10 @@ def test_what_people_write_is_understood(text: str) -> None:
     assert db.parse_filter(text)
 
 
+def test_quotation_marks_of_word_processors_quote_too() -> None:
+    assert db.parse_filter("\u201cblue sky\u201d").parameters == db.parse_filter('"blue sky"').parameters
+
+
 def test_an_empty_filter_is_false_and_others_are_true() -> None:
     assert not db.parse_filter("  ") and db.parse_filter("cat")
     assert not db.all_of([]) and not db.all_of([db.parse_filter("")])
