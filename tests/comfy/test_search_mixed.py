@@ -95,9 +95,15 @@ def test_a_stored_image_is_asked_without_a_model_and_is_not_its_own_hit(server, 
 
 def test_a_stored_image_that_may_be_a_hit_is_the_best_one(server, sea):
     image_id = stored(server, PROMPTS[1])
-    for by in ("its picture", "its prompt", "its SDXL style (CLIP-L and CLIP-G)", "its CLIP-G style"):
+    for by, kinds in {
+        "its picture": ["image"],
+        "its prompt": ["prompt"],
+        "its SDXL style (CLIP-L and CLIP-G)": ["clip_l", "clip_g"],
+        "its CLIP-G style": ["clip_g"],
+    }.items():
         first = hits(server.queue(search((1.0, query_by_stored(image_id, by, leave_out=False)), top_k=1)))[0]
         assert first["score"] == pytest.approx(1, abs=2e-3), by
+        assert [part["kind"] for part in first["parts"]] == kinds
 
 
 def test_an_image_that_is_not_there_is_named(server, sea):
@@ -114,8 +120,9 @@ def test_a_vector_that_an_image_lacks_is_named_with_the_next_step(server, pictur
 
 
 def test_the_negative_prompt_is_asked_for(server, sea):
-    result = server.queue(search((1.0, query_by_prompt("bad teeth", "negative prompt")), top_k=1))
-    assert hits(result)[0]["negative_prompt"] == "ugly teeth"
+    first = hits(server.queue(search((1.0, query_by_prompt("ugly teeth", "negative prompt")), top_k=1)))[0]
+    assert first["negative_prompt"] == "ugly teeth"
+    assert first["score"] == pytest.approx(1, abs=2e-3)
 
 
 def test_a_style_of_a_text_finds_the_image_with_that_prompt(server, sea):
