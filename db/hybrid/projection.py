@@ -3,7 +3,8 @@
 A row is [P1 x1, .., PK xK, missing1, .., missingK]. Each projected part is brought to length 1 again; a kind that an image
 lacks is zeros, and 1 in its place of `missing`. So all rows are of the same length, whatever an image lacks. An HNSW graph by
 inner product needs that: then the greatest inner product is the smallest distance too. A question is [w1 P1 q1, ..], with
-zeros at the kinds that it does not ask for. Weights stand on its side alone, so any weights, negative ones too, search the same index.
+zeros at the kinds that it does not ask for, and keeps its projected length: what of a query lies outside what the library holds (words
+asked of pictures, a query's instruction) must not count. Weights stand on its side alone, so any weights, negative ones too, search the same index.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ class Projection:
         return np.concatenate([*parts, np.stack(missing, axis=1)], axis=1).astype(np.float16)
 
     def query(self, asked: Mapping[int, tuple[np.ndarray, float, float]]) -> np.ndarray:
-        """The question [dims] float16 for the kinds at these places: (vector [size], weight, what having the kind adds)."""
+        """The question [dims] float16 for the kinds at these places: (vector [size] of any length, weight, what having the kind adds)."""
         parts = [np.zeros(kept, np.float32) for kept in self.kept]
         missing = np.zeros(len(self.sizes), np.float32)
         for place, (vector, weight, constant) in asked.items():
-            parts[place] = weight * self._project(place, np.asarray(vector, np.float32)[None])[0]
+            whole = np.asarray(vector, np.float32)
+            parts[place] = self._short(place, whole[None])[0] * (weight / max(np.linalg.norm(whole), 1e-12))
             missing[place] = -constant
         query = np.concatenate([*parts, missing])
-        return (query * (16 / np.linalg.norm(query))).astype(np.float16)  # small components sink into float16's subnormals
+        return (query * (16 / max(np.linalg.norm(query), 1e-12))).astype(np.float16)  # small components sink into float16's subnormals
 
     def to_bytes(self) -> bytes:
         """The matrices as little-endian float16, one after the other."""
@@ -72,9 +74,12 @@ class Projection:
 
     def _project(self, place: int, vectors: np.ndarray) -> np.ndarray:
         """Unit vectors [n, kept]; a vector of which nothing is left stays zeros."""
-        matrix = self.matrices[place]
-        projected = vectors if matrix is None else vectors @ matrix
+        projected = self._short(place, vectors)
         return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
+
+    def _short(self, place: int, vectors: np.ndarray) -> np.ndarray:
+        matrix = self.matrices[place]
+        return vectors if matrix is None else vectors @ matrix
 
 
 def fit(samples: Sequence[np.ndarray], dims: int = DIMS) -> Projection:
