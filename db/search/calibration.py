@@ -109,8 +109,13 @@ def _cosines(
     for part, source in zip(parts, sources):
         key = (*drawn, part.kind, source.encoder.id, hash(tuple(ids)))
         vectors = _kept(key, generation, newest, functools.partial(_vectors, conn, part.kind, source, ids))
-        columns.append(vectors @ unit(direction_of(part, source).vector).astype(np.float32))  # rounded as PostgreSQL gets it
+        columns.append(_products(vectors, unit(direction_of(part, source).vector).astype(np.float32)))  # rounded as PostgreSQL gets it
     return np.stack(columns, axis=1).astype(float) if ids else np.empty((0, len(parts)))
+
+
+def _products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """`vectors` @ `query`, in pieces too small for BLAS to share out: its threads wait for busy cores, 16 ms instead of 0.2."""
+    return np.concatenate([vectors[start : start + 50] @ query for start in range(0, max(len(vectors), 1), 50)])
 
 
 def _size(newest: int) -> int:
