@@ -57,7 +57,7 @@ def main() -> None:
             ours(library, options.kind, queries, options.k, filtered, methods),
             held(library, options.kind, queries, options.k, filtered),
         ]
-        exact, iterative, mine, kept = in_turn(ways, options.queries, options.rounds, warm=5)
+        exact, iterative, mine, kept = in_turn(ways, options.queries, options.rounds)
 
         def recall(row: Row) -> float:
             return row.recall(truth, scores, min(10, options.k), allowed)

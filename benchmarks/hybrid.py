@@ -57,7 +57,7 @@ def main() -> None:
             if options.plain:
                 every = max(1, options.queries // options.plain)
                 ways.append(sum_over_wide(plain, kinds, queries, weights, options.k, every))
-            rows = in_turn(ways, options.queries, options.rounds, warm=3)
+            rows = in_turn(ways, options.queries, options.rounds)
             search, with_rows = rows[:2]
             usual = rows[2].p50 if options.plain else float("nan")
             recalls = " | ".join(f"{search.recall(truth, scores, k):.3f}" for k in (10, 50))
