@@ -55,6 +55,7 @@ _ORDERS = {
 CONDITION = "\0"  # stands for the filter's in a statement; no SQL has it
 _EF_KEPT = 100  # what a session has already
 _EF_MOST = 1000  # that pgvector takes
+_LARGE = 300_000  # rows, from which on twice as many: at 1,000,000 ef 100 finds .98 of the best 10 and 200 finds .997, in the same time
 _BY_BITS = 20  # times as many candidates as are wanted, where an index knows no more of a number than its sign
 _SHARE_PROBED = 8  # one of so many lists of an IVFFlat index
 
@@ -96,7 +97,8 @@ def statement(direction: Direction, filter: Filter | None, index: str | None) ->
 def _settings(direction: Direction, n: int) -> dict[str, str]:
     if direction.source.index == "ivfflat":
         return {"ivfflat.probes": str(_probes(direction))}
-    ef = max(_EF_KEPT, 2 * _candidates(direction.source.index, n))  # with less than is asked for, pgvector silently returns less
+    least = 2 * _EF_KEPT if direction.source.rows >= _LARGE else _EF_KEPT
+    ef = max(least, 2 * _candidates(direction.source.index, n))  # with less than is asked for, pgvector silently returns less
     if direction.kind in ("prompt", "negative"):
         ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
     return {"hnsw.ef_search": str(min(_EF_MOST, ef))} if ef > _EF_KEPT else {}
