@@ -4,7 +4,7 @@ from ._generation import bump_generation, generation
 from .clusters import Cluster, cluster_images
 from .connection import Connection, Library, has_password, library_names, open_library
 from .contrast import Contrast, contrasts_of_image, contrasts_of_library
-from .duplicates import Group, Member, best_first, duplicate_groups, groups_of
+from .duplicates import Alike, Group, Member, best_first, duplicate_groups, groups_of
 from .encoders import (
     activate_encoders,
     active_encoder,
@@ -66,6 +66,7 @@ from .vectors import (
 from .write import ensure_root, ensure_text, find_images, link_paths, update_readings, write_images
 
 __all__ = [
+    "Alike",
     "Answer",
     "Cluster",
     "Connection",

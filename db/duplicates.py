@@ -11,11 +11,12 @@ from psycopg.rows import class_row
 
 from .encoders import active_encoder
 from .filters import Filter
-from .pairs import Pairs, bits_set
+from .pairs import Pairs, bits_set, tells
 from .stream import BATCH, stream_vectors
 
 _SURE = {"exact": 3, "inferred": 2, "unknown": 1}
 _LOSSLESS = (".png", ".apng", ".tif", ".tiff", ".bmp", ".exr")
+_ROUNDING = 1e-4  # by which a cosine that an index gave differs from ours
 
 _MEMBERS = """
 SELECT i.id, i.width, i.height, i.rating, i.labels, i.prompt_confidence, i.phash, p.path, coalesce(p.file_size, 0) AS bytes
@@ -53,6 +54,24 @@ class Group:
     bits: tuple[int | None, ...] = ()
 
 
+@dataclass(frozen=True)
+class Alike:
+    """What makes two images near-duplicates: a cosine of `lowest`, hashes that differ in `most_bits`, either or `both`; None: it is not asked."""
+
+    lowest: float | None = None
+    most_bits: int | None = None
+    both: bool = False
+
+    def near(self, vectors: np.ndarray, hashes: np.ndarray, telling: np.ndarray) -> np.ndarray:
+        """Which of `vectors` [n, dims] (NaN where not known) and uint64 `hashes` [n] (where `telling`) are near to the first; bool [n]."""
+        found = []
+        if self.lowest is not None:
+            found.append(vectors @ vectors[0] >= self.lowest - _ROUNDING)
+        if self.most_bits is not None:
+            found.append((bits_set(hashes ^ hashes[0]) <= self.most_bits) & telling & telling[0])
+        return np.all(found, axis=0) if self.both else np.any(found, axis=0)
+
+
 def groups_of(*pairs: Pairs) -> list[np.ndarray]:
     """The images that hang together by any of these pairs, each group by id; the largest first."""
     from scipy.sparse import coo_array
@@ -71,20 +90,25 @@ def groups_of(*pairs: Pairs) -> list[np.ndarray]:
 
 
 def duplicate_groups(
-    conn: Connection, groups: Sequence[np.ndarray], is_there: Callable[[Member], bool] = lambda member: True
+    conn: Connection,
+    groups: Sequence[np.ndarray],
+    is_there: Callable[[Member], bool] = lambda member: True,
+    alike: Alike | None = None,
 ) -> Iterator[Group]:
     """The groups of `groups_of` with the image to keep first. `is_there` tells whether a member's file can still be read.
 
-    Members that hang together only by others may be less near to the kept one than was asked for: the cosines tell.
+    A near B and B near C hang together, though A may be unlike C: whoever keeps A and deletes the rest would lose C for good.
+    With `alike` such a group comes in parts, in each of which all are near to the one to keep; who is near to none of these
+    has no part. Without, it comes whole.
     """
     batch: list[np.ndarray] = []
     for group in groups:
         if batch and sum(map(len, batch)) + len(group) > BATCH:
-            yield from _described(conn, batch, is_there)
+            yield from _described(conn, batch, is_there, alike)
             batch = []
         batch.append(group)
     if batch:
-        yield from _described(conn, batch, is_there)
+        yield from _described(conn, batch, is_there, alike)
 
 
 def best_first(members: Sequence[Member], is_there: Callable[[Member], bool] = lambda member: True) -> tuple[list[Member], str]:
@@ -112,20 +136,38 @@ def best_first(members: Sequence[Member], is_there: Callable[[Member], bool] = l
     return ranked, "; ".join(reasons) or "indexed first; nothing else tells them apart"
 
 
-def _described(conn: Connection, groups: Sequence[np.ndarray], is_there: Callable[[Member], bool]) -> Iterator[Group]:
+def _described(
+    conn: Connection, groups: Sequence[np.ndarray], is_there: Callable[[Member], bool], alike: Alike | None
+) -> Iterator[Group]:
     ids = np.concatenate(groups).tolist()
     with conn.cursor(row_factory=class_row(Member)) as cursor:
         members = {member.id: member for member in cursor.execute(_MEMBERS, [ids])}
     vectors = _vectors(conn, ids)
     for group in groups:
         known = [members[id_] for id_ in group.tolist() if id_ in members]  # one may have gone meanwhile
-        if len(known) < 2:
-            continue
-        ranked, reason = best_first(known, is_there)
-        kept = ranked[0]
-        cosines = [float(vectors[kept.id] @ vectors[m.id]) if {kept.id, m.id} <= vectors.keys() else None for m in ranked]
-        bits = [_differing(kept.phash, member.phash) for member in ranked]
-        yield Group(tuple(ranked), reason, tuple(cosines), tuple(bits))
+        for part in _parts(best_first(known, is_there)[0], vectors, alike) if alike and known else [known]:
+            if len(part) < 2:
+                continue
+            ranked, reason = best_first(part, is_there)
+            kept = ranked[0]
+            cosines = [float(vectors[kept.id] @ vectors[m.id]) if {kept.id, m.id} <= vectors.keys() else None for m in ranked]
+            bits = [_differing(kept.phash, member.phash) for member in ranked]
+            yield Group(tuple(ranked), reason, tuple(cosines), tuple(bits))
+
+
+def _parts(ranked: Sequence[Member], vectors: dict[int, np.ndarray], alike: Alike) -> Iterator[list[Member]]:
+    """The best with all that are near to it, then the best of the rest with those near to that one, and so on."""
+    rest = np.array(ranked, object)
+    unknown = np.full(len(next(iter(vectors.values()), ())), np.nan, np.float32)
+    units = np.stack([vectors.get(member.id, unknown) for member in ranked])  # [n, dims]
+    hashes = np.array([member.phash or 0 for member in ranked], np.int64).view(np.uint64)  # 0 tells nothing
+    telling = tells(hashes)
+    while len(rest):
+        near = alike.near(units, hashes, telling)
+        near[0] = True
+        yield rest[near].tolist()
+        left = ~near if near.sum() > 1 else slice(1, None)  # a slice copies nothing
+        rest, units, hashes, telling = rest[left], units[left], hashes[left], telling[left]
 
 
 def _vectors(conn: Connection, ids: Sequence[int]) -> dict[int, np.ndarray]:

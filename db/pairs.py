@@ -124,9 +124,14 @@ def telling_hashes(conn: Connection, filter: Filter | None = None) -> tuple[np.n
     """(image ids int64, hashes uint64) of the pictures that are of more than one colour."""
     ids, hashes = read_phashes(conn, filter)
     hashes = hashes.view(np.uint64)
-    count = bits_set(hashes)
-    telling = (count >= _LEAST_SET) & (count <= _BITS - _LEAST_SET)
+    telling = tells(hashes)
     return ids[telling], hashes[telling]
+
+
+def tells(hashes: np.ndarray) -> np.ndarray:
+    """Which of the uint64 hashes are of pictures of more than one colour."""
+    count = bits_set(hashes)
+    return (count >= _LEAST_SET) & (count <= _BITS - _LEAST_SET)
 
 
 def bits_set(values: np.ndarray) -> np.ndarray:

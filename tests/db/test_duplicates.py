@@ -200,3 +200,57 @@ def test_many_groups_come_in_their_order(conn, ids, monkeypatch):
     groups = [np.array([ids[n], ids[n + 40]]) for n in range(20)]
     found = list(db.duplicate_groups(conn, groups))
     assert [{one.id for one in group.members} for group in found] == [set(group.tolist()) for group in groups]
+
+
+def chained(conn, root, image, encoder, degrees: list[float]) -> list[int]:
+    """Images whose pictures lie so on a circle, the first the largest, and so on."""
+    ids = db.write_images(conn, root, [image(n, width=999 - n) for n in range(len(degrees))])
+    vectors = [[np.cos(np.radians(one)), np.sin(np.radians(one)), *[0] * 6] for one in degrees]
+    db.write_image_vectors(conn, encoder(conn, "image"), ids, np.array(vectors))
+    return ids
+
+
+def parts(conn, ids: list[int], alike: db.Alike | None) -> list[list[int]]:
+    found = db.duplicate_groups(conn, [np.array(ids)], alike=alike)
+    return [[ids.index(one.id) for one in group.members] for group in found]
+
+
+def test_a_chain_comes_in_parts_that_are_near_to_the_one_to_keep(conn, root, image, encoder):
+    ids = chained(conn, root, image, encoder, [0, 8, 16, 24, 32, 48, 40])
+    assert parts(conn, ids, db.Alike(lowest=np.cos(np.radians(9)))) == [[0, 1], [2, 3], [4, 6]]
+    assert parts(conn, ids, None) == [[0, 1, 2, 3, 4, 5, 6]]
+    [group, *_] = db.duplicate_groups(conn, [np.array(ids)], alike=db.Alike(lowest=0.98))
+    assert group.reason.startswith("larger picture (999 x 32)")
+
+
+@pytest.mark.parametrize(
+    "alike, expected",
+    [
+        (db.Alike(most_bits=2), [[0, 2]]),
+        (db.Alike(lowest=0.98), [[0, 1, 2]]),
+        (db.Alike(lowest=0.98, most_bits=2), [[0, 1, 2]]),
+        (db.Alike(lowest=0.98, most_bits=2, both=True), [[0, 2]]),
+        (db.Alike(lowest=0.998, most_bits=2, both=True), []),
+    ],
+)
+def test_parts_are_near_in_what_was_asked_for(conn, root, image, encoder, alike, expected):
+    ids = chained(conn, root, image, encoder, [0, 1, 8, 90])
+    db.write_phashes(conn, {ids[0]: 0xFFFFFF, ids[1]: 0xFFFFFF << 20, ids[2]: 0x3FFFFFF, ids[3]: -1})
+    assert parts(conn, ids, alike) == expected
+
+
+def test_a_picture_of_one_colour_is_near_to_none_by_its_hash(conn, root, image, encoder):
+    ids = chained(conn, root, image, encoder, [0, 90])
+    db.write_phashes(conn, dict.fromkeys(ids, 0b11))
+    assert parts(conn, ids, db.Alike(most_bits=2)) == []
+
+
+def test_images_without_a_vector_are_parted_by_their_hashes(conn, root, image):
+    ids = db.write_images(conn, root, [image(n) for n in range(3)])
+    db.write_phashes(conn, dict.fromkeys(ids[:2], 0xFFFFFF))
+    assert parts(conn, ids, db.Alike(lowest=0.9, most_bits=0)) == [[1, 0]]  # the larger file first
+
+
+def test_where_a_cosine_meets_the_lowest_it_counts(conn, root, image, encoder):
+    ids = chained(conn, root, image, encoder, [33, 33])
+    assert parts(conn, ids, db.Alike(lowest=1.0)) == [[0, 1]]
