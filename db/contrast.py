@@ -69,7 +69,7 @@ def contrasts_of_image(conn: Connection, image_id: int, how: str, lowest: float,
     ids = [hit.image_id for hit in search(conn, question).hits]
     cosines = exact_cosines(conn, parts, ids)  # [n, 2]
     found = [Contrast(image_id, id_, float(a), float(b)) for id_, (a, b) in zip(ids, cosines) if not np.isnan(a + b)]
-    return _most_different(found, how, k)
+    return _most_different(found, how, k, of_one=True)
 
 
 def contrasts_of_library(
@@ -139,16 +139,18 @@ def _together(groups: Sequence[np.ndarray], size: int) -> list[tuple[int, list[n
     return batches
 
 
-def _most_different(found: Sequence[Contrast], how: str, k: int) -> list[Contrast]:
-    """The `k` first, by what shall differ, then by what shall be alike. An image is in one pair at most, but for the one that was asked."""
+def _most_different(found: Sequence[Contrast], how: str, k: int, of_one: bool = False) -> list[Contrast]:
+    """The `k` first, by what shall differ, then by what shall be alike.
+
+    An image is in one pair at most; `of_one`: but for the first of each pair, the one image that was asked for.
+    """
     if how == PROMPT:
         ranked = sorted(found, key=lambda one: (one.look, -one.prompt, one.second))
     else:
         ranked = sorted(found, key=lambda one: (one.prompt, -one.look, one.second))
-    one_image = len({one.first for one in found}) == 1
     chosen, seen = [], set()
     for one in ranked:
-        pair = {one.second} if one_image else {one.first, one.second}
+        pair = {one.second} if of_one else {one.first, one.second}
         if len(chosen) < k and not pair & seen:
             chosen.append(one)
             seen |= pair

@@ -57,6 +57,11 @@ def test_the_library_has_lookalikes_of_other_prompts_each_image_in_one_pair(conn
     assert pairs(ids, found) == [(4, 6), (0, 1), (2, 3), (5, 8)]
 
 
+def test_each_image_of_the_library_is_in_one_pair_also_where_one_image_is_the_first_of_all(conn, ids):
+    between = db.Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("some")), {"some": [ids[5], ids[6], ids[8]]})
+    assert pairs(ids, db.contrasts_of_library(conn, LOOK, 0.85, 10, between)) == [(5, 6)]
+
+
 def test_the_library_has_images_of_one_prompt_with_other_looks(conn, ids):
     [found] = db.contrasts_of_library(conn, PROMPT, 0.0, 10)
     assert (ids.index(found.first), ids.index(found.second), found.prompt) == (0, 4, 1.0)
