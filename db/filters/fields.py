@@ -43,8 +43,8 @@ _BELOW = (
 _BELOW_PATTERN = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path ILIKE {}"
 _BELOW_WHOLE = (
     "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
-    " AND (rtrim(f_r.path, '/\\') || '/' || f_p.path) ^@ {}"
-)
+    " AND (rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path) ^@ {}"
+)  # a root of Windows is kept with its backslashes, paths below it with slashes
 _FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {} {}"
 _ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {}"
 _FILE_SIZE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {}"

@@ -162,6 +162,14 @@ def test_a_filter_lets_pass_what_it_says(images: Passing, text: str, expected: l
     assert images(text) == expected
 
 
+@pytest.mark.parametrize("text", ["folder:C:/pics/2025", "folder:C:\\pics\\2025", 'folder:"C:\\pics"', "folder:C:/"])
+def test_a_folder_of_windows_is_found_by_either_slash(conn: db.Connection, image: Callable[..., db.ImageRecord], text: str) -> None:
+    drive, root = db.ensure_root(conn, "drive", "D:\\"), db.ensure_root(conn, "pics", "C:\\pics")
+    found = [db.write_images(conn, at, [image(number, path="2025/x.png")]) for number, at in enumerate((root, drive), 1)]
+    assert passing(conn, db.parse_filter(text)) == found[0]
+    assert passing(conn, db.parse_filter("folder:D:/2025")) == found[1]
+
+
 def test_filters_together_keep_their_parameters_apart(conn: db.Connection, images: Passing) -> None:
     one, other = db.parse_filter("steps:20..30"), db.parse_filter("seed:>2")
     both = db.all_of([one, db.all_of([other, db.parse_filter("")])])
