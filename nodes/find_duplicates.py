@@ -16,10 +16,12 @@ from .shown_images import chosen_inputs, load_pictures, or_nothing, report_input
 from .types import CATEGORY, Hits
 
 if TYPE_CHECKING:
-    from ..db import Filter, Group, Library, Pairs
+    from ..db import Alike, Filter, Group, Library, Member, Pairs
 
 EITHER, LOOK, PIXELS, BOTH = "look or pixels", "look", "pixels", "look and pixels"
 GROUPS_TOLD = 100
+OF_A_GROUP = 12  # images that are shown, or told
+_PICTURES = 100  # that are loaded in all: 12 MB each at 1024 x 1024
 _HASHED = 16  # pictures that are decoded for one transaction
 
 
@@ -70,7 +72,8 @@ class FindDuplicates(io.ComfyNode):
                     default=8,
                     min=0,
                     max=200,
-                    tooltip="So many groups are given as pictures and lists, the largest first. The report file has all of them.",
+                    tooltip="So many groups are given as pictures and lists, the largest first: at most 12 images of each, and 100 in all. "
+                    "The report file has all of them.",
                 ),
                 report_input("reports/duplicates"),
                 *chosen_inputs(),
@@ -112,10 +115,13 @@ class FindDuplicates(io.ComfyNode):
         filter_text: str = "",
         filter=None,
     ) -> io.NodeOutput:
+        from .. import db
+
         opened, chosen, progress = open_library(library_name, library), all_of(filter, filter_text), progress_on(cls)
         notes = [note] if alike_in != LOOK and hash_missing and (note := hash_pictures(opened, chosen, progress)) else []
         found = _pairs(opened, alike_in, lowest_similarity, most_bits, chosen, progress)
-        groups = _groups(opened, found, progress)
+        alike = db.Alike(lowest_similarity if alike_in != PIXELS else None, most_bits if alike_in != LOOK else None, alike_in == BOTH)
+        groups = _groups(opened, found, alike, progress)
         show_text(cls, f"Done: {len(groups)} groups")
         text = report_text(groups, [pairs.method for pairs in found], notes)
         asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
@@ -171,17 +177,23 @@ def _pairs(
     return found
 
 
-def _groups(library: Library, found: Sequence[Pairs], progress: Callable[[str, int, int], None]) -> list[Group]:
+def _groups(
+    library: Library, found: Sequence[Pairs], alike: Alike, progress: Callable[[str, int, int], None]
+) -> list[Group]:
+    """The largest first; each with those alone that are near to its kept one, so that the others may go."""
     from .. import db
+
+    def is_there(member: Member) -> bool:
+        return member.path is not None and Path(member.path).is_file()
 
     hanging = db.groups_of(*found)
     groups = []
     with library.connection() as connection:
-        for group in db.duplicate_groups(connection, hanging, lambda member: member.path is not None and Path(member.path).is_file()):
+        for group in db.duplicate_groups(connection, hanging, is_there, alike):
             if len(groups) % 100 == 0:
-                progress("Choosing the ones to keep", len(groups), len(hanging))
+                progress("Choosing the ones to keep", len(groups), max(len(groups), len(hanging)))
             groups.append(group)
-    return groups
+    return sorted(groups, key=lambda group: -len(group.members))
 
 
 def report_text(groups: Sequence[Group], methods: Sequence[str], notes: Sequence[str] = ()) -> str:
@@ -191,11 +203,41 @@ def report_text(groups: Sequence[Group], methods: Sequence[str], notes: Sequence
     lines = [f"{len(groups)} groups of near-duplicates; {others} images beside the ones to keep, {size / 1e6:.1f} MB. Nothing was deleted."]
     lines += [f"Compared by: {'; '.join(methods)}.", *notes]
     for number, group in enumerate(groups[:GROUPS_TOLD], start=1):
-        lines.append(f"Group {number}: {len(group.members)} images. Keep the first: {group.reason}.")
-        lines += [f"    {_line(member, *near)}" for member, *near in zip(group.members, group.cosines, group.bits)]
+        lines.append(f"Group {number}: {len(group.members)} images{_least(group)}. Keep the first: {group.reason}.")
+        lines += [f"    {_line(*one)}" for one in list(zip(group.members, group.cosines, group.bits))[:OF_A_GROUP]]
+        lines += [f"    ... and {len(group.members) - OF_A_GROUP} images more"] * (len(group.members) > OF_A_GROUP)
     if len(groups) > GROUPS_TOLD:
         lines.append(f"... and {len(groups) - GROUPS_TOLD} groups more: save_report_as writes all of them to a file.")
     return "\n".join(lines)
+
+
+def _least(group: Group) -> str:
+    """How near the farthest is to the one to keep."""
+    known = [cosine for cosine in group.cosines[1:] if cosine is not None]
+    return f", similarity to the one to keep {min(known):.3f} or more" if known else ""
+
+
+def shown_members(groups: Sequence[Group], show_groups: int) -> list[tuple[int, int]]:
+    """(place of the group, place in it) of the images that are shown: each group's kept one and some of its others, 100 in all."""
+    places = []
+    for number, group in enumerate(groups[:show_groups]):
+        count = min(len(group.members), OF_A_GROUP, _PICTURES - len(places))
+        if count < 2:
+            break
+        places += [(number, place) for place in range(count)]
+    return places
+
+
+def not_shown(groups: Sequence[Group], show_groups: int, places: Sequence[tuple[int, int]]) -> str:
+    """Which images of the groups asked for are not among the `places` of `shown_members`; '' where all are."""
+    asked = groups[:show_groups]
+    if len(places) == sum(len(group.members) for group in asked):
+        return ""
+    groups_shown = len({number for number, _ in places})
+    return (
+        f"Shown are {len(places)} images of the first {groups_shown} groups, at most {OF_A_GROUP} of a group and {_PICTURES} in all. "
+        "save_report_as writes all of them to a file, and others has all but the ones to keep."
+    )
 
 
 def _line(member: Any, cosine: float | None, bits: int | None) -> str:
@@ -220,11 +262,11 @@ def as_json(group: Group) -> dict[str, Any]:
 def _outputs(library: Library, groups: Sequence[Group], show_groups: int, text: str, written: str) -> io.NodeOutput:
     from .. import db
 
+    places = shown_members(groups, show_groups)
     rows = [
-        (member.id, number, place == 0, cosine or 0.0)
-        for number, group in enumerate(groups[:show_groups], start=1)
-        for place, (member, cosine) in enumerate(zip(group.members, group.cosines))
+        (groups[number].members[place].id, number + 1, place == 0, groups[number].cosines[place] or 0.0) for number, place in places
     ]
+    text = "\n".join(filter(None, [text, not_shown(groups, show_groups, places)]))
     pictures = load_pictures(library, [row[0] for row in rows])
     ids, numbers, keep, similarity = map(list, zip(*rows)) if rows else ([], [], [], [])
     others = [(member.id, cosine) for group in groups for member, cosine in zip(group.members[1:], group.cosines[1:])]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from host.client import PromptError
+from host.comfy_models import import_comfy
 from host.node_graphs import index, node
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -103,6 +104,51 @@ def test_the_report_is_written_as_json_with_every_group(server, copies):
     assert [len(group["images"]) for group in report["groups"]] == [3, 2]
     assert report["groups"][0]["keep"] == report["groups"][0]["images"][0]["image_id"]
     assert values(result, "group") == [1, 1, 1]
+
+
+def groups(*sizes: int) -> list:
+    from diffusion_toolkit import db
+
+    found = []
+    for size in sizes:
+        members = [db.Member(n, 64, 64, None, [], "exact", None, f"/a/{n}.png", 1000) for n in range(size)]
+        found.append(db.Group(tuple(members), "rated 5", (1.0, *(0.99 - n / 1000 for n in range(size - 1))), (0,) * size))
+    return found
+
+
+@pytest.mark.parametrize(
+    "sizes, show_groups, shown",
+    [
+        ((3, 2), 8, [3, 2]),
+        ((3, 2), 1, [3]),
+        ((3, 2), 0, []),
+        ((384, 2), 8, [12, 2]),
+        ((20,) * 30, 200, [12] * 8 + [4]),
+        ((12,) * 3 + (9,) * 7 + (5, 5), 200, [12] * 3 + [9] * 7),  # a kept one alone would tell nothing
+    ],
+)
+def test_so_many_pictures_are_loaded_and_no_more(sizes, show_groups, shown):
+    import_comfy()
+    from diffusion_toolkit.nodes.find_duplicates import not_shown, shown_members
+
+    found = groups(*sizes)
+    places = shown_members(found, show_groups)
+    assert [[place for number, place in places if number == group] for group in range(len(shown))] == [list(range(n)) for n in shown]
+    said = not_shown(found, show_groups, places)
+    if sum(shown) == sum(sizes[:show_groups]):
+        assert said == ""
+    else:
+        start = f"Shown are {sum(shown)} images of the first {len(shown)} groups, at most 12 of a group and 100 in all."
+        assert said.startswith(start) and "save_report_as" in said
+
+
+def test_the_report_tells_the_least_similarity_of_a_group_and_some_of_its_images():
+    import_comfy()
+    from diffusion_toolkit.nodes.find_duplicates import report_text
+
+    lines = report_text(groups(30, 2), ["exact"]).splitlines()
+    assert lines[2] == "Group 1: 30 images, similarity to the one to keep 0.962 or more. Keep the first: rated 5."
+    assert len(lines) == 3 + 12 + 1 + 1 + 2 and lines[15] == "    ... and 18 images more"
 
 
 @pytest.mark.parametrize("name", ["../out", "/tmp/out", ".."])
