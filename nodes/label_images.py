@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
@@ -41,7 +42,7 @@ class LabelImages(io.ComfyNode):
                 library_name_input(),
                 Hits.Input("hits", optional=True, tooltip="From a search node's last output: all its hits, of the library that it searched."),
                 io.Int.Input(
-                    "image_id", optional=True, default=0, min=0, max=2**53, force_input=True, tooltip="Images by id; a list is taken as one."
+                    "image_id", optional=True, default=0, min=0, max=2**53, force_input=True, tooltip="Images by id, of library or library_name; a list is taken as one."
                 ),
                 library_input(),
             ],
@@ -70,13 +71,9 @@ class LabelImages(io.ComfyNode):
     ) -> io.NodeOutput:
         from .. import db
 
-        name = library[0] if library else library_name[0]
         ids = [id_ for id_ in image_id or () if id_]
-        if hits:
-            name = hits[0].library
-            if {one.library for one in hits} != {name} or (ids and library and library[0] != name):
-                raise ValueError("The hits are of another library than the rest. Use a Label Images node for each library.")
-            ids += [id_ for one in hits for id_ in one.ids]
+        name = meant_library(hits or (), library or (), library_name[0], bool(ids))
+        ids += [id_ for one in hits or () for id_ in one.ids]
         if not ids:
             raise ValueError("There is no image to label. Connect the hits of a search, or image ids.")
         collection = namespace[0].strip()
@@ -94,6 +91,24 @@ class LabelImages(io.ComfyNode):
             )
         report = f"{changed} of {len({image.id for image in known})} images changed"
         return io.NodeOutput(name, report, ui={"text": [report]})
+
+
+def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str, with_ids: bool) -> str:
+    """The one library that all is of: the hits' own, else the linked one, else the chosen one.
+
+    An id means another image in another library, so nothing is guessed: ValueError where they differ. The chosen name counts
+    beside hits only where there are ids, which are of no library by themselves.
+    """
+    named = {f"the hits are of '{one.library}'": one.library for one in hits}
+    named |= {f"library is '{one}'": one for one in linked}
+    if not linked and (with_ids or not hits):
+        named[f"library_name is '{chosen}'"] = chosen
+    if len({*named.values()}) > 1:
+        raise ValueError(
+            f"The images are of several libraries: {', '.join(named)}. Choose the library of the image ids in library_name, or use "
+            "a Label Images node for each library."
+        )
+    return next(iter(named.values()))
 
 
 def stars(rating: str) -> int | None:

@@ -99,3 +99,45 @@ def test_the_orders_of_the_node_are_those_of_the_library():
 
     [order] = [entry for entry in ListImages.define_schema().inputs if entry.id == "order"]
     assert list(order.options) == list(ORDERS)
+
+
+ANOTHER = "The images are of several libraries"
+
+
+@pytest.mark.parametrize(
+    "hits_of, linked, chosen, with_ids, meant",
+    [
+        (["work"], [], "default", False, "work"),  # the widget is beside the point
+        (["work"], [], "default", True, ANOTHER),
+        (["work"], [], "work", True, "work"),
+        (["work"], ["work"], "default", True, "work"),
+        (["work"], ["archive"], "work", True, ANOTHER),
+        (["work"], ["archive"], "work", False, ANOTHER),
+        (["work", "archive"], [], "work", False, ANOTHER),
+        ([], ["work", "archive"], "default", True, ANOTHER),
+        ([], ["archive"], "default", True, "archive"),
+        ([], [], "default", True, "default"),
+    ],
+)
+def test_ids_and_hits_must_be_of_one_library(hits_of, linked, chosen, with_ids, meant):
+    import_comfy()
+    from diffusion_toolkit.nodes.label_images import meant_library
+    from diffusion_toolkit.nodes.links import Hits
+
+    hits = [Hits(library, ()) for library in hits_of]
+    if meant != ANOTHER:
+        assert meant_library(hits, linked, chosen, with_ids) == meant
+        return
+    with pytest.raises(ValueError, match=ANOTHER):
+        meant_library(hits, linked, chosen, with_ids)
+
+
+def test_ids_meant_for_another_library_label_nothing():
+    import_comfy()
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes.label_images import LabelImages
+    from diffusion_toolkit.nodes.links import Hits
+
+    hits = [Hits("work", (db.Hit(1, 0.5, 1),))]
+    with pytest.raises(ValueError, match="the hits are of 'work', library_name is 'archive'. Choose the library of the image ids"):
+        LabelImages.execute(["x"], [""], [""], ["as it is"], ["archive"], hits=hits, image_id=[3])
