@@ -157,7 +157,8 @@ class Hit:
 
     `cosines` is aligned with the question's parts, None where the image has no vector of the kind. `percentile`
     (0 to 100) is the share of the library that is farther from the question, where that was asked. `recency` is what being
-    new added to the score before the hits were ranked; it is not in `score`.
+    new added to the score before the hits were ranked; it is not in `score`. `gave`, aligned with the parts too, is what each
+    put into the score: weight x cosine, or weight x standard score; together they are the score.
     """
 
     image_id: int
@@ -166,6 +167,7 @@ class Hit:
     cosines: tuple[float | None, ...] = ()
     percentile: float | None = None
     recency: float = 0.0
+    gave: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

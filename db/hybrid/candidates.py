@@ -23,11 +23,14 @@ MOST_EFFORT = 1000  # hnsw.ef_search takes no more
 _TAIL_MOST = 5000  # images beside the index that are compared one by one, at some 2 microseconds a kind
 _KEPT = 4  # projections of some 8 MB
 
-# ef_search is set on the way: it is one round trip less.
+# The check at the build says how many candidates the best 50 take (check.WANTED); of more, as many times more are safe. ef_search
+# is set on the way: it is one round trip less.
 _READY = """
-SELECT id, created::text AS created, kinds, encoder_ids, details,
-       set_config('hnsw.ef_search', least(greatest(coalesce((details->'efforts'->>%(mix)s)::integer, 400), 2 * %(n)s), 1000)::text, true)::integer AS effort
-FROM hybrids WHERE ready
+SELECT id, created::text AS created, kinds, encoder_ids, details, effort AS required,
+       set_config('hnsw.ef_search', least(effort, 1000)::text, true)::integer AS effort
+FROM hybrids, LATERAL (SELECT coalesce((details->'efforts'->>%(mix)s)::integer, 400) AS of_50) checked,
+     LATERAL (SELECT greatest(of_50, 2 * %(n)s, ceil(of_50 * %(n)s / 50.0))::integer AS effort) taken
+WHERE ready
 """
 _NEAREST = """
 (SELECT h.image_id FROM hybrid_vectors h
@@ -46,7 +49,7 @@ _lock = threading.Lock()
 class Candidates:
     """Image ids in no order of worth, or None where the index can't tell; `method` and `note` are for the person.
 
-    `better_exact`: the index was found to miss too much here, and so would the indexes of the single kinds.
+    `better_exact`: the index misses too much here, and so would the indexes of the single kinds.
     """
 
     ids: list[int] | None
@@ -73,6 +76,13 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
         share = f"{ready['details']['recall']:.0%}"
         return Candidates(
             None, note=f"The hybrid index finds only {share} of the best images, since they lie in no clusters.", better_exact=True
+        )
+    if ready["required"] > MOST_EFFORT:
+        return Candidates(
+            None,
+            note=f"The best {n:,} images are more than the hybrid index can tell surely: it would take {ready['required']:,} candidates "
+            f"of it, and {MOST_EFFORT:,} are the most.",
+            better_exact=True,
         )
     projection = projection_of(conn, ready)
     query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from psycopg import Connection
@@ -11,17 +12,17 @@ from psycopg import Connection
 from ..errors import LibraryError
 from ..question import Answer, Question
 from ..records import Hit
-from .arrange import arrange, arranges, newest
+from .arrange import MOST, arrange, arranges, newest, stretch_of
 from .calibration import calibrate, lowest_of, percentile
 from .cosines import exact_cosines
-from .found import Found, best, reach_of
-from .kinds import Source, directions_of, sources_of
+from .found import Found, best
+from .kinds import Direction, Source, directions_of, sources_of
+from .one_kind import Scored
 
 _ORDERS = {"newest": "created DESC NULLS LAST", "oldest": "created NULLS LAST", "seed": "seed NULLS LAST"}
 _COLLAPSES = ("nothing", "variants", "lookalikes")
-_POOL = 4  # times as many as are asked for,
-_SMALLEST_POOL = 200  # and so many at least: the first pages are cut from one pool
-_LARGEST_POOL = 3200
+Row = tuple[int, float, float]
+"""(image id, score, what being new adds to it for its place)."""
 
 
 def search(conn: Connection, question: Question) -> Answer:
@@ -34,27 +35,42 @@ def search(conn: Connection, question: Question) -> Answer:
         -math.inf if question.lowest_score is None else question.lowest_score,
         lowest_of(scores, question.lowest_percentile),
     )
+    find = _arranged if arranges(question) else _as_found
+    rows, found = find(conn, question, directions, lowest)
+    page = rows[question.offset : question.offset + question.k]
+    hits = _hits(page, _cosines(conn, question, page, weights, constants, found), weights, constants, scores, question.offset)
+    return Answer(_ordered(conn, hits, question.order), found.method, found.note)
+
+
+def _as_found(conn: Connection, question: Question, directions: Sequence[Direction], lowest: float) -> tuple[list[Row], Found]:
+    """The best by score, at least as many as the page ends with, where there are so many."""
     unwanted = set(question.leave_out)
-    wanted = question.offset + question.k
-    needed = wanted + len(unwanted)
+    found = best(conn, directions, question.offset + question.k + len(unwanted), question.filter, question.exact)
+    return [(*row, 0.0) for row in _kept(found.scored, lowest, unwanted)], found
+
+
+def _arranged(conn: Connection, question: Question, directions: Sequence[Direction], lowest: float) -> tuple[list[Row], Found]:
+    """The same in their places, found in ever larger pools until enough are left of them."""
+    unwanted, wanted, stretch = set(question.leave_out), question.offset + question.k, stretch_of(question.k)
+    new = _kept(newest(conn, directions, question.filter), lowest, unwanted) if question.recency else []
+    pool = math.ceil(wanted / stretch) * stretch
     while True:
-        pool = max(_SMALLEST_POOL, needed * _POOL) if arranges(question) else needed
-        found = best(conn, directions, pool, question.filter, question.exact)
-        by_id = dict(found.scored)
-        if question.recency:
-            by_id.update(newest(conn, directions, question.filter))
-        kept = [(image_id, score) for image_id, score in by_id.items() if score >= lowest and image_id not in unwanted]
-        rows, done = [(*row, 0.0) for row in kept], ""
-        if arranges(question):
-            rows, done = arrange(conn, question, directions, kept)
-        ended = len(found.scored) < reach_of(pool) or len(kept) < len(found.scored) - len(unwanted)  # no better ones follow
-        if len(rows) >= wanted or ended or pool >= _LARGEST_POOL:
+        found = best(conn, directions, pool + len(unwanted), question.filter, question.exact)
+        kept = _kept(found.scored, lowest, unwanted)
+        ended = found.whole or len(kept) < len(found.scored) - len(unwanted)  # some are below the lowest score: no better ones follow
+        whole = ended and len(kept) <= pool
+        rows, done = arrange(conn, question, directions, kept[:pool], new, whole)
+        if len(rows) >= wanted or whole or pool >= MOST:
             break
-        needed *= _POOL
-    page = rows[question.offset : wanted]
-    hits = _hits(page, _cosines(conn, question, page, weights, constants, found), scores, question.offset)
-    method = "; ".join(filter(None, [found.method, done]))
-    return Answer(_ordered(conn, hits, question.order), method, found.note)
+        pool *= 2
+    note = found.note
+    if len(rows) < wanted and not whole:
+        note = " ".join(filter(None, [note, f"Only the best {pool:,} images were looked at for this order; more may follow."]))
+    return rows, replace(found, method="; ".join(filter(None, [found.method, done])), note=note)
+
+
+def _kept(scored: Scored, lowest: float, unwanted: set[int]) -> Scored:
+    return [(image_id, score) for image_id, score in scored if score >= lowest and image_id not in unwanted]
 
 
 def _check(question: Question) -> None:
@@ -71,6 +87,11 @@ def _check(question: Question) -> None:
             f"The search asks for {question.k} hits from {question.offset} on, diversity {question.diversity:g}, half of the "
             f"recency after {question.recency_days:g} days. At least 1 hit, from 0 on, diversity from 0 to 1, and more than 0 days "
             "can be asked for."
+        )
+    if arranges(question) and question.offset + question.k > MOST:
+        raise LibraryError(
+            f"The search asks for hits up to number {question.offset + question.k:,}. With diversity, collapse or recency only the best "
+            f"{MOST:,} images can be put in order. Ask for a lower offset, or leave these three out."
         )
 
 
@@ -90,7 +111,7 @@ def _calibrated(
 def _cosines(
     conn: Connection,
     question: Question,
-    page: Sequence[tuple[int, float, float]],
+    page: Sequence[Row],
     weights: Sequence[float],
     constants: Sequence[float],
     found: Found,
@@ -108,12 +129,22 @@ def _cosines(
 
 
 def _hits(
-    page: Sequence[tuple[int, float, float]], cosines: Sequence[tuple[float | None, ...]], scores: np.ndarray, offset: int
+    page: Sequence[Row],
+    cosines: Sequence[tuple[float | None, ...]],
+    weights: Sequence[float],
+    constants: Sequence[float],
+    scores: np.ndarray,
+    offset: int,
 ) -> list[Hit]:
     return [
-        Hit(image_id, score, rank, made_of, percentile(scores, score), recency)
-        for rank, ((image_id, score, recency), made_of) in enumerate(zip(page, cosines), start=offset + 1)
+        Hit(image_id, score, rank, of_parts, percentile(scores, score), recency, _gave(of_parts, weights, constants))
+        for rank, ((image_id, score, recency), of_parts) in enumerate(zip(page, cosines), start=offset + 1)
     ]
+
+
+def _gave(cosines: Sequence[float | None], weights: Sequence[float], constants: Sequence[float]) -> tuple[float, ...]:
+    """What each part put into the score; a kind that the image lacks put in nothing."""
+    return tuple(0.0 if cosine is None else cosine * weight + constant for cosine, weight, constant in zip(cosines, weights, constants))
 
 
 def _ordered(conn: Connection, hits: list[Hit], order: str) -> list[Hit]:

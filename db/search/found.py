@@ -27,12 +27,16 @@ _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_t
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The best images by score, and how they were found; the `cosines` of each with the directions, where they are known."""
+    """The best images by score, and how they were found; the `cosines` of each with the directions, where they are known.
+
+    `whole`: there are no more of them. An index that gave few may have given up.
+    """
 
     scored: Scored
     method: str
     note: str = ""
     cosines: dict[int, list[float]] = field(default_factory=dict)
+    whole: bool = False
 
 
 def reach_of(needed: int) -> int:
@@ -45,6 +49,7 @@ def reach_of(needed: int) -> int:
 
 def best(conn: Connection, directions: Sequence[Direction], needed: int, filter: Filter | None, exact: bool) -> Found:
     """At least the `needed` best images for these directions, where the library has so many."""
+    filter = filter or None  # one that lets everything pass is none
     n = reach_of(needed)
     rows = max(direction.source.rows for direction in directions)
     enough = EXACT_BELOW if len(directions) == 1 else EXACT_BELOW * _SEVERAL
@@ -55,7 +60,7 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
             among = nearest_among(conn, directions, n, filter, int(few))
             if among is not None:
                 count, found = among
-                return Found(found, f"exact over {count:,} filtered image{'s' * (count != 1)}")
+                return Found(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", whole=len(found) < n)
     note = ""
     if indexed:
         found = _by_index(conn, directions, n, filter)
@@ -63,7 +68,7 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
             return found
         note = found.note if found is not None else ""
     everything = nearest_exactly(conn, directions[0], n, filter) if len(directions) == 1 else nearest_of_all(conn, directions, n, filter)
-    return Found(everything, "exact", note)
+    return Found(everything, "exact", note, whole=len(everything) < n)
 
 
 def _fewest_to_follow(n: int, rows: int) -> float:

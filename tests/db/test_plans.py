@@ -123,6 +123,24 @@ def test_an_index_that_gives_too_few_is_not_the_last_word(filled, indexed, monke
     assert len(answer.hits) == 10
 
 
+def test_an_index_that_gave_few_does_not_say_that_they_are_all(filled, indexed, monkeypatch):
+    conn, query = filled
+    monkeypatch.setattr(found, "_estimate", lambda *_: 1e9)
+    conn.execute("SELECT set_config('hnsw.iterative_scan', 'off', true)")
+    parts = [db.Part("image", query)]
+    directions = directions_of(parts, sources_of(conn, parts), [1.0], [0.0])
+    some, few = (found.best(conn, directions, 201, below(seed), exact=False) for seed in (1200, 100))
+    conn.rollback()
+    assert some.method.startswith("index") and 201 <= len(some.scored) < 400 and not some.whole
+    assert few.method == "exact" and len(few.scored) == 100 and few.whole
+
+
+def test_a_filter_that_lets_everything_pass_is_none(filled, indexed):
+    conn, query = filled
+    answer = db.search(conn, db.Question(parts=(db.Part("image", query),), k=10, filter=db.Filter(sql.SQL("true"))))
+    assert answer.method == "index"
+
+
 def test_a_page_so_deep_that_an_index_would_be_slower_is_found_exactly(filled, monkeypatch):
     conn, query = filled
     monkeypatch.setattr(found, "EXACT_BELOW", 0)

@@ -75,10 +75,12 @@ def test_a_text_brings_all_its_images_and_equals_go_by_id(conn, add, embed, enco
 
 @pytest.mark.parametrize("order", ["abcd", "dcba"])
 def test_texts_with_one_vector_are_cut_by_image_id_however_they_lie(conn, add, embed, encoder, unit, order):
-    ids, by_text = add("a", "b", "c", "d"), encoder(conn, "text")
-    for text in order:
+    """Of more than the search looks for, 25 at least."""
+    texts = [f"{letter}{n}" for letter in order for n in range(15)]
+    ids, by_text = add(*sorted(texts)), encoder(conn, "text")
+    for text in texts:
         embed(by_text, text, unit(1))
-    assert ids_of(hits(conn, "prompt", unit(1), 1)) == ids[:1]
+    assert ids_of(hits(conn, "prompt", unit(1), 20)) == ids[:20]
 
 
 def test_texts_that_no_image_has_take_no_place(conn, add, embed, encoder, unit):
@@ -86,7 +88,7 @@ def test_texts_that_no_image_has_take_no_place(conn, add, embed, encoder, unit):
     embed(by_text, "n", unit(1))
     embed(by_text, "a", unit(0, 1))
     assert ids_of(hits(conn, "prompt", unit(1), 1)) == ids
-    assert hits(conn, "negative", unit(1), 1) == [db.Hit(ids[0], 1.0, 1, (1.0,))]
+    assert hits(conn, "negative", unit(1), 1) == [db.Hit(ids[0], 1.0, 1, (1.0,), gave=(1.0,))]
 
 
 def test_each_clip_kind_searches_its_own_encoder(conn, add, embed, encoder, unit):
@@ -107,9 +109,9 @@ def test_an_image_finds_itself_first(conn, add, encoder, unit):
 
 @pytest.mark.parametrize("step", [1, -1])
 def test_images_with_one_vector_are_cut_by_id_however_they_lie(conn, add, encoder, unit, step):
-    ids, by_image = add("a", "b", "c", "d"), encoder(conn, "image")
-    db.write_image_vectors(conn, by_image, ids[::step], np.stack([unit(1)] * 4))
-    assert ids_of(hits(conn, "image", unit(5), 2)) == ids[:2]
+    ids, by_image = add(*["a"] * 60), encoder(conn, "image")
+    db.write_image_vectors(conn, by_image, ids[::step], np.stack([unit(1)] * 60))
+    assert ids_of(hits(conn, "image", unit(5), 20)) == ids[:20]
 
 
 def test_only_the_asked_encoders_vectors_are_compared(conn, add, encoder, unit):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.search import calibration
+from diffusion_toolkit.db.search import answer, arrange, calibration
 from psycopg import sql
 
 NOW = datetime.now(timezone.utc)
@@ -107,9 +107,28 @@ def test_standard_scores_weigh_kinds_by_how_they_spread(conn, root, image, encod
     assert [standard[i] for i in ids] == pytest.approx(expected, abs=0.06)  # of float16; the image it lacks counts as the mean
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_hit_says_how_much_of_its_score_each_part_gave(conn, root, image, encoder, unit, normalise):
+    texts = [db.TextPair(f"{n}", "") for n in range(3)]
+    ids = db.write_images(conn, root, [image(n, prompt=text) for n, text in enumerate(texts)])
+    of_prompts, of_images = [0.8, 0.82, 0.9], [0.9, 0.1]
+    db.write_text_vectors(conn, encoder(conn, "text"), [db.find_text(conn, text) for text in texts], np.stack([turned(c) for c in of_prompts]))
+    db.write_image_vectors(conn, encoder(conn, "image"), ids[:2], np.stack([turned(c) for c in of_images]))
+    parts = (db.Part("prompt", unit(1), 0.5), db.Part("image", unit(1), -2.0))
+    by_id = {hit.image_id: hit for hit in db.search(conn, db.Question(parts=parts, normalise=normalise)).hits}
+    for hit in by_id.values():
+        assert hit.score == pytest.approx(sum(hit.gave), abs=1e-6)
+    if normalise:
+        of_prompts = (np.array(of_prompts) - np.mean(of_prompts)) / np.std(of_prompts)
+        of_images = (np.array(of_images) - np.mean(of_images)) / np.std(of_images)
+    assert [by_id[i].gave[0] for i in ids] == pytest.approx([0.5 * c for c in of_prompts], abs=0.02)
+    assert [by_id[i].gave[1] for i in ids] == pytest.approx([-2.0 * of_images[0], -2.0 * of_images[1], 0], abs=0.02)
+
+
 def test_one_part_by_standard_score_keeps_its_cosine(conn, add, unit):
     add(*(turned(c) for c in (0.9, 0.1)))
     [best, other] = ask(conn, unit(1), normalise=True).hits
+    assert (best.gave, other.gave) == (pytest.approx((best.score,)), pytest.approx((other.score,)))
     assert (best.score, other.score) == (pytest.approx(1, abs=0.01), pytest.approx(-1, abs=0.01))
     assert best.cosines == (pytest.approx(0.9, abs=1e-3),)
 
@@ -172,6 +191,51 @@ def test_diversity_pages_are_cut_from_one_list(conn, add, unit):
     whole = ids_of(ask(conn, unit(1), k=12, diversity=0.6))
     pages = [ids_of(ask(conn, unit(1), k=4, offset=offset, diversity=0.6)) for offset in (0, 4, 8)]
     assert sum(pages, []) == whole
+
+
+@pytest.mark.parametrize("more", [{"diversity": 0.4}, {"recency": 0.2}, {"diversity": 0.7, "recency": 1.0, "collapse": "variants"}], ids=str)
+@pytest.mark.parametrize("k", [20, 60])
+def test_no_page_repeats_a_hit_of_another_however_deep(conn, add, unit, more, k):
+    """By stretches of 200 (400 where k is 60) of 500 images: the last page ends in another one than the first begins."""
+    rng = np.random.default_rng(0)
+    ids = add(*rng.normal(size=(500, 8)).astype(np.float32), created=[NOW - timedelta(days=int(d)) for d in rng.integers(0, 200, 500)])
+    left_out = tuple(ids[:3])
+    pages = [ask(conn, unit(1), k=k, offset=offset, leave_out=left_out, **more).hits for offset in range(0, 500, k)]
+    found = [hit.image_id for page in pages for hit in page]
+    assert len(found) == len(set(found))
+    assert set(found) == set(ids) - set(left_out)
+    assert [hit.rank for page in pages for hit in page] == list(range(1, 498))
+
+
+@pytest.mark.parametrize("more", [{"diversity": 0.3}, {"collapse": "lookalikes"}, {"recency": 0.1}], ids=str)
+def test_so_deep_a_page_that_it_would_take_all_memory_is_refused(conn, add, unit, more):
+    add(unit(1))
+    assert ask(conn, unit(1), offset=20_000).hits == []
+    with pytest.raises(db.LibraryError, match="up to number 20,050. With diversity, collapse or recency only the best 3,200"):
+        ask(conn, unit(1), offset=20_000, **more)
+
+
+def test_a_page_that_could_not_be_filled_says_why(conn, add, unit, monkeypatch):
+    prompt, count = db.TextPair("a fox", ""), 450
+    add(*(turned(0.9 - n / 1000) for n in range(count)), seed=[n // 440 for n in range(count)], prompt=[prompt] * count)
+    assert ask(conn, unit(1), k=3, collapse="variants").note == ""
+    monkeypatch.setattr(answer, "MOST", 400)
+    few = ask(conn, unit(1), k=3, collapse="variants")
+    assert len(few.hits) == 1
+    assert few.note == "Only the best 400 images were looked at for this order; more may follow."
+
+
+def test_what_looks_alike_is_compared_with_what_stays_only(conn, add, unit):
+    """A chain in which each is like the next sixty or so: the first of them stays, and the first beyond. More than are compared at once."""
+    count = 600
+    ids = add(*(turned(np.cos(n * 0.004)) for n in range(count)))
+    kept = ids_of(ask(conn, unit(1), k=50, collapse="lookalikes"))
+    expected, last = [], None
+    for n, image_id in enumerate(ids):
+        if last is None or np.cos((n - last) * 0.004) < arrange.LOOKALIKE:
+            expected.append(image_id)
+            last = n
+    assert len(kept) == len(expected) and kept[:2] == pytest.approx(expected[:2], abs=1)
 
 
 @pytest.mark.parametrize(("order", "expected"), [("newest", [1, 0, 2]), ("oldest", [0, 1, 2]), ("seed", [2, 1, 0])])

@@ -7,6 +7,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.hybrid.build import build_hybrid
+from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
 from diffusion_toolkit.db.search import found
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -99,6 +100,7 @@ def test_a_score_is_the_weighted_sum_of_cosines_a_missing_kind_counts_0_and_none
     for image_id, row, score in zip(ids.tolist(), table, scores):
         if image_id in hits:
             assert hits[image_id].score == pytest.approx(score, abs=2e-3)
+            assert sum(hits[image_id].gave) == pytest.approx(score, abs=2e-3)
             assert [np.nan if c is None else c for c in hits[image_id].cosines] == pytest.approx(row, abs=1e-3, nan_ok=True)
     kinds = {p.kind for p in asked}
     whole = {i for i, row in zip(ids.tolist(), table) if not np.isnan(row).all()}
@@ -218,3 +220,18 @@ def test_a_question_of_several_kinds_goes_through_the_hybrid_index(mixed, monkey
     asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
     answer = db.search(mixed, db.Question(parts=asked, k=10))
     assert answer.method.startswith("hybrid index, ") and answer.method.endswith("candidates compared exactly")
+
+
+def test_as_many_more_candidates_are_taken_as_more_are_wanted(mixed):
+    mixed.execute("""UPDATE hybrids SET details = jsonb_set(details, '{efforts}', '{"even": 300, "uneven": 100}')""")
+    taken = {(n, mix): ready_hybrid(mixed, n, mix)["effort"] for n in (25, 50, 100) for mix in ("even", "uneven")}
+    mixed.rollback()
+    assert taken == {(25, "even"): 300, (50, "even"): 300, (100, "even"): 600, (25, "uneven"): 100, (50, "uneven"): 100, (100, "uneven"): 200}
+
+
+def test_more_than_the_hybrid_index_can_tell_are_found_exactly(mixed, monkeypatch):
+    monkeypatch.setattr(found, "EXACT_BELOW", 0)
+    monkeypatch.setattr(found, "_SCANNED", 1e9)
+    asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
+    answer = db.search(mixed, db.Question(parts=asked, k=800))
+    assert answer.method == "exact" and "best 800 images are more than the hybrid index can tell" in answer.note
