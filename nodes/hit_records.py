@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,13 @@ def short_prompt(image: StoredImage) -> str:
     return prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
 
 
-def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart], standard: bool = False) -> str:
+def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart]) -> str:
     """Rank, score, percentile, id and prompt; below it, where a score was put together, of what."""
     nearer = f" \u00b7 {share(hit.percentile)} %" if hit.percentile is not None else ""
     line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
-    plain = len(parts) < 2 and all(part.weight == 1 for part in parts) or len(hit.cosines) != len(parts)
-    gave = [] if plain else [_gave(part, cosine, standard) for part, cosine in zip(parts, hit.cosines)]
+    told = list(zip(parts, hit.cosines, hit.gave))
+    plain = len(told) < len(parts) or (len(told) == 1 and hit.gave == hit.cosines)  # the score says it
+    gave = [] if plain else [_gave(*one) for one in told]
     gave += [f"being new: {hit.recency:+.3f} for its place, beside the score"] if hit.recency else []
     return f"{line}\n    " + "; ".join(gave) if gave else line
 
@@ -50,8 +52,8 @@ def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart]
 def hit_record(hit: Hit, image: StoredImage, path: str, note: str, parts: Sequence[AskedPart]) -> dict[str, Any]:
     """The same as JSON."""
     gave = [
-        {"label": part.label, "kind": part.kind, "weight": part.weight, "cosine": cosine}
-        for part, cosine in zip(parts, hit.cosines)
+        {"label": part.label, "kind": part.kind, "weight": part.weight, "cosine": cosine, "gave": gave}
+        for part, cosine, gave in zip(parts, hit.cosines, hit.gave)
     ]
     return {
         "rank": hit.rank,
@@ -75,10 +77,10 @@ def share(percentile: float) -> str:
     return f"{percentile:.1f}" if percentile >= 99 else f"{percentile:.0f}"
 
 
-def _gave(part: AskedPart, cosine: float | None, standard: bool) -> str:
-    """What one part gave. Standard scores depend on the library's distribution, so there only the cosine is told."""
+def _gave(part: AskedPart, cosine: float | None, gave: float) -> str:
+    """What one part gave: of its cosine, or of the standard score that was made of it."""
     if cosine is None:
         return f"{part.label}: no {KINDS[part.kind]} vector"
-    if standard:
-        return f"{part.label}: cosine {cosine:.3f}, weight {part.weight:g}"
-    return f"{part.label}: {cosine:.3f} x {part.weight:g} = {cosine * part.weight:+.3f}"
+    if part.weight and not math.isclose(gave, cosine * part.weight, abs_tol=1e-6):
+        return f"{part.label}: cosine {cosine:.3f}, standard score {gave / part.weight:+.2f} x {part.weight:g} = {gave:+.3f}"
+    return f"{part.label}: {cosine:.3f} x {part.weight:g} = {gave:+.3f}"

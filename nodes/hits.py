@@ -123,7 +123,7 @@ def search_result(
         return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
     columns, shown = hit_values(found)
     meaning = " (score \u00b7 share of the library that is farther)" if found.hits.hits[0].percentile is not None else ""
-    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}", *shown.lines(wanted.options.normalise)]
+    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}", *shown.lines()]
     lines += [f"Found by: {found.hits.method}"] if found.hits.method else []
     lines += [found.hits.note] if found.hits.note else []
     return io.NodeOutput(
@@ -142,10 +142,10 @@ class Shown:
             for hit, image, file, note in zip(found.hits.hits, found.images, files, notes)
         ]
 
-    def lines(self, standard: bool = False) -> list[str]:
-        """One a hit; `standard` where the scores are standard scores."""
+    def lines(self) -> list[str]:
+        """One a hit."""
         of = zip(self._found.hits.hits, self._found.images, self._notes)
-        return [hit_line(hit, image, note, self._found.hits.parts, standard) for hit, image, note in of]
+        return [hit_line(hit, image, note, self._found.hits.parts) for hit, image, note in of]
 
 
 def hit_values(found: Found) -> tuple[list[list], Shown]:

@@ -69,7 +69,7 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class AskedPart:
-    """What a part of a question was, for explanations; aligned with `Hit.cosines`."""
+    """What a part of a question was, for explanations; aligned with `Hit.cosines` and `Hit.gave`."""
 
     kind: str
     label: str

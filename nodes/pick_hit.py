@@ -32,7 +32,7 @@ class PickHit(io.ComfyNode):
                     "pick",
                     default=1,
                     min=1,
-                    max=1000,
+                    max=1_001_000,  # of the last hit of a search's deepest page
                     tooltip="Which of the hits: the number before its score on the search node. 1 is the best of the first page.",
                 ),
             ],

@@ -97,9 +97,11 @@ def _paths() -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     fault = _object(at=_TEXT, message=_TEXT)
-    part = _object(label=_TEXT, kind=_TEXT, weight=_NUMBER, cosine={"type": ["number", "null"]})
+    gave = {**_NUMBER, "description": "What it put into the score: weight x cosine, with `normalise` weight x standard score; 0 without a cosine."}
+    part = _object(label=_TEXT, kind=_TEXT, weight=_NUMBER, cosine=_or_null(_NUMBER), gave=gave)
+    recency = {**_NUMBER, "description": "What being new added for the hit's place, beside the score."}
     hit = _object(
-        rank=_INTEGER, score=_NUMBER, percentile={"type": ["number", "null"]}, image_id=_INTEGER, path=_TEXT, prompt=_or_null(_TEXT),
+        rank=_INTEGER, score=_NUMBER, percentile=_or_null(_NUMBER), recency=recency, image_id=_INTEGER, path=_TEXT, prompt=_or_null(_TEXT),
         negative_prompt=_or_null(_TEXT), confidence=_or_null(_TEXT), note=_TEXT, width=_INTEGER, height=_INTEGER, created=_or_null(_TEXT),
         parts={"type": "array", "items": part, "description": "What each part of the question gave."},
     )  # fmt: skip

@@ -124,26 +124,53 @@ def test_a_question_in_words(weights, words):
 
 
 def test_a_plain_search_shows_rank_score_and_prompt():
-    assert hit_line(db.Hit(7, 0.5, 1, (0.5,)), image(), "", [AskedPart("prompt", "'x'", 1)]) == "1. 0.500  #7  a shark"
+    assert hit_line(db.Hit(7, 0.5, 1, (0.5,), gave=(0.5,)), image(), "", [AskedPart("prompt", "'x'", 1)]) == "1. 0.500  #7  a shark"
 
 
 def test_a_mix_shows_what_each_query_gave():
     parts = [AskedPart("prompt", "'x'", 1), AskedPart("image", "image 3", -0.5), AskedPart("clip_l", "style", 1)]
-    line = hit_line(db.Hit(7, 0.3, 2, (0.5, 0.4, None), 99.2), image(), "the file is gone", parts)
+    line = hit_line(db.Hit(7, 0.3, 2, (0.5, 0.4, None), 99.2, gave=(0.5, -0.2, 0.0)), image(), "the file is gone", parts)
     assert line.splitlines() == [
         "2. 0.300 \u00b7 99.2 %  #7  a shark  [the file is gone]",
         "    'x': 0.500 x 1 = +0.500; image 3: 0.400 x -0.5 = -0.200; style: no CLIP-L vector",
     ]
 
 
+def test_standard_scores_show_the_cosine_and_what_it_gave():
+    parts = [AskedPart("prompt", "'x'", 0.5), AskedPart("image", "image 3", -2)]
+    line = hit_line(db.Hit(7, -3.4, 1, (0.5, 0.4), gave=(0.6, -4.0)), image(), "", parts)
+    assert line.splitlines()[1] == (
+        "    'x': cosine 0.500, standard score +1.20 x 0.5 = +0.600; image 3: cosine 0.400, standard score +2.00 x -2 = -4.000"
+    )
+    alone = hit_line(db.Hit(7, 1.2, 1, (0.5,), gave=(1.2,)), image(), "", [AskedPart("prompt", "'x'", 1)])
+    assert alone.splitlines()[1] == "    'x': cosine 0.500, standard score +1.20 x 1 = +1.200"
+
+
+def test_the_openapi_document_has_every_field_of_a_hit():
+    from diffusion_toolkit.nodes.routes.openapi import document
+
+    hit = document()["components"]["schemas"]["Answer"]["properties"]["hits"]["items"]["properties"]
+    record = hit_record(db.Hit(7, 0.5, 1, (0.5,), 80.0, gave=(0.5,)), image(), "/p.png", "", [AskedPart("prompt", "'x'", 1)])
+    assert set(hit) == {*record, "width", "height", "created"}  # these three the route adds
+    assert set(hit["parts"]["items"]["properties"]) == set(record["parts"][0])
+
+
+def test_pick_hit_reaches_the_last_hit_of_the_deepest_page():
+    from diffusion_toolkit.nodes.hits import hit_inputs
+    from diffusion_toolkit.nodes.pick_hit import PickHit
+
+    most = {entry.id: entry.max for entry in (*hit_inputs(), *PickHit.define_schema().inputs) if hasattr(entry, "max")}
+    assert most["pick"] == most["offset"] + most["top_k"]
+
+
 def test_what_being_new_gave_is_told_apart_from_the_score():
-    line = hit_line(db.Hit(7, 0.5, 1, (0.5,), recency=0.1), image(), "", [AskedPart("prompt", "'x'", 1)])
+    line = hit_line(db.Hit(7, 0.5, 1, (0.5,), recency=0.1, gave=(0.5,)), image(), "", [AskedPart("prompt", "'x'", 1)])
     assert line.splitlines()[1] == "    being new: +0.100 for its place, beside the score"
 
 
 def test_a_record_has_the_same_as_json():
-    record = hit_record(db.Hit(7, 0.5, 1, (0.5,), 80.0), image(), "/p.png", "", [AskedPart("prompt", "'x'", 1)])
-    assert record["parts"] == [{"label": "'x'", "kind": "prompt", "weight": 1, "cosine": 0.5}]
+    record = hit_record(db.Hit(7, 0.5, 1, (0.5,), 80.0, gave=(0.5,)), image(), "/p.png", "", [AskedPart("prompt", "'x'", 1)])
+    assert record["parts"] == [{"label": "'x'", "kind": "prompt", "weight": 1, "cosine": 0.5, "gave": 0.5}]
     assert (record["rank"], record["percentile"], record["path"]) == (1, 80.0, "/p.png")
 
 
