@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from psycopg import Connection, sql
+from psycopg import Connection
 from psycopg.rows import class_row
 
+from ._builders import wait_for_builder
 from ._clean import clean_json, clean_text
 from ._generation import bump_generation, one_writer
+from ._index_sql import TABLES, create_statement, index_name
 from .errors import LibraryError
 from .records import Encoder, StoredEncoder
 from .view import create_view
 
-TABLES = {  # where a family's vectors are kept
-    "text": "text_vectors",
-    "clip_l": "text_vectors",
-    "clip_g": "text_vectors",
-    "image": "image_vectors",
-    "token_states": "token_states",
-}
 CONNECT = {  # what a person connects to Index Folder to get them
     "text": "a text embedder",
     "image": "a CLIP_VISION",
@@ -28,18 +23,17 @@ CONNECT = {  # what a person connects to Index Folder to get them
     "clip_g": "a CLIP",
     "token_states": "a CLIP",
 }
-# At 100,000 rows and ef_search 100: recall@10 .996 and @50 .992, where pgvector's own ef_construction of 64 gave .985 and .979.
-M, EF_CONSTRUCTION = 16, 128
 _COLUMNS = "id, family, fingerprint, name, dims, details, active"
 
 
 def ensure_encoder(conn: Connection, encoder: Encoder) -> int:
     """The id of this family and fingerprint, recorded with its HNSW index when new; details that are new are added.
 
-    Making an index waits for writers and holds them up until the commit: give it a transaction of its own.
+    Making an index waits for writers and for whoever makes another, and holds them up until the commit: give it a transaction of its own.
     """
     known = find_encoder(conn, encoder.family, encoder.fingerprint)
     if known is None:
+        wait_for_builder(conn)  # before the writers' lock, so that nobody else waits meanwhile
         one_writer(conn)
         known = find_encoder(conn, encoder.family, encoder.fingerprint) or _add(conn, encoder)
     if known.dims != encoder.dims:
@@ -47,6 +41,7 @@ def ensure_encoder(conn: Connection, encoder: Encoder) -> int:
     if not encoder.details.items() <= known.details.items():  # recorded by a version that told less of it
         one_writer(conn)
         conn.execute("UPDATE encoders SET details = details || %s::jsonb WHERE id = %s", [clean_json(encoder.details), known.id])
+        bump_generation(conn)
     return known.id
 
 
@@ -122,24 +117,13 @@ def _one(conn: Connection, condition: str, parameters: list) -> StoredEncoder | 
 
 
 def _add(conn: Connection, encoder: Encoder) -> StoredEncoder:
-    table = TABLES[encoder.family]
     added = conn.execute(
         "INSERT INTO encoders (family, fingerprint, name, dims, details) VALUES (%s, %s, %s, %s, %s::jsonb) RETURNING "
         "id",
         [encoder.family, encoder.fingerprint, clean_text(encoder.name), encoder.dims, clean_json(encoder.details)],
     ).fetchone()[0]
-    if table != "token_states":
-        conn.execute(
-            sql.SQL(
-                "CREATE INDEX {index} ON {table} USING hnsw ((embedding::halfvec({dims})) halfvec_cosine_ops)"
-                " WITH (m = {m}, ef_construction = {ef_construction}) WHERE encoder_id = {id}"
-            ).format(
-                m=sql.Literal(M),
-                ef_construction=sql.Literal(EF_CONSTRUCTION),
-                index=sql.Identifier(f"{table}_hnsw_{added}"),
-                table=sql.Identifier(table),
-                dims=sql.Literal(encoder.dims),
-                id=sql.Literal(added),
-            )
-        )
-    return get_encoder(conn, added)
+    known = get_encoder(conn, added)
+    if TABLES[encoder.family] != "token_states":
+        conn.execute(create_statement(known, "hnsw", index_name(known, "hnsw")))
+    bump_generation(conn)  # searches remember encoders and indexes as long as nothing is written
+    return known

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from psycopg import Connection, sql
 
+from ._builders import alone
 from ._generation import bump_generation, one_writer
+from ._index_sql import EF_CONSTRUCTION, TABLES, M, create_statement, index_name
 from .connection import Library
-from .encoders import EF_CONSTRUCTION, TABLES, M, get_encoder
+from .encoders import get_encoder
 from .errors import LibraryError
 from .records import StoredEncoder
 
 METHODS = ("hnsw", "ivfflat", "binary", "none")
 Progress = Callable[[str, int, int], None]
 _POLL_SECONDS = 0.5
-
-
-def index_name(encoder: StoredEncoder, method: str) -> str:
-    """An encoder's index by this method; search knows it by its name."""
-    return f"{TABLES[encoder.family]}_{method}_{encoder.id}"
 
 
 def indexes_of(conn: Connection, encoder: StoredEncoder) -> list[str]:
@@ -46,31 +43,62 @@ def set_index(
 
     'hnsw': the best of them. 'ivfflat': smaller and soon made, for a filled library only: its lists, sqrt(rows) of them, are
     drawn from what is there. 'binary': HNSW over the signs alone, a sixteenth of the size, for libraries beyond memory.
-    'none': every search compares with every vector. While it is made, whoever writes vectors of the kind waits.
+    'none': every search compares with every vector. LibraryError while another process makes an index.
+
+    Nobody waits for it. It is made and dropped CONCURRENTLY, and takes its place by its name, which no search holds a lock
+    against; so it is this that waits, for whoever has read the vectors for minutes.
     """
     if method not in METHODS:
         raise LibraryError(f"There is no index method {method!r}. Choose one of: {', '.join(METHODS)}.")
     check_graph(m, ef_construction)
-    with library.connection() as conn:
-        encoder = get_encoder(conn, encoder_id)
-        table = TABLES[encoder.family]
-        rows = conn.execute(sql.SQL("SELECT count(*) FROM {} WHERE encoder_id = %s").format(sql.Identifier(table)), [encoder_id]).fetchone()[0]
-    if method == "ivfflat" and not rows:
-        raise LibraryError(f"The library has no vectors by {encoder.name} yet, from which an IVFFlat index draws its lists. Index a folder first.")
-    new = index_name(encoder, f"new_{method}")
-    if method != "none":
+    tell = progress or (lambda stage, done, total: None)
+    with alone(library):
         with library.connection() as conn:
-            conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(new)))  # of a run that was broken off
-        statement = create_statement(encoder, method, new, m, ef_construction, rows)
-        build_index(library, table, statement, f"Indexing {encoder.name}", progress or (lambda stage, done, total: None))
+            encoder = get_encoder(conn, encoder_id)
+            table = sql.Identifier(TABLES[encoder.family])
+            rows = conn.execute(sql.SQL("SELECT count(*) FROM {} WHERE encoder_id = %s").format(table), [encoder_id]).fetchone()[0]
+        if method == "ivfflat" and not rows:
+            raise LibraryError(f"The library has no vectors by {encoder.name} yet, from which an IVFFlat index draws its lists. Index a folder first.")
+        _drop(library, [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in METHODS], tell)  # of runs that were broken off
+        new = index_name(encoder, f"new_{method}")
+        if method != "none":
+            try:
+                statement = create_statement(encoder, method, new, m, ef_construction, rows, concurrently=True)
+                build_index(library, statement, f"Indexing {encoder.name}", tell)
+            except BaseException:
+                with suppress(LibraryError):  # the next run drops it
+                    _drop(library, [new], lambda stage, done, total: None, "5s")
+                raise
+        formers = _take_place(library, encoder, method, new)
+        with library.connection() as conn:
+            conn.execute(sql.SQL("ANALYZE {}").format(table))
+        _drop(library, formers, tell)
+
+
+def _take_place(library: Library, encoder: StoredEncoder, method: str, new: str) -> list[str]:
+    """Give the index `new` the name by which searches know it; returns the names that those before it have now."""
+    rename = sql.SQL("ALTER INDEX {} RENAME TO {}")
+    formers = []
     with library.connection() as conn:
         one_writer(conn)
         for old in METHODS:
-            conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(index_name(encoder, old))))
+            name, former = index_name(encoder, old), index_name(encoder, f"former_{old}")
+            if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]:
+                conn.execute(rename.format(sql.Identifier(name), sql.Identifier(former)))
+                formers.append(former)
         if method != "none":
-            conn.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(new), sql.Identifier(index_name(encoder, method))))
-            conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+            conn.execute(rename.format(sql.Identifier(new), sql.Identifier(index_name(encoder, method))))
         bump_generation(conn)
+    return formers
+
+
+def _drop(library: Library, names: Sequence[str], progress: Progress, lock_timeout: str = "0") -> None:
+    for name in names:
+        with library.connection() as conn:
+            there = conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]
+        if there:
+            statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name))
+            build_index(library, statement, "Removing the former index", progress, lock_timeout)
 
 
 def check_graph(m: int, ef_construction: int) -> None:
@@ -82,35 +110,20 @@ def check_graph(m: int, ef_construction: int) -> None:
         )
 
 
-def create_statement(encoder: StoredEncoder, method: str, name: str, m: int, ef_construction: int, rows: int) -> sql.Composed:
-    """CREATE INDEX over the encoder's vectors; searches order by the same expressions."""
-    vector, options = {
-        "hnsw": ("(embedding::halfvec({dims})) halfvec_cosine_ops", "m = {m}, ef_construction = {ef}"),
-        "ivfflat": ("(embedding::halfvec({dims})) halfvec_cosine_ops", "lists = {lists}"),
-        "binary": ("(binary_quantize(embedding::halfvec({dims}))::bit({dims})) bit_hamming_ops", "m = {m}, ef_construction = {ef}"),
-    }[method]
-    numbers = {"dims": encoder.dims, "m": m, "ef": ef_construction, "lists": max(1, math.isqrt(rows))}
-    return sql.SQL(f"CREATE INDEX {{name}} ON {{table}} USING {{method}} ({vector}) WITH ({options}) WHERE encoder_id = {{id}}").format(
-        name=sql.Identifier(name),
-        table=sql.Identifier(TABLES[encoder.family]),
-        method=sql.SQL("ivfflat" if method == "ivfflat" else "hnsw"),
-        id=sql.Literal(encoder.id),
-        **{key: sql.Literal(number) for key, number in numbers.items()},
-    )
+def build_index(library: Library, statement: sql.Composable, stage: str, progress: Progress, lock_timeout: str = "0") -> None:
+    """Run this statement about an index, telling `progress` how far PostgreSQL is; cancelled when `progress` raises.
 
-
-def build_index(library: Library, table: str, statement: sql.Composable, stage: str, progress: Progress) -> None:
-    """Run this CREATE INDEX on `table`, telling `progress` how far PostgreSQL is; cancelled when `progress` raises.
-
-    It is made in a thread, on a connection of its own, since PostgreSQL answers nothing else meanwhile.
+    It is run in a thread, on a connection of its own, since PostgreSQL answers nothing else meanwhile; and in no transaction,
+    since it may be CONCURRENTLY.
     """
     with library.connection() as conn, library.connection() as watcher:
-        watcher.autocommit = True
+        conn.autocommit = watcher.autocommit = True
+        kept = conn.execute("SHOW lock_timeout").fetchone()[0]
         failed: list[BaseException] = []
 
         def make() -> None:
             try:
-                conn.execute("SELECT set_config('lock_timeout', '600s', true)")
+                conn.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
                 conn.execute(statement)
             except BaseException as error:  # raised again in the thread that waits
                 failed.append(error)
@@ -122,11 +135,17 @@ def build_index(library: Library, table: str, statement: sql.Composable, stage: 
                 progress(stage, *_how_far(watcher, conn.info.backend_pid))
                 thread.join(_POLL_SECONDS)
         except BaseException:
-            conn.cancel()
+            while thread.is_alive():  # a cancel that comes before the statement was sent stops nothing
+                conn.cancel()
+                thread.join(_POLL_SECONDS)
             raise
         finally:
             thread.join()
-            watcher.autocommit = False
+            if not conn.closed:
+                conn.execute("SELECT set_config('lock_timeout', %s, false)", [kept])
+                conn.autocommit = False
+            if not watcher.closed:
+                watcher.autocommit = False
         if failed:
             raise failed[0]
 

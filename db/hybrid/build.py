@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from psycopg import Connection, sql
+from psycopg import Connection, errors, sql
 
+from .._builders import alone
 from .._generation import bump_generation, one_writer
+from .._index_sql import EF_CONSTRUCTION
 from ..connection import Library
-from ..encoders import EF_CONSTRUCTION, active_encoders
+from ..encoders import active_encoders
 from ..errors import LibraryError
 from ..indexes import build_index, check_graph
 from ..question import KINDS
@@ -25,7 +28,7 @@ from .rows import BATCH, Kinds, read_images, write_rows
 Progress = Callable[[str, int, int], None]
 INDEX = "hybrid_vectors_hnsw"
 M = 24  # with 16 and an ef_construction of 64, twice the candidates were needed; the bytes are the same
-_BUILDER_LOCK = 4_703_003  # advisory lock, this package's own number
+_ATTEMPTS, _PATIENCE = 60, 2.0  # seconds of each, and between them
 _SAMPLED = 8000  # images that a projection is fitted on
 _FEW = 0.05  # of the images: a kind that fewer have is left out, since its dimensions would be taken from the others
 
@@ -41,36 +44,34 @@ def build_hybrid(
     """Make the hybrid index over these kinds, by default all that the library has, in place of the one there is.
 
     Returns the index's details, its kinds and its images. LibraryError where there is nothing to make it of, or another process is making one. Until
-    it is ready, searches do without one; writers go on meanwhile, and what they write is in `hybrid_tail`. When `progress`
-    raises, nothing of it stays in use.
+    it is ready, searches do without one, since two would take twice the disk; writers go on meanwhile, and what they write is in
+    `hybrid_tail`. When `progress` raises, nothing of it stays in use, and `refresh_hybrid` makes it anew with the same settings.
     """
     check_graph(m, ef_construction)
     tell = progress or (lambda stage, done, total: None)
     with alone(library), library.connection() as conn:
         chosen = choose_kinds(conn, kinds)
-        hybrid_id = _begin(library, chosen)
+        settings = {"m": m, "ef_construction": ef_construction, "chosen": kinds is not None}  # by a person, or all that there are
+        hybrid_id, images = _replace(library, chosen.names, [encoder.id for encoder in chosen.encoders], settings, tell)
         sample = _sample(conn, chosen)
         tell("Fitting the hybrid index", 0, 1)
         projection = fit([of_kind[~np.isnan(of_kind[:, 0])] for of_kind in sample], dims)
         check = Check(sample, np.random.default_rng(hybrid_id))
         filled = _fill(library, conn, hybrid_id, chosen, projection, check, tell)
         _index(library, hybrid_id, projection.dims, m, ef_construction, tell)
-        details = {"sizes": projection.sizes, "kept": projection.kept, "m": m, "ef_construction": ef_construction}
-        details |= {"chosen": kinds is not None}  # by a person, or all that there are
+        details = {**settings, "sizes": projection.sizes, "kept": projection.kept}
         details |= _try_out(library, hybrid_id, chosen, projection, check, tell)
-        _finish(library, hybrid_id, projection, details, filled)
+        _finish(library, hybrid_id, projection, details, images)
     return {**details, "kinds": list(chosen.names), "images": filled}
 
 
 def drop_hybrid(library: Library, wanted: bool = True) -> None:
     """Remove the hybrid index; when it is not `wanted`, Index Folder makes none by itself from now on."""
-    with alone(library), library.connection() as conn:
-        one_writer(conn)
-        _clear(conn)
-        if not wanted:  # the row says so: an index over nothing, never ready
-            conn.execute(
-                "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on) VALUES ('{}', '{}', 1, '', '{}', 0)"
-            )
+    with alone(library):
+        _replace(library, [], [], {}, lambda stage, done, total: None)  # an index over nothing, never ready: Index Folder makes none
+        if wanted:
+            with library.connection() as conn:
+                conn.execute("DELETE FROM hybrids")
 
 
 def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:
@@ -92,37 +93,35 @@ def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:
     return Kinds(tuple(name for name, _ in chosen), tuple(encoder for _, encoder in chosen))
 
 
-@contextmanager
-def alone(library: Library) -> Iterator[None]:
-    """Hold the lock of whoever makes indexes; LibraryError when another process or thread has it."""
-    with library.connection() as conn:
-        if not conn.execute("SELECT pg_try_advisory_lock(%s)", [_BUILDER_LOCK]).fetchone()[0]:
-            raise LibraryError("Another process is building an index of this library. Queue again when it is done.")
-        conn.commit()
-        try:
-            yield
-        finally:
-            if not conn.closed:
+def _replace(library: Library, kinds: Sequence[str], encoder_ids: Sequence[int], settings: dict, tell: Progress) -> tuple[int, int]:
+    """Remove the index there is, and record another that is not made yet; its id, and how many images there are.
+
+    From here on writers note what they change. Kinds and settings are recorded now, for the case that the making is broken off.
+    To remove it, nobody may be reading it: whoever comes meanwhile waits behind us, so we wait shortly, and again.
+    """
+    for attempt in itertools.count(1):
+        with library.connection() as conn:
+            one_writer(conn)
+            conn.execute("SELECT set_config('lock_timeout', %s, true)", [f"{_PATIENCE:g}s"])
+            try:
+                conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(INDEX)))
+                conn.execute("TRUNCATE hybrid_vectors, hybrid_tail")
+            except errors.LockNotAvailable:
+                if attempt == _ATTEMPTS:
+                    raise
                 conn.rollback()
-                conn.execute("SELECT pg_advisory_unlock(%s)", [_BUILDER_LOCK])
-
-
-def _clear(conn: Connection) -> None:
-    conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(INDEX)))
-    conn.execute("TRUNCATE hybrid_vectors, hybrid_tail")
-    conn.execute("DELETE FROM hybrids")
-
-
-def _begin(library: Library, kinds: Kinds) -> int:
-    """Record the index as one that is being made: from here on writers note what they change."""
-    with library.connection() as conn:
-        one_writer(conn)
-        _clear(conn)
-        return conn.execute(
-            "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on) VALUES (%s, %s, 1, '', '{}', 0)"
-            " RETURNING id",
-            [list(kinds.names), [encoder.id for encoder in kinds.encoders]],
-        ).fetchone()[0]
+                tell("Waiting for searches to end", attempt, _ATTEMPTS)
+                time.sleep(_PATIENCE)
+                continue
+            conn.execute("DELETE FROM hybrids")
+            bump_generation(conn)
+            images = conn.execute("SELECT count(*) FROM images").fetchone()[0]
+            hybrid_id = conn.execute(
+                "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on) VALUES (%s, %s, 1, '', %s::jsonb, 0)"
+                " RETURNING id",
+                [list(kinds), list(encoder_ids), json.dumps(settings)],
+            ).fetchone()[0]
+            return hybrid_id, images
 
 
 def _sample(conn: Connection, kinds: Kinds) -> list[np.ndarray]:
@@ -143,6 +142,7 @@ def _fill(
         with library.connection() as writer:
             write_rows(writer, hybrid_id, ids, projection.rows(vectors))
         done += len(ids)
+        conn.commit()  # no lock on the vectors' tables is held for longer than a batch
     return done
 
 
@@ -151,7 +151,7 @@ def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction:
         "CREATE INDEX {} ON hybrid_vectors USING hnsw ((embedding::halfvec({})) halfvec_ip_ops)"
         " WITH (m = {}, ef_construction = {}) WHERE hybrid_id = {}"
     ).format(sql.Identifier(INDEX), sql.Literal(dims), sql.Literal(m), sql.Literal(ef_construction), sql.Literal(hybrid_id))
-    build_index(library, "hybrid_vectors", statement, "Indexing the hybrid vectors", tell)
+    build_index(library, statement, "Indexing the hybrid vectors", tell)
     with library.connection() as conn:
         conn.execute("ANALYZE hybrid_vectors")
 
@@ -183,10 +183,11 @@ def _scores(conn: Connection, kinds: Kinds, check: Check, found: list[np.ndarray
     return [scores[question, np.searchsorted(ids, of)] for question, of in enumerate(found)]
 
 
-def _finish(library: Library, hybrid_id: int, projection: Projection, details: dict, filled: int) -> None:
+def _finish(library: Library, hybrid_id: int, projection: Projection, details: dict, images: int) -> None:
+    """`images` is all that the library had, those without any of the kinds too: by them `refresh_hybrid` sees it grow."""
     with library.connection() as conn:
         conn.execute(
             "UPDATE hybrids SET dims = %s, projection = %s, details = %s::jsonb, fitted_on = %s, ready = true WHERE id = %s",
-            [projection.dims, projection.to_bytes(), json.dumps(details), filled, hybrid_id],
+            [projection.dims, projection.to_bytes(), json.dumps(details), images, hybrid_id],
         )
         bump_generation(conn)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..connection import Library
 
 AUTOMATIC_FROM = 20_000  # images, below which comparing one by one takes some milliseconds
-_REFIT_AT = 2.0  # times the images that the projection was fitted on
+REFIT_AT = 2.0  # times the images that there were when the index was made
 _REBUILD_SHARE = 0.3  # of the images in the tail: making the index anew is then faster than adding to it
 _FOLDED = 200  # images in one transaction, in which no one else writes
 
@@ -42,10 +42,11 @@ def note_texts(conn: Connection, encoder_id: int, ids: Sequence[int]) -> None:
 def refresh_hybrid(library: Library, progress: Callable[[str, int, int], None] | None = None) -> str:
     """Bring the hybrid index up to date, and say in words what was done; "" where there was nothing to do.
 
-    Folds the tail in. The index is made anew where the library has twice the images it was fitted on, another encoder than
+    Folds the tail in. The index is made anew where the library has twice the images that it had then, another encoder than
     then, more kinds, or where its making was broken off; and for the first time at 20,000 images, unless a person said none.
     """
-    from .build import alone, build_hybrid, choose_kinds
+    from .._builders import alone
+    from .build import build_hybrid, choose_kinds
 
     with library.connection() as conn:
         state = conn.execute(
@@ -59,7 +60,7 @@ def refresh_hybrid(library: Library, progress: Callable[[str, int, int], None] |
     if chosen is None:
         return ""
     current = ready and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
-    if not current or images >= _REFIT_AT * fitted_on or tail > max(_FOLDED, _REBUILD_SHARE * images):
+    if not current or images >= REFIT_AT * fitted_on or tail > max(_FOLDED, _REBUILD_SHARE * images):
         settings = {name: details[name] for name in ("m", "ef_construction") if details and name in details}
         made = build_hybrid(library, chosen.names if (details or {}).get("chosen") else None, progress, **settings)
         return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['efforts']['even']} candidates)"

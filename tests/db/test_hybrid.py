@@ -259,6 +259,15 @@ def test_a_library_that_doubled_is_fitted_anew(library, fill):
         assert conn.execute("SELECT count(*) FROM hybrid_vectors").fetchone() == (600,)
 
 
+def test_images_without_any_of_the_kinds_do_not_make_it_look_small(library, fill, image):
+    fill(100)
+    with library.connection() as conn:
+        db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(n) for n in range(1000, 1300)])
+    made = build_hybrid(library)
+    assert made["images"] == 100
+    assert refresh_hybrid(library) == ""
+
+
 def test_small_libraries_get_no_index_by_themselves(library, fill):
     fill(100)
     assert refresh_hybrid(library) == ""
@@ -288,6 +297,67 @@ def test_a_build_that_was_broken_off_is_not_used_and_made_anew(library, fill):
     with library.connection() as conn:
         assert asked(conn, parts_of({"prompt": 1, "image": 1})).ids is None
     assert "hybrid index made" in refresh_hybrid(library)
+
+
+def test_a_build_that_was_broken_off_is_made_anew_as_it_was_wanted(library, fill):
+    fill(100)
+
+    def stop(stage, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_hybrid(library, ["prompt", "image"], stop, m=8, ef_construction=40)
+    assert "made over prompt, image (" in refresh_hybrid(library)
+    with library.connection() as conn:
+        wanted = conn.execute("SELECT kinds, details->'m', details->'ef_construction', details->'chosen' FROM hybrids").fetchone()
+    assert wanted == (["prompt", "image"], 8, 40, True)
+
+
+def test_searches_learn_that_it_was_removed_or_is_being_made(library, fill):
+    fill(50)
+
+    def generation() -> str:
+        with library.connection() as conn:
+            return db.generation(conn)
+
+    seen = [generation()]
+    build_hybrid(library, progress=lambda stage, done, total: seen.append(generation()))
+    assert seen[0] != seen[1]
+    before = generation()
+    drop_hybrid(library)
+    assert generation() != before
+
+
+def test_a_search_that_lasts_is_waited_for_in_turns_that_let_others_by(library, fill, monkeypatch):
+    from diffusion_toolkit.db.hybrid import build
+
+    fill(50)
+    build_hybrid(library)
+    monkeypatch.setattr(build, "_PATIENCE", 0.1)
+    told = []
+    with library.connection() as reader:
+        reader.execute("SELECT count(*) FROM hybrid_vectors")
+
+        def tell(stage, done, total):
+            told.append(stage)
+            if len(told) == 3:
+                reader.rollback()
+
+        build_hybrid(library, progress=tell)
+    assert told[:4] == ["Waiting for searches to end"] * 3 + ["Fitting the hybrid index"]
+
+
+def test_the_vectors_are_locked_for_no_longer_than_a_batch(library, fill):
+    fill(50)
+    held = []
+
+    def tell(stage, done, total):
+        with library.connection() as conn:
+            locks = "SELECT count(*) FROM pg_locks WHERE relation = 'image_vectors'::regclass AND pid <> pg_backend_pid()"
+            held.append((stage, conn.execute(locks).fetchone()[0]))
+
+    build_hybrid(library, progress=tell)
+    assert {count for stage, count in held if stage.startswith(("Indexing", "Checking"))} == {0}
 
 
 def test_progress_is_told(library, fill):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db._builders import alone
+from diffusion_toolkit.db.indexes import build_index
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index, nearest_exactly
+from psycopg import sql
 
 DIMS = 8
 
@@ -70,7 +76,8 @@ def test_a_cancelled_build_leaves_the_former_index(library, by_image):
 def test_progress_is_told_while_postgresql_works(library, by_image):
     told = []
     db.set_index(library, by_image, "hnsw", progress=lambda stage, done, total: told.append((stage, done, total)))
-    assert told and all(stage == "Indexing image aa" and total >= 1 for stage, _, total in told)
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["Indexing image aa", "Removing the former index"]
+    assert all(total >= 1 for _, _, total in told)
 
 
 def test_the_generation_grows_since_searches_keep_what_index_there_is(library, by_image):
@@ -99,3 +106,119 @@ def test_lists_need_vectors(library, encoder):
         empty = encoder(conn, "image", dims=DIMS)
     with pytest.raises(db.LibraryError, match="no vectors by image aa yet"):
         db.set_index(library, empty, "ivfflat")
+
+
+class InThread(threading.Thread):
+    """Runs a function in a thread; `finish` gives what it returned or raises what it raised."""
+
+    def __init__(self, work) -> None:
+        super().__init__(daemon=True)
+        self.work, self.returned, self.raised = work, None, None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.returned = self.work()
+        except BaseException as error:
+            self.raised = error
+
+    def finish(self):
+        self.join(30)
+        assert not self.is_alive(), "still running"
+        if self.raised:
+            raise self.raised
+        return self.returned
+
+
+def until(condition) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to that")
+
+
+@pytest.mark.parametrize("method", ["ivfflat", "none"])
+def test_nobody_waits_for_an_index_that_waits_for_a_long_reader(library, by_image, image, method):
+    with library.connection() as reader, library.connection() as other:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM image_vectors")
+        made = InThread(lambda: db.set_index(library, by_image, method))
+        waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+        other.autocommit = True
+        until(lambda: other.execute(waiting).fetchone()[0])
+        other.autocommit = False
+        other.execute("SET LOCAL lock_timeout = '1s'")
+        parts = [db.Part("image", np.ones(DIMS, np.float32))]
+        assert len(db.search(other, db.Question(parts=tuple(parts))).hits) == 8
+        ids = db.write_images(other, db.ensure_root(other, "output", "/pictures"), [image(400)])
+        db.write_image_vectors(other, by_image, ids, np.ones((1, DIMS)))
+        other.commit()
+        reader.rollback()
+        made.finish()
+        assert db.indexes_of(other, db.get_encoder(other, by_image)) == ([] if method == "none" else [method])
+        assert len(definitions(other)) == (method != "none")
+
+
+def test_only_one_makes_indexes_at_a_time(library, by_image):
+    with alone(library), pytest.raises(db.LibraryError, match="Another process is building"):
+        db.set_index(library, by_image, "hnsw")
+
+
+def test_what_a_broken_off_run_left_is_removed_by_the_next_of_any_method(library, by_image):
+    with library.connection() as conn:
+        conn.execute(f"CREATE INDEX image_vectors_new_binary_{by_image} ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
+    db.set_index(library, by_image, "hnsw")
+    with library.connection() as conn:
+        assert len(definitions(conn)) == 1
+
+
+def test_a_cancelled_build_leaves_nothing_else(library, by_image):
+    def cancel(stage, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        db.set_index(library, by_image, "ivfflat", progress=cancel)
+    with library.connection() as conn:
+        assert len(definitions(conn)) == 1
+        assert conn.execute("SHOW lock_timeout").fetchone() == ("2min",)
+
+
+def test_a_cancel_is_heard_before_the_statement_was_sent(library):
+    class Slow(sql.SQL):
+        def as_bytes(self, context=None) -> bytes:
+            time.sleep(0.5)
+            return super().as_bytes(context)
+
+    def cancel(stage, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_index(library, Slow("DO $$ BEGIN PERFORM pg_sleep(3); CREATE TABLE was_not_heard (); END $$"), "Slow", cancel)
+    with library.connection() as conn:
+        assert conn.execute("SELECT to_regclass('was_not_heard')").fetchone() == (None,)
+
+
+def test_a_new_encoder_waits_for_whoever_makes_an_index(library, by_image):
+    def add() -> int:
+        with library.connection() as conn:
+            conn.execute("SET LOCAL lock_timeout = '100ms'")
+            return db.ensure_encoder(conn, db.Encoder("image", "bb", "another", DIMS))
+
+    with alone(library):
+        added = InThread(add)
+        added.join(0.5)
+        assert added.is_alive()
+        with library.connection() as conn:  # and holds up no writer meanwhile
+            conn.execute("SET LOCAL lock_timeout = '100ms'")
+            db.ensure_text(conn, db.TextPair("a shark", "a shark"))
+    assert added.finish() > by_image
+
+
+def test_searches_learn_of_a_new_encoder_and_of_what_is_told_of_it_later(library, by_image):
+    with library.connection() as conn:
+        before = db.generation(conn)
+        db.ensure_encoder(conn, db.Encoder("image", "bb", "another", DIMS))
+        added = db.generation(conn)
+        db.ensure_encoder(conn, db.Encoder("image", "bb", "another", DIMS, {"more": 1}))
+        assert len({before, added, db.generation(conn)}) == 3
