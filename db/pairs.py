@@ -11,6 +11,7 @@ from psycopg import Connection, sql
 from .encoders import active_encoder
 from .errors import LibraryError
 from .filters import Filter
+from .indexes import indexes_of
 from .phashes import read_phashes
 from .records import StoredEncoder
 from .stream import count_vectors, read_columns, stream_vectors
@@ -64,7 +65,8 @@ def look_alikes(
     """The pairs whose image vectors have a cosine of at least `lowest`.
 
     Up to 20,000 images are all compared with each other. Beyond, each one's `neighbours` nearest are looked up in the
-    vectors' index: a group larger than that still hangs together by its members' neighbours. LibraryError where the
+    vectors' HNSW index (in an IVFFlat index, an eighth of the vectors would be compared for each; in one of single bits, near is not
+    near enough): a group larger than that still hangs together by its members' neighbours. LibraryError where the
     library has no image vectors, where there are too many for what is asked, or where `lowest` takes in half the library.
     To be called in a transaction of its own: it sets the planner's options until that ends.
     """
@@ -72,10 +74,10 @@ def look_alikes(
     if encoder is None:
         raise LibraryError("The library has no image vectors yet. First index a folder with a CLIP_VISION connected to Index Folder.")
     count = count_vectors(conn, "image", encoder, filter)
-    indexed = count > EXACT_BELOW and _has_index(conn, encoder)
+    indexed = count > EXACT_BELOW and "hnsw" in indexes_of(conn, encoder)
     if count > EXACT_AT_MOST and not indexed:
         raise LibraryError(
-            f"{count} images can't all be compared with each other, and their vectors have no index. Make one with Build Index, or "
+            f"{count} images can't all be compared with each other, and their vectors have no index by hnsw. Make one with Build Index, or "
             "choose fewer images with a filter."
         )
     if indexed:
@@ -101,11 +103,13 @@ def same_hashes(
     others = np.flatnonzero(first[inverse] != np.arange(len(ids)))
     found = [(ids[first[inverse[others]]], ids[others], np.zeros(len(others)))]
     edges = np.linspace(0, _BITS, most_bits + 2).astype(np.uint64)
+    count = len(others)
     for part, (start, end) in enumerate(zip(edges[:-1], edges[1:])):
-        progress("Comparing perceptual hashes", part, most_bits + 1)
         for a, b, bits in _sharing(distinct, start, end - start, most_bits):
+            progress("Comparing perceptual hashes", part, most_bits + 1)
             found.append((ids[first[a]], ids[first[b]], bits))
-            _refuse_too_many(sum(len(one[0]) for one in found), "Allow fewer different bits")
+            count += len(a)
+            _refuse_too_many(count, "Allow fewer different bits")
     return Pairs(*_each_once(*map(np.concatenate, zip(*found)), nearest=np.minimum), f"perceptual hashes of {len(ids)} images")
 
 
@@ -144,7 +148,10 @@ _COUNTS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8
 
 
 def _sharing(hashes: np.ndarray, shift: np.uint64, width: np.uint64, most_bits: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """(places, other places, differing bits) of the distinct `hashes` that are equal in `width` bits from `shift` on."""
+    """(places, other places, differing bits) of the distinct `hashes` that are equal in `width` bits from `shift` on.
+
+    Given often, and often empty: where a part is one in many hashes it is a long way, on which a cancel must be heard.
+    """
     part = (hashes >> shift) & np.uint64((1 << int(width)) - 1)
     order = np.argsort(part, kind="stable")
     part, ordered = part[order], hashes[order]
@@ -156,8 +163,7 @@ def _sharing(hashes: np.ndarray, shift: np.uint64, width: np.uint64, most_bits: 
             return
         bits = bits_set(ordered[here] ^ ordered[here + apart])
         near = bits <= most_bits
-        if near.any():
-            yield order[here[near]], order[here[near] + apart], bits[near].astype(np.float64)
+        yield order[here[near]], order[here[near] + apart], bits[near].astype(np.float64)
         apart += 1
 
 
@@ -175,13 +181,14 @@ def _by_index(
         " set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)",
         [str(max(100, 2 * neighbours))],
     )
-    found = [np.empty((0, 3))]
+    found, count = [np.empty((0, 3))], 0
     for start in range(0, len(ids), _ASKED):
         progress("Looking for near images", start, len(ids))
         asked = {"ids": ids[start : start + _ASKED].tolist(), "most": 1 - lowest}
         rows = conn.execute(statement, asked, binary=True).fetchall()
         found.append(np.array(rows, np.float64).reshape(-1, 3))  # ids below 2^53 are exact in it
-        _refuse_too_many(sum(map(len, found)))
+        count += len(rows)
+        _refuse_too_many(count)
     pairs = np.concatenate(found)
     first, second = pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
     inside = np.isin(second, ids) if filter is not None else slice(None)
@@ -200,7 +207,7 @@ def _by_comparing(
         ids[filled : filled + len(some)], vectors[filled : filled + len(some)] = some, batch
         filled += len(some)
     found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-    blocks = range(0, filled, _BLOCK)
+    blocks, near = range(0, filled, _BLOCK), 0
     for number, start in enumerate(blocks):
         left = vectors[start : min(start + _BLOCK, filled)]
         for other in range(start, filled, _BLOCK):
@@ -210,7 +217,8 @@ def _by_comparing(
             keep = a + start < b + other
             a, b = a[keep], b[keep]
             found.append((ids[start + a], ids[other + b], cosines[a, b].astype(np.float64)))
-            _refuse_too_many(sum(len(one[0]) for one in found))
+            near += len(a)
+            _refuse_too_many(near)
     return tuple(map(np.concatenate, zip(*found)))
 
 
@@ -227,13 +235,6 @@ def _each_once(
     best = nearest.reduceat(closeness, starts)
     order = np.argsort(best if nearest is np.minimum else -best, kind="stable")
     return low[starts][order], high[starts][order], best[order].astype(np.float32)
-
-
-def _has_index(conn: Connection, encoder: StoredEncoder) -> bool:
-    """Whether neighbours can be looked up: a graph or lists; a binary index gives candidates alone."""
-    names = [f"image_vectors_{method}_{encoder.id}" for method in ("hnsw", "ivfflat")]
-    valid = "SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indisvalid AND c.relname = ANY(%s)"
-    return conn.execute(valid, [names]).fetchone() is not None
 
 
 def _refuse_too_many(count: int, step: str = "Raise lowest_similarity") -> None:

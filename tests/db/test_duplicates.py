@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import pairs as pairs_module
+from diffusion_toolkit.db._index_sql import create_statement, index_name
 from psycopg import sql
 
 DIMS = 32
@@ -65,6 +66,18 @@ def test_the_index_is_used_for_neighbours(conn, ids, monkeypatch):
     assert scans(conn) - before >= len(ids)
 
 
+def test_lists_are_not_asked_for_neighbours_since_comparing_all_is_sooner_done(conn, ids, vectors, monkeypatch):
+    monkeypatch.setattr(pairs_module, "EXACT_BELOW", 0)
+    known = db.active_encoder(conn, "image")
+    conn.execute(f"DROP INDEX image_vectors_hnsw_{known.id}")
+    conn.execute(create_statement(known, "ivfflat", index_name(known, "ivfflat"), rows=400))
+    found = db.look_alikes(conn, 0.95)
+    assert found.method.startswith("exact") and as_set(found) == in_numpy(ids, vectors, 0.95).keys()
+    monkeypatch.setattr(pairs_module, "EXACT_AT_MOST", 10)
+    with pytest.raises(db.LibraryError, match="no index by hnsw. Make one with Build Index"):
+        db.look_alikes(conn, 0.95)
+
+
 def scans(conn) -> int:
     return conn.execute(
         "SELECT pg_stat_get_numscans(oid) + pg_stat_get_xact_numscans(oid) FROM pg_class WHERE relname LIKE 'image_vectors_hnsw%'"
@@ -107,6 +120,14 @@ def test_hashes_are_paired_when_few_enough_bits_differ(conn, root, image, most_b
     }  # fmt: skip
     assert len(wanted) >= 4 * (most_bits + 1)
     assert as_set(db.same_hashes(conn, most_bits)) == wanted
+
+
+def test_a_cancel_is_heard_within_a_part_that_many_hashes_share(conn, root, image):
+    ids = db.write_images(conn, root, [image(n) for n in range(40)])
+    db.write_phashes(conn, {id_: 0x0F0F0F0F0F0F0000 + n for n, id_ in enumerate(ids)})  # one in the upper 48 bits
+    told = []
+    db.same_hashes(conn, 3, progress=lambda stage, done, total: told.append(done))
+    assert told.count(3) >= 39 and max(told) == 3
 
 
 def test_images_of_one_hash_hang_together(conn, root, image):
