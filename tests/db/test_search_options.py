@@ -195,8 +195,9 @@ def test_diversity_pages_are_cut_from_one_list(conn, add, unit):
 
 @pytest.mark.parametrize("more", [{"diversity": 0.4}, {"recency": 0.2}, {"diversity": 0.7, "recency": 1.0, "collapse": "variants"}], ids=str)
 @pytest.mark.parametrize("k", [20, 60])
-def test_no_page_repeats_a_hit_of_another_however_deep(conn, add, unit, more, k):
+def test_no_page_repeats_a_hit_of_another_however_deep(conn, add, unit, more, k, monkeypatch):
     """By stretches of 200 (400 where k is 60) of 500 images: the last page ends in another one than the first begins."""
+    monkeypatch.setattr(arrange, "_NEWEST", 30)
     rng = np.random.default_rng(0)
     ids = add(*rng.normal(size=(500, 8)).astype(np.float32), created=[NOW - timedelta(days=int(d)) for d in rng.integers(0, 200, 500)])
     left_out = tuple(ids[:3])
