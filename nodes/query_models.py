@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 IDLE_MINUTES = 10.0
 SEARCH_SECONDS = 120.0  # for which one request looks for the file; the next goes on from there
+_FAILURES_TOLD = 3
 _WHERE = {
     "text": "models/sentence_transformers",
     "image": "models/clip_vision",
@@ -49,6 +50,7 @@ class QueryModels:
         self._idle_s = idle_minutes * 60
         self._loaded: dict[ModelFile, Any] = {}
         self._found: dict[tuple[str, str], tuple[ModelFile, str]] = {}  # by family and fingerprint: the file, and its key then
+        self._failed: dict[str, str] = {}  # by a file's key: why it could not be loaded
         self._timer: threading.Timer | None = None
 
     def get(self, family: str, encoder: StoredEncoder) -> Any:
@@ -60,20 +62,10 @@ class QueryModels:
             StillLooking: time ran out.
         """
         with self.lock:
-            wanted = encoder.details.get("picture_tower") if family == "description" else encoder.fingerprint
-            if wanted is None:
-                raise ModelNotFound(
-                    f"The library does not know yet which text model belongs to {encoder.name}. Index a folder once more with "
-                    "that CLIP vision connected."
-                )
-            file, key = self._found.get((family, wanted), (None, ""))
-            if file is None or file.key != key:
-                file = self._find(family, wanted, encoder.name)
-                self._found[family, wanted] = (file, file.key)
-            if file not in self._loaded:
-                self._loaded[file] = _load(file)
-            self._restart_timer()
-            return self._loaded[file]
+            try:
+                return self._get(family, encoder)
+            finally:  # also where no model was found: to look for it loads others
+                self._restart_timer()
 
     def free(self) -> None:
         """Drop all models."""
@@ -86,9 +78,27 @@ class QueryModels:
         """The names of the files whose models are in memory."""
         return [file.name for file in list(self._loaded)]
 
+    def _get(self, family: str, encoder: StoredEncoder) -> Any:
+        wanted = encoder.details.get("picture_tower") if family == "description" else encoder.fingerprint
+        if wanted is None:
+            raise ModelNotFound(
+                f"The library does not know yet which text model belongs to {encoder.name}. Index a folder once more with "
+                "that CLIP vision connected."
+            )
+        file, key = self._found.get((family, wanted), (None, ""))
+        if file is None or file.key != key:
+            file = self._find(family, wanted, encoder.name)
+            self._found[family, wanted] = (file, file.key)
+        if file not in self._loaded:
+            self._loaded[file] = _load(file)
+        return self._loaded[file]
+
     def _find(self, family: str, wanted: str, name: str) -> ModelFile:
-        unknown = []
+        unknown, failed = [], []
         for file in by_likeness(candidates(family), name):
+            if file.key in self._failed:
+                failed.append(file)
+                continue
             found = self._known.fingerprints(file)
             if found is None:
                 unknown.append(file)
@@ -100,18 +110,30 @@ class QueryModels:
                 raise StillLooking(f"Looking for {name}: {done} of {len(unknown)} files compared. Ask again to go on.")
             if self._learn(file).get(family) == wanted:
                 return file
-        raise ModelNotFound(_not_found(family, wanted, name))
+            failed += [file] * (file.key in self._failed)
+        told = "".join(f" {file.name} could not be loaded: {self._failed[file.key]}." for file in failed[:_FAILURES_TOLD])
+        raise ModelNotFound(_not_found(family, wanted, name) + told + " Restart ComfyUI to have it tried again." * bool(failed))
 
     def _learn(self, file: ModelFile) -> dict[str, str]:
-        """Load a file to see which model it is. It replaces what was loaded of its kind."""
+        """Load a file to see which model it is. It replaces what was loaded of its kind.
+
+        A file of another model is remembered for good. Whatever else went wrong may be the machine's trouble (memory, a drive
+        of the network, a package that is missing), and is forgotten with the process.
+        """
+        from ..embedders.errors import EmbedderError
+
         for other in [other for other in self._loaded if other.loader == file.loader]:
             del self._loaded[other]
         try:
             model = _load(file)
             fingerprints = _fingerprints(file, model)
         except Exception as error:  # whatever a broken or foreign file makes ComfyUI raise
-            log.info("%s is no model for searches: %s", file.name, error)
-            self._known.remember(file, {})
+            if isinstance(error, EmbedderError) and error.__cause__ is None:  # it could be read, and is another model
+                log.info("%s is no model for searches: %s", file.name, error)
+                self._known.remember(file, {})
+            else:
+                log.warning("%s could not be loaded for searches: %s: %s", file.name, type(error).__name__, error)
+                self._failed[file.key] = f"{type(error).__name__}: {error}".rstrip(".")
             return {}
         self._loaded[file] = model
         self._known.remember(file, fingerprints)

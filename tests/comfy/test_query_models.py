@@ -117,6 +117,69 @@ def test_models_are_let_go_when_nobody_asks(folders, tmp_path):
     models.free()
 
 
+def test_models_that_were_not_the_one_are_let_go_too(folders, tmp_path):
+    from diffusion_toolkit.nodes.query_models import ModelNotFound, QueryModels
+
+    write_text_embedder_folder(folders / "sentence_transformers" / "another")
+    models = QueryModels(tmp_path / "models.json", idle_minutes=0.5 / 60)
+    with pytest.raises(ModelNotFound):
+        models.get("text", stored("text", "abcdef0123"))
+    assert models.loaded == ["another"]
+    deadline = time.monotonic() + 30
+    while models.loaded and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert models.loaded == []
+
+
+@pytest.mark.parametrize(
+    "trouble", [MemoryError("no room"), OSError("the drive is gone"), ImportError("no open_clip"), RuntimeError("can't allocate memory")]
+)
+def test_a_file_that_could_not_be_loaded_is_tried_again_after_a_restart(folders, tmp_path, monkeypatch, trouble):
+    from diffusion_toolkit.nodes import query_models
+    from diffusion_toolkit.nodes.model_files import Known, candidates
+
+    folder = write_text_embedder_folder(folders / "sentence_transformers" / "wanted")
+    fingerprint = load_text_embedder(str(folder), allow_download=False).fingerprint
+    tried = []
+
+    def fail(file: Any) -> Any:
+        tried.append(file.name)
+        raise trouble
+
+    monkeypatch.setattr(query_models, "_load", fail)
+    models = query_models.QueryModels(tmp_path / "models.json")
+    for _ in range(2):
+        with pytest.raises(query_models.ModelNotFound, match=f"wanted could not be loaded: {type(trouble).__name__}: {trouble}. Restart"):
+            models.get("text", stored("text", fingerprint))
+    assert tried == ["wanted"]
+    assert Known(tmp_path / "models.json").fingerprints(*candidates("text")) is None
+    models.free()
+
+
+def test_a_file_cut_short_is_no_foreign_model(folders, models, tmp_path):
+    from diffusion_toolkit.nodes.model_files import Known, candidates
+    from diffusion_toolkit.nodes.query_models import ModelNotFound
+
+    folder = write_text_embedder_folder(folders / "sentence_transformers" / "wanted")
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ModelNotFound, match="wanted could not be loaded: EmbedderError.*cut short"):
+        models.get("text", stored("text", "abcdef0123"))
+    assert Known(tmp_path / "models.json").fingerprints(*candidates("text")) is None
+
+
+def test_a_foreign_model_is_remembered_as_one(folders, models, tmp_path):
+    from diffusion_toolkit.nodes.model_files import Known, candidates
+    from diffusion_toolkit.nodes.query_models import ModelNotFound
+
+    folder = folders / "sentence_transformers" / "foreign"
+    folder.mkdir()
+    (folder / "modules.json").write_text('[{"idx": 0, "name": "0", "path": "", "type": "own_code.Model"}]')
+    with pytest.raises(ModelNotFound) as told:
+        models.get("text", stored("text", "abcdef0123"))
+    assert "could not be loaded" not in str(told.value)
+    assert Known(tmp_path / "models.json").fingerprints(*candidates("text")) == {}
+
+
 def test_a_folder_that_was_taken_away_is_not_found_again(folders, models):
     from diffusion_toolkit.nodes.query_models import ModelNotFound
 
