@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.v0_0_2 import io, ui
+from comfy_api.v0_0_2 import io
 
 from .asking import Found, Wanted, all_of, find, in_words
 from .filter_text import moment_of
-from .hit_records import hit_line, hit_record, path_of, short_prompt, sureness
-from .host import library_fingerprint, log, readable_file
+from .hit_records import hit_line, hit_record, path_of, sureness
+from .host import library_fingerprint, readable_file
 from .links import QueryPart, SearchOptions
+from .pictures import drawn, picture_of
 from .settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
 from .types import Filter, Hits, library_input, library_name_input
 from .types import SearchOptions as SearchOptionsLink
@@ -20,9 +21,7 @@ from .types import SearchOptions as SearchOptionsLink
 if TYPE_CHECKING:
     import torch
 
-    from ..db import Library, StoredImage
-
-SHOWN_BY_BROWSERS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"))  # as an image
+    from ..db import Library
 
 
 def hit_inputs(lowest: float = -1.0, default: float = 0.0) -> list[io.Input]:
@@ -136,7 +135,7 @@ class Shown:
 
     def __init__(self, found: Found, pictures: Sequence[torch.Tensor], files: Sequence[Path | None], notes: Sequence[str]) -> None:
         self._found, self._notes = found, notes
-        self.images = [_shown(picture, file) for picture, file in zip(pictures, files)]
+        self.images = [drawn(picture, file) for picture, file in zip(pictures, files)]
         self.records = [
             hit_record(hit, image, path_of(image, file), note, found.hits.parts)
             for hit, image, file, note in zip(found.hits.hits, found.images, files, notes)
@@ -151,7 +150,7 @@ class Shown:
 def hit_values(found: Found) -> tuple[list[list], Shown]:
     """A list for each of `hit_outputs` but the last, and what is to be shown."""
     files, notes = zip(*(readable_file(image) for image in found.images))
-    pictures, notes = zip(*(_picture(image, file, note) for image, file, note in zip(found.images, files, notes)))
+    pictures, notes = zip(*(picture_of(image, file, note) for image, file, note in zip(found.images, files, notes)))
     settings, replaced = zip(*(wireable(image) for image in found.images))
     notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(sureness, found.images))]
     rows = [
@@ -159,13 +158,6 @@ def hit_values(found: Found) -> tuple[list[list], Shown]:
         for hit, image, file, wired in zip(found.hits.hits, found.images, files, settings)
     ]
     return [list(pictures), *(list(column) for column in zip(*rows))], Shown(found, pictures, files, notes)
-
-
-def shown_picture(image: StoredImage) -> tuple[dict[str, str], str]:
-    """One stored image for a node that shows it: what the front end draws, and a line on it."""
-    file, note = readable_file(image)
-    picture, note = _picture(image, file, note)
-    return _shown(picture, file), f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
 
 
 def _no_hits(found: Found, wanted: Wanted) -> str:
@@ -190,32 +182,3 @@ def _range(offset: int, n: int) -> str:
     if offset:
         return f"Hits {offset + 1} to {offset + n}"
     return "1 hit" if n == 1 else f"{n} hits"
-
-
-def _picture(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Tensor, str]:
-    """The picture, [1, H, W, 3] in 0..1, and what is to be said of it."""
-    import torch
-
-    from ..embedders.decode import ImageError, decode
-
-    if file is not None:
-        try:
-            return torch.from_numpy(decode(file).pixels).float().div(255.0).unsqueeze(0), ""
-        except (ImageError, OSError) as error:
-            note = f"the file can't be read: {error}"
-    log.warning("Image %d: %s (%s)", image.id, note, path_of(image, file) or "no path")
-    return torch.full((1, image.height, image.width, 3), 0.5), note
-
-
-def _shown(picture: torch.Tensor, file: Path | None) -> dict[str, str]:
-    """What the front end needs to draw the picture on the node: the file itself where it is one and ComfyUI serves it, else a PNG."""
-    import folder_paths
-
-    if file is not None and file.suffix.lower() in SHOWN_BY_BROWSERS:
-        for kind in ("output", "input"):
-            folder = Path(folder_paths.get_directory_by_type(kind)).resolve()
-            if file.is_relative_to(folder):
-                inside = file.relative_to(folder)
-                subfolder = "" if inside.parent == Path(".") else inside.parent.as_posix()
-                return {"filename": inside.name, "subfolder": subfolder, "type": kind}
-    return ui.ImageSaveHelper.save_images(picture, "hit", io.FolderType.temp, None)[0]

@@ -103,7 +103,7 @@ class QueryByStoredImage(io.ComfyNode):
         cls, image_id: int, by: str, leave_out: bool, library_name: str, library: str | None = None
     ) -> io.NodeOutput:
         from .. import db
-        from .hits import shown_picture
+        from .pictures import shown_picture
 
         opened = open_library(library_name, library)
         with opened.connection() as connection:

@@ -12,6 +12,7 @@ from comfy_api.v0_0_2 import io
 
 from .hit_records import path_of, short_prompt
 from .host import readable_file
+from .pictures import drawn, picture_of
 from .types import Filter, library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def report_input(default: str) -> io.Input:
 def load_pictures(library: Library, ids: Sequence[int]) -> Pictures:
     """The pictures of these images, at their own sizes; of a file that is gone plain grey, and a note in its line."""
     from .. import db
-    from .hits import _picture, _shown
 
     if not ids:
         return Pictures([], [], [], [], [])
@@ -67,11 +67,11 @@ def load_pictures(library: Library, ids: Sequence[int]) -> Pictures:
     loaded = Pictures([], [], [], [], [])
     for image in images:
         file, note = readable_file(image)
-        tensor, note = _picture(image, file, note)
+        tensor, note = picture_of(image, file, note)
         loaded.tensors.append(tensor)
         loaded.paths.append(path_of(image, file))
         loaded.prompts.append(image.prompt or "")
-        loaded.shown.append(_shown(tensor, file))
+        loaded.shown.append(drawn(tensor, file))
         loaded.lines.append(f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else ""))
     return loaded
 

@@ -1,0 +1,54 @@
+"""The picture of a stored image: its pixels for the graph, and what the front end draws on a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfy_api.v0_0_2 import io, ui
+
+from .hit_records import path_of, short_prompt
+from .host import log, readable_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..db import StoredImage
+
+SHOWN_BY_BROWSERS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"))  # as an image
+
+
+def picture_of(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Tensor, str]:
+    """The picture, [1, H, W, 3] in 0..1, and what is to be said of it."""
+    import torch
+
+    from ..embedders.decode import ImageError, decode
+
+    if file is not None:
+        try:
+            return torch.from_numpy(decode(file).pixels).float().div(255.0).unsqueeze(0), ""
+        except (ImageError, OSError) as error:
+            note = f"the file can't be read: {error}"
+    log.warning("Image %d: %s (%s)", image.id, note, path_of(image, file) or "no path")
+    return torch.full((1, image.height, image.width, 3), 0.5), note
+
+
+def drawn(picture: torch.Tensor, file: Path | None) -> dict[str, str]:
+    """What the front end needs to draw the picture on the node: the file itself where it is one and ComfyUI serves it, else a PNG."""
+    import folder_paths
+
+    if file is not None and file.suffix.lower() in SHOWN_BY_BROWSERS:
+        for kind in ("output", "input"):
+            folder = Path(folder_paths.get_directory_by_type(kind)).resolve()
+            if file.is_relative_to(folder):
+                inside = file.relative_to(folder)
+                subfolder = "" if inside.parent == Path(".") else inside.parent.as_posix()
+                return {"filename": inside.name, "subfolder": subfolder, "type": kind}
+    return ui.ImageSaveHelper.save_images(picture, "hit", io.FolderType.temp, None)[0]
+
+
+def shown_picture(image: StoredImage) -> tuple[dict[str, str], str]:
+    """One stored image for a node that shows it: what the front end draws, and a line on it."""
+    file, note = readable_file(image)
+    picture, note = picture_of(image, file, note)
+    return drawn(picture, file), f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
