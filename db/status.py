@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 from psycopg import Connection
 
+from ._builders import being_built
+from ._index_sql import TABLES
 from .connection import Library
 from .encoders import CONNECT
+from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
 from .records import StoredEncoder
 
-SMALL = 20_000  # rows below which no index is needed
+SMALL = AUTOMATIC_FROM  # rows below which no index is needed
 _TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")  # those with indexes of vectors
 _DEAD_SHARE, _DEAD_LEAST = 0.2, 10_000
 
@@ -174,8 +177,9 @@ def _problems(conn: Connection, status: LibraryStatus, warnings: tuple[str, ...]
     if not status.images:
         return [*found, Problem("The library is empty.", "Queue Index Folder on a folder with images.")]
     found += _incomplete(status)
-    found += _index_problems(status)
-    found += _hybrid_problems(status)
+    built = being_built(conn)  # what is not done yet is no problem then
+    found += _index_problems(status, built)
+    found += _hybrid_problems(status, built)
     found += _upkeep(conn)
     found += _memory(conn, status)
     return found
@@ -218,25 +222,33 @@ def _incomplete(status: LibraryStatus) -> list[Problem]:
                 Problem(
                     f"{known.vectors:,} vectors are kept of {known.encoder.name} [{known.encoder.fingerprint[:8]}], which is not the last "
                     f"one indexed with ({known.encoder.family}). Searches with that model still use them.",
-                    f"Nothing, or give the space back, for good, with: DELETE FROM encoders WHERE id = {known.encoder.id};",
+                    f"Nothing, or give the space back, for good, while nobody uses the library: {_forgetting(status, known.encoder)}",
                 )
             )
     return found
 
 
-def _index_problems(status: LibraryStatus) -> list[Problem]:
+def _forgetting(status: LibraryStatus, encoder: StoredEncoder) -> str:
+    """The statements that remove an encoder with its vectors. Its indexes are no part of its row, and only a table written anew is smaller."""
+    table = TABLES[encoder.family]
+    indexes = [index.name for index in status.indexes if index.table == table and _trailing_id(index.name) == encoder.id]
+    drops = "".join(f"DROP INDEX {name}; " for name in indexes)
+    return f"{drops}DELETE FROM encoders WHERE id = {encoder.id}; VACUUM FULL {table};"
+
+
+def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
     found = [
         Problem(
             f"The index {index.name} is not sound (its making was cut short): searches don't use it.",
-            f"REINDEX INDEX {index.name}; or make it anew with Build Index.",
+            f"DROP INDEX {index.name}; or make it anew with Build Index, which removes it.",
         )
         for index in status.indexes
-        if not index.sound
+        if not index.sound and not built
     ]
     sound = {(index.table, _trailing_id(index.name)) for index in status.indexes if index.sound}
     for known in status.encoders:
-        table = {"image": "image_vectors", "token_states": None}.get(known.encoder.family, "text_vectors")
-        if table and known.encoder.active and known.vectors >= SMALL and (table, known.encoder.id) not in sound:
+        table = TABLES[known.encoder.family]
+        if table in _TABLES and known.encoder.active and known.vectors >= SMALL and (table, known.encoder.id) not in sound:
             found.append(
                 Problem(
                     f"{known.vectors:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
@@ -246,22 +258,25 @@ def _index_problems(status: LibraryStatus) -> list[Problem]:
     return found
 
 
-def _hybrid_problems(status: LibraryStatus) -> list[Problem]:
+def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:
     found = []
     for kinds, fitted_on, ready in status.hybrids:
+        if not ready and built:
+            continue
         if not ready:
-            found.append(Problem(f"The index over {', '.join(kinds)} was not finished.", "Queue Build Index again."))
-        elif status.images > 2 * max(fitted_on, 1):
+            found.append(Problem(f"The index over {', '.join(kinds)} was not finished.", "Queue Index Folder or Build Index again."))
+        elif status.images >= REFIT_AT * max(fitted_on, 1):
             found.append(
                 Problem(
-                    f"The index over {', '.join(kinds)} was fitted on {fitted_on:,} images; the library has {status.images:,} now.",
+                    f"The index over {', '.join(kinds)} was made when there were {fitted_on:,} images; the library has {status.images:,} now.",
                     "Queue Index Folder or Build Index: it is fitted anew.",
                 )
             )
-    if status.hybrids and status.hybrid_tail > max(SMALL, status.images // 10):
+    if any(ready for _, _, ready in status.hybrids) and status.hybrid_tail > TAIL_MOST:
         found.append(
             Problem(
-                f"{status.hybrid_tail:,} new images are not in the index over several kinds yet, and are compared one by one.",
+                f"{status.hybrid_tail:,} new images are not in the index over several kinds yet. With more than {TAIL_MOST:,}, searches do "
+                "without it.",
                 "Queue Index Folder or Build Index: it takes them in.",
             )
         )

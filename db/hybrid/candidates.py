@@ -14,13 +14,13 @@ from psycopg import Connection, sql
 from ..filters import Filter
 from .check import mix_of
 from .projection import Projection
+from .tail import TAIL_MOST
 
 if TYPE_CHECKING:
     from ..search.kinds import Direction
 
 LEAST_RECALL = 0.95  # of the check after the build, below which the index is not trusted
 MOST_EFFORT = 1000  # hnsw.ef_search takes no more
-_TAIL_MOST = 5000  # images beside the index that are compared one by one, at some 2 microseconds a kind
 _KEPT = 4  # projections of some 8 MB
 
 # The check at the build says how many candidates the best 50 take (check.WANTED); of more, as many times more are safe. ef_search
@@ -87,9 +87,9 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
     projection = projection_of(conn, ready)
     query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})
     found = nearest(conn, ready["id"], query, ready["effort"], filter)
-    if len(found) > ready["effort"] + _TAIL_MOST:
+    if len(found) > ready["effort"] + TAIL_MOST:
         return Candidates(
-            None, note=f"More than {_TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index."
+            None, note=f"More than {TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index."
         )
     ids = list(dict.fromkeys(found))
     how = ", filtered as it goes" if filter else ""
@@ -102,7 +102,7 @@ def nearest(conn: Connection, hybrid_id: int, query: Any, effort: int, filter: F
         row[0]
         for row in conn.execute(
             statement(hybrid_id, len(query), filter),
-            {**(filter.parameters if filter else {}), "query": HalfVector(query), "effort": effort, "tail": _TAIL_MOST + 1},
+            {**(filter.parameters if filter else {}), "query": HalfVector(query), "effort": effort, "tail": TAIL_MOST + 1},
         )
     ]
 

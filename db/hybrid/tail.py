@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..connection import Library
 
 AUTOMATIC_FROM = 20_000  # images, below which comparing one by one takes some milliseconds
+TAIL_MOST = 5000  # images beside the index that are compared one by one, at some 2 microseconds a kind; with more, searches do without it
 REFIT_AT = 2.0  # times the images that there were when the index was made
 _REBUILD_SHARE = 0.3  # of the images in the tail: making the index anew is then faster than adding to it
 _FOLDED = 200  # images in one transaction, in which no one else writes

@@ -6,6 +6,7 @@ import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db._builders import alone
 from diffusion_toolkit.db.status import SMALL, in_bytes, library_status
 
 
@@ -60,14 +61,23 @@ def test_images_that_an_older_reader_has_read(filled):
     assert "older version" not in told(filled, reader_version=1)
 
 
-def test_vectors_of_a_former_encoder_are_told_with_what_frees_them(filled, encoder):
+def test_vectors_of_a_former_encoder_are_told_with_what_frees_them(filled, encoder, dsn):
     with filled.connection() as conn:
         former = db.active_encoder(conn, "image").id
         encoder(conn, "image", "bb")
-    assert "3 vectors are kept of image aa [aa], which is not the last one indexed with" in told(filled)
-    with filled.connection() as conn:
-        conn.execute("DELETE FROM encoders WHERE id = %s", [former])
-    assert "are kept of" not in told(filled)
+    [problem] = [found for found in library_status(filled).problems if "are kept of" in found.what]
+    assert problem.what.startswith("3 vectors are kept of image aa [aa], which is not the last one indexed with")
+    statements = problem.remedy.split(": ", 1)[1]
+    assert statements == (
+        f"DROP INDEX image_vectors_hnsw_{former}; DELETE FROM encoders WHERE id = {former}; VACUUM FULL image_vectors;"
+    )
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        for statement in statements.split(";"):
+            admin.execute(statement)
+    status = library_status(filled)
+    assert not [found for found in status.problems if "are kept of" in found.what]
+    assert former not in [known.encoder.id for known in status.encoders]
+    assert not [index for index in status.indexes if index.name.endswith(f"_{former}")] and status.sizes["image_vectors"][0] < 8192
 
 
 def test_an_index_whose_making_was_cut_short(filled, server, dsn):
@@ -81,6 +91,8 @@ def test_an_index_whose_making_was_cut_short(filled, server, dsn):
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'image_vectors_hnsw_{known}'::regclass")
     assert f"The index image_vectors_hnsw_{known} is not sound" in told(filled)
+    with alone(filled):  # who makes one now
+        assert "not sound" not in told(filled)
 
 
 def test_many_vectors_without_an_index(filled):
@@ -106,10 +118,26 @@ def test_an_index_over_several_kinds_that_is_old_or_unfinished(filled):
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
             " VALUES ('{image,prompt}', '{1,2}', 16, '', '{}', 1, true)"
         )
-    assert "The index over image, prompt was fitted on 1 images; the library has 3 now." in told(filled)
+    assert "The index over image, prompt was made when there were 1 images; the library has 3 now." in told(filled)
     with filled.connection() as conn:
         conn.execute("UPDATE hybrids SET ready = false")
     assert "The index over image, prompt was not finished." in told(filled)
+    with alone(filled):
+        assert "not finished" not in told(filled)
+
+
+def test_as_many_new_images_as_searches_leave_the_index_for_are_a_problem(filled, monkeypatch):
+    monkeypatch.setattr("diffusion_toolkit.db.status.TAIL_MOST", 2)
+    with filled.connection() as conn:
+        conn.execute(
+            "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
+            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{}', 3, true)"
+        )
+        conn.execute("INSERT INTO hybrid_tail SELECT id FROM images ORDER BY id LIMIT 2")
+    assert "new images" not in told(filled)
+    with filled.connection() as conn:
+        conn.execute("INSERT INTO hybrid_tail SELECT id FROM images ON CONFLICT DO NOTHING")
+    assert "3 new images are not in the index over several kinds yet. With more than 2, searches do without it." in told(filled)
 
 
 def test_a_warning_of_the_preflight_is_a_problem_with_its_remedy(dsn, monkeypatch, tmp_path):
