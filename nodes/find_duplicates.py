@@ -65,7 +65,7 @@ class FindDuplicates(io.ComfyNode):
                 io.Boolean.Input(
                     "hash_missing",
                     default=True,
-                    tooltip="For pixels: open the pictures that have no hash yet (indexed by an older version), some 20 a second, once.",
+                    tooltip="For pixels: open the pictures that have no hash yet (indexed by an older version), once. That may take long.",
                 ),
                 io.Int.Input(
                     "show_groups",
