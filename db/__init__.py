@@ -24,7 +24,7 @@ from .hybrid.candidates import LEAST_RECALL
 from .indexes import indexes_of, set_index
 from .labels import label_counts, label_files, label_images, normal_labels
 from .listing import count_images, list_images
-from .question import KINDS, Answer, Part, Question
+from .question import FAMILIES, KINDS, Answer, Part, Question
 from .read import (
     counts,
     find_text,
@@ -73,6 +73,7 @@ __all__ = [
     "Contrast",
     "Counts",
     "Encoder",
+    "FAMILIES",
     "Filter",
     "FilterError",
     "Group",

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from .filters import Filter
     from .records import Hit
 
-KINDS = ("prompt", "negative", "image", "clip_l", "clip_g")
-"""The five vector kinds, in the order in which they are always listed."""
+FAMILIES = {"prompt": "text", "negative": "text", "image": "image", "clip_l": "clip_l", "clip_g": "clip_g"}
+"""The five vector kinds, in the order in which they are always listed, each with the family of the encoder that makes them."""
+KINDS = tuple(FAMILIES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ._index_sql import TABLES
 from .connection import Library
 from .encoders import CONNECT
 from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
+from .question import FAMILIES
 from .records import StoredEncoder
 
 SMALL = AUTOMATIC_FROM  # rows below which no index is needed
@@ -29,13 +30,6 @@ _BY_TEXT = """
 SELECT count(*) FROM images i
 WHERE EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{})
 """
-_KINDS = {  # kind: family of its encoder, and the images that could have one
-    "prompt": ("text", "prompt"),
-    "negative": ("text", "negative"),
-    "image": ("image", "images"),
-    "clip_l": ("clip_l", "prompt"),
-    "clip_g": ("clip_g", "prompt"),
-}
 _INDEXES = """
 SELECT c.relname, t.relname, a.amname, i.indisvalid AND i.indisready, pg_relation_size(c.oid)
 FROM pg_index i
@@ -139,7 +133,7 @@ def library_status(library: Library, reader_version: int = 0) -> LibraryStatus:
             paths=paths,
             texts=texts,
             token_states=states,
-            coverage=_coverage(conn, encoders, {"images": images, "prompt": prompts, "negative": negatives}),
+            coverage=_coverage(conn, encoders, {"image": images, "prompt": prompts, "negative": negatives}),
             encoders=encoders,
             indexes=[VectorIndex(*row) for row in conn.execute(_INDEXES, [list(_TABLES)])],
             hybrids=[tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids WHERE kinds <> '{}' ORDER BY id")],
@@ -165,10 +159,10 @@ def _encoders(conn: Connection) -> list[EncoderStatus]:
 def _coverage(conn: Connection, encoders: list[EncoderStatus], could: dict[str, int]) -> list[Coverage]:
     active = {known.encoder.family: known.encoder.id for known in encoders if known.encoder.active}
     found = []
-    for kind, (family, of) in _KINDS.items():
+    for kind, family in FAMILIES.items():
         statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format("negative_id" if kind == "negative" else "prompt_id")
         have = conn.execute(statement, [active[family]]).fetchone()[0] if family in active else 0
-        found.append(Coverage(kind, have, could[of]))
+        found.append(Coverage(kind, have, could[kind if kind in could else "prompt"]))
     return found
 
 
@@ -189,7 +183,7 @@ def _incomplete(status: LibraryStatus) -> list[Problem]:
     found = []
     by_family: dict[str, list[Coverage]] = {}
     for coverage in status.coverage:
-        by_family.setdefault(_KINDS[coverage.kind][0], []).append(coverage)
+        by_family.setdefault(FAMILIES[coverage.kind], []).append(coverage)
     active = {known.encoder.family: known.encoder for known in status.encoders if known.encoder.active}
     for family, kinds in by_family.items():
         kinds = [coverage for coverage in kinds if coverage.could]

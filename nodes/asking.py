@@ -11,8 +11,6 @@ from .links import AskedPart, Hits, QueryPart, SearchOptions
 if TYPE_CHECKING:
     from ..db import Connection, Filter, Library, StoredImage
 
-FAMILIES = {"prompt": "text", "negative": "text", "image": "image", "clip_l": "clip_l", "clip_g": "clip_g"}
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -59,7 +57,7 @@ def encoder_id(connection: Connection, part: QueryPart) -> int | None:
     """The library's encoder that made a part's vector, None for the kind's active one; LibraryError when it has none such."""
     from .. import db
 
-    family = FAMILIES[part.kind]
+    family = db.FAMILIES[part.kind]
     if part.fingerprint is not None:
         encoder = db.require_encoder(connection, family, part.fingerprint, part.model)
         if part.details.items() <= encoder.details.items():

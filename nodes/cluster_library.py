@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .asking import FAMILIES, all_of
+from .asking import all_of
 from .hits import search_fingerprint
 from .host import names_missing_requirements, open_library, progress_on, show_text
 from .links import KINDS, QueryPart
@@ -75,7 +75,7 @@ class ClusterLibrary(io.ComfyNode):
 
         opened, kind = open_library(library_name, library), BY[by]
         with opened.connection() as connection:
-            encoder = db.active_encoder(connection, FAMILIES[kind])
+            encoder = db.active_encoder(connection, db.FAMILIES[kind])
             found = db.cluster_images(connection, kind, clusters, all_of(filter, filter_text), progress=progress_on(cls))
         show_text(cls, f"Done: {len(found)} clusters")
         pictures = load_pictures(opened, [one.representative for one in found])

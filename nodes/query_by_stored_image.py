@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from .asking import FAMILIES
 from .host import library_fingerprint, names_missing_requirements, open_library
 from .links import KINDS, Query
 from .query_by_style import style_parts
@@ -32,7 +31,7 @@ def stored_query(connection: Connection, library: str, image_id: int, kinds: tup
     [image] = db.get_images(connection, [image_id])
     made = []
     for kind in kinds:
-        encoder = db.active_encoder(connection, FAMILIES[kind])
+        encoder = db.active_encoder(connection, db.FAMILIES[kind])
         vector = None
         if encoder is not None:
             vector = _vector(connection, image, kind, encoder.id)
@@ -60,7 +59,7 @@ def _why_none(image: StoredImage, kind: str, encoder: str | None) -> str:
         text = KINDS["negative" if kind == "negative" else "prompt"]
         return f"Image {image.id} has no {text} that is known. Choose another kind of vector."
     by = f" by {encoder}" if encoder else ""
-    connect = db.encoders.CONNECT[FAMILIES[kind]]
+    connect = db.encoders.CONNECT[db.FAMILIES[kind]]
     return f"Image {image.id} has no {KINDS[kind]} vector{by} yet. Run Index Folder on its folder with {connect} connected."
 
 

@@ -10,17 +10,15 @@ import numpy as np
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
-from ..encoders import CONNECT, TABLES
+from .._index_sql import TABLES, index_name
+from ..encoders import CONNECT
 from ..errors import LibraryError
-from ..question import Part
+from ..question import FAMILIES, Part
 from ..records import StoredEncoder
 from ..vectors import as_halfvecs
 
 TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of an image it is made of
-    "prompt": ("text", "prompt_id"),
-    "negative": ("text", "negative_id"),
-    "clip_l": ("clip_l", "prompt_id"),
-    "clip_g": ("clip_g", "prompt_id"),
+    kind: (family, "negative_id" if kind == "negative" else "prompt_id") for kind, family in FAMILIES.items() if kind != "image"
 }
 _PAGE = 8160  # usable bytes of a PostgreSQL page
 _FEW_TEXTS = 1000
@@ -59,7 +57,7 @@ class Source:
 
     @property
     def index_name(self) -> str:
-        return f"{self.table}_{self.index}_{self.encoder.id}"
+        return index_name(self.encoder, self.index)
 
     @property
     def table(self) -> str:
@@ -95,11 +93,9 @@ class Direction:
 
 def family_of(kind: str) -> str:
     """The family of the encoder that makes vectors of `kind`; LibraryError for a kind that there is not."""
-    if kind == "image":
-        return "image"
-    if kind not in TEXT_KINDS:
-        raise LibraryError(f"There is no vector kind {kind!r}. Choose one of: image, {', '.join(TEXT_KINDS)}.")
-    return TEXT_KINDS[kind][0]
+    if kind not in FAMILIES:
+        raise LibraryError(f"There is no vector kind {kind!r}. Choose one of: {', '.join(FAMILIES)}.")
+    return FAMILIES[kind]
 
 
 def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:

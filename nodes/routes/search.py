@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...db import Connection, Library, StoredEncoder, active_encoder, parse_filter
 from ...db.encoders import CONNECT
-from ..asking import FAMILIES, Found, Wanted, find, in_words
+from ...db.question import FAMILIES
+from ..asking import Found, Wanted, find, in_words
 from ..hit_records import hit_record, path_of, sureness
 from ..host import readable_file, roots, toolkit_directory
 from ..links import KINDS, QueryPart, SearchOptions

@@ -284,7 +284,7 @@ def test_a_question_that_makes_no_sense_is_refused_in_words(conn, add, unit, wro
 
 
 def test_an_unknown_kind_names_the_known_ones(conn, unit):
-    with pytest.raises(db.LibraryError, match="no vector kind 'smell'. Choose one of: image, prompt"):
+    with pytest.raises(db.LibraryError, match="no vector kind 'smell'. Choose one of: prompt, negative, image"):
         db.search(conn, db.Question(parts=(db.Part("smell", unit(1)),)))
 
 
