@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_SECTIONS = ("roots", "libraries")
 _EXAMPLE = '{"roots": {"name": "/path/to/images"}, "libraries": {"name": "postgresql://user:password@host:5432/database"}}'
 
 
@@ -27,6 +31,51 @@ def configured_libraries(file: Path) -> dict[str, str]:
     return {name.strip(): dsn.strip() for name, dsn in _section(file, "libraries").items() if name.strip() and dsn.strip()}
 
 
+def libraries_for(file: Path, name: str, has_password: Callable[[str], bool], set_elsewhere: bool = False) -> dict[str, str]:
+    """The connection strings with which the library `name` can be opened.
+
+    A fault of the file ends only what hangs on it: "default" goes on while the file does not say where that is, or where it is
+    `set_elsewhere`, and so does a library without a password in a file that others may read.
+
+    Raises:
+        ConfigurationError: this library can't be had before the file is mended.
+    """
+    alone = name == "default"
+    try:
+        named = configured_libraries(file)
+    except ConfigurationError:
+        if alone and (set_elsewhere or not _may_name_default(file)):
+            return {}
+        raise
+    if alone and set_elsewhere:
+        return named
+    if name in named and has_password(named[name]):
+        refuse_if_others_can_read(file)
+    if name not in named and not alone and (unknown := _unknown_sections(file)):
+        raise ConfigurationError(unknown)
+    return named
+
+
+def configuration_faults(file: Path, has_password: Callable[[str], bool] | None = None) -> list[str]:
+    """What a person should mend in the file, in words; `has_password` looks at who may read it too."""
+    found = []
+    for read in (configured_roots, configured_libraries):
+        try:
+            read(file)
+        except ConfigurationError as error:
+            found.append(str(error))
+    if found:
+        return list(dict.fromkeys(found))
+    if unknown := _unknown_sections(file):
+        found.append(unknown)
+    if has_password is not None and any(map(has_password, configured_libraries(file).values())):
+        try:
+            refuse_if_others_can_read(file)
+        except ConfigurationError as error:
+            found.append(str(error))
+    return found
+
+
 def refuse_if_others_can_read(file: Path) -> None:
     """For a file that holds a password, as ssh does it. Windows keeps a user's folder to that user by itself."""
     if os.name == "nt":
@@ -40,15 +89,39 @@ def refuse_if_others_can_read(file: Path) -> None:
 
 
 def _section(file: Path, name: str) -> dict[str, str]:
-    if not file.is_file():
-        return {}
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8-sig"))  # Notepad writes a byte order mark
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{file} can't be read ({error}). It should hold {_EXAMPLE}.") from None
+    settings = _settings(file)
     if not isinstance(settings, dict) or not _is_names(settings.get(name, {})):
         raise ConfigurationError(f'{file} can\'t be read: its "{name}" are not text by name. It should hold {_EXAMPLE}.')
     return settings.get(name, {})
+
+
+def _settings(file: Path) -> Any:
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))  # Notepad writes a byte order mark
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file} can't be read ({error}). It should hold {_EXAMPLE}.") from None
+
+
+def _may_name_default(file: Path) -> bool:
+    """Whether a file that can't be read as settings may say where the library "default" is; then no other takes its place."""
+    try:
+        return b'"default"' in file.read_bytes()
+    except OSError:
+        return True
+
+
+def _unknown_sections(file: Path) -> str:
+    """Names at the top of the file that mean nothing, such as a misspelt one; "" where there are none."""
+    unknown = [name for name in _settings(file) if name not in _SECTIONS]
+    if not unknown:
+        return ""
+    # A name that looks like anything but a name may be a connection string in the wrong place.
+    shown = [f'"{name}"' if re.fullmatch(r"[\w -]{1,40}", name) else "a name that is not shown here" for name in unknown]
+    alike = [word for name in unknown for word in difflib.get_close_matches(name.lower(), _SECTIONS, 1, 0.6)]
+    meant = f' Did you mean "{alike[0]}"?' if alike else ""
+    return f"{file} has {', '.join(shown)}, which means nothing there.{meant} It should hold {_EXAMPLE}."
 
 
 def _is_names(section: Any) -> bool:

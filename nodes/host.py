@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ConfigurationError, configured_libraries, configured_roots, refuse_if_others_can_read
+from .config import ConfigurationError, configuration_faults, configured_libraries, configured_roots, libraries_for
 
 if TYPE_CHECKING:
     from ..db import Library, StoredImage
@@ -53,27 +53,29 @@ def open_library(name: str, linked: str | None = None) -> Library:
     """The library by name, or the one that arrived over a link.
 
     Raises:
-        ConfigurationError: the settings can't be used, or others may read the passwords in them.
+        ConfigurationError: the settings of this library can't be used, or others may read its password.
         LibraryError: it can't be had.
     """
     from ..db import has_password
     from ..db import open_library as connect
+    from ..db.connection import VARIABLE
 
-    named = configured_libraries(config_file())
-    if any(has_password(dsn) for dsn in named.values()):
-        refuse_if_others_can_read(config_file())
-    library = connect(linked or name, toolkit_directory() / "library", named)
+    wanted = linked or name
+    elsewhere = wanted == "default" and bool(os.environ.get(VARIABLE, "").strip())
+    named = libraries_for(config_file(), wanted, has_password, elsewhere)
+    library = connect(wanted, toolkit_directory() / "library", named)
     for warning in library.warnings:
         _warn_once(warning)
     return library
 
 
 def library_names() -> list[str]:
-    """The names for a combo, "default" first. As with `root_names`, a broken configuration is told when a node runs."""
+    """The names for a combo, "default" first. As with `root_names`, a broken configuration keeps no node from loading."""
+    for fault in configuration_faults(config_file()):
+        _warn_once(fault)
     try:
         named = configured_libraries(config_file())
-    except ConfigurationError as error:
-        _warn_once(str(error))
+    except ConfigurationError:
         named = {}
     return ["default", *sorted(named.keys() - {"default"})]
 
@@ -108,7 +110,8 @@ def roots() -> dict[str, Path]:
     """The folders that may be indexed and read from, by name: ComfyUI's output and input, and the administrator's.
 
     More come from the variable DIFFUSION_TOOLKIT_ROOTS (`name=path` or plain paths, separated as in PATH) and from
-    `{"roots": {"name": "path"}}` in `<user directory>/diffusion_toolkit/config.json`.
+    `{"roots": {"name": "path"}}` in `<user directory>/diffusion_toolkit/config.json`. Where that file can't be read, none come from it:
+    the others go on, and the log and Library Status tell what is wrong.
 
     Raises:
         ConfigurationError: a setting can't be used.
@@ -119,7 +122,12 @@ def roots() -> dict[str, Path]:
         "output": Path(folder_paths.get_output_directory()).resolve(),
         "input": Path(folder_paths.get_input_directory()).resolve(),
     }
-    for name, path in [*_roots_of_variable(), *configured_roots(config_file())]:
+    try:
+        configured = configured_roots(config_file())
+    except ConfigurationError as error:
+        _warn_once(str(error))
+        configured = []
+    for name, path in [*_roots_of_variable(), *configured]:
         try:
             folder = Path(path).expanduser()
         except RuntimeError as error:  # a user after ~ who is not known
@@ -149,7 +157,8 @@ def root_folder(name: str) -> Path:
     """The root of this name; ConfigurationError when it is no longer configured."""
     found = roots()
     if name not in found:
-        raise ConfigurationError(f"There is no root {name!r} any more. Choose one of: {', '.join(found)}.")
+        faults = "".join(f" {fault}" for fault in configuration_faults(config_file()))
+        raise ConfigurationError(f"There is no root {name!r} any more. Choose one of: {', '.join(found)}.{faults}")
     return found[name]
 
 

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..db import Library, LibraryStatus, Problem, library_status
+from ..db import Library, LibraryStatus, Problem, has_password, library_status
 from ..db.status import in_bytes
 from ..embedders.metadata import READER_VERSION
+from .config import configuration_faults
 from .host import ConfigurationError, config_file, roots, toolkit_directory
 from .links import KINDS
 
@@ -88,11 +89,11 @@ def status_text(status: LibraryStatus) -> str:
 
 
 def _host_problems(library: Library, status: LibraryStatus) -> list[Problem]:
-    found = []
+    found = [Problem(fault, "Correct that file.") for fault in configuration_faults(config_file(), has_password)]
     try:
         allowed = list(roots().values())
     except ConfigurationError as error:
-        return [Problem(str(error), "Correct that file.")]
+        return [*found, Problem(str(error), "Correct that file.")]
     for name, path, files in status.roots:
         folder = Path(path)
         if files and not any(folder == root or folder.is_relative_to(root) for root in allowed):

@@ -77,6 +77,13 @@ def test_a_file_with_a_password_that_others_may_read_is_refused_on_the_node(serv
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_the_default_library_goes_on_beside_a_file_that_others_may_read(server, config, work, pictures):
+    write(config, {"work": work}, 0o644)
+    server.queue(index(pictures("beside", 1)))
+    assert server.queue(search_by_prompt("a picture", top_k=1)).outputs["search"]["hits"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_a_file_without_a_password_may_be_read_by_others(server, config):
     write(config, {"work": "host=127.0.0.1 port=1 dbname=nothing"}, 0o644)
     with pytest.raises(PromptError, match="No PostgreSQL server answers.*in the library 'work' of config.json"):

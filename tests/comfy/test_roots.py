@@ -67,11 +67,13 @@ def test_a_root_that_is_not_configured_cannot_be_indexed(server):
         server.queue(index(root="photos"))
 
 
-def test_a_broken_configuration_leaves_the_nodes_there_and_is_named_when_one_runs(server, config):
+def test_a_broken_configuration_leaves_the_nodes_and_comfyuis_folders_there_and_is_told(server, config):
     config.write_text("{roots: nowhere", encoding="utf-8")
     assert roots(server) == ["output", "input"]
-    with pytest.raises(PromptError, match=r"config\.json can't be read"):
-        server.queue(index())
+    server.queue(index())
+    assert "config.json can't be read" in server.log_text()
+    problems = server.get("/diffusion_toolkit/status")["problems"]
+    assert any("config.json can't be read" in problem["what"] for problem in problems)
 
 
 def test_a_user_that_does_not_exist_leaves_the_nodes_there(server, config):

@@ -73,3 +73,71 @@ def test_a_file_that_others_may_read_or_change_is_refused_with_the_command_that_
         return
     with pytest.raises(config.ConfigurationError, match=f"its mode is {mode:03o}.*Run: chmod 600 "):
         config.refuse_if_others_can_read(file)
+
+
+def secret(dsn: str) -> bool:
+    return "password" in dsn
+
+
+WITH_PASSWORD = {"libraries": {"work": "host=h password=hunter2", "open": "dbname=open"}}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_only_the_libraries_with_a_password_are_refused_for_a_file_that_others_may_read(config, file):
+    write(file, WITH_PASSWORD)
+    file.chmod(0o644)
+    with pytest.raises(config.ConfigurationError, match="chmod 600"):
+        config.libraries_for(file, "work", secret)
+    assert config.libraries_for(file, "open", secret)["open"] == "dbname=open"
+    assert "default" not in config.libraries_for(file, "default", secret)
+    file.chmod(0o600)
+    assert config.libraries_for(file, "work", secret)["work"] == "host=h password=hunter2"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_default_with_a_password_is_refused_too_unless_it_is_set_elsewhere(config, file):
+    write(file, {"libraries": {"default": "host=h password=hunter2"}})
+    file.chmod(0o644)
+    with pytest.raises(config.ConfigurationError, match="chmod 600"):
+        config.libraries_for(file, "default", secret)
+    config.libraries_for(file, "default", secret, set_elsewhere=True)
+
+
+def test_a_broken_file_ends_the_named_libraries_and_not_the_default(config, file):
+    write(file, '{"libraries": {"work": "host=h"}')
+    assert config.libraries_for(file, "default", secret) == {}
+    with pytest.raises(config.ConfigurationError, match="can't be read"):
+        config.libraries_for(file, "work", secret)
+
+
+def test_no_other_library_takes_the_place_of_a_default_that_a_broken_file_may_name(config, file):
+    write(file, '{"libraries": {"default": "host=h"}')
+    with pytest.raises(config.ConfigurationError, match="can't be read"):
+        config.libraries_for(file, "default", secret)
+    assert config.libraries_for(file, "default", secret, set_elsewhere=True) == {}
+
+
+def test_a_name_that_means_nothing_is_told_with_the_one_that_was_meant(config, file):
+    write(file, {"libaries": {"work": "host=h password=hunter2"}})
+    [fault] = config.configuration_faults(file)
+    assert '"libaries", which means nothing there. Did you mean "libraries"?' in fault and "hunter2" not in fault
+    with pytest.raises(config.ConfigurationError, match='Did you mean "libraries"'):
+        config.libraries_for(file, "work", secret)
+    assert config.libraries_for(file, "default", secret) == {}
+
+
+def test_a_connection_string_in_the_place_of_a_name_is_not_shown(config, file):
+    write(file, {"postgresql://me:hunter2@host/db": {}})
+    [fault] = config.configuration_faults(file)
+    assert "a name that is not shown here" in fault and "hunter2" not in fault
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_the_faults_of_a_file_are_all_told(config, file):
+    assert config.configuration_faults(file, secret) == []
+    write(file, {**WITH_PASSWORD, "root": {}})
+    file.chmod(0o644)
+    unknown, readable = config.configuration_faults(file, secret)
+    assert 'Did you mean "roots"?' in unknown and "chmod 600" in readable
+    write(file, {"roots": [], "libraries": []})
+    assert ['"roots"' in fault.split("It should")[0] for fault in config.configuration_faults(file)] == [True, False]
