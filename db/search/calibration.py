@@ -66,11 +66,14 @@ def percentile(scores: np.ndarray, score: float) -> float | None:
 
 
 def lowest_of(scores: np.ndarray, percentile: float) -> float:
-    """The score that just so many of the ascending `scores` are below."""
+    """The lowest score that at least so many of the ascending `scores` are below; the best one where there is none such."""
     if not len(scores) or percentile <= 0:
         return -np.inf
-    place = min(len(scores) - 1, int(np.ceil(percentile / 100 * len(scores))))
-    return float(scores[place]) - _rounding(scores)
+    wanted, rounding = percentile / 100 * len(scores), _rounding(scores)
+    place = min(len(scores) - 1, int(np.ceil(wanted)))
+    if np.searchsorted(scores, scores[place] - rounding, "left") < wanted:  # its equals, as of one prompt, are not below it
+        place = min(len(scores) - 1, int(np.searchsorted(scores, scores[place] + rounding, "right")))
+    return float(scores[place]) - rounding
 
 
 def _rounding(scores: np.ndarray) -> float:

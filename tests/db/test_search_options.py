@@ -56,6 +56,14 @@ def test_a_lowest_percentile_keeps_what_is_nearer_than_that_share(conn, add, uni
     assert ids_of(ask(conn, unit(1), lowest_percentile=100)) == ids[:1]
 
 
+def test_of_equal_images_a_lowest_percentile_keeps_none_that_is_not_nearer_than_that_share(conn, add, unit):
+    ids = add(*(turned(c) for c in (0.9, 0.5, 0.5, 0.5, 0.1)))
+    assert ids_of(ask(conn, unit(1), lowest_percentile=20)) == ids[:4]
+    assert [hit.percentile for hit in ask(conn, unit(1), lowest_percentile=60).hits] == [80]
+    best = add(turned(0.9), turned(0.9))
+    assert ids_of(ask(conn, unit(1), lowest_percentile=90)) == [ids[0], *best]
+
+
 def test_a_percentile_knows_the_images_that_came_since(conn, add, unit):
     add(turned(0.5), turned(0.1))
     assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 50
