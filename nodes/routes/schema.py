@@ -51,7 +51,10 @@ class Search(_Strict):
     library: str = Field("default", max_length=200, description="A library's name; GET /diffusion_toolkit/libraries lists them.")
     parts: list[Part] = Field(min_length=1, max_length=10)
     k: int = Field(50, ge=1, le=1000, strict=True, description="The most hits to return.")
-    offset: int = Field(0, ge=0, le=1_000_000, strict=True, description="How many of the best hits to pass over; for the next page add k.")
+    offset: int = Field(
+        0, ge=0, le=1_000_000, strict=True,
+        description="How many of the best hits to pass over; for the next page add k. With diversity, collapse or recency hits end at 3,200.",
+    )  # fmt: skip
     filter: str = Field("", max_length=10_000, description="A filter text, such as: checkpoint:*xl* steps:20..40 rating:>=3 -label:draft")
     lowest_score: Number | None = None
     lowest_percentile: Number = Field(0.0, ge=0, le=100, description="At least as near as this share of the library is.")
