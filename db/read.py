@@ -81,7 +81,7 @@ def images_read_before(conn: Connection, version: int, root_id: int, under: str)
 
 def stored_pieces(conn: Connection, ids: Sequence[int]) -> dict[int, StoredPieces]:
     """What the files of these images carried, byte for byte, by image id."""
-    images = conn.execute("SELECT id, created, width, height FROM images WHERE id = ANY(%s)", [list(ids)])
+    images = conn.execute("SELECT id, CASE WHEN created_own THEN created END, width, height FROM images WHERE id = ANY(%s)", [list(ids)])
     found = {image_id: StoredPieces({}, {}, created, (width, height)) for image_id, created, width, height in images}
     rows = conn.execute(
         "SELECT image_id, key, place, raw FROM metadata WHERE image_id = ANY(%s) ORDER BY image_id, key", [list(ids)]

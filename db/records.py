@@ -85,8 +85,9 @@ class Reading(ImageSettings):
 class ImageRecord(Reading):
     """One file as the indexer read it: `path` relative to its root, with '/'; `metadata` its own bytes by key.
 
-    `places` says of each key where in the file it lay; `sidecar_mtime_ns` is 0 where no text lies beside the file. An image
-    that is known keeps its labels and gains these; it keeps its namespace where this one is empty.
+    `places` says of each key where in the file it lay; `sidecar_mtime_ns` is 0 where no text lies beside the file. `created`
+    is what the file itself tells; without it the library takes the time of the file. An image that is known keeps its labels
+    and gains these; it keeps its namespace where this one is empty.
     """
 
     hash: bytes
@@ -105,7 +106,7 @@ class ImageRecord(Reading):
 
 @dataclass(frozen=True, slots=True)
 class StoredPieces:
-    """What an image's file carried, as `ImageRecord` has it."""
+    """What an image's file carried, as `ImageRecord` has it: no date that only the file system told."""
 
     metadata: dict[str, bytes]
     places: dict[str, str]
@@ -125,7 +126,10 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage(ImageSettings):
-    """One image of the library, with the files it is known as: the latest seen first, none when forgotten."""
+    """One image of the library, with the files it is known as: the latest seen first, none when forgotten.
+
+    `created_own`: its metadata tells when it was made; else `created` is the earliest time seen of its files, if any is known.
+    """
 
     id: int
     hash: bytes
@@ -139,6 +143,7 @@ class StoredImage(ImageSettings):
     created: datetime | None
     labels: tuple[str, ...] = ()
     namespace: str = ""
+    created_own: bool = True
 
 
 @dataclass(frozen=True, slots=True)

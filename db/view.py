@@ -23,7 +23,7 @@ SELECT (SELECT rtrim(r.path, '/') || '/' || p.path FROM paths p JOIN roots r ON 
        i.id, i.hash, i.width, i.height, i.prompt_joined, i.negative_joined, i.seed, i.steps, i.cfg, i.sampler,
        i.scheduler, i.checkpoint, i.loras, i.generator, i.created, i.indexed, i.guidance, i.denoise, i.vae, i.text_encoders,
        i.controlnets, i.asked_width, i.asked_height, i.prompt_confidence, i.negative_confidence, i.settings_confidence,
-       i.reading, i.reader, i.labels, i.namespace, i.rating, i.phash
+       i.reading, i.reader, i.labels, i.namespace, i.rating, i.phash, i.created_own
 FROM images i
 LEFT JOIN texts prompt ON prompt.id = i.prompt_id
 LEFT JOIN texts negative ON negative.id = i.negative_id

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeVar
 
 from psycopg import Connection
 
@@ -17,10 +17,14 @@ from .labels import normal_label, normal_labels
 from .records import ImageRecord, ImageSettings, KnownFile, Reading, StoredPieces, TextPair
 
 MAX_NAME = 500  # characters of a checkpoint's or sampler's name; an index takes no key of some thousands, whatever a file claims
+_Key = TypeVar("_Key", bytes, int)
 _SETTINGS = [field.name for field in fields(ImageSettings)]
 _READING = ["prompt_id", "negative_id", *_SETTINGS]
-_FIELDS = ["width", "height", "created", *_READING]
-_BY_PERSONS = {  # what a person may have given an image stays when its file is read again
+_FIELDS = ["width", "height", "created", "created_own", *_READING]
+_KEPT = {  # what a person may have given an image stays when its file is read again; so does the best that is known of its date
+    "created": "CASE WHEN excluded.created_own THEN excluded.created WHEN images.created_own THEN images.created"
+    " ELSE least(images.created, excluded.created) END",
+    "created_own": "images.created_own OR excluded.created_own",
     "rating": "coalesce(images.rating, {new})",
     "labels": "(SELECT coalesce(array_agg(DISTINCT label ORDER BY label), '{{}}') FROM unnest(images.labels || {new}) label)",
     "namespace": "coalesce(nullif({new}, ''), images.namespace)",
@@ -29,7 +33,7 @@ _ALL = [*_FIELDS, "labels", "namespace"]
 
 
 def _set(name: str, new: str) -> str:
-    return f"{name} = {_BY_PERSONS[name].format(new=new) if name in _BY_PERSONS else new}"
+    return f"{name} = {_KEPT[name].format(new=new) if name in _KEPT else new}"
 
 
 _WRITE_IMAGE = (
@@ -43,6 +47,8 @@ ON CONFLICT (root_id, path) DO UPDATE
 SET file_size = excluded.file_size, mtime_ns = excluded.mtime_ns, sidecar_mtime_ns = excluded.sidecar_mtime_ns,
     image_id = excluded.image_id, seen = excluded.seen
 """
+_EARLIER = "UPDATE images SET created = least(created, %s) WHERE id = %s AND NOT created_own"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _WRITE_METADATA = """
 INSERT INTO metadata (image_id, key, place, raw, data) VALUES (%s, %s, %s, %s, %s::jsonb)
 ON CONFLICT (image_id, key) DO UPDATE SET place = excluded.place, raw = excluded.raw, data = excluded.data
@@ -83,11 +89,12 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
     for record in records:
         if record.hash not in images or record.sidecar_mtime_ns:
             images[record.hash] = record
+    changed = _earliest((record.hash, record.mtime_ns) for record in records)
     with conn.cursor() as cursor:
         cursor.executemany(
             _WRITE_IMAGE,
             [
-                [record.hash, record.width, record.height, _with_zone(record.created), *_values(record, text_ids)]
+                [record.hash, record.width, record.height, *_date(record, changed), *_values(record, text_ids)]
                 + [normal_labels(record.labels), normal_label(record.namespace)]
                 for record in images.values()
             ],
@@ -141,6 +148,8 @@ def link_paths(conn: Connection, root_id: int, files: Iterable[tuple[str, KnownF
             _WRITE_PATH,
             [[root_id, path, file.size, file.mtime_ns, file.sidecar_mtime_ns, file.image_id] for path, file in files],
         )
+        changed = _earliest((file.image_id, file.mtime_ns) for _, file in files)
+        cursor.executemany(_EARLIER, [[moment, image_id] for image_id, moment in changed.items()])
     bump_generation(conn)
 
 
@@ -192,6 +201,22 @@ def _storable(name: str, value: Any) -> Any:
 
 def _in_range(number: int, limit: int) -> int | None:
     return number if abs(number) < limit else None
+
+
+def _date(record: ImageRecord, changed: Mapping[bytes, datetime]) -> tuple[datetime | None, bool]:
+    """Values of `created` and `created_own`: the file's own date, else when a file of this content was last changed."""
+    own = _with_zone(record.created)
+    return (own, True) if own is not None else (changed.get(record.hash), False)
+
+
+def _earliest(changes: Iterable[tuple[_Key, int]]) -> dict[_Key, datetime]:
+    """The earliest time by key, of times in ns since 1970; those of a clock that was never set are left out."""
+    first: dict[_Key, datetime] = {}
+    for key, nanoseconds in changes:
+        moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+        if moment - _EPOCH > timedelta(days=1):
+            first[key] = min(moment, first.get(key, moment))
+    return first
 
 
 def _with_zone(moment: datetime | None) -> datetime | None:

@@ -101,3 +101,29 @@ def test_a_library_of_the_first_schema_keeps_its_data_and_gains_the_reading(new_
         assert db.stored_pieces(conn, [1])[1] == db.StoredPieces({"prompt": b'{"3": {}}'}, {}, None, (8, 8))
         assert db.images_read_before(conn, 2, 1, "") == [(1, ["a.png"])]
         assert conn.execute("SELECT path, prompt, reader FROM image").fetchall() == [("/pictures/a.png", "a fox", 1)]
+
+
+def test_images_without_a_date_gain_the_earliest_time_of_their_files(new_database, tmp_path):
+    before = tmp_path / "before"
+    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("0006*"))
+    with psycopg.connect(new_database(), autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION vector")
+        with conn.transaction(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("diffusion_toolkit.db.migrate.create_view", lambda *_: None)  # today's has the column to come
+            migrate(conn, before)
+        conn.execute("INSERT INTO roots (name, path) VALUES ('output', '/pictures')")
+        for number, created in enumerate([None, "2020-01-02T00:00:00Z", None], 1):
+            conn.execute(
+                "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader, created)"
+                " VALUES (%s, 8, 8, false, false, '[]', 1, %s)",
+                [bytes([number]), created],
+            )
+        files = [("a", 1, 1_700_000_001), ("b", 1, 1_700_000_000), ("c", 1, 0), ("d", 2, 1_700_000_000), ("e", 3, 0)]
+        for path, image_id, seconds in files:
+            conn.execute(
+                "INSERT INTO paths (root_id, path, image_id, file_size, mtime_ns) VALUES (1, %s, %s, 5, %s)", [path, image_id, seconds * 10**9]
+            )
+        with conn.transaction():
+            migrate(conn)
+        found = conn.execute("SELECT extract(epoch FROM created)::bigint, created_own FROM image ORDER BY id").fetchall()
+        assert found == [(1_700_000_000, False), (1_577_923_200, True), (None, False)]

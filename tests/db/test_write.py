@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import fields
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import psycopg
@@ -251,3 +251,51 @@ def test_a_name_that_no_index_takes_is_cut(conn, root, image):
     [image_id] = db.write_images(conn, root, [image(1, checkpoint=long, sampler=long)])
     [stored] = db.get_images(conn, [image_id])
     assert stored.checkpoint == stored.sampler == long[:500]
+
+
+DAY = timedelta(days=1)
+CHANGED = datetime(2025, 3, 14, 12, tzinfo=timezone.utc)
+
+
+def nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * 10**9
+
+
+def dates(conn, *ids: int) -> list[tuple[datetime | None, bool]]:
+    return [(stored.created, stored.created_own) for stored in db.get_images(conn, ids)]
+
+
+def test_without_a_date_of_its_own_an_image_has_the_one_of_its_file(conn, root, image) -> None:
+    own = CHANGED - DAY
+    records = [image(1, mtime_ns=nanoseconds(CHANGED)), image(2, mtime_ns=nanoseconds(CHANGED), created=own), image(3, mtime_ns=0)]
+    ids = db.write_images(conn, root, records)
+    assert dates(conn, *ids) == [(CHANGED, False), (own, True), (None, False)]
+    assert [found.created for found in db.stored_pieces(conn, ids).values()] == [None, own, None]  # its file carries none
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_earliest_time_of_an_images_files_is_kept(conn, root, image, linked: bool) -> None:
+    first, second = image(1, mtime_ns=nanoseconds(CHANGED)), image(1, path="same.png", mtime_ns=nanoseconds(CHANGED + DAY))
+    [image_id, _] = db.write_images(conn, root, [second, first])
+    assert dates(conn, image_id) == [(CHANGED, False)]
+    for moment, kept in ((CHANGED + DAY, CHANGED), (CHANGED - DAY, CHANGED - DAY)):
+        if linked:
+            db.link_paths(conn, root, [("copy.png", db.KnownFile(image_id, 5, nanoseconds(moment)))])
+        else:
+            db.write_images(conn, root, [image(1, mtime_ns=nanoseconds(moment))])
+        assert dates(conn, image_id) == [(kept, False)]
+
+
+def test_a_date_of_its_own_gives_way_to_no_time_of_a_file(conn, root, image) -> None:
+    [image_id] = db.write_images(conn, root, [image(1, mtime_ns=nanoseconds(CHANGED))])
+    db.write_images(conn, root, [image(1, mtime_ns=nanoseconds(CHANGED), created=CHANGED + DAY)])
+    assert dates(conn, image_id) == [(CHANGED + DAY, True)]
+    db.write_images(conn, root, [image(1, mtime_ns=nanoseconds(CHANGED))])
+    db.link_paths(conn, root, [("copy.png", db.KnownFile(image_id, 5, nanoseconds(CHANGED)))])
+    assert dates(conn, image_id) == [(CHANGED + DAY, True)]
+
+
+def test_the_times_of_files_serve_dates_ages_and_orders(conn, root, image) -> None:
+    moments = [datetime.now(timezone.utc) - days * DAY for days in (2, 1, 400)]
+    ids = db.write_images(conn, root, [image(n, mtime_ns=nanoseconds(moment)) for n, moment in enumerate(moments)])
+    assert db.list_images(conn, db.parse_filter("age:7d"), "newest") == [ids[1], ids[0]]
