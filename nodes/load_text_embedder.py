@@ -15,11 +15,11 @@ BGE = "bge-large-en-v1.5"
 
 def model_names() -> list[str]:
     """Folders that hold a sentence-transformers model, below every `models/sentence_transformers`; BGE always first."""
-    found = {folder.parent.name for root in _folders() for folder in root.glob("*/modules.json")}
+    found = {folder.parent.name for root in text_embedder_folders() for folder in root.glob("*/modules.json")}
     return [BGE, *sorted(found - {BGE})]
 
 
-def _folders() -> list[Path]:
+def text_embedder_folders() -> list[Path]:
     import folder_paths
 
     default = Path(folder_paths.models_dir) / FOLDER
@@ -65,5 +65,6 @@ class LoadTextEmbedder(io.ComfyNode):
 
         if download_from.strip():
             return io.NodeOutput(load_text_embedder(download_from.strip(), allow_download=True))
-        folder = next((root / model_name for root in _folders() if (root / model_name).is_dir()), _folders()[0] / model_name)
+        roots = text_embedder_folders()
+        folder = next((root / model_name for root in roots if (root / model_name).is_dir()), roots[0] / model_name)
         return io.NodeOutput(load_text_embedder(str(folder), allow_download=False))

@@ -69,6 +69,20 @@ def test_the_database_driver_is_imported_only_in_db() -> None:
     assert breaches([Path("__init__.py"), *files("nodes", "embedders")], DATABASE) == []
 
 
+def test_no_file_imports_a_private_name_of_another() -> None:
+    private = [
+        f"{path.as_posix()}: {module}"
+        for path in files("nodes", "db", "embedders")
+        for module in imports(path)
+        if module.startswith(".") and module.split(".")[-1].startswith("_") and not is_module(module)
+    ]
+    assert private == []
+
+
+def is_module(module: str) -> bool:
+    return (ROOT / Path(*module[1:].split("."))).with_suffix(".py").is_file()
+
+
 def test_nodes_import_nothing_heavy_at_module_level() -> None:
     heavy = {"torch", "torchvision", "numpy", "PIL", "sentence_transformers", "transformers", "comfy"}
     assert breaches([Path("__init__.py"), *files("nodes")], heavy | DATABASE, at_module_level=True) == []
