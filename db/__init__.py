@@ -2,6 +2,7 @@
 
 from ._generation import bump_generation, generation
 from .clusters import Cluster, cluster_images
+from .comparable import Comparable, count_comparable
 from .connection import Connection, Library, has_password, library_names, open_library
 from .contrast import Contrast, contrasts_of_image, contrasts_of_library
 from .duplicates import Alike, Group, Member, best_first, duplicate_groups, groups_of
@@ -110,6 +111,7 @@ __all__ = [
     "cluster_images",
     "contrasts_of_image",
     "contrasts_of_library",
+    "count_comparable",
     "count_images",
     "counts",
     "drop_hybrid",

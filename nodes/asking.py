@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .links import AskedPart, Hits, QueryPart, SearchOptions
 
 if TYPE_CHECKING:
-    from ..db import Connection, Filter, Library, StoredImage
+    from ..db import Connection, Filter, Library, Question, StoredImage
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,21 @@ def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
     from .. import db
 
     with library.connection() as connection:
-        asked = tuple(
-            db.Part(part.kind, part.vector, part.weight, encoder_id(connection, part), part.label) for part in parts
-        )
-        answer = db.search(
-            connection,
-            db.Question(
-                parts=asked, k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
-                leave_out=wanted.leave_out, percentiles=wanted.percentiles, **asdict(wanted.options),
-            ),
-        )  # fmt: skip
+        answer = db.search(connection, question_of(connection, parts, wanted))
         images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []
     of = tuple(AskedPart(part.kind, part.label, part.weight) for part in parts)
     return Found(Hits(library.name, tuple(answer.hits), of, answer.method, answer.note), images)
+
+
+def question_of(connection: Connection, parts: Sequence[QueryPart], wanted: Wanted) -> Question:
+    """What the library is asked. LibraryError where it has nothing by a part's encoder."""
+    from .. import db
+
+    asked = tuple(db.Part(part.kind, part.vector, part.weight, encoder_id(connection, part), part.label) for part in parts)
+    return db.Question(
+        parts=asked, k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
+        leave_out=wanted.leave_out, percentiles=wanted.percentiles, **asdict(wanted.options),
+    )  # fmt: skip
 
 
 def encoder_id(connection: Connection, part: QueryPart) -> int | None:

@@ -13,6 +13,7 @@ from .filter_text import moment_of
 from .hit_records import hit_line, hit_record, path_of, sureness
 from .host import library_fingerprint, readable_file
 from .links import QueryPart, SearchOptions
+from .no_hits import why_no_hits
 from .pictures import drawn, picture_of
 from .settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
 from .types import Filter, Hits, library_input, library_name_input
@@ -117,7 +118,7 @@ def search_result(
     )
     found = find(library, parts, wanted)
     if not found.hits.hits:
-        message = _no_hits(found, wanted)
+        message = why_no_hits(library, parts, wanted, found.hits.note)
         nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
         return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
     columns, shown = hit_values(found)
@@ -158,24 +159,6 @@ def hit_values(found: Found) -> tuple[list[list], Shown]:
         for hit, image, file, wired in zip(found.hits.hits, found.images, files, settings)
     ]
     return [list(pictures), *(list(column) for column in zip(*rows))], Shown(found, pictures, files, notes)
-
-
-def _no_hits(found: Found, wanted: Wanted) -> str:
-    """What was asked, and each thing that may have left out all."""
-    advice = []
-    if wanted.offset:
-        advice.append(f"lower offset (now {wanted.offset})")
-    if wanted.filter is not None:
-        advice.append(f"loosen the filter ({wanted.filter.text})" if wanted.filter.text else "loosen the filter")
-    if wanted.lowest_score is not None:
-        advice.append("lower lowest_score")
-    if wanted.options.lowest_percentile:
-        advice.append("lower Search Options' lowest_percentile")
-    advice.append("run Index Folder with the model that this search uses")
-    step = ", or ".join(advice)
-    said = f" {found.hits.note}" if found.hits.note else ""
-    asked = in_words(found.hits.parts)
-    return f"No hits for {asked} in the library '{found.hits.library}'.{said} {step[0].upper()}{step[1:]}."
 
 
 def _range(offset: int, n: int) -> str:

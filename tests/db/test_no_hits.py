@@ -1,0 +1,87 @@
+"""What a search says that found nothing: what is known of it, and only the step that helps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from host.comfy_models import import_comfy
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    import_comfy()
+    from diffusion_toolkit.nodes import asking, links, no_hits
+
+    return asking, links, no_hits
+
+
+@pytest.fixture
+def why(library, nodes):
+    """What is said of a search by image vector, or by the `parts` [(kind, vector)]."""
+    asking, links, no_hits = nodes
+
+    def ask(vector: np.ndarray | None = None, parts=(), options=None, **wanted) -> str:
+        parts = [links.QueryPart(kind, vector, label=f"a {kind}") for kind, vector in parts or [("image", vector)]]
+        wanted = asking.Wanted(options=links.SearchOptions(**(options or {})), **wanted)
+        assert not asking.find(library, parts, wanted).hits.hits
+        return no_hits.why_no_hits(library, parts, wanted)
+
+    return ask
+
+
+@pytest.fixture
+def ids(library, image, encoder, unit) -> list[int]:
+    """Four images, of cosines 1, 0.6, 0 and 0 with (1, 0, ...)."""
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+        ids = db.write_images(conn, root, [image(n, labels=("fox",) if n else ()) for n in range(4)])
+        db.write_image_vectors(conn, encoder(conn, "image"), ids, np.stack([unit(1), unit(3, 4), unit(0, 1), unit(0, 0, 1)]))
+    return ids
+
+
+def test_a_filter_that_passes_none_is_quoted_and_no_model_is_blamed(why, ids, unit):
+    told = why(unit(1), filter=db.parse_filter("label:wolf"))
+    assert told == "No hits for a image in the library 'default': 0 of 4 images pass the filter (label:wolf). Loosen the filter."
+
+
+def test_a_page_beyond_the_end_tells_how_many_hits_there_are(why, ids, unit):
+    assert why(unit(1), offset=100).endswith("there are only 4 hits, and offset passes over 100. Lower offset.")
+    assert "there are only 2 hits" in why(unit(1), offset=10, lowest_score=0.5)
+    assert "there is only 1 hit, and" in why(unit(1), offset=1, lowest_score=0.9)
+    assert "there are only 3 hits" in why(unit(1), offset=3, filter=db.parse_filter("label:fox"))
+    assert "there are only 3 hits" in why(unit(1), offset=3, leave_out=(ids[0],))
+
+
+def test_a_lowest_score_that_none_reaches_is_told_with_the_best_score(why, ids, unit):
+    told = why(unit(1), lowest_score=0.7, filter=db.parse_filter("label:fox"))
+    assert told.endswith("the best of 3 images scores 0.600, below lowest_score 0.7. Lower lowest_score.")
+
+
+def test_a_lowest_percentile_that_none_reaches_is_told_with_the_best(why, ids, unit):
+    told = why(unit(1), options={"lowest_percentile": 60}, filter=db.parse_filter("label:fox"))
+    assert "the best of 3 images is nearer than 50 % of the library, and Search Options' lowest_percentile asks for 60." in told
+    assert "model" not in told
+
+
+def test_a_model_is_named_where_its_vectors_are_missing(why, ids, library, image, encoder, unit):
+    with library.connection() as conn:
+        encoder(conn, "text")
+        text = db.TextPair("a fox", "a fox")
+        db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(7, prompt=text), image(8, prompt=text)])
+    told = why(parts=[("prompt", unit(1))])
+    assert "none of the 6 images can be compared. 2 of 6 images lack the prompt vector of the model that is asked: run Index" in told
+    assert "with a text embedder connected. 4 of 6 images have no known prompt." in told
+    told = why(unit(1), lowest_score=1.5)
+    assert "the best of 4 images scores 1.000" in told and "2 of 6 images lack the image vector" in told
+
+
+def test_the_image_that_was_asked_with_is_not_counted(why, ids, unit):
+    told = why(unit(1), filter=db.parse_filter(f"id:{ids[0]}"), leave_out=(ids[0],))
+    assert "0 of 3 other images pass" in told
+
+
+def test_a_library_without_images_says_so(why, library, encoder, unit):
+    with library.connection() as conn:
+        encoder(conn, "image")
+    assert why(unit(1)).endswith("it has no images. Run Index Folder.")
