@@ -25,7 +25,8 @@ _REFUSALS = [
     ),
     (
         ("database", "does not exist"),
-        "The database does not exist on the PostgreSQL server. Create it, or name another in {place}.",
+        "The database does not exist on the PostgreSQL server. Make it there with: createdb NAME (the library makes its tables "
+        "itself), or name another in {place}.",
     ),
     (
         ("role", "does not exist"),

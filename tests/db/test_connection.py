@@ -65,7 +65,7 @@ def test_a_wrong_password(open_with, dsn):
 
 
 def test_a_missing_database(open_with, dsn):
-    with pytest.raises(db.LibraryError, match="The database does not exist on the PostgreSQL server. Create it"):
+    with pytest.raises(db.LibraryError, match="The database does not exist on the PostgreSQL server. Make it there with: createdb NAME"):
         open_with(dsn, dbname="nowhere")
 
 

@@ -53,7 +53,7 @@ def test_the_trouble_of_a_named_library_names_its_place_in_the_configuration(new
     dsn = new_database()
     for changes, message in (
         ({"password": "hunter2"}, "refuses the user or password. Correct them in the library 'work' of config.json\\.$"),
-        ({"dbname": "nowhere"}, "Create it, or name another in the library 'work' of config.json"),
+        ({"dbname": "nowhere"}, r"createdb NAME \(the library makes its tables itself\), or name another in the library 'work' of config.json"),
     ):
         with pytest.raises(db.LibraryError, match=message) as caught:
             db.open_library("work", tmp_path, {"work": make_conninfo(dsn, **changes)})
