@@ -17,6 +17,7 @@ from .stream import BATCH, stream_vectors
 _SURE = {"exact": 3, "inferred": 2, "unknown": 1}
 _LOSSLESS = (".png", ".apng", ".tif", ".tiff", ".bmp", ".exr")
 _ROUNDING = 1e-4  # by which a cosine that an index gave differs from ours
+_COMPARED = 256  # members of a group that are compared with all of it at once
 
 _MEMBERS = """
 SELECT i.id, i.width, i.height, i.rating, i.labels, i.prompt_confidence, i.phash, p.path, coalesce(p.file_size, 0) AS bytes
@@ -62,13 +63,17 @@ class Alike:
     most_bits: int | None = None
     both: bool = False
 
-    def near(self, vectors: np.ndarray, hashes: np.ndarray, telling: np.ndarray) -> np.ndarray:
-        """Which of `vectors` [n, dims] (NaN where not known) and uint64 `hashes` [n] (where `telling`) are near to the first; bool [n]."""
+    def near(self, of: np.ndarray, vectors: np.ndarray, hashes: np.ndarray, telling: np.ndarray) -> np.ndarray:
+        """Which images are near to those at the places `of` [m]: bool [m, n].
+
+        By their unit `vectors` [n, dims], NaN where not known, and uint64 `hashes` [n], of which those count that are `telling`.
+        """
         found = []
         if self.lowest is not None:
-            found.append(vectors @ vectors[0] >= self.lowest - _ROUNDING)
+            found.append(vectors[of] @ vectors.T >= self.lowest - _ROUNDING)
         if self.most_bits is not None:
-            found.append((bits_set(hashes ^ hashes[0]) <= self.most_bits) & telling & telling[0])
+            bits = bits_set(hashes[of, None] ^ hashes).reshape(len(of), -1)
+            found.append((bits <= self.most_bits) & telling & telling[of, None])
         return np.all(found, axis=0) if self.both else np.any(found, axis=0)
 
 
@@ -157,17 +162,20 @@ def _described(
 
 def _parts(ranked: Sequence[Member], vectors: dict[int, np.ndarray], alike: Alike) -> Iterator[list[Member]]:
     """The best with all that are near to it, then the best of the rest with those near to that one, and so on."""
-    rest = np.array(ranked, object)
     unknown = np.full(len(next(iter(vectors.values()), ())), np.nan, np.float32)
     units = np.stack([vectors.get(member.id, unknown) for member in ranked])  # [n, dims]
     hashes = np.array([member.phash or 0 for member in ranked], np.int64).view(np.uint64)  # 0 tells nothing
     telling = tells(hashes)
-    while len(rest):
-        near = alike.near(units, hashes, telling)
-        near[0] = True
-        yield rest[near].tolist()
-        left = ~near if near.sum() > 1 else slice(1, None)  # a slice copies nothing
-        rest, units, hashes, telling = rest[left], units[left], hashes[left], telling[left]
+    left = np.ones(len(ranked), bool)
+    while left.any():
+        some = np.flatnonzero(left)[:_COMPARED]
+        for place, near in zip(some, alike.near(some, units, hashes, telling)):
+            if left[place]:
+                part = left & near
+                part[place] = False
+                yield [ranked[one] for one in (place, *np.flatnonzero(part))]
+                left &= ~part
+                left[place] = False
 
 
 def _vectors(conn: Connection, ids: Sequence[int]) -> dict[int, np.ndarray]:

@@ -236,7 +236,9 @@ def parts(conn, ids: list[int], alike: db.Alike | None) -> list[list[int]]:
     return [[ids.index(one.id) for one in group.members] for group in found]
 
 
-def test_a_chain_comes_in_parts_that_are_near_to_the_one_to_keep(conn, root, image, encoder):
+@pytest.mark.parametrize("at_once", [256, 2, 1])
+def test_a_chain_comes_in_parts_that_are_near_to_the_one_to_keep(conn, root, image, encoder, monkeypatch, at_once):
+    monkeypatch.setattr("diffusion_toolkit.db.duplicates._COMPARED", at_once)
     ids = chained(conn, root, image, encoder, [0, 8, 16, 24, 32, 48, 40])
     assert parts(conn, ids, db.Alike(lowest=np.cos(np.radians(9)))) == [[0, 1], [2, 3], [4, 6]]
     assert parts(conn, ids, None) == [[0, 1, 2, 3, 4, 5, 6]]
