@@ -23,7 +23,7 @@ from ..stream import count_vectors
 from .candidates import nearest
 from .check import EFFORTS, GOOD_RECALL, MIXES, Check
 from .projection import DIMS, Projection, fit
-from .rows import BATCH, Kinds, read_images, write_rows
+from .rows import Kinds, read_images, write_rows
 
 Progress = Callable[[str, int, int], None]
 INDEX = "hybrid_vectors_hnsw"
