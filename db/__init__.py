@@ -18,6 +18,7 @@ from .encoders import (
 )
 from .errors import LibraryError, ServerTrouble
 from .filters import Filter, FilterError, all_of, parse_filter
+from .filters.beginnings import longer_words
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .phashes import images_without_phash, read_phashes, write_phashes
 from .hybrid.build import build_hybrid, drop_hybrid
@@ -144,6 +145,7 @@ __all__ = [
     "library_status",
     "link_paths",
     "list_images",
+    "longer_words",
     "look_alikes",
     "normal_labels",
     "open_library",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
@@ -12,6 +13,10 @@ from .types import QUERY_CATEGORY, Filter
 
 if TYPE_CHECKING:
     from .. import db
+
+_DATES = "a date such as 2025, 2025-03 or 2025-03-14, today, or an age such as 7d (h, d, w, mo, y)"
+FORMS = {"since": _DATES, "until": _DATES}  # of widgets that don't take the forms that the filter text has
+_FIELD = re.compile(r"-?([a-z_]+)(?::|!=|[<>=])[^\s]", re.IGNORECASE)
 
 
 class FilterImages(io.ComfyNode):
@@ -31,8 +36,8 @@ class FilterImages(io.ComfyNode):
                 io.String.Input(
                     "words",
                     default="",
-                    tooltip='Words that the prompt must have: cat "blue sky" -blurry. Words in quotation marks stand beside each '
-                    "other, a word with a minus must be missing, gre* is any word that begins so.",
+                    tooltip='Whole words that the prompt must have: cat "blue sky" -blurry. Words in quotation marks stand beside each '
+                    "other, a word with a minus must be missing. flower does not find flowers; flower* finds both.",
                 ),
                 io.String.Input("labels", default="", tooltip="Labels that the image must have, parted by commas; -draft must be missing."),
                 io.String.Input("namespace", default="", tooltip="The collection that Index Folder or Label Images put it in."),
@@ -71,14 +76,29 @@ class FilterImages(io.ComfyNode):
         from .. import db
 
         found = db.parse_filter(text_of(filter_text, wishes))
+        hint = fields_among(wishes.get("words", ""))
         if filter is not None:
             found = db.all_of([found, filter] if found.text else [filter])
-        return io.NodeOutput(found, found.text, ui={"text": [f"Only images that pass: {found.text}" if found.text else "Every image passes."]})
+        return io.NodeOutput(found, found.text, ui={"text": [*([f"Only images that pass: {found.text}"] if found.text else ["Every image passes."]), *hint]})
 
 
 def text_of(more: str, wishes: dict) -> str:
-    """The filter text of the node's widgets. FilterError names a mistake in the text widget by its own place there."""
+    """The filter text of the node's widgets. A mistake in the text widget is named by its own place there, another by its widget."""
     from .. import db
 
     db.parse_filter(more)
+    for widget, value in wishes.items():
+        try:
+            db.parse_filter(filter_text(**{widget: value}))
+        except db.FilterError as error:
+            said = f"write {FORMS[widget]}." if widget in FORMS else error.reason
+            raise ValueError(f"{widget} can't be {value!r}: {said}") from None
     return filter_text(more=more, **wishes)
+
+
+def fields_among(words: str) -> list[str]:
+    """A hint where the widget `words` holds what looks like a field of the filter text: here its letters are words too."""
+    from ..db.filters.fields import ALIASES, FIELDS
+
+    found = [word for word in words.split() if _FIELD.match(word) and _FIELD.match(word)[1].lower() in {*FIELDS, *ALIASES}]
+    return [f"words looks for {found[0]!r} in the prompt itself. To filter by it, write it into filter_text."] if found else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -99,7 +99,8 @@ class Conditions:
         try:
             test: Test = make(*arguments, self.parameters)
         except Wrong as wrong:
-            raise FilterError(f"{wrong}. {term.field} takes {expects}.", self._text, value.at) from None
+            meant = _meant(value.text.lower(), FIELDS[term.field].words, 0.6)
+            raise FilterError(f"{wrong}.{meant} {term.field} takes {expects}.", self._text, value.at) from None
         self.has_narrow = self.has_narrow or test.narrow is not None
         return Test(test.narrow) if self._narrow and test.narrow is not None else test
 
@@ -107,9 +108,12 @@ class Conditions:
 def _unknown(field: str) -> str:
     if field in ELSEWHERE:
         return f"{field} is no filter. {ELSEWHERE[field]}"
-    alike = difflib.get_close_matches(field, [*FIELDS, *ALIASES], 1, 0.7)
-    meant = f" Did you mean {alike[0]}?" if alike else ""
     return (
-        f"there is no field {field!r}.{meant} The fields are {', '.join(FIELDS)}. To look for the words themselves, put them "
+        f"there is no field {field!r}.{_meant(field, [*FIELDS, *ALIASES], 0.7)} The fields are {', '.join(FIELDS)}. To look for the words themselves, put them "
         "in quotation marks."
     )
+
+
+def _meant(word: str, known: Sequence[str], least: float) -> str:
+    alike = difflib.get_close_matches(word, known, 1, least)
+    return f" Did you mean {alike[0]}?" if alike else ""

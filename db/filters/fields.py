@@ -16,11 +16,12 @@ from typing import Any
 from psycopg import sql
 
 from ..labels import normal_label
-from . import values, words
+from . import places, values, words
 from .sql_parts import Parameters, Test, like
-from .values import Span, Wrong, compared
+from .values import Span, Wrong, compared, filled
 
 _ROUNDING = 1e-6  # within which two fractions are the same
+_CONFIDENCES = ("exact", "inferred", "unknown", "none")
 _ABOUT = 0.02  # within which two aspects are: SDXL's 16:9 is 1344x768
 _SHAPES = {"portrait": Span(None, 1 - _ABOUT), "landscape": Span(1 + _ABOUT, None), "square": Span(1 - _ABOUT, 1 + _ABOUT)}
 _HAS = {
@@ -37,16 +38,6 @@ _HAS_ROW = {
     "file": "SELECT FROM paths f_p WHERE f_p.image_id = i.id",
     "workflow": "SELECT FROM metadata f_m WHERE f_m.image_id = i.id AND f_m.key = 'workflow'",
 }
-_BELOW = (
-    "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {} WHERE f_p.image_id = i.id"
-)  # the join lets the key of `paths` find the folder, root by root
-_BELOW_PATTERN = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path ILIKE {}"
-_BELOW_WHOLE = (
-    "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
-    " AND (rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path) ^@ {}"
-)  # a root of Windows is kept with its backslashes, paths below it with slashes
-_FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {} {}"
-_ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {}"
 _FILE_SIZE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {}"
 _OF_NAMES = """{column} IN (
     WITH RECURSIVE f_n AS (
@@ -66,6 +57,7 @@ class Field:
     expects: str
     ordered: bool = False  # takes <, >, and ranges
     any_of: Callable[[str, list[str], Parameters], Test] | None = None  # one condition for several values, where an index serves it
+    words: tuple[str, ...] = ()  # those that it knows, to suggest one where another is misspelt
 
 
 def span_test(column: str, span: Span, parameters: Parameters) -> Test:
@@ -77,7 +69,7 @@ def span_test(column: str, span: Span, parameters: Parameters) -> Test:
     return Test(sql.SQL(" AND ").join(parts))
 
 
-def number(column: str, read: Callable[[str], Any], expects: str, within: float = 0.0, row: str | None = None) -> Field:
+def number(column: str, read: Callable[[str], Any], expects: str, within: float = 0.0, row: str | None = None, words: tuple[str, ...] = ()) -> Field:
     """A number. Two that differ by less than `within` are the same; `row`: the column is in a subquery's row."""
 
     def test(operator: str, text: str, parameters: Parameters) -> Test:
@@ -103,7 +95,7 @@ def number(column: str, read: Callable[[str], Any], expects: str, within: float 
     def any_of(operator: str, texts: list[str], parameters: Parameters) -> Test:
         return Test(sql.SQL("{} = ANY({})").format(sql.SQL(column), parameters.add([read(text) for text in texts])))
 
-    return Field(test, expects, ordered=True, any_of=None if row or within else any_of)
+    return Field(test, expects, ordered=True, any_of=None if row or within else any_of, words=words)
 
 
 def moments(column: str) -> Field:
@@ -125,12 +117,16 @@ def moments(column: str) -> Field:
                 span = compared(operator, span)
         return span_test(column, span, parameters)
 
-    return Field(test, "a date such as 2025, 2025-03, 2025-03-14, today, or from..to", ordered=True)
+    return Field(test, "a date such as 2025, 2025-03, 2025-03-14, today, or from..to", ordered=True, words=("today", "yesterday"))
 
 
 def age_test(operator: str, text: str, parameters: Parameters) -> Test:
-    """That an image is younger than this, or with > older."""
+    """That an image is younger than this, or with > older; a range is from the younger to the older."""
     parameters.moving = True
+    low, dots, high = text.partition("..")
+    if dots:
+        ages = _range(operator, low, high, lambda end: Span(values.age(end), values.age(end)))
+        return span_test("i.created", Span(ages.high, ages.low), parameters)
     then = values.age(text)
     older = {">": "<", ">=": "<="}.get(operator)
     return Test(_compare("i.created", older or ">=", then, parameters))
@@ -190,7 +186,7 @@ def kept(text: str) -> str:
 
 def label_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That the image has this label; a star stands for anything."""
-    label = _filled(kept(text))
+    label = filled(kept(text))
     if "*" in label and operator != "=":
         condition = sql.SQL("EXISTS (SELECT FROM unnest(i.labels) f_l WHERE f_l LIKE {})")
         return Test(condition.format(parameters.add(like(label, whole=True))))
@@ -198,7 +194,7 @@ def label_test(operator: str, text: str, parameters: Parameters) -> Test:
 
 
 def any_label(operator: str, texts: list[str], parameters: Parameters) -> Test:
-    return Test(sql.SQL("i.labels && {}::text[]").format(parameters.add([_filled(kept(text)) for text in texts])))
+    return Test(sql.SQL("i.labels && {}::text[]").format(parameters.add([filled(kept(text)) for text in texts])))
 
 
 def namespace_test(operator: str, text: str, parameters: Parameters) -> Test:
@@ -257,42 +253,12 @@ def has_test(operator: str, text: str, parameters: Parameters) -> Test:
     raise Wrong(f"{text!r} is nothing that has: knows")
 
 
-def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
-    """That a file of the image lies below this folder of a root, or of the disk; with = in it and not deeper."""
-    path = text.replace("\\", "/")
-    if re.match(r"/|[A-Za-z]:", path):
-        return Test(sql.SQL(_BELOW_WHOLE).format(parameters.add(_filled(path).rstrip("/") + "/")), subquery=True)
-    folder = path.strip("/").removeprefix("./")
-    if "*" in folder:
-        return Test(sql.SQL(_BELOW_PATTERN).format(parameters.add(like(f"{folder}/*", whole=True))), subquery=True)
-    prefix = f"{folder}/" if folder not in ("", ".") else ""
-    below = sql.SQL(_BELOW).format(parameters.add(prefix))
-    if operator == "=":
-        below += sql.SQL(" AND f_p.path NOT LIKE {}").format(parameters.add(like(f"{prefix}*/*", whole=True)))
-    return Test(below, subquery=True)
-
-
-def file_test(operator: str, text: str, parameters: Parameters) -> Test:
-    """That a file of the image is named so, or in part."""
-    pattern = r"[^/]*".join(re.sub(r"([^\w\s])", r"\\\1", part) for part in ([text] if operator == "=" else re.split(r"\*+", text)))
-    pattern = f"(^|/){pattern}$" if operator == "=" or "*" in text else f"{pattern}[^/]*$"
-    return Test(sql.SQL(_FILE).format(sql.SQL("~" if operator == "=" else "~*"), parameters.add(pattern)), subquery=True)
-
-
-def format_test(operator: str, text: str, parameters: Parameters) -> Test:
-    """That a file of the image has this ending."""
-    ending = like(f"*.{_filled(text.strip().lstrip('.'))}", whole=True)
-    return Test(sql.SQL(_FILE).format(sql.SQL("ILIKE"), parameters.add(ending)), subquery=True)
-
-
-def root_test(operator: str, text: str, parameters: Parameters) -> Test:
-    """That a file of the image lies below the root of this name."""
-    return Test(sql.SQL(_ROOT).format(parameters.add(text)), subquery=True)
-
-
 def confidence_test(operator: str, text: str, parameters: Parameters) -> Test:
-    if text.lower() not in ("exact", "inferred", "unknown"):
-        raise Wrong(f"{text!r} is no confidence (exact, inferred or unknown)")
+    """How sure the prompt is; none: the file has no prompt at all."""
+    if text.lower() not in _CONFIDENCES:
+        raise Wrong(f"{text!r} is no confidence")
+    if text.lower() == "none":
+        return Test(sql.SQL("i.prompt_confidence IS NULL"))
     return Test(_compare("i.prompt_confidence", "=", text.lower(), parameters))
 
 
@@ -310,12 +276,6 @@ def _range(operator: str, low: str, high: str, read: Callable[[str], Span]) -> S
     return Span(start.low, end.high, end.below)
 
 
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise Wrong("it is empty")
-    return text
-
-
 _WHOLE = "a whole number, a range such as 20..40, or >20"
 _REAL = "a number, a range such as 3.5..7, or >5"
 FIELDS = {
@@ -323,11 +283,11 @@ FIELDS = {
     "negative": Field(partial(words.by_letters, "negative"), "words of the negative prompt, with * for any ending"),
     "label": Field(label_test, "a label, with * for anything", any_of=any_label),
     "namespace": Field(namespace_test, "a namespace, with * for anything"),
-    "rating": number("i.rating", rating_read, "0 to 5 stars, rejected, a range such as 3..5, or >=4"),
-    "folder": Field(folder_test, "a folder below a root such as 2025/portraits, a whole path, or a pattern with *"),
-    "file": Field(file_test, "a file name or a part of it, with * for anything"),
-    "format": Field(format_test, "a file's ending such as png"),
-    "root": Field(root_test, "the name of a root, such as output"),
+    "rating": number("i.rating", rating_read, "0 to 5 stars, rejected, a range such as 3..5, or >=4", words=("rejected",)),
+    "folder": Field(places.folder_test, "a folder below a root such as 2025/portraits, a whole path, or a pattern with *"),
+    "file": Field(places.file_test, "a file name or a part of it, with * for anything"),
+    "format": Field(places.format_test, "a file's ending such as png"),
+    "root": Field(places.root_test, "the name of a root, such as output"),
     "checkpoint": name("i.checkpoint", indexed=True),
     "lora": name_in_list("i.loras", "name"),
     "controlnet": name_in_list("i.controlnets", "name"),
@@ -345,15 +305,15 @@ FIELDS = {
     "height": number("i.height", values.whole, _WHOLE),
     "size": Field(size_test, "width x height such as 1024x1024, or >=1024x1024", ordered=True),
     "megapixels": number("(i.width::float8 * i.height / 1e6)", values.real, _REAL, _ABOUT),
-    "aspect": Field(aspect_test, "portrait, landscape, square, a ratio such as 16:9, or >1.5", ordered=True),
+    "aspect": Field(aspect_test, "portrait, landscape, square, a ratio such as 16:9, or >1.5", ordered=True, words=tuple(_SHAPES)),
     "filesize": number("f_p.file_size", values.size_in_bytes, "a size such as 500kB, >2MB or 1MB..5MB", row=_FILE_SIZE),
     "copies": number(_COPIES, values.whole, _WHOLE),
     "date": moments("i.created"),
     "indexed": moments("i.indexed"),
-    "age": Field(age_test, "how old at most, such as 12h, 7d, 2w, 3mo, 1y; >1y for older", ordered=True),
-    "has": Field(has_test, f"one of {', '.join(sorted([*_HAS, *_HAS_ROW]))}"),
-    "confidence": Field(confidence_test, "how sure the prompt is: exact, inferred or unknown"),
-    "id": number("i.id", values.whole, _WHOLE),
+    "age": Field(age_test, "how old at most, such as 12h, 7d, 2w, 3mo, 1y; >1y for older, 7d..1mo", ordered=True),
+    "has": Field(has_test, f"one of {', '.join(sorted([*_HAS, *_HAS_ROW]))}", words=(*_HAS, *_HAS_ROW)),
+    "confidence": Field(confidence_test, "how sure the prompt is: exact, inferred, unknown, or none", words=_CONFIDENCES),
+    "id": number("i.id", lambda text: values.whole(text.removeprefix("#")), "the number of an image such as 30 or #30, or a range"),
 }
 ALIASES = {
     "neg": "negative", "negative_prompt": "negative", "tag": "label", "labels": "label", "tags": "label", "stars": "rating",
@@ -365,6 +325,7 @@ ELSEWHERE = {
     **dict.fromkeys(("order", "sort", "sort_by"), "The order is chosen with Search Options."),
     **dict.fromkeys(("limit", "top", "top_k", "k"), "How many is chosen on the search node, with top_k and offset."),
     **dict.fromkeys(("score", "similarity"), "The lowest score is chosen on the search node."),
-    "before": "Write date:<2025-03.",
-    "after": "Write date:>=2025-03.",
+    **dict.fromkeys(("before", "older"), "Write date:<2025-03, or age:>7d."),
+    **dict.fromkeys(("after", "since", "newer"), "Write date:>=2025-03, or age:7d."),
+    "until": "Write date:<=2025-03, or age:>7d.",
 }

@@ -118,6 +118,8 @@ def _misplaced(text: str, at: int, allowed: set[str]) -> FilterError:
         reason = "there is nothing to close here. Take the parenthesis away, or put ( before what belongs together."
         if not text[:at].count("(") <= text[:at].count(")"):
             reason = "something must stand before this parenthesis, such as a word or label:cat."
+    elif between := re.match(r"(or|and)\b|\|\|?|&&?", rest, re.IGNORECASE):
+        reason = f"{between[0]} stands between two conditions, as in cat {between[0]} dog. To look for the word itself, put it in quotation marks."
     elif "VALUE" in allowed:
         reason = 'a value is missing. Write it after the field, as in label:cat or steps:20..40; quote it when it has spaces or ().'
     elif not rest and text[:at].count("(") > text[:at].count(")"):

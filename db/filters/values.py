@@ -36,6 +36,13 @@ def compared(operator: str, span: Span) -> Span:
     return Span(span.low, None)  # '>=': the caller makes '>' of it
 
 
+def filled(text: str) -> str:
+    """A text that has something in it."""
+    if not text.strip():
+        raise Wrong("it is empty")
+    return text
+
+
 def whole(text: str) -> int:
     """A whole number."""
     if not re.fullmatch(r"[-+]?\d{1,24}", text, re.ASCII) or abs(int(text)) >= MAX_NUMBER:
@@ -61,9 +68,12 @@ def size_in_bytes(text: str) -> int:
 def ratio(text: str) -> float:
     """Width by height, such as 16:9 or 1.5."""
     width, colon, height = text.partition(":")
-    parts = [real(part) for part in ((width, height) if colon else (width,))]
+    try:
+        parts = [real(part) for part in ((width, height) if colon else (width,))]
+    except Wrong:
+        parts = [0.0]
     if min(parts) <= 0 or max(parts) > 10**6:
-        raise Wrong(f"{text!r} is no aspect (portrait, landscape, square, or such as 16:9 or 1.5)")
+        raise Wrong(f"{text!r} is no aspect")
     return parts[0] / parts[1] if colon else parts[0]
 
 

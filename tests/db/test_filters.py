@@ -128,6 +128,10 @@ def images(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord])
         ("indexed:today", [1, 2, 3, 4]),
         ("age:>7d", [1, 2]),
         ("age:<7d", []),
+        ("age:7d..", [1, 2]),
+        ("age:..7d", []),
+        ("age:1d..99y", [1, 2]),
+        ("id:#0", []),
         ("folder:2025", [1, 2]),
         ("folder:2025/cats/", [1]),
         ("folder=2025", [2]),
@@ -137,11 +141,21 @@ def images(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord])
         ("folder:/pictures/2025", [1, 2]),
         ("folder:/pic", []),
         ("folder:*/cats", [1]),
+        ("folder:output", [1, 2, 3, 4]),  # the root's name may lead
+        ("folder:output/2025", [1, 2]),
+        ("folder:output/2025/cats/", [1]),
+        ("folder:output/*/cats", [1]),
+        ("folder=output", [4]),
+        ("folder=output/2025", [2]),
+        ("-folder:output/2025", [3, 4]),
+        ("folder:pictures/2025", []),
         ("file:one", [1]),
         ("file:*.png", [1, 3]),
         ('file="dog 100%.webp"', [2]),
         ("file:100%", [2]),
         ("format:png,jpg", [1, 3, 4]),
+        ("format:jpeg", [4]),
+        ("-format:.JPEG", [1, 2, 3]),
         ("filesize:>1MB", [2]),
         ("root:output", [1, 2, 3, 4]),
         ("root:input", []),
@@ -153,6 +167,8 @@ def images(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord])
         ("has:lora", [1]),
         ("has:date", [1, 2]),
         ("confidence:exact", [1]),
+        ("confidence:none", [2, 3, 4]),
+        ("-confidence:none", [1]),
         ("rating:5", []),
         ("-rating:5", [1, 2, 3, 4]),
         ('namespace:""', [1, 2, 3, 4]),
@@ -265,3 +281,24 @@ def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection)
         [(estimate,)] = conn.execute("SELECT (regexp_match(%s, 'rows=(\\d+)'))[1]::int", [by_each])
         assert 100 < estimate < 400
         assert len(passing(conn, found)) == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("blac", "No prompt has 'blac' as whole words; blac* would pass 1."),
+        ('prompt:"black ca" steps:99', "No prompt has 'black ca' as whole words; \"black ca*\" would pass 1."),
+        ("(d or cat) negative:blur", "No prompt has 'd' as whole words; d* would pass 2. No negative has 'blur' as whole words; blur* would pass 1."),
+        ("-blac", ""),
+        ("cat steps:99", ""),
+        ("blac*", ""),
+        ("zebra", ""),
+        ("", ""),
+    ],
+)
+def test_a_word_that_only_begins_others_is_told(conn, images, text: str, said: str) -> None:
+    assert db.longer_words(conn, db.parse_filter(text)) == said
+
+
+def test_a_filter_whose_text_is_no_filter_has_no_longer_words(conn) -> None:
+    assert db.longer_words(conn, db.Filter(sql.SQL("i.id > 0"), text="all (but")) == db.longer_words(conn, None) == ""

@@ -32,6 +32,19 @@ def texts():
         ("label:", 6, "a value is missing"),
         ("steps:>", 7, "a value is missing"),
         ("cat or", 6, "something must follow"),
+        ("or cat", 0, "or stands between two conditions"),
+        ("cat (AND dog)", 5, "AND stands between two conditions"),
+        ("cat or or dog", 7, "or stands between two conditions"),
+        ("cat | | dog", 6, "| stands between two conditions"),
+        ("cat -or", 5, "put it in quotation marks"),
+        ("aspect:portriat", 7, "'portriat' is no aspect. Did you mean portrait? aspect takes"),
+        ("cat confidence:exat", 15, "Did you mean exact?"),
+        ("has:promt", 4, "Did you mean prompt?"),
+        ("date:tody", 5, "Did you mean today?"),
+        ("rating:rejcted", 7, "Did you mean rejected?"),
+        ("since:2025-03", 0, "Write date:>=2025-03, or age:7d."),
+        ("until:7d", 0, "Write date:<=2025-03, or age:>7d."),
+        ("age:..", 4, "a range needs an end"),
         ("cat - dog", 4, "the minus must stand directly before"),
         ("16:9", 2, "a field must stand before this"),
         ("steps:many", 6, "'many' is no whole number"),
@@ -64,7 +77,7 @@ def test_a_mistake_is_named_with_its_place(text: str, place: int, says: str) -> 
     assert (caught.value.position, caught.value.text) == (place, text) and says in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20"])
+@pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20", "or-ange", "order", '"or" cat', "label:or"])
 def test_what_people_write_is_understood(text: str) -> None:
     assert db.parse_filter(text)
 
@@ -131,3 +144,36 @@ def test_widgets_never_break_out_of_their_field(texts, words: str, labels: str, 
 
 def test_a_node_that_asks_for_today_looks_again(texts) -> None:
     assert texts.moment_of(["date:today"]) and texts.moment_of(["", "age:7d"]) and texts.moment_of(["cat", ""]) == ""
+
+
+def test_two_signs_join_as_one_does() -> None:
+    assert db.parse_filter("cat||dog").parameters == db.parse_filter("cat or dog").parameters
+    assert db.parse_filter("cat&&dog").parameters == db.parse_filter("cat dog").parameters
+
+
+@pytest.fixture(scope="module")
+def widgets():
+    import_comfy()
+    from diffusion_toolkit.nodes import filter_images
+
+    return filter_images
+
+
+@pytest.mark.parametrize(
+    ("wishes", "says"),
+    [
+        ({"since": "last week"}, "since can't be 'last week': write a date such as 2025, 2025-03 or 2025-03-14, today, or an age such as 7d"),
+        ({"words": "cat", "until": "2025-13"}, "until can't be '2025-13': write a date"),
+        ({"labels": "cat, -"}, "labels can't be 'cat, -': the value of label is empty"),
+        ({"checkpoint": "x" * 301}, "checkpoint can't be 'x"),
+    ],
+)
+def test_a_mistake_in_a_widget_is_named_by_the_widget(widgets, wishes: dict, says: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        widgets.text_of("steps:20", wishes)
+    assert str(caught.value).startswith(says) and "character" not in str(caught.value).replace("300 characters", "")
+
+
+@pytest.mark.parametrize(("words", "hinted"), [("cat label:draft", "'label:draft'"), ("-stars>3", "'-stars>3'"), ("(eyes:1.2) 16:9 label: cat", "")])
+def test_a_field_among_words_is_hinted_at(widgets, words: str, hinted: str) -> None:
+    assert [hint.split(" in the prompt")[0] for hint in widgets.fields_among(words)] == ([f"words looks for {hinted}"] if hinted else [])

@@ -1,0 +1,70 @@
+"""Where an image's files lie: conditions on their folders, names, endings and roots."""
+
+from __future__ import annotations
+
+import re
+
+from psycopg import sql
+
+from .sql_parts import Parameters, Test, like
+from .values import filled
+
+_SAME = (("jpg", "jpeg", "jpe", "jfif"), ("tif", "tiff"), ("heic", "heif"))  # endings of one format
+_BELOW = "SELECT FROM ({}) f_b WHERE f_b.image_id = i.id"
+_FILES_BELOW = (
+    "SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {}"
+)  # the join lets the key of `paths` find the folder, root by root
+_FILES_ALIKE = "SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ILIKE {}"
+_BELOW_WHOLE = (
+    "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
+    " AND (rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path) ^@ {}"
+)  # a root of Windows is kept with its backslashes, paths below it with slashes
+_FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {} {}"
+_ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {}"
+
+
+def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image lies below this folder of a root, or of the disk; with = in it and not deeper.
+
+    The root's name may lead: output/cats is the folder output/cats of any root, and the folder cats of the root output.
+    """
+    path = text.replace("\\", "/")
+    if re.match(r"/|[A-Za-z]:", path):
+        return Test(sql.SQL(_BELOW_WHOLE).format(parameters.add(filled(path).rstrip("/") + "/")), subquery=True)
+    folder = path.strip("/").removeprefix("./").strip("/")
+    folder = "" if folder == "." else folder
+    ways = [_below(folder, operator, parameters)]
+    root, _, rest = folder.partition("/")
+    if root and "*" not in root:
+        ways.append(sql.SQL("{} AND f_r.name = {}").format(_below(rest, operator, parameters), parameters.add(root)))
+    return Test(sql.SQL(_BELOW).format(sql.SQL(" UNION ALL ").join(ways)), subquery=True)
+
+
+def _below(folder: str, operator: str, parameters: Parameters) -> sql.Composable:
+    if "*" in folder:
+        return sql.SQL(_FILES_ALIKE).format(parameters.add(like(f"{folder}/*", whole=True)))
+    prefix = f"{folder}/" if folder else ""
+    below = sql.SQL(_FILES_BELOW).format(parameters.add(prefix))
+    if operator == "=":
+        below += sql.SQL(" AND f_p.path NOT LIKE {}").format(parameters.add(like(f"{prefix}*/*", whole=True)))
+    return below
+
+
+def file_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image is named so, or in part."""
+    pattern = r"[^/]*".join(re.sub(r"([^\w\s])", r"\\\1", part) for part in ([text] if operator == "=" else re.split(r"\*+", text)))
+    pattern = f"(^|/){pattern}$" if operator == "=" or "*" in text else f"{pattern}[^/]*$"
+    return Test(sql.SQL(_FILE).format(sql.SQL("~" if operator == "=" else "~*"), parameters.add(pattern)), subquery=True)
+
+
+def format_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image has this ending, or another of the same format."""
+    ending = filled(text.strip().lstrip("."))
+    alike = next((group for group in _SAME if ending.lower() in group), (ending,))
+    patterns = parameters.add([like(f"*.{one}", whole=True) for one in alike])
+    return Test(sql.SQL(_FILE).format(sql.SQL("ILIKE"), sql.SQL("ANY({}::text[])").format(patterns)), subquery=True)
+
+
+def root_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """That a file of the image lies below the root of this name."""
+    return Test(sql.SQL(_ROOT).format(parameters.add(text)), subquery=True)
