@@ -22,8 +22,9 @@ def why_no_hits(library: Library, parts: Sequence[QueryPart], wanted: Wanted, no
         question = question_of(connection, parts, wanted)
         count = db.count_comparable(connection, question)
         why = _nothing_to_compare(count, question) or _limited(connection, question, count)
+        longer = "" if count.passing else db.longer_words(connection, question.filter)
     lacking = _lacking(count) if count.passing else ""
-    told = " ".join(filter(None, (why, lacking, note)))
+    told = " ".join(filter(None, (why, longer, lacking, note)))
     return f"No hits for {in_words(parts)} in the library '{library.name}': {told or 'nothing is left of them.'}"
 
 

@@ -45,6 +45,13 @@ def test_a_filter_that_passes_none_is_quoted_and_no_model_is_blamed(why, ids, un
     assert told == "No hits for a image in the library 'default': 0 of 4 images pass the filter (label:wolf). Loosen the filter."
 
 
+def test_a_word_that_only_begins_others_is_told_where_none_pass(why, ids, unit, library, image):
+    with library.connection() as conn:
+        db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(9, prompt=db.TextPair("red flowers", ""))])
+    told = why(unit(1), filter=db.all_of([db.parse_filter("label:fox"), db.parse_filter('prompt:"flower"')]))
+    assert told.endswith("Loosen the filter. No prompt has 'flower' as whole words; flower* would pass 1.")
+
+
 def test_a_page_beyond_the_end_tells_how_many_hits_there_are(why, ids, unit):
     assert why(unit(1), offset=100).endswith("there are only 4 hits, and offset passes over 100. Lower offset.")
     assert "there are only 2 hits" in why(unit(1), offset=10, lowest_score=0.5)
