@@ -25,6 +25,7 @@ _WORDS = 5
 _MORE_FREQUENT = 1.2  # times as in all prompts
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _PROMPT_READ = 2000  # characters
+_SHOW_SOMETHING = frozenset("back bill bottom cry detail empty fire front full mill mine side system thick thin top".split())
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) before each step; it may raise to cancel."""
@@ -142,14 +143,17 @@ def _naming_words(conn: Connection, members: Sequence[np.ndarray]) -> list[tuple
     """For each cluster the words whose share of its prompts is high, and higher than their share of all prompts.
 
     By share x log(share / share of all): a word in every prompt of the library names nothing, nor does one that is rare in the
-    cluster. The prompts are the nearest images', each text once a cluster.
+    cluster, nor a word like "with". The prompts are the nearest images', each text once a cluster.
     """
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    meaningless = ENGLISH_STOP_WORDS - _SHOW_SOMETHING  # scikit-learn's list has some that a picture can show
     sampled = [some[:_NAMED_BY].tolist() for some in members]
     texts = _prompts(conn, [id_ for some in sampled for id_ in some])
     shares = []
     for some in sampled:
         prompts = {texts[id_] for id_ in some if id_ in texts}
-        counted = Counter(word for prompt in prompts for word in set(_WORD.findall(prompt.lower())))
+        counted = Counter(word for prompt in prompts for word in set(_WORD.findall(prompt.lower())) - meaningless)
         least = 2 if len(prompts) > 3 else 1  # what only one of many prompts says is its own
         shares.append({word: n / len(prompts) for word, n in counted.items() if n >= least})
     total = sum(map(len, members))

@@ -56,6 +56,13 @@ def test_words_name_what_is_special_to_a_cluster(conn, ids):
     assert "masterpiece" not in fox | ship | man
 
 
+def test_function_words_name_no_cluster(conn, root, image, encoder, unit):
+    texts = ["with the fire from above", "with the thin fire", "and over the ship", "and their ship"]
+    ids = db.write_images(conn, root, [image(n, prompt=db.TextPair(text, text)) for n, text in enumerate(texts)])
+    db.write_image_vectors(conn, encoder(conn, "image"), ids, np.stack([unit(1)] * 2 + [unit(0, 1)] * 2))
+    assert {one.words for one in db.cluster_images(conn, "image", 2)} == {("fire", "thin"), ("ship",)}
+
+
 def test_the_same_library_gives_the_same_clusters(conn, ids):
     one, other = (db.cluster_images(conn, "image", 5) for _ in range(2))
     assert [a.members.tolist() for a in one] == [b.members.tolist() for b in other]
