@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from .links import AskedPart, Hits, QueryPart, SearchOptions
+from .links import KINDS, AskedPart, Hits, QueryPart, SearchOptions
 
 if TYPE_CHECKING:
     from ..db import Connection, Filter, Library, Question, StoredImage
@@ -48,6 +48,8 @@ def question_of(connection: Connection, parts: Sequence[QueryPart], wanted: Want
     """What the library is asked. LibraryError where it has nothing by a part's encoder."""
     from .. import db
 
+    for part in parts:
+        _check_size(connection, part)
     asked = tuple(db.Part(part.kind, part.vector, part.weight, encoder_id(connection, part), part.label) for part in parts)
     return db.Question(
         parts=asked, k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
@@ -77,6 +79,20 @@ def encoder_id(connection: Connection, part: QueryPart) -> int | None:
         f"them. Index a folder with that one connected to Index Folder, so for a description with Load CLIP Vision on the same "
         f"file as Load Description Encoder; a folder that was indexed by an older version, once more."
     )
+
+
+def _check_size(connection: Connection, part: QueryPart) -> None:
+    """Of a vector that no model of ours made, so that it may have any length."""
+    from .. import db
+
+    if part.fingerprint is not None or part.details:
+        return
+    encoder = db.active_encoder(connection, db.FAMILIES[part.kind])
+    if encoder is not None and len(part.vector) != encoder.dims:
+        raise db.LibraryError(
+            f"{KINDS[part.kind]} needs {encoder.dims} numbers, you gave {len(part.vector)}. Paste all numbers of the vector as a JSON list, "
+            f"[0.12, -0.5, ...], and choose the kind that it was made for (this library's were made by {encoder.name})."
+        )
 
 
 def all_of(linked: Filter | None, text: str) -> Filter | None:

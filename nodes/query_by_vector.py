@@ -28,7 +28,7 @@ class QueryByVector(io.ComfyNode):
                     "vector",
                     multiline=True,
                     default="",
-                    tooltip="Its numbers as a JSON list: [0.12, -0.5, ...]. Its length does not matter, only its direction.",
+                    tooltip="Its numbers as a JSON list: [0.12, -0.5, ...], or parted by commas or spaces. Its length does not matter, only its direction.",
                 ),
                 io.Combo.Input(
                     "kind",

@@ -70,25 +70,35 @@ def read_vector(text: str) -> np.ndarray:
     import numpy as np
 
     text = text.strip()
+    asked = "Paste its numbers as a JSON list: [0.12, -0.5, ...]."
     if not text:
-        raise ValueError("The vector is empty. Paste its numbers as a JSON list: [0.12, -0.5, ...].")
-    if text[0] not in "[{":
-        text = "[" + ",".join(re.split(r"[,;\s]+", text.strip(",; "))) + "]"
+        raise ValueError(f"The vector is empty. {asked}")
     try:
-        values: Any = json.loads(text)
+        values: Any = json.loads(text) if text[0] in "[{" else _numbers(text)
     except ValueError as error:
-        raise ValueError(f"The vector is no JSON list of numbers ({error}). Paste it as [0.12, -0.5, ...].") from error
+        raise ValueError(f"The vector is no JSON list of numbers ({error}). {asked}") from error
     if isinstance(values, list) and len(values) == 1 and isinstance(values[0], list):
         values = values[0]  # a batch of one, as embedding services answer
     if not isinstance(values, list) or not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         raise ValueError("The vector must be one JSON list of numbers, such as [0.12, -0.5, ...].")
     if not values:
-        raise ValueError("The vector is empty. Paste its numbers as a JSON list: [0.12, -0.5, ...].")
+        raise ValueError(f"The vector is empty. {asked}")
     try:
         vector = np.array(values, np.float64)
     except OverflowError as error:
         raise ValueError("A number of the vector is beyond what can be computed with.") from error
     return direction(vector)
+
+
+def _numbers(text: str) -> list[float]:
+    """Those of a text without brackets; ValueError names what is none."""
+    words = re.split(r"[,;\s]+", text.strip(",; "))
+    for word in words:
+        try:
+            float(word)
+        except ValueError:
+            raise ValueError(f"{word[:40]!r} is no number") from None
+    return [float(word) for word in words]
 
 
 def _spaces(query: Query) -> dict[str, QueryPart]:

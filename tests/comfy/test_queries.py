@@ -83,7 +83,7 @@ def test_the_mean_of_pictures_counts_each_alike():
     assert mean_direction(np.array([[10.0, 0], [0, 0.1]])) == pytest.approx(np.sqrt([0.5, 0.5]))
 
 
-@pytest.mark.parametrize("text", ["[3, 4]", "3, 4", "3 4", "3;4", " [[3.0, 4e0]] ", "3,4,\n"])
+@pytest.mark.parametrize("text", ["[3, 4]", "3, 4", "3 4", "3;4", ".3 +.4", " [[3.0, 4e0]] ", "3,4,\n"])
 def test_a_vector_is_read_as_people_write_it(text):
     assert read_vector(text) == pytest.approx([0.6, 0.8])
 
@@ -94,6 +94,11 @@ def test_a_vector_is_read_as_people_write_it(text):
 def test_what_is_no_vector_is_refused_with_a_reason(text):
     with pytest.raises(ValueError, match="[Vv]ector"):
         read_vector(text)
+
+
+def test_a_word_among_numbers_without_brackets_is_named():
+    with pytest.raises(ValueError, match="'abc' is no number.*JSON list"):
+        read_vector("0.1 .2 abc")
 
 
 def test_an_integer_beyond_floats_is_refused():

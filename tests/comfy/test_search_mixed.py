@@ -145,7 +145,7 @@ def test_a_vector_of_ones_own_is_asked_with(server, sea):
 
 def test_a_vector_of_another_size_is_refused_with_both_sizes(server, sea):
     vector = node("DiffusionToolkitQueryByVector", vector="[1, 2, 3]", kind="image")
-    with pytest.raises(PromptError, match="3.*1024"):
+    with pytest.raises(PromptError, match="image needs 1024 numbers, you gave 3.*JSON list"):
         server.queue(search((1.0, vector)))
 
 
