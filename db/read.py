@@ -144,20 +144,22 @@ def counts(conn: Connection) -> Counts:
         " (SELECT count(*) FROM token_states)"
     ).fetchone()
     active = active_encoders(conn)
-    vectors = {}
+    vectors, images_with = {}, {}
     for kind, (family, text_id) in TEXT_KINDS.items():
         statement = sql.SQL(
-            "SELECT count(*) FROM text_vectors v WHERE v.encoder_id = %s"
-            " AND EXISTS (SELECT FROM images WHERE images.{} = v.text_id)"
-        ).format(sql.Identifier(text_id))
-        vectors[kind] = conn.execute(statement, [active[family].id]).fetchone()[0] if family in active else 0
+            "SELECT count(*), coalesce(sum(used.images), 0)::bigint FROM text_vectors v"
+            " JOIN (SELECT {id}, count(*) AS images FROM images GROUP BY {id}) used ON used.{id} = v.text_id WHERE v.encoder_id = %s"
+        ).format(id=sql.Identifier(text_id))
+        found = conn.execute(statement, [active[family].id]).fetchone() if family in active else (0, 0)
+        vectors[kind], images_with[kind] = found
     image_encoder = active.get("image")
     vectors["image"] = (
         conn.execute("SELECT count(*) FROM image_vectors WHERE encoder_id = %s", [image_encoder.id]).fetchone()[0]
         if image_encoder
         else 0
     )
-    return Counts(images, paths, texts, vectors, states)
+    images_with["image"] = vectors["image"]
+    return Counts(images, paths, texts, vectors, states, images_with)
 
 
 def _prefix(under: str) -> str:

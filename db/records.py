@@ -209,10 +209,14 @@ class TokenStates:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the library holds; vectors by kind, of the active encoders; token states of all."""
+    """What the library holds; vectors by kind, of the active encoders; token states of all.
+
+    Images share a text's vector: `images_with` tells, also by kind, how many images have one.
+    """
 
     images: int
     paths: int
     texts: int
     vectors: dict[str, int]
     token_states: int
+    images_with: dict[str, int]

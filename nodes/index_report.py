@@ -35,6 +35,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "images": counts.images,
         "texts": counts.texts,
         "vectors": counts.vectors,
+        "images_with_vectors": counts.images_with,
         "token_states": counts.token_states,
     }
 
@@ -63,10 +64,10 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     if report.prompts:
         told = "; ".join(f"{meaning} {report.prompts[kind]}" for kind, meaning in PROMPTS.items() if report.prompts.get(kind))
         lines.append(f"Prompts of the images read: {told}.")
-    made = ", ".join(f"{kind} {n}" for kind, n in report.vectors.items())
+    made = ", ".join(f"{kind} {n}" if kind == "image" else f"{kind} {n} {_texts(n)}" for kind, n in report.vectors.items())
     lines.append(f"Vectors made now: {made or 'none'}.")
-    held = ", ".join(f"{kind} {n}" for kind, n in counts.vectors.items())
-    lines.append(f"The library holds {counts.images} images, {counts.texts} texts; vectors: {held}.")
+    held = ", ".join(_held(kind, n, counts.images_with[kind]) for kind, n in counts.vectors.items())
+    lines.append(f"The library holds {counts.images} images, {counts.texts} texts; images with a vector: {held}.")
     states = f"Token states: {counts.token_states} texts kept"
     if report.states_kept:
         states += f", {report.states_kept} of them now ({report.states_bytes / 1e6:.0f} MB)"
@@ -90,6 +91,15 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     lines += _named("Prompt unknown:", report.unknown)
     lines += _named("Indexed without all of its metadata:", report.unread_metadata)
     return "\n".join(lines)
+
+
+def _held(kind: str, vectors: int, images: int) -> str:
+    """Images of one text share its vectors, so there are fewer of these."""
+    return f"{kind} {images}" if kind == "image" or not vectors else f"{kind} {images} ({vectors} {_texts(vectors)})"
+
+
+def _texts(n: int) -> str:
+    return "text" if n == 1 else "texts"
 
 
 def _named(what: str, files: Sequence[tuple[str, str]]) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .links import Hits as HitsRecord
 
 LEAVE, UNRATED, REJECTED = "as it is", "none", "rejected"
-RATINGS = (LEAVE, UNRATED, REJECTED, "1 star", "2 stars", "3 stars", "4 stars", "5 stars")
+RATINGS = (LEAVE, UNRATED, REJECTED, "0 stars", "1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 NO_NAMESPACE = "-"
 
 

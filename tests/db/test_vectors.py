@@ -139,5 +139,6 @@ def test_counts_tell_the_five_kinds_apart(conn, root, image, encoder, unit):
     db.write_text_vectors(conn, by_text, text_ids, np.stack([unit(1), unit(0, 1)]))
     db.write_image_vectors(conn, by_image, ids[:2], np.stack([unit(1), unit(1)]))
     assert db.counts(conn) == db.Counts(
-        3, 3, 2, {"prompt": 1, "negative": 1, "clip_l": 0, "clip_g": 0, "image": 2}, token_states=0
+        3, 3, 2, {"prompt": 1, "negative": 1, "clip_l": 0, "clip_g": 0, "image": 2}, token_states=0,
+        images_with={"prompt": 3, "negative": 3, "clip_l": 0, "clip_g": 0, "image": 2},
     )

@@ -1,0 +1,26 @@
+"""The report of Index Folder: what a person reads of its numbers."""
+
+from __future__ import annotations
+
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport
+from host.comfy_models import import_comfy
+
+
+@pytest.fixture(scope="module")
+def index_report():
+    import_comfy()
+    from diffusion_toolkit.nodes import index_report
+
+    return index_report
+
+
+def test_vectors_that_images_share_are_told_beside_the_images_that_have_one(index_report):
+    vectors = {"prompt": 29, "negative": 1, "clip_l": 0, "image": 43}
+    counts = db.Counts(43, 43, 30, vectors, 0, images_with={"prompt": 43, "negative": 43, "clip_l": 0, "image": 43})
+    report = IndexReport(vectors={"image": 43, "prompt and negative": 30})
+    text = index_report.report_text(report, counts, Encoders(), [])
+    assert "images with a vector: prompt 43 (29 texts), negative 43 (1 text), clip_l 0, image 43." in text
+    assert "Vectors made now: image 43, prompt and negative 30 texts." in text
+    assert index_report.summary(report, counts)["images_with_vectors"]["prompt"] == 43
