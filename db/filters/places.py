@@ -26,7 +26,8 @@ _ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.
 def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That a file of the image lies below this folder of a root, or of the disk; with = in it and not deeper.
 
-    The root's name may lead: output/cats is the folder output/cats of any root, and the folder cats of the root output.
+    The root's name may lead: output/cats is the folder output/cats of any root, and the folder cats of the root output. A
+    name alone is that of a folder: `root` has those of roots, and a share of all files would be the planner's guess for each.
     """
     path = text.replace("\\", "/")
     if re.match(r"/|[A-Za-z]:", path):
@@ -35,7 +36,7 @@ def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
     folder = "" if folder == "." else folder
     ways = [_below(folder, operator, parameters)]
     root, _, rest = folder.partition("/")
-    if root and "*" not in root:
+    if rest and "*" not in root:
         ways.append(sql.SQL("{} AND f_r.name = {}").format(_below(rest, operator, parameters), parameters.add(root)))
     return Test(sql.SQL(_BELOW).format(sql.SQL(" UNION ALL ").join(ways)), subquery=True)
 
