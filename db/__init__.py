@@ -16,7 +16,7 @@ from .encoders import (
     get_encoder,
     require_encoder,
 )
-from .errors import LibraryError, ServerTrouble
+from .errors import LibraryError, NoSuchImage, ServerTrouble
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
@@ -89,6 +89,7 @@ __all__ = [
     "LibraryError",
     "LibraryStatus",
     "Member",
+    "NoSuchImage",
     "Pairs",
     "Part",
     "Problem",

@@ -10,6 +10,12 @@ class LibraryError(RuntimeError):
     __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
 
 
+class NoSuchImage(LibraryError):
+    """The library has no image of an id that was given."""
+
+    __module__ = "diffusion_toolkit"
+
+
 class ServerTrouble(LibraryError):
     """The PostgreSQL server cannot be reached or cannot do its work now: not the question's fault."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from .encoders import TABLES, active_encoders, get_encoder
-from .errors import LibraryError
+from .errors import LibraryError, NoSuchImage
 from .records import (
     Counts,
     KnownFile,
@@ -122,17 +122,16 @@ def get_text(conn: Connection, text_id: int) -> TextPair:
 
 
 def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
-    """The images of these ids, aligned with them; LibraryError names the ids that do not exist."""
+    """The images of these ids, aligned with them; NoSuchImage names the ids that do not exist."""
     files: dict[int, list[StoredFile]] = {}
     for image_id, *file in conn.execute(_FILES, [list(ids)]):
         files.setdefault(image_id, []).append(StoredFile(*file))
     images = {image.id: image for image in (_image(row, files) for row in conn.execute(_IMAGES, [list(ids)]))}
     missing = sorted(set(ids) - images.keys())
     if missing:
-        raise LibraryError(
-            f"The library has no image {', '.join(map(str, missing))}. Take an id from a search node, or choose the "
-            f"library "
-            "that the id came from."
+        raise NoSuchImage(
+            f"The library has no image {', '.join(map(str, missing))}. Take an id from a search, or choose the library that the id "
+            "came from."
         )
     return [images[image_id] for image_id in ids]
 

@@ -102,7 +102,7 @@ class Routes:
     async def embed(self, request: web.Request) -> web.Response:
         refuse_other_origins(request)
         async with self._uploading(request):
-            body, uploads = await read_form(request, "question")
+            body, uploads = await read_form(request, "question", optional=True)
 
             def made() -> dict[str, Any]:
                 from .schema import Embed, checked

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...db import Connection, LibraryError, StoredImage, get_images
+from ...db import Connection, StoredImage, get_images
 from ..host import readable_file
 from .libraries import opened
 from .refusals import Refusal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SIZES = (32, 1024)  # the smallest and largest thumbnail's longer side
 LARGEST_ID = 2**63 - 1
+_RENAMED = {"id": "image_id", "negative": "negative_prompt"}  # as hits and the view `image` have them
 _BEYOND_JAVASCRIPT = ("seed", "phash")  # numbers above 2^53
 _QUALITY = 80
 _VERSION = 1  # of how thumbnails are made
@@ -86,10 +88,7 @@ def thumbnail(library: str, image_id: int, size: int, known: str) -> Thumbnail:
 
 
 def _image(connection: Connection, image_id: int) -> StoredImage:
-    try:
-        [image] = get_images(connection, [image_id])
-    except LibraryError as error:
-        raise Refusal(404, "no_image", str(error)) from None
+    [image] = get_images(connection, [image_id])
     return image
 
 
@@ -101,12 +100,17 @@ def _file(image: StoredImage) -> Path:
 
 
 def _record(image: StoredImage) -> dict[str, Any]:
-    record = {field.name: _plain(getattr(image, field.name)) for field in fields(image) if field.name != "files"}
-    record |= {name: str(record[name]) for name in _BEYOND_JAVASCRIPT if record.get(name) is not None}
+    record = told(image, [field.name for field in fields(image) if field.name != "files"])
     record["files"] = [str(Path(file.root) / file.path) for file in image.files]
     file, record["note"] = readable_file(image)
     record["file"] = str(file) if file is not None else None
     return record
+
+
+def told(image: StoredImage, names: Sequence[str]) -> dict[str, Any]:
+    """These fields of an image as JSON has them, under the names that all routes give them."""
+    record = {_RENAMED.get(name, name): _plain(getattr(image, name)) for name in names}
+    return record | {name: str(record[name]) for name in _BEYOND_JAVASCRIPT if record.get(name) is not None}
 
 
 def _plain(value: Any) -> Any:

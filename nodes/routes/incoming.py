@@ -43,11 +43,14 @@ async def read_json(request: web.Request) -> Any:
     return parse_json(await _within_time(_read(request.content, LARGEST_JSON, request.content_length)))
 
 
-async def read_form(request: web.Request, name: str) -> tuple[Any, dict[str, bytes]]:
-    """The JSON of the field `name` and the other fields' bytes, of a multipart form; of a JSON body, itself alone."""
+async def read_form(request: web.Request, name: str, optional: bool = False) -> tuple[Any, dict[str, bytes]]:
+    """The JSON of the field `name` and the other fields' bytes, of a multipart form; of a JSON body, itself alone.
+
+    Where the field is `optional`, a form without it asks with {}.
+    """
     if request.content_type != "multipart/form-data":
         return await read_json(request), {}
-    return await _within_time(_read_form(request, name))
+    return await _within_time(_read_form(request, name, optional))
 
 
 def parse_json(body: bytes) -> Any:
@@ -62,7 +65,7 @@ def parse_json(body: bytes) -> Any:
         raise Refusal(400, "json", f"The body is no JSON: {error}.") from None
 
 
-async def _read_form(request: web.Request, name: str) -> tuple[Any, dict[str, bytes]]:
+async def _read_form(request: web.Request, name: str, optional: bool) -> tuple[Any, dict[str, bytes]]:
     left = request.client_max_size  # ComfyUI's --max-upload-size
     if (request.content_length or 0) > left:
         raise _too_large(left)
@@ -84,6 +87,8 @@ async def _read_form(request: web.Request, name: str) -> tuple[Any, dict[str, by
                 raise Refusal(400, "form", f"The form has too many files: {MOST_UPLOADS} are taken.")
     except (ValueError, AssertionError, RuntimeError) as error:
         raise Refusal(400, "form", f"The form can't be read: {error}.") from None
+    if question is None and optional:
+        return {}, files
     if question is None:
         raise Refusal(400, "form", f"The form has no field {name!r} with the JSON of the request.")
     return parse_json(question), files

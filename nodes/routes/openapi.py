@@ -9,12 +9,12 @@ from pydantic.json_schema import models_json_schema
 from .handlers import PREFIX
 from .images import SIZES
 from .schema import Embed, Labels, Search
-from .search import MODELS
+from .search import HIT_FIELDS, MODELS
 
 VERSION = "1"  # of the routes; grows with every change that a client could notice
 _REASONS = {
     400: "The request is not what it should be; the error says where.",
-    403: "A page of another site asked.",
+    403: "A page of another site asked. Where ComfyUI's own check refuses it, before this package is asked, there is no body.",
     404: "There is no such library, image, file or model.",
     408: "The body did not arrive in time.",
     409: "The library or a model here can't answer this; the error says what to do.",
@@ -62,7 +62,7 @@ def _paths() -> dict[str, Any]:
                 "Vectors",
                 [_parameter("model", "path", {"type": "string", "enum": list(MODELS)}, "image takes pictures, the others texts.")],
                 (400, 403, 404, 408, 409, 413, 415, 503),
-                _form("Embed", "Pictures, for the model image."),
+                _form("Embed", "Pictures, for the model image.", optional=True),
             )
         },
         f"{PREFIX}/images/{{id}}": {
@@ -102,7 +102,7 @@ def _answers() -> dict[str, Any]:
     recency = {**_NUMBER, "description": "What being new added for the hit's place, beside the score."}
     hit = _object(
         rank=_INTEGER, score=_NUMBER, percentile=_or_null(_NUMBER), recency=recency, image_id=_INTEGER, path=_TEXT, prompt=_or_null(_TEXT),
-        negative_prompt=_or_null(_TEXT), confidence=_or_null(_TEXT), note=_TEXT, width=_INTEGER, height=_INTEGER, created=_or_null(_TEXT),
+        negative_prompt=_or_null(_TEXT), prompt_confidence=_or_null(_TEXT), note=_TEXT, **_settings(),
         parts={"type": "array", "items": part, "description": "What each part of the question gave."},
     )  # fmt: skip
     return {
@@ -119,6 +119,16 @@ def _answers() -> dict[str, Any]:
         },
         "Status": {"type": "object", "description": "As the node Library Status tells it; `problems` hold what to do."},
     }
+
+
+def _settings() -> dict[str, Any]:
+    """What a hit tells of its image; the same fields as of `images/{id}`, null where the file has none."""
+    lists = {"loras": {"type": "array", "items": {"type": "object"}}, "labels": {"type": "array", "items": _TEXT}}
+    whole = {"width": _INTEGER, "height": _INTEGER, "namespace": _TEXT}
+    numbers = {"steps": _INTEGER, "rating": _INTEGER, "cfg": _NUMBER, "guidance": _NUMBER, "denoise": _NUMBER}
+    seed = {"seed": {**_TEXT, "description": "As text, since it may be too large for JavaScript."}}
+    known = {**lists, **whole}
+    return {name: known[name] if name in known else _or_null({**numbers, **seed}.get(name, _TEXT)) for name in HIT_FIELDS}
 
 
 def _operation(
@@ -139,10 +149,10 @@ def _operation(
     return made
 
 
-def _form(name: str, files: str) -> dict[str, Any]:
+def _form(name: str, files: str, optional: bool = False) -> dict[str, Any]:
     """JSON alone, or a form with it in the field `question` and files beside it."""
     file = {"type": "string", "contentEncoding": "binary", "description": files}
-    form = {"type": "object", "properties": {"question": _ref(name)}, "required": ["question"], "additionalProperties": file}
+    form = {"type": "object", "properties": {"question": _ref(name)}, "required": [] if optional else ["question"], "additionalProperties": file}
     return {
         "application/json": {"schema": _ref(name)},
         "multipart/form-data": {"schema": form, "encoding": {"question": {"contentType": "application/json"}}},

@@ -59,6 +59,7 @@ def as_refusal(error: Exception) -> Refusal:
     kinds: list[tuple[type[Exception], int, str]] = [
         (db.ServerTrouble, 503, "library_unavailable"),
         (StillLooking, 503, "model_not_found_yet"),
+        (db.NoSuchImage, 404, "no_image"),
         (db.LibraryError, 409, "library"),
         (ModelNotFound, 409, "model_not_found"),
         (EmbedderError, 409, "model"),

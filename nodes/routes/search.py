@@ -20,12 +20,17 @@ from ..query_by_stored_image import stored_query
 from ..query_by_style import style_query
 from ..query_models import QueryModels
 from ..vectors import direction
+from .images import told
 from .libraries import opened
 from .refusals import Refusal
 
 if TYPE_CHECKING:
     from .schema import Embed, Part, Search
 
+HIT_FIELDS = (  # of an image, beside what the nodes tell of a hit
+    "width", "height", "created", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "denoise", "checkpoint", "vae", "loras",
+    "generator", "settings_confidence", "labels", "namespace", "rating",
+)  # fmt: skip
 MODELS = ("text", "image", "clip_l", "clip_g", "description")
 _OPTIONS = ("order", "diversity", "collapse", "recency", "recency_days", "lowest_percentile", "normalise", "exact")
 
@@ -158,7 +163,8 @@ def _answer(found: Found) -> dict[str, Any]:
         file, note = readable_file(image, allowed)
         notes = "; ".join(filter(None, (note, sureness(image))))
         record = hit_record(hit, image, path_of(image, file), notes, found.hits.parts)
-        record |= {"width": image.width, "height": image.height, "created": image.created.isoformat() if image.created else None}
+        record["prompt_confidence"] = record.pop("confidence")  # its name everywhere else
+        record |= told(image, HIT_FIELDS)
         hits.append(record)
     return {
         "library": found.hits.library,

@@ -123,6 +123,23 @@ def test_the_image_of_an_id_and_its_seed_as_text(ask, animals):
     assert image["file"].endswith("0000.png") and image["note"] == ""
 
 
+def test_a_hit_tells_what_made_its_image_as_the_image_itself_does(ask, search, animals):
+    [hit] = search({"kind": "prompt", "text": "a shark in the sea"}, k=1).json["hits"]
+    assert (hit["seed"], hit["steps"], hit["cfg"], hit["sampler"], hit["scheduler"]) == (str(2**64 - 1), 12, 6.5, "dpmpp_2m", "karras")
+    assert (hit["checkpoint"], hit["negative_prompt"], hit["width"]) == ("made_with.safetensors", "low quality", 64)
+    image = ask("GET", f"{IMAGES}/{hit['image_id']}").json
+    own = {"rank", "score", "percentile", "recency", "path", "parts"}  # the hit's, not the image's
+    assert {name: value for name, value in hit.items() if name not in own} == {name: image[name] for name in hit if name not in own}
+    schema = ask("GET", "/diffusion_toolkit/openapi.json").json["components"]["schemas"]["Answer"]["properties"]["hits"]["items"]
+    assert set(schema["required"]) == set(hit)
+
+
+def test_pictures_are_embedded_without_a_question(ask, animals):
+    answer = ask("POST", "/diffusion_toolkit/embed/image", data=form(None, picture=png()))
+    assert answer.refusal[1] != "form", answer.body  # what is said is the model's, which this ComfyUI may lack
+    assert "takes texts" in ask("POST", "/diffusion_toolkit/embed/text", data=form(None, picture=png())).refusal[2]
+
+
 def test_labels_and_rating_are_changed_and_found_by_filter(ask, search, animals):
     path = f"{IMAGES}/{animals[0]['image_id']}"
     assert ask("POST", path, json={"add_labels": ["Sea", "sharp"], "rating": 4}).json["labels"] == ["sea", "sharp"]
