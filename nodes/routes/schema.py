@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,6 +14,12 @@ Kind = Literal["prompt", "negative", "image", "clip_l", "clip_g"]
 Text = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S")]
 Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 ImageId = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+_MEANT = {  # what other services call a field
+    "top_k": "k", "limit": "k", "count": "k", "n": "k", "skip": "offset", "filter_text": "filter", "library_name": "library",
+    "min_score": "lowest_score", "threshold": "lowest_score", "exclude": "leave_out", "queries": "parts", "query": "parts", "prompt": "text",
+    "words": "text", "embedding": "vector", "image_id": "id", "file": "upload", "input": "texts", "labels": "add_labels", "stars": "rating",
+}  # fmt: skip
+_NO_SUCH = "There is no such field."
 _WAYS = ("text", "description", "id", "upload", "vector")
 
 
@@ -90,9 +97,27 @@ def checked(model: type[BaseModel], data: Any) -> Any:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        faults = [
-            {"at": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors(include_url=False, include_input=False)
-        ]
+        faults = [_fault(model, fault) for fault in error.errors(include_url=False, include_input=False)]
+        faults.sort(key=lambda fault: not fault["message"].startswith(_NO_SUCH))  # it tells why another is missing
         first = faults[0]
         message = f"{first['at'] or 'The body'}: {first['message']}"
         raise Refusal(400, "invalid_request", message + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""), faults[:20]) from None
+
+
+def _fault(model: type[BaseModel], fault: Any) -> dict[str, Any]:
+    unknown = fault["type"] == "extra_forbidden"
+    return {"at": ".".join(map(str, fault["loc"])), "message": _no_such_field(model, fault["loc"]) if unknown else fault["msg"]}
+
+
+def _no_such_field(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """Which fields there are in that place, and the one that was meant."""
+    name, inner = str(place[-1]), len(place) > 1
+    fields = list((Part if inner else model).model_fields)
+    meant = [_MEANT[name]] if _MEANT.get(name) in fields else difflib.get_close_matches(name, fields, 1, 0.7)
+    if meant:
+        hint = f"Did you mean {meant[0]}? "
+    elif model is Search and not inner and (name in Part.model_fields or _MEANT.get(name) in Part.model_fields):
+        hint = 'That is said in an entry of parts: "parts": [{"kind": "prompt", "text": "a shark"}]. '
+    else:
+        hint = ""
+    return f"{_NO_SUCH} {hint}The fields are: {', '.join(fields)}."

@@ -70,7 +70,11 @@ def image_id(server, pictures) -> int:
         (b'{"parts": [{"kind": "prompt", "id": 1}], "k": "5"}', "k: Input"),
         (b'{"parts": [{"kind": "prompt", "id": 1}], "offset": -1}', "offset: Input"),
         (b'{"parts": [{"kind": "prompt", "id": 1}], "order": "random"}', "order: Input"),
-        (b'{"parts": [{"kind": "prompt", "id": 1}], "dsn": "postgresql://"}', "dsn: Extra inputs"),
+        (b'{"parts": [{"kind": "prompt", "id": 1}], "dsn": "postgresql://"}', "dsn: There is no such field. The fields are: library, parts, k, offset"),
+        (b'{"parts": [{"kind": "prompt", "id": 1}], "top_k": 5}', "top_k: There is no such field. Did you mean k?"),
+        (b'{"parts": [{"kind": "prompt", "id": 1}], "lowest_scor": 0}', "Did you mean lowest_score?"),
+        (b'{"parts": [{"kind": "prompt", "prompt": "a", "id": 1}]}', "parts.0.prompt: There is no such field. Did you mean text?"),
+        (b'{"text": "a shark"}', "text: There is no such field. That is said in an entry of parts"),
     ],
 )
 def test_a_search_that_is_none_is_refused_with_the_place(ask, body, said):
@@ -139,6 +143,8 @@ def test_an_id_that_is_not_there_is_a_404(ask, image_id):
     for what in ("", "/thumbnail", "/file"):
         assert ask("GET", f"{IMAGES}/{2**62}{what}").refusal[:2] == (404, "no_image")
     assert ask("POST", f"{IMAGES}/{2**62}", json={"rating": 1}).refusal[:2] == (404, "no_image")
+    status, kind, message = ask("POST", SEARCH, json={"parts": [{"kind": "image", "id": 2**62}]}).refusal
+    assert (status, kind) == (404, "no_image") and f"no image {2**62}" in message
 
 
 @pytest.mark.parametrize("size", ["0", "31", "1025", "9999999999999999999999", "abc", "", "-5", "1e2"])
@@ -164,6 +170,17 @@ def test_a_library_whose_server_is_down_is_a_503_without_its_secrets(server, ask
     assert answer.refusal[:2] == (503, "library_unavailable") and answer.headers["Retry-After"]
     for secret in ("hunter2", "someone"):
         assert secret not in answer.body.decode() and secret not in server.log_text()
+
+
+def test_a_misspelt_section_is_named_where_its_library_is_missing(server, ask):
+    file = server.user / "diffusion_toolkit" / "config.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"libaries": {"work": "dbname=work"}}), encoding="utf-8")
+    try:
+        status, kind, message = ask("GET", f"{IMAGES}/1?library=work").refusal
+    finally:
+        file.unlink()
+    assert (status, kind) == (404, "no_library") and 'Did you mean "libraries"?' in message
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows wants a right for symbolic links")
