@@ -144,6 +144,7 @@ class StoredImage(ImageSettings):
     labels: tuple[str, ...] = ()
     namespace: str = ""
     created_own: bool = True
+    indexed: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

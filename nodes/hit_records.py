@@ -38,10 +38,26 @@ def short_prompt(image: StoredImage) -> str:
     return prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
 
 
-def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart]) -> str:
-    """Rank, score, percentile, id and prompt; below it, where a score was put together, of what."""
+def ordered_by(image: StoredImage, order: str) -> str:
+    """The value by which a list in this order puts the image where it is; empty for the score, which is told anyway."""
+    if order in ("newest", "oldest"):
+        of_file = "" if image.created_own else " (its file's)"
+        return f"{image.created:%Y-%m-%d %H:%M}{of_file}" if image.created else "no date"
+    if order == "last indexed":
+        return f"indexed {image.indexed:%Y-%m-%d %H:%M}" if image.indexed else ""
+    if order == "rating":
+        stars = "rejected" if image.rating == -1 else f"{image.rating} star{'s' * (image.rating != 1)}"
+        return "not rated" if image.rating is None else stars
+    if order == "seed":
+        return "no seed" if image.seed is None else f"seed {image.seed}"
+    return ""
+
+
+def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart], ordered: str = "") -> str:
+    """Rank, score, percentile, id, what it is `ordered` by, and prompt; below it, where a score was put together, of what."""
+    ordered = f"{ordered}  " if ordered else ""
     nearer = f" \u00b7 {share(hit.percentile)} %" if hit.percentile is not None else ""
-    line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
+    line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {ordered}{short_prompt(image)}" + (f"  [{note}]" if note else "")
     told = list(zip(parts, hit.cosines, hit.gave))
     plain = len(told) < len(parts) or (len(told) == 1 and hit.gave == hit.cosines)  # the score says it
     gave = [] if plain else [_gave(*one) for one in told]

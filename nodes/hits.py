@@ -10,7 +10,7 @@ from comfy_api.v0_0_2 import io
 
 from .asking import Found, Wanted, all_of, find, in_words
 from .filter_text import moment_of
-from .hit_records import hit_line, hit_record, path_of, sureness
+from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness
 from .host import library_fingerprint, readable_file
 from .links import QueryPart, SearchOptions
 from .no_hits import why_no_hits
@@ -86,6 +86,8 @@ def hit_outputs(listed: bool = True) -> list[io.Output]:
             "The checkpoints, for Load Checkpoint; the first one of this ComfyUI where none is known.",
         ),
         Hits.Output("hits", tooltip="All hits as one object, for Pick Hit, Label Images and others: they run once, not once a hit."),
+        output(io.Int, "width", "The widths that were asked of the sampler, for Empty Latent Image; the picture's own where none is known."),
+        output(io.Int, "height", "The heights that were asked of the sampler; the picture's own where none is known."),
     ]
 
 
@@ -121,14 +123,12 @@ def search_result(
         message = why_no_hits(library, parts, wanted, found.hits.note)
         nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
         return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
-    columns, shown = hit_values(found)
+    values, shown = hit_values(found)
     meaning = " (score \u00b7 share of the library that is farther)" if found.hits.hits[0].percentile is not None else ""
-    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}", *shown.lines()]
+    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}", *shown.lines(wanted.options.order)]
     lines += [f"Found by: {found.hits.method}"] if found.hits.method else []
     lines += [found.hits.note] if found.hits.note else []
-    return io.NodeOutput(
-        *columns, found.hits, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records}
-    )
+    return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
 
 
 class Shown:
@@ -142,14 +142,14 @@ class Shown:
             for hit, image, file, note in zip(found.hits.hits, found.images, files, notes)
         ]
 
-    def lines(self) -> list[str]:
-        """One a hit."""
+    def lines(self, order: str = "score") -> list[str]:
+        """One a hit, with what it was put in order by."""
         of = zip(self._found.hits.hits, self._found.images, self._notes)
-        return [hit_line(hit, image, note, self._found.hits.parts) for hit, image, note in of]
+        return [hit_line(hit, image, note, self._found.hits.parts, ordered_by(image, order)) for hit, image, note in of]
 
 
-def hit_values(found: Found) -> tuple[list[list], Shown]:
-    """A list for each of `hit_outputs` but the last, and what is to be shown."""
+def hit_values(found: Found) -> tuple[list[Any], Shown]:
+    """A value for each of `hit_outputs`, lists but for the hits themselves; and what is to be shown."""
     files, notes = zip(*(readable_file(image) for image in found.images))
     pictures, notes = zip(*(picture_of(image, file, note) for image, file, note in zip(found.images, files, notes)))
     settings, replaced = zip(*(wireable(image) for image in found.images))
@@ -158,7 +158,9 @@ def hit_values(found: Found) -> tuple[list[list], Shown]:
         (image.prompt or "", image.negative or "", hit.score, hit.image_id, path_of(image, file), *wired)
         for hit, image, file, wired in zip(found.hits.hits, found.images, files, settings)
     ]
-    return [list(pictures), *(list(column) for column in zip(*rows))], Shown(found, pictures, files, notes)
+    columns = [list(column) for column in zip(*rows)]
+    widths, heights = zip(*((image.asked_width or image.width, image.asked_height or image.height) for image in found.images))
+    return [list(pictures), *columns, found.hits, list(widths), list(heights)], Shown(found, pictures, files, notes)
 
 
 def _range(offset: int, n: int) -> str:

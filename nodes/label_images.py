@@ -40,7 +40,7 @@ class LabelImages(io.ComfyNode):
                 ),
                 io.Combo.Input("rating", options=list(RATINGS), default=LEAVE, tooltip="Stars, or rejected; none takes a rating away."),
                 library_name_input(),
-                Hits.Input("hits", optional=True, tooltip="From a search node's last output: all its hits, of the library that it searched."),
+                Hits.Input("hits", optional=True, tooltip="The hits of a search node: all of them, of the library that it searched."),
                 io.Int.Input(
                     "image_id", optional=True, default=0, min=0, max=2**53, force_input=True, tooltip="Images by id, of library or library_name; a list is taken as one."
                 ),

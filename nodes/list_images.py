@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.v0_0_2 import io
 
 from .asking import Found, all_of
-from .hit_records import short_prompt
+from .hit_records import ordered_by, short_prompt
 from .hits import hit_inputs, hit_outputs, hit_values, search_fingerprint
 from .host import names_missing_requirements, open_library
 from .links import Hits
@@ -68,7 +68,8 @@ class ListImages(io.ComfyNode):
             nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
             return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
         hits = Hits(opened.name, tuple(db.Hit(id_, 0.0, rank) for rank, id_ in enumerate(ids, offset + 1)), method=f"listed, {order} first")
-        columns, shown = hit_values(Found(hits, images))
+        values, shown = hit_values(Found(hits, images))
         lines = [f"{offset + 1} to {offset + len(ids)} of {passing} images{asked}"]
-        lines += [f"{hit.rank}. #{image.id}  {short_prompt(image)}" for hit, image in zip(hits.hits, images)]
-        return io.NodeOutput(*columns, hits, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
+        told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
+        lines += [f"{hit.rank}. {line}" for hit, line in zip(hits.hits, told)]
+        return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})

@@ -27,7 +27,7 @@ class PickHit(io.ComfyNode):
             search_aliases=["select hit", "choose image", "nth result", "diffusion toolkit"],
             has_intermediate_output=True,
             inputs=[
-                Hits.Input("hits", tooltip="From a search node's last output."),
+                Hits.Input("hits", tooltip="The hits of a search node."),
                 io.Int.Input(
                     "pick",
                     default=1,
@@ -54,7 +54,8 @@ class PickHit(io.ComfyNode):
         one = replace(hits, hits=tuple(chosen))
         with open_library(hits.library).connection() as connection:
             found = Found(one, db.get_images(connection, list(one.ids)))
-        columns, shown = hit_values(found)
+        values, shown = hit_values(found)
         return io.NodeOutput(
-            *(column[0] for column in columns), one, ui={"images": shown.images, "text": shown.lines(), "hits": shown.records}
+            *(value if value is one else value[0] for value in values),
+            ui={"images": shown.images, "text": shown.lines(), "hits": shown.records},
         )

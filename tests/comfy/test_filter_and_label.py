@@ -89,7 +89,9 @@ def test_images_are_listed_by_filter_alone(server, lighthouses):
     result = server.queue(graph)
     shown = result.outputs["list"]["hits"]
     assert len(shown) == 2 and [hit["image_id"] for hit in shown] == result.outputs["ids"]["values"]
-    assert result.outputs["list"]["text"][0].startswith("1 to 2 of 3 images that pass lighthouse namespace:sea")
+    head, *lines = result.outputs["list"]["text"][0].splitlines()
+    assert head == "1 to 2 of 3 images that pass lighthouse namespace:sea"
+    assert len(lines) == 2 and all("(its file's)  " in line for line in lines)  # what they are ordered by
 
 
 def test_the_orders_of_the_node_are_those_of_the_library():

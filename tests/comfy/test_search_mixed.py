@@ -18,6 +18,8 @@ from host.node_graphs import (
     search_by_image,
     search_by_prompt,
 )
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 HITS = 12  # the place of the `hits` output
 PROMPTS = [
@@ -216,13 +218,40 @@ def test_options_reach_the_search(server, sea):
 def test_pick_hit_gives_single_values(server, sea):
     graph = search((1.0, query_by_prompt("a boat")), top_k=3)
     graph["pick"] = node("DiffusionToolkitPickHit", hits=["search", HITS], pick=2)
-    graph.update({f"probe_{slot}": node("ProbeValues", values=["pick", slot]) for slot in range(HITS)})
+    slots = [slot for slot in range(HITS + 3) if slot != HITS]
+    graph.update({f"probe_{slot}": node("ProbeValues", values=["pick", slot]) for slot in slots})
     result = server.queue(graph)
     second = hits(result)[1]
-    values = [result.outputs[f"probe_{slot}"]["values"] for slot in range(HITS)]
+    values = [result.outputs[f"probe_{slot}"]["values"] for slot in slots]
     assert {len(value) for value in values} == {1}
+    assert values[HITS:] == [[64], [48]]
     assert (values[1][0], values[4][0]) == (second["prompt"], second["image_id"])
     assert hits(result, "pick")[0]["image_id"] == second["image_id"]
+
+
+def test_the_size_of_a_hit_is_the_one_that_the_sampler_was_asked_for(server, pictures):
+    file = server.output / pictures("upscaled", 1, prompt="an observatory above the clouds") / "0000.png"
+    with Image.open(file) as picture:
+        saved = PngInfo()
+        saved.add_text("prompt", picture.text["prompt"])
+        picture.resize((128, 96)).save(file, pnginfo=saved)
+    server.queue(index("upscaled"))
+    graph = search_by_prompt("an observatory above the clouds", top_k=1)
+    graph.update({name: node("ProbeValues", values=["search", slot]) for name, slot in {"image": 0, "width": 13, "height": 14}.items()})
+    values = {name: output.get("values") for name, output in server.queue(graph).outputs.items()}
+    assert values["image"][0]["shape"] == [1, 96, 128, 3]
+    assert (values["width"], values["height"]) == ([64], [48])
+
+
+@pytest.mark.parametrize(("order", "shown"), [("seed", "seed 1844674407370955161"), ("newest", "(its file's)  ")])
+def test_hits_show_what_they_are_ordered_by(server, sea, order, shown):
+    graph = search((1.0, query_by_prompt("a boat")), top_k=3, options=["options", 0])
+    graph["options"] = node(
+        "DiffusionToolkitSearchOptions", order=order, diversity=0.0, collapse="nothing", recency=0.0, recency_days=30.0,
+        lowest_percentile=0.0, normalise=False, exact=False,
+    )  # fmt: skip
+    lines = [line for line in server.queue(graph).outputs["search"]["text"][0].splitlines() if "#" in line]
+    assert len(lines) == 3 and all(shown in line for line in lines)
 
 
 def test_a_hit_that_is_not_there_is_refused_with_the_range(server, sea):
@@ -250,7 +279,7 @@ def test_old_workflows_find_their_inputs_and_outputs_where_they_were(server):
         assert order["required"] == required, name
         assert order["optional"][: len(optional)] == optional, name
     for name in ("DiffusionToolkitSearchByPrompt", "DiffusionToolkitSearchByImage", "DiffusionToolkitSearch", "DiffusionToolkitPickHit"):
-        assert info[name]["output_name"][: HITS + 1] == [
+        assert info[name]["output_name"][: HITS + 3] == [
             "image", "prompt", "negative_prompt", "score", "image_id", "path", "seed", "steps", "cfg", "sampler", "scheduler",
-            "checkpoint", "hits",
+            "checkpoint", "hits", "width", "height",
         ]  # fmt: skip
