@@ -79,7 +79,8 @@ class FilterImages(io.ComfyNode):
         hint = fields_among(wishes.get("words", ""))
         if filter is not None:
             found = db.all_of([found, filter] if found.text else [filter])
-        return io.NodeOutput(found, found.text, ui={"text": [*([f"Only images that pass: {found.text}"] if found.text else ["Every image passes."]), *hint]})
+        passing = f"Only images that pass: {found.text}" if found.text else "Every image passes."
+        return io.NodeOutput(found, found.text, ui={"text": [passing, *hint]})
 
 
 def text_of(more: str, wishes: dict) -> str:
@@ -100,5 +101,5 @@ def fields_among(words: str) -> list[str]:
     """A hint where the widget `words` holds what looks like a field of the filter text: here its letters are words too."""
     from ..db.filters.fields import ALIASES, FIELDS
 
-    found = [word for word in words.split() if _FIELD.match(word) and _FIELD.match(word)[1].lower() in {*FIELDS, *ALIASES}]
+    found = [word for word in words.split() if (field := _FIELD.match(word)) and field[1].lower() in {*FIELDS, *ALIASES}]
     return [f"words looks for {found[0]!r} in the prompt itself. To filter by it, write it into filter_text."] if found else []

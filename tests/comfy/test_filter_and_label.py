@@ -94,6 +94,26 @@ def test_images_are_listed_by_filter_alone(server, lighthouses):
     assert len(lines) == 2 and all("(its file's)  " in line for line in lines)  # what they are ordered by
 
 
+def test_a_list_of_none_tells_which_word_only_begins_others(server, lighthouses):
+    graph = {"list": node("DiffusionToolkitListImages", order="newest", top_k=2, library_name="default", filter_text="light namespace:sea")}
+    graph["show"] = node("PreviewImage", images=["list", 0])
+    with pytest.raises(PromptError, match="no images that pass light namespace:sea. No prompt has 'light' as whole words; light\\* would pass 3"):
+        server.queue(graph)
+
+
+def test_a_mistake_in_a_widget_is_named_by_the_widget(server, lighthouses):
+    with pytest.raises(PromptError, match="since can't be 'soon': write a date such as 2025"):
+        server.queue(filtered({"since": "soon"}))
+
+
+def test_pictures_of_comfyui_are_found_by_the_dates_of_their_files(server, lighthouses):
+    assert prompts(server.queue(filtered({"labels": "lighthouse", "since": "7d"}))) == ["green", "red", "white"]
+    graph = filtered({"labels": "lighthouse", "until": "7d"})
+    graph["show"] = node("PreviewImage", images=["search", 0])
+    with pytest.raises(PromptError, match="0 of [0-9]+ images pass"):
+        server.queue(graph)
+
+
 def test_the_orders_of_the_node_are_those_of_the_library():
     import_comfy()
     from diffusion_toolkit.db.listing import ORDERS
