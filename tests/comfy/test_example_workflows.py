@@ -87,7 +87,7 @@ def test_make_a_hit_again(server, shark):
 
 def test_hybrid_search(server, shark):
     shutil.copyfile(shark, server.input / "example.png")
-    outputs = run(server, "hybrid_search")
+    outputs = run(server, "hybrid_search", DiffusionToolkitSearch={"filter_text": "folder:example"})
     hits = outputs["DiffusionToolkitSearch"]["hits"]
     assert [part["weight"] for part in hits[0]["parts"]] == [1, -0.5, 0.4]
     assert hits[0]["path"] == str(shark)

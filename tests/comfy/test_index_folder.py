@@ -45,7 +45,7 @@ def test_a_new_file_is_added_beside_the_known_ones(server, pictures):
 
 
 def test_a_copy_is_one_image_under_two_paths(server, pictures):
-    folder = pictures("copies", 1)
+    folder = pictures("copied", 1)
     original = next((server.output / folder).iterdir())
     shutil.copyfile(original, original.with_name("copy.png"))
     text = report(server.queue(index(folder)))

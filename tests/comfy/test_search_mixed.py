@@ -245,7 +245,7 @@ def test_the_size_of_a_hit_is_the_one_that_the_sampler_was_asked_for(server, pic
 
 @pytest.mark.parametrize(("order", "shown"), [("seed", "seed 1844674407370955161"), ("newest", "(its file's)  ")])
 def test_hits_show_what_they_are_ordered_by(server, sea, order, shown):
-    graph = search((1.0, query_by_prompt("a boat")), top_k=3, options=["options", 0])
+    graph = search((1.0, query_by_prompt("a boat")), top_k=3, filter_text="folder:sea", options=["options", 0])
     graph["options"] = node(
         "DiffusionToolkitSearchOptions", order=order, diversity=0.0, collapse="nothing", recency=0.0, recency_days=30.0,
         lowest_percentile=0.0, normalise=False, exact=False,
