@@ -24,7 +24,7 @@ from .phashes import images_without_phash, read_phashes, write_phashes
 from .hybrid.build import build_hybrid, drop_hybrid
 from .hybrid.candidates import LEAST_RECALL
 from .indexes import indexes_of, set_index
-from .labels import label_counts, label_files, label_images, normal_labels
+from .labels import label_files, label_images, normal_labels
 from .listing import count_images, list_images
 from .question import FAMILIES, KINDS, Answer, Part, Question
 from .read import (
@@ -71,6 +71,7 @@ __all__ = [
     "Alike",
     "Answer",
     "Cluster",
+    "Comparable",
     "Connection",
     "Contrast",
     "Counts",
@@ -139,7 +140,6 @@ __all__ = [
     "images_without_vector",
     "indexes_of",
     "known_files",
-    "label_counts",
     "label_files",
     "label_images",
     "library_names",

@@ -62,11 +62,6 @@ def label_files(conn: Connection, root_id: int, paths: Iterable[str], labels: It
     return _change(conn, _BY_PATH, labels, (), namespace or None, None, False, root=root_id, paths=list(paths))
 
 
-def label_counts(conn: Connection) -> dict[str, int]:
-    """Every label of the library with the number of its images, the most used first."""
-    return dict(conn.execute("SELECT label, count(*) FROM images, unnest(labels) label GROUP BY label ORDER BY 2 DESC, 1").fetchall())
-
-
 def _change(
     conn: Connection,
     statement: str,

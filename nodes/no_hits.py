@@ -13,6 +13,8 @@ from .links import KINDS, QueryPart
 if TYPE_CHECKING:
     from ..db import Comparable, Connection, Library, Question
 
+COUNTED = 1000  # hits that are counted for a message
+
 
 def why_no_hits(library: Library, parts: Sequence[QueryPart], wanted: Wanted, note: str = "") -> str:
     """The sentence that a node shows in place of hits. It counts images and asks again without limits, so it takes some time."""
@@ -45,8 +47,10 @@ def _limited(connection: Connection, question: Question, count: Comparable) -> s
     """What leaves out images that can be compared: the offset, or a lowest score or percentile."""
     from .. import db
 
-    first = replace(question, k=max(1, min(question.offset, count.comparable)), offset=0, percentiles=False)
+    first = replace(question, k=max(1, min(question.offset, COUNTED)), offset=0, percentiles=False)
     found = len(db.search(connection, first).hits)
+    if found == COUNTED:
+        return f"offset passes over {question.offset:,}, and there are no more hits than that. Lower offset."
     if found:
         there = "there is only 1 hit" if found == 1 else f"there are only {found:,} hits"
         return f"{there}, and offset passes over {question.offset:,}. Lower offset."

@@ -25,7 +25,8 @@ def longer_words(conn: Connection, filter: Filter | None) -> str:
         count = _passing(conn, f"{term}:{quoted(word + '*')}")
         if count:
             shown = f"{word}*" if word.isalnum() else quoted(f"{word}*")
-            told.append(f"No {term} has {word!r} as whole words; {shown} would pass {count:,}.")
+            text = "negative prompt" if term == "negative" else term
+            told.append(f"No {text} has {word!r} as whole words; {shown} is in those of {count:,} image{'s' * (count != 1)}.")
     return " ".join(told)
 
 

@@ -12,8 +12,19 @@ CREATE INDEX images_rating ON images (rating) WHERE rating IS NOT NULL;
 CREATE INDEX images_checkpoint ON images (checkpoint);
 CREATE INDEX images_seed ON images (seed);
 CREATE INDEX images_created ON images (created);
+CREATE INDEX images_steps ON images (steps);
+CREATE INDEX images_sampler ON images (sampler);
+CREATE INDEX images_cfg ON images (cfg);
+CREATE INDEX images_size ON images (width, height);
+CREATE INDEX images_loras ON images USING gin (loras jsonb_path_ops);  -- a LoRA by its whole name
+
+-- In prompts a comma, a slash or an underscore parts words; PostgreSQL's own parser makes "cat/dog" a file and "dress.She" a host.
 -- Words as they are, of any language; beyond 100,000 characters a text could pass what a tsvector takes.
-CREATE INDEX texts_words ON texts USING gin (to_tsvector('simple', left(joined, 100000)));
+CREATE FUNCTION words_of(content text) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT to_tsvector('simple'::regconfig, translate(left(content, 100000),
+        '!"#$%&''()+,-./:;<=>?@[\]^_`{|}~ «·»–—‘’“”…、。「」！（），：；？*', repeat(' ', 54)))
+$$;
+CREATE INDEX texts_words ON texts USING gin (words_of(joined));
 
 -- One inner-product index over several kinds at once: [P1 x1, P2 x2, ...] of unit vectors x, made shorter by projections P
 -- that were fitted on the library. The weights of a question stand on its own side, so one index serves any.

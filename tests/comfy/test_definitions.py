@@ -50,3 +50,19 @@ def without_files(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "strings"
     return [without_files(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_orders_and_collapses_that_are_offered_are_those_that_the_library_takes(comfy_server: ComfyServer) -> None:
+    """They stand in the nodes too, which may not import the library for their schema, and in the routes' requests."""
+    from diffusion_toolkit.db import listing
+    from diffusion_toolkit.db.search import answer
+    from diffusion_toolkit.nodes.routes.schema import Search
+
+    def offered(node: str, name: str) -> tuple[str, ...]:
+        kind, options = comfy_server.object_info()[node]["input"]["required"][name]
+        return tuple(options["options"] if kind == "COMBO" else kind)
+
+    requests = Search.model_json_schema()["properties"]
+    for name, taken in {"order": ("score", *answer._ORDERS), "collapse": answer._COLLAPSES}.items():
+        assert offered("DiffusionToolkitSearchOptions", name) == taken == tuple(requests[name]["enum"])
+    assert offered("DiffusionToolkitListImages", "order") == tuple(listing.ORDERS)

@@ -61,6 +61,12 @@ def test_a_search_by_words_gives_the_nodes_hits(search, animals):
     assert answer.json["question"] == "'a shark in the sea'" and answer.json["method"]
 
 
+def test_a_search_over_the_whole_library_gives_the_nodes_hits(server, search, animals):
+    node_hits = server.queue(search_by_prompt("a shark in the sea", top_k=3)).outputs["search"]["hits"]
+    hits = search({"kind": "prompt", "text": "a shark in the sea"}, k=3).json["hits"]
+    assert [hit["image_id"] for hit in hits] == [hit["image_id"] for hit in node_hits]
+
+
 def test_the_same_route_is_there_below_api(ask, animals):
     question = {"parts": [{"kind": "prompt", "text": "a shark in the sea"}], "k": 1, "filter": HERE}
     assert ask("POST", "/api" + SEARCH, json=question).json["hits"][0]["image_id"] == animals[0]["image_id"]

@@ -285,9 +285,13 @@ def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("blac", "No prompt has 'blac' as whole words; blac* would pass 1."),
-        ('prompt:"black ca" steps:99', "No prompt has 'black ca' as whole words; \"black ca*\" would pass 1."),
-        ("(d or cat) negative:blur", "No prompt has 'd' as whole words; d* would pass 2. No negative has 'blur' as whole words; blur* would pass 1."),
+        ("blac", "No prompt has 'blac' as whole words; blac* is in those of 1 image."),
+        ('prompt:"black ca" steps:99', "No prompt has 'black ca' as whole words; \"black ca*\" is in those of 1 image."),
+        (
+            "(d or cat) negative:blur",
+            "No prompt has 'd' as whole words; d* is in those of 2 images. "
+            "No negative prompt has 'blur' as whole words; blur* is in those of 1 image.",
+        ),
         ("-blac", ""),
         ("cat steps:99", ""),
         ("blac*", ""),

@@ -105,7 +105,7 @@ def test_a_library_of_the_first_schema_keeps_its_data_and_gains_the_reading(new_
 
 def test_images_without_a_date_gain_the_earliest_time_of_their_files(new_database, tmp_path):
     before = tmp_path / "before"
-    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("0006*"))
+    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("0004*"))
     with psycopg.connect(new_database(), autocommit=True) as conn:
         conn.execute("CREATE EXTENSION vector")
         with conn.transaction(), pytest.MonkeyPatch.context() as patch:

@@ -49,7 +49,7 @@ def test_a_word_that_only_begins_others_is_told_where_none_pass(why, ids, unit, 
     with library.connection() as conn:
         db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(9, prompt=db.TextPair("red flowers", ""))])
     told = why(unit(1), filter=db.all_of([db.parse_filter("label:fox"), db.parse_filter('prompt:"flower"')]))
-    assert told.endswith("Loosen the filter. No prompt has 'flower' as whole words; flower* would pass 1.")
+    assert told.endswith("Loosen the filter. No prompt has 'flower' as whole words; flower* is in those of 1 image.")
 
 
 def test_a_page_beyond_the_end_tells_how_many_hits_there_are(why, ids, unit):
@@ -58,6 +58,11 @@ def test_a_page_beyond_the_end_tells_how_many_hits_there_are(why, ids, unit):
     assert "there is only 1 hit, and" in why(unit(1), offset=1, lowest_score=0.9)
     assert "there are only 3 hits" in why(unit(1), offset=3, filter=db.parse_filter("label:fox"))
     assert "there are only 3 hits" in why(unit(1), offset=3, leave_out=(ids[0],))
+
+
+def test_no_more_hits_are_counted_than_a_message_is_worth(why, ids, unit, monkeypatch):
+    monkeypatch.setattr("diffusion_toolkit.nodes.no_hits.COUNTED", 2)
+    assert why(unit(1), offset=100).endswith("offset passes over 100, and there are no more hits than that. Lower offset.")
 
 
 def test_a_lowest_score_that_none_reaches_is_told_with_the_best_score(why, ids, unit):
