@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
+from .chosen_images import meant_library
 from .host import fresh_fingerprint, names_missing_requirements, open_library
 from .types import CATEGORY, Hits, Library, library_input, library_name_input
 
@@ -91,24 +91,6 @@ class LabelImages(io.ComfyNode):
             )
         report = f"{changed} of {len({image.id for image in known})} images changed"
         return io.NodeOutput(name, report, ui={"text": [report]})
-
-
-def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str, with_ids: bool) -> str:
-    """The one library that all is of: the hits' own, else the linked one, else the chosen one.
-
-    An id means another image in another library, so nothing is guessed: ValueError where they differ. The chosen name counts
-    beside hits only where there are ids, which are of no library by themselves.
-    """
-    named = {f"the hits are of '{one.library}'": one.library for one in hits}
-    named |= {f"library is '{one}'": one for one in linked}
-    if not linked and (with_ids or not hits):
-        named[f"library_name is '{chosen}'"] = chosen
-    if len({*named.values()}) > 1:
-        raise ValueError(
-            f"The images are of several libraries: {', '.join(named)}. Choose the library of the image ids in library_name, or use "
-            "a Label Images node for each library."
-        )
-    return next(iter(named.values()))
 
 
 def stars(rating: str) -> int | None:

@@ -145,7 +145,7 @@ ANOTHER = "The images are of several libraries"
 )
 def test_ids_and_hits_must_be_of_one_library(hits_of, linked, chosen, with_ids, meant):
     import_comfy()
-    from diffusion_toolkit.nodes.label_images import meant_library
+    from diffusion_toolkit.nodes.chosen_images import meant_library
     from diffusion_toolkit.nodes.links import Hits
 
     hits = [Hits(library, ()) for library in hits_of]

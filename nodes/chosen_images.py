@@ -1,0 +1,108 @@
+"""Which stored images a node works on: a search's hits, one id or a list of ids. Nodes that take these make one result of all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from .host import open_library
+from .types import Hits
+
+if TYPE_CHECKING:
+    from ..db import Library
+    from .links import Hits as HitsRecord
+
+MOST = 1000
+_LARGEST = 2**63 - 1  # what an id of the library can be
+_WRITE = "Write the ids parted by commas or spaces, such as 12, 15 18: search nodes show them after #."
+
+
+class NoSuchChoice(ValueError):
+    """What was given names no images."""
+
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
+
+def chosen_inputs(hits: str = "hits", image_ids: str = "image_ids", what: str = "images", purpose: str = "") -> list[io.Input]:
+    """`hits` and `image_ids`, both optional, so that either is enough; other names for a node that takes two choices.
+
+    The ids are a widget and a socket for text, a number or a list; a list *output* runs the node once an id, as everywhere.
+    """
+    return [
+        Hits.Input(
+            hits,
+            optional=True,
+            tooltip=f"The {what}{purpose}: all hits of a search, of Pick Hit or of List Images, best first. They tell their library.",
+        ),
+        io.MultiType.Input(
+            io.String.Input(
+                image_ids,
+                default="",
+                optional=True,
+                tooltip=f"The {what} by id{purpose}, such as: 12, 15 18. They follow the hits where both are given. A search's image_id "
+                "may be connected too, but runs this node once for each; its hits are taken together.",
+            ),
+            types=[io.Int],
+        ),
+    ]
+
+
+def chosen_ids(hits: HitsRecord | None, image_ids: Any = "", what: str = "images") -> list[int]:
+    """The ids of both, hits first, each once and in order.
+
+    Raises:
+        NoSuchChoice: there are none, more than 1,000, or something else than ids.
+    """
+    ids = list(dict.fromkeys([*(hits.ids if hits is not None else ()), *_read(image_ids)]))
+    if not ids:
+        raise NoSuchChoice(f"No {what} are chosen. Connect the hits of a search node, or write ids into image_ids. {_WRITE}")
+    if len(ids) > MOST:
+        raise NoSuchChoice(f"{len(ids):,} {what} are chosen, {MOST:,} are the most. Lower the search's top_k, or give fewer ids.")
+    return ids
+
+
+def open_chosen(hits: Sequence[HitsRecord | None], image_ids: Any, library_name: str, library: str | None = None) -> Library:
+    """The library that the chosen images are of: the hits' own, else the linked one, else the one named."""
+    return open_library(meant_library([one for one in hits if one is not None], [library] if library else [], library_name, any(_read(image_ids))))
+
+
+def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str, with_ids: bool) -> str:
+    """The one library that all is of: the hits' own, else the linked one, else the chosen one.
+
+    An id means another image in another library, so nothing is guessed: ValueError where they differ. The chosen name counts
+    beside hits only where there are ids, which are of no library by themselves.
+    """
+    named = {f"the hits are of '{one.library}'": one.library for one in hits}
+    named |= {f"library is '{one}'": one for one in linked}
+    if not linked and (with_ids or not hits):
+        named[f"library_name is '{chosen}'"] = chosen
+    if len({*named.values()}) > 1:
+        raise ValueError(
+            f"The images are of several libraries: {', '.join(named)}. Choose the library of the image ids in library_name, or use "
+            "one such node for each library."
+        )
+    return next(iter(named.values()))
+
+
+def _read(given: Any) -> Iterator[int]:
+    """Ids out of a text, a number, a list of either, or None."""
+    if isinstance(given, (list, tuple)):
+        for one in given:
+            yield from _read(one)
+    elif isinstance(given, str):
+        for word in re.split(r"[\s,;]+", given.strip().strip("[](){}").strip()):
+            if word:
+                yield _id(word, word.removeprefix("#"))
+    elif given is not None:
+        yield _id(given, given)
+
+
+def _id(given: Any, number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, (int, str)) or not re.fullmatch(r"[0-9]{1,19}", str(number)):
+        raise NoSuchChoice(f"{given!r} is no image id. {_WRITE}")
+    if not 0 < int(number) <= _LARGEST:
+        raise NoSuchChoice(f"No image has the id {number}. {_WRITE}")
+    return int(number)
