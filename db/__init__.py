@@ -56,14 +56,12 @@ from .records import (
 from .refresh import refresh_search
 from .search import exact_cosines, forget_samples, search
 from .status import LibraryStatus, Problem, library_status
+from .token_states import many_token_states, token_states, token_states_bytes, write_token_states
 from .vectors import (
     image_vector,
     text_vector,
-    token_states,
-    token_states_bytes,
     write_image_vectors,
     write_text_vectors,
-    write_token_states,
 )
 from .write import ensure_root, ensure_text, find_images, link_paths, update_readings, write_images
 
@@ -148,6 +146,7 @@ __all__ = [
     "list_images",
     "longer_words",
     "look_alikes",
+    "many_token_states",
     "normal_labels",
     "open_library",
     "parse_filter",

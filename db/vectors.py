@@ -1,8 +1,8 @@
-"""Write and read vectors and token states, in PostgreSQL's binary COPY format."""
+"""Write and read vectors, in PostgreSQL's binary COPY format."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from psycopg import Connection
@@ -10,7 +10,6 @@ from psycopg import Connection
 from ._generation import bump_generation, one_writer
 from .encoders import get_encoder
 from .hybrid.tail import note_images, note_texts
-from .records import TokenStates
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -29,28 +28,6 @@ def write_image_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], v
     _write(conn, "image_vectors", "image_id", encoder_id, ids, vectors)
 
 
-def write_token_states(conn: Connection, encoder_id: int, states: Mapping[int, TokenStates]) -> None:
-    """Store the token states of these texts; a text that has them keeps them. ValueError for another width."""
-    dims = get_encoder(conn, encoder_id).dims
-    for text_id, state in states.items():
-        if state.states.ndim != 2 or state.states.shape[1] != dims or state.pooled.ndim != 1:
-            raise ValueError(
-                f"token states of text {text_id}: expected [tokens, {dims}] and [n], got {state.states.shape}, "
-                f"{state.pooled.shape}"
-            )
-    one_writer(conn)
-    known = _known(conn, "token_states", "text_id", encoder_id, list(states))
-    with conn.cursor().copy(
-        "COPY token_states (text_id, encoder_id, tokens, states, pooled) FROM STDIN (FORMAT BINARY)"
-    ) as copy:
-        copy.set_types(["int8", "int4", "int4", "bytea", "bytea"])
-        for text_id, state in states.items():
-            if text_id not in known:
-                states_bytes, pooled_bytes = state.states.astype("<f2").tobytes(), state.pooled.astype("<f2").tobytes()
-                copy.write_row((text_id, encoder_id, len(state.states), states_bytes, pooled_bytes))
-    bump_generation(conn)
-
-
 def text_vector(conn: Connection, text_id: int, encoder_id: int) -> np.ndarray | None:
     """The stored vector [dims] float32 of a text."""
     return _read(conn, "text_vectors", "text_id", text_id, encoder_id)
@@ -59,27 +36,6 @@ def text_vector(conn: Connection, text_id: int, encoder_id: int) -> np.ndarray |
 def image_vector(conn: Connection, image_id: int, encoder_id: int) -> np.ndarray | None:
     """The stored vector [dims] float32 of an image."""
     return _read(conn, "image_vectors", "image_id", image_id, encoder_id)
-
-
-def token_states(conn: Connection, text_id: int, encoder_id: int) -> TokenStates | None:
-    """The token states of a text by this encoder, never by another."""
-    row = conn.execute(
-        "SELECT tokens, states, pooled FROM token_states WHERE text_id = %s AND encoder_id = %s",
-        [text_id, encoder_id],
-        binary=True,
-    ).fetchone()
-    if row is None:
-        return None
-    tokens, states, pooled = row
-    return TokenStates(
-        np.frombuffer(states, "<f2").reshape(tokens, -1).astype(np.float16),
-        np.frombuffer(pooled, "<f2").astype(np.float16),
-    )
-
-
-def token_states_bytes(conn: Connection) -> int:
-    """What token states take on disk, dead rows and indexes included."""
-    return conn.execute("SELECT pg_total_relation_size('token_states')").fetchone()[0]
 
 
 def as_halfvecs(vectors: np.ndarray, dims: int) -> np.ndarray:
