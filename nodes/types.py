@@ -8,6 +8,7 @@ from .host import library_names
 
 CATEGORY = "DiffusionToolkit"
 QUERY_CATEGORY = f"{CATEGORY}/query"
+CONDITIONING_CATEGORY = f"{CATEGORY}/conditioning"
 
 Library = io.Custom("DIFFUSION_TOOLKIT_LIBRARY")  # a library's name
 TextEmbedder = io.Custom("DIFFUSION_TOOLKIT_TEXT_EMBEDDER")  # embedders.text_embedder.TextEmbedder
