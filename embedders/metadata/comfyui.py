@@ -68,6 +68,12 @@ def read_graph(pieces: Pieces, name: str | None, definitions: NodeDefinitions) -
     return ImageMetadata(generator="ComfyUI")
 
 
+def graphs_in(pieces: Pieces) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """The API graph and the workflow that a file holds, as they are, whatever they were called; None for what it does not hold."""
+    found = _graphs(Pieces(pieces.raw, pieces.places), {})
+    return (found.prompt, found.workflow) if found is not None else (None, None)
+
+
 def _graphs(pieces: Pieces, definitions: NodeDefinitions) -> _Found | None:
     """None when the file holds nothing of ComfyUI's. A workflow that could not tell more than the prompt is left unread."""
     found, any_piece = _Found(), False
