@@ -1,0 +1,171 @@
+"""One row an image as Parquet, for datasets: pandas, polars, DuckDB and the like open it. It has no token states.
+
+Vectors are lists of float32 of their own fixed length, null where the image has none; what is known of the image stands in columns
+of its own, so that a table can be asked by them. The encoders stand in the schema's metadata under `diffusion_toolkit`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .records import VECTORS, Embeddings, ExchangeError, MadeBy, checked_vector
+from .told import encoders_json, read_encoders
+from .whole_file import whole_file
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_KEY = b"diffusion_toolkit"
+_ROWS = 512  # of a row group: 15 MB, which is what a writer and a reader have in memory
+_MOST_BYTES = 1 << 30  # of a row group that is read
+_TEXTS = ("prompt_text", "negative_text", "path", "sampler", "scheduler", "checkpoint", "generator", "namespace", "hash")
+_WHOLE = ("width", "height", "steps", "rating")
+_BROKEN = ("cfg", "guidance", "denoise")
+_JSON = ("loras", "labels")
+_NAMED = {"prompt": "prompt_text", "negative_prompt": "negative_text"}  # `prompt` and `negative` are vectors
+
+
+class ParquetWriter:
+    """Takes records in order, as a context manager; the file is there when the block ends well."""
+
+    def __init__(self, path: Path, made_by: Mapping[str, MadeBy]) -> None:
+        self._pa = _pyarrow()
+        self._path, self._pending = path, []
+        self._schema = _schema(self._pa).with_metadata({_KEY: encoders_json(made_by).encode()})
+
+    def __enter__(self) -> ParquetWriter:
+        import pyarrow.parquet
+
+        with ExitStack() as stack:
+            file = stack.enter_context(whole_file(self._path))
+            self._writer = pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd", use_dictionary=list(_TEXTS))
+            stack.callback(self._close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._failed = kind is not None
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, record: Embeddings) -> None:
+        """The next image."""
+        self._pending.append(record)
+        if len(self._pending) == _ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        rows, self._pending = [_row(record) for record in self._pending], []
+        if rows:
+            self._writer.write_table(self._pa.Table.from_pylist(rows, schema=self._schema), row_group_size=_ROWS)
+
+    def _close(self) -> None:
+        if not self._failed:
+            self._write()
+        self._writer.close()
+
+
+class ParquetSource:
+    """A file of `ParquetWriter`, read by row groups; ExchangeError where it is another, or not as it says."""
+
+    def __init__(self, path: Path) -> None:
+        pa = _pyarrow()
+        import pyarrow.parquet
+
+        self.name, self.notes, self._error = path.name, [], pa.ArrowException
+        try:
+            self._file = pyarrow.parquet.ParquetFile(path)
+            schema = self._file.schema_arrow
+        except (pa.ArrowException, OSError) as error:
+            raise ExchangeError(f"{path.name} is no whole Parquet file ({str(error)[:200]}). Export it again.") from error
+        if _KEY not in (schema.metadata or {}):
+            raise ExchangeError(f"{path.name} is a Parquet file of something else: it does not name the encoders. Load Embeddings "
+                                "reads what Export Embeddings writes.")
+        self._made_by = read_encoders(schema.metadata[_KEY].decode("utf-8", "replace"), path.name)
+        wanted = _schema(pa)
+        for column in wanted:
+            if column.name not in schema.names or schema.field(column.name).type != column.type:
+                found = schema.field(column.name).type if column.name in schema.names else "not there"
+                raise ExchangeError(f"The column {column.name} of {path.name} is {found} where {column.type} is needed. Export it again.")
+        self.count = self._file.metadata.num_rows
+
+    def read(self, first: int, most: int) -> list[Embeddings]:
+        """The images from row `first` on, `most` at the most."""
+        records, start = [], 0
+        for number in range(self._file.num_row_groups):
+            group = self._file.metadata.row_group(number)
+            if start + group.num_rows > first and start < first + most:
+                if group.total_byte_size > _MOST_BYTES:
+                    raise ExchangeError(f"{self.name} has a group of rows of {group.total_byte_size} bytes: it was not written by this package.")
+                from_, to = max(first - start, 0), min(first + most - start, group.num_rows)
+                try:
+                    rows = self._file.read_row_group(number).slice(from_, to - from_).to_pylist()
+                except (self._error, OSError) as error:
+                    raise ExchangeError(f"{self.name} can't be read ({str(error)[:200]}): it is damaged. Export it again.") from error
+                records += [self._record(row) for row in rows]
+            start += group.num_rows
+        return records
+
+    def _record(self, row: dict[str, Any]) -> Embeddings:
+        image_id = row.pop("image_id")
+        if image_id is None:
+            raise ExchangeError(f"{self.name} has a row without an image_id: it is damaged. Export it again.")
+        vectors = {}
+        for name, (_, dims) in VECTORS.items():
+            given = row.pop(name)
+            if given is not None:
+                where = f"The vector {name} of image {image_id} in {self.name}"
+                vectors[name] = checked_vector(np.array(given, np.float32), dims, where)
+        about = {name: value for name, value in row.items() if value is not None}
+        for name, column in _NAMED.items():
+            about[name] = about.pop(column, None)
+        about |= {name: json.loads(about[name]) for name in _JSON if name in about}
+        if isinstance(about.get("created"), datetime):
+            about["created"] = about["created"].isoformat()
+        return Embeddings(image_id, vectors, {}, about, self._made_by)
+
+
+def _row(record: Embeddings) -> dict[str, Any]:
+    about = {_NAMED.get(name, name): value for name, value in record.about.items()}
+    row: dict[str, Any] = {"image_id": record.image_id}
+    row |= {name: about.get(name) for name in (*_TEXTS, *_WHOLE, *_BROKEN, "seed")}
+    row |= {name: json.dumps(about.get(name) or [], ensure_ascii=False) for name in _JSON}
+    row["created"] = datetime.fromisoformat(about["created"]) if about.get("created") else None
+    for name, (_, dims) in VECTORS.items():
+        vector = record.vectors.get(name)
+        where = f"the vector {name} of image {record.image_id}"
+        row[name] = None if vector is None else checked_vector(vector, dims, where)
+    return row
+
+
+def _schema(pa: Any) -> pyarrow.Schema:
+    columns: Sequence[tuple[str, Any]] = [
+        ("image_id", pa.int64()),
+        *((name, pa.string()) for name in (*_TEXTS, *_JSON)),
+        *((name, pa.int64()) for name in _WHOLE),
+        *((name, pa.float64()) for name in _BROKEN),
+        ("seed", pa.uint64()),
+        ("created", pa.timestamp("us", tz="UTC")),
+        *((name, pa.list_(pa.float32(), dims)) for name, (_, dims) in VECTORS.items()),
+    ]
+    return pa.schema(columns)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        import sys
+
+        raise ExchangeError(
+            f'Parquet needs the package pyarrow, which is not installed. Run "{sys.executable}" -m pip install pyarrow and restart '
+            "ComfyUI, or choose safetensors."
+        ) from error
+    return pyarrow
