@@ -16,7 +16,7 @@ from .encoders import (
     get_encoder,
     require_encoder,
 )
-from .errors import LibraryError, NoSuchImage, ServerTrouble
+from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
@@ -56,7 +56,7 @@ from .records import (
 from .refresh import refresh_search
 from .search import exact_cosines, forget_samples, search
 from .status import LibraryStatus, Problem, library_status
-from .token_states import many_token_states, token_states, token_states_bytes, write_token_states
+from .token_states import many_token_states, section_bytes, token_states, token_states_bytes, write_token_states
 from .vectors import (
     image_vector,
     text_vector,
@@ -73,6 +73,7 @@ __all__ = [
     "Connection",
     "Contrast",
     "Counts",
+    "DamagedStates",
     "Encoder",
     "FAMILIES",
     "Filter",
@@ -155,6 +156,7 @@ __all__ = [
     "require_encoder",
     "same_hashes",
     "search",
+    "section_bytes",
     "set_index",
     "stored_pieces",
     "text_vector",

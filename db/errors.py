@@ -20,3 +20,9 @@ class ServerTrouble(LibraryError):
     """The PostgreSQL server cannot be reached or cannot do its work now: not the question's fault."""
 
     __module__ = "diffusion_toolkit"
+
+
+class DamagedStates(LibraryError):
+    """The token states of one text are not what was stored."""
+
+    __module__ = "diffusion_toolkit"

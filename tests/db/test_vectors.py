@@ -86,25 +86,6 @@ def test_one_encoder_of_a_family_is_active(conn, encoder):
         db.activate_encoders(conn, [first, second])
 
 
-def test_token_states_come_back_exactly(conn, encoder):
-    [text_id], encoder_id = texts(conn, 1), encoder(conn, "token_states", dims=2048)
-    rng = np.random.default_rng(2)
-    states, pooled = rng.normal(size=(154, 2048)).astype(np.float16), rng.normal(size=1280).astype(np.float16)
-    db.write_token_states(conn, encoder_id, {text_id: db.TokenStates(states, pooled)})
-    stored = db.token_states(conn, text_id, encoder_id)
-    np.testing.assert_array_equal(stored.states, states)
-    np.testing.assert_array_equal(stored.pooled, pooled)
-    assert db.token_states_bytes(conn) > states.nbytes
-
-
-def test_token_states_of_another_encoder_are_never_given(conn, encoder):
-    [text_id] = texts(conn, 1)
-    first, second = (encoder(conn, "token_states", fingerprint, dims=4) for fingerprint in ("aa", "bb"))
-    state = db.TokenStates(np.ones((2, 4), np.float16), np.ones(3, np.float16))
-    db.write_token_states(conn, first, {text_id: state})
-    assert db.token_states(conn, text_id, second) is None
-
-
 def test_what_lacks_a_vector_is_listed_until_it_has_one(conn, root, image, encoder, unit):
     records = [
         image(n, path=f"{folder}/{n}.png", prompt=db.TextPair(folder, folder))
