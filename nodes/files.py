@@ -37,11 +37,16 @@ def find_file(text: str) -> Path:
     Raises:
         FileRefused: it lies outside the configured roots, is missing, is no regular file, or could be one of two.
     """
+    return regular(find_place(text))
+
+
+def find_place(text: str, what: str = "an image") -> Path:
+    """The same, also of a folder; `what` is looked for, in words. FileRefused but for what is no regular file."""
     allowed = roots()
     name = _unquoted(text)
     known = ", ".join(f"{root} ({folder})" for root, folder in allowed.items())
     if not name or "\0" in name:
-        raise FileRefused(f"Write the path of an image below one of the roots: {known}.")
+        raise FileRefused(f"Write the path of {what} below one of the roots: {known}.")
     elsewhere = _elsewhere(name, allowed)
     if elsewhere:
         raise FileRefused(f"{name[:200]} is {elsewhere}. Name a file under one of the folders that may be read: {known}.")
@@ -61,7 +66,7 @@ def find_file(text: str) -> Path:
         )
     if len(found) > 1:
         raise FileRefused(f"{name} could be any of {', '.join(map(str, found))}. Write the whole path of the one you mean.")
-    return regular(found[0])
+    return found[0]
 
 
 def regular(file: Path) -> Path:
