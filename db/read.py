@@ -21,6 +21,7 @@ from .records import (
     TextPair,
 )
 from .search import TEXT_KINDS
+from .token_states import token_states_bytes
 
 _SELECTED = {  # a field of StoredImage: what it is in SQL, where that is not the column of its name
     "prompt": "(SELECT t.joined FROM texts t WHERE t.id = i.prompt_id)",  # planned faster than a join
@@ -158,7 +159,7 @@ def counts(conn: Connection) -> Counts:
         else 0
     )
     images_with["image"] = vectors["image"]
-    return Counts(images, paths, texts, vectors, states, images_with)
+    return Counts(images, paths, texts, vectors, states, images_with, token_states_bytes(conn))
 
 
 def _prefix(under: str) -> str:

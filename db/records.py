@@ -210,7 +210,7 @@ class TokenStates:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the library holds; vectors by kind, of the active encoders; token states of all.
+    """What the library holds; vectors by kind, of the active encoders; token states of all, and their bytes on disk.
 
     Images share a text's vector: `images_with` tells, also by kind, how many images have one.
     """
@@ -221,3 +221,4 @@ class Counts:
     vectors: dict[str, int]
     token_states: int
     images_with: dict[str, int]
+    token_states_bytes: int = field(default=0, compare=False)  # also of an empty table

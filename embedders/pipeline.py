@@ -18,7 +18,7 @@ from .scan import FileEntry, scan
 IMAGE_BATCH = 16
 TEXT_BATCH = 32
 PIECES_BATCH = 32  # images whose stored metadata is read anew in one transaction
-TOKEN_STATE_BYTES = 329_000  # one section of 77 tokens on disk, 77 x 2048 float16 and its overhead, as measured
+TOKEN_STATE_BYTES = 329_000  # the most that one section of 77 tokens takes on disk; packed, it is mostly about 240,000
 SECTION_CHARACTERS = 300  # of a prompt that mostly fill a section; for what a text will take, before it is encoded
 LONGEST_TEXT = 50_000  # characters that are still encoded by CLIP: 50 MB of token states; files may hold far longer ones
 
@@ -62,6 +62,7 @@ class Store(Protocol):
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None: ...
     def add_token_states(self, states: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None: ...
     def token_states_bytes(self) -> int: ...
+    def section_bytes(self) -> int | None: ...  # on disk, as this library has it; None where it has too few to tell
 
 
 @dataclass(frozen=True)
@@ -282,12 +283,14 @@ def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, pro
     States are kept while they fit `budget`; a text whose states do not fit is encoded for its vectors alone, once.
     """
     lacking = {family: _encodable(store.texts_without(family), report) for family in ("clip_l", "clip_g", "token_states")}
-    used = store.token_states_bytes()
+    before = used = store.token_states_bytes()
+    section = store.section_bytes() or TOKEN_STATE_BYTES
     to_keep, wanted = {}, 0
     for id_, text in lacking["token_states"].items():
-        if used + wanted + _states_bytes(text) <= budget:
+        takes = _sections(text) * section
+        if used + wanted + takes <= budget:
             to_keep[id_] = text
-            wanted += _states_bytes(text)
+            wanted += takes
     report.states_left_out = len(lacking["token_states"]) - len(to_keep)
     todo = _by_length(list({**lacking["clip_l"], **lacking["clip_g"], **to_keep}.items()))
     stage = (
@@ -306,18 +309,18 @@ def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, pro
         states = {}
         for row, (id_, _) in enumerate(batch):
             if id_ in to_keep and _all_finite(encoded.states[row]) and _all_finite(encoded.clip_g[row]):
-                size = len(encoded.states[row]) // 77 * TOKEN_STATE_BYTES
+                size = len(encoded.states[row]) // 77 * section
                 if used + size > budget:  # longer than its characters let expect
                     report.states_left_out += 1
                     continue
                 used += size
-                report.states_bytes += size
                 states[id_] = (encoded.states[row], encoded.clip_g[row])
             elif id_ in to_keep:
                 report.skipped.append((names[row], "its token states are not finite"))
         if states:
             store.add_token_states(states)
             report.states_kept += len(states)
+    report.states_bytes = max(0, store.token_states_bytes() - before)
 
 
 def _encodable(texts: Sequence[tuple[int, Text]], report: IndexReport) -> dict[int, Text]:
@@ -331,9 +334,9 @@ def _too_long(text: Text) -> bool:
     return len(text.joined) > LONGEST_TEXT
 
 
-def _states_bytes(text: Text) -> int:
-    """What a text's token states will take on disk, by its length; its tokens are not known before it is encoded."""
-    return (1 + max(len(text.text_g), len(text.text_l)) // SECTION_CHARACTERS) * TOKEN_STATE_BYTES
+def _sections(text: Text) -> int:
+    """How many sections a text will fill, by its length; its tokens are not known before it is encoded."""
+    return 1 + max(len(text.text_g), len(text.text_l)) // SECTION_CHARACTERS
 
 
 def _all_finite(values: np.ndarray) -> bool:

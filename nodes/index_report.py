@@ -37,6 +37,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "vectors": counts.vectors,
         "images_with_vectors": counts.images_with,
         "token_states": counts.token_states,
+        "token_states_bytes": counts.token_states_bytes,
     }
 
 
@@ -68,9 +69,11 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     lines.append(f"Vectors made now: {made or 'none'}.")
     held = ", ".join(_held(kind, n, counts.images_with[kind]) for kind, n in counts.vectors.items())
     lines.append(f"The library holds {counts.images} images, {counts.texts} texts; images with a vector: {held}.")
-    states = f"Token states: {counts.token_states} texts kept"
+    states = f"Token states: {counts.token_states} {_texts(counts.token_states)} kept"
+    if counts.token_states:
+        states += f" in {counts.token_states_bytes / 1e6:.1f} MB ({counts.token_states_bytes / counts.token_states / 1e3:.0f} kB a text)"
     if report.states_kept:
-        states += f", {report.states_kept} of them now ({report.states_bytes / 1e6:.0f} MB)"
+        states += f", {report.states_kept} of them now ({report.states_bytes / 1e6:.1f} MB)"
     if report.states_left_out:
         states += f"; {report.states_left_out} not kept: they do not fit token_state_budget"
     lines.append(states + ".")

@@ -151,6 +151,10 @@ class FolderStore:
         with self._library.connection() as connection:
             return db.token_states_bytes(connection)
 
+    def section_bytes(self) -> int | None:
+        with self._library.connection() as connection:
+            return db.section_bytes(connection)
+
 
 def _record(entry: FileEntry, image: ImageFile) -> db.ImageRecord:
     return db.ImageRecord(

@@ -30,6 +30,7 @@ class MemoryStore:
     readings: dict = field(default_factory=dict)  # by image id
     pieces: dict = field(default_factory=dict)
     older: set = field(default_factory=set)  # image ids that an older reader has read
+    section: int = pipeline.TOKEN_STATE_BYTES  # what 77 tokens take here
 
     def known_files(self):
         return self.files
@@ -83,7 +84,10 @@ class MemoryStore:
         self.made["token_states"].update(states)
 
     def token_states_bytes(self):
-        return len(self.made["token_states"]) * pipeline.TOKEN_STATE_BYTES
+        return sum(len(states) for states, _ in self.made["token_states"].values()) // 77 * self.section
+
+    def section_bytes(self):
+        return self.section if self.made["token_states"] else None
 
 
 class CountingEncoder:
@@ -175,6 +179,15 @@ def test_states_stop_at_the_budget_while_vectors_go_on(folder):
     budget = 2 * pipeline.TOKEN_STATE_BYTES
     report = index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
     assert (report.states_kept, report.states_left_out, report.vectors["clip_l"]) == (2, 3, 5)
+
+
+def test_what_sections_take_in_this_library_decides_how_many_more_fit(folder):
+    store = MemoryStore(texts={1: text("text 1")}, section=pipeline.TOKEN_STATE_BYTES // 2)
+    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 1
+    store.texts |= {i: text(f"text {i}") for i in range(2, 7)}
+    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
+    assert (report.states_kept, report.states_left_out, report.states_bytes) == (3, 2, 3 * store.section)
 
 
 def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
