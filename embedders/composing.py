@@ -1,0 +1,137 @@
+"""A prompt put together of phrases, so that all of it lies as near as possible to given vectors.
+
+Where no encoder is at hand, a prompt's vector is estimated: as the mean of known texts' vectors, plus what each of its words added to
+them. Those additions are one ridge regression over the known texts: measured with a real sentence encoder, it tells a text's vector
+better than the mean of the texts that hold its phrases (see "Prompts from vectors" in benchmarks/RESULTS.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .phrases import key_of, words_of
+
+RIDGE = 0.1  # of the mean of the kernel's diagonal; from 0.03 to 0.3 makes no difference worth a choice
+TRIED = 8  # phrases that are tried with the encoder at each step, those best by estimate
+LEAST_GAIN = 0.001  # of the score, for which a phrase is added
+_HELD_OUT = 10  # every tenth text is held out once, to tell how good the estimates are
+_FEW = 20  # texts, below which that would tell nothing
+
+Score = Callable[[Sequence[Sequence[str]]], np.ndarray]
+"""The scores [n] of n prompts, each given as its phrases."""
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) before each step; it may raise to cancel."""
+
+
+class WordVectors:
+    """What words add to a text's vector: `estimate` is of prompts that were never encoded.
+
+    A text of n different words is taken as mean + (their vectors' sum) / sqrt(n). `held_out` is the mean cosine of estimates with the
+    vectors of texts that were left out to try it; None where there are too few texts.
+    """
+
+    def __init__(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """`vectors` [n, dims] of length 1, aligned with `texts`; a text may be there several times."""
+        self.held_out: float | None = None
+        order = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        if len(order) >= _FEW:
+            left_out = np.array([order[text] % _HELD_OUT == 0 for text in texts])
+            known = [text for text, out in zip(texts, left_out) if not out]
+            tried = [text for text, out in zip(texts, left_out) if out]
+            self._fit(known, vectors[~left_out])
+            found = self.estimate([words_of(text) for text in tried])
+            self.held_out = float((found * vectors[left_out]).sum(axis=1).mean())
+        self._fit(texts, vectors)
+
+    def _fit(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Ridge regression in its dual form: the kernel is as large as there are texts, whatever the number of words."""
+        from scipy import linalg, sparse
+
+        self._words: dict[str, int] = {}
+        rows, columns, values = [], [], []
+        for row, text in enumerate(texts):
+            words = set(words_of(text))
+            rows += [row] * len(words)
+            columns += [self._words.setdefault(word, len(self._words)) for word in sorted(words)]
+            values += [len(words) ** -0.5] * len(words)
+        held = sparse.csr_matrix((np.array(values, np.float32), (rows, columns)), (len(texts), max(1, len(self._words))))
+        self._mean = vectors.mean(axis=0)
+        kernel = (held @ held.T).toarray().astype(np.float64)
+        kernel[np.diag_indices_from(kernel)] += RIDGE * max(np.trace(kernel) / len(kernel), 1e-6)
+        weights = linalg.solve(kernel, vectors - self._mean, assume_a="pos")
+        self._added = np.asarray(held.T @ weights, np.float32)  # [words, dims]
+
+    def estimate(self, prompts: Sequence[Sequence[str]]) -> np.ndarray:
+        """Unit vectors [n, dims] of prompts given as their words; words that no text holds add nothing."""
+        found = np.empty((len(prompts), len(self._mean)), np.float32)
+        for row, words in enumerate(prompts):
+            places = [self._words[word] for word in set(words) if word in self._words]
+            found[row] = self._mean + self._added[places].sum(axis=0) * max(1, len(places)) ** -0.5
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The phrases in the order in which they were chosen, the score of all of them as one prompt, and of each alone."""
+
+    phrases: tuple[str, ...]
+    score: float
+    alone: tuple[float, ...]
+
+
+def compose(
+    candidates: Sequence[str],
+    guess: Score,
+    score: Score | None = None,
+    most: int = 12,
+    *,
+    progress: Progress = lambda stage, done, total: None,
+) -> Composed:
+    """The prompt of at most `most` candidates that scores highest, found greedily.
+
+    Each step adds the phrase by which the score of the whole prompt grows most: of the TRIED best by `guess`, where `score` is
+    given, which may then cost much. A phrase whose words the prompt has already is passed over. In the end what has become
+    needless is taken out again. ValueError without candidates.
+    """
+    if not candidates:
+        raise ValueError("there are no phrases to make a prompt of")
+    chosen: list[str] = []
+    best = -np.inf
+    while len(chosen) < most:
+        progress("Putting phrases together", len(chosen), most)
+        left = _not_said(candidates, chosen)
+        if not left:
+            break
+        tried = [[*chosen, phrase] for phrase in left]
+        found = guess(tried)
+        if score is not None:
+            tried = [tried[place] for place in np.argsort(-found, kind="stable")[:TRIED]]
+            found = score(tried)
+        place = int(np.argmax(found))
+        if chosen and found[place] < best + LEAST_GAIN:
+            break
+        chosen, best = tried[place], float(found[place])
+    chosen, best = _pruned(chosen, best, score or guess)
+    alone = (score or guess)([[phrase] for phrase in chosen])
+    return Composed(tuple(chosen), best, tuple(alone.tolist()))
+
+
+def _not_said(candidates: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """Those that bring a word which the prompt has not."""
+    said = {word for phrase in chosen for word in words_of(phrase)}
+    taken = {key_of(phrase) for phrase in chosen}
+    return [phrase for phrase in candidates if key_of(phrase) not in taken and not said.issuperset(words_of(phrase))]
+
+
+def _pruned(chosen: list[str], best: float, score: Score) -> tuple[list[str], float]:
+    while len(chosen) > 1:
+        without = [chosen[:place] + chosen[place + 1 :] for place in range(len(chosen))]
+        found = score(without)
+        place = int(np.argmax(found))
+        if found[place] < best:
+            break
+        chosen, best = without[place], float(found[place])
+    return chosen, best
