@@ -7,6 +7,8 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from .build_index import BuildIndex
 from .cluster_library import ClusterLibrary
 from .contrast import Contrast
+from .fill_template import FillTemplate
+from .export_embeddings import ExportEmbeddings
 from .filter_images import FilterImages
 from .find_duplicates import FindDuplicates
 from .index_folder import IndexFolder
@@ -14,6 +16,7 @@ from .label_images import LabelImages
 from .library_status import LibraryStatus
 from .list_images import ListImages
 from .load_description_encoder import LoadDescriptionEncoder
+from .load_embeddings import LoadEmbeddings
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
 from .pick_hit import PickHit
@@ -26,11 +29,14 @@ from .query_by_style import QueryByStyle
 from .query_by_vector import QueryByVector
 from .queued_prompts import forget_saved_fingerprints
 from .read_image_prompt import ReadImagePrompt
+from .recall_workflow import RecallWorkflow
 from .routes import register_routes
+from .run_graph import RunGraph
 from .search import Search
 from .search_by_image import SearchByImage
 from .search_by_prompt import SearchByPrompt
 from .search_options import SearchOptionsNode
+from .stored_image_vector import StoredImageVector
 
 
 class DiffusionToolkitExtension(ComfyExtension):
@@ -62,9 +68,15 @@ class DiffusionToolkitExtension(ComfyExtension):
             ClusterLibrary,
             Contrast,
             Loader,
+            StoredImageVector,
+            ExportEmbeddings,
+            LoadEmbeddings,
             LoadTextEmbedder,
             LoadDescriptionEncoder,
             LibraryStatus,
             BuildIndex,
             ReadImagePrompt,
+            RecallWorkflow,
+            FillTemplate,
+            RunGraph,
         ]

@@ -14,7 +14,9 @@ from types import ModuleType
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .other_models import OTHER_MODELS
 from .probes import PROBES
+from .vector_probes import VECTOR_PROBES
 
 CATEGORY = "DiffusionToolkit/stand-ins"
 _SOURCE = Path(__file__).resolve().parent.parent / "stand_in_models.py"  # resolved: this folder is linked into custom_nodes
@@ -113,7 +115,7 @@ class StandIns(ComfyExtension):
     """What ComfyUI asks of a node package."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [StandInCheckpoint, StandInCLIP, StandInCLIPVision, StandInVAE, *PROBES]
+        return [StandInCheckpoint, StandInCLIP, StandInCLIPVision, StandInVAE, *OTHER_MODELS, *VECTOR_PROBES, *PROBES]
 
 
 async def comfy_entrypoint() -> StandIns:

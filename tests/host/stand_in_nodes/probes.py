@@ -6,6 +6,8 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from .clip_probes import CLIP_PROBES
+
 
 def _tensor_difference(a: Any, b: Any) -> dict[str, float]:
     return {"difference": float((a - b).abs().max()), "largest": float(a.abs().max())}
@@ -110,4 +112,4 @@ class ProbeLoadByName(io.ComfyNode):
         raise RuntimeError(f"nobody should load {name}")
 
 
-PROBES = [ProbeConditioning, ProbeWithPooledOf, ProbeLatent, ProbeValues, ProbeLoadByName]
+PROBES = [ProbeConditioning, ProbeWithPooledOf, ProbeLatent, ProbeValues, ProbeLoadByName, *CLIP_PROBES]
