@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..db import Connection
+    from ..embedders.mixing import Conditioning
 
 POSITIONS = 77
 
@@ -30,6 +31,18 @@ class Recalled:
     source: str
 
 
+def conditioning(of: Recalled | Conditioning, **told: int) -> list:
+    """ComfyUI's CONDITIONING: `[[states [1, T, 2048], {"pooled_output": [1, 1280]}]]`, float32 as CLIPTextEncode gives it.
+
+    `told` is what CLIPTextEncodeSDXL adds: width, height, crop_w, crop_h, target_width, target_height.
+    """
+    import numpy as np
+    import torch
+
+    states, pooled = (torch.from_numpy(np.array(part, np.float32))[None] for part in (of.states, of.pooled))
+    return [[states, {"pooled_output": pooled, **told}]]
+
+
 class Recall:
     """One way from text ids to conditioning: by a connected CLIP, or by the library's active encoder. Never mixes two."""
 
@@ -40,9 +53,11 @@ class Recall:
             from ..embedders.clip_text import SDXLTextEncoder
 
             self._live = SDXLTextEncoder(clip)
-            self._encoder = db.find_encoder(connection, "token_states", self._live.fingerprint)
+            self._fingerprint = self._live.fingerprint
+            self._encoder = db.find_encoder(connection, "token_states", self._fingerprint)
         else:
             self._encoder = db.active_encoder(connection, "token_states")
+        self._known: dict[int | None, Recalled] = {}  # many images share a negative
 
     def text(self, text_id: int | None, missing: str | None = None) -> Recalled:
         """The text's conditioning; `None` is the empty text, unless `missing` says that there must be one.
@@ -57,14 +72,29 @@ class Recall:
             )
         if text_id is None:
             text_id = db.find_text(self._connection, db.TextPair("", ""))
+        if text_id not in self._known:
+            self._known[text_id] = self._recalled(text_id)
+        return self._known[text_id]
+
+    def _recalled(self, text_id: int | None) -> Recalled:
         stored = self._stored(text_id)
         if stored is not None:
             return Recalled(stored.states, stored.pooled, "exact, from stored token states")
         if self._live is not None:
             pair = db.get_text(self._connection, text_id) if text_id is not None else db.TextPair("", "")
             encoded = self._live.encode([(pair.text_g, pair.text_l)])
-            return Recalled(encoded.states[0], encoded.clip_g[0], "exact, encoded now with the connected CLIP")
+            return Recalled(encoded.states[0], encoded.clip_g[0], f"exact, encoded now with the connected CLIP{self._unlike_stored()}")
         return self._approximation(text_id)
+
+    def _unlike_stored(self) -> str:
+        """That the connected CLIP is not the one that the library's states are of, where that is so."""
+        active = db.active_encoder(self._connection, "token_states")
+        if active is None or active.fingerprint == self._fingerprint:
+            return ""
+        return (
+            f", which is another encoder ({self._live.name} [{self._fingerprint[:8]}]) than the one last indexed with "
+            f"({active.name} [{active.fingerprint[:8]}])"
+        )
 
     def _stored(self, text_id: int | None) -> db.TokenStates | None:
         if self._encoder is None or text_id is None:
