@@ -17,6 +17,7 @@ from .encoders import (
     require_encoder,
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble
+from .exported import StoredVectors, keep_still, stored_vectors, typical_length
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
@@ -100,6 +101,7 @@ __all__ = [
     "StoredFile",
     "StoredImage",
     "StoredPieces",
+    "StoredVectors",
     "TextPair",
     "TokenStates",
     "activate_encoders",
@@ -138,6 +140,7 @@ __all__ = [
     "images_without_phash",
     "images_without_vector",
     "indexes_of",
+    "keep_still",
     "known_files",
     "label_files",
     "label_images",
@@ -159,10 +162,12 @@ __all__ = [
     "section_bytes",
     "set_index",
     "stored_pieces",
+    "stored_vectors",
     "text_vector",
     "texts_without_vector",
     "token_states",
     "token_states_bytes",
+    "typical_length",
     "update_readings",
     "write_image_vectors",
     "write_images",

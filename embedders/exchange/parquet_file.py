@@ -27,9 +27,9 @@ _KEY = b"diffusion_toolkit"
 _ROWS = 512  # of a row group: 15 MB, which is what a writer and a reader have in memory
 _MOST_BYTES = 1 << 30  # of a row group that is read
 _TEXTS = ("prompt_text", "negative_text", "path", "sampler", "scheduler", "checkpoint", "generator", "namespace", "hash")
-_WHOLE = ("width", "height", "steps", "rating")
+_WHOLE = ("width", "height", "asked_width", "asked_height", "steps", "rating")
 _BROKEN = ("cfg", "guidance", "denoise")
-_JSON = ("loras", "labels")
+_JSON = ("loras", "prompt_texts", "negative_texts")  # their values are lists; of texts, what CLIP-G and CLIP-L were given
 _NAMED = {"prompt": "prompt_text", "negative_prompt": "negative_text"}  # `prompt` and `negative` are vectors
 
 
@@ -136,7 +136,8 @@ def _row(record: Embeddings) -> dict[str, Any]:
     about = {_NAMED.get(name, name): value for name, value in record.about.items()}
     row: dict[str, Any] = {"image_id": record.image_id}
     row |= {name: about.get(name) for name in (*_TEXTS, *_WHOLE, *_BROKEN, "seed")}
-    row |= {name: json.dumps(about.get(name) or [], ensure_ascii=False) for name in _JSON}
+    row |= {name: json.dumps(about.get(name), ensure_ascii=False) for name in _JSON}
+    row["labels"] = about.get("labels") or []
     row["created"] = datetime.fromisoformat(about["created"]) if about.get("created") else None
     for name, (_, dims) in VECTORS.items():
         vector = record.vectors.get(name)
@@ -149,6 +150,7 @@ def _schema(pa: Any) -> pyarrow.Schema:
     columns: Sequence[tuple[str, Any]] = [
         ("image_id", pa.int64()),
         *((name, pa.string()) for name in (*_TEXTS, *_JSON)),
+        ("labels", pa.list_(pa.string())),
         *((name, pa.int64()) for name in _WHOLE),
         *((name, pa.float64()) for name in _BROKEN),
         ("seed", pa.uint64()),

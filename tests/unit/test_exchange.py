@@ -19,6 +19,7 @@ MADE_BY["token_states"] = MadeBy("5" * 64, "SDXL CLIP", 2048)
 ABOUT = {
     "prompt": "a fox \U0001f98a in the snow", "negative_prompt": "blurry", "width": 64, "height": 48, "seed": 2**64 - 1, "steps": 20,
     "cfg": 6.5, "loras": [{"name": "x"}], "labels": ["sea"], "created": "2025-03-01T14:05:00+00:00", "hash": "ab" * 32,
+    "prompt_texts": ["a fox", "a fox \U0001f98a in the snow"], "negative_texts": None,
 }  # fmt: skip
 
 

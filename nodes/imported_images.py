@@ -1,0 +1,150 @@
+"""From the record of an exchange file to CONDITIONING, CLIP_VISION_OUTPUT and queries, and where each came from in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import db
+from .config import ConfigurationError
+from .links import KINDS, Query, QueryPart
+from .recall import POSITIONS, NothingStored, Recall, Recalled
+
+if TYPE_CHECKING:
+    from ..db import Library
+    from ..embedders.exchange import Embeddings, MadeBy
+
+_NORMALISED = 1e-3  # a length nearer to 1 than this is no accident
+_PREFIX = {"positive": "", "negative": "negative_"}
+_TEXTS = {"positive": "prompt_texts", "negative": "negative_texts"}
+
+
+class Imported:
+    """One way from records to conditioning: by a connected CLIP, else by the file's own encoder. Never mixes two unsaid.
+
+    A library is opened only where the file alone is not enough: for an approximation, or the empty text.
+    """
+
+    def __init__(self, open_library: Callable[[], Library], clip: Any | None) -> None:
+        self._open, self._live = open_library, None
+        if clip is not None:
+            from ..embedders.clip_text import SDXLTextEncoder
+
+            self._live = SDXLTextEncoder(clip)
+            self._fingerprint = self._live.fingerprint
+        self._encoded: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+
+    def conditioning(self, record: Embeddings, side: str) -> Recalled:
+        """Of the prompt ('positive') or the negative prompt. NothingStored where there is nothing to make it from."""
+        states, made_by = record.states.get(side), record.made_by.get("token_states")
+        same = self._live is None or (made_by is not None and made_by.fingerprint == self._fingerprint)
+        if states is not None and same:
+            of = f" by {_named(made_by)}" if made_by is not None else ""
+            return Recalled(states.states, states.pooled, f"exact, from the file's token states{of}{self._of_empty(record, side)}")
+        if self._live is not None:
+            text = self._text(record, side)
+            if text is not None:
+                return self._encode(text, self._unlike(made_by) + self._of_empty(record, side))
+        name = _PREFIX[side]
+        if f"{name}clip_l" in record.vectors and f"{name}clip_g" in record.vectors:
+            return self._approximation(record, side)
+        if side == "negative" and self._text(record, "positive") is None and record.vectors:
+            return self._empty_text(record)
+        wanted = "token states, text or CLIP-L and CLIP-G vectors" if self._live is not None else "token states or CLIP-L and CLIP-G vectors"
+        raise NothingStored(
+            f"The file has no {wanted} of image {record.image_id}'s {'prompt' if side == 'positive' else 'negative prompt'}. Export it "
+            "again once its folder is indexed with an SDXL CLIP, or choose another image."
+        )
+
+    def _text(self, record: Embeddings, side: str) -> tuple[str, str] | None:
+        """(text_g, text_l); the empty ones for a negative prompt that is not known, None where the file has no texts at all."""
+        given = record.about.get(_TEXTS[side])
+        if isinstance(given, list) and len(given) == 2 and all(isinstance(text, str) for text in given):
+            return given[0], given[1]
+        told = record.about.get(_TEXTS["positive"])
+        return ("", "") if side == "negative" and isinstance(told, list) else None
+
+    def _of_empty(self, record: Embeddings, side: str) -> str:
+        return " (none known: the empty text)" if side == "negative" and record.about.get(_TEXTS[side]) is None else ""
+
+    def _unlike(self, made_by: MadeBy | None) -> str:
+        if made_by is None or made_by.fingerprint == self._fingerprint:
+            return ""
+        return f", which is another encoder ({self._live.name} [{self._fingerprint[:8]}]) than the file's ({_named(made_by)})"
+
+    def _encode(self, text: tuple[str, str], said: str) -> Recalled:
+        if text not in self._encoded:
+            encoded = self._live.encode([text])
+            self._encoded[text] = encoded.states[0], encoded.clip_g[0]
+        return Recalled(*self._encoded[text], f"exact, encoded now with the connected CLIP{said}")
+
+    def _approximation(self, record: Embeddings, side: str) -> Recalled:
+        """From the two vectors; by the library's map where they are of its encoders, or of one that the file does not tell."""
+        families = ("clip_l", "clip_g")
+        vectors = [record.vectors[_PREFIX[side] + family] for family in families]
+        made_by = [record.made_by.get(family) for family in families]
+        said = "" if all(made_by) else "; the file does not tell which encoder made them"
+        if self._live is not None:
+            said += "; the connected CLIP is not used, since the file has no text"
+        try:
+            library = self._open()
+        except (db.LibraryError, ConfigurationError, ImportError) as error:
+            made = _spread(*vectors)
+            return Recalled(made.states, made.pooled, f"{made.source}{said}; no library could be asked ({error})")
+        with library.connection() as connection:
+            active = [db.active_encoder(connection, family) for family in families]
+            if all(made_by):
+                ours = all(one is not None and one.fingerprint == made.fingerprint for one, made in zip(active, made_by))
+                said += "" if ours else f"; {_named(made_by[1])} is not the encoder of this library, so nothing of it is used"
+            else:
+                ours = all(active)
+                lengths = [db.typical_length(connection, one.id) if one is not None else None for one in active]
+                if all(abs(float(np.linalg.norm(vector)) - 1) < _NORMALISED for vector in vectors):
+                    said += " and they were normalised"
+                    if all(lengths):
+                        vectors = [vector * np.float32(length) for vector, length in zip(vectors, lengths)]
+                        said += f": brought to this library's usual lengths, {lengths[0]:.1f} and {lengths[1]:.1f}"
+                    else:
+                        said += ", so the conditioning is far too weak: index a folder with the SDXL CLIP, whose vectors tell their usual length"
+            made = _spread(*vectors)
+        return Recalled(made.states, made.pooled, f"{made.source}{said}")
+
+    def _empty_text(self, record: Embeddings) -> Recalled:
+        """Of a file without any negative: by the connected CLIP, else by the library."""
+        if self._live is not None:
+            return self._encode(("", ""), " (the file has no negative prompt: the empty text)")
+        try:
+            with self._open().connection() as connection:
+                encoder = db.active_encoder(connection, "token_states") or db.active_encoder(connection, "clip_g")
+                found = Recall(connection, None).text(None)
+        except (db.LibraryError, ConfigurationError, ImportError, NothingStored) as error:
+            raise NothingStored(
+                f"The file has no negative of image {record.image_id}, and the empty text can't be had from the library: {error} Connect an SDXL CLIP."
+            ) from error
+        by = f" by the library's own encoder, {_named(encoder)}: the file does not tell its own" if encoder is not None else ""
+        return Recalled(found.states, found.pooled, f"the file has none: the empty text{by}; {found.source}")
+
+
+def _spread(clip_l: np.ndarray, clip_g: np.ndarray) -> Recalled:
+    """The two vectors at each position."""
+    states = np.tile(np.concatenate([clip_l, clip_g]), (POSITIONS, 1))  # [77, 768 + 1280]
+    return Recalled(states, clip_g, "APPROXIMATION from the file's CLIP-L and CLIP-G vectors alone")
+
+
+def query(record: Embeddings, name: str, file: str) -> Query | None:
+    """To be like one of the record's vectors; None where it has none such. Its encoder, where told, is checked by the search."""
+    if name not in record.vectors:
+        return None
+    family = db.FAMILIES[name]
+    made_by = record.made_by.get(family)
+    label = f"{KINDS[name]} of image {record.image_id} in {file}"
+    if made_by is None:
+        return Query((QueryPart(name, record.vectors[name], model=f"an encoder that {file} does not tell", label=label),))
+    return Query((QueryPart(name, record.vectors[name], made_by.fingerprint, made_by.name, label=label),))
+
+
+def _named(encoder: Any) -> str:
+    """A file's or the library's encoder."""
+    return f"{encoder.name} [{encoder.fingerprint[:8]}]"
