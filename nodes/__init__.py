@@ -6,12 +6,14 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .build_index import BuildIndex
 from .cluster_library import ClusterLibrary
+from .condition_other_models import ConditionOtherModels
 from .contrast import Contrast
 from .fill_template import FillTemplate
 from .export_embeddings import ExportEmbeddings
 from .filter_images import FilterImages
 from .find_duplicates import FindDuplicates
 from .index_folder import IndexFolder
+from .interpolate_conditioning import InterpolateConditioning
 from .label_images import LabelImages
 from .library_status import LibraryStatus
 from .list_images import ListImages
@@ -19,7 +21,10 @@ from .load_description_encoder import LoadDescriptionEncoder
 from .load_embeddings import LoadEmbeddings
 from .load_text_embedder import LoadTextEmbedder
 from .loader import Loader
+from .mix_conditioning import MixConditioning
 from .pick_hit import PickHit
+from .prompt_from_vectors import PromptFromVectors
+from .push_away import PushAway
 from .query_arithmetic import QueryArithmetic
 from .query_by_description import QueryByDescription
 from .query_by_image import QueryByImage
@@ -68,6 +73,11 @@ class DiffusionToolkitExtension(ComfyExtension):
             ClusterLibrary,
             Contrast,
             Loader,
+            MixConditioning,
+            InterpolateConditioning,
+            PushAway,
+            PromptFromVectors,
+            ConditionOtherModels,
             StoredImageVector,
             ExportEmbeddings,
             LoadEmbeddings,

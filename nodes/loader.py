@@ -98,13 +98,13 @@ class Loader(io.ComfyNode):
         image_ids: Any = "",
         sizes: str = NO_SIZES,
     ) -> io.NodeOutput:
-        from .recalled_images import named, recall_images, sources
+        from .recall import Recall
+        from .recalled_images import given, named, recall_images, sources
 
         opened = open_chosen([hits], image_ids, library_name, library)
-        several = hits is not None or (image_ids is not None and str(image_ids).strip() not in ("", "[]"))
-        ids = chosen_ids(hits, image_ids) if several else [image_id]
+        ids = chosen_ids(hits, image_ids) if given(hits, image_ids) else [image_id]
         with opened.connection() as connection:
-            images = recall_images(connection, ids, clip, progress_on(cls))
+            images = recall_images(Recall(connection, clip), ids, progress_on(cls))
         texts = {id(recalled): recalled for one in images for recalled in (one.positive, one.negative)}  # many images share one
         made = {key: half(recalled, vectors) for key, recalled in texts.items()}
         heading = f"{len(ids)} images: {named(ids)}" if len(ids) > 1 else f"Image {ids[0]}"

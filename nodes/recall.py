@@ -47,7 +47,7 @@ class Recall:
     """One way from text ids to conditioning: by a connected CLIP, or by the library's active encoder. Never mixes two."""
 
     def __init__(self, connection: Connection, clip: Any | None) -> None:
-        self._connection = connection
+        self.connection = connection
         self._live = None
         if clip is not None:
             from ..embedders.clip_text import SDXLTextEncoder
@@ -71,24 +71,31 @@ class Recall:
                 "into CLIP Text Encode."
             )
         if text_id is None:
-            text_id = db.find_text(self._connection, db.TextPair("", ""))
+            text_id = db.find_text(self.connection, db.TextPair("", ""))
         if text_id not in self._known:
             self._known[text_id] = self._recalled(text_id)
         return self._known[text_id]
+
+    def empty(self) -> Recalled | None:
+        """The empty text's conditioning; None where the library has nothing to make it from."""
+        try:
+            return self.text(None)
+        except NothingStored:
+            return None
 
     def _recalled(self, text_id: int | None) -> Recalled:
         stored = self._stored(text_id)
         if stored is not None:
             return Recalled(stored.states, stored.pooled, "exact, from stored token states")
         if self._live is not None:
-            pair = db.get_text(self._connection, text_id) if text_id is not None else db.TextPair("", "")
+            pair = db.get_text(self.connection, text_id) if text_id is not None else db.TextPair("", "")
             encoded = self._live.encode([(pair.text_g, pair.text_l)])
             return Recalled(encoded.states[0], encoded.clip_g[0], f"exact, encoded now with the connected CLIP{self._unlike_stored()}")
         return self._approximation(text_id)
 
     def _unlike_stored(self) -> str:
         """That the connected CLIP is not the one that the library's states are of, where that is so."""
-        active = db.active_encoder(self._connection, "token_states")
+        active = db.active_encoder(self.connection, "token_states")
         if active is None or active.fingerprint == self._fingerprint:
             return ""
         return (
@@ -99,7 +106,7 @@ class Recall:
     def _stored(self, text_id: int | None) -> db.TokenStates | None:
         if self._encoder is None or text_id is None:
             return None
-        return db.token_states(self._connection, text_id, self._encoder.id)
+        return db.token_states(self.connection, text_id, self._encoder.id)
 
     def _approximation(self, text_id: int | None) -> Recalled:
         """The two pooled vectors of the active encoders, the same at each of the 77 positions."""
@@ -107,10 +114,10 @@ class Recall:
 
         halves = []
         for family in ("clip_l", "clip_g"):
-            encoder = db.active_encoder(self._connection, family)
+            encoder = db.active_encoder(self.connection, family)
             vector = None
             if encoder is not None and text_id is not None:
-                vector = db.text_vector(self._connection, text_id, encoder.id)
+                vector = db.text_vector(self.connection, text_id, encoder.id)
             if vector is None:
                 made_by = f" by the CLIP that was last indexed with ({encoder.name})" if encoder is not None else ""
                 raise NothingStored(

@@ -10,7 +10,8 @@ from .. import db
 from .recall import Recall, Recalled
 
 if TYPE_CHECKING:
-    from ..db import Connection, StoredImage
+    from ..db import StoredImage
+    from .links import Hits
 
 _NAMED = 6  # images named by id in a line; more are counted
 _SHOWN = 60  # characters of a prompt
@@ -31,12 +32,15 @@ class RecalledImage:
         return f"#{self.image.id}  {prompt[:_SHOWN] + '...' if len(prompt) > _SHOWN else prompt}"
 
 
-def recall_images(
-    connection: Connection, ids: Sequence[int], clip: Any | None, progress: Callable[[str, int, int], None], recall: Recall | None = None
-) -> list[RecalledImage]:
+def given(hits: Hits | None, image_ids: Any) -> bool:
+    """Whether images were chosen by these at all, where they need not be."""
+    return hits is not None or (image_ids is not None and str(image_ids).strip() not in ("", "[]"))
+
+
+def recall_images(recall: Recall, ids: Sequence[int], progress: Callable[[str, int, int], None]) -> list[RecalledImage]:
     """The images of these ids, aligned with them. NothingStored names the first that can't be recalled."""
-    recall, found = recall or Recall(connection, clip), []
-    for done, image in enumerate(db.get_images(connection, ids)):
+    found = []
+    for done, image in enumerate(db.get_images(recall.connection, ids)):
         if done:
             progress("Recalled", done, len(ids))
         hint = " (has:prompt in a search's filter_text leaves such images out)" if len(ids) > 1 else ""
