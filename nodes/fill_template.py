@@ -1,0 +1,200 @@
+"""Fill Template: a stored image's prompts and settings put into a graph, ready to be run: more like this."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from .chosen_images import chosen_ids, chosen_inputs, open_chosen
+from .host import library_fingerprint, names_missing_requirements, progress_on
+from .templates import BUILT_IN, OWN, read_template, template_names
+from .templates import template_file as file_of
+from .types import CATEGORY, library_input, library_name_input
+
+if TYPE_CHECKING:
+    from .filling import FilledFor
+    from .links import Hits
+
+STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"  # as in `filling`, which is heavy
+FROM_SEED, OWN_SEED = "from seed on", "the image's own"
+IMAGES_LORAS, BOTH_LORAS = "the image's", "the template's and the image's"
+MOST_GRAPHS = 200
+TOLD = 20  # images that the node tells of
+
+
+class MissingHere(ValueError):
+    """The filled graph names what this ComfyUI does not have."""
+
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
+
+class FillTemplate(io.ComfyNode):
+    """Gives graphs as text: Run Graph runs them, POST /prompt takes them, a file keeps them."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitFillTemplate",
+            display_name="Fill Template",
+            category=CATEGORY,
+            description="Puts the prompts, checkpoint, LoRAs, sampler settings, size and seed of stored images into a graph: their own with "
+            "another seed, the built-in one, or yours. Give it to Run Graph for more like this in one go.",
+            search_aliases=["more like this", "variations", "remix", "apply settings", "reuse prompt", "batch queue", "diffusion toolkit"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                *chosen_inputs(),
+                io.Combo.Input(
+                    "template",
+                    options=template_names(),
+                    default=OWN,
+                    tooltip="What is filled. the image's own graph: it stays as it is, but for the seed. text to image: ComfyUI's default graph, "
+                    "for an image of any generator. Others: JSON files in ComfyUI's user folder, under diffusion_toolkit/templates.",
+                ),
+                io.Combo.Input(
+                    "seeds",
+                    options=[FROM_SEED, OWN_SEED],
+                    default=FROM_SEED,
+                    tooltip="from seed on: the first variation has seed, the next seed + 1. the image's own: the image again, as it was.",
+                ),
+                io.Int.Input(
+                    "seed", default=1, min=0, max=2**64 - 1, control_after_generate=True, tooltip="The seed of the first variation."
+                ),
+                io.Int.Input("variations", default=1, min=1, max=100, tooltip="So many graphs an image, each with another seed."),
+                io.String.Input(
+                    "keep",
+                    default="denoise",
+                    tooltip="What stays the template's, parted by commas: checkpoint, vae, loras, prompt, negative, seed, steps, cfg, guidance, "
+                    "sampler, scheduler, denoise, size. An image's own graph keeps all of it but the seed.",
+                ),
+                io.Combo.Input(
+                    "loras",
+                    options=[IMAGES_LORAS, BOTH_LORAS],
+                    default=IMAGES_LORAS,
+                    tooltip="the image's: they take the place of the template's. both: they are added, for a template that needs its own, such as "
+                    "one for few steps. With loras in keep, only the template's.",
+                ),
+                io.Combo.Input(
+                    "missing",
+                    options=[STOP, NEAREST, AS_THEY_ARE],
+                    default=STOP,
+                    tooltip="What to do about checkpoints, LoRAs and others that are not here. stop: each is listed with the nearest names. use the "
+                    "nearest: it takes their place, LoRAs with no like are left out. leave: for another computer.",
+                ),
+                io.String.Input(
+                    "save_as",
+                    default="",
+                    tooltip="Writes each filled graph into ComfyUI's output folder, such as templates/like: like_12_seed_1.json. Empty: no files.",
+                ),
+                library_name_input(),
+                library_input(),
+                io.String.Input(
+                    "template_file",
+                    default="",
+                    optional=True,
+                    tooltip="A template by its path, in the output or input folder or another root, in place of the one chosen. Recall "
+                    "Workflow's files can be connected.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("graph", is_output_list=True, tooltip="The filled graphs as JSON in API format: for Run Graph, or POST /prompt."),
+                io.Int.Output("image_id", is_output_list=True, tooltip="The image that each was filled from, in the same order."),
+                io.Int.Output("seed", is_output_list=True, tooltip="The seed of each, in the same order."),
+                io.String.Output("file", is_output_list=True, tooltip="Where each was written, in the same order; empty where it was not."),
+                io.String.Output("report", tooltip="What was filled, what was not and why, and what is missing here."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, library_name: str | None = None, template: str | None = None, template_file: str | None = None, **inputs: Any
+    ) -> str:
+        state = library_fingerprint(library_name or "default")
+        file = file_of(template or OWN, template_file or "")  # where this raises, ComfyUI runs the node, which tells
+        return f"{state} {file} {file.stat().st_mtime_ns if file is not None else ''}"
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls,
+        template: str,
+        seeds: str,
+        seed: int,
+        variations: int,
+        keep: str,
+        loras: str,
+        missing: str,
+        save_as: str,
+        library_name: str,
+        hits: Hits | None = None,
+        image_ids: Any = "",
+        library: str | None = None,
+        template_file: str = "",
+    ) -> io.NodeOutput:
+        from .filling import FILLABLE, keep_of, names_of_here, summary, wanted_of
+        from .stored_graphs import NoGraph, stored_graphs, write_json
+
+        ids = chosen_ids(hits, image_ids)
+        each = variations if seeds == FROM_SEED else 1
+        if len(ids) * each > MOST_GRAPHS:
+            raise ValueError(f"{len(ids)} images with {each} variations are {len(ids) * each} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
+        from .definitions import node_definitions
+
+        definitions, progress = node_definitions(), progress_on(cls)
+        source = file_of(template, template_file)
+        own = template == OWN and source is None
+        kept = [name for name in FILLABLE if name != "seed"] if own else keep_of(keep)
+        with open_chosen([hits], image_ids, library_name, library).connection() as connection:
+            stored = stored_graphs(connection, ids, definitions)
+            known = {one.image.id: wanted_of(connection, one.image) for one in stored}
+        given = None if own else read_template(source, definitions)
+        without = [one.note for one in stored if own and one.prompt is None]
+        stored = [one for one in stored if not own or one.prompt is not None]
+        if not stored:
+            raise NoGraph(f"{'; '.join(without[:TOLD])}. Choose another template, such as {BUILT_IN}: it is filled with what is known of the image.")
+        made, lines, missed = [], [], []
+        for number, one in enumerate(stored):
+            wanted = known[one.image.id]
+            names_of_here(wanted)
+            for variation in range(each):
+                progress("Filling", len(made), len(stored) * each)
+                used = (seed + variation) % 2**64 if seeds == FROM_SEED else wanted["seed"]
+                done = _filled(one.prompt if own else given, {**wanted, "seed": used}, one.image.id, definitions, kept, loras, missing)
+                made.append((done.filled.graph, one.image.id, used if used is not None else 0))
+                if variation == 0:
+                    missed += [what for what in done.missing if what not in missed]
+                    lines += [f"Image {one.image.id} in {source or template}", *summary(done, wanted, own)] if number < TOLD else []
+        if missed and missing != AS_THEY_ARE:
+            raise MissingHere(_not_here(missed, missing))
+        written = [str(write_json(f"{save_as}_{id_}_seed_{used}", graph)) if save_as.strip() else "" for graph, id_, used in made]
+        lines += [f"... and {len(stored) - TOLD} images more"] * (len(stored) > TOLD) + without[:TOLD]
+        lines += [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
+        report = "\n".join([f"{len(made)} filled graph{'s' if len(made) > 1 else ''}", *lines])
+        graphs, ids, used_seeds = map(list, zip(*made))
+        return io.NodeOutput([json.dumps(graph) for graph in graphs], ids, used_seeds, written, report, ui={"text": [report]})
+
+
+def _filled(
+    graph: dict[str, Any], wanted: Mapping[str, Any], image_id: int, definitions: Any, keep: list[str], loras: str, missing: str
+) -> FilledFor:
+    from ..embedders.template.fill import ADD, REPLACE
+    from .filling import filled_for
+
+    return filled_for(
+        graph,
+        wanted,
+        definitions,
+        marks={"image_id": str(image_id), "seed": str(wanted["seed"] if wanted["seed"] is not None else 0)},
+        keep=keep,
+        loras=ADD if loras == BOTH_LORAS else REPLACE,
+        missing=missing,
+    )
+
+
+def _not_here(missed: list[str], missing: str) -> str:
+    listed = "\n".join(f"- {what}" for what in missed[:50])
+    next_step = f"Get what is missing, put it into keep, or choose '{NEAREST}'" if missing == STOP else "Get what is missing, or put it into keep"
+    return f"This ComfyUI does not have all that the filled graph names:\n{listed}\n{next_step}; '{AS_THEY_ARE}' gives the graph for another computer."

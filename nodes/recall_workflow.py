@@ -1,0 +1,121 @@
+"""Recall Workflow: the graph that made a stored image, as files ready to open, even when the picture itself is gone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from .chosen_images import chosen_ids, chosen_inputs, open_chosen
+from .host import library_fingerprint, names_missing_requirements, progress_on
+from .types import CATEGORY, library_input, library_name_input
+
+if TYPE_CHECKING:
+    from .links import Hits
+    from .stored_graphs import StoredGraphs
+
+TOLD = 30  # images that the node tells of
+
+
+class RecallWorkflow(io.ComfyNode):
+    """Gives what the library keeps of the file's metadata: the file itself is not opened."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitRecallWorkflow",
+            display_name="Recall Workflow",
+            category=CATEGORY,
+            description="Gives back the ComfyUI graph that made stored images, as files in the output folder that ComfyUI's page opens, and "
+            "says which of its nodes and models are not here. It needs the library only: the picture may be gone.",
+            search_aliases=["extract workflow", "restore workflow", "workflow from image", "open workflow", "diffusion toolkit"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                *chosen_inputs(),
+                io.String.Input(
+                    "save_as",
+                    default="workflows/image",
+                    tooltip="Where in ComfyUI's output folder the files go: workflows/image gives workflows/image_12_workflow.json and "
+                    "workflows/image_12_prompt.json. Empty: no files.",
+                ),
+                library_name_input(),
+                library_input(),
+            ],
+            outputs=[
+                io.String.Output(
+                    "workflow_file",
+                    is_output_list=True,
+                    tooltip="The files to open in ComfyUI: drag one onto the page, or use Open. An image that was saved with the queued prompt "
+                    "alone gives that; the page opens it too.",
+                ),
+                io.String.Output("prompt_file", is_output_list=True, tooltip="The same as it was queued, for POST /prompt; empty where it can't be had."),
+                io.String.Output("graph", is_output_list=True, tooltip="The queued graph as JSON, for Run Graph; empty where it can't be had."),
+                io.Int.Output("image_id", is_output_list=True, tooltip="The ids of the images, aligned with the other lists."),
+                io.String.Output("report", tooltip="What was written, and what is missing here."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, library_name: str | None = None, **inputs: Any) -> str:
+        return library_fingerprint(library_name or "default")
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls, save_as: str, library_name: str, hits: Hits | None = None, image_ids: Any = "", library: str | None = None
+    ) -> io.NodeOutput:
+        from .definitions import node_definitions
+        from .stored_graphs import NoGraph, stored_graphs
+
+        ids, definitions, progress = chosen_ids(hits, image_ids), node_definitions(), progress_on(cls)
+        found: list[StoredGraphs] = []
+        opened = open_chosen([hits], image_ids, library_name, library)
+        for start in range(0, len(ids), 50):
+            progress("Reading graphs", start, len(ids))
+            with opened.connection() as connection:
+                found += stored_graphs(connection, ids[start : start + 50], definitions)
+        given = [one for one in found if one.workflow is not None or one.prompt is not None]
+        without = [one.note for one in found if one.workflow is None and one.prompt is None]
+        if not given:
+            raise NoGraph(
+                f"{'; '.join(without[:TOLD])}. There is nothing to give back. Fill Template makes a graph from the settings that are known."
+            )
+        rows, lines = [], []
+        for number, one in enumerate(given):
+            progress("Writing graphs", number, len(given))
+            workflow, prompt = _write(one, save_as)
+            rows.append((workflow, prompt, json.dumps(one.prompt) if one.prompt is not None else "", one.image.id))
+            lines += _told(one, workflow, prompt, definitions) if number < TOLD else []
+        lines += [f"... and {len(given) - TOLD} images more."] * (len(given) > TOLD)
+        report = "\n".join([*lines, *without[:TOLD]])
+        return io.NodeOutput(*map(list, zip(*rows)), report, ui={"text": [report]})
+
+
+def _write(one: StoredGraphs, save_as: str) -> tuple[str, str]:
+    """The paths of both files; the prompt stands in for a workflow that was not saved."""
+    from .stored_graphs import write_json
+
+    if not save_as.strip():
+        return "", ""
+    prompt = str(write_json(f"{save_as}_{one.image.id}_prompt", one.prompt)) if one.prompt is not None else ""
+    if one.workflow is None:
+        return prompt, prompt
+    return str(write_json(f"{save_as}_{one.image.id}_workflow", one.workflow)), prompt
+
+
+def _told(one: StoredGraphs, workflow: str, prompt: str, definitions: Any) -> list[str]:
+    from .templates import missing_here
+
+    kind = "workflow" if one.workflow is not None else "queued prompt; no workflow was saved with it, the page lays it out itself"
+    nodes = len(one.prompt) if one.prompt is not None else len(one.workflow["nodes"])
+    lines = [f"Image {one.image.id}: {workflow or 'not written'} ({kind}, {nodes} nodes)"]
+    if prompt and prompt != workflow:
+        lines.append(f"    To be queued: {prompt}")
+    lines += [f"    {one.note}."] if one.note else []
+    if one.prompt is not None:
+        unknown, lacking = missing_here(one.prompt, definitions)
+        lines += [f"    This ComfyUI has no node {kind}: install the pack that it is from." for kind in unknown]
+        lines += [f"    {what}" for what in lacking]
+    return lines

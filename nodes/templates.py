@@ -1,0 +1,126 @@
+"""Templates: which there are, what stands in them, and what of a graph this ComfyUI lacks."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .host import toolkit_directory
+
+if TYPE_CHECKING:
+    from ..embedders.template import Lacking
+    from .stored_graphs import Graph
+
+OWN, BUILT_IN = "the image's own graph", "text to image"
+MAX_BYTES = 32 * 2**20
+_BUILT_IN: dict[str, Any] = {  # ComfyUI's own nodes only
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": ""}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a picture", "clip": ["4", 1]}, "_meta": {"title": "Prompt"}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["4", 1]}, "_meta": {"title": "Negative prompt"}},
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 0, "steps": 20, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
+            "model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0],
+        },
+    },
+    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "like_%image_id%"}},
+}  # fmt: skip
+
+
+def templates_directory() -> Path:
+    """Where a person puts templates: JSON files, as the page's Export (API) or Save gives them."""
+    return toolkit_directory() / "templates"
+
+
+def template_names() -> list[str]:
+    """For a combo: the image's own graph, the built-in one, and the files of the folder."""
+    folder = templates_directory()
+    try:
+        files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.json") if file.is_file())
+    except OSError:
+        files = []
+    return [OWN, BUILT_IN, *(name for name in files if name not in (OWN, BUILT_IN))]
+
+
+def template_file(name: str, path: str = "") -> Path | None:
+    """The file of a template that is one: of the folder, or a path under the roots, which goes before.
+
+    FileRefused when the path is under none, ValueError when the folder has no such template.
+    """
+    if path.strip():
+        from .files import find_file
+
+        return find_file(path)
+    if name in (OWN, BUILT_IN):
+        return None
+    if name not in template_names():
+        raise ValueError(f"There is no template {name} in {templates_directory()}. There are: {', '.join(template_names())}.")
+    return templates_directory() / name
+
+
+def read_template(file: Path | None, definitions: Any) -> Graph:
+    """A template as an API graph; the built-in one for None. NoGraph where a file holds neither graph nor workflow."""
+    from ..embedders.workflow import WorkflowError, to_api
+    from .stored_graphs import NoGraph, queueable
+
+    if file is None:
+        return _built_in()
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise NoGraph(f"{file} is larger than {MAX_BYTES // 2**20} MB, which is no template. Choose a workflow's JSON file.")
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, NoGraph):
+            raise
+        raise NoGraph(f"The template {file} can't be read: {error}. Export it again from ComfyUI.") from error
+    if isinstance(content, dict) and isinstance(content.get("nodes"), list):
+        try:
+            return to_api(content, definitions)
+        except WorkflowError as error:
+            raise NoGraph(f"The template {file} can't be queued here: {error}") from error
+    graph = queueable(content if isinstance(content, dict) else {})
+    if not graph:
+        raise NoGraph(f"The template {file} holds no graph. Save it in ComfyUI with Export (API), or as a workflow.")
+    return graph
+
+
+def _built_in() -> Graph:
+    """A new copy, with the first checkpoint of this ComfyUI for images whose own is not known."""
+    import folder_paths
+
+    graph = json.loads(json.dumps(_BUILT_IN))
+    graph["4"]["inputs"]["ckpt_name"] = next(iter(folder_paths.get_filename_list("checkpoints")), "")
+    return graph
+
+
+def missing_here(graph: Graph, definitions: Any) -> tuple[list[str], list[Lacking]]:
+    """The node classes, and the names in combos, that this ComfyUI does not have."""
+    from ..embedders.template import lacking, unknown_classes
+
+    return unknown_classes(graph, definitions), lacking(graph, definitions, its_own_check())
+
+
+def its_own_check() -> Callable[[str, str], bool]:
+    """Tells of a class and an input whether the class looks at the value itself, so that ComfyUI does not hold it to its list."""
+    import nodes
+    from comfy_api.internal import _ComfyNodeInternal, first_real_override
+
+    def own(kind: str, name: str) -> bool:
+        made = nodes.NODE_CLASS_MAPPINGS.get(kind)
+        newer = isinstance(made, type) and issubclass(made, _ComfyNodeInternal)
+        check = first_real_override(made, "validate_inputs") if newer else getattr(made, "VALIDATE_INPUTS", None)
+        if check is None:
+            return False
+        try:
+            parameters = inspect.signature(check).parameters.values()
+        except (TypeError, ValueError):
+            return True
+        return any(one.name == name or one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+
+    return own
