@@ -58,6 +58,7 @@ class Recall:
         else:
             self._encoder = db.active_encoder(connection, "token_states")
         self._known: dict[int | None, Recalled] = {}  # many images share a negative
+        self._damaged: set[int] = set()
 
     def text(self, text_id: int | None, missing: str | None = None) -> Recalled:
         """The text's conditioning; `None` is the empty text, unless `missing` says that there must be one.
@@ -90,7 +91,12 @@ class Recall:
         if self._live is not None:
             pair = db.get_text(self.connection, text_id) if text_id is not None else db.TextPair("", "")
             encoded = self._live.encode([(pair.text_g, pair.text_l)])
-            return Recalled(encoded.states[0], encoded.clip_g[0], f"exact, encoded now with the connected CLIP{self._unlike_stored()}")
+            source = f"exact, encoded now with the connected CLIP{self._unlike_stored()}"
+            if text_id in self._damaged:
+                state = db.TokenStates(encoded.states[0], encoded.clip_g[0])
+                db.write_token_states(self.connection, self._encoder.id, {text_id: state}, anew=True)
+                source += "; its stored token states were damaged, and are stored anew"
+            return Recalled(encoded.states[0], encoded.clip_g[0], source)
         return self._approximation(text_id)
 
     def _unlike_stored(self) -> str:
@@ -106,7 +112,13 @@ class Recall:
     def _stored(self, text_id: int | None) -> db.TokenStates | None:
         if self._encoder is None or text_id is None:
             return None
-        return db.token_states(self.connection, text_id, self._encoder.id)
+        try:
+            return db.token_states(self.connection, text_id, self._encoder.id)
+        except db.DamagedStates:
+            if self._live is None:
+                raise
+            self._damaged.add(text_id)
+            return None
 
     def _approximation(self, text_id: int | None) -> Recalled:
         """The two pooled vectors of the active encoders, the same at each of the 77 positions."""
