@@ -66,7 +66,7 @@ def stored_vectors(conn: Connection, ids: Sequence[int], encoders: Mapping[str, 
 def typical_length(conn: Connection, encoder_id: int) -> float | None:
     """The mean length of a text encoder's vectors, of a thousand of them; None where there are none."""
     return conn.execute(
-        "SELECT avg(l2_norm(embedding)) FROM (SELECT embedding FROM text_vectors WHERE encoder_id = %s LIMIT 1000) some", [encoder_id]
+        "SELECT avg(l2_norm(embedding)) FROM (SELECT embedding FROM text_vectors WHERE encoder_id = %s LIMIT 1000) sample", [encoder_id]
     ).fetchone()[0]
 
 

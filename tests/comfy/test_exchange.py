@@ -1,0 +1,294 @@
+"""Export Embeddings and Load Embeddings in a real ComfyUI: what comes back is what the Loader gives, and what is lacking is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host.client import PromptError
+from host.node_graphs import CLIP, index, models, node
+from safetensors.numpy import load_file
+
+FP16 = 2**-11  # relative rounding of float16
+PROMPTS = ("a fox (in the snow:1.3)", "a ship on a calm sea", "bread and cheese")
+
+
+@pytest.fixture
+def folder(server, pictures) -> str:
+    """Three indexed pictures of three prompts and one negative prompt."""
+    for number, prompt in enumerate(PROMPTS):
+        pictures(f"exchange/{number}", 1, prompt=prompt, negative="ugly, (blurry:1.2)")
+    server.queue(index("exchange"))
+    return "folder:exchange"
+
+
+def listed(folder: str) -> dict:
+    """Search for all of them, by filter alone; `hits` is output 12 and `image_id` 4."""
+    return {"list": node("DiffusionToolkitListImages", order="oldest", top_k=50, library_name="default", offset=0, filter_text=folder)}
+
+
+def export(**changes) -> dict:
+    inputs = dict(
+        save_as="embeddings/test", format="safetensors, one file", token_states=True, images="the hits and image_ids",
+        library_name="default", hits=["list", 12],
+    )  # fmt: skip
+    inputs.update(changes)
+    return node("DiffusionToolkitExportEmbeddings", **{name: value for name, value in inputs.items() if value is not None})
+
+
+def load(**changes) -> dict:
+    inputs = dict(file=["export", 0], first=1, count=50, library_name="default")
+    inputs.update(changes)
+    return node("DiffusionToolkitLoadEmbeddings", **inputs)
+
+
+def exported(server, folder: str, **changes) -> tuple[Path, str]:
+    """The path that was written, and what the node says of it."""
+    graph = {**listed(folder), "export": export(**changes)}
+    graph["probe"] = node("ProbeValues", values=["export", 0])
+    outputs = server.queue(graph).outputs
+    return Path(outputs["probe"]["values"][0]), outputs["export"]["text"][0]
+
+
+def image_ids(server, folder: str) -> list[int]:
+    return [hit["image_id"] for hit in server.queue(listed(folder)).outputs["list"]["hits"]]
+
+
+def read(server, path: Path | str, **changes) -> str:
+    """What Load Embeddings says of a file, with its positive wanted by another node."""
+    graph = {"load": load(file=str(path), **changes), "show": node("ProbeValues", values=["load", 2])}
+    if changes.get("clip"):
+        graph |= models()
+    return server.queue(graph).outputs["load"]["text"][0]
+
+
+def test_a_search_goes_to_one_file_and_comes_back_as_the_loader_gives_it(server, folder):
+    """Positive and negative of each image, equal in every number."""
+    [first, *_] = image_ids(server, folder)
+    graph = {**listed(folder), "export": export(), "load": load(count=1)}
+    graph["loader"] = node("DiffusionToolkitLoader", image_id=first, library_name="default", vectors="both")
+    for side, slot in (("positive", 0), ("negative", 1)):
+        graph[side] = node("ProbeConditioning", a=["loader", slot], b=["load", slot])
+    outputs = server.queue(graph).outputs
+    for side in ("positive", "negative"):
+        assert outputs[side]["states"][0]["difference"] == 0 and outputs[side]["pooled"][0]["difference"] == 0
+        assert outputs[side]["states"][0]["largest"] > 0
+    said = outputs["load"]["text"][0]
+    assert "Image 1 of 3 in " in said and "positive: exact, from the file's token states by " in said
+    assert server.output / "embeddings" in Path(said.split(" in ")[1].splitlines()[0]).parents
+
+
+def test_an_exported_prompt_is_cliptextencodes_within_fp16_rounding(server, folder):
+    graph = {**models(), **listed(folder), "export": export(), "load": load(count=1)}
+    prompt = server.queue(listed(folder)).outputs["list"]["hits"][0]["prompt"]
+    graph["encode"] = node("CLIPTextEncode", text=prompt, clip=CLIP)
+    graph["probe"] = node("ProbeConditioning", a=["encode", 0], b=["load", 0])
+    probe = server.queue(graph).outputs["probe"]
+    for part in ("states", "pooled"):
+        assert probe[part][0]["difference"] <= probe[part][0]["largest"] * FP16
+
+
+def test_the_file_holds_every_vector_and_each_text_once(server, folder):
+    path, said = exported(server, folder)
+    tensors = load_file(path)
+    assert path.suffix == ".safetensors" and path.is_relative_to(server.output / "embeddings")
+    for name, dims in (("prompt", 1024), ("negative", 1024), ("image", 1024), ("clip_l", 768), ("clip_g", 1280), ("negative_clip_g", 1280)):
+        assert tensors[name].shape == (3, dims) and tensors[name].any(axis=1).all(), name
+    assert len(tensors["token_states"]) == 4 * 77  # three prompts, one negative
+    assert np.array_equal(tensors["pooled_output"], tensors["clip_g"])
+    assert "4 distinct texts; 0 images without" in said and "3 images of 'default'" in said
+
+
+def test_every_export_has_a_number_of_its_own(server, folder):
+    (one, _), (other, _) = exported(server, folder, save_as="embeddings/again"), exported(server, folder, save_as="embeddings/again", token_states=False)
+    assert [path.name for path in (one, other)] == ["again_00001_.safetensors", "again_00002_.safetensors"]
+    assert other.stat().st_size < one.stat().st_size / 10 and not list(one.parent.glob("*.part"))
+
+
+def test_diffusion_toolkits_json_is_written_by_image_and_read_again(server, folder):
+    ids = image_ids(server, folder)
+    path, said = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
+    assert sorted(file.name for file in path.iterdir()) == sorted(f"image_{image_id}_embeddings.json" for image_id in ids)
+    content = json.loads((path / f"image_{ids[0]}_embeddings.json").read_text(encoding="utf-8"))
+    assert list(content) == ["ImageId", "ClipL", "ClipG", "ImageEmbedding", "Width", "Height", "Timestamp"]
+    assert (len(content["ClipL"]), len(content["ClipG"]), len(content["ImageEmbedding"])) == (768, 1280, 1024)
+    assert (content["Width"], content["Height"]) == (64, 48)
+    assert "does not tell which encoders" in said
+    graph = {"load": load(file=str(path)), "ids": node("ProbeValues", values=["load", 10]), "widths": node("ProbeValues", values=["load", 11])}
+    outputs = server.queue(graph).outputs
+    assert outputs["ids"]["values"] == sorted(ids) and outputs["widths"]["values"] == [64] * 3
+    assert "the file does not tell which encoder made them" in outputs["load"]["text"][0]
+
+
+def test_one_safetensors_file_for_each_image(server, folder):
+    ids = image_ids(server, folder)
+    path, _ = exported(server, folder, format="safetensors, one file for each image")
+    assert sorted(file.name for file in path.iterdir()) == sorted(f"image_{image_id}.safetensors" for image_id in ids)
+    assert read(server, path).count("positive: exact, from the file's token states") == 3
+
+
+def test_parquet_is_a_table_of_prompts_settings_and_vectors(server, folder):
+    import pyarrow.parquet
+
+    path, said = exported(server, folder, format="Parquet, one file", images="all that pass the filter", hits=None, filter_text=folder)
+    table = pyarrow.parquet.read_table(path)
+    assert sorted(table.column("prompt_text").to_pylist()) == sorted(PROMPTS)
+    assert table.column("steps").to_pylist() == [12] * 3 and len(table.column("clip_g")[0].as_py()) == 1280
+    assert "no place for them" in said
+    assert read(server, path).count("APPROXIMATION") == 6
+
+
+@pytest.mark.parametrize("format", ["safetensors, one file", "DiffusionToolkit JSON, one file for each image", "Parquet, one file"])
+@pytest.mark.parametrize(("slot", "kind"), [(7, "image"), (8, "CLIP-L"), (9, "CLIP-G")])
+def test_a_file_finds_its_own_image_in_the_library(server, folder, format, slot, kind):
+    """Each kind of vector that the format has, without any model."""
+    path, _ = exported(server, folder, format=format)
+    search = {f"weight_{number}": 1.0 for number in range(1, 6)}
+    graph = {
+        "load": load(file=str(path), count=1),
+        "search": node("DiffusionToolkitSearch", top_k=1, lowest_score=-10.0, library_name="default", query_1=["load", slot], filter_text=folder, **search),
+        "id": node("ProbeValues", values=["load", 10]),
+    }
+    outputs = server.queue(graph).outputs
+    [hit] = outputs["search"]["hits"]
+    assert hit["image_id"] == outputs["id"]["values"][0] and hit["score"] == pytest.approx(1, abs=1e-3)
+    assert f"{kind} of image {hit['image_id']} in " in hit["parts"][0]["label"]
+
+
+def test_an_image_vector_is_clip_vision_output(server, folder):
+    """As unCLIPConditioning takes it."""
+    graph = {**models(), **listed(folder), "export": export(), "load": load(count=2)}
+    graph["unclip"] = node("unCLIPConditioning", conditioning=["load", 0], clip_vision_output=["load", 4], strength=1.0, noise_augmentation=0.0)
+    graph["probe"] = node("ProbeValues", values=["unclip", 0])
+    server.queue({**graph, "probe": node("ProbeConditioning", a=["load", 0], b=["load", 0])})
+
+
+def test_the_clip_that_made_the_states_gives_them_and_another_encodes_the_text(server, folder):
+    path, _ = exported(server, folder)
+    assert "exact, from the file's token states" in read(server, path, clip=CLIP, count=1)
+    graph = {"other": node("StandInCheckpoint", seed=7), "load": load(file=str(path), count=1, clip=["other", 1])}
+    graph["prompt"] = node("ProbeValues", values=["load", 2])
+    prompt = server.queue(graph).outputs["prompt"]["values"][0]
+    graph["encode"] = node("CLIPTextEncode", text=prompt, clip=["other", 1])
+    graph["probe"] = node("ProbeConditioning", a=["encode", 0], b=["load", 0])
+    outputs = server.queue(graph).outputs
+    for part in ("states", "pooled"):
+        assert outputs["probe"][part][0]["difference"] <= outputs["probe"][part][0]["largest"] * FP16
+    assert "encoded now with the connected CLIP, which is another encoder (" in outputs["load"]["text"][0]
+
+
+def test_vectors_of_another_encoder_are_not_searched_with(server, folder):
+    path, _ = exported(server, folder)
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    encoders = json.loads(header["__metadata__"]["encoders"])
+    encoders["image"]["fingerprint"], encoders["clip_g"]["fingerprint"] = "0" * 64, "1" * 64
+    header["__metadata__"]["encoders"] = json.dumps(encoders)
+    del header["__metadata__"]["version"]
+    header["__metadata__"]["version"] = "1"
+    foreign = path.with_name("foreign.safetensors")
+    foreign.write_bytes(raw[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + raw[8 + size :])
+    search = {f"weight_{number}": 1.0 for number in range(1, 6)}
+    graph = {
+        "load": load(file=str(foreign), count=1),
+        "search": node("DiffusionToolkitSearch", top_k=1, lowest_score=-10.0, library_name="default", query_1=["load", 7], **search),
+    }
+    with pytest.raises(PromptError, match="indexed by another model"):
+        server.queue(graph)
+
+
+def test_what_a_file_lacks_stops_only_what_needs_it(server, folder):
+    """A JSON file has no prompt to ask with; its picture's vector can be asked with all the same."""
+    path, _ = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
+    search = {f"weight_{number}": 1.0 for number in range(1, 6)}
+    graph = {"load": load(file=str(path), count=1)}
+    for name, slot in (("by_prompt", 5), ("by_image", 7)):
+        graph[name] = node("DiffusionToolkitSearch", top_k=1, lowest_score=-10.0, library_name="default", query_1=["load", slot], filter_text=folder, **search)
+    with pytest.raises(PromptError, match="has no prompt vector"):
+        server.queue({name: graph[name] for name in ("load", "by_prompt")})
+    assert server.queue({name: graph[name] for name in ("load", "by_image")}).outputs["by_image"]["hits"]
+
+
+def test_normalised_vectors_are_told_and_brought_to_their_usual_length(server, folder):
+    """DiffusionToolkit itself stores its vectors at length 1, which as SDXL's pooled output would say next to nothing."""
+    path, _ = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
+    file = sorted(path.iterdir())[0]
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("ClipL", "ClipG"):
+        content[name] = list(np.array(content[name]) / np.linalg.norm(content[name]))
+    file.write_text(json.dumps(content), encoding="utf-8")
+    said = read(server, file)
+    assert "they were normalised: brought to this library's usual lengths" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../escape", "not in ComfyUI's output folder"),
+        ("/tmp/escape", "not in ComfyUI's output folder"),
+        ("a/../../escape", "not in ComfyUI's output folder"),
+        ("C:\\escape", "not in ComfyUI's output folder"),
+        ("", "names no file"),
+        ("embeddings/", "names no file"),
+        ("x" * 300, "Nothing can be written|too long"),
+        ("a\0b", "names no file"),
+    ],
+)
+def test_nothing_is_written_outside_the_output_folder(server, folder, name, said):
+    with pytest.raises(PromptError, match=said):
+        exported(server, folder, save_as=name)
+
+
+def test_a_link_out_of_the_output_folder_is_not_written_through(server, folder, tmp_path):
+    (server.output / "leads_out").symlink_to(tmp_path, target_is_directory=True)
+    try:
+        with pytest.raises(PromptError, match="not in ComfyUI's output folder"):
+            exported(server, folder, save_as="leads_out/x")
+    finally:
+        (server.output / "leads_out").unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_outside_the_roots_is_not_read(server, tmp_path):
+    (tmp_path / "secret.safetensors").write_bytes(b"x")
+    with pytest.raises(PromptError, match="none of the folders that may be read"):
+        read(server, tmp_path / "secret.safetensors")
+
+
+def test_a_damaged_file_names_the_image_and_the_vector(server, folder):
+    path, _ = exported(server, folder)
+    raw = bytearray(path.read_bytes())
+    size = int.from_bytes(raw[:8], "little")
+    start = 8 + size + json.loads(raw[8 : 8 + size])["clip_g"]["data_offsets"][0]
+    raw[start : start + 2] = np.array([np.nan], np.float16).tobytes()
+    damaged = path.with_name("damaged.safetensors")
+    damaged.write_bytes(raw)
+    with pytest.raises(PromptError, match="clip_g of image .* in damaged.safetensors has 1 numbers that are NaN"):
+        read(server, damaged)
+
+
+def test_without_a_choice_nothing_is_exported(server, folder):
+    with pytest.raises(PromptError, match="No images are chosen"):
+        server.queue({"export": export(hits=None)})
+    with pytest.raises(PromptError, match="There are no images that pass"):
+        server.queue({"export": export(hits=None, images="all that pass the filter", filter_text="folder:no-such-folder")})
+    with pytest.raises(PromptError, match="no image 999999"):
+        server.queue({"export": export(hits=None, image_ids="999999")})
+
+
+def test_a_number_beyond_the_file_is_told(server, folder):
+    path, _ = exported(server, folder)
+    with pytest.raises(PromptError, match="holds 3 images, so there is none with the number 4"):
+        read(server, path, first=4)
+
+
+def test_a_file_that_changed_is_read_again(server, folder):
+    path, _ = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
+    file = sorted(path.iterdir())[0]
+    graph = {"load": load(file=str(file)), "widths": node("ProbeValues", values=["load", 11])}
+    assert server.queue(graph).outputs["widths"]["values"] == [64]
+    file.write_text(file.read_text(encoding="utf-8").replace('"Width": 64', '"Width": 640'), encoding="utf-8")
+    assert server.queue(graph).outputs["widths"]["values"] == [640]
