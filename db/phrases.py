@@ -130,3 +130,13 @@ def _empty(conn: Connection) -> list[int]:
     """The id of the empty text, where it is recorded."""
     found = find_text(conn, TextPair("", ""))
     return [] if found is None else [found]
+
+
+def mean_vector(conn: Connection, kind: str, encoder: StoredEncoder, ids: Sequence[int]) -> tuple[np.ndarray | None, int]:
+    """What images have in common: the mean [dims] of their unit vectors of `kind`, and how many have one. None where none has."""
+    among = Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("images_meant")), {"images_meant": list(ids)})
+    some = [vectors for _, vectors in stream_vectors(conn, kind, encoder, among)]
+    if not some:
+        return None, 0
+    vectors = np.concatenate(some)
+    return vectors.mean(axis=0), len(vectors)
