@@ -60,6 +60,11 @@ class Recall:
         self._known: dict[int | None, Recalled] = {}  # many images share a negative
         self._damaged: set[int] = set()
 
+    @property
+    def encodes(self) -> bool:
+        """Whether a connected CLIP encodes what is not stored of it, which takes time."""
+        return self._live is not None
+
     def text(self, text_id: int | None, missing: str | None = None) -> Recalled:
         """The text's conditioning; `None` is the empty text, unless `missing` says that there must be one.
 

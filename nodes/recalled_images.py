@@ -40,12 +40,12 @@ def given(hits: Hits | None, image_ids: Any) -> bool:
 def recall_images(recall: Recall, ids: Sequence[int], progress: Callable[[str, int, int], None]) -> list[RecalledImage]:
     """The images of these ids, aligned with them. NothingStored names the first that can't be recalled."""
     found = []
-    for done, image in enumerate(db.get_images(recall.connection, ids)):
-        if done:
-            progress("Recalled", done, len(ids))
+    for done, image in enumerate(db.get_images(recall.connection, ids), start=1):
         hint = " (has:prompt in a search's filter_text leaves such images out)" if len(ids) > 1 else ""
         positive = recall.text(image.prompt_id, f"image {image.id} has no stored prompt{hint}")
         found.append(RecalledImage(image, positive, recall.text(image.negative_id)))
+        if recall.encodes and len(ids) > 1:  # what is stored is there at once
+            progress("Recalled", done, len(ids))
     return found
 
 
