@@ -15,14 +15,17 @@ TEXT_EMBEDDER_DIMS = 1024  # BGE-large's; MiniLM's 384 are padded with zeros, wh
 MINILM_DIMS = 384
 
 
-def small_clip(seed: int, layers_l: int = 3, layers_g: int = 3, embedding_directory: str | list[str] | None = None) -> Any:
-    """An SDXL dual CLIP (768 and 1280 wide, full vocabulary, few layers) as DualCLIPLoader gives one.
+def small_clip(
+    seed: int, layers_l: int = 3, layers_g: int = 3, embedding_directory: str | list[str] | None = None, dtype: str | None = None
+) -> Any:
+    """An SDXL dual CLIP (768 and 1280 wide, full vocabulary, few layers) as DualCLIPLoader gives one; `dtype` such as "float32".
 
     ComfyUI's loaders recognise CLIP-G by its thirty-first layer, so a small one must be built from the public classes.
     """
     import comfy.sd
     import comfy.sdxl_clip
     import comfy.supported_models_base
+    import torch
 
     target = comfy.supported_models_base.ClipTarget(comfy.sdxl_clip.SDXLTokenizer, comfy.sdxl_clip.SDXLClipModel)
     clip = comfy.sd.CLIP(
@@ -31,6 +34,7 @@ def small_clip(seed: int, layers_l: int = 3, layers_g: int = 3, embedding_direct
         model_options={
             "clip_l_model_config": {"num_hidden_layers": layers_l, "intermediate_size": 1024},
             "clip_g_model_config": {"num_hidden_layers": layers_g, "intermediate_size": 1024},
+            **({"dtype": getattr(torch, dtype)} if dtype else {}),
         },
     )
     fill_with_seeded_weights(clip.cond_stage_model, seed)

@@ -10,7 +10,10 @@ from .clip_probes import CLIP_PROBES
 
 
 def _tensor_difference(a: Any, b: Any) -> dict[str, float]:
-    return {"difference": float((a - b).abs().max()), "largest": float(a.abs().max())}
+    """`beyond`: by how much a value of `b` is farther from that of `a` than float16 rounds one of its size."""
+    difference = (a - b).abs()
+    beyond = (difference - a.abs() * 2**-11).max().clamp(min=0)
+    return {"difference": float(difference.max()), "largest": float(a.abs().max()), "beyond": float(beyond)}
 
 
 class ProbeConditioning(io.ComfyNode):
@@ -35,6 +38,7 @@ class ProbeConditioning(io.ComfyNode):
                 "clip_g": [_tensor_difference(states_a[..., 768:], states_b[..., 768:])],
                 "pooled": [_tensor_difference(extra_a["pooled_output"], extra_b["pooled_output"])],
                 "shape": [list(states_a.shape)],
+                "numbers": [{name: value for name, value in extra.items() if isinstance(value, int)} for extra in (extra_a, extra_b)],
             }
         )
 

@@ -1,0 +1,168 @@
+"""On a machine with a GPU: token states stored and recalled against CLIPTextEncode, at float16 and bfloat16, and the time to have them.
+
+    python benchmarks/gpu/recall_gpu.py [--dtypes float16 bfloat16] [--texts 50] [--layers full|few] [--comfyui FOLDER]
+
+Needs ComfyUI's `comfy` package (FOLDER; .cache/ComfyUI without it) and what it imports, but no server, no database and nothing else of this
+package's requirements: see bundle.py for a machine that can fetch nothing. Runs on the CPU where there is no GPU, and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "benchmarks")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dtypes", nargs="+", default=["float16", "bfloat16"], help="of the CLIP's weights")
+    parser.add_argument("--texts", type=int, default=50)
+    parser.add_argument("--layers", choices=("full", "few"), default="full", help="few: the tests' CLIP of 3 and 3 layers")
+    parser.add_argument("--comfyui", type=Path, default=REPOSITORY / ".cache" / "ComfyUI")
+    options = parser.parse_args()
+    sys.path.insert(0, str(options.comfyui))
+    import torch
+    from comfy.cli_args import args
+
+    args.cpu = not torch.cuda.is_available()
+    from host.package import load_package
+    from host.varied_texts import VARIED
+
+    load_package()
+    print(f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'NO GPU: the CPU'}, torch {torch.__version__}; seeded random weights, {options.layers} layers\n")
+    texts = dict(list(VARIED.items())[: options.texts])
+    with torch.inference_mode():
+        for dtype in options.dtypes:
+            clip = made(options.layers, dtype)
+            equality(clip, dtype, texts)
+            if options.layers == "full":
+                times(clip, dtype, texts["short"])
+            del clip
+
+
+def made(layers: str, dtype: str) -> Any:
+    import torch
+    from full_size import full_size_clip
+    from host.stand_in_models import small_clip
+
+    with torch.inference_mode(False):
+        return full_size_clip(dtype=dtype) if layers == "full" else small_clip(1, dtype=dtype)
+
+
+def equality(clip: Any, dtype: str, texts: dict[str, str]) -> None:
+    """Every text as Index Folder encodes and stores it, in batches, beside CLIPTextEncode one by one."""
+    from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
+
+    packing = packing_module()
+    ours = SDXLTextEncoder(clip).encode([(text, text) for text in texts.values()])
+    rows = []
+    for row, (name, text) in enumerate(texts.items()):
+        states, pooled = packing.unpacked(packing.packed(ours.states[row].astype("float16"), ours.clip_g[row].astype("float16")))
+        their_states, their_pooled = clip_text_encode(clip, text)
+        rows.append((name, *apart(states, their_states), apart(pooled, their_pooled)[0]))
+    name, states, _, pooled = max(rows, key=lambda one: one[1])
+    within = sum(one[2] for one in rows) / len(rows)
+    print(
+        f"{dtype}: {len(rows)} texts; the farthest is {name!r}: states {states:.2f}, pooled {pooled:.2f} of float16's step at the largest value "
+        f"(1 is the bar); {within:.2%} of the values are within float16's own rounding of CLIPTextEncode's"
+    )
+
+
+def apart(ours: Any, theirs: Any) -> tuple[float, float]:
+    """The largest difference in float16 steps (2^-11) of the largest value, and the share of values no farther than float16 rounds."""
+    import numpy as np
+
+    off = np.abs(ours.astype(np.float32) - theirs)
+    half = np.spacing(np.abs(theirs).astype(np.float16)).astype(np.float32) / 2
+    return float(off.max() / np.abs(theirs).max() * 2**11), float((off <= half).mean())
+
+
+def clip_text_encode(clip: Any, text: str) -> tuple[Any, Any]:
+    """What the node does: states [T, 2048] and pooled [1280], float32."""
+    [[states, extra]] = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    return states[0].float().cpu().numpy(), extra["pooled_output"][0].float().cpu().numpy()
+
+
+def times(clip: Any, dtype: str, text: str) -> None:
+    """From stored bytes to tensors where the sampler wants them, against encoding with a CLIP that is loaded, and one that is not."""
+    import comfy.model_management as host
+    import comfy.sd
+    import numpy as np
+    import torch
+    from full_size import write_clip_files
+
+    packing, device = packing_module(), host.get_torch_device()
+    states, pooled = clip_text_encode(clip, text)
+    data = packing.packed(states.astype(np.float16), pooled.astype(np.float16))
+
+    def recall() -> None:
+        for part in packing.unpacked(data):
+            torch.from_numpy(np.array(part, np.float32)).to(device)
+        synchronise()
+
+    def encode(which: Any) -> None:
+        clip_text_encode(which, text)
+        synchronise()
+
+    encode(clip)
+    warm = best(lambda: encode(clip))
+    host.unload_all_models()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    recalled, taken = best(recall), peak()
+    with tempfile.TemporaryDirectory() as folder:
+        names = write_clip_files(Path(folder))
+        files = [str(Path(folder) / name) for name in names]
+
+        def cold() -> None:
+            host.unload_all_models()
+            encode(comfy.sd.load_clip(files, clip_type=comfy.sd.CLIPType.STABLE_DIFFUSION))
+
+        loaded = best(cold, rounds=3)
+    print(
+        f"{dtype}: one text of a section: recalled from its bytes {recalled * 1e3:.2f} ms (GPU memory {taken / 1e6:.1f} MB), encoded by a CLIP that is loaded "
+        f"{warm * 1e3:.1f} ms ({warm / recalled:.0f} x), by one that is loaded first {loaded * 1e3:.0f} ms ({loaded / recalled:.0f} x; GPU memory {peak() / 1e6:.0f} MB)\n"
+    )
+
+
+def packing_module() -> Any:
+    """db/_packing.py alone: the package `db` wants the database's driver."""
+    spec = importlib.util.spec_from_file_location("packing", REPOSITORY / "db" / "_packing.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def synchronise() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak() -> int:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+
+
+def best(job: Callable[[], None], rounds: int = 7) -> float:
+    taken = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        job()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+if __name__ == "__main__":
+    main()
