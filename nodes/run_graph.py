@@ -25,6 +25,7 @@ class RunGraph(io.ComfyNode):
             "this graph and gives its picture.",
             search_aliases=["more like this", "queue prompt", "execute workflow", "subgraph", "diffusion toolkit"],
             is_output_node=True,
+            enable_expand=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.String.Input(
