@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +9,16 @@ from comfy_api.v0_0_2 import io
 
 from .asking import all_of
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
+from .export_formats import EACH, JSON, ONE, PARQUET, SUFFIXES, WITH_STATES, Tally, writer
 from .hits import search_fingerprint
 from .host import names_missing_requirements, open_library, progress_on, show_text
 from .types import CONDITIONING_CATEGORY, Filter, library_input, library_name_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..db import Connection, StoredImage
-    from ..embedders.exchange import Embeddings
+    from .. import db
+    from ..db import Connection
     from .links import Hits
 
-ONE, EACH, JSON, PARQUET = (
-    "safetensors, one file",
-    "safetensors, one file for each image",
-    "DiffusionToolkit JSON, one file for each image",
-    "Parquet, one file",
-)
 CHOSEN, ALL = "the hits and image_ids", "all that pass the filter"
 
 
@@ -107,22 +98,21 @@ class ExportEmbeddings(io.ComfyNode):
         hits: Hits | None = None,
         image_ids: Any = "",
         filter_text: str = "",
-        filter: Any = None,
+        filter: db.Filter | None = None,
     ) -> io.NodeOutput:
         from .. import db
         from .exported_images import encoders_told, exported
         from .output_files import new_place
 
-        suffix = {ONE: ".safetensors", PARQUET: ".parquet"}.get(format, "")
-        place = new_place(save_as, suffix, "save_as")
+        place = new_place(save_as, SUFFIXES[format], "save_as")
         opened = open_chosen([hits], image_ids, library_name, library) if images == CHOSEN else open_library(library_name, library)
-        progress, tally = progress_on(cls), _Tally()
+        progress, tally, with_states = progress_on(cls), Tally(), token_states and format in WITH_STATES
         with opened.connection() as connection:
             db.keep_still(connection)  # the library may be written meanwhile
             ids = chosen_ids(hits, image_ids) if images == CHOSEN else _all(connection, all_of(filter, filter_text))
             encoders = db.active_encoders(connection)
-            with _writer(format, place, len(ids), encoders_told(encoders)) as add:
-                for done, (image, record) in enumerate(exported(connection, ids, encoders, token_states and format in (ONE, EACH))):
+            with writer(format, place, len(ids), encoders_told(encoders)) as add:
+                for done, (image, record) in enumerate(exported(connection, ids, encoders, with_states)):
                     progress("Exporting", done, len(ids))
                     add(image, record)
                     tally.add(record)
@@ -131,7 +121,8 @@ class ExportEmbeddings(io.ComfyNode):
         return io.NodeOutput(str(place), len(ids), text, ui={"text": [text]})
 
 
-def _all(connection: Connection, wanted: Any) -> list[int]:
+def _all(connection: Connection, wanted: db.Filter | None) -> list[int]:
+    """Ids of what passes, in order; LibraryError where nothing does."""
     from .. import db
 
     ids = sorted(db.list_images(connection, wanted, k=2**31))
@@ -139,81 +130,6 @@ def _all(connection: Connection, wanted: Any) -> list[int]:
         passing = f" that pass {wanted.text}" if wanted else ""
         raise db.LibraryError(f"There are no images{passing} to export. {db.longer_words(connection, wanted) if wanted else ''}".strip())
     return ids
-
-
-class _EachAlone:
-    """A file of its own for each image, in a new folder; those that are written stay when the rest is cancelled."""
-
-    def __init__(self, write: Callable[[Path, StoredImage, Embeddings], None], folder: Path) -> None:
-        self._write, self._folder = write, folder
-        folder.mkdir(parents=True)
-
-    def __call__(self, image: StoredImage, record: Embeddings) -> None:
-        self._write(self._folder, image, record)
-
-
-def _writer(format: str, place: Path, n: int, made_by: Any) -> Any:
-    """A context manager that gives a function of (image, record)."""
-    from contextlib import contextmanager
-    from datetime import datetime, timezone
-
-    from ..embedders.exchange import ParquetWriter, SafetensorsWriter, write_json
-
-    @contextmanager
-    def one_file(writer: Any) -> Any:
-        with writer:
-            yield lambda image, record: writer.add(record)
-
-    def one_json(folder: Path, image: StoredImage, record: Embeddings) -> None:
-        write_json(folder, record, image.width, image.height, datetime.now(timezone.utc))
-
-    def one_safetensors(folder: Path, image: StoredImage, record: Embeddings) -> None:
-        with SafetensorsWriter(folder / f"image_{image.id}.safetensors", 1, made_by) as writer:
-            writer.add(record)
-
-    if format == ONE:
-        return one_file(SafetensorsWriter(place, n, made_by))
-    if format == PARQUET:
-        return one_file(ParquetWriter(place, made_by))
-    return nullcontext(_EachAlone(one_json if format == JSON else one_safetensors, place))
-
-
-class _Tally:
-    """What a run has written, for the report."""
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.vectors: Counter[str] = Counter()
-        self.sides: Counter[str] = Counter()
-        self.texts: set[int | None] = set()
-        self.without: list[int] = []  # ids of images without any vector
-
-    def add(self, record: Embeddings) -> None:
-        self.images += 1
-        self.vectors.update(record.vectors.keys())
-        self.sides.update(record.states.keys())
-        self.texts.update(states.key for states in record.states.values())
-        self.without += [] if record.vectors else [record.image_id]
-
-    def lines(self, format: str, encoders: Any) -> list[str]:
-        """What is in it, what is not, and by which encoders."""
-        from ..embedders.exchange import VECTORS
-
-        names = [name for name in VECTORS if format != JSON or name in ("clip_l", "clip_g", "image")]
-        lines = ["Images with a vector: " + ", ".join(f"{name} {self.vectors[name]}" for name in names) + "."]
-        if format in (ONE, EACH):
-            missing = self.images - self.sides["positive"]
-            lines.append(f"Token states: {len(self.texts)} distinct texts; {missing} images without those of their prompt.")
-        else:
-            lines.append("Token states: none, this format has no place for them: conditioning from it is an approximation.")
-        if format == JSON:
-            lines.append("This format does not tell which encoders made the vectors, and has no prompts.")
-        if self.without:
-            shown = ", ".join(f"#{image_id}" for image_id in self.without[:20]) + (" ..." if len(self.without) > 20 else "")
-            lines.append(f"{len(self.without)} images have no vector: {shown}. Run Index Folder on them with the models connected.")
-        families = dict.fromkeys(VECTORS[name][0] for name in names)
-        told = [f"{family} by {encoders[family].name} [{encoders[family].fingerprint[:8]}]" for family in families if family in encoders]
-        return [*lines, f"Made by: {'; '.join(told) or 'no encoder yet'}."]
 
 
 def _images(n: int) -> str:

@@ -9,19 +9,47 @@ import numpy as np
 import pytest
 from host.client import PromptError
 from host.node_graphs import CLIP, index, models, node
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import load_file
 
 FP16 = 2**-11  # relative rounding of float16
 PROMPTS = ("a fox (in the snow:1.3)", "a ship on a calm sea", "bread and cheese")
+NEGATIVE = "ugly, (blurry:1.2)"
+ONE, EACH, JSON, PARQUET = (
+    "safetensors, one file",
+    "safetensors, one file for each image",
+    "DiffusionToolkit JSON, one file for each image",
+    "Parquet, one file",
+)
 
 
-@pytest.fixture
-def folder(server, pictures) -> str:
-    """Three indexed pictures of three prompts and one negative prompt."""
+@pytest.fixture(scope="module")
+def folder(server) -> str:
+    """Three indexed pictures of three prompts and one negative prompt; nothing after it needs a model."""
     for number, prompt in enumerate(PROMPTS):
-        pictures(f"exchange/{number}", 1, prompt=prompt, negative="ugly, (blurry:1.2)")
+        save(server.output / "exchange" / f"{number}.png", prompt, number)
     server.queue(index("exchange"))
     return "folder:exchange"
+
+
+def save(file: Path, prompt: str, number: int) -> None:
+    """A picture like no other, with the graph that made it."""
+    texts = {side: node("CLIPTextEncode", text=text, clip=["model", 1]) for side, text in (("positive", prompt), ("negative", NEGATIVE))}
+    sampler = node(
+        "KSampler", seed=number, steps=12, cfg=6.5, sampler_name="euler", scheduler="normal", denoise=1.0, model=["model", 0],
+        positive=["positive", 0], negative=["negative", 0], latent_image=["latent", 0],
+    )  # fmt: skip
+    graph = {
+        **texts, "sampler": sampler, "model": node("CheckpointLoaderSimple", ckpt_name="made_with.safetensors"),
+        "latent": node("EmptyLatentImage", width=64, height=48, batch_size=1), "decoded": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
+        "saved": node("SaveImage", images=["decoded", 0], filename_prefix="x"),
+    }  # fmt: skip
+    info = PngInfo()
+    info.add_text("prompt", json.dumps(graph))
+    pixels = np.random.default_rng([77, number]).integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)  # [48, 64, 3]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file, pnginfo=info)
 
 
 def listed(folder: str) -> dict:
@@ -31,7 +59,7 @@ def listed(folder: str) -> dict:
 
 def export(**changes) -> dict:
     inputs = dict(
-        save_as="embeddings/test", format="safetensors, one file", token_states=True, images="the hits and image_ids",
+        save_as="embeddings/test", format=ONE, token_states=True, images="the hits and image_ids",
         library_name="default", hits=["list", 12],
     )  # fmt: skip
     inputs.update(changes)
@@ -44,6 +72,12 @@ def load(**changes) -> dict:
     return node("DiffusionToolkitLoadEmbeddings", **inputs)
 
 
+def search(slot: int, folder: str) -> dict:
+    """For what an output of Load Embeddings is like."""
+    weights = {f"weight_{number}": 1.0 for number in range(1, 6)}
+    return node("DiffusionToolkitSearch", top_k=1, lowest_score=-10.0, library_name="default", query_1=["load", slot], filter_text=folder, **weights)
+
+
 def exported(server, folder: str, **changes) -> tuple[Path, str]:
     """The path that was written, and what the node says of it."""
     graph = {**listed(folder), "export": export(**changes)}
@@ -54,6 +88,17 @@ def exported(server, folder: str, **changes) -> tuple[Path, str]:
 
 def image_ids(server, folder: str) -> list[int]:
     return [hit["image_id"] for hit in server.queue(listed(folder)).outputs["list"]["hits"]]
+
+
+@pytest.fixture(scope="module")
+def written(server, folder) -> dict[str, tuple[Path, str]]:
+    """An export in each format: its path, and what the node says of it."""
+    graph = listed(folder)
+    for name in (ONE, EACH, JSON, PARQUET):
+        graph[name] = export(format=name, save_as="embeddings/each format")
+        graph[f"path of {name}"] = node("ProbeValues", values=[name, 0])
+    outputs = server.queue(graph).outputs
+    return {name: (Path(outputs[f"path of {name}"]["values"][0]), outputs[name]["text"][0]) for name in (ONE, EACH, JSON, PARQUET)}
 
 
 def read(server, path: Path | str, **changes) -> str:
@@ -90,8 +135,8 @@ def test_an_exported_prompt_is_cliptextencodes_within_fp16_rounding(server, fold
         assert probe[part][0]["difference"] <= probe[part][0]["largest"] * FP16
 
 
-def test_the_file_holds_every_vector_and_each_text_once(server, folder):
-    path, said = exported(server, folder)
+def test_the_file_holds_every_vector_and_each_text_once(server, folder, written):
+    path, said = written[ONE]
     tensors = load_file(path)
     assert path.suffix == ".safetensors" and path.is_relative_to(server.output / "embeddings")
     for name, dims in (("prompt", 1024), ("negative", 1024), ("image", 1024), ("clip_l", 768), ("clip_g", 1280), ("negative_clip_g", 1280)):
@@ -107,9 +152,9 @@ def test_every_export_has_a_number_of_its_own(server, folder):
     assert other.stat().st_size < one.stat().st_size / 10 and not list(one.parent.glob("*.part"))
 
 
-def test_diffusion_toolkits_json_is_written_by_image_and_read_again(server, folder):
+def test_diffusion_toolkits_json_is_written_by_image_and_read_again(server, folder, written):
     ids = image_ids(server, folder)
-    path, said = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
+    path, said = written[JSON]
     assert sorted(file.name for file in path.iterdir()) == sorted(f"image_{image_id}_embeddings.json" for image_id in ids)
     content = json.loads((path / f"image_{ids[0]}_embeddings.json").read_text(encoding="utf-8"))
     assert list(content) == ["ImageId", "ClipL", "ClipG", "ImageEmbedding", "Width", "Height", "Timestamp"]
@@ -122,9 +167,9 @@ def test_diffusion_toolkits_json_is_written_by_image_and_read_again(server, fold
     assert "the file does not tell which encoder made them" in outputs["load"]["text"][0]
 
 
-def test_one_safetensors_file_for_each_image(server, folder):
+def test_one_safetensors_file_for_each_image(server, folder, written):
     ids = image_ids(server, folder)
-    path, _ = exported(server, folder, format="safetensors, one file for each image")
+    path, _ = written[EACH]
     assert sorted(file.name for file in path.iterdir()) == sorted(f"image_{image_id}.safetensors" for image_id in ids)
     assert read(server, path).count("positive: exact, from the file's token states") == 3
 
@@ -132,7 +177,7 @@ def test_one_safetensors_file_for_each_image(server, folder):
 def test_parquet_is_a_table_of_prompts_settings_and_vectors(server, folder):
     import pyarrow.parquet
 
-    path, said = exported(server, folder, format="Parquet, one file", images="all that pass the filter", hits=None, filter_text=folder)
+    path, said = exported(server, folder, format=PARQUET, images="all that pass the filter", hits=None, filter_text=folder)
     table = pyarrow.parquet.read_table(path)
     assert sorted(table.column("prompt_text").to_pylist()) == sorted(PROMPTS)
     assert table.column("steps").to_pylist() == [12] * 3 and len(table.column("clip_g")[0].as_py()) == 1280
@@ -140,33 +185,29 @@ def test_parquet_is_a_table_of_prompts_settings_and_vectors(server, folder):
     assert read(server, path).count("APPROXIMATION") == 6
 
 
-@pytest.mark.parametrize("format", ["safetensors, one file", "DiffusionToolkit JSON, one file for each image", "Parquet, one file"])
+@pytest.mark.parametrize("format", [ONE, JSON, PARQUET])
 @pytest.mark.parametrize(("slot", "kind"), [(7, "image"), (8, "CLIP-L"), (9, "CLIP-G")])
-def test_a_file_finds_its_own_image_in_the_library(server, folder, format, slot, kind):
+def test_a_file_finds_its_own_image_in_the_library(server, folder, written, format, slot, kind):
     """Each kind of vector that the format has, without any model."""
-    path, _ = exported(server, folder, format=format)
-    search = {f"weight_{number}": 1.0 for number in range(1, 6)}
-    graph = {
-        "load": load(file=str(path), count=1),
-        "search": node("DiffusionToolkitSearch", top_k=1, lowest_score=-10.0, library_name="default", query_1=["load", slot], filter_text=folder, **search),
-        "id": node("ProbeValues", values=["load", 10]),
-    }
+    graph = {"load": load(file=str(written[format][0]), count=1), "search": search(slot, folder), "id": node("ProbeValues", values=["load", 10])}
     outputs = server.queue(graph).outputs
     [hit] = outputs["search"]["hits"]
     assert hit["image_id"] == outputs["id"]["values"][0] and hit["score"] == pytest.approx(1, abs=1e-3)
     assert f"{kind} of image {hit['image_id']} in " in hit["parts"][0]["label"]
 
 
-def test_an_image_vector_is_clip_vision_output(server, folder):
-    """As unCLIPConditioning takes it."""
-    graph = {**models(), **listed(folder), "export": export(), "load": load(count=2)}
-    graph["unclip"] = node("unCLIPConditioning", conditioning=["load", 0], clip_vision_output=["load", 4], strength=1.0, noise_augmentation=0.0)
-    graph["probe"] = node("ProbeValues", values=["unclip", 0])
-    server.queue({**graph, "probe": node("ProbeConditioning", a=["load", 0], b=["load", 0])})
+def test_an_image_vector_is_the_clip_vision_output_that_was_stored(server, folder, written):
+    [first, *_] = image_ids(server, folder)
+    graph = {"load": load(file=str(written[ONE][0]), count=1), "chosen": node("ProbeValues", values=["load", 10])}
+    graph["stored"] = node("DiffusionToolkitStoredImageVector", image_ids=str(first), several="average", weights="", library_name="default")
+    graph["probe"] = node("ProbeVectors", stored=["load", 4], encoded_0=["stored", 0], weights="1")
+    outputs = server.queue(graph).outputs
+    assert outputs["chosen"]["values"] == [first]
+    assert outputs["probe"]["shape"] == [[1, 1024]] and outputs["probe"]["difference"] == [0] and outputs["probe"]["largest"][0] > 0
 
 
-def test_the_clip_that_made_the_states_gives_them_and_another_encodes_the_text(server, folder):
-    path, _ = exported(server, folder)
+def test_the_clip_that_made_the_states_gives_them_and_another_encodes_the_text(server, folder, written):
+    path, _ = written[ONE]
     assert "exact, from the file's token states" in read(server, path, clip=CLIP, count=1)
     graph = {"other": node("StandInCheckpoint", seed=7), "load": load(file=str(path), count=1, clip=["other", 1])}
     graph["prompt"] = node("ProbeValues", values=["load", 2])
@@ -179,49 +220,37 @@ def test_the_clip_that_made_the_states_gives_them_and_another_encodes_the_text(s
     assert "encoded now with the connected CLIP, which is another encoder (" in outputs["load"]["text"][0]
 
 
-def test_vectors_of_another_encoder_are_not_searched_with(server, folder):
-    path, _ = exported(server, folder)
+def test_vectors_of_another_encoder_are_not_searched_with(server, folder, written):
+    path, _ = written[ONE]
     raw = path.read_bytes()
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])
     encoders = json.loads(header["__metadata__"]["encoders"])
     encoders["image"]["fingerprint"], encoders["clip_g"]["fingerprint"] = "0" * 64, "1" * 64
     header["__metadata__"]["encoders"] = json.dumps(encoders)
-    del header["__metadata__"]["version"]
-    header["__metadata__"]["version"] = "1"
     foreign = path.with_name("foreign.safetensors")
     foreign.write_bytes(raw[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + raw[8 + size :])
-    search = {f"weight_{number}": 1.0 for number in range(1, 6)}
-    graph = {
-        "load": load(file=str(foreign), count=1),
-        "search": node("DiffusionToolkitSearch", top_k=1, lowest_score=-10.0, library_name="default", query_1=["load", 7], **search),
-    }
     with pytest.raises(PromptError, match="indexed by another model"):
-        server.queue(graph)
+        server.queue({"load": load(file=str(foreign), count=1), "search": search(7, folder)})
 
 
-def test_what_a_file_lacks_stops_only_what_needs_it(server, folder):
+def test_what_a_file_lacks_stops_only_what_needs_it(server, folder, written):
     """A JSON file has no prompt to ask with; its picture's vector can be asked with all the same."""
-    path, _ = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
-    search = {f"weight_{number}": 1.0 for number in range(1, 6)}
-    graph = {"load": load(file=str(path), count=1)}
-    for name, slot in (("by_prompt", 5), ("by_image", 7)):
-        graph[name] = node("DiffusionToolkitSearch", top_k=1, lowest_score=-10.0, library_name="default", query_1=["load", slot], filter_text=folder, **search)
+    path, _ = written[JSON]
     with pytest.raises(PromptError, match="has no prompt vector"):
-        server.queue({name: graph[name] for name in ("load", "by_prompt")})
-    assert server.queue({name: graph[name] for name in ("load", "by_image")}).outputs["by_image"]["hits"]
+        server.queue({"load": load(file=str(path), count=1), "search": search(5, folder)})
+    assert server.queue({"load": load(file=str(path), count=1), "search": search(7, folder)}).outputs["search"]["hits"]
 
 
-def test_normalised_vectors_are_told_and_brought_to_their_usual_length(server, folder):
+def test_normalised_vectors_are_told_and_brought_to_their_usual_length(server, folder, written):
     """DiffusionToolkit itself stores its vectors at length 1, which as SDXL's pooled output would say next to nothing."""
-    path, _ = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
-    file = sorted(path.iterdir())[0]
-    content = json.loads(file.read_text(encoding="utf-8"))
+    path, _ = written[JSON]
+    content = json.loads(sorted(path.iterdir())[0].read_text(encoding="utf-8"))
     for name in ("ClipL", "ClipG"):
         content[name] = list(np.array(content[name]) / np.linalg.norm(content[name]))
+    file = path.with_name("image_5_embeddings.json")
     file.write_text(json.dumps(content), encoding="utf-8")
-    said = read(server, file)
-    assert "they were normalised: brought to this library's usual lengths" in said
+    assert "they were normalised: brought to this library's usual lengths" in read(server, file)
 
 
 @pytest.mark.parametrize(
@@ -258,8 +287,8 @@ def test_a_file_outside_the_roots_is_not_read(server, tmp_path):
         read(server, tmp_path / "secret.safetensors")
 
 
-def test_a_damaged_file_names_the_image_and_the_vector(server, folder):
-    path, _ = exported(server, folder)
+def test_a_damaged_file_names_the_image_and_the_vector(server, folder, written):
+    path, _ = written[ONE]
     raw = bytearray(path.read_bytes())
     size = int.from_bytes(raw[:8], "little")
     start = 8 + size + json.loads(raw[8 : 8 + size])["clip_g"]["data_offsets"][0]
@@ -279,15 +308,16 @@ def test_without_a_choice_nothing_is_exported(server, folder):
         server.queue({"export": export(hits=None, image_ids="999999")})
 
 
-def test_a_number_beyond_the_file_is_told(server, folder):
-    path, _ = exported(server, folder)
+def test_a_number_beyond_the_file_is_told(server, folder, written):
+    path, _ = written[ONE]
     with pytest.raises(PromptError, match="holds 3 images, so there is none with the number 4"):
         read(server, path, first=4)
 
 
-def test_a_file_that_changed_is_read_again(server, folder):
-    path, _ = exported(server, folder, format="DiffusionToolkit JSON, one file for each image")
-    file = sorted(path.iterdir())[0]
+def test_a_file_that_changed_is_read_again(server, folder, written):
+    path, _ = written[JSON]
+    file = path.with_name("image_6_embeddings.json")
+    file.write_bytes(sorted(path.iterdir())[0].read_bytes())
     graph = {"load": load(file=str(file)), "widths": node("ProbeValues", values=["load", 11])}
     assert server.queue(graph).outputs["widths"]["values"] == [64]
     file.write_text(file.read_text(encoding="utf-8").replace('"Width": 64', '"Width": 640'), encoding="utf-8")
