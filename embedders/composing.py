@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .phrases import key_of, words_of
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 RIDGE = 0.1  # of the mean of the kernel's diagonal; from 0.03 to 0.3 makes no difference worth a choice
 TRIED = 8  # phrases that are tried with the encoder at each step, those best by estimate
@@ -48,16 +52,11 @@ class WordVectors:
 
     def _fit(self, texts: Sequence[str], vectors: np.ndarray) -> None:
         """Ridge regression in its dual form: the kernel is as large as there are texts, whatever the number of words."""
-        from scipy import linalg, sparse
+        from scipy import linalg
 
-        self._words: dict[str, int] = {}
-        rows, columns, values = [], [], []
-        for row, text in enumerate(texts):
-            words = set(words_of(text))
-            rows += [row] * len(words)
-            columns += [self._words.setdefault(word, len(self._words)) for word in sorted(words)]
-            values += [len(words) ** -0.5] * len(words)
-        held = sparse.csr_matrix((np.array(values, np.float32), (rows, columns)), (len(texts), max(1, len(self._words))))
+        words = [words_of(text) for text in texts]
+        self._words = {word: place for place, word in enumerate(dict.fromkeys(word for some in words for word in some))}
+        held = self._held(words)
         self._mean = vectors.mean(axis=0)
         kernel = (held @ held.T).toarray().astype(np.float64)
         kernel[np.diag_indices_from(kernel)] += RIDGE * max(np.trace(kernel) / len(kernel), 1e-6)
@@ -66,11 +65,18 @@ class WordVectors:
 
     def estimate(self, prompts: Sequence[Sequence[str]]) -> np.ndarray:
         """Unit vectors [n, dims] of prompts given as their words; words that no text holds add nothing."""
-        found = np.empty((len(prompts), len(self._mean)), np.float32)
-        for row, words in enumerate(prompts):
-            places = [self._words[word] for word in set(words) if word in self._words]
-            found[row] = self._mean + self._added[places].sum(axis=0) * max(1, len(places)) ** -0.5
+        found = self._mean + self._held(prompts) @ self._added
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+    def _held(self, prompts: Sequence[Sequence[str]]) -> sparse.csr_matrix:
+        """[n, words]: 1 / sqrt(number of different words) where a prompt has a word."""
+        from scipy import sparse
+
+        places = [sorted({self._words[word] for word in words if word in self._words}) for words in prompts]
+        ends = np.cumsum([0, *map(len, places)])
+        values = [len(some) ** -0.5 for some in places for _ in some]
+        columns = [place for some in places for place in some]
+        return sparse.csr_matrix((np.array(values, np.float32), columns, ends), (len(prompts), max(1, len(self._words))))
 
 
 @dataclass(frozen=True)
@@ -90,33 +96,41 @@ def compose(
     *,
     progress: Progress = lambda stage, done, total: None,
 ) -> Composed:
-    """The prompt of at most `most` candidates that scores highest, found greedily.
+    """The prompt of at most `most` candidates that scores highest, as far as single steps lead to it.
 
-    Each step adds the phrase by which the score of the whole prompt grows most: of the TRIED best by `guess`, where `score` is
-    given, which may then cost much. A phrase whose words the prompt has already is passed over. In the end what has become
-    needless is taken out again. ValueError without candidates.
+    Each step adds or takes out the phrase by which the score of the whole prompt grows most. Where `score` is given, which may
+    cost much, the prompt that is best by `guess` is only where it begins, and of the phrases that could be added the TRIED best
+    by `guess` are tried. ValueError without candidates.
     """
     if not candidates:
         raise ValueError("there are no phrases to make a prompt of")
-    chosen: list[str] = []
-    best = -np.inf
-    while len(chosen) < most:
-        progress("Putting phrases together", len(chosen), most)
-        left = _not_said(candidates, chosen)
-        if not left:
-            break
-        tried = [[*chosen, phrase] for phrase in left]
-        found = guess(tried)
-        if score is not None:
-            tried = [tried[place] for place in np.argsort(-found, kind="stable")[:TRIED]]
-            found = score(tried)
+    chosen, best = _climb([], -np.inf, candidates, guess, None, most, progress)
+    if score is not None:
+        beginnings = [chosen[:n] for n in range(1, len(chosen) + 1)]
+        found = score(beginnings)
         place = int(np.argmax(found))
-        if chosen and found[place] < best + LEAST_GAIN:
-            break
-        chosen, best = tried[place], float(found[place])
-    chosen, best = _pruned(chosen, best, score or guess)
+        chosen, best = _climb(beginnings[place], float(found[place]), candidates, score, guess, most, progress)
     alone = (score or guess)([[phrase] for phrase in chosen])
     return Composed(tuple(chosen), best, tuple(alone.tolist()))
+
+
+def _climb(
+    chosen: list[str], best: float, candidates: Sequence[str], score: Score, guess: Score | None, most: int, progress: Progress
+) -> tuple[list[str], float]:
+    """Step by step to a higher score; what is needless is taken out at the same score."""
+    while True:
+        progress("Putting phrases together" if guess is None else "Scoring prompts", len(chosen), most)
+        less = [chosen[:place] + chosen[place + 1 :] for place in range(len(chosen))] if len(chosen) > 1 else []
+        more = [[*chosen, phrase] for phrase in _not_said(candidates, chosen)] if len(chosen) < most else []
+        if guess is not None and len(more) > TRIED:
+            more = [more[place] for place in np.argsort(-guess(more), kind="stable")[:TRIED]]
+        if not less and not more:
+            return chosen, best
+        found = score([*less, *more])
+        place = int(np.argmax(found - LEAST_GAIN * (np.arange(len(found)) >= len(less))))
+        if found[place] < best + LEAST_GAIN * (place >= len(less)):
+            return chosen, best
+        chosen, best = [*less, *more][place], float(found[place])
 
 
 def _not_said(candidates: Sequence[str], chosen: Sequence[str]) -> list[str]:
@@ -124,14 +138,3 @@ def _not_said(candidates: Sequence[str], chosen: Sequence[str]) -> list[str]:
     said = {word for phrase in chosen for word in words_of(phrase)}
     taken = {key_of(phrase) for phrase in chosen}
     return [phrase for phrase in candidates if key_of(phrase) not in taken and not said.issuperset(words_of(phrase))]
-
-
-def _pruned(chosen: list[str], best: float, score: Score) -> tuple[list[str], float]:
-    while len(chosen) > 1:
-        without = [chosen[:place] + chosen[place + 1 :] for place in range(len(chosen))]
-        found = score(without)
-        place = int(np.argmax(found))
-        if found[place] < best:
-            break
-        chosen, best = without[place], float(found[place])
-    return chosen, best

@@ -6,6 +6,7 @@ Midjourney (`x::2`, `--ar 3:2`) and dynamic prompts (`{a|b}`, `__card__`). Backs
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -55,9 +56,14 @@ def key_of(phrase: str) -> str:
     return " ".join(words_of(phrase))
 
 
-def words_of(phrase: str) -> list[str]:
+def words_of(text: str) -> tuple[str, ...]:
     """Its words in lower case."""
-    return _WORD.findall(phrase.lower())
+    return _words(text) if len(text) <= MOST_CHARACTERS else tuple(_WORD.findall(text.lower()))
+
+
+@functools.lru_cache(maxsize=20_000)  # the same phrases are asked for at every step of putting a prompt together
+def _words(phrase: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(phrase.lower()))
 
 
 def as_prompt(phrases: Sequence[str]) -> str:

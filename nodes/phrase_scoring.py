@@ -78,7 +78,7 @@ class Scoring:
             if kind in encoders:
                 vectors[kind] = encoders[kind]([as_prompt(prompt) for prompt in prompts])
             else:
-                vectors[kind] = self.words[kind].estimate([words_of(" ".join(prompt)) for prompt in prompts])
+                vectors[kind] = self.words[kind].estimate([[word for phrase in prompt for word in words_of(phrase)] for prompt in prompts])
         return sum(target.weight * (vectors[target.kind] @ target.vector) for target in self._targets)
 
     def how(self) -> list[str]:
