@@ -113,3 +113,41 @@ def test_read_image_prompt(server, shark):
     with Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][0]))) as picture:
         again = json.loads(picture.info["prompt"])  # what made this one, in turn
         assert picture.size == (64, 48) and any(node["class_type"] == "DiffusionToolkitReadImagePrompt" for node in again.values())
+
+
+@pytest.fixture
+def looks(server, pictures) -> dict[str, dict]:
+    """Three indexed pictures, and the changes by which an example finds them and renders quickly."""
+    server.queue(index(pictures("example-looks", 3, prompt="a great white shark number {i} under the sea")))
+    return {
+        "DiffusionToolkitSearchByPrompt": {"query": "a great white shark", "filter_text": "folder:example-looks"},
+        "EmptyLatentImage": {"width": 64, "height": 64},
+        "KSampler": {"steps": 2},
+        "ImageGrid": {"cell_width": 64, "cell_height": 64},
+    }
+
+
+def saved(server, outputs: dict) -> Image.Image:
+    return Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][0])))
+
+
+def test_mix_conditioning(server, looks):
+    outputs = run(server, "mix_conditioning", **looks)
+    said = outputs["DiffusionToolkitMixConditioning"]["text"][0]
+    assert "CLIP-L of" in said and said.count("a great white shark number") == 4  # three hits and the style
+    assert saved(server, outputs).size == (64, 64)
+
+
+def test_interpolate_conditioning(server, looks):
+    outputs = run(server, "interpolate_conditioning", **looks)
+    assert "5 steps, spherical" in outputs["DiffusionToolkitInterpolateConditioning"]["text"][0]
+    assert len(outputs["PreviewImage"]["images"]) == 5
+    assert saved(server, outputs).size == (5 * 64 + 4 * 8, 64)  # one strip
+    steps = [server.view(image) for image in outputs["PreviewImage"]["images"]]
+    assert len(set(steps)) == 5
+
+
+def test_push_away(server, looks):
+    outputs = run(server, "push_away", **looks)
+    assert "Away from the mean of 3 disliked images" in outputs["DiffusionToolkitPushAway"]["text"][0]
+    assert saved(server, outputs).size == (64, 64)
