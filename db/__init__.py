@@ -1,6 +1,7 @@
 """The library: PostgreSQL with pgvector behind plain functions that take a connection; callers own the transaction."""
 
 from ._generation import bump_generation, generation
+from .approximations import Approximation, approximation, sample_texts, texts_that_begin_alike, wanted_approximation, write_approximation
 from .clusters import Cluster, cluster_images
 from .comparable import Comparable, count_comparable
 from .connection import Connection, Library, has_password, library_names, open_library
@@ -69,6 +70,7 @@ from .write import ensure_root, ensure_text, find_images, link_paths, update_rea
 __all__ = [
     "Alike",
     "Answer",
+    "Approximation",
     "Cluster",
     "Comparable",
     "Connection",
@@ -109,6 +111,7 @@ __all__ = [
     "active_encoders",
     "all_of",
     "also_by_hash",
+    "approximation",
     "best_first",
     "build_hybrid",
     "bump_generation",
@@ -158,17 +161,21 @@ __all__ = [
     "refresh_search",
     "require_encoder",
     "same_hashes",
+    "sample_texts",
     "search",
     "section_bytes",
     "set_index",
     "stored_pieces",
     "stored_vectors",
     "text_vector",
+    "texts_that_begin_alike",
     "texts_without_vector",
     "token_states",
     "token_states_bytes",
     "typical_length",
     "update_readings",
+    "wanted_approximation",
+    "write_approximation",
     "write_image_vectors",
     "write_images",
     "write_phashes",

@@ -118,6 +118,7 @@ class IndexFolder(io.ComfyNode):
         from ..embedders.clip_vision import ImageEncoder
         from ..embedders.pipeline import Encoders, index_folder
         from ..embedders.scan import normal_subfolder
+        from .approximate import refresh_approximation
         from .definitions import node_definitions
         from .index_report import report_text, summary
         from .index_store import FolderStore
@@ -145,11 +146,14 @@ class IndexFolder(io.ComfyNode):
         )
         store.activate()
         refreshed = db.refresh_search(library, progress_on(cls))
+        fitted = refresh_approximation(library, progress_on(cls)) if clip is not None else ""
         with library.connection() as connection:
             counts = db.counts(connection)
         text = report_text(report, counts, encoders, library.warnings)
         if refreshed:
             text += f"\nSearch: {refreshed}."
+        if fitted:
+            text += f"\nApproximation of token states: {fitted}."
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,

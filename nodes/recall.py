@@ -126,8 +126,8 @@ class Recall:
             return None
 
     def _approximation(self, text_id: int | None) -> Recalled:
-        """The two pooled vectors of the active encoders, the same at each of the 77 positions."""
-        import numpy as np
+        """What the two pooled vectors of the active encoders and the text's tokens tell of the states; the pooled output is exact."""
+        from .approximate import approximate
 
         halves = []
         for family in ("clip_l", "clip_g"):
@@ -142,10 +142,10 @@ class Recall:
                     "to the Loader, or run Index Folder on the image's folder with it."
                 )
             halves.append(vector)
-        states = np.tile(np.concatenate(halves), (POSITIONS, 1))  # [77, 768 + 1280]
+        found = approximate(self.connection, *halves, db.get_text(self.connection, text_id))
         return Recalled(
-            states,
+            found.states,
             halves[1],
-            "APPROXIMATION from the CLIP-L and CLIP-G vectors alone: no token states are stored for this text. "
-            "Connect the CLIP, or index again with a larger token_state_budget, for the exact conditioning",
+            f"{found.said}. No token states are stored for this text: connect the CLIP, or index again with a larger "
+            "token_state_budget, for the exact conditioning",
         )

@@ -1,0 +1,13 @@
+-- What estimates token states of texts that have none, fitted on the library's own. Shipped: never edit, add the next number.
+
+CREATE TABLE approximations (
+    encoder_id        integer PRIMARY KEY REFERENCES encoders ON DELETE CASCADE,   -- of the token states
+    clip_l_encoder_id integer NOT NULL REFERENCES encoders ON DELETE CASCADE,      -- of the vectors that they are estimated from
+    clip_g_encoder_id integer NOT NULL REFERENCES encoders ON DELETE CASCADE,
+    texts      bigint NOT NULL,              -- that could have been fitted on, by which the library is seen to have grown
+    by_vectors bytea NOT NULL,               -- embedders/estimate.py: for the two vectors alone, 39 MB at most
+    by_text    bytea,                        -- what it needs besides for a text whose tokens are known, 25 MB at most
+    details    jsonb NOT NULL,               -- texts that were fitted on, and the errors on held-out ones
+    created    timestamptz NOT NULL DEFAULT now()
+);
+ALTER TABLE approximations ALTER COLUMN by_vectors SET STORAGE EXTERNAL, ALTER COLUMN by_text SET STORAGE EXTERNAL;   -- numbers don't shrink

@@ -1,0 +1,106 @@
+"""The library's map of token states: when it is to be fitted, on what, and which stored texts begin alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+
+WIDTH = 8
+
+
+@pytest.fixture
+def encoders(conn, encoder) -> dict[str, int]:
+    return {family: encoder(conn, family, dims=WIDTH) for family in ("token_states", "clip_l", "clip_g")}
+
+
+def add(conn, encoders: dict[str, int], *texts: str, states: bool = True, vectors: bool = True) -> list[int]:
+    ids = [db.ensure_text(conn, db.TextPair(text, text)) for text in texts]
+    if vectors:
+        for family in ("clip_l", "clip_g"):
+            db.write_text_vectors(conn, encoders[family], ids, np.array([[1, id_, *[0] * (WIDTH - 2)] for id_ in ids], np.float32))
+    if states:
+        pooled = np.ones(4, np.float16)
+        db.write_token_states(conn, encoders["token_states"], {id_: db.TokenStates(np.full((77, WIDTH), id_, np.float16), pooled) for id_ in ids})
+    return ids
+
+
+def made(**details) -> db.Approximation:
+    return db.Approximation(b"vectors", b"text", {"fitted_on": 3, **details})
+
+
+def test_a_fit_is_wanted_once_enough_texts_have_everything(conn, encoders):
+    add(conn, encoders, "a", "b")
+    add(conn, encoders, "c", states=False)
+    add(conn, encoders, "d", vectors=False)
+    add(conn, encoders, "")
+    assert db.wanted_approximation(conn, 3) is None
+    assert db.wanted_approximation(conn, 2).texts == 2
+
+
+def test_it_is_wanted_again_when_the_texts_are_half_as_many_more(conn, encoders):
+    add(conn, encoders, "a", "b", "c", "d")
+    db.write_approximation(conn, db.wanted_approximation(conn, 2), made())
+    add(conn, encoders, "e")
+    assert db.wanted_approximation(conn, 2) is None
+    add(conn, encoders, "f")
+    assert db.wanted_approximation(conn, 2).texts == 6
+
+
+def test_a_library_without_the_encoders_wants_none(conn, encoder):
+    encoder(conn, "clip_l")
+    assert db.wanted_approximation(conn, 0) is None
+    assert db.approximation(conn) is None
+
+
+def test_what_is_written_is_read_back_and_replaces_the_former(conn, encoders):
+    add(conn, encoders, "a", "b")
+    wanted = db.wanted_approximation(conn, 2)
+    before = db.generation(conn)
+    db.write_approximation(conn, wanted, made(vectors={"relative": 0.5}))
+    db.write_approximation(conn, wanted, made(vectors={"relative": 0.25}))
+    assert db.approximation(conn) == made(vectors={"relative": 0.25})
+    assert db.approximation(conn, with_text=False).by_text is None
+    assert db.generation(conn) != before
+
+
+def test_a_map_serves_the_encoders_that_it_was_fitted_on_alone(conn, encoders, encoder):
+    add(conn, encoders, "a", "b")
+    db.write_approximation(conn, db.wanted_approximation(conn, 2), made())
+    encoder(conn, "clip_g", "another", dims=WIDTH)
+    assert db.approximation(conn) is None
+
+
+def test_a_sample_has_texts_vectors_and_states_aligned(conn, encoders):
+    ids = add(conn, encoders, *(f"text {n}" for n in range(70)))
+    found = list(db.sample_texts(conn, db.wanted_approximation(conn, 2), 66))
+    assert len({sample.text.text_g for sample in found}) == 66
+    by_text = dict(zip((f"text {n}" for n in range(70)), ids))
+    for sample in found:
+        text_id = by_text[sample.text.text_g]
+        assert (sample.clip_l[1], sample.clip_g[1], sample.states[0, 0]) == (text_id, text_id, text_id)
+
+
+def test_a_text_with_damaged_states_is_left_out_of_the_sample(conn, encoders):
+    damaged, _, _ = add(conn, encoders, "a", "b", "c")
+    conn.execute("UPDATE token_states SET checksum = sha256('x') WHERE text_id = %s", [damaged])
+    assert {sample.text.text_g for sample in db.sample_texts(conn, db.wanted_approximation(conn, 2), 9)} == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [("a fox in the snow", "a fox in the rain"), ("a fox", "a fox in the rain"), ("b", "a tree"), ("A", "a bear"), ("a fox in the rain, oil", "a fox in the rain")],
+)
+def test_the_text_with_the_longest_common_beginning_is_among_the_two(conn, encoders, text, expected):
+    add(conn, encoders, "a bear", "a fox in the rain", "a tree", "zebra")
+    add(conn, encoders, "a fox in the snow", states=False)  # has nothing to give
+    found = db.texts_that_begin_alike(conn, encoders["token_states"], text, "text_g")
+    assert 1 <= len(found) <= 2
+    assert expected in [pair.text_g for _, pair in found]
+
+
+def test_beginnings_are_compared_on_the_side_that_is_asked_for(conn, encoders):
+    text_id = db.ensure_text(conn, db.TextPair("a style", "a fox"))
+    db.write_token_states(conn, encoders["token_states"], {text_id: db.TokenStates(np.ones((77, WIDTH), np.float16), np.ones(4, np.float16))})
+    add(conn, encoders, "a dog")
+    assert db.TextPair("a style", "a fox") in [pair for _, pair in db.texts_that_begin_alike(conn, encoders["token_states"], "a fox on ice", "text_l")]
