@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RIDGE = 0.1  # of the mean of the kernel's diagonal; from 0.03 to 0.3 makes no difference worth a choice
 TRIED = 8  # phrases that are tried with the encoder at each step, those best by estimate
-LEAST_GAIN = 0.001  # of the score, for which a phrase is added
+LEAST_GAIN = 0.004  # for which a phrase is added, of what the best phrase alone scores above all phrases' mean: spaces differ in scale
 _HELD_OUT = 10  # every tenth text is held out once, to tell how good the estimates are
 _FEW = 20  # texts, below which that would tell nothing
 
@@ -34,7 +34,7 @@ class WordVectors:
     """What words add to a text's vector: `estimate` is of prompts that were never encoded.
 
     A text of n different words is taken as mean + (their vectors' sum) / sqrt(n). `held_out` is the mean cosine of estimates with the
-    vectors of texts that were left out to try it; None where there are too few texts.
+    vectors of texts that were left out to try it; None where there are too few texts. `mean` [dims] is what all texts have in common.
     """
 
     def __init__(self, texts: Sequence[str], vectors: np.ndarray) -> None:
@@ -57,15 +57,15 @@ class WordVectors:
         words = [words_of(text) for text in texts]
         self._words = {word: place for place, word in enumerate(dict.fromkeys(word for some in words for word in some))}
         held = self._held(words)
-        self._mean = vectors.mean(axis=0)
+        self.mean = vectors.mean(axis=0)
         kernel = (held @ held.T).toarray().astype(np.float64)
         kernel[np.diag_indices_from(kernel)] += RIDGE * max(np.trace(kernel) / len(kernel), 1e-6)
-        weights = linalg.solve(kernel, vectors - self._mean, assume_a="pos")
+        weights = linalg.solve(kernel, vectors - self.mean, assume_a="pos")
         self._added = np.asarray(held.T @ weights, np.float32)  # [words, dims]
 
     def estimate(self, prompts: Sequence[Sequence[str]]) -> np.ndarray:
         """Unit vectors [n, dims] of prompts given as their words; words that no text holds add nothing."""
-        found = self._mean + self._held(prompts) @ self._added
+        found = self.mean + self._held(prompts) @ self._added
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
 
     def _held(self, prompts: Sequence[Sequence[str]]) -> sparse.csr_matrix:
@@ -104,18 +104,27 @@ def compose(
     """
     if not candidates:
         raise ValueError("there are no phrases to make a prompt of")
-    chosen, best = _climb([], -np.inf, candidates, guess, None, most, progress)
+    alone = guess([[phrase] for phrase in candidates])
+    least = LEAST_GAIN * float(alone.max() - alone.mean())
+    chosen, best = _climb([], -np.inf, candidates, guess, None, most, least, progress)
     if score is not None:
         beginnings = [chosen[:n] for n in range(1, len(chosen) + 1)]
         found = score(beginnings)
         place = int(np.argmax(found))
-        chosen, best = _climb(beginnings[place], float(found[place]), candidates, score, guess, most, progress)
+        chosen, best = _climb(beginnings[place], float(found[place]), candidates, score, guess, most, least, progress)
     alone = (score or guess)([[phrase] for phrase in chosen])
     return Composed(tuple(chosen), best, tuple(alone.tolist()))
 
 
 def _climb(
-    chosen: list[str], best: float, candidates: Sequence[str], score: Score, guess: Score | None, most: int, progress: Progress
+    chosen: list[str],
+    best: float,
+    candidates: Sequence[str],
+    score: Score,
+    guess: Score | None,
+    most: int,
+    least: float,
+    progress: Progress,
 ) -> tuple[list[str], float]:
     """Step by step to a higher score; what is needless is taken out at the same score."""
     while True:
@@ -127,8 +136,9 @@ def _climb(
         if not less and not more:
             return chosen, best
         found = score([*less, *more])
-        place = int(np.argmax(found - LEAST_GAIN * (np.arange(len(found)) >= len(less))))
-        if found[place] < best + LEAST_GAIN * (place >= len(less)):
+        least_gain = np.array([0.0] * len(less) + [least] * len(more))
+        place = int(np.argmax(found - least_gain))
+        if found[place] < best + least_gain[place] or (place >= len(less) and found[place] <= best):
             return chosen, best
         chosen, best = [*less, *more][place], float(found[place])
 

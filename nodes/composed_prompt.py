@@ -27,6 +27,7 @@ class PromptFound:
 
     prompt: str
     score: float
+    average: float  # what the library's texts score
     phrases: list[str]
     phrase_scores: list[float]
     near: list[stored.NearText]
@@ -92,13 +93,19 @@ def find_prompt(
     made = compose(candidates, scoring.guess, scoring.score, most_phrases, progress=progress)
     share = sum(abs(part.weight) for part in parts)
     near = [stored.NearText(one.text_id, one.text, one.score / share, one.image_id) for one in near]
-    return PromptFound(as_prompt(made.phrases), made.score, list(made.phrases), list(made.alone), near, [*scoring.how(), *idle])
+    return PromptFound(as_prompt(made.phrases), made.score, scoring.average, list(made.phrases), list(made.alone), near, [*scoring.how(), *idle])
 
 
 def report_text(found: PromptFound, parts: Sequence[QueryPart], note: str = "") -> str:
     """The prompt, what it is made of, the nearest texts, and how all of it was scored."""
     estimated = any("ESTIMATED" in line for line in found.how)
-    lines = [f"Prompt for {in_words(parts)}, score {found.score:.3f}{' (estimated)' * estimated}:", found.prompt, "", "Its phrases alone:"]
+    lines = [
+        f"Prompt for {in_words(parts)}, score {found.score:.3f}{' (estimated)' * estimated}; the nearest stored text has "
+        f"{found.near[0].score:.3f}, those of this library {found.average:.3f} on average:",
+        found.prompt,
+        "",
+        "Its phrases alone:",
+    ]
     lines += [f"  {score:.3f}  {phrase}" for phrase, score in zip(found.phrases, found.phrase_scores)]
     lines += ["", f"The nearest of the {len(found.near)} stored texts that the phrases are from:"]
     lines += [

@@ -81,6 +81,11 @@ class Scoring:
                 vectors[kind] = self.words[kind].estimate([[word for phrase in prompt for word in words_of(phrase)] for prompt in prompts])
         return sum(target.weight * (vectors[target.kind] @ target.vector) for target in self._targets)
 
+    @property
+    def average(self) -> float:
+        """What the library's own texts, or pictures, score on average."""
+        return float(sum(target.weight * (self.words[target.kind].mean @ target.vector) for target in self._targets))
+
     def how(self) -> list[str]:
         """A line a kind: whether its scores are the encoder's own or estimated, and then how good estimates are."""
         lines = []
