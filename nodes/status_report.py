@@ -83,6 +83,9 @@ def status_text(status: LibraryStatus) -> str:
     lines += ["", f"On disk: vectors {in_bytes(data)}, their indexes {in_bytes(indexes)}{_an_image(data + indexes, status.images)}"]
     others = {table: sum(sizes) for table, sizes in status.sizes.items() if table in ("token_states", "metadata", "images", "texts", "paths")}
     lines.append("  " + ", ".join(f"{table.replace('_', ' ')} {in_bytes(size)}" for table, size in others.items()))
+    if status.token_states:
+        each = others["token_states"] / status.token_states
+        lines.append(f"  Token states of {status.token_states:,} texts, {in_bytes(each)} each: these the Loader recalls exactly with no text encoder")
     lines += ["", "Folders:", *(f"  {name}: {path}, {files:,} files" for name, path, files in status.roots)]
     lines += ["", f"PostgreSQL {status.server}, pgvector {status.pgvector}"]
     return "\n".join(line for line in lines if line is not None)

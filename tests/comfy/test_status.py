@@ -22,7 +22,7 @@ def test_the_node_tells_counts_encoders_indexes_and_versions(server, pictures):
     assert outputs["report"]["values"] == [text] and json.loads(outputs["json"]["values"][0]) == record
     assert record["images"] >= 2 and f"{record['images']:,} images" in text
     assert {known["kind"] for known in record["coverage"]} == {"prompt", "negative", "image", "clip_l", "clip_g"}
-    assert "* text: stand-in-minilm [" in text and "PostgreSQL 18" in text and "On disk: vectors" in text
+    assert "* text: stand-in-minilm [" in text and "PostgreSQL 18" in text and "On disk: vectors" in text and "Token states of " in text
     assert outputs["problems"]["values"] == [len(record["problems"])]
 
 
