@@ -59,20 +59,23 @@ class SDXLTextEncoder:
     @property
     def clip_l_fingerprint(self) -> str:
         """Of the clip_l vectors; another CLIP layer or CLIP-G leaves it as it is."""
-        return combine("clip_l", self._tower("clip_l"))
+        return combine("clip_l", tower_identity(self._clip, "clip_l"))
 
     @property
     def clip_g_fingerprint(self) -> str:
         """Of the clip_g vectors; another CLIP layer or CLIP-L leaves it as it is."""
-        return combine("clip_g", self._tower("clip_g"))
+        return combine("clip_g", tower_identity(self._clip, "clip_g"))
 
     @property
     def fingerprint(self) -> str:
         """Of the token states: both towers and the layer that they are taken from."""
-        self._set_options()
-        layers = [_layer(getattr(self._clip.cond_stage_model, tower)) for tower in ("clip_l", "clip_g")]
-        self._clip.cond_stage_model.reset_clip_options()
-        return combine("token_states", self._tower("clip_l"), self._tower("clip_g"), layers)
+        towers = [tower_identity(self._clip, tower) for tower in ("clip_l", "clip_g")]
+        return combine("token_states", *towers, list(states_layers(self._clip, ("clip_l", "clip_g")).values()))
+
+    @property
+    def halves(self) -> dict[str, Any]:
+        """What the token states' two halves are of, by which a CLIP that has only one of the towers (SDXL's refiner) finds its own."""
+        return {"clip_l": self.clip_l_fingerprint, "clip_g": self.clip_g_fingerprint, **states_layers(self._clip, ("clip_l", "clip_g"))}
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> SDXLText:
         """Encode (text_g, text_l) pairs; an equal pair gives CLIPTextEncode's result, another CLIPTextEncodeSDXL's."""
@@ -117,7 +120,7 @@ class SDXLTextEncoder:
         for text in tokens:
             type(model).encode_token_weights(stand_in, text)
 
-        self._set_options()
+        set_options(self._clip)
         try:
             if self._managed:
                 self._clip.load_model()
@@ -137,22 +140,35 @@ class SDXLTextEncoder:
             encoded.append((clip_l.cpu().numpy(), clip_g.cpu().numpy(), states[0].cpu().numpy()))
         return encoded
 
-    def _set_options(self) -> None:
-        """The calls of `CLIP.encode_from_tokens`, in its order: a layer beyond the model's depth is undone by the second."""
-        model = self._clip.cond_stage_model
-        model.reset_clip_options()
-        if self._clip.layer_idx is not None:
-            model.set_clip_options({"layer": self._clip.layer_idx})
-        model.set_clip_options({})
 
-    def _tower(self, tower: str) -> list[Any]:
-        """What this tower's pooled vector depends on. Its final layer is always the last, whatever the CLIP layer is."""
-        tokenizer = getattr(self._clip.tokenizer, tower)
-        other = {"clip_l": "clip_g_", "clip_g": "clip_l_"}[tower]
-        options = {key: value for key, value in self._clip.tokenizer_options.items() if not key.startswith(other)}
-        settings = {key: getattr(tokenizer, key) for key in _TOKENIZER_SETTINGS}
-        weights = patched_weights_digest(self._clip.patcher, f"{tower}.", _UNUSED)
-        return [weights, tokenizer_digest(tokenizer.tokenizer), settings, options, _TOKENIZING]
+def tower_identity(clip: Any, tower: str) -> list[Any]:
+    """What the pooled vector of a CLIP's `clip_l` or `clip_g` depends on, in any CLIP that has it: SDXL's, its refiner's, Flux's, SD3's.
+
+    A tower's final layer is always the last, whatever the CLIP layer is.
+    """
+    tokenizer = getattr(clip.tokenizer, tower)
+    others = tuple(name for name in ("clip_l_", "clip_g_", "t5xxl_") if name != f"{tower}_")
+    options = {key: value for key, value in clip.tokenizer_options.items() if not key.startswith(others)}
+    settings = {key: getattr(tokenizer, key) for key in _TOKENIZER_SETTINGS}
+    weights = patched_weights_digest(clip.patcher, f"{tower}.", _UNUSED)
+    return [weights, tokenizer_digest(tokenizer.tokenizer), settings, options, _TOKENIZING]
+
+
+def states_layers(clip: Any, towers: Sequence[str]) -> dict[str, Any]:
+    """`{"clip_l_layer": 10, ...}`: which layer the token states of these towers are taken from, with the CLIP layer that is set."""
+    set_options(clip)
+    layers = {f"{tower}_layer": _layer(getattr(clip.cond_stage_model, tower)) for tower in towers}
+    clip.cond_stage_model.reset_clip_options()
+    return layers
+
+
+def set_options(clip: Any) -> None:
+    """The calls of `CLIP.encode_from_tokens`, in its order: a layer beyond the model's depth is undone by the second."""
+    model = clip.cond_stage_model
+    model.reset_clip_options()
+    if clip.layer_idx is not None:
+        model.set_clip_options({"layer": clip.layer_idx})
+    model.set_clip_options({})
 
 
 _TOKENIZER_SETTINGS = (

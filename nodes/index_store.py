@@ -36,7 +36,7 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
         clip = encoders.clip
         records.append(db.Encoder("clip_l", clip.clip_l_fingerprint, clip.name, 768, {}))
         records.append(db.Encoder("clip_g", clip.clip_g_fingerprint, clip.name, 1280, {}))
-        records.append(db.Encoder("token_states", clip.fingerprint, clip.name, 2048, {}))
+        records.append(db.Encoder("token_states", clip.fingerprint, clip.name, 2048, clip.halves))
     return records
 
 

@@ -1,11 +1,15 @@
 """Small seeded stand-ins for the models beside SDXL that stored vectors serve: SDXL's refiner, SD 2.1 unCLIP, Flux and SD3.
 
+The last one made of each is kept, since T5's vocabulary alone is 263 MB.
+
 The towers that they share with `stand_in_models.small_clip` have the same weights by the same seed, as the real ones share OpenAI's
 CLIP-L and OpenCLIP's CLIP-bigG.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 from .stand_in_models import fill_with_seeded_weights, small_clip_vision, small_vae
@@ -14,6 +18,7 @@ _L, _G = {"num_hidden_layers": 3, "intermediate_size": 1024}, {"num_hidden_layer
 _T5 = {"d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 1}  # 4096 wide and the whole vocabulary: 263 MB in float16
 
 
+@lru_cache(maxsize=1)
 def refiner_clip(seed: int) -> Any:
     """As Load Checkpoint gives it for sd_xl_refiner_1.0: CLIP-G alone."""
     import comfy.sdxl_clip
@@ -21,6 +26,7 @@ def refiner_clip(seed: int) -> Any:
     return _clip(comfy.sdxl_clip.SDXLTokenizer, comfy.sdxl_clip.SDXLRefinerClipModel, seed)
 
 
+@lru_cache(maxsize=1)
 def flux_clip(seed: int) -> Any:
     """As DualCLIPLoader of type flux gives it: CLIP-L and T5."""
     import comfy.text_encoders.flux
@@ -28,6 +34,7 @@ def flux_clip(seed: int) -> Any:
     return _clip(comfy.text_encoders.flux.FluxTokenizer, comfy.text_encoders.flux.flux_clip(), seed)
 
 
+@lru_cache(maxsize=2)
 def sd3_clip(seed: int, clip_l: bool = True, clip_g: bool = True, t5: bool = True) -> Any:
     """As TripleCLIPLoader gives it, or CLIPLoader and DualCLIPLoader of type sd3 with fewer of the three."""
     import comfy.text_encoders.sd3_clip
@@ -36,6 +43,7 @@ def sd3_clip(seed: int, clip_l: bool = True, clip_g: bool = True, t5: bool = Tru
     return _clip(comfy.text_encoders.sd3_clip.SD3Tokenizer, model, seed)
 
 
+@lru_cache(maxsize=1)
 def unclip_checkpoint(seed: int) -> tuple[Any, Any, Any, Any]:
     """As unCLIPCheckpointLoader gives sd21-unclip-h: MODEL, CLIP, VAE, CLIP_VISION."""
     import comfy.supported_models
@@ -47,12 +55,14 @@ def unclip_checkpoint(seed: int) -> tuple[Any, Any, Any, Any]:
     return model, clip, small_vae(seed), small_clip_vision(seed)
 
 
+@lru_cache(maxsize=1)
 def refiner_unet(seed: int) -> Any:
     import comfy.supported_models
 
     return _model(comfy.supported_models.SDXLRefiner, _unet(context_dim=1280, adm_in_channels=2560), seed)
 
 
+@lru_cache(maxsize=1)
 def flux_model(seed: int) -> Any:
     import comfy.supported_models
 
@@ -64,6 +74,7 @@ def flux_model(seed: int) -> Any:
     return _model(comfy.supported_models.Flux, config, seed)
 
 
+@lru_cache(maxsize=1)
 def sd3_model(seed: int) -> Any:
     import comfy.supported_models
 
@@ -75,6 +86,7 @@ def sd3_model(seed: int) -> Any:
     return _model(comfy.supported_models.SD3, config, seed)
 
 
+@lru_cache(maxsize=1)
 def wide_vae(seed: int) -> Any:
     """16 latent channels, as Flux and SD3 have."""
     import comfy.ldm.models.autoencoder
@@ -98,8 +110,23 @@ def _clip(tokenizer: Any, model: Any, seed: int, options: dict[str, Any] | None 
 
     sizes = {"clip_l_model_config": _L, "clip_g_model_config": _G, "t5xxl_model_config": _T5, **(options or {})}
     clip = comfy.sd.CLIP(comfy.supported_models_base.ClipTarget(tokenizer, model), model_options=sizes)
-    fill_with_seeded_weights(clip.cond_stage_model, seed)
+    _fill(clip.cond_stage_model, seed)
     return clip
+
+
+def _fill(model: Any, seed: int) -> None:
+    """All weights by their names, but for T5's vocabulary: its rows are sums of two of a few, which takes a tenth of the time."""
+    import torch
+
+    large = "t5xxl.transformer.shared.weight"
+    weights = model.state_dict()
+    vocabulary = weights.pop(large, None)
+    fill_with_seeded_weights(SimpleNamespace(state_dict=lambda: weights), seed)
+    if vocabulary is not None:
+        random = torch.randn(2, 181, vocabulary.shape[1], generator=torch.Generator().manual_seed(seed)).to(vocabulary.dtype)
+        rows = torch.arange(len(vocabulary))
+        with torch.no_grad():
+            vocabulary.copy_(random[0][rows % 181] + random[1][rows // 181])
 
 
 def _unet(**sizes: Any) -> dict[str, Any]:

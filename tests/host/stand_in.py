@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 import tempfile
 from collections.abc import Collection
@@ -22,6 +23,12 @@ SOURCES = {
         f"{_HUB}h94/IP-Adapter/blob/main/models/image_encoder/model.safetensors (rename it)"
     ),
     "bge-large-en-v1.5": f"{_HUB}BAAI/bge-large-en-v1.5 (the whole folder)",
+    "sd_xl_refiner_1.0.safetensors": f"{_HUB}stabilityai/stable-diffusion-xl-refiner-1.0/blob/main/sd_xl_refiner_1.0.safetensors",
+    "sd21-unclip-h.ckpt": f"{_HUB}stabilityai/stable-diffusion-2-1-unclip/blob/main/sd21-unclip-h.ckpt",
+    "flux1-dev.safetensors": f"{_HUB}black-forest-labs/FLUX.1-dev/blob/main/flux1-dev.safetensors",
+    "ae.safetensors": f"{_HUB}black-forest-labs/FLUX.1-dev/blob/main/ae.safetensors",
+    "clip_l.safetensors": f"{_HUB}comfyanonymous/flux_text_encoders/blob/main/clip_l.safetensors",
+    "t5xxl_fp16.safetensors": f"{_HUB}comfyanonymous/flux_text_encoders/blob/main/t5xxl_fp16.safetensors",
 }
 
 
@@ -42,7 +49,18 @@ _LOADERS = {
     ),
     "CLIPVisionLoader": _Loader(("clip_name",), "clip_vision", "StandInCLIPVision", "a small ViT with random weights"),
     "VAELoader": _Loader(("vae_name",), "vae", "StandInVAE", "a small VAE with random weights"),
+    "unCLIPCheckpointLoader": _Loader(("ckpt_name",), "checkpoints", "StandInUnCLIP", "a small SD 2.1 unCLIP-h with random weights"),
+    "UNETLoader": _Loader(("unet_name",), "diffusion_models", "StandInFluxModel", "a small Flux with random weights"),
 }
+_OTHER_MODELS = (  # a loader and a pattern in what its widgets say, by which it is that of another model than SDXL
+    ("CheckpointLoaderSimple", "refiner", _Loader(("ckpt_name",), "checkpoints", "StandInRefiner", "a small SDXL refiner with random weights")),
+    (
+        "DualCLIPLoader",
+        "flux",
+        _Loader(("clip_name1", "clip_name2"), "text_encoders", "StandInFluxCLIP", "a small CLIP-L and T5 with random weights"),
+    ),
+    ("VAELoader", r"\bae\.", _Loader(("vae_name",), "vae", "StandInFluxVAE", "a small VAE of 16 channels with random weights")),
+)
 
 
 def replace_loaders(
@@ -61,8 +79,7 @@ def replace_loaders(
             if name not in text_embedders and not str(inputs.get("download_from") or "").strip():
                 inputs["model_name"] = TEXT_EMBEDDER_NAME
                 notes.append(_note(name, "MiniLM, a real but small sentence encoder", models / "sentence_transformers" / name))
-        elif kind in _LOADERS:
-            loader = _LOADERS[kind]
+        elif (loader := _loader_for(kind, inputs)) is not None:
             if not all(isinstance(inputs[name], str) for name in loader.files):  # a name that is known when it runs
                 node["class_type"], node["inputs"] = loader.stand_in, {}
                 notes.append(f"STAND-IN for the file that {kind} is given over a link: {loader.says}.")
@@ -100,6 +117,11 @@ def text_embedder_folder(cache: Path) -> Path:
             shutil.rmtree(root / TEXT_EMBEDDER_NAME, ignore_errors=True)
             made.replace(root / TEXT_EMBEDDER_NAME)  # whole or not at all
     return root
+
+
+def _loader_for(kind: str, inputs: dict[str, Any]) -> _Loader | None:
+    written = " ".join(value for value in inputs.values() if isinstance(value, str)).lower()
+    return next((loader for of, pattern, loader in _OTHER_MODELS if of == kind and re.search(pattern, written)), _LOADERS.get(kind))
 
 
 def _options(object_info: dict[str, Any], kind: str, name: str) -> list[str]:

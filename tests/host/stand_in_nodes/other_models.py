@@ -64,7 +64,7 @@ class StandInUnCLIP(io.ComfyNode):
 
 
 class StandInFlux(io.ComfyNode):
-    """MODEL, CLIP and VAE of Flux: in Load Diffusion Model's, DualCLIPLoader's and Load VAE's place."""
+    """MODEL, CLIP and VAE of Flux in one, for tests."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -74,6 +74,45 @@ class StandInFlux(io.ComfyNode):
     def execute(cls, seed: int = 0) -> io.NodeOutput:
         log.warning("STAND-IN Flux: small, with random weights (seed %d)", seed)
         return io.NodeOutput(models().flux_model(seed), models().flux_clip(seed), models().wide_vae(seed))
+
+
+class StandInFluxModel(io.ComfyNode):
+    """In Load Diffusion Model's place."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _schema("StandInFluxModel", "Flux model", [io.Model.Output()])
+
+    @classmethod
+    def execute(cls, seed: int = 0) -> io.NodeOutput:
+        log.warning("STAND-IN Flux model: small, with random weights (seed %d)", seed)
+        return io.NodeOutput(models().flux_model(seed))
+
+
+class StandInFluxCLIP(io.ComfyNode):
+    """In DualCLIPLoader's place, of type flux."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _schema("StandInFluxCLIP", "Flux CLIP", [io.Clip.Output()])
+
+    @classmethod
+    def execute(cls, seed: int = 0) -> io.NodeOutput:
+        log.warning("STAND-IN Flux CLIP: a small CLIP-L and T5 with random weights (seed %d)", seed)
+        return io.NodeOutput(models().flux_clip(seed))
+
+
+class StandInFluxVAE(io.ComfyNode):
+    """In Load VAE's place, for Flux."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _schema("StandInFluxVAE", "Flux VAE", [io.Vae.Output()])
+
+    @classmethod
+    def execute(cls, seed: int = 0) -> io.NodeOutput:
+        log.warning("STAND-IN Flux VAE: a small VAE of 16 channels with random weights (seed %d)", seed)
+        return io.NodeOutput(models().wide_vae(seed))
 
 
 class StandInSD3(io.ComfyNode):
@@ -92,4 +131,4 @@ class StandInSD3(io.ComfyNode):
         return io.NodeOutput(models().sd3_model(seed), clip, models().wide_vae(seed))
 
 
-OTHER_MODELS = [StandInRefiner, StandInUnCLIP, StandInFlux, StandInSD3]
+OTHER_MODELS = [StandInRefiner, StandInUnCLIP, StandInFlux, StandInFluxModel, StandInFluxCLIP, StandInFluxVAE, StandInSD3]
