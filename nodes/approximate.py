@@ -32,6 +32,7 @@ class Approximated:
 
     states: np.ndarray
     said: str
+    exact: bool = False  # a stored text has the very same tokens
 
 
 def approximate(connection: Connection, clip_l: np.ndarray, clip_g: np.ndarray, text: TextPair | None = None) -> Approximated:
@@ -64,7 +65,10 @@ def approximate(connection: Connection, clip_l: np.ndarray, clip_g: np.ndarray, 
         return Approximated(estimator.of_vectors(clip_l, clip_g), _said(kept.details, "vectors"))
     states = estimator.of_text(clip_l, clip_g, sections)
     exact = _copy_beginnings(connection, text, sections, states)
-    return Approximated(states, _said(kept.details, "text") + (f"; {exact} of {len(states)} positions are exact" if exact else ""))
+    if exact == len(states):
+        return Approximated(states, "exact, from the stored token states of texts with the same tokens", exact=True)
+    alike = f"; {exact} of {len(states)} positions are exact, those of a stored text that begins alike" if exact else ""
+    return Approximated(states, _said(kept.details, "text") + alike)
 
 
 def refresh_approximation(library: Library, progress: Progress | None = None) -> str:

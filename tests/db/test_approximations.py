@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.nodes.approximate import approximate
 
 WIDTH = 8
 
@@ -104,3 +105,17 @@ def test_beginnings_are_compared_on_the_side_that_is_asked_for(conn, encoders):
     db.write_token_states(conn, encoders["token_states"], {text_id: db.TokenStates(np.ones((77, WIDTH), np.float16), np.ones(4, np.float16))})
     add(conn, encoders, "a dog")
     assert db.TextPair("a style", "a fox") in [pair for _, pair in db.texts_that_begin_alike(conn, encoders["token_states"], "a fox on ice", "text_l")]
+
+
+def test_without_a_map_the_vectors_stand_everywhere_and_that_is_said(conn, encoders):
+    clip_l, clip_g = np.full(768, 2, np.float32), np.full(1280, 3, np.float32)
+    found = approximate(conn, clip_l, clip_g)
+    assert found.states.shape == (77, 2048) and set(found.states[:, 0]) == {2} and set(found.states[:, -1]) == {3}
+    assert "repeated at every position" in found.said and "16 texts" in found.said and not found.exact
+
+
+def test_a_damaged_map_is_named_with_what_to_do(conn, encoders):
+    add(conn, encoders, "a", "b")
+    db.write_approximation(conn, db.wanted_approximation(conn, 2), made())
+    said = approximate(conn, np.ones(768, np.float32), np.ones(1280, np.float32)).said
+    assert "damaged" in said and "DELETE FROM approximations" in said and "Index Folder" in said
