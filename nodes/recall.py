@@ -143,9 +143,5 @@ class Recall:
                 )
             halves.append(vector)
         found = approximate(self.connection, *halves, db.get_text(self.connection, text_id))
-        return Recalled(
-            found.states,
-            halves[1],
-            f"{found.said}. No token states are stored for this text: connect the CLIP, or index again with a larger "
-            "token_state_budget, for the exact conditioning",
-        )
+        instead = ". No token states are stored for this text: connect the CLIP, or index again with a larger token_state_budget, for the exact conditioning"
+        return Recalled(found.states, halves[1], found.said + ("" if found.exact else instead))
