@@ -13,9 +13,7 @@ from .encoders import (
     active_encoders,
     ensure_encoder,
     find_encoder,
-    find_encoder_with,
     get_encoder,
-    require_encoder,
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
@@ -128,7 +126,6 @@ __all__ = [
     "ensure_text",
     "exact_cosines",
     "find_encoder",
-    "find_encoder_with",
     "find_images",
     "find_text",
     "forget_samples",
@@ -159,7 +156,6 @@ __all__ = [
     "parse_filter",
     "read_phashes",
     "refresh_search",
-    "require_encoder",
     "same_hashes",
     "sample_texts",
     "search",

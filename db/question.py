@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +21,9 @@ KINDS = tuple(FAMILIES)
 class Part:
     """One thing that an image is to be like, or with a negative weight unlike.
 
-    `vector` [dims] may have any length: only its direction counts. `encoder_id` is the encoder that made it, the active one of
-    the kind when None; vectors of two encoders are never compared. `label` is what the person asked, for explanations.
+    `vector` [dims] may have any length: only its direction counts. The encoder that made it is told by `encoder_id`, by its
+    `fingerprint`, or by entries that its own `details` must have; with none of these it is the active one of the kind. Vectors
+    of two encoders are never compared. `label` is what the person asked and `model` the encoder's name, for messages.
     """
 
     kind: str
@@ -29,6 +31,9 @@ class Part:
     weight: float = 1.0
     encoder_id: int | None = None
     label: str = ""
+    fingerprint: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

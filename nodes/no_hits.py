@@ -21,7 +21,7 @@ def why_no_hits(library: Library, parts: Sequence[QueryPart], wanted: Wanted, no
     from .. import db
 
     with library.connection() as connection:
-        question = question_of(connection, parts, wanted)
+        question = question_of(parts, wanted)
         count = db.count_comparable(connection, question)
         why = _nothing_to_compare(count, question) or _limited(connection, question, count)
         longer = "" if count.passing else db.longer_words(connection, question.filter)

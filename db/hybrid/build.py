@@ -12,7 +12,7 @@ from psycopg import Connection, errors, sql
 
 from .._builders import alone
 from .._generation import bump_generation, one_writer
-from .._index_sql import EF_CONSTRUCTION
+from .._index_sql import EF_CONSTRUCTION, M
 from ..connection import Library
 from ..encoders import active_encoders
 from ..errors import LibraryError
@@ -27,7 +27,6 @@ from .rows import Kinds, read_images, write_rows
 
 Progress = Callable[[str, int, int], None]
 INDEX = "hybrid_vectors_hnsw"
-M = 24  # with 16 and an ef_construction of 64, twice the candidates were needed; the bytes are the same
 _ATTEMPTS, _PATIENCE = 60, 2.0  # seconds of each, and between them
 _SAMPLED = 8000  # images that a projection is fitted on
 _FEW = 0.05  # of the images: a kind that fewer have is left out, since its dimensions would be taken from the others

@@ -8,7 +8,7 @@ import numpy as np
 
 from .projection import Projection
 
-EFFORTS = (100, 150, 200, 300, 400, 600, 800, 1000)
+EFFORTS = (100, 125, 150, 200, 250, 300, 400, 600, 800, 1000)
 GOOD_RECALL = 0.99
 WANTED = 50
 MIXES = ("even", "uneven")

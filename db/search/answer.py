@@ -13,10 +13,10 @@ from ..errors import LibraryError
 from ..question import Answer, Question
 from ..records import Hit
 from .arrange import MOST, arrange, arranges, newest, stretch_of
-from .calibration import calibrate, lowest_of, percentile
+from .calibration import calibrate, lowest_of, percentiles
 from .cosines import exact_cosines
 from .found import Found, best
-from .kinds import Direction, Source, directions_of, sources_of
+from .kinds import Direction, directions_of, sources_of, state_of
 from .one_kind import Scored
 
 _ORDERS = {"newest": "created DESC NULLS LAST", "oldest": "created NULLS LAST", "seed": "seed NULLS LAST"}
@@ -28,18 +28,27 @@ Row = tuple[int, float, float]
 def search(conn: Connection, question: Question) -> Answer:
     """The images that answer `question`. LibraryError where an encoder has nothing here, or makes other dimensions."""
     _check(question)
-    sources = sources_of(conn, question.parts)
-    weights, constants, scores = _calibrated(conn, question, sources)
+    state = state_of(conn)
+    sources = sources_of(state, question.parts)
+    calibration = calibrate(conn, question.parts, sources, state) if _calibrates(question) else None
+    weights, constants = [part.weight for part in question.parts], [0.0] * len(question.parts)
+    if question.normalise:
+        weights, constants = calibration.standard(weights)
     directions = directions_of(question.parts, sources, weights, constants)
-    lowest = max(
-        -math.inf if question.lowest_score is None else question.lowest_score,
-        lowest_of(scores, question.lowest_percentile),
-    )
+    lowest = -math.inf if question.lowest_score is None else question.lowest_score
+    if question.lowest_percentile > 0:
+        lowest = max(lowest, lowest_of(calibration.scores(weights, constants), question.lowest_percentile))
     find = _arranged if arranges(question) else _as_found
     rows, found = find(conn, question, directions, lowest)
     page = rows[question.offset : question.offset + question.k]
-    hits = _hits(page, _cosines(conn, question, page, weights, constants, found), weights, constants, scores, question.offset)
+    cosines = _cosines(conn, question, page, weights, constants, found)
+    scores = calibration.scores(weights, constants) if calibration is not None else np.empty(0)
+    hits = _hits(page, cosines, weights, constants, scores, question.offset)
     return Answer(_ordered(conn, hits, question.order), found.method, found.note)
+
+
+def _calibrates(question: Question) -> bool:
+    return question.normalise or question.percentiles or question.lowest_percentile > 0
 
 
 def _as_found(conn: Connection, question: Question, directions: Sequence[Direction], lowest: float) -> tuple[list[Row], Found]:
@@ -95,19 +104,6 @@ def _check(question: Question) -> None:
         )
 
 
-def _calibrated(
-    conn: Connection, question: Question, sources: Sequence[Source]
-) -> tuple[Sequence[float], Sequence[float], np.ndarray]:
-    """Each part's weight and constant, and the scores of the sampled images, ascending; none where nothing asks for them."""
-    weights, constants = [part.weight for part in question.parts], [0.0] * len(question.parts)
-    if not (question.normalise or question.percentiles or question.lowest_percentile > 0):
-        return weights, constants, np.empty(0)
-    calibration = calibrate(conn, question.parts, sources)
-    if question.normalise:
-        weights, constants = calibration.standard(weights)
-    return weights, constants, calibration.scores(weights, constants)
-
-
 def _cosines(
     conn: Connection,
     question: Question,
@@ -136,9 +132,10 @@ def _hits(
     scores: np.ndarray,
     offset: int,
 ) -> list[Hit]:
+    farther = percentiles(scores, [score for _, score, _ in page])
     return [
-        Hit(image_id, score, rank, of_parts, percentile(scores, score), recency, _gave(of_parts, weights, constants))
-        for rank, ((image_id, score, recency), of_parts) in enumerate(zip(page, cosines), start=offset + 1)
+        Hit(image_id, score, rank, of_parts, share, recency, _gave(of_parts, weights, constants))
+        for rank, ((image_id, score, recency), of_parts, share) in enumerate(zip(page, cosines, farther), start=offset + 1)
     ]
 
 

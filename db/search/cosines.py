@@ -11,7 +11,7 @@ from psycopg import Connection, sql
 
 from ..filters import Filter
 from ..question import Part
-from .kinds import Direction, Source, direction_of, key_of, sources_of
+from .kinds import Direction, Source, direction_of, key_of, sources_of, state_of
 from .one_kind import CONDITION, Scored
 
 # A subselect a cell: whatever PostgreSQL thinks of the number of ids, each is one probe of a primary key, never a scan.
@@ -47,7 +47,7 @@ def exact_cosines(conn: Connection, parts: Sequence[Part], ids: Sequence[int]) -
 
     By the vectors as they are stored, through no index. LibraryError as in `search`.
     """
-    return cosines_of(conn, [direction_of(*pair) for pair in zip(parts, sources_of(conn, parts))], ids)
+    return cosines_of(conn, [direction_of(*pair) for pair in zip(parts, sources_of(state_of(conn), parts))], ids)
 
 
 def cosines_of(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> np.ndarray:

@@ -39,9 +39,10 @@ WHERE e.family <> 'token_states'
 """
 # Every write makes another generation; one that this transaction itself has made may yet be undone, and is not relied on.
 _STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM library"
+_MORE = "SELECT extract(epoch FROM created)::text, coalesce((SELECT max(id) FROM images), 0) FROM library"
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: sources are remembered, see `sources_of`
+@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: sources are remembered, see `state_of`
 class Source:
     """Where the vectors of one encoder are.
 
@@ -62,6 +63,16 @@ class Source:
     @property
     def table(self) -> str:
         return TABLES[self.encoder.family]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A library as it was at one generation."""
+
+    generation: int
+    created: str  # tells one library from another in the same place
+    newest: int  # image id
+    sources: tuple[Source, ...]  # of all encoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +119,30 @@ def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
     }
 
 
-def sources_of(conn: Connection, parts: Sequence[Part]) -> list[Source]:
-    """The source of each part. LibraryError where an encoder has nothing here, or makes other dimensions."""
-    families = [family_of(part.kind) for part in parts]
+def state_of(conn: Connection) -> State:
+    """The library as it is now; remembered with the connection until somebody writes."""
     generation, settled = conn.execute(_STATE).fetchone()
-    kept_at, known = getattr(conn, "sources", (None, []))
-    found = [_among(known, part, family) for part, family in zip(parts, families)]
-    if kept_at != generation or not settled or None in found:
+    state = getattr(conn, "state", None)
+    if state is None or state.generation != generation or not settled:
         with conn.cursor(row_factory=dict_row) as cursor:
-            known = [_source(**row) for row in cursor.execute(_SOURCES)]
-        conn.sources = (generation if settled else None, known)
-        found = [_among(known, part, family) for part, family in zip(parts, families)]
-    return [_checked(part, family, source) for part, family, source in zip(parts, families, found)]
+            sources = tuple(_source(**row) for row in cursor.execute(_SOURCES))
+        state = State(generation, *conn.execute(_MORE).fetchone(), sources)
+        conn.state = state if settled else None
+    return state
+
+
+def sources_of(state: State, parts: Sequence[Part]) -> list[Source]:
+    """The source of each part. LibraryError where an encoder has nothing here, or makes other dimensions."""
+    found = []
+    for part in parts:
+        family = family_of(part.kind)
+        source = _among(state.sources, part, family)
+        if source is None:
+            active = next((other.encoder for other in state.sources if other.encoder.active and other.encoder.family == family), None)
+            raise LibraryError(_none_such(part, family, active))
+        _check(part, family, source.encoder)
+        found.append(source)
+    return found
 
 
 def directions_of(
@@ -184,27 +207,53 @@ def _source(bytes: int, indexes: list[list[str | None]] | None, texts: dict[str,
 
 
 def _among(known: Sequence[Source], part: Part, family: str) -> Source | None:
-    """The source of the part's encoder, or of the active one of the family."""
-    for source in known:
-        encoder = source.encoder
-        if encoder.id == part.encoder_id or (part.encoder_id is None and encoder.active and encoder.family == family):
-            return source
-    return None
+    """The source of the part's encoder; of several that it may be the active one before others, else the oldest."""
+
+    def is_it(encoder: StoredEncoder) -> bool:
+        if part.encoder_id is not None:
+            return encoder.id == part.encoder_id
+        if part.fingerprint is not None and encoder.fingerprint != part.fingerprint:
+            return False
+        told = part.fingerprint is not None or part.details
+        return encoder.family == family and (encoder.active or bool(told)) and part.details.items() <= encoder.details.items()
+
+    return min((source for source in known if is_it(source.encoder)), key=lambda source: (not source.encoder.active, source.encoder.id), default=None)
 
 
-def _checked(part: Part, family: str, source: Source | None) -> Source:
-    if source is None:
-        raise LibraryError(
-            f"The library has no vectors of this kind yet. Index a folder with {CONNECT[family]} connected first."
-            if part.encoder_id is None
-            else f"The library has no encoder {part.encoder_id}. Index the folder again, with the same models connected."
+def _none_such(part: Part, family: str, active: StoredEncoder | None) -> str:
+    """What to tell a person whose query no encoder of the library has made."""
+    if part.encoder_id is not None:
+        return f"The library has no encoder {part.encoder_id}. Index the folder again, with the same models connected."
+    if active is None:
+        return (
+            f"The library has no {family} vectors yet, so this search finds nothing. First index a folder with "
+            f"{CONNECT[family]} connected to Index Folder."
         )
-    encoder = source.encoder
+    if part.details:
+        return (
+            f"{part.model} can't be compared with the library's {family} vectors, which are made by {active.name} "
+            f"[{active.fingerprint[:8]}]: its other half made none of them. Index a folder with that one connected to Index Folder, so "
+            "for a description with Load CLIP Vision on the same file as Load Description Encoder; a folder that was indexed by an "
+            "older version, once more."
+        )
+    return (
+        f"The library was indexed by another model: {active.name} [{active.fingerprint[:8]}]; this one is {part.model} "
+        f"[{(part.fingerprint or '')[:8]}]. Connect that model here, or index a folder with this one connected to Index Folder."
+    )
+
+
+def _check(part: Part, family: str, encoder: StoredEncoder) -> None:
     if encoder.family != family:
         raise ValueError(f"encoder {encoder.id} is of family {encoder.family!r}, not {family!r}")
-    if np.shape(part.vector) != (encoder.dims,):
+    shape = np.shape(part.vector)
+    if shape == (encoder.dims,):
+        return
+    if part.fingerprint is None and not part.details and len(shape) == 1:  # no model of ours made it, so it may have any length
         raise LibraryError(
-            f"The query has the shape {list(np.shape(part.vector))}, the library's vectors {encoder.dims} dimensions (by "
-            f"{encoder.name}). Connect that model, or index the folder again with {CONNECT[family]} of the new one."
+            f"{part.kind} needs {encoder.dims} numbers, you gave {shape[0]}. Paste all numbers of the vector as a JSON list, "
+            f"[0.12, -0.5, ...], and choose the kind that it was made for (this library's were made by {encoder.name})."
         )
-    return source
+    raise LibraryError(
+        f"The query has the shape {list(shape)}, the library's vectors {encoder.dims} dimensions (by {encoder.name}). "
+        f"Connect that model, or index the folder again with {CONNECT[family]} of the new one."
+    )

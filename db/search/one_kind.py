@@ -15,21 +15,20 @@ Scored = list[tuple[int, float]]
 
 # In both, the inner scan may be ordered by the distance alone. The order is made exact outside it (the index compares
 # normalised float16, or single bits), equals by id; WITH TIES lets all equals of the last one out, so that the cut among
-# them is by id.
+# them is by id. A text brings its first images along, at most as many as are wanted.
 _BY_TEXT = """
 WITH nearest AS MATERIALIZED (
-    SELECT v.text_id, v.embedding <=> %(query)s AS distance
-    FROM text_vectors v
-    WHERE v.encoder_id = {encoder} AND EXISTS (SELECT FROM images i WHERE i.{text_id} = v.text_id AND {condition})
+    SELECT image.id, v.embedding <=> %(query)s AS distance
+    FROM text_vectors v CROSS JOIN LATERAL (
+        SELECT i.id FROM images i WHERE i.{text_id} = v.text_id AND {condition} ORDER BY i.id LIMIT %(n)s
+    ) image
+    WHERE v.encoder_id = {encoder}
     ORDER BY {order}
     {cut}
 )
-SELECT image.id, 1 - distance
+SELECT id, 1 - distance
 FROM nearest
-CROSS JOIN LATERAL (
-    SELECT i.id FROM images i WHERE i.{text_id} = nearest.text_id AND {condition} ORDER BY i.id LIMIT %(n)s
-) image
-ORDER BY distance, image.id
+ORDER BY distance, id
 LIMIT %(n)s
 """
 _BY_IMAGE = """

@@ -17,10 +17,22 @@ def test_details_that_are_new_are_added_to_a_recorded_encoder(conn, later):
     assert db.get_encoder(conn, first).details == {"old": 1, "picture_tower": "x"}
 
 
-def test_an_encoder_is_found_by_its_picture_half(conn):
-    encoder_id = db.ensure_encoder(conn, known({"picture_tower": "x"}))
-    assert db.find_encoder_with(conn, "image", {"picture_tower": "x"}).id == encoder_id
-    assert db.find_encoder_with(conn, "image", {"picture_tower": "y"}) is None
+def test_a_query_finds_the_encoder_by_its_picture_half(conn, root, image, unit):
+    """A description's vector knows of its encoder what the other half of the same file has."""
+    ids = []
+    for half, color in (("x", 1), ("y", 2)):
+        encoder_id = db.ensure_encoder(conn, db.Encoder("image", half * 2, f"encoder {half}", 8, {"picture_tower": half}))
+        db.activate_encoders(conn, [encoder_id])
+        ids += db.write_images(conn, root, [image(color)])
+        db.write_image_vectors(conn, encoder_id, ids[-1:], unit(color)[None])
+
+    def found(half: str) -> list[int]:
+        part = db.Part("image", unit(1), details={"picture_tower": half}, model="CLIP text half")
+        return [hit.image_id for hit in db.search(conn, db.Question(parts=(part,))).hits]
+
+    assert [found("x"), found("y")] == [[ids[0]], [ids[1]]]
+    with pytest.raises(db.LibraryError, match="CLIP text half can't be compared .* made by encoder y .*its other half made none"):
+        found("z")
 
 
 def test_the_same_details_again_write_nothing(conn):

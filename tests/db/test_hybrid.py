@@ -11,7 +11,7 @@ from diffusion_toolkit.db.hybrid.candidates import candidates, ready_hybrid, sta
 from diffusion_toolkit.db.hybrid.check import mix_of
 from diffusion_toolkit.db.hybrid.tail import refresh_hybrid
 from diffusion_toolkit.db.refresh import refresh_search
-from diffusion_toolkit.db.search.kinds import directions_of, sources_of
+from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from pgvector import HalfVector
 from psycopg import sql
 
@@ -57,7 +57,7 @@ def parts_of(weights: dict[str, float], seed: int = 9) -> tuple[db.Part, ...]:
 
 
 def asked(conn, parts, n=20, filter=None, constants=None):
-    sources = sources_of(conn, parts)
+    sources = sources_of(state_of(conn), parts)
     directions = directions_of(parts, sources, [part.weight for part in parts], constants or [0.0] * len(parts))
     return candidates(conn, directions, n, filter)
 

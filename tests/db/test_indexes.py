@@ -10,7 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builders import alone
 from diffusion_toolkit.db.indexes import build_index
-from diffusion_toolkit.db.search.kinds import directions_of, sources_of
+from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index, nearest_exactly
 from psycopg import sql
 
@@ -47,7 +47,7 @@ def test_an_index_takes_the_place_of_the_former_and_is_found_by_searches(library
         assert all(word in definition for word in words) and f"encoder_id = {by_image}" in definition
         assert db.indexes_of(conn, db.get_encoder(conn, by_image)) == [method]
         parts = [db.Part("image", np.ones(DIMS, np.float32))]
-        sources = sources_of(conn, parts)
+        sources = sources_of(state_of(conn), parts)
         assert sources[0].index == method
         [direction] = directions_of(parts, sources, [1.0], [0.0])
         found = {image_id for image_id, _ in nearest_by_index(conn, direction, 10)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.search import found
-from diffusion_toolkit.db.search.kinds import directions_of, sources_of
+from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import statement
 from pgvector import HalfVector
 from psycopg import sql
@@ -62,7 +62,7 @@ def below(seed: int) -> db.Filter:
 def plan(conn: db.Connection, kind: str, query: np.ndarray, indexed: bool, filter: db.Filter | None = None) -> tuple[str, str]:
     """What PostgreSQL would do, and the name of the index that it should use."""
     part = db.Part(kind, query)
-    sources = sources_of(conn, [part])
+    sources = sources_of(state_of(conn), [part])
     [direction] = directions_of([part], sources, [1.0], [0.0])
     parameters = {"query": HalfVector(direction.vector), "n": 50, "candidates": 50, **(filter.parameters if filter else {})}
     rows = conn.execute("EXPLAIN (COSTS OFF) " + statement(direction, filter, sources[0].index if indexed else None), parameters)
@@ -128,7 +128,7 @@ def test_an_index_that_gave_few_does_not_say_that_they_are_all(filled, indexed, 
     monkeypatch.setattr(found, "_estimate", lambda *_: 1e9)
     conn.execute("SELECT set_config('hnsw.iterative_scan', 'off', true)")
     parts = [db.Part("image", query)]
-    directions = directions_of(parts, sources_of(conn, parts), [1.0], [0.0])
+    directions = directions_of(parts, sources_of(state_of(conn), parts), [1.0], [0.0])
     some, few = (found.best(conn, directions, 201, below(seed), exact=False) for seed in (1200, 100))
     conn.rollback()
     assert some.method.startswith("index") and 201 <= len(some.scored) < 400 and not some.whole
@@ -151,7 +151,7 @@ def test_a_page_so_deep_that_an_index_would_be_slower_is_found_exactly(filled, m
 
 def test_an_encoder_without_an_index_is_searched_exactly(filled, indexed):
     conn, query = filled
-    [source] = sources_of(conn, [db.Part("image", query)])
+    [source] = sources_of(state_of(conn), [db.Part("image", query)])
     conn.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(source.index_name)))
     db.bump_generation(conn)
     answer = db.search(conn, db.Question(parts=(db.Part("image", query),), k=10))
@@ -184,7 +184,7 @@ def test_other_indexes_are_used_too_and_named(filled, indexed, way, options, met
     conn, query = filled
     asked = db.Question(parts=(db.Part("image", query),), k=10)
     exactly = db.search(conn, dataclasses.replace(asked, exact=True)).hits
-    [source] = sources_of(conn, asked.parts)
+    [source] = sources_of(state_of(conn), asked.parts)
     conn.execute(f"DROP INDEX {source.index_name}")
     conn.execute(f"CREATE INDEX image_vectors_{way}_{source.encoder.id} ON image_vectors {options} WHERE encoder_id = {source.encoder.id}")
     db.bump_generation(conn)

@@ -124,19 +124,29 @@ def test_only_the_asked_encoders_vectors_are_compared(conn, add, encoder, unit):
 
 
 def test_no_encoder_of_the_kind_says_what_to_do(conn, unit):
-    with pytest.raises(db.LibraryError, match="Index a folder with a text embedder connected first"):
+    with pytest.raises(db.LibraryError, match="no text vectors yet.*First index a folder with a text embedder connected"):
         hits(conn, "prompt", unit(1), 5)
 
 
-def test_an_unknown_query_encoder_names_the_one_that_was_used(conn, encoder):
+def test_an_unknown_query_encoder_names_the_one_that_was_used(conn, encoder, unit):
     encoder(conn, "text", "aa")
     with pytest.raises(db.LibraryError, match=r"indexed by another model: text aa \[\w+\]; this one is Mini"):
-        db.require_encoder(conn, "text", "bb", "Mini")
+        db.search(conn, db.Question(parts=(db.Part("prompt", unit(1), fingerprint="bb", model="Mini"),)))
+
+
+def fingerprint(conn) -> str:
+    return db.active_encoder(conn, "text").fingerprint
 
 
 def test_a_query_of_another_size_says_what_to_do(conn, encoder, unit):
     encoder(conn, "text")
     with pytest.raises(db.LibraryError, match=r"shape \[4\], the library's vectors 8 dimensions"):
+        db.search(conn, db.Question(parts=(db.Part("prompt", unit(1, dims=4), fingerprint=fingerprint(conn), model="text"),)))
+
+
+def test_numbers_of_another_count_say_how_many_are_needed(conn, encoder, unit):
+    encoder(conn, "text")
+    with pytest.raises(db.LibraryError, match="prompt needs 8 numbers, you gave 4. .*JSON list"):
         hits(conn, "prompt", unit(1, dims=4), 5)
 
 
