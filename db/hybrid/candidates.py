@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgvector import HalfVector
 from psycopg import Connection, sql
+from psycopg.rows import dict_row
 
 from ..filters import Filter
 from .check import mix_of
@@ -23,15 +25,7 @@ LEAST_RECALL = 0.95  # of the check after the build, below which the index is no
 MOST_EFFORT = 1000  # hnsw.ef_search takes no more
 _KEPT = 4  # projections of some 8 MB
 
-# The check at the build says how many candidates the best 50 take (check.WANTED); of more, as many times more are safe. ef_search
-# is set on the way: it is one round trip less.
-_READY = """
-SELECT id, created::text AS created, kinds, encoder_ids, details, effort AS required,
-       set_config('hnsw.ef_search', least(effort, 1000)::text, true)::integer AS effort
-FROM hybrids, LATERAL (SELECT coalesce((details->'efforts'->>%(mix)s)::integer, 400) AS of_50) checked,
-     LATERAL (SELECT greatest(of_50, 2 * %(n)s, ceil(of_50 * %(n)s / 50.0))::integer AS effort) taken
-WHERE ready
-"""
+_READY = "SELECT id, created::text AS created, kinds, encoder_ids, details FROM hybrids WHERE ready"
 _NEAREST = """
 (SELECT h.image_id FROM hybrid_vectors h
  WHERE h.hybrid_id = {hybrid} AND {condition}
@@ -77,15 +71,16 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
         return Candidates(
             None, note=f"The hybrid index finds only {share} of the best images, since they lie in no clusters.", better_exact=True
         )
-    if ready["required"] > MOST_EFFORT:
+    if ready["effort"] > MOST_EFFORT:
         return Candidates(
             None,
-            note=f"The best {n:,} images are more than the hybrid index can tell surely: it would take {ready['required']:,} candidates "
+            note=f"The best {n:,} images are more than the hybrid index can tell surely: it would take {ready['effort']:,} candidates "
             f"of it, and {MOST_EFFORT:,} are the most.",
             better_exact=True,
         )
     projection = projection_of(conn, ready)
     query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})
+    conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(ready["effort"])])
     found = nearest(conn, ready["id"], query, ready["effort"], filter)
     if len(found) > ready["effort"] + TAIL_MOST:
         return Candidates(
@@ -115,10 +110,26 @@ def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Co
 
 
 def ready_hybrid(conn: Connection, n: int, mix: str = "even") -> dict[str, Any] | None:
-    """The index that searches use, and how many candidates a search for `n` takes with such a mix of weights; hnsw.ef_search is set to that."""
-    cursor = conn.execute(_READY, {"n": n, "mix": mix})
-    row = cursor.fetchone()
-    return dict(zip([column.name for column in cursor.description], row)) if row else None
+    """The index that searches use, and the `effort`: how many candidates a search for `n` takes with such a mix of weights.
+
+    The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe.
+    """
+    row = _ready(conn)
+    if row is None:
+        return None
+    of_50 = row["details"].get("efforts", {}).get(mix, 400)
+    return {**row, "effort": max(of_50, 2 * n, math.ceil(of_50 * n / 50))}
+
+
+def _ready(conn: Connection) -> dict[str, Any] | None:
+    """Remembered as long as the state of the library is, which a search has just asked for (see search.kinds.state_of)."""
+    state = getattr(conn, "state", None)
+    kept_with, row = getattr(conn, "hybrid", (None, None))
+    if state is None or kept_with is not state:
+        with conn.cursor(row_factory=dict_row) as cursor:
+            row = cursor.execute(_READY).fetchone()
+        conn.hybrid = (state, row)
+    return row
 
 
 def projection_of(conn: Connection, ready: dict[str, Any]) -> Projection:

@@ -13,6 +13,7 @@ GOOD_RECALL = 0.99
 WANTED = 50
 MIXES = ("even", "uneven")
 _EQUAL = 1e-5  # scores this near are one
+_ITSELF = 0.9999  # cosine
 _QUESTIONS = 64  # a quarter of each shape
 _MIXES = ((1, 1, 1, 1, 1), (1, -0.3), (1, 1, -1), (0.4, 0.3, 0.3))  # weights, of as many kinds as there are
 
@@ -75,10 +76,17 @@ class Check:
         return float(min(means))
 
     def compare(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
-        """Scores [questions, n]."""
-        return sum(
-            (self.weights[:, kind, None] * self.vectors[kind]) @ np.nan_to_num(of_kind).T for kind, of_kind in enumerate(vectors)
-        )
+        """Scores [questions, n]; none for an image that has the very vector that is asked for.
+
+        Such a one stands alone, near in one kind and anywhere in the others, where a way through the graph seldom leads. Queries from
+        outside the library have none so near, and that of a stored image leaves the image out.
+        """
+        scores = np.zeros((_QUESTIONS, len(vectors[0])), np.float32)
+        for kind, of_kind in enumerate(vectors):
+            cosines = self.vectors[kind] @ np.nan_to_num(of_kind).T
+            scores += self.weights[:, kind, None] * cosines
+            scores[(self.weights[:, kind, None] != 0) & (cosines > _ITSELF)] = -np.inf
+        return scores
 
     def _share(self, question: int, found: np.ndarray, k: int) -> float:
         best = np.sort(self._best[question])[::-1][:k]
