@@ -79,6 +79,25 @@ class Library:
         finally:
             self._give_back(conn)
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Lend a connection on which each statement stands alone: for searches, which are spared beginning and ending.
+
+        LibraryError as of `connection`.
+        """
+        conn = self._borrow()
+        try:
+            conn.autocommit = True
+            yield conn
+        except psycopg.Error as error:
+            raise failed_statement(error, self._place) from error
+        finally:
+            try:
+                conn.autocommit = False
+            except psycopg.Error:  # broken off in the middle of a statement
+                conn.close()
+            self._give_back(conn)
+
     def close(self) -> None:
         """Close the idle connections; the next use opens new ones."""
         with self._lock:

@@ -37,7 +37,7 @@ def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
     """Ask one library, on one connection. LibraryError where it has nothing by a part's encoder."""
     from .. import db
 
-    with library.connection() as connection:
+    with library.reading() as connection:
         answer = db.search(connection, question_of(parts, wanted))
         images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []
     of = tuple(AskedPart(part.kind, part.label, part.weight) for part in parts)

@@ -13,6 +13,7 @@ from pgvector import HalfVector
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
+from .._session import set_now
 from ..filters import Filter
 from .check import mix_of
 from .projection import Projection
@@ -57,7 +58,7 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
 
     Images written after the index was made are all among them. With a filter there may be fewer than `n`, although more pass it.
     """
-    ready = ready_hybrid(conn, n, mix_of([direction.weight for direction in directions]))
+    ready = ready_hybrid(conn, n, mix_of([direction.weight for direction in directions]), getattr(conn, "state", None))
     if ready is None:
         return Candidates(None)
     places = {pair: place for place, pair in enumerate(zip(ready["kinds"], ready["encoder_ids"]))}
@@ -80,7 +81,7 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
         )
     projection = projection_of(conn, ready)
     query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})
-    conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(ready["effort"])])
+    set_now(conn, {"hnsw.ef_search": str(ready["effort"])})
     found = nearest(conn, ready["id"], query, ready["effort"], filter)
     if len(found) > ready["effort"] + TAIL_MOST:
         return Candidates(
@@ -109,27 +110,21 @@ def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Co
     return sql.SQL(_NEAREST).format(hybrid=sql.Literal(hybrid_id), dims=sql.Literal(dims), condition=of[0], condition_of_tail=of[1])
 
 
-def ready_hybrid(conn: Connection, n: int, mix: str = "even") -> dict[str, Any] | None:
+def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | None = None) -> dict[str, Any] | None:
     """The index that searches use, and the `effort`: how many candidates a search for `n` takes with such a mix of weights.
 
-    The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe.
+    The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe. What was read is
+    remembered with the library's `state`, where a search has just asked for it.
     """
-    row = _ready(conn)
-    if row is None:
-        return None
-    of_50 = row["details"].get("efforts", {}).get(mix, 400)
-    return {**row, "effort": max(of_50, 2 * n, math.ceil(of_50 * n / 50))}
-
-
-def _ready(conn: Connection) -> dict[str, Any] | None:
-    """Remembered as long as the state of the library is, which a search has just asked for (see search.kinds.state_of)."""
-    state = getattr(conn, "state", None)
     kept_with, row = getattr(conn, "hybrid", (None, None))
     if state is None or kept_with is not state:
         with conn.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(_READY).fetchone()
         conn.hybrid = (state, row)
-    return row
+    if row is None:
+        return None
+    of_50 = row["details"].get("efforts", {}).get(mix, 400)
+    return {**row, "effort": max(of_50, 2 * n, math.ceil(of_50 * n / 50))}
 
 
 def projection_of(conn: Connection, ready: dict[str, Any]) -> Projection:

@@ -6,7 +6,9 @@ import functools
 
 from pgvector import HalfVector
 from psycopg import Connection, sql
+from psycopg.pq import TransactionStatus
 
+from .._session import set_now
 from ..filters import Filter
 from .kinds import TEXT_KINDS, Direction
 
@@ -52,7 +54,7 @@ _ORDERS = {
     "binary": "binary_quantize(v.embedding::halfvec({dims}))::bit({dims}) <~> binary_quantize(%(query)s::halfvec({dims}))",
 }
 CONDITION = "\0"  # stands for the filter's in a statement; no SQL has it
-_EF_KEPT = 100  # what a session has already
+_EF_LEAST = 100
 _EF_MOST = 1000  # that pgvector takes
 _LARGE = 300_000  # rows, from which on twice as many: at 1,000,000 ef 100 finds .98 of the best 10 and 200 finds .997, in the same time
 _BY_BITS = 20  # times as many candidates as are wanted, where an index knows no more of a number than its sign
@@ -62,14 +64,16 @@ _SHARE_PROBED = 8  # one of so many lists of an IVFFlat index
 def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
     """The `n` images nearest by the index of the direction's encoder, which may miss some; filtered as the scan goes."""
     settings = _settings(direction, n)
-    if filter is not None:  # without sorting there is one plan, the one that we say: a wrong estimate could take another
-        settings["enable_sort"] = "off"
-    if settings:
-        _set(conn, settings)
-    found = _run(conn, direction, n, filter, direction.source.index)
-    if filter is not None:
-        _set(conn, {"enable_sort": "on"})
-    return found
+    if filter is None:
+        set_now(conn, settings)
+        return _run(conn, direction, n, filter, direction.source.index)
+    # Without sorting there is one plan, the one that we say: a wrong estimate could take another.
+    set_now(conn, {**settings, "enable_sort": "off"})
+    try:
+        return _run(conn, direction, n, filter, direction.source.index)
+    finally:
+        if conn.info.transaction_status != TransactionStatus.INERROR:
+            set_now(conn, {"enable_sort": "on"})
 
 
 def how(direction: Direction, n: int) -> str:
@@ -96,11 +100,11 @@ def statement(direction: Direction, filter: Filter | None, index: str | None) ->
 def _settings(direction: Direction, n: int) -> dict[str, str]:
     if direction.source.index == "ivfflat":
         return {"ivfflat.probes": str(_probes(direction))}
-    least = 2 * _EF_KEPT if direction.source.rows >= _LARGE else _EF_KEPT
+    least = 2 * _EF_LEAST if direction.source.rows >= _LARGE else _EF_LEAST
     ef = max(least, 2 * _candidates(direction.source.index, n))  # with less than is asked for, pgvector silently returns less
     if direction.kind in ("prompt", "negative"):
         ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
-    return {"hnsw.ef_search": str(min(_EF_MOST, ef))} if ef > _EF_KEPT else {}
+    return {"hnsw.ef_search": str(min(_EF_MOST, ef))}
 
 
 def _probes(direction: Direction) -> int:
@@ -109,12 +113,6 @@ def _probes(direction: Direction) -> int:
 
 def _candidates(index: str | None, n: int) -> int:
     return max(n, min(_EF_MOST, _BY_BITS * n)) if index == "binary" else n
-
-
-def _set(conn: Connection, settings: dict[str, str]) -> None:
-    """For the rest of the transaction."""
-    cells = ", ".join(["set_config(%s, %s, true)"] * len(settings))
-    conn.execute(f"SELECT {cells}", [word for pair in settings.items() for word in pair])
 
 
 @functools.lru_cache(maxsize=64)

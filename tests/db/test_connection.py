@@ -13,6 +13,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 
 @pytest.fixture
@@ -310,3 +311,18 @@ def test_a_connection_that_was_just_used_is_lent_without_asking_the_server(libra
     monkeypatch.setattr(db.Connection, "execute", lambda *_: pytest.fail("the server was asked"))
     with library.connection() as again:
         assert again is conn
+
+
+def test_a_reading_connection_begins_no_transaction_and_is_lent_as_a_usual_one_afterwards(library):
+    with library.reading() as conn:
+        conn.execute("SELECT 1")
+        assert conn.info.transaction_status == TransactionStatus.IDLE
+    with library.connection() as again:
+        assert again is conn and not again.autocommit
+
+
+def test_a_reading_connection_that_failed_is_lent_again(library):
+    with pytest.raises(db.LibraryError), library.reading() as conn:
+        conn.execute("SELECT nonsense")
+    with library.reading() as again:
+        assert again is conn and again.execute("SELECT 1").fetchone() == (1,)

@@ -1,0 +1,40 @@
+"""Settings that a search needs don't stay in the way of what comes after it."""
+
+from __future__ import annotations
+
+import pytest
+from diffusion_toolkit.db._session import set_now
+
+
+def shown(conn, *names: str) -> list[str]:
+    return [conn.execute(f"SHOW {name}").fetchone()[0] for name in names]
+
+
+def test_in_a_transaction_they_end_with_it(library):
+    with library.connection() as conn:
+        set_now(conn, {"hnsw.ef_search": "300", "enable_sort": "off"})
+        assert shown(conn, "hnsw.ef_search", "enable_sort") == ["300", "off"]
+        set_now(conn, {"enable_sort": "on"})
+        assert shown(conn, "enable_sort") == ["on"]
+    with library.connection() as conn:
+        assert shown(conn, "hnsw.ef_search", "enable_sort") == ["100", "on"]
+
+
+def test_on_a_reading_connection_they_stay_until_they_are_set_again(library):
+    with library.reading() as conn:
+        set_now(conn, {"hnsw.ef_search": "300", "enable_sort": "off"})
+        assert shown(conn, "hnsw.ef_search", "enable_sort") == ["300", "off"]
+        set_now(conn, {"hnsw.ef_search": "100", "enable_sort": "on"})
+        assert shown(conn, "hnsw.ef_search", "enable_sort") == ["100", "on"]
+
+
+@pytest.mark.parametrize("lend", ["connection", "reading"])
+def test_what_is_so_already_is_not_asked_for(library, lend, monkeypatch):
+    with getattr(library, lend)() as conn:
+        asked = []
+        monkeypatch.setattr(type(conn), "execute", lambda self, *words: asked.append(words))
+        set_now(conn, {"hnsw.ef_search": "100"})
+        assert not asked
+        set_now(conn, {"hnsw.ef_search": "200"})
+        assert len(asked) == 1
+        monkeypatch.undo()
