@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import db
+from .approximate import approximate
 from .config import ConfigurationError
 from .links import KINDS, Query, QueryPart
 from .recall import POSITIONS, NothingStored, Recall, Recalled
 
 if TYPE_CHECKING:
-    from ..db import Library
+    from ..db import Connection, Library, StoredEncoder
     from ..embedders.exchange import Embeddings, MadeBy
 
 _NORMALISED = 1e-3  # a length nearer to 1 than this is no accident
@@ -81,35 +82,30 @@ class Imported:
         return Recalled(*self._encoded[text], f"exact, encoded now with the connected CLIP{said}")
 
     def _approximation(self, record: Embeddings, side: str) -> Recalled:
-        """From the two vectors; by the library's map where they are of its encoders, or of one that the file does not tell."""
+        """From the two vectors; by the library's map where they are of its encoders, or of some that the file does not tell."""
         families = ("clip_l", "clip_g")
         vectors = [record.vectors[_PREFIX[side] + family] for family in families]
-        made_by = [record.made_by.get(family) for family in families]
-        said = "" if all(made_by) else "; the file does not tell which encoder made them"
+        told = all(family in record.made_by for family in families)
+        said = "" if told else "; the file does not tell which encoder made the vectors"
         if self._live is not None:
             said += "; the connected CLIP is not used, since the file has no text"
         try:
             library = self._open()
         except (db.LibraryError, ConfigurationError, ImportError) as error:
-            made = _spread(*vectors)
-            return Recalled(made.states, made.pooled, f"{made.source}{said}; no library could be asked ({error})")
+            return _spread(*vectors, f"{said}; no library could be asked ({error})")
         with library.connection() as connection:
-            active = [db.active_encoder(connection, family) for family in families]
-            if all(made_by):
-                ours = all(one is not None and one.fingerprint == made.fingerprint for one, made in zip(active, made_by))
-                said += "" if ours else f"; {_named(made_by[1])} is not the encoder of this library, so nothing of it is used"
+            active = db.active_encoders(connection)
+            if told:
+                theirs = {family: record.made_by[family] for family in (*families, "token_states") if family in record.made_by}
+                if any(family not in active or active[family].fingerprint != one.fingerprint for family, one in theirs.items()):
+                    unlike = theirs.get("token_states", theirs["clip_g"])
+                    return _spread(*vectors, f"{said}; {_named(unlike)} is not this library's encoder, so nothing of the library is used")
             else:
-                ours = all(active)
-                lengths = [db.typical_length(connection, one.id) if one is not None else None for one in active]
-                if all(abs(float(np.linalg.norm(vector)) - 1) < _NORMALISED for vector in vectors):
-                    said += " and they were normalised"
-                    if all(lengths):
-                        vectors = [vector * np.float32(length) for vector, length in zip(vectors, lengths)]
-                        said += f": brought to this library's usual lengths, {lengths[0]:.1f} and {lengths[1]:.1f}"
-                    else:
-                        said += ", so the conditioning is far too weak: index a folder with the SDXL CLIP, whose vectors tell their usual length"
-            made = _spread(*vectors)
-        return Recalled(made.states, made.pooled, f"{made.source}{said}")
+                vectors, scaled = _of_usual_length(connection, active, vectors)
+                said += scaled
+            text = self._text(record, side)
+            found = approximate(connection, *vectors, db.TextPair(*text) if text is not None else None)
+        return Recalled(found.states, vectors[1], f"{found.said}{said}")
 
     def _empty_text(self, record: Embeddings) -> Recalled:
         """Of a file without any negative: by the connected CLIP, else by the library."""
@@ -127,10 +123,25 @@ class Imported:
         return Recalled(found.states, found.pooled, f"the file has none: the empty text{by}; {found.source}")
 
 
-def _spread(clip_l: np.ndarray, clip_g: np.ndarray) -> Recalled:
-    """The two vectors at each position."""
+def _spread(clip_l: np.ndarray, clip_g: np.ndarray, said: str) -> Recalled:
+    """The two vectors at each position, which is all that they tell by themselves."""
     states = np.tile(np.concatenate([clip_l, clip_g]), (POSITIONS, 1))  # [77, 768 + 1280]
-    return Recalled(states, clip_g, "APPROXIMATION from the file's CLIP-L and CLIP-G vectors alone")
+    return Recalled(
+        states, clip_g, f"APPROXIMATION, the file's CLIP-L and CLIP-G vectors repeated at every position, far from the truth{said}"
+    )
+
+
+def _of_usual_length(
+    connection: Connection, active: Mapping[str, StoredEncoder], vectors: list[np.ndarray]
+) -> tuple[list[np.ndarray], str]:
+    """Vectors of nobody knows which encoder: those of length 1 are no pooled output of SDXL, whose length is its own."""
+    if any(abs(float(np.linalg.norm(vector)) - 1) > _NORMALISED for vector in vectors):
+        return vectors, ""
+    lengths = [db.typical_length(connection, active[family].id) if family in active else None for family in ("clip_l", "clip_g")]
+    if not all(lengths):
+        return vectors, " and they were normalised, so the conditioning is far too weak: index a folder with an SDXL CLIP, whose vectors tell their length"
+    scaled = [vector * np.float32(length) for vector, length in zip(vectors, lengths)]
+    return scaled, f" and they were normalised: brought to this library's usual lengths, {lengths[0]:.1f} and {lengths[1]:.1f}"
 
 
 def query(record: Embeddings, name: str, file: str) -> Query | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .host import library_fingerprint, names_missing_requirements, open_library, progress_on
+from .host import library_fingerprint, names_missing_requirements, open_library, progress_on, show_text
 from .links import KINDS
 from .types import CONDITIONING_CATEGORY, Query, library_input, library_name_input
 
@@ -85,6 +85,7 @@ class LoadEmbeddings(io.ComfyNode):
         heading = f"Image {first} of {source.count}" if last == first else f"Images {first} to {last} of {source.count}"
         text = [f"{heading} in {place}", *lines[:_TOLD], *([f"... and {len(lines) - _TOLD} images more"] * (len(lines) > _TOLD))]
         text += [f"Note: {note}." for note in source.notes[:_TOLD]]
+        show_text(cls, f"Done: {heading}")
         return io.NodeOutput(*(list(column) for column in zip(*rows)), ui={"text": ["\n".join(text)]})
 
 

@@ -224,7 +224,7 @@ class SafetensorsSource:
         if part.get_dtype() not in kinds:
             raise ExchangeError(f"{name} of {self.name} is of type {part.get_dtype()} where {' or '.join(kinds)} is needed.")
         if len(part.get_shape()) != axes:
-            raise ExchangeError(f"{name} of {self.name} has the shape {part.get_shape()} where {axes} axes are needed.")
+            raise ExchangeError(f"{name} of {self.name} has {len(part.get_shape())} axes where {axes} is needed.")
         return list(part.get_shape())
 
     def _advice(self) -> str:

@@ -164,7 +164,7 @@ def test_diffusion_toolkits_json_is_written_by_image_and_read_again(server, fold
     graph = {"load": load(file=str(path)), "ids": node("ProbeValues", values=["load", 10]), "widths": node("ProbeValues", values=["load", 11])}
     outputs = server.queue(graph).outputs
     assert outputs["ids"]["values"] == sorted(ids) and outputs["widths"]["values"] == [64] * 3
-    assert "the file does not tell which encoder made them" in outputs["load"]["text"][0]
+    assert "the file does not tell which encoder made the vectors" in outputs["load"]["text"][0]
 
 
 def test_one_safetensors_file_for_each_image(server, folder, written):
@@ -220,18 +220,31 @@ def test_the_clip_that_made_the_states_gives_them_and_another_encodes_the_text(s
     assert "encoded now with the connected CLIP, which is another encoder (" in outputs["load"]["text"][0]
 
 
-def test_vectors_of_another_encoder_are_not_searched_with(server, folder, written):
-    path, _ = written[ONE]
+def of_another_encoder(path: Path, name: str) -> Path:
+    """The file as another CLIP and CLIP vision would have made it, beside it."""
     raw = path.read_bytes()
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])
     encoders = json.loads(header["__metadata__"]["encoders"])
-    encoders["image"]["fingerprint"], encoders["clip_g"]["fingerprint"] = "0" * 64, "1" * 64
+    for place, family in enumerate(("image", "clip_l", "clip_g", "token_states")):
+        encoders[family]["fingerprint"] = str(place) * 64
     header["__metadata__"]["encoders"] = json.dumps(encoders)
-    foreign = path.with_name("foreign.safetensors")
-    foreign.write_bytes(raw[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + raw[8 + size :])
+    path.with_name(name).write_bytes(raw[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + raw[8 + size :])
+    return path.with_name(name)
+
+
+def test_vectors_of_another_encoder_are_not_searched_with(server, folder, written):
+    foreign = of_another_encoder(written[ONE][0], "foreign.safetensors")
     with pytest.raises(PromptError, match="indexed by another model"):
         server.queue({"load": load(file=str(foreign), count=1), "search": search(7, folder)})
+
+
+def test_an_approximation_takes_nothing_of_a_library_of_another_encoder(server, folder):
+    path, _ = exported(server, folder, token_states=False)
+    assert "not this library's encoder" not in (own := read(server, path, count=1)) and "positive: APPROXIMATION" in own
+    said = read(server, of_another_encoder(path, "foreign_without_states.safetensors"), count=1)
+    assert "positive: APPROXIMATION, the file's CLIP-L and CLIP-G vectors repeated at every position" in said
+    assert "[33333333] is not this library's encoder, so nothing of the library is used" in said
 
 
 def test_what_a_file_lacks_stops_only_what_needs_it(server, folder, written):

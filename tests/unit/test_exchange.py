@@ -156,7 +156,7 @@ def set_told(name: str, text: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (set_shape("clip_l", [1, 2, 384]), "clip_l of some.safetensors has the shape"),
+        (set_shape("clip_l", [1, 2, 384]), "clip_l of some.safetensors has 3 axes where 2 is needed"),
         (set_shape("clip_l", [2, 384]), r"\[2, 384\] where \[1, 768\] is needed"),
         (set_shape("token_states", [462, 1024]), "1024 wide where 2048 is needed"),
         (lambda header: header["clip_g"].update(dtype="BF16"), "clip_g of some.safetensors is of type BF16 where F16 or F32"),
@@ -166,7 +166,9 @@ def set_told(name: str, text: str) -> Callable[[dict[str, Any]], None]:
         (set_told("version", ""), "newer version"),
         (set_told("encoders", "{"), "encoders of some.safetensors is no JSON"),
         (set_told("encoders", "[" * 100_000), "encoders of some.safetensors is no JSON"),
-        (set_told("encoders", '{"clip_l": {"name": "x"}}'), "does not tell which encoder made its clip_l"),
+        (set_told("encoders", '{"clip_l": {"name": "x", "dims": 768}}'), "does not tell which encoder made its clip_l"),
+        (set_told("encoders", '{"clip_l": "x"}'), "does not tell which encoder made its clip_l"),
+        (set_shape("image_id", [1, 1]), "image_id of some.safetensors has 2 axes where 1 is needed"),
         (lambda header: header["clip_l"].update(data_offsets=[0, 10**15]), "no whole safetensors file"),
     ],
 )
@@ -303,11 +305,18 @@ def test_json_that_is_wrong_is_told_by_field(tmp_path, changes, said):
         read_all(dotnet(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b"null", b"\xff\xfe{", b"[" * 100_000, b'{"ImageId": 1e999, "Width": 1}', b" " * (5 << 20)])
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b"null", b"\xff\xfe{", b"[" * 100_000, b'{"ImageId": 1e999, "Width": 1}'])
 def test_what_is_no_json_of_an_image_is_told(tmp_path, raw):
     path = tmp_path / "image_5_embeddings.json"
     path.write_bytes(raw)
     with pytest.raises(ExchangeError, match=path.name):
+        read_all(path)
+
+
+def test_json_that_no_image_needs_so_much_of_is_not_taken_apart(tmp_path):
+    path = dotnet(tmp_path)
+    path.write_bytes(path.read_bytes() + b" " * (4 << 20))
+    with pytest.raises(ExchangeError, match="larger than 4 MiB"):
         read_all(path)
 
 
@@ -384,7 +393,7 @@ def test_parquet_of_somebody_else_is_told(tmp_path):
 
 def test_damaged_parquet_is_told(table):
     raw = table.read_bytes()
-    for damaged in (b"", raw[:-200], b"PAR1" + raw[-200:], raw[:1000] + bytes(len(raw) - 3000) + raw[-2000:]):
+    for damaged in (b"", raw[:-200], b"PAR1" + raw[-200:], raw[:1000] + bytes(100_000) + raw[101_000:]):
         table.write_bytes(damaged)
         with pytest.raises(ExchangeError, match="some.parquet"):
             read_all(table)
