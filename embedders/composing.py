@@ -94,26 +94,36 @@ def compose(
     score: Score | None = None,
     most: int = 12,
     *,
+    beginnings: Sequence[Sequence[str]] = (),
     progress: Progress = lambda stage, done, total: None,
 ) -> Composed:
     """The prompt of at most `most` candidates that scores highest, as far as single steps lead to it.
 
     Each step adds or takes out the phrase by which the score of the whole prompt grows most. Where `score` is given, which may
     cost much, the prompt that is best by `guess` is only where it begins, and of the phrases that could be added the TRIED best
-    by `guess` are tried. ValueError without candidates.
+    by `guess` are tried. It may also begin with one of `beginnings`, such as the phrases of the nearest texts: then the prompt is no
+    worse than these. ValueError without candidates.
     """
     if not candidates:
         raise ValueError("there are no phrases to make a prompt of")
     alone = guess([[phrase] for phrase in candidates])
     least = LEAST_GAIN * float(alone.max() - alone.mean())
+    given = [list(some[:most]) for some in beginnings if some]
     chosen, best = _climb([], -np.inf, candidates, guess, None, most, least, progress)
+    if given:
+        other = _climb(*_best(given, guess), candidates, guess, None, most, least, progress)
+        chosen, best = max((chosen, best), other, key=lambda made: made[1])
     if score is not None:
-        beginnings = [chosen[:n] for n in range(1, len(chosen) + 1)]
-        found = score(beginnings)
-        place = int(np.argmax(found))
-        chosen, best = _climb(beginnings[place], float(found[place]), candidates, score, guess, most, least, progress)
+        given += [chosen[:n] for n in range(1, len(chosen) + 1)]
+        chosen, best = _climb(*_best(given, score), candidates, score, guess, most, least, progress)
     alone = (score or guess)([[phrase] for phrase in chosen])
     return Composed(tuple(chosen), best, tuple(alone.tolist()))
+
+
+def _best(prompts: Sequence[list[str]], score: Score) -> tuple[list[str], float]:
+    found = score(prompts)
+    place = int(np.argmax(found))
+    return prompts[place], float(found[place])
 
 
 def _climb(

@@ -15,6 +15,7 @@ from .links import KINDS, QueryPart
 from .phrase_scoring import Scoring, Target, encoders_of, targets_of, word_vectors
 
 CANDIDATES = 500  # phrases that are looked at, the best by estimate
+BEGINNINGS = 5  # of the nearest texts, each a prompt to begin with
 SHOWN_TEXTS = 10
 SHOWN_CHARACTERS = 160  # of a stored text
 
@@ -89,8 +90,10 @@ def find_prompt(
     others = stored.some_texts(connection, question)
     scoring = Scoring(targets, word_vectors(connection, targets, _each_once(images, others)), encoders)
     best = scoring.guess([[phrase] for phrase in candidates]).argsort()[::-1]
+    kept = {key_of(phrase) for phrase in candidates}
     candidates = [candidates[place] for place in sorted(best[:CANDIDATES])]
-    made = compose(candidates, scoring.guess, scoring.score, most_phrases, progress=progress)
+    beginnings = [[phrase for phrase in phrases_of(one.text) if key_of(phrase) in kept] for one in near[:BEGINNINGS]]
+    made = compose(candidates, scoring.guess, scoring.score, most_phrases, beginnings=beginnings, progress=progress)
     share = sum(abs(part.weight) for part in parts)
     near = [stored.NearText(one.text_id, one.text, one.score / share, one.image_id) for one in near]
     return PromptFound(as_prompt(made.phrases), made.score, scoring.average, list(made.phrases), list(made.alone), near, [*scoring.how(), *idle])

@@ -97,7 +97,7 @@ def test_with_an_encoder_the_score_is_the_encoders_own(known: WordVectors):
     assert set(composed.phrases) == {"word3", "word8", "word21"}
     assert composed.score == pytest.approx(encode(" ".join(composed.phrases)) @ target)
     assert composed.alone == pytest.approx([encode(phrase) @ target for phrase in composed.phrases])
-    assert len(asked) <= 5 * (TRIED + 2)  # of the 40 phrases only the most promising are encoded
+    assert len(asked) <= 2 * (TRIED + 4)  # of the 40 phrases only the most promising are encoded
 
 
 def test_each_phrase_adds_to_the_score(known: WordVectors):
@@ -129,6 +129,20 @@ def test_what_later_phrases_made_needless_is_taken_out():
     worth = {("b",): 0.5, ("b", "a"): 0.6, ("b", "c"): 0.6, ("a",): 0.4, ("c",): 0.4, ("b", "a", "c"): 0.7, ("a", "c"): 0.9}
     composed = compose(["a", "b", "c"], lambda prompts: np.array([worth.get(tuple(prompt), 0.0) for prompt in prompts]))
     assert (composed.phrases, composed.score) == (("a", "c"), 0.9)
+
+
+def test_a_prompt_that_is_given_to_begin_with_is_not_made_worse():
+    worth = {("a", "b", "c"): 0.9, ("b",): 0.5}  # no single step from nothing leads there
+    score = lambda prompts: np.array([worth.get(tuple(prompt), 0.1) for prompt in prompts])  # noqa: E731
+    assert compose(["a", "b", "c", "d"], score).phrases == ("b",)
+    assert compose(["a", "b", "c", "d"], score, beginnings=[["d"], ["a", "b", "c"]]).phrases == ("a", "b", "c")
+    misled = lambda prompts: np.zeros(len(prompts))  # noqa: E731
+    assert compose(["a", "b", "c", "d"], misled, score, beginnings=[["d"], ["a", "b", "c"]]).phrases == ("a", "b", "c")
+
+
+def test_a_prompt_that_is_given_to_begin_with_is_cut_to_the_most_phrases():
+    composed = compose(["a", "b", "c"], lambda prompts: np.array([float(len(prompt)) for prompt in prompts]), most=2, beginnings=[["c", "b", "a"]])
+    assert len(composed.phrases) == 2
 
 
 def test_without_phrases_there_is_no_prompt():
