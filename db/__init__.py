@@ -13,7 +13,9 @@ from .encoders import (
     active_encoders,
     ensure_encoder,
     find_encoder,
+    find_encoder_with,
     get_encoder,
+    require_encoder,
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
@@ -54,7 +56,7 @@ from .records import (
     TokenStates,
 )
 from .refresh import refresh_search
-from .search import exact_cosines, forget_samples, search
+from .search import encoder_of, exact_cosines, forget_samples, search
 from .status import LibraryStatus, Problem, library_status
 from .token_states import many_token_states, section_bytes, token_states, token_states_bytes, write_token_states
 from .vectors import (
@@ -121,11 +123,13 @@ __all__ = [
     "counts",
     "drop_hybrid",
     "duplicate_groups",
+    "encoder_of",
     "ensure_encoder",
     "ensure_root",
     "ensure_text",
     "exact_cosines",
     "find_encoder",
+    "find_encoder_with",
     "find_images",
     "find_text",
     "forget_samples",
@@ -156,6 +160,7 @@ __all__ = [
     "parse_filter",
     "read_phashes",
     "refresh_search",
+    "require_encoder",
     "same_hashes",
     "sample_texts",
     "search",

@@ -50,6 +50,11 @@ def find_encoder(conn: Connection, family: str, fingerprint: str) -> StoredEncod
     return _one(conn, "family = %s AND fingerprint = %s", [family, fingerprint])
 
 
+def find_encoder_with(conn: Connection, family: str, details: Mapping[str, Any]) -> StoredEncoder | None:
+    """An encoder of this family whose details have these entries; the active one before others."""
+    return _one(conn, "family = %s AND details @> %s::jsonb ORDER BY active DESC, id LIMIT 1", [family, clean_json(dict(details))])
+
+
 def active_encoder(conn: Connection, family: str) -> StoredEncoder | None:
     """The encoder that searches and the view use."""
     return _one(conn, "family = %s AND active", [family])
@@ -69,6 +74,27 @@ def get_encoder(conn: Connection, encoder_id: int) -> StoredEncoder:
             f"The library has no encoder {encoder_id}. Index the folder again, with the same models connected."
         )
     return encoder
+
+
+def require_encoder(conn: Connection, family: str, fingerprint: str, name: str) -> StoredEncoder:
+    """The encoder of this fingerprint; LibraryError when the library has nothing by it. `name` is for the person."""
+    encoder = find_encoder(conn, family, fingerprint)
+    if encoder is None:
+        raise LibraryError(nothing_by(active_encoder(conn, family), family, fingerprint, name))
+    return encoder
+
+
+def nothing_by(active: StoredEncoder | None, family: str, fingerprint: str, name: str) -> str:
+    """What to tell a person whose model has made nothing in the library, where `active` is the one that has."""
+    if active is None:
+        return (
+            f"The library has no {family} vectors yet, so this search finds nothing. First index a folder with "
+            f"{CONNECT[family]} connected to Index Folder."
+        )
+    return (
+        f"The library was indexed by another model: {active.name} [{active.fingerprint[:8]}]; this one is {name} "
+        f"[{fingerprint[:8]}]. Connect that model here, or index a folder with this one connected to Index Folder."
+    )
 
 
 def activate_encoders(conn: Connection, ids: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .links import AskedPart, Hits, QueryPart, SearchOptions
 
 if TYPE_CHECKING:
-    from ..db import Filter, Library, Question, StoredImage
+    from ..db import Filter, Library, Part, Question, StoredImage
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,17 @@ def question_of(parts: Sequence[QueryPart], wanted: Wanted) -> Question:
     from .. import db
 
     return db.Question(
-        parts=tuple(db.Part(**{field.name: getattr(part, field.name) for field in fields(part)}) for part in parts),
+        parts=tuple(map(as_part, parts)),
         k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
         leave_out=wanted.leave_out, percentiles=wanted.percentiles, **asdict(wanted.options),
     )  # fmt: skip
+
+
+def as_part(part: QueryPart) -> Part:
+    """The same as the library is asked it."""
+    from .. import db
+
+    return db.Part(**{field.name: getattr(part, field.name) for field in fields(part)})
 
 
 def all_of(linked: Filter | None, text: str) -> Filter | None:

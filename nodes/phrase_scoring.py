@@ -10,8 +10,8 @@ from .. import db
 from ..db import phrases as stored
 from ..embedders.composing import WordVectors
 from ..embedders.phrases import as_prompt, words_of
-from .asking import encoder_id
-from .links import KINDS, QueryPart
+from .asking import as_part
+from .links import QueryPart
 from .vectors import direction
 
 if TYPE_CHECKING:
@@ -43,13 +43,7 @@ def targets_of(connection: db.Connection, parts: Sequence[QueryPart]) -> list[Ta
     total = sum(abs(part.weight) for part in parts)
     found = []
     for part in parts:
-        number, family = encoder_id(connection, part), db.FAMILIES[part.kind]
-        encoder = db.active_encoder(connection, family) if number is None else db.get_encoder(connection, number)
-        if encoder is None:
-            raise db.LibraryError(
-                f"The library has no {KINDS[part.kind]} vectors yet. Index a folder with {db.encoders.CONNECT[family]} connected to "
-                "Index Folder."
-            )
+        encoder = db.encoder_of(connection, as_part(part))
         found.append(Target(part.kind, encoder, direction(part.vector), part.weight / total))
     return found
 

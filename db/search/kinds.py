@@ -11,7 +11,7 @@ from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from .._index_sql import TABLES, index_name
-from ..encoders import CONNECT
+from ..encoders import CONNECT, nothing_by
 from ..errors import LibraryError
 from ..question import FAMILIES, Part
 from ..records import StoredEncoder
@@ -145,6 +145,11 @@ def sources_of(state: State, parts: Sequence[Part]) -> list[Source]:
     return found
 
 
+def encoder_of(conn: Connection, part: Part) -> StoredEncoder:
+    """The encoder that made a part's vector. LibraryError where the library has nothing by it, or it makes other dimensions."""
+    return sources_of(state_of(conn), [part])[0].encoder
+
+
 def directions_of(
     parts: Sequence[Part], sources: Sequence[Source], weights: Sequence[float], constants: Sequence[float]
 ) -> list[Direction]:
@@ -224,21 +229,13 @@ def _none_such(part: Part, family: str, active: StoredEncoder | None) -> str:
     """What to tell a person whose query no encoder of the library has made."""
     if part.encoder_id is not None:
         return f"The library has no encoder {part.encoder_id}. Index the folder again, with the same models connected."
-    if active is None:
-        return (
-            f"The library has no {family} vectors yet, so this search finds nothing. First index a folder with "
-            f"{CONNECT[family]} connected to Index Folder."
-        )
-    if part.details:
-        return (
-            f"{part.model} can't be compared with the library's {family} vectors, which are made by {active.name} "
-            f"[{active.fingerprint[:8]}]: its other half made none of them. Index a folder with that one connected to Index Folder, so "
-            "for a description with Load CLIP Vision on the same file as Load Description Encoder; a folder that was indexed by an "
-            "older version, once more."
-        )
+    if active is None or not part.details:
+        return nothing_by(active, family, part.fingerprint or "", part.model)
     return (
-        f"The library was indexed by another model: {active.name} [{active.fingerprint[:8]}]; this one is {part.model} "
-        f"[{(part.fingerprint or '')[:8]}]. Connect that model here, or index a folder with this one connected to Index Folder."
+        f"{part.model} can't be compared with the library's {family} vectors, which are made by {active.name} "
+        f"[{active.fingerprint[:8]}]: its other half made none of them. Index a folder with that one connected to Index Folder, so "
+        "for a description with Load CLIP Vision on the same file as Load Description Encoder; a folder that was indexed by an "
+        "older version, once more."
     )
 
 
