@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
-from .host import library_fingerprint, names_missing_requirements, progress_on
+from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
 from .templates import BUILT_IN, OWN, read_template, template_names
 from .templates import template_file as file_of
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
-    from .filling import FilledFor
     from .links import Hits
 
 STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"  # as in `filling`, which is heavy
@@ -134,64 +132,39 @@ class FillTemplate(io.ComfyNode):
         library: str | None = None,
         template_file: str = "",
     ) -> io.NodeOutput:
-        from .filling import FILLABLE, keep_of, names_of_here, summary, wanted_of
+        from ..embedders.template.fill import ADD, REPLACE
+        from .definitions import node_definitions
+        from .filling import FILLABLE, Asked, fill_images, keep_of, wanted_of
         from .stored_graphs import NoGraph, stored_graphs, write_json
 
         ids = chosen_ids(hits, image_ids)
-        each = variations if seeds == FROM_SEED else 1
-        if len(ids) * each > MOST_GRAPHS:
-            raise ValueError(f"{len(ids)} images with {each} variations are {len(ids) * each} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
-        from .definitions import node_definitions
-
-        definitions, progress = node_definitions(), progress_on(cls)
-        source = file_of(template, template_file)
+        used = [(seed + number) % 2**64 for number in range(variations)] if seeds == FROM_SEED else [None]
+        if len(ids) * len(used) > MOST_GRAPHS:
+            raise ValueError(
+                f"{len(ids)} images with {len(used)} variations are {len(ids) * len(used)} graphs, {MOST_GRAPHS} are the most. Choose fewer."
+            )
+        definitions, source = node_definitions(), file_of(template, template_file)
         own = template == OWN and source is None
-        kept = [name for name in FILLABLE if name != "seed"] if own else keep_of(keep)
+        keep_these = [name for name in FILLABLE if name != "seed"] if own else keep_of(keep)
+        given = None if own else read_template(source, definitions)
         with open_chosen([hits], image_ids, library_name, library).connection() as connection:
             stored = stored_graphs(connection, ids, definitions)
             known = {one.image.id: wanted_of(connection, one.image) for one in stored}
-        given = None if own else read_template(source, definitions)
         without = [one.note for one in stored if own and one.prompt is None]
         stored = [one for one in stored if not own or one.prompt is not None]
         if not stored:
             raise NoGraph(f"{'; '.join(without[:TOLD])}. Choose another template, such as {BUILT_IN}: it is filled with what is known of the image.")
-        made, lines, missed = [], [], []
-        for number, one in enumerate(stored):
-            wanted = known[one.image.id]
-            names_of_here(wanted)
-            for variation in range(each):
-                progress("Filling", len(made), len(stored) * each)
-                used = (seed + variation) % 2**64 if seeds == FROM_SEED else wanted["seed"]
-                done = _filled(one.prompt if own else given, {**wanted, "seed": used}, one.image.id, definitions, kept, loras, missing)
-                made.append((done.filled.graph, one.image.id, used if used is not None else 0))
-                if variation == 0:
-                    missed += [what for what in done.missing if what not in missed]
-                    lines += [f"Image {one.image.id} in {source or template}", *summary(done, wanted, own)] if number < TOLD else []
-        if missed and missing != AS_THEY_ARE:
-            raise MissingHere(_not_here(missed, missing))
-        written = [str(write_json(f"{save_as}_{id_}_seed_{used}", graph)) if save_as.strip() else "" for graph, id_, used in made]
-        lines += [f"... and {len(stored) - TOLD} images more"] * (len(stored) > TOLD) + without[:TOLD]
+        asked = Asked(given, str(source or template), used, keep_these, ADD if loras == BOTH_LORAS else REPLACE, missing)
+        made = fill_images([(one.image.id, one.prompt, known[one.image.id]) for one in stored], asked, definitions, progress_on(cls))
+        if made.missing and missing != AS_THEY_ARE:
+            raise MissingHere(_not_here(made.missing, missing))
+        written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as.strip() else "" for graph, id_, of in made.graphs]
+        lines = made.lines[:TOLD] + [f"... and {len(made.lines) - TOLD} images more"] * (len(made.lines) > TOLD) + without[:TOLD]
         lines += [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
-        report = "\n".join([f"{len(made)} filled graph{'s' if len(made) > 1 else ''}", *lines])
-        graphs, ids, used_seeds = map(list, zip(*made))
-        return io.NodeOutput([json.dumps(graph) for graph in graphs], ids, used_seeds, written, report, ui={"text": [report]})
-
-
-def _filled(
-    graph: dict[str, Any], wanted: Mapping[str, Any], image_id: int, definitions: Any, keep: list[str], loras: str, missing: str
-) -> FilledFor:
-    from ..embedders.template.fill import ADD, REPLACE
-    from .filling import filled_for
-
-    return filled_for(
-        graph,
-        wanted,
-        definitions,
-        marks={"image_id": str(image_id), "seed": str(wanted["seed"] if wanted["seed"] is not None else 0)},
-        keep=keep,
-        loras=ADD if loras == BOTH_LORAS else REPLACE,
-        missing=missing,
-    )
+        graphs, ids, of = map(list, zip(*made.graphs))
+        report = "\n".join([f"{len(graphs)} filled graph{'s' * (len(graphs) > 1)}, seed {of[0]}" + f" to {of[-1]}" * (of[-1] != of[0]), *lines])
+        show_text(cls, f"Done: {len(graphs)} graphs")
+        return io.NodeOutput([json.dumps(graph) for graph in graphs], ids, of, written, report, ui={"text": [report]})
 
 
 def _not_here(missed: list[str], missing: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,27 @@ from .stored_graphs import Graph, output_types
 from .templates import missing_here
 
 STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What Fill Template was asked for: `template` None is each image's own graph, a seed None the image's own."""
+
+    template: Graph | None
+    name: str
+    seeds: Sequence[int | None]
+    keep: Collection[str]
+    loras: str
+    missing: str
+
+
+@dataclass
+class Made:
+    """Filled graphs as (graph, image id, seed), what is said of each image, and what this ComfyUI lacks for all of them."""
+
+    graphs: list[tuple[Graph, int, int]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -63,7 +84,7 @@ def wanted_of(connection: Connection, image: StoredImage) -> dict[str, Any]:
         "seed": int(seed) if (seed := setting("seed", image.seed)) is not None else None,
         "sampler": setting("sampler", image.sampler),
         "scheduler": setting("scheduler", image.scheduler),
-        "loras": [one for one in image.loras if one.get("name")],
+        "loras": [one for one in setting("loras", image.loras) if one.get("name")],
         "prompt": text("positive", image.prompt_id),
         "negative": text("negative", image.negative_id),
         "size": size if size[0] and size[1] else (image.width // 8 * 8, image.height // 8 * 8),
@@ -77,6 +98,28 @@ def names_of_here(wanted: dict[str, Any]) -> None:
     host = comfy.samplers.KSampler
     sampler, scheduler = sampler_and_scheduler(wanted["sampler"], wanted["scheduler"], host.SAMPLERS, host.SCHEDULERS)
     wanted["sampler"], wanted["scheduler"] = sampler or wanted["sampler"], scheduler or wanted["scheduler"]
+
+
+def fill_images(
+    images: Sequence[tuple[int, Graph | None, dict[str, Any]]], asked: Asked, definitions: Any, progress: Callable[[str, int, int], None]
+) -> Made:
+    """A graph for each image and seed; an image is its id, its own graph and what is wanted of it."""
+    made, of = Made(), len(images) * len(asked.seeds)
+    for image_id, own, wanted in images:
+        names_of_here(wanted)
+        for number, seed in enumerate(asked.seeds):
+            progress("Filling", len(made.graphs), of)
+            used = seed if seed is not None else wanted["seed"]
+            graph, marks = asked.template, {"image_id": str(image_id), "seed": str(used or 0)}
+            if graph is None:  # what an image's own graph holds between % is no mark of ours
+                graph, marks = own, {}
+            how = {"keep": asked.keep, "loras": asked.loras, "missing": asked.missing}
+            done = filled_for(graph, {**wanted, "seed": used}, definitions, marks=marks, **how)
+            made.graphs.append((done.filled.graph, image_id, used or 0))
+            if number == 0:
+                made.missing += [what for what in done.missing if what not in made.missing]
+                made.lines.append("\n".join([f"Image {image_id} in {asked.name}", *summary(done, wanted, asked.template is None)]))
+    return made
 
 
 def filled_for(

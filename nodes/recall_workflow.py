@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
-from .host import library_fingerprint, names_missing_requirements, progress_on
+from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class RecallWorkflow(io.ComfyNode):
             rows.append((workflow, prompt, json.dumps(one.prompt) if one.prompt is not None else "", one.image.id))
             lines += _told(one, workflow, prompt, definitions) if number < TOLD else []
         lines += [f"... and {len(given) - TOLD} images more."] * (len(given) > TOLD)
+        show_text(cls, f"Done: {len(given)} images")
         report = "\n".join([*lines, *without[:TOLD]])
         return io.NodeOutput(*map(list, zip(*rows)), report, ui={"text": [report]})
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusion_toolkit.embedders.workflow import to_api
+from host import stand_in
+from host.bootstrap import REPOSITORY
 from host.client import PromptError
 from host.node_graphs import index, node
 from PIL import Image
@@ -181,7 +184,7 @@ def test_a_graph_that_is_queued_by_itself_saves_its_own_graph_with_the_picture(s
     queued = outputs["probe"]["values"]
     assert "show" not in outputs  # what hangs on the picture waits for none
     for prompt_id in queued:
-        wait_for(lambda: server.get(f"/history/{prompt_id}").get(prompt_id, {}).get("status", {}).get("completed"))
+        wait_for(server, prompt_id)
     new = sorted(folder.glob("*.png"))[count:]
     seeds = []
     for file in new:
@@ -191,9 +194,9 @@ def test_a_graph_that_is_queued_by_itself_saves_its_own_graph_with_the_picture(s
     assert sorted(seeds) == [0, 2**64 - 1]
 
 
-def wait_for(done, seconds: float = 60) -> None:
+def wait_for(server, prompt_id: str, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
-    while not done():
+    while not server.get(f"/history/{prompt_id}").get(prompt_id, {}).get("status", {}).get("completed"):
         assert time.monotonic() < end
         time.sleep(0.2)
 
@@ -295,6 +298,41 @@ def test_a_filled_graph_is_written_where_save_as_says_and_can_be_queued_from_the
     assert json.loads(values(server, graph, "fill", 0)[0])["5"]["inputs"]["seed"] == 78
 
 
+def test_of_several_passes_the_first_is_what_a_template_is_filled_with(server):
+    folder = server.output / "fill-passes"
+    folder.mkdir(exist_ok=True)
+    graph = picture_graph("fill-passes", prompt="a quay", seed=11, steps=9)
+    graph["8"] = node("LatentUpscaleBy", upscale_method="bilinear", scale_by=2.0, samples=["5", 0])
+    second = dict(seed=22, steps=4, denoise=0.5, latent_image=["8", 0], positive=["10", 0])
+    graph["9"] = {"class_type": "KSampler", "inputs": {**graph["5"]["inputs"], **second}}
+    graph["10"] = node("CLIPTextEncode", text="a quay, finely drawn", clip=["1", 1])
+    graph["6"]["inputs"]["samples"] = ["9", 0]
+    info = PngInfo()
+    info.add_text("prompt", json.dumps(graph))
+    Image.new("RGB", (256, 128), (70, 2, 3)).save(folder / "quay.png", pnginfo=info)
+    server.queue(index("fill-passes"))
+    [image_id] = ids_of(server, "fill-passes")
+    name = template(server, "one pass.json", picture_graph("filled", prompt="nothing", seed=1))
+    filled = json.loads(values(server, fill(f"{image_id}", template=name, seeds="the image's own", keep=""), "fill", 0)[0])
+    sampler, size = filled["5"]["inputs"], filled["4"]["inputs"]
+    assert (sampler["seed"], sampler["steps"], sampler["denoise"], size["width"], size["height"]) == (11, 9, 1.0, 128, 64)
+    assert filled["2"]["inputs"]["text"] == "a quay"
+
+
+def test_a_template_with_the_loader_recalls_the_conditioning_of_the_image_it_is_filled_from(server, heron):
+    graph = picture_graph("memory")
+    del graph["2"], graph["3"]
+    graph["8"] = node("DiffusionToolkitLoader", image_id=1, image_ids="%image_id%", library_name="default", vectors="both")
+    graph["5"]["inputs"] |= {"positive": ["8", 0], "negative": ["8", 1]}
+    name = template(server, "from memory.json", graph)
+    result = server.queue(run(server, "in this graph", **fill(f"{heron}", template=name, seeds="the image's own")))
+    assert "prompt is left" in result.outputs["fill"]["text"][0]  # it is recalled, not written into a text
+    with Image.open(io.BytesIO(server.view(result.outputs["show"]["images"][0]))) as new:
+        assert new.size == (128, 64)
+    told = [output["text"][0] for key, output in result.outputs.items() if key.endswith(".8")]
+    assert told and f"Image {heron}" in told[0]
+
+
 def test_a_template_outside_the_roots_is_refused(server, heron):
     for name in ("/etc/passwd", "../../secret.json"):
         with pytest.raises(PromptError, match="none of the folders|no file"):
@@ -330,3 +368,17 @@ def given(text: str) -> dict[str, Any]:
 def test_the_templates_folder_need_not_be_there(server):
     assert options(server, "template")[:2] == ["the image's own graph", "text to image"]
     assert Path(server.user).is_dir()
+
+
+def test_the_example_workflow_finds_an_image_and_makes_four_like_it(server, heron):
+    """As it is shipped, but for the stand-in text embedder and the folder."""
+    workflow = json.loads((REPOSITORY / "example_workflows" / "more_like_this.json").read_text(encoding="utf-8"))
+    info = server.object_info()
+    prompt, _ = stand_in.prepare(server, to_api(workflow, info), info)
+    for one in prompt.values():
+        if one["class_type"] == "DiffusionToolkitSearchByPrompt":
+            one["inputs"] |= {"query": PROMPT, "filter_text": "folder:heron"}
+    outputs = {prompt.get(key, {}).get("class_type", key): output for key, output in server.queue(prompt).outputs.items()}
+    assert "4 filled graphs" in outputs["DiffusionToolkitFillTemplate"]["text"][0]
+    assert len({server.view(one) for one in outputs["PreviewImage"]["images"]}) == 4
+    assert "_workflow.json" in outputs["DiffusionToolkitRecallWorkflow"]["text"][0]

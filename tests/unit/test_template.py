@@ -34,7 +34,7 @@ def test_everything_that_is_wanted_comes_into_the_default_workflow() -> None:
 
 
 def test_the_template_stays_as_it_was() -> None:
-    template = basic()
+    template = basic(pos=node("CLIPTextEncode", text="%prompt%, in ink", clip=["ckpt", 1]))
     before = copy.deepcopy(template)
     fill(template, {**WANTED, "loras": [LORA]}, {})
     assert template == before
