@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.nodes.approximate import approximate
+from host.comfy_models import import_comfy
 
 WIDTH = 8
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    import_comfy()
+    from diffusion_toolkit.nodes import approximate
+
+    return approximate
 
 
 @pytest.fixture
@@ -107,15 +117,62 @@ def test_beginnings_are_compared_on_the_side_that_is_asked_for(conn, encoders):
     assert db.TextPair("a style", "a fox") in [pair for _, pair in db.texts_that_begin_alike(conn, encoders["token_states"], "a fox on ice", "text_l")]
 
 
-def test_without_a_map_the_vectors_stand_everywhere_and_that_is_said(conn, encoders):
+def test_without_a_map_the_vectors_stand_everywhere_and_that_is_said(conn, encoders, nodes):
     clip_l, clip_g = np.full(768, 2, np.float32), np.full(1280, 3, np.float32)
-    found = approximate(conn, clip_l, clip_g)
+    found = nodes.approximate(conn, clip_l, clip_g)
     assert found.states.shape == (77, 2048) and set(found.states[:, 0]) == {2} and set(found.states[:, -1]) == {3}
     assert "repeated at every position" in found.said and "16 texts" in found.said and not found.exact
 
 
-def test_a_damaged_map_is_named_with_what_to_do(conn, encoders):
+def test_a_damaged_map_is_named_with_what_to_do(conn, encoders, nodes):
     add(conn, encoders, "a", "b")
     db.write_approximation(conn, db.wanted_approximation(conn, 2), made())
-    said = approximate(conn, np.ones(768, np.float32), np.ones(1280, np.float32)).said
+    said = nodes.approximate(conn, np.ones(768, np.float32), np.ones(1280, np.float32)).said
     assert "damaged" in said and "DELETE FROM approximations" in said and "Index Folder" in said
+
+
+def random_texts(library, encoders: dict[str, int], numbers: range) -> None:
+    rng = np.random.default_rng(len(numbers))
+    with library.connection() as conn:
+        ids = [db.ensure_text(conn, db.TextPair(f"text {n}", f"text {n}")) for n in numbers]
+        for family, width in (("clip_l", 768), ("clip_g", 1280)):
+            db.write_text_vectors(conn, encoders[family], ids, rng.normal(size=(len(ids), width)))
+        states = {id_: db.TokenStates(rng.normal(size=(77, 2048)).astype(np.float16), np.ones(1280, np.float16)) for id_ in ids}
+        db.write_token_states(conn, encoders["token_states"], states)
+
+
+def test_a_library_is_fitted_when_it_has_grown_and_not_before(library, encoder, nodes, monkeypatch):
+    monkeypatch.setattr(nodes, "sections_of", lambda text: None)  # as without ComfyUI's tokenizer
+    with library.connection() as conn:
+        dims = {"token_states": 2048, "clip_l": 768, "clip_g": 1280}
+        encoders = {family: encoder(conn, family, dims=width) for family, width in dims.items()}
+    random_texts(library, encoders, range(15))
+    assert nodes.refresh_approximation(library) == ""
+    random_texts(library, encoders, range(15, 18))
+    told = []
+    assert re.fullmatch(
+        r"fitted on 14 texts, relative error \d\.\d\d on 2 held-out texts, cosine -?\d\.\d{3}",
+        nodes.refresh_approximation(library, lambda stage, done, total: told.append((stage, done <= total))),
+    )
+    assert {stage.split()[0] for stage, _ in told} == {"Reading", "Fitting"} and all(within for _, within in told)
+    assert nodes.refresh_approximation(library) == ""
+    with library.connection() as conn:
+        found = nodes.approximate(conn, np.ones(768, np.float32), np.ones(1280, np.float32), db.TextPair("a", "a"))
+    assert found.states.shape == (77, 2048) and found.said.startswith("APPROXIMATION, relative error") and "vectors alone" in found.said
+
+
+def test_a_cancelled_fit_leaves_nothing_and_is_made_the_next_time(library, encoder, nodes, monkeypatch):
+    monkeypatch.setattr(nodes, "sections_of", lambda text: None)
+    with library.connection() as conn:
+        encoders = {family: encoder(conn, family, dims=width) for family, width in {"token_states": 2048, "clip_l": 768, "clip_g": 1280}.items()}
+    random_texts(library, encoders, range(16))
+
+    def cancel(stage: str, done: int, total: int) -> None:
+        if stage.startswith("Fitting"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nodes.refresh_approximation(library, cancel)
+    with library.connection() as conn:
+        assert db.approximation(conn) is None
+    assert nodes.refresh_approximation(library).startswith("fitted on")
