@@ -126,7 +126,8 @@ class ConditionOtherModels(io.ComfyNode):
             recall = OtherRecall(connection, target, clip)
             rows = []
             for done, image in enumerate(images):
-                progress("Recalled", done, len(images))
+                if done and recall.encodes:
+                    progress("Recalled", done, len(images))
                 missing = f"image {image.id} has no stored prompt" + (" (has:prompt in filter_text leaves such out)" if len(ids) > 1 else "")
                 rows.append((recall.text(image.prompt_id, missing), recall.text(image.negative_id)))
             shown, pieces = list(images), [(positive.piece, negative.piece) for positive, negative in rows]

@@ -49,6 +49,11 @@ class OtherRecall:
         self._read: dict[str, np.ndarray] = {}
 
     @property
+    def encodes(self) -> bool:
+        """Whether a connected CLIP encodes what is not stored, which takes time."""
+        return self._live is not None or self._recall.encodes
+
+    @property
     def has_t5(self) -> bool:
         return self._live is not None and self._live.has_t5
 

@@ -9,6 +9,7 @@ from host.client import PromptError
 from host.node_graphs import CLIP_VISION, index, models, node, search_by_prompt
 
 FP16 = 2**-11  # relative rounding of float16
+_indexed: dict[str, list[int]] = {}
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +19,16 @@ def folder(server) -> str:
 
 @pytest.fixture
 def ids(server, pictures, folder) -> list[int]:
-    """Three indexed pictures, 0000.png to 0002.png, also in ComfyUI's input folder."""
+    """Three indexed pictures, 0000.png to 0002.png, also in ComfyUI's input folder; indexed once."""
+    if folder in _indexed:
+        return _indexed[folder]
     server.queue(index(pictures(folder, 3)))
     for i in range(3):
         shutil.copyfile(server.output / folder / f"{i:04}.png", server.input / f"{folder}_{i}.png")
     hits = server.queue(found(folder)).outputs["search"]["hits"]
     by_path = {hit["path"][-8:]: hit["image_id"] for hit in hits}
-    return [by_path[f"{i:04}.png"] for i in range(3)]
+    _indexed[folder] = [by_path[f"{i:04}.png"] for i in range(3)]
+    return _indexed[folder]
 
 
 def found(folder: str, top_k: int = 3) -> dict:
