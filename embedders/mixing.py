@@ -92,7 +92,7 @@ def path(stops: Sequence[Conditioning], t: float, spherical: bool = False) -> Co
 
 def leg_of(stops: int, t: float) -> tuple[int, float]:
     """Which leg of the way through so many stops `t` is on, counted from 0, and how far on it (0 to 1)."""
-    at = round(t * (stops - 1), 9)  # a stop is met exactly, not nearly
+    at = t * (stops - 1)
     leg = min(int(at), stops - 2)
     return leg, at - leg
 

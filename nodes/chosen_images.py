@@ -101,7 +101,7 @@ def _read(given: Any) -> Iterator[int]:
 
 
 def _id(given: Any, number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, (int, str)) or not re.fullmatch(r"[0-9]{1,19}", str(number)):
+    if not isinstance(number, (int, str)) or not re.fullmatch(r"[0-9]{1,19}", str(number)):
         raise NoSuchChoice(f"{given!r} is no image id. {_WRITE}")
     if not 0 < int(number) <= _LARGEST:
         raise NoSuchChoice(f"No image has the id {number}. {_WRITE}")

@@ -128,6 +128,14 @@ def test_a_way_through_several_meets_each_of_them():
     assert leg_of(2, 1.0) == (0, 1.0)
 
 
+def test_a_stop_is_met_exactly_however_many_steps_there_are():
+    for stops in range(2, 12):
+        for between_stops in range(1, 20):
+            last = (stops - 1) * between_stops
+            legs = [leg_of(stops, stop * between_stops / last) for stop in range(stops)]
+            assert legs == [*((stop, 0) for stop in range(stops - 1)), (stops - 2, 1)]
+
+
 def test_two_sides_are_of_one_and_of_the_other():
     style, content, empty = made(1), made(2, sections=2), made(3)
     both = two_sides(style, content, empty)
