@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from ..embedders.metadata.records import NodeDefinitions
 from ..embedders.workflow import WorkflowError, to_api
 
 Graph = dict[str, dict[str, Any]]
-MARKS = re.compile(r"%[^%\s]*%")
 
 
 class NoGraph(ValueError):
@@ -42,10 +40,11 @@ def stored_graphs(connection: Connection, ids: Sequence[int], definitions: NodeD
     """The graphs of these images. One that was saved as a workflow only is converted, where this ComfyUI has all of its nodes."""
     images = get_images(connection, ids)
     pieces = stored_pieces(connection, ids)
-    return [_graphs_of(image, Pieces(pieces[image.id].metadata, pieces[image.id].places), definitions) for image in images]
+    return [graphs_of(image, Pieces(pieces[image.id].metadata, pieces[image.id].places), definitions) for image in images]
 
 
-def _graphs_of(image: StoredImage, pieces: Pieces, definitions: NodeDefinitions) -> StoredGraphs:
+def graphs_of(image: StoredImage, pieces: Pieces, definitions: NodeDefinitions) -> StoredGraphs:
+    """The graphs in what an image's file carried."""
     prompt, workflow = graphs_in(pieces)
     workflow = _plain(workflow) if workflow is not None else None
     if prompt is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,49 @@ def test_files_are_written_only_below_the_output_folder(server, heron):
             server.queue(recall(f"{heron}", save_as=name))
 
 
+def test_a_file_with_another_content_is_never_replaced_and_the_same_is_not_written_twice(server, heron):
+    mine = server.output / "recalled" / f"number_{heron}_prompt.json"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    for name in ("recalled/number", "recalled//number"):  # another text, or ComfyUI would not run it again
+        server.queue(recall(f"{heron}", save_as=name))
+    assert mine.read_text() == "mine"
+    assert written(server, f"recalled/number_{heron}_prompt_2.json")["5"]["inputs"]["seed"] == 5
+    assert not (server.output / "recalled" / f"number_{heron}_prompt_3.json").exists()
+
+
+def saved_in(server, folder: str, pieces: dict[str, Any]) -> int:
+    """The id of an indexed picture with these in its metadata."""
+    (server.output / folder).mkdir(exist_ok=True)
+    info = PngInfo()
+    for key, content in pieces.items():
+        info.add_text(key, json.dumps(content))
+    Image.new("RGB", (128, 64), tuple(zlib.crc32(folder.encode()) >> shift & 255 for shift in (0, 8, 16))).save(server.output / folder / "one.png", pnginfo=info)
+    server.queue(index(folder))
+    [image_id] = ids_of(server, folder)
+    return image_id
+
+
+def test_a_file_that_held_the_workflow_alone_can_be_queued_too(server, old_workflow):
+    image_id = saved_in(server, "recall-ui", {"workflow": old_workflow})
+    server.queue(recall(f"{image_id}", save_as="recalled/ui"))
+    assert written(server, f"recalled/ui_{image_id}_workflow.json")["nodes"]
+    prompt = written(server, f"recalled/ui_{image_id}_prompt.json")
+    assert {"KSampler", "CLIPTextEncode", "SaveImage"} <= {one["class_type"] for one in prompt.values()}
+
+
+def test_an_input_that_a_node_checks_itself_is_not_called_missing(server, heron):
+    graph = picture_graph("recall-own-check")
+    picture = next((server.output / "heron").glob("*.png")).name
+    graph["8"] = node("LoadImage", image=f"heron/{picture} [output]")
+    graph["4"] = node("VAEEncode", pixels=["8", 0], vae=["1", 2])
+    image_id = saved_in(server, "recall-own-check", {"prompt": graph})
+    said = server.queue(recall(f"{image_id}", save_as="recalled/own")).outputs["recall"]["text"][0]
+    assert "is not here" not in said
+    shown = server.queue(run(server, "in this graph", **fill(f"{image_id}"))).outputs["show"]["images"]
+    assert len(shown) == 1
+
+
 # -- Fill Template and Run Graph ---------------------------------------------------------------------------------------
 
 
@@ -243,8 +287,6 @@ def test_another_generators_image_is_filled_into_the_built_in_template(server, m
 @pytest.fixture
 def lacking(server, model_file) -> int:
     """An image with a checkpoint and LoRAs that this ComfyUI has only under other names, or not at all."""
-    folder = server.output / "fill-lacks"
-    folder.mkdir(exist_ok=True)
     model_file("checkpoints/sdxl/JuggernautXL_v9.safetensors")
     model_file("loras/inkSketch_v2.safetensors")
     graph = picture_graph("fill-lacks", prompt="a mill")
@@ -252,12 +294,7 @@ def lacking(server, model_file) -> int:
     graph["8"] = node("LoraLoader", lora_name="ink_sketch.safetensors", strength_model=0.5, strength_clip=0.25, model=["1", 0], clip=["1", 1])
     graph["9"] = node("LoraLoader", lora_name="zzqq.safetensors", strength_model=1.0, strength_clip=1.0, model=["8", 0], clip=["8", 1])
     graph["5"]["inputs"]["model"], graph["2"]["inputs"]["clip"] = ["9", 0], ["9", 1]
-    info = PngInfo()
-    info.add_text("prompt", json.dumps(graph))
-    Image.new("RGB", (128, 64), (40, 2, 3)).save(folder / "mill.png", pnginfo=info)
-    server.queue(index("fill-lacks"))
-    [image_id] = ids_of(server, "fill-lacks")
-    return image_id
+    return saved_in(server, "fill-lacks", {"prompt": graph})
 
 
 def test_missing_checkpoints_and_loras_are_listed_with_their_nearest_names(server, lacking):
@@ -299,19 +336,13 @@ def test_a_filled_graph_is_written_where_save_as_says_and_can_be_queued_from_the
 
 
 def test_of_several_passes_the_first_is_what_a_template_is_filled_with(server):
-    folder = server.output / "fill-passes"
-    folder.mkdir(exist_ok=True)
     graph = picture_graph("fill-passes", prompt="a quay", seed=11, steps=9)
     graph["8"] = node("LatentUpscaleBy", upscale_method="bilinear", scale_by=2.0, samples=["5", 0])
     second = dict(seed=22, steps=4, denoise=0.5, latent_image=["8", 0], positive=["10", 0])
     graph["9"] = {"class_type": "KSampler", "inputs": {**graph["5"]["inputs"], **second}}
     graph["10"] = node("CLIPTextEncode", text="a quay, finely drawn", clip=["1", 1])
     graph["6"]["inputs"]["samples"] = ["9", 0]
-    info = PngInfo()
-    info.add_text("prompt", json.dumps(graph))
-    Image.new("RGB", (256, 128), (70, 2, 3)).save(folder / "quay.png", pnginfo=info)
-    server.queue(index("fill-passes"))
-    [image_id] = ids_of(server, "fill-passes")
+    image_id = saved_in(server, "fill-passes", {"prompt": graph})
     name = template(server, "one pass.json", picture_graph("filled", prompt="nothing", seed=1))
     filled = json.loads(values(server, fill(f"{image_id}", template=name, seeds="the image's own", keep=""), "fill", 0)[0])
     sampler, size = filled["5"]["inputs"], filled["4"]["inputs"]

@@ -1,0 +1,72 @@
+"""Saved graphs become fit to be queued again: what ComfyUI leaves in them goes, and what no JSON has."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from diffusion_toolkit.db import StoredImage
+from diffusion_toolkit.embedders.metadata import Pieces
+from host.comfy_models import import_comfy
+from host.sampled_graphs import basic
+
+
+@pytest.fixture(scope="module")
+def stored_graphs():
+    import_comfy()
+    from diffusion_toolkit.nodes import stored_graphs
+
+    return stored_graphs
+
+
+@pytest.fixture(scope="module")
+def filling():
+    import_comfy()
+    from diffusion_toolkit.nodes import filling
+
+    return filling
+
+
+def image(**changes: Any) -> StoredImage:
+    now = datetime.now(timezone.utc)
+    return StoredImage(
+        id=7, hash=b"", width=64, height=64, files=(), prompt=None, negative=None, prompt_id=None, negative_id=None, created=now, **changes
+    )
+
+
+def test_fingerprints_and_nan_are_left_out(stored_graphs) -> None:
+    saved = {"1": {"class_type": "A", "inputs": {"x": float("nan"), "y": [1.0, float("inf")]}, "is_changed": [float("nan")]}}
+    graph = stored_graphs.queueable(saved)
+    assert graph == {"1": {"class_type": "A", "inputs": {"x": None, "y": [1.0, None]}}}
+    json.dumps(graph, allow_nan=False)
+
+
+def test_links_to_numbers_become_links_and_what_is_no_node_goes(stored_graphs) -> None:
+    graph = stored_graphs.queueable({"1": {"class_type": "A", "inputs": {"x": [12, 0]}}, "version": 0.4})
+    assert graph == {"1": {"class_type": "A", "inputs": {"x": ["12", 0]}}}
+
+
+def test_an_image_gives_its_graph_whatever_the_piece_was_called(stored_graphs) -> None:
+    for key, content in (("prompt", basic()), ("comment", {"prompt": json.dumps(basic()), "workflow": {"nodes": [{"type": "Note"}]}})):
+        found = stored_graphs.graphs_of(image(), Pieces({key: json.dumps(content).encode()}, {key: "file"}), {})
+        assert found.prompt == basic()
+    assert found.workflow == {"nodes": [{"type": "Note"}]}
+
+
+def test_an_image_without_one_says_what_made_it(stored_graphs) -> None:
+    found = stored_graphs.graphs_of(image(generator="InvokeAI"), Pieces({"invokeai_metadata": b"{}"}, {}), {})
+    assert found.prompt is None and found.workflow is None and "InvokeAI made it" in found.note
+
+
+def test_a_workflow_that_this_comfyui_lacks_nodes_of_is_given_with_the_reason(stored_graphs) -> None:
+    saved = {"version": 0.4, "nodes": [{"id": 1, "type": "Nobody's", "inputs": [], "outputs": []}], "links": []}
+    found = stored_graphs.graphs_of(image(), Pieces({"workflow": json.dumps(saved).encode()}, {}), {})
+    assert found.workflow == saved and found.prompt is None and "can't be queued here" in found.note
+
+
+def test_settings_to_keep_are_named_as_a_person_writes_them(filling) -> None:
+    assert filling.keep_of(" Denoise ; cfg,, ") == ["denoise", "cfg"]
+    with pytest.raises(ValueError, match="Was sampler meant"):
+        filling.keep_of("samplr")
