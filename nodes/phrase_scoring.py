@@ -11,7 +11,7 @@ from ..db import phrases as stored
 from ..embedders.composing import WordVectors
 from ..embedders.phrases import as_prompt, words_of
 from .asking import as_part
-from .links import QueryPart
+from .links import KINDS, QueryPart
 from .vectors import direction
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pgvector import HalfVector
@@ -22,6 +22,7 @@ from .tail import TAIL_MOST
 if TYPE_CHECKING:
     from ..search.kinds import Direction
 
+TOO_MANY_BESIDE = f"More than {TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index."
 LEAST_RECALL = 0.95  # of the check after the build, below which the index is not trusted
 MOST_EFFORT = 1000  # hnsw.ef_search takes no more
 _KEPT = 4  # projections of some 8 MB
@@ -32,9 +33,10 @@ _NEAREST = """
  WHERE h.hybrid_id = {hybrid} AND {condition}
  ORDER BY h.embedding::halfvec({dims}) <#> %(query)s
  LIMIT %(effort)s)
-UNION ALL
+UNION
 (SELECT t.image_id FROM hybrid_tail t WHERE {condition_of_tail} LIMIT %(tail)s)
 """
+_OF_IMAGES = "SELECT i.id, i.prompt_id, i.negative_id FROM ({nearest}) found JOIN images i ON i.id = found.image_id"
 
 _projections: OrderedDict[tuple, Projection] = OrderedDict()
 _lock = threading.Lock()
@@ -42,12 +44,15 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Image ids in no order of worth, or None where the index can't tell; `method` and `note` are for the person.
+    """A statement that gives the images (id, prompt_id, negative_id), or None where the index can't tell.
 
-    `better_exact`: the index misses too much here, and so would the indexes of the single kinds.
+    It gives more than `most` where too many are not in the index yet. `method` and `note` are for the person, `method` lacks the
+    `count` of the images. `better_exact`: the index misses too much here, and so would the indexes of the single kinds.
     """
 
-    ids: list[int] | None
+    statement: str | None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    most: int = 0
     method: str = ""
     note: str = ""
     better_exact: bool = False
@@ -82,14 +87,13 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
     projection = projection_of(conn, ready)
     query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})
     set_now(conn, {"hnsw.ef_search": str(ready["effort"])})
-    found = nearest(conn, ready["id"], query, ready["effort"], filter)
-    if len(found) > ready["effort"] + TAIL_MOST:
-        return Candidates(
-            None, note=f"More than {TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index."
-        )
-    ids = list(dict.fromkeys(found))
     how = ", filtered as it goes" if filter else ""
-    return Candidates(ids, f"hybrid index{how}, {len(ids):,} candidates compared exactly")
+    return Candidates(
+        _OF_IMAGES.format(nearest=statement(ready["id"], len(query), filter).as_string(conn)),
+        _parameters(query, ready["effort"], filter),
+        ready["effort"] + TAIL_MOST,
+        f"hybrid index{how}, {{count:,}} candidates compared exactly",
+    )
 
 
 def nearest(conn: Connection, hybrid_id: int, query: Any, effort: int, filter: Filter | None = None) -> list[int]:
@@ -97,10 +101,13 @@ def nearest(conn: Connection, hybrid_id: int, query: Any, effort: int, filter: F
     return [
         row[0]
         for row in conn.execute(
-            statement(hybrid_id, len(query), filter),
-            {**(filter.parameters if filter else {}), "query": HalfVector(query), "effort": effort, "tail": TAIL_MOST + 1},
+            statement(hybrid_id, len(query), filter), _parameters(query, effort, filter)
         )
     ]
+
+
+def _parameters(query: Any, effort: int, filter: Filter | None) -> dict[str, Any]:
+    return {**(filter.parameters if filter else {}), "query": HalfVector(query), "effort": effort, "tail": TAIL_MOST + 1}
 
 
 def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Composed:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pgvector import HalfVector
@@ -18,16 +20,15 @@ from .one_kind import CONDITION, Scored
 _CELL = "(SELECT 1 - (v.embedding <=> {query}) FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
 _TABLE = "SELECT i.id, {cells} FROM images i WHERE i.id = ANY(%(ids)s)"
 
-# Ids are taken until there are too many. One kind is sorted by PostgreSQL, an image without it comes last; of several it
-# gives all cosines, and the sum is made here.
-_CHOSEN = """
-WITH chosen AS MATERIALIZED (
-    SELECT i.id, i.prompt_id, i.negative_id FROM images i WHERE {condition} LIMIT %(most)s + 1
-)
-SELECT i.id, (SELECT count(*) FROM chosen), {cells} FROM chosen i WHERE (SELECT count(*) FROM chosen) <= %(most)s
+# What is chosen is compared when it is not too much; the first column tells how much, in a row of its own where nothing is left.
+_AMONG = """
+WITH chosen AS MATERIALIZED ({chosen}),
+total AS (SELECT count(*) AS count FROM chosen),
+compared AS (SELECT i.id, {cells} FROM chosen i WHERE (SELECT count FROM total) <= %(most)s OFFSET 0),
+best AS (SELECT id, {score} AS score, {names} FROM compared cosine WHERE {present} ORDER BY score DESC, id LIMIT %(n)s)
+SELECT total.count, best.* FROM total LEFT JOIN best ON true ORDER BY best.score DESC, best.id
 """
-_BEST_FIRST = "ORDER BY 3 DESC NULLS LAST, 1 LIMIT %(n)s"
-_COUNT = "SELECT count(*) FROM (SELECT FROM images i WHERE {condition} LIMIT %(most)s + 1) chosen"
+_BY_FILTER = "SELECT i.id, i.prompt_id, i.negative_id FROM images i WHERE ({condition}) LIMIT %(most)s + 1"
 # The cosines of a kind are taken once a text, not once an image; OFFSET 0 keeps the vectors out of the joins' hash tables.
 _ALL = """
 SELECT i.id, {score} AS score
@@ -81,26 +82,45 @@ def scored(directions: Sequence[Direction], ids: Sequence[int], cosines: np.ndar
 
 def nearest_among(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter, most: int
-) -> tuple[int, Scored] | None:
-    """The best `n` of all images that pass `filter`, and how many pass; None when those are more than `most`."""
-    condition = sql.SQL("({})").format(filter.condition).as_string(conn)
-    text = _among(tuple((direction.kind, direction.source) for direction in directions)).replace(CONDITION, condition)
-    parameters = {**filter.parameters, **_queries(directions), "n": n, "most": most}
-    rows = conn.execute(text, parameters, binary=True).fetchall()
-    if not rows:
-        count = conn.execute(_COUNT.format(condition=condition), parameters).fetchone()[0]
-        return None if count > most else (count, [])
-    ids = [row[0] for row in rows]
-    cosines = np.array([row[2:] for row in rows], float)  # None becomes NaN
-    return rows[0][1], scored(directions, ids, cosines)[:n]
+) -> tuple[int, Scored, dict[int, list[float]]] | None:
+    """As `best_among`, of all images that pass `filter`; None when those are more than `most`."""
+    chosen = sql.SQL(_BY_FILTER).format(condition=filter.condition).as_string(conn)
+    count, found, cosines = best_among(conn, directions, n, chosen, filter.parameters, most)
+    return None if count > most else (count, found, cosines)
+
+
+def best_among(
+    conn: Connection, directions: Sequence[Direction], n: int, chosen: str, parameters: Mapping[str, Any], most: int
+) -> tuple[int, Scored, dict[int, list[float]]]:
+    """The best `n` of the images that the statement `chosen` gives (id, prompt_id, negative_id), unless it gives more than `most`.
+
+    Returns how many it gives, and the cosines of the best with each direction, NaN where an image lacks the kind.
+    """
+    text = _among(tuple((direction.kind, direction.source) for direction in directions)).replace(CONDITION, chosen)
+    weights = {f"{what}_{place}": getattr(direction, what) for place, direction in enumerate(directions) for what in ("weight", "constant")}
+    rows = conn.execute(text, {**parameters, **_queries(directions), **weights, "n": n, "most": most}, binary=True).fetchall()
+    found = [row for row in rows if row[1] is not None]
+    cosines = {row[1]: [math.nan if cosine is None else cosine for cosine in row[3:]] for row in found}
+    return rows[0][0], [(row[1], row[2]) for row in found], cosines
 
 
 @functools.lru_cache(maxsize=64)
 def _among(kinds: tuple[tuple[str, Source], ...]) -> str:
-    """The statement, with CONDITION in place of the filter's."""
-    cells = sql.SQL(", ").join(_cells(kinds))
-    text = sql.SQL(_CHOSEN).format(condition=sql.SQL(CONDITION), cells=cells).as_string()
-    return text + (_BEST_FIRST if len(kinds) == 1 else "")
+    """The statement, with CONDITION in place of what is chosen."""
+    names = [_name(place) for place in range(len(kinds))]
+    cells = [sql.SQL("{} AS {}").format(cell, name) for cell, name in zip(_cells(kinds), names)]
+    asked = [(sql.Placeholder(f"weight_{place}"), sql.Placeholder(f"constant_{place}")) for place in range(len(kinds))]
+    return (
+        sql.SQL(_AMONG)
+        .format(
+            chosen=sql.SQL(CONDITION),
+            cells=sql.SQL(", ").join(cells),
+            score=_score(asked, names),
+            names=sql.SQL(", ").join(names),
+            present=_any_present(names),
+        )
+        .as_string()
+    )
 
 
 def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Scored:
@@ -112,7 +132,7 @@ def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, fi
     ]
     return conn.execute(
         sql.SQL(_ALL).format(
-            score=_score(directions, names),
+            score=_score([(direction.weight, direction.constant) for direction in directions], names),
             joins=sql.SQL("").join(joins),
             present=_any_present(names),
             condition=sql.SQL("({})").format(filter.condition) if filter else sql.SQL("true"),
@@ -132,10 +152,11 @@ def _queries(directions: Sequence[Direction]) -> dict[str, HalfVector]:
     return {f"query_{place}": HalfVector(direction.vector) for place, direction in enumerate(directions)}
 
 
-def _score(directions: Sequence[Direction], cosines: Sequence[sql.Composable]) -> sql.Composed:
+def _score(asked: Sequence[tuple[Any, Any]], cosines: Sequence[sql.Composable]) -> sql.Composed:
+    """The sum of weight x cosine + constant; `asked` are these two, as numbers or as placeholders."""
     terms = [
-        sql.SQL("coalesce({} * {}::float8 + {}::float8, 0)").format(cosine, direction.weight, direction.constant)
-        for cosine, direction in zip(cosines, directions)
+        sql.SQL("coalesce({} * {}::float8 + {}::float8, 0)").format(cosine, weight, constant)
+        for cosine, (weight, constant) in zip(cosines, asked)
     ]
     return sql.SQL(" + ").join(terms)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from psycopg import Connection
 
 from ..filters import Filter
-from ..hybrid.candidates import candidates
-from .cosines import cosines_of, nearest_among, nearest_of_all, scored
+from ..hybrid.candidates import TOO_MANY_BESIDE, candidates
+from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import Direction
 from .one_kind import Scored, how, nearest_by_index, nearest_exactly
 
@@ -59,8 +59,8 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
         if _estimate(conn, filter) <= 3 * few:
             among = nearest_among(conn, directions, n, filter, int(few))
             if among is not None:
-                count, found = among
-                return Found(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", whole=len(found) < n)
+                count, found, cosines = among
+                return Found(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", "", cosines, whole=len(found) < n)
     note = ""
     if indexed:
         found = _by_index(conn, directions, n, filter)
@@ -104,8 +104,11 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
         by_index = nearest_by_index(conn, direction, n, filter)
         return Found(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
     hybrid = candidates(conn, directions, n, filter)
-    if hybrid.ids is not None:
-        return _compared(conn, directions, hybrid.ids, hybrid.method, hybrid.note)
+    if hybrid.statement is not None:
+        count, among, cosines = best_among(conn, directions, n, hybrid.statement, hybrid.parameters, hybrid.most)
+        if count <= hybrid.most:
+            return Found(among, hybrid.method.format(count=count), "", cosines)
+        hybrid = replace(hybrid, note=TOO_MANY_BESIDE)
     if hybrid.better_exact:
         return Found([], "", hybrid.note)
     found = _by_each_kind(conn, directions, n, filter)
@@ -121,9 +124,6 @@ def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, fil
     for direction in directions:
         nearest = nearest_by_index if direction.index else nearest_exactly
         ids.update(image_id for image_id, _ in nearest(conn, direction, k, filter))
-    return _compared(conn, directions, sorted(ids), "candidates of each kind, compared exactly")
-
-
-def _compared(conn: Connection, directions: Sequence[Direction], ids: list[int], method: str, note: str = "") -> Found:
-    cosines = cosines_of(conn, directions, ids)
-    return Found(scored(directions, ids, cosines), method, note, dict(zip(ids, cosines.tolist())))
+    cosines = cosines_of(conn, directions, sorted(ids))
+    found = scored(directions, sorted(ids), cosines)
+    return Found(found, "candidates of each kind, compared exactly", "", dict(zip(sorted(ids), cosines.tolist())))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
@@ -59,7 +61,9 @@ def parts_of(weights: dict[str, float], seed: int = 9) -> tuple[db.Part, ...]:
 def asked(conn, parts, n=20, filter=None, constants=None):
     sources = sources_of(state_of(conn), parts)
     directions = directions_of(parts, sources, [part.weight for part in parts], constants or [0.0] * len(parts))
-    return candidates(conn, directions, n, filter)
+    found = candidates(conn, directions, n, filter)
+    ids = [row[0] for row in conn.execute(found.statement, found.parameters)] if found.statement is not None else None
+    return SimpleNamespace(ids=ids, method=found.method.format(count=len(ids or ())), note=found.note, better_exact=found.better_exact)
 
 
 def best_of(ids, vectors, parts, n=20) -> list[int]:

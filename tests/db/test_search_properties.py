@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.hybrid.build import build_hybrid
+from diffusion_toolkit.db.hybrid import candidates as hybrid
 from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
 from diffusion_toolkit.db.search import found
 from hypothesis import HealthCheck, given, settings
@@ -227,6 +230,15 @@ def test_as_many_more_candidates_are_taken_as_more_are_wanted(mixed):
     taken = {(n, mix): ready_hybrid(mixed, n, mix)["effort"] for n in (25, 50, 100) for mix in ("even", "uneven")}
     mixed.rollback()
     assert taken == {(25, "even"): 300, (50, "even"): 300, (100, "even"): 600, (25, "uneven"): 100, (50, "uneven"): 100, (100, "uneven"): 200}
+
+
+def test_with_too_many_images_beside_the_hybrid_index_the_kinds_are_searched_one_by_one(mixed, monkeypatch):
+    monkeypatch.setattr(found, "EXACT_BELOW", 0)
+    monkeypatch.setattr(found, "_SCANNED", 1e9)
+    monkeypatch.setattr(found, "candidates", lambda *asked: replace(hybrid.candidates(*asked), most=1))
+    asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
+    answer = db.search(mixed, db.Question(parts=asked, k=5))
+    assert answer.method == "candidates of each kind, compared exactly" and "not in the hybrid index yet" in answer.note
 
 
 def test_more_than_the_hybrid_index_can_tell_are_found_exactly(mixed, monkeypatch):
