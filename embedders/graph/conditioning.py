@@ -11,7 +11,8 @@
 - An encoder's text is what stands at inputs named for texts, or its only texts that look like a sentence. Of text_g and text_l
   a pair is made. Empty texts count only where an encoder has nothing else.
 - Zeroed conditioning has no text, nor has one that is named empty: that nothing was asked for is exact. What a node makes of a
-  picture or a file of embeddings is unknown where there is no text beside it, and so is what a walk was cut off from.
+  picture or a file of embeddings is unknown where there is no text beside it, and so is what a walk was cut off from, and what our
+  own nodes recall: their words ask a library, and a CLIP at them chooses an encoder.
 - A node's own text comes behind those of the conditioning that it takes. One that makes conditioning of conditioning and has
   nothing to encode with has none.
 - A remote model whose inputs are named oddly was asked by the only text at it of several words.
@@ -106,6 +107,9 @@ class Conditioning:
             side.nodes.append(node)
             if called.zeroing(node.kind):
                 side.ends.append(f"{node} zeroes it")
+                continue
+            if called.recalling(node.kind):
+                side.made.append(f"{node} makes it when the graph runs")
                 continue
             stack.append((node, step))
             side.shared |= negative and step.guider and bool(self._between(self._named(node)))

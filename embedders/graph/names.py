@@ -79,6 +79,7 @@ negative = _named(r"(?<![a-z])neg(?!ati(?:on|ng))|(?<=[a-z])neg(ative)?$|Neg")
 positive = _named(r"(?<![a-z])pos(?!e|t|ition(?!al))|positive")
 empty = _named(r"empty|uncond_?zero")
 zeroing = _named(r"zero_?out")  # of a class
+recalling = _named(r"^DiffusionToolkit")  # of a class, ours: what it gives comes out of a library, and its words are no prompt
 text = _named(
     r"text(?!ure)|prompt|string|wildcard|caption|instruction|tags|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)(_?[gl\d])?$"
 )

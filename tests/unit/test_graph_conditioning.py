@@ -38,6 +38,24 @@ def test_a_literal_text_is_exact_and_its_place_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "recall",
+    [
+        node("DiffusionToolkitLoader", image_id=1, library_name="default", vectors="CLIP-L only", clip=CLIP),
+        node("DiffusionToolkitMixConditioning", image_ids="12, 15", weights="1, 0.5", how="average, length kept", clip=CLIP),
+        node("DiffusionToolkitPushAway", hits=["search", 12], strength=0.5, direction="whole text"),
+    ],
+)
+def test_what_our_own_nodes_recall_is_made_when_the_graph_runs_and_their_words_are_no_prompt(recall: dict[str, Any]) -> None:
+    query = node("DiffusionToolkitSearchByPrompt", text_embedder=["ckpt", 1], query="a fox in the snow", filter_text="folder:x y")
+    graph = basic(recall=recall, search=query)
+    graph["sampler"]["inputs"] |= {"positive": ["recall", 0], "negative": ["recall", 1]}
+    found = trace(graph)
+    assert found.positive == found.negative == []
+    for origin in (found.positive_origin, found.negative_origin):
+        assert (origin.confidence, origin.where) == ("unknown", f"node recall ({recall['class_type']}) makes it when the graph runs")
+
+
 def test_zeroed_positive_as_negative_gives_no_negative_and_says_why() -> None:
     found = trace(basic(neg=node("ConditioningZeroOut", conditioning=["pos", 0])))
     assert found.negative == []
