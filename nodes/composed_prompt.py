@@ -80,7 +80,7 @@ def find_prompt(
     """
     targets = targets_of(connection, parts)
     encoders, idle = encoders_of(targets, text_embedder, clip, description_encoder)
-    question = question_of(connection, parts, wanted)
+    question = question_of(parts, wanted)
     progress("Looking for texts", 0, 1)
     near, images = stored.nearest_texts(connection, question, wanted.k)
     if not near:
