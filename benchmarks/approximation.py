@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs=2, default=(3, 3), metavar=("L", "G"), help="of the random CLIP; SDXL has 12 and 32")
     parser.add_argument("--texts", type=int, default=MOST, help="that are fitted on")
     parser.add_argument("--test", type=int, default=64, help="held-out texts")
-    parser.add_argument("--latents", type=int, default=6, help="held-out texts of which latents are made")
+    parser.add_argument("--latents", type=int, default=6, help="held-out texts of which latents are made; 0: none")
     parser.add_argument("--prompts", type=Path, help="a file of texts, one a line")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -76,8 +76,10 @@ def main() -> None:
         truth = Encoded(encoder, held)
         estimates = {name: way(truth) for name, way in ways.items()}
         errors = {name: error_of(estimate, truth.states, means) for name, estimate in estimates.items()}
-        moved = _moved(unet, estimates, truth, empty, options.latents)
-        print(f"\n{title} ({len(held)}), latents of {min(options.latents, len(held))}\n\n{_table(errors, moved)}")
+        print(f"\n{title} ({len(held)})\n\n{_table(errors)}", flush=True)
+        if options.latents:
+            moved = _moved(unet, estimates, truth, empty, options.latents)
+            print(f"\n{title}, latents of {min(options.latents, len(held))}\n\n{_latents(moved)}", flush=True)
 
 
 def _models(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -172,7 +174,7 @@ def _latent(unet: Any, states: np.ndarray, pooled: np.ndarray, empty: Encoded) -
         return [[torch.from_numpy(of_text.astype(np.float32))[None], {"pooled_output": torch.from_numpy(of_pooled)[None]}]]
 
     with torch.inference_mode():
-        latent = torch.zeros(1, 4, 32, 32)
+        latent = torch.zeros(1, 4, 16, 16)
         noise = comfy.sample.prepare_noise(latent, 1)
         positive, negative = conditioning(states, pooled), conditioning(empty.states[0], empty.clip_g[0])
         return comfy.sample.sample(
@@ -180,10 +182,14 @@ def _latent(unet: Any, states: np.ndarray, pooled: np.ndarray, empty: Encoded) -
         ).cpu().numpy()  # fmt: skip
 
 
-def _table(errors: dict[str, Error], moved: dict[str, float]) -> str:
-    lines = ["| way | cosine | relative error | explained | latent moved, another prompt = 1 |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {of.cosine:.3f} | {of.relative:.3f} | {of.explained:.3f} | {moved[name]:.2f} |" for name, of in errors.items()]
-    return "\n".join(lines)
+def _table(errors: dict[str, Error]) -> str:
+    lines = ["| way | cosine | relative error | explained |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {of.cosine:.3f} | {of.relative:.3f} | {of.explained:.3f} |" for name, of in errors.items())])
+
+
+def _latents(moved: dict[str, float]) -> str:
+    lines = ["| way | latent moved, another prompt = 1 |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {share:.2f} |" for name, share in moved.items())])
 
 
 if __name__ == "__main__":

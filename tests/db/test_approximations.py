@@ -111,10 +111,15 @@ def test_the_text_with_the_longest_common_beginning_is_among_the_two(conn, encod
 
 
 def test_beginnings_are_compared_on_the_side_that_is_asked_for(conn, encoders):
-    text_id = db.ensure_text(conn, db.TextPair("a style", "a fox"))
+    text_id = db.ensure_text(conn, db.TextPair("zebra stripes", "a fox"))
     db.write_token_states(conn, encoders["token_states"], {text_id: db.TokenStates(np.ones((77, WIDTH), np.float16), np.ones(4, np.float16))})
-    add(conn, encoders, "a dog")
-    assert db.TextPair("a style", "a fox") in [pair for _, pair in db.texts_that_begin_alike(conn, encoders["token_states"], "a fox on ice", "text_l")]
+    add(conn, encoders, "a fog", "a frog")
+
+    def found(side: str) -> list[str]:
+        return [pair.text_g for _, pair in db.texts_that_begin_alike(conn, encoders["token_states"], "a fox on ice", side)]
+
+    assert found("text_l") == ["zebra stripes", "a frog"]
+    assert found("text_g") == ["a fog", "a frog"]
 
 
 def test_without_a_map_the_vectors_stand_everywhere_and_that_is_said(conn, encoders, nodes):
