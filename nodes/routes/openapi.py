@@ -96,6 +96,7 @@ def _paths() -> dict[str, Any]:
 
 
 def _answers() -> dict[str, Any]:
+    why = {**_TEXT, "description": "What a person should know; without hits the reason, and what helps."}
     fault = _object(at=_TEXT, message=_TEXT)
     gave = {**_NUMBER, "description": "What it put into the score: weight x cosine, with `normalise` weight x standard score; 0 without a cosine."}
     part = _object(label=_TEXT, kind=_TEXT, weight=_NUMBER, cosine=_or_null(_NUMBER), gave=gave)
@@ -108,7 +109,7 @@ def _answers() -> dict[str, Any]:
     return {
         "Error": _object(error=_object(type=_TEXT, message=_TEXT, details={"type": "array", "items": fault})),
         "Libraries": _object(libraries={"type": "array", "items": _TEXT}),
-        "Answer": _object(library=_TEXT, question=_TEXT, method=_TEXT, note=_TEXT, hits={"type": "array", "items": hit}),
+        "Answer": _object(library=_TEXT, question=_TEXT, method=_TEXT, note=why, hits={"type": "array", "items": hit}),
         "Vectors": _object(
             library=_TEXT, model=_TEXT, name=_TEXT, fingerprint=_TEXT, kinds={"type": "array", "items": _TEXT}, dims=_INTEGER,
             vectors={"type": "array", "items": {"type": "array", "items": _NUMBER}},
@@ -124,7 +125,8 @@ def _answers() -> dict[str, Any]:
 def _settings() -> dict[str, Any]:
     """What a hit tells of its image; the same fields as of `images/{id}`, null where the file has none."""
     lists = {"loras": {"type": "array", "items": {"type": "object"}}, "labels": {"type": "array", "items": _TEXT}}
-    whole = {"width": _INTEGER, "height": _INTEGER, "namespace": _TEXT}
+    own = {"type": "boolean", "description": "False: `created` is the file's time, since it tells none of its own."}
+    whole = {"width": _INTEGER, "height": _INTEGER, "namespace": _TEXT, "created_own": own}
     numbers = {"steps": _INTEGER, "rating": _INTEGER, "cfg": _NUMBER, "guidance": _NUMBER, "denoise": _NUMBER}
     seed = {"seed": {**_TEXT, "description": "As text, since it may be too large for JavaScript."}}
     known = {**lists, **whole}

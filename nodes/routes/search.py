@@ -13,6 +13,7 @@ from ..asking import Found, Wanted, find, in_words
 from ..hit_records import hit_record, path_of, sureness
 from ..host import readable_file, roots, toolkit_directory
 from ..links import KINDS, QueryPart, SearchOptions
+from ..no_hits import why_no_hits
 from ..query_by_description import description_query
 from ..query_by_image import image_query
 from ..query_by_prompt import prompt_query
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .schema import Embed, Part, Search
 
 HIT_FIELDS = (  # of an image, beside what the nodes tell of a hit
-    "width", "height", "created", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "denoise", "checkpoint", "vae", "loras",
+    "width", "height", "created", "created_own", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "denoise", "checkpoint", "vae", "loras",
     "generator", "settings_confidence", "labels", "namespace", "rating",
 )  # fmt: skip
 MODELS = ("text", "image", "clip_l", "clip_g", "description")
@@ -70,7 +71,9 @@ def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
         options=SearchOptions(**{name: getattr(asked, name) for name in _OPTIONS}),
         leave_out=tuple(sorted(seen | set(asked.leave_out))),
     )
-    return _answer(find(library, parts, wanted))
+    found = find(library, parts, wanted)
+    answer = _answer(found)
+    return answer if found.hits.hits else {**answer, "note": why_no_hits(library, parts, wanted, found.hits.note)}
 
 
 def embed(model: str, asked: Embed, pictures: list[bytes]) -> dict[str, Any]:

@@ -67,6 +67,17 @@ def test_a_search_over_the_whole_library_gives_the_nodes_hits(server, search, an
     assert [hit["image_id"] for hit in hits] == [hit["image_id"] for hit in node_hits]
 
 
+def test_a_search_without_hits_says_why(search, animals):
+    answer = search({"kind": "prompt", "text": "a shark in the sea"}, filter="folder:http steps:999")
+    assert answer.status == 200 and answer.json["hits"] == []
+    assert "pass the filter (folder:http steps:999). Loosen the filter." in answer.json["note"]
+
+
+def test_a_hit_says_whether_its_date_is_its_own(search, animals):
+    [hit] = search({"kind": "prompt", "text": "a shark in the sea"}, k=1, filter=HERE).json["hits"]
+    assert hit["created"] and hit["created_own"] is False  # ComfyUI writes no date into its PNGs
+
+
 def test_the_same_route_is_there_below_api(ask, animals):
     question = {"parts": [{"kind": "prompt", "text": "a shark in the sea"}], "k": 1, "filter": HERE}
     assert ask("POST", "/api" + SEARCH, json=question).json["hits"][0]["image_id"] == animals[0]["image_id"]
