@@ -50,6 +50,26 @@ def test_newer_combos_are_understood() -> None:
     assert stand_in.replace_loaders(checkpoint_prompt(), info, set(), Path("models"))[1] == []
 
 
+@pytest.mark.parametrize(
+    ("loader", "inputs", "stand_in_for_it"),
+    [
+        ("CheckpointLoaderSimple", {"ckpt_name": "sd_xl_refiner_1.0.safetensors"}, "StandInRefiner"),
+        ("unCLIPCheckpointLoader", {"ckpt_name": "sd21-unclip-h.ckpt"}, "StandInUnCLIP"),
+        ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "t5xxl_fp16.safetensors", "type": "flux"}, "StandInFluxCLIP"),
+        ("DualCLIPLoader", {"clip_name1": "clip_l.safetensors", "clip_name2": "clip_g.safetensors", "type": "sdxl"}, "StandInCLIP"),
+        ("VAELoader", {"vae_name": "flux/ae.safetensors"}, "StandInFluxVAE"),
+        ("VAELoader", {"vae_name": "sdxl_vae.safetensors"}, "StandInVAE"),
+    ],
+)
+def test_loaders_of_other_models_than_sdxl_have_stand_ins_of_their_own(loader: str, inputs: dict, stand_in_for_it: str) -> None:
+    info = {loader: {"input": {"required": {name: [[], {}] for name in inputs}}}}
+
+    prompt, notes = stand_in.replace_loaders({"1": {"class_type": loader, "inputs": inputs}}, info, set(), Path("models"))
+
+    assert prompt["1"] == {"class_type": stand_in_for_it, "inputs": {}}
+    assert notes
+
+
 def test_a_missing_text_embedder_is_replaced_by_the_small_sentence_encoder() -> None:
     asked = {"1": {"class_type": stand_in.TEXT_EMBEDDER_NODE, "inputs": {"model_name": "bge-large-en-v1.5", "download_from": ""}}}
 
