@@ -106,12 +106,13 @@ class MixConditioning(io.ComfyNode):
             recall = Recall(connection, clip)
             images = recall_images(recall, ids, progress_on(cls))
             style = recall_images(recall, clip_l, progress_on(cls))
-            mixed = [mix(images, shares, style, how, side, recall) for side in ("positive", "negative")]
+            mixed, notes = zip(*(mix(images, shares, style, how, side, recall) for side in ("positive", "negative")))
         lines = [f"{share:.2f} x {one.line}" for share, one in zip(shares, images)][:_LINES]
         lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []
         if split:
             lines = ["CLIP-G and the pooled output of", *lines, "CLIP-L of", *(f"{1 / len(style):.2f} x {one.line}" for one in style[:_LINES])]
-        text = "\n".join([*lines, *sources([*images, *(one for one in style if one.image.id not in ids)])])
+        lines += sources([*images, *(one for one in style if one.image.id not in ids)])
+        text = "\n".join([*lines, *dict.fromkeys(filter(None, notes))])
         return io.NodeOutput(*map(conditioning, mixed), label(ids, shares, clip_l), ui={"text": [text]})
 
 
@@ -136,16 +137,24 @@ def image_shares(ids: Sequence[int], hits: Hits | None, weights: str, weigh_by: 
 
 def mix(
     images: Sequence[RecalledImage], shares: Sequence[float], style: Sequence[RecalledImage], how: str, side: str, recall: Recall
-) -> Conditioning:
-    """The mix of all images' positives or negatives; with `style`, which gives CLIP-L's side, as CLIPTextEncodeSDXL joins two texts."""
+) -> tuple[Conditioning, str]:
+    """The mix of all images' positives or negatives; with `style`, which gives CLIP-L's side, as CLIPTextEncodeSDXL joins two texts.
+
+    The note tells where the shorter of the two sides could not be filled up as there, within what is stored.
+    """
     from ..embedders.mixing import average, two_sides
 
     keep_norm = how == AVERAGE_KEPT
     mixed = average([getattr(one, side) for one in images], shares, keep_norm)
     if not style:
-        return mixed
+        return mixed, ""
     clip_l = average([getattr(one, side) for one in style], [1.0] * len(style), keep_norm)
-    return two_sides(clip_l, mixed, recall.empty() if len(clip_l.states) != len(mixed.states) else None)
+    if len(clip_l.states) == len(mixed.states):
+        return two_sides(clip_l, mixed, None), ""
+    empty = recall.empty()
+    made_of = f"the empty text: {empty.source}" if empty is not None else "repeats of itself, since nothing of the empty text is stored"
+    note = "" if empty is not None and empty.source.startswith("exact") else f"The shorter side is filled up with {made_of}"
+    return two_sides(clip_l, mixed, empty), note
 
 
 def label(ids: Sequence[int], shares: Sequence[float], clip_l: Sequence[int]) -> str:
