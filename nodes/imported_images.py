@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import db
 from .approximate import approximate
 from .config import ConfigurationError
@@ -14,6 +12,8 @@ from .links import KINDS, Query, QueryPart
 from .recall import POSITIONS, NothingStored, Recall, Recalled
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..db import Connection, Library, StoredEncoder
     from ..embedders.exchange import Embeddings, MadeBy
 
@@ -125,6 +125,8 @@ class Imported:
 
 def _spread(clip_l: np.ndarray, clip_g: np.ndarray, said: str) -> Recalled:
     """The two vectors at each position, which is all that they tell by themselves."""
+    import numpy as np
+
     states = np.tile(np.concatenate([clip_l, clip_g]), (POSITIONS, 1))  # [77, 768 + 1280]
     return Recalled(
         states, clip_g, f"APPROXIMATION, the file's CLIP-L and CLIP-G vectors repeated at every position, far from the truth{said}"
@@ -135,6 +137,8 @@ def _of_usual_length(
     connection: Connection, active: Mapping[str, StoredEncoder], vectors: list[np.ndarray]
 ) -> tuple[list[np.ndarray], str]:
     """Vectors of nobody knows which encoder: those of length 1 are no pooled output of SDXL, whose length is its own."""
+    import numpy as np
+
     if any(abs(float(np.linalg.norm(vector)) - 1) > _NORMALISED for vector in vectors):
         return vectors, ""
     lengths = [db.typical_length(connection, active[family].id) if family in active else None for family in ("clip_l", "clip_g")]
