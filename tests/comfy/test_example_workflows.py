@@ -151,3 +151,39 @@ def test_push_away(server, looks):
     outputs = run(server, "push_away", **looks)
     assert "Away from the mean of 3 disliked images" in outputs["DiffusionToolkitPushAway"]["text"][0]
     assert saved(server, outputs).size == (64, 64)
+
+
+def test_export_and_import(server, shark):
+    outputs = run(
+        server,
+        "export_and_import",
+        DiffusionToolkitSearchByPrompt={"query": "a great white shark", "filter_text": "folder:example"},
+        DiffusionToolkitSearch={"filter_text": "folder:example"},
+        EmptyLatentImage={"width": 128, "height": 128},
+        KSampler={"steps": 2},
+    )
+    assert "embeddings/look_0" in outputs["DiffusionToolkitExportEmbeddings"]["text"][0]
+    assert "positive: exact, from the file's token states" in outputs["DiffusionToolkitLoadEmbeddings"]["text"][0]
+    assert outputs["DiffusionToolkitSearch"]["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
+    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+
+
+def test_refine_a_hit(server, shark):
+    outputs = run(server, "refine_a_hit", DiffusionToolkitSearchByPrompt={"query": "a great white shark"})
+    assert "exact, from stored token states" in outputs["DiffusionToolkitConditionOtherModels"]["text"][0]
+    assert saved(server, outputs).size == (64, 48)  # the hit's own
+
+
+def test_unclip_from_memory(server, looks):
+    outputs = run(server, "unclip_from_memory", **looks)
+    said = outputs["DiffusionToolkitStoredImageVector"]["text"][0]
+    assert said.startswith("Images #") and "average, length kept" in said
+    assert "Fits a model (SD21UNCLIP)" in said
+    assert saved(server, outputs).size == (64, 64)
+
+
+def test_flux_from_memory(server, shark):
+    outputs = run(server, "flux_from_memory", DiffusionToolkitSearchByPrompt={"query": "a great white shark"}, KSampler={"steps": 1})
+    said = outputs["DiffusionToolkitConditionOtherModels"]["text"][0]
+    assert "positive: exact, the stored CLIP-L vector" in said and "T5: by the connected CLIP" in said
+    assert saved(server, outputs).size == (64, 48)
