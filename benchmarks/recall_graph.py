@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,12 @@ def main() -> None:
     weights = options.weights or bootstrap.CACHE / "benchmarks"
     weights.mkdir(parents=True, exist_ok=True)
     names = write_clip_files(weights)
-    texts = [text for text in dict.fromkeys(template_prompts(300))][: 2 * options.rounds + 1]
+    texts = list(dict.fromkeys(template_prompts(200)))[: 2 * options.rounds + 1]
+    with tempfile.TemporaryDirectory() as base:  # of all the ComfyUIs that are started, with their one library
+        measure(ComfyServer(base=Path(base)), weights, names, texts)
 
-    server = ComfyServer()
+
+def measure(server: Any, weights: Path, names: tuple[str, str], texts: list[str]) -> None:
     places = server.models / "text_encoders"
     places.mkdir(parents=True)
     for name in names:
@@ -51,17 +55,20 @@ def main() -> None:
         told = result.outputs["models"]
         times.setdefault(what, []).append(result.seconds)
         held[what] = (told["models"], told["rss"][0] / 1e9)
+        print(f"{what}: {result.seconds:.3f} s", flush=True)
 
     try:
         with server:
             index = node("DiffusionToolkitIndexFolder", root="output", subfolder="bench", recursive=True, pattern="", library_name="default", token_state_budget=5.0, clip=["clip", 0])
             print(server.queue({"clip": clip(names), "index": index}, timeout=1800).outputs["index"]["text"][0], "\n", flush=True)
             ids = image_ids(server)
-            for turn in range(options.rounds):
+            for turn in range(len(texts) // 2):
                 for text in (texts[2 * turn], texts[2 * turn + 1]):
                     free(server)
                     timed("nothing", {"latent": node("EmptyLatentImage", width=64, height=64, batch_size=1 + turn), "models": node("ProbeLoadedModels", after=["latent", 0])})
                     timed("Loader, library open", recall(ids[text]))
+                free(server)
+                timed("DualCLIPLoader alone, which encodes nothing", {"clip": clip(names), "models": node("ProbeLoadedModels", after=["clip", 0])})
                 free(server)
                 timed("DualCLIPLoader and two CLIPTextEncodes, cold", encode(names, texts[2 * turn]))
                 timed("two CLIPTextEncodes, the CLIP loaded", encode(names, texts[2 * turn + 1] + ", "))
@@ -72,12 +79,11 @@ def main() -> None:
             with server:
                 timed(what, graph)
     finally:
-        server.stop()
-    report(times, held)
+        report(times, held)
 
 
 def report(times: dict[str, list[float]], held: dict[str, tuple[list[str], float]]) -> None:
-    cold = statistics.median(times["DualCLIPLoader and two CLIPTextEncodes, cold"])
+    cold = statistics.median(times.get("DualCLIPLoader and two CLIPTextEncodes, cold", [float("nan")]))
     print(f"{machine()}\n\n| from the queue to CONDITIONING, positive and negative | median s | all | cold is so many times | models that ComfyUI holds after | its memory GB |")
     print("|---" * 6 + "|")
     for what, taken in times.items():
