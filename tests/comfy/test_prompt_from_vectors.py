@@ -279,3 +279,19 @@ def test_it_runs_again_only_when_the_library_has_changed(server, told, pictures)
     assert "node" not in server.queue(graph).executed
     server.queue(index(pictures("told_later", 1)))
     assert "node" in server.queue(graph).executed
+
+
+def test_the_example_workflow_renders_the_prompt_that_it_makes(server, told):
+    from .test_example_workflows import run as run_example
+
+    outputs = run_example(
+        server,
+        "prompt_from_vectors",
+        DiffusionToolkitSearchByPrompt={"query": "a shark under water", "top_k": 3, "filter_text": FOLDER},
+        DiffusionToolkitPromptFromVectors={"filter_text": FOLDER},
+        EmptyLatentImage={"width": 64, "height": 64},
+        KSampler={"steps": 2},
+    )
+    shown = outputs["DiffusionToolkitPromptFromVectors"]["text"][0]
+    assert "what 3 images have in common" in shown and "encoded now" in shown
+    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
