@@ -12,7 +12,7 @@ from ..embedders.composing import compose
 from ..embedders.phrases import as_prompt, key_of, phrases_of
 from .asking import Wanted, in_words, question_of
 from .links import KINDS, QueryPart
-from .phrase_scoring import Scoring, Target, encoders_of, targets_of, word_vectors
+from .phrase_scoring import Scoring, encoders_of, targets_of, word_vectors
 
 CANDIDATES = 500  # phrases that are looked at, the best by estimate
 BEGINNINGS = 5  # of the nearest texts, each a prompt to begin with

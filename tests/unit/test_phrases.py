@@ -57,7 +57,7 @@ def test_brackets_of_a_name_are_no_weights_in_the_prompt_made_of_it():
     assert as_prompt(phrases_of("fate \\(series\\), 1girl")) == "fate \\(series\\), 1girl"
 
 
-@pytest.mark.parametrize("sign", ["(", "[", "\\(", "<lora:", "::", "--no ", "{a|", "[a:", "1.", "a " * 3, "--a ", "_", "["])
+@pytest.mark.parametrize("sign", ["(", "[", "\\(", "<lora:", "::", "--no ", "{a|", "[a:", "1.", "a " * 3, "--a ", "_"])
 def test_a_long_run_of_signs_takes_no_time(sign: str):
     started = time.process_time()
     phrases_of(sign * 20_000)
