@@ -1,5 +1,10 @@
--- What estimates token states of texts that have none, fitted on the library's own. Shipped: never edit, add the next number.
+-- Token states packed without loss, each with a checksum; and what estimates them for texts that have none. Shipped: never edit, add the next number.
 
+ALTER TABLE token_states
+    ADD checksum bytea,                     -- sha256(states), so that a server can verify it too; null: `states` is plain float16, as before
+    ALTER COLUMN pooled DROP NOT NULL;      -- null where it is packed with the states
+
+-- Fitted on the library's own texts.
 CREATE TABLE approximations (
     encoder_id        integer PRIMARY KEY REFERENCES encoders ON DELETE CASCADE,   -- of the token states
     clip_l_encoder_id integer NOT NULL REFERENCES encoders ON DELETE CASCADE,      -- of the vectors that they are estimated from
