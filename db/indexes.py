@@ -69,9 +69,9 @@ def set_index(
                 with suppress(LibraryError):  # the next run drops it
                     _drop(library, [new], lambda stage, done, total: None, "5s")
                 raise
-        formers = _take_place(library, encoder, method, new)
         with library.connection() as conn:
             conn.execute(sql.SQL("ANALYZE {}").format(table))
+        formers = _take_place(library, encoder, method, new)
         _drop(library, formers, tell)
 
 

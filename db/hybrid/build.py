@@ -36,8 +36,8 @@ def build_hybrid(
     library: Library,
     kinds: Sequence[str] | None = None,
     progress: Progress | None = None,
-    m: int = M,
-    ef_construction: int = EF_CONSTRUCTION,
+    m: int | None = None,
+    ef_construction: int | None = None,
     dims: int = DIMS,
 ) -> dict:
     """Make the hybrid index over these kinds, by default all that the library has, in place of the one there is.
@@ -46,11 +46,13 @@ def build_hybrid(
     it is ready, searches do without one, since two would take twice the disk; writers go on meanwhile, and what they write is in
     `hybrid_tail`. When `progress` raises, nothing of it stays in use, and `refresh_hybrid` makes it anew with the same settings.
     """
+    given = {name: value for name, value in (("m", m), ("ef_construction", ef_construction)) if value is not None}  # by a person
+    m, ef_construction = m or M, ef_construction or EF_CONSTRUCTION
     check_graph(m, ef_construction)
     tell = progress or (lambda stage, done, total: None)
     with alone(library), library.connection() as conn:
         chosen = choose_kinds(conn, kinds)
-        settings = {"m": m, "ef_construction": ef_construction, "chosen": kinds is not None}  # by a person, or all that there are
+        settings = {"m": m, "ef_construction": ef_construction, "given": given, "chosen": kinds is not None}  # by a person, or all that there are
         hybrid_id, images = _replace(library, chosen.names, [encoder.id for encoder in chosen.encoders], settings, tell)
         sample = _sample(conn, chosen)
         tell("Fitting the hybrid index", 0, 1)

@@ -22,7 +22,6 @@ from .tail import TAIL_MOST
 if TYPE_CHECKING:
     from ..search.kinds import Direction
 
-TOO_MANY_BESIDE = f"More than {TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index."
 LEAST_RECALL = 0.95  # of the check after the build, below which the index is not trusted
 MOST_EFFORT = 1000  # hnsw.ef_search takes no more
 _KEPT = 4  # projections of some 8 MB
@@ -36,6 +35,7 @@ _NEAREST = """
 UNION
 (SELECT t.image_id FROM hybrid_tail t WHERE {condition_of_tail} LIMIT %(tail)s)
 """
+_BESIDE = "SELECT count(*) FROM (SELECT FROM hybrid_tail LIMIT %s) noted"
 _OF_IMAGES = "SELECT i.id, i.prompt_id, i.negative_id FROM ({nearest}) found JOIN images i ON i.id = found.image_id"
 
 _projections: OrderedDict[tuple, Projection] = OrderedDict()
@@ -46,13 +46,12 @@ _lock = threading.Lock()
 class Candidates:
     """A statement that gives the images (id, prompt_id, negative_id), or None where the index can't tell.
 
-    It gives more than `most` where too many are not in the index yet. `method` and `note` are for the person, `method` lacks the
-    `count` of the images. `better_exact`: the index misses too much here, and so would the indexes of the single kinds.
+    `method` and `note` are for the person, `method` lacks the `count` of the images. `better_exact`: the index misses too much here,
+    and so would the indexes of the single kinds.
     """
 
     statement: str | None
     parameters: dict[str, Any] = field(default_factory=dict)
-    most: int = 0
     method: str = ""
     note: str = ""
     better_exact: bool = False
@@ -84,6 +83,10 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
             f"of it, and {MOST_EFFORT:,} are the most.",
             better_exact=True,
         )
+    if conn.execute(_BESIDE, [TAIL_MOST + 1]).fetchone()[0] > TAIL_MOST:
+        return Candidates(
+            None, note=f"More than {TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index."
+        )
     projection = projection_of(conn, ready)
     query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})
     set_now(conn, {"hnsw.ef_search": str(ready["effort"])})
@@ -91,7 +94,6 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
     return Candidates(
         _OF_IMAGES.format(nearest=statement(ready["id"], len(query), filter).as_string(conn)),
         _parameters(query, ready["effort"], filter),
-        ready["effort"] + TAIL_MOST,
         f"hybrid index{how}, {{count:,}} candidates compared exactly",
     )
 

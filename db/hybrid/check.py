@@ -78,8 +78,9 @@ class Check:
     def compare(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
         """Scores [questions, n]; none for an image that has the very vector that is asked for.
 
-        Such a one stands alone, near in one kind and anywhere in the others, where a way through the graph seldom leads. Queries from
-        outside the library have none so near, and that of a stored image leaves the image out.
+        Where the kinds have nothing to do with each other, such a one stands alone, near in one kind and anywhere in the others, and
+        the graph leads to about half of them, whatever the effort. A stored image's own query leaves the image out; a stored prompt
+        that is written again does not, nor do other images of one prompt: the help of Search says so.
         """
         scores = np.zeros((_QUESTIONS, len(vectors[0])), np.float32)
         for kind, of_kind in enumerate(vectors):

@@ -62,8 +62,7 @@ def refresh_hybrid(library: Library, progress: Callable[[str, int, int], None] |
         return ""
     current = ready and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
     if not current or images >= REFIT_AT * fitted_on or tail > max(_FOLDED, _REBUILD_SHARE * images):
-        settings = {name: details[name] for name in ("m", "ef_construction") if details and name in details}
-        made = build_hybrid(library, chosen.names if (details or {}).get("chosen") else None, progress, **settings)
+        made = build_hybrid(library, chosen.names if (details or {}).get("chosen") else None, progress, **(details or {}).get("given", {}))
         return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['efforts']['even']} candidates)"
     if not tail:
         return ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from psycopg import Connection
 
 from ..filters import Filter
-from ..hybrid.candidates import TOO_MANY_BESIDE, candidates
+from ..hybrid.candidates import candidates
 from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import Direction
 from .one_kind import Scored, how, nearest_by_index, nearest_exactly
@@ -22,6 +22,7 @@ _ESTIMATES_KEPT = 100
 # row that is probed by its id, and to follow an index to one row more.
 _SCANNED, _PROBED, _FOLLOWED = 0.9, 2.0, 12.0
 _EACH_KIND = 800  # candidates of a kind, of which 50 are wanted: recall .996 where 100 gave .931
+_ALL = 2**31 - 1
 _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_tuples)
 
 
@@ -105,10 +106,8 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
         return Found(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
     hybrid = candidates(conn, directions, n, filter)
     if hybrid.statement is not None:
-        count, among, cosines = best_among(conn, directions, n, hybrid.statement, hybrid.parameters, hybrid.most)
-        if count <= hybrid.most:
-            return Found(among, hybrid.method.format(count=count), "", cosines)
-        hybrid = replace(hybrid, note=TOO_MANY_BESIDE)
+        count, among, cosines = best_among(conn, directions, n, hybrid.statement, hybrid.parameters, _ALL)
+        return Found(among, hybrid.method.format(count=count), "", cosines)
     if hybrid.better_exact:
         return Found([], "", hybrid.note)
     found = _by_each_kind(conn, directions, n, filter)

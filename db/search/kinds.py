@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,6 +40,7 @@ WHERE e.family <> 'token_states'
 """
 # Every write makes another generation; one that this transaction itself has made may yet be undone, and is not relied on.
 _STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM library"
+_BELIEVED_SECONDS = 60.0
 _MORE = "SELECT extract(epoch FROM created)::text, coalesce((SELECT max(id) FROM images), 0) FROM library"
 
 
@@ -67,9 +69,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A library as it was at one generation."""
+    """A library as it was at one generation; statistics change without one, so it is not believed for long."""
 
     generation: int
+    until: float  # on the monotonic clock
     created: str  # tells one library from another in the same place
     newest: int  # image id
     sources: tuple[Source, ...]  # of all encoders
@@ -123,10 +126,10 @@ def state_of(conn: Connection) -> State:
     """The library as it is now; remembered with the connection until somebody writes."""
     generation, settled = conn.execute(_STATE).fetchone()
     state = getattr(conn, "state", None)
-    if state is None or state.generation != generation or not settled:
+    if state is None or state.generation != generation or not settled or time.monotonic() > state.until:
         with conn.cursor(row_factory=dict_row) as cursor:
             sources = tuple(_source(**row) for row in cursor.execute(_SOURCES))
-        state = State(generation, *conn.execute(_MORE).fetchone(), sources)
+        state = State(generation, time.monotonic() + _BELIEVED_SECONDS, *conn.execute(_MORE).fetchone(), sources)
         conn.state = state if settled else None
     return state
 

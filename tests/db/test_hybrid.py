@@ -389,3 +389,14 @@ def test_one_kind_is_no_hybrid(library, fill):
         build_hybrid(library, ["prompt"])
     with pytest.raises(db.LibraryError, match="has no negative vectors"):
         build_hybrid(library, ["prompt", "negative"])
+
+
+def test_what_was_the_usual_once_is_not_kept(library, fill):
+    """A library that a former version made an index of gets today's at the next making."""
+    fill(60)
+    build_hybrid(library)
+    with library.connection() as conn:
+        conn.execute("""UPDATE hybrids SET ready = false, details = details - 'given' || '{"m": 24}'""")
+    refresh_hybrid(library)
+    with library.connection() as conn:
+        assert conn.execute("SELECT (details->>'m')::integer FROM hybrids").fetchone() == (16,)

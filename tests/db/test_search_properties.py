@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from diffusion_toolkit import db
@@ -235,9 +233,11 @@ def test_as_many_more_candidates_are_taken_as_more_are_wanted(mixed):
 def test_with_too_many_images_beside_the_hybrid_index_the_kinds_are_searched_one_by_one(mixed, monkeypatch):
     monkeypatch.setattr(found, "EXACT_BELOW", 0)
     monkeypatch.setattr(found, "_SCANNED", 1e9)
-    monkeypatch.setattr(found, "candidates", lambda *asked: replace(hybrid.candidates(*asked), most=1))
+    monkeypatch.setattr(hybrid, "TAIL_MOST", 3)
+    mixed.execute("INSERT INTO hybrid_tail SELECT id FROM images ORDER BY id LIMIT 4")  # which the index has too
     asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
     answer = db.search(mixed, db.Question(parts=asked, k=5))
+    mixed.rollback()
     assert answer.method == "candidates of each kind, compared exactly" and "not in the hybrid index yet" in answer.note
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from diffusion_toolkit.db._session import set_now
 
 
@@ -28,13 +27,20 @@ def test_on_a_reading_connection_they_stay_until_they_are_set_again(library):
         assert shown(conn, "hnsw.ef_search", "enable_sort") == ["100", "on"]
 
 
-@pytest.mark.parametrize("lend", ["connection", "reading"])
-def test_what_is_so_already_is_not_asked_for(library, lend, monkeypatch):
-    with getattr(library, lend)() as conn:
-        asked = []
-        monkeypatch.setattr(type(conn), "execute", lambda self, *words: asked.append(words))
+def test_a_transaction_after_a_reading_connection_has_what_it_asks_for(library):
+    with library.reading() as conn:
+        set_now(conn, {"hnsw.ef_search": "600"})
+    with library.connection() as again:
+        assert again is conn
+        for value in ("100", "600"):
+            set_now(again, {"hnsw.ef_search": value})
+            assert shown(again, "hnsw.ef_search") == [value]
+
+
+def test_what_is_so_already_is_not_asked_for_on_a_reading_connection(library):
+    with library.reading() as conn:
+        conn.execute("SELECT set_config('hnsw.ef_search', '700', false)")  # behind its back
         set_now(conn, {"hnsw.ef_search": "100"})
-        assert not asked
+        assert shown(conn, "hnsw.ef_search") == ["700"]
         set_now(conn, {"hnsw.ef_search": "200"})
-        assert len(asked) == 1
-        monkeypatch.undo()
+        assert shown(conn, "hnsw.ef_search") == ["200"]
