@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 
-MOST_READ = 20_000  # characters of one prompt
+MOST_READ = 20_000  # characters of one prompt, a run of spaces as one
 MOST_WORDS = 12  # of one phrase; a longer one is parted before the words that join its parts
 LEAST_WORDS = 3  # of a part of a long phrase
 MOST_CHARACTERS = 200  # of one phrase: beyond it is no phrase
@@ -24,11 +24,13 @@ _REMOVED = (
     re.compile(r"(?:^|\s)--[A-Za-z]+(?:\s+(?!--)[^\s,]+)?"),
     re.compile(r"__[\w/*-]+__"),
 )
-_NUMBER = r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*"
+_DIGITS = r"[-+]?(?:(?<!\d)\d+(?:\.\d*)?|\.\d+)\s*"  # begins nowhere inside a number: a search would take the square of its digits
+_NUMBER = rf"\s*{_DIGITS}"
 _EDITED = re.compile(rf"\[([^\[\]:|]*):([^\[\]:|]*)(?::{_NUMBER})?\]")  # one part of a prompt for the first steps, another after
 _WEIGHT = re.compile(rf":{_NUMBER}(?=[)\]}}])")
-_DOUBLE_COLON = re.compile(rf"(?:{_NUMBER})?::(?:{_NUMBER}(?=[\s,]|$))?")
-_BETWEEN = re.compile(r"\s*(?:[,;|\n\r\uff0c\u3001\u3002\uff1b\ue006]|[)\]}]\s*[(\[{]|[.!?:](?=\s|$)|\b(?:BREAK|AND)\b)\s*")
+_DOUBLE_COLON = re.compile(rf"(?:{_DIGITS})?::(?:{_NUMBER}(?=[\s,]|$))?")
+_BETWEEN = re.compile(r"(?:[,;|\n\r\uff0c\u3001\u3002\uff1b\ue006]|[)\]}]\s*[(\[{]|[.!?:](?=\s|$)|\b(?:BREAK|AND)\b)\s*")
+_SPACES = re.compile(r"\s+")
 _BRACKET = re.compile(r"[()\[\]{}]")
 _EDGES = " \t\"'\u201c\u201d\u2018\u2019.,;:-_*#\u2013\u2014"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -42,7 +44,7 @@ _DROPPED = frozenset(("and", "or", "while", "where", "which", "who"))  # a phras
 def phrases_of(text: str) -> list[str]:
     """The phrases of one prompt in its order, each once, without weights; none for a prompt of signs alone."""
     found: dict[str, str] = {}
-    for part in _BETWEEN.split(_without_signs(text[:MOST_READ])):
+    for part in _BETWEEN.split(_without_signs(_SPACES.sub(_one_space, text)[:MOST_READ])):
         for phrase in _shorter(_tidy(_BRACKET.sub("", part))):
             phrase = _tidy(_brought_back(phrase))
             if phrase and len(phrase) <= MOST_CHARACTERS and any(letter.isalpha() for letter in phrase):
@@ -69,6 +71,10 @@ def _words(phrase: str) -> tuple[str, ...]:
 def as_prompt(phrases: Sequence[str]) -> str:
     """A prompt that text encoders read as these phrases: brackets that belong to a name are kept from being weights."""
     return ", ".join(re.sub(r"[()]", r"\\\g<0>", phrase) for phrase in phrases)
+
+
+def _one_space(spaces: re.Match[str]) -> str:
+    return "\n" if {"\n", "\r"} & set(spaces[0]) else " "
 
 
 def _without_signs(text: str) -> str:
