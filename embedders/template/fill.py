@@ -2,7 +2,7 @@
 
 - Nothing is filled by the name of a class: `probe` finds the literals that the tracer reads a setting from.
 - A text that holds %prompt%, %negative%, %seed% or %image_id% says itself where these go, and keeps the rest; then no other text
-  is filled with that.
+  is filled with that. A mark counts so only where the picture's text is read from it, not in a file's name.
 - A text that is put together of several is filled into the longest of them, and the others are emptied.
 - What was filled is traced again. Only what is read back is said to be filled; of the rest it is said why not.
 """
@@ -24,6 +24,8 @@ FILLABLE = (
 )  # fmt: skip
 REPLACE, ADD = "replace", "add"
 _SIDE = {"prompt": "positive", "negative": "negative"}
+_NAMES_FILES = re.compile(r"file|path|folder|director|prefix", re.I)  # of inputs
+_LONGEST = 60  # letters of a text in a file's name
 
 
 class FillError(ValueError):
@@ -57,11 +59,12 @@ def fill(
     values = {name: value for name, value in wanted.items() if value is not None and name not in keep}
     done.left |= {name: "the image's is not known" for name in FILLABLE if name not in keep and values.get(name) is None}
     marks = {**marks, **{name: _joined(values[name]) for name in _SIDE if name in values}}
-    for name in _fill_marks(done.graph, marks):
-        if name in _SIDE:
+    try:
+        read = _read_marks(done.graph, types)
+        marked = _fill_marks(done.graph, marks)
+        for name in [name for name in _SIDE if name in values and name in read]:
             done.filled.append(name)
             del values[name]
-    try:
         if "loras" in values:
             _fill_loras(done, values.pop("loras"), types, loras)
         probe = Probe(done.graph, types)
@@ -75,6 +78,8 @@ def fill(
         changes |= _size_changes(probe, *values[name]) if name == "size" else _setting_changes(probe, name, values[name])
     done.graph = changed(done.graph, changes)
     _read_back(done, values, types)
+    for name in (marked & _SIDE.keys() & done.left.keys()) - read:
+        done.left[name] = f"it stands at %{name}%, where no reader finds the picture's text"
     return done
 
 
@@ -83,8 +88,25 @@ def reseed(template: Graph, seed: int, types: Mapping[str, Sequence[str]]) -> Fi
     return fill(template, {"seed": seed}, types, keep=[name for name in FILLABLE if name != "seed"])
 
 
+def _read_marks(graph: Graph, types: Mapping[str, Sequence[str]]) -> set[str]:
+    """The sides that have their mark in a text that the tracer reads as theirs."""
+    signs = {name: f"zqx{name}mark" for name in _SIDE}
+    places = {
+        Place(key, name): _replaced(value, {mark: sign for mark, sign in signs.items() if f"%{mark}%" in value})
+        for key, node in graph.items()
+        for name, value in (node.get("inputs") if isinstance(node, dict) and isinstance(node.get("inputs"), dict) else {}).items()
+        if isinstance(value, str) and any(f"%{mark}%" in value for mark in signs)
+    }
+    if not places:
+        return set()
+    heard = passes_of(Probe(changed(graph, places), types).base)
+    return {
+        name for name, side in _SIDE.items() if any(signs[name] in half for one in heard for text in getattr(one, side) for half in text)
+    }
+
+
 def _fill_marks(graph: Graph, marks: Mapping[str, str]) -> set[str]:
-    """Put texts in the place of %marks%; gives those that were found."""
+    """Put texts in the place of %marks%, and short ones into names of files; gives those that were found."""
     found: set[str] = set()
     for node in graph.values():
         inputs = node.get("inputs") if isinstance(node, dict) else None
@@ -92,8 +114,14 @@ def _fill_marks(graph: Graph, marks: Mapping[str, str]) -> set[str]:
             if isinstance(value, str) and "%" in value:
                 there = [mark for mark in marks if f"%{mark}%" in value]
                 found.update(there)
-                inputs[name] = _replaced(value, {mark: marks[mark] for mark in there})
+                file = _NAMES_FILES.search(name) is not None
+                inputs[name] = _replaced(value, {mark: _for_a_file(marks[mark]) if file and mark in _SIDE else marks[mark] for mark in there})
     return found
+
+
+def _for_a_file(text: str) -> str:
+    """The beginning of a text as a file's name: it makes no folders, and nothing that a node would replace."""
+    return re.sub(r"[^\w ,.()+-]+|\.\.+", "_", text)[:_LONGEST].strip(" .") or "_"
 
 
 def _replaced(text: str, marks: Mapping[str, str]) -> str:

@@ -94,6 +94,32 @@ def test_marks_say_where_a_text_goes_and_keep_what_stands_beside_them() -> None:
     assert "prompt" in done.filled and "seed" in done.filled
 
 
+def test_a_mark_in_a_files_name_does_not_take_the_place_of_the_text() -> None:
+    graph = basic(save=node("SaveImage", images=["decode", 0], filename_prefix="more/%prompt%_%seed%"))
+    done = fill(graph, {"prompt": ("a cat", "a cat"), "seed": 9}, {}, marks={"seed": "9"})
+    assert told(done.graph)["prompt"] == ("a cat", "a cat")
+    assert done.graph["save"]["inputs"]["filename_prefix"] == "more/a cat_9"
+    assert "prompt" in done.filled
+
+
+def test_a_text_in_a_files_name_makes_no_folders_and_is_short() -> None:
+    graph = basic(save=node("SaveImage", images=["decode", 0], filename_prefix="more/%prompt%"))
+    for text in ("../a/b\\c: %date% " + "long " * 60, "..", "\n"):
+        name = fill(graph, {"prompt": (text, text)}, {}).graph["save"]["inputs"]["filename_prefix"]
+        assert name.startswith("more/") and name.count("/") == 1 and not set("\\:%\n") & set(name) and ".." not in name and len(name) < 70
+        assert name != "more/"
+
+
+def test_a_mark_that_no_reader_finds_in_the_pictures_text_is_said_to_be_left() -> None:
+    graph = basic(
+        pos=node("DiffusionToolkitLoader", image_id=1),
+        note=node("Some Note", words="made of %prompt%", of=["decode", 0]),
+    )
+    done = fill(graph, {"prompt": ("a cat / a dog",) * 2}, {})
+    assert done.graph["note"]["inputs"]["words"] == "made of a cat / a dog"
+    assert "prompt" not in done.filled and "%prompt%" in done.left["prompt"]
+
+
 def test_empty_texts_of_a_template_are_found() -> None:
     graph = basic(pos=node("CLIPTextEncode", text="", clip=["ckpt", 1]), neg=node("CLIPTextEncode", text="", clip=["ckpt", 1]))
     done = fill(graph, WANTED, {})
