@@ -7,9 +7,10 @@ of its own, so that a table can be asked by them. The encoders stand in the sche
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 _KEY = b"diffusion_toolkit"
 _ROWS = 512  # of a row group: 15 MB, which is what a writer and a reader have in memory
-_MOST_BYTES = 1 << 30  # of a row group that is read
+_MOST_ROWS = 4 * _ROWS  # of a row group that is read
+_MOST_BYTES = 1 << 30  # of one, by its own word
+_BATCH = 64  # rows in memory as they are read: 2 MB
 _TEXTS = ("prompt_text", "negative_text", "path", "sampler", "scheduler", "checkpoint", "generator", "namespace", "hash")
 _WHOLE = ("width", "height", "asked_width", "asked_height", "steps", "rating")
 _BROKEN = ("cfg", "guidance", "denoise")
@@ -95,23 +98,39 @@ class ParquetSource:
                 found = schema.field(column.name).type if column.name in schema.names else "not there"
                 raise ExchangeError(f"The column {column.name} of {path.name} is {found} where {column.type} is needed. Export it again.")
         self.count = self._file.metadata.num_rows
+        self._rows: Iterator[dict[str, Any]] = iter(())
+        self._next = -1  # the row that `_rows` gives next
 
     def read(self, first: int, most: int) -> list[Embeddings]:
-        """The images from row `first` on, `most` at the most."""
-        records, start = [], 0
+        """The images from row `first` on, `most` at the most; those after the last that were read cost no second way to them."""
+        if first != self._next:
+            self._rows = self._rows_from(first)
+        self._next = -1  # until these are read well
+        try:
+            rows = list(islice(self._rows, most))
+        except ExchangeError:
+            raise
+        except (self._error, OSError, ValueError, OverflowError) as error:  # also text that is not UTF-8, and times of no calendar
+            raise ExchangeError(f"{self.name} can't be read ({str(error)[:200]}): it is damaged. Export it again.") from error
+        if len(rows) < min(most, self.count - first):
+            raise ExchangeError(f"{self.name} has fewer rows than it says: it is damaged. Export it again.")
+        self._next = first + len(rows)
+        return [self._record(row) for row in rows]
+
+    def _rows_from(self, first: int) -> Iterator[dict[str, Any]]:
+        """Some in memory at a time: a vector that is null takes as much of it as any other, and next to nothing of the file."""
+        start = 0
         for number in range(self._file.num_row_groups):
             group = self._file.metadata.row_group(number)
-            if start + group.num_rows > first and start < first + most:
-                if group.total_byte_size > _MOST_BYTES:
-                    raise ExchangeError(f"{self.name} has a group of rows of {group.total_byte_size} bytes: it was not written by this package.")
-                from_, to = max(first - start, 0), min(first + most - start, group.num_rows)
-                try:
-                    rows = self._file.read_row_group(number).slice(from_, to - from_).to_pylist()
-                except (self._error, OSError) as error:
-                    raise ExchangeError(f"{self.name} can't be read ({str(error)[:200]}): it is damaged. Export it again.") from error
-                records += [self._record(row) for row in rows]
+            if start + group.num_rows > first:
+                if group.num_rows > _MOST_ROWS or group.total_byte_size > _MOST_BYTES:
+                    told = f"{group.num_rows} rows and {group.total_byte_size} bytes"
+                    raise ExchangeError(f"{self.name} has a group of {told}: it was not written by this package. Export it again.")
+                place = start
+                for batch in self._file.iter_batches(_BATCH, row_groups=[number]):
+                    yield from batch.slice(min(max(first - place, 0), batch.num_rows)).to_pylist()
+                    place += batch.num_rows
             start += group.num_rows
-        return records
 
     def _record(self, row: dict[str, Any]) -> Embeddings:
         image_id = row.pop("image_id")
@@ -126,10 +145,17 @@ class ParquetSource:
         about = {name: value for name, value in row.items() if value is not None}
         for name, column in _NAMED.items():
             about[name] = about.pop(column, None)
-        about |= {name: json.loads(about[name]) for name in _JSON if name in about}
+        about |= {name: self._parsed(about[name], name, image_id) for name in _JSON if name in about}
         if isinstance(about.get("created"), datetime):
             about["created"] = about["created"].isoformat()
         return Embeddings(image_id, vectors, {}, about, self._made_by)
+
+    def _parsed(self, text: str, name: str, image_id: int) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            where = f"The {name} of image {image_id} in {self.name}"
+            raise ExchangeError(f"{where} is no JSON ({type(error).__name__}): the file is damaged. Export it again.") from error
 
 
 def _row(record: Embeddings) -> dict[str, Any]:
@@ -137,6 +163,8 @@ def _row(record: Embeddings) -> dict[str, Any]:
     row: dict[str, Any] = {"image_id": record.image_id}
     row |= {name: about.get(name) for name in (*_TEXTS, *_WHOLE, *_BROKEN, "seed")}
     row |= {name: json.dumps(about.get(name), ensure_ascii=False) for name in _JSON}
+    seed = row["seed"]
+    row["seed"] = seed if seed is not None and 0 <= seed < 2**64 else None
     row["labels"] = about.get("labels") or []
     row["created"] = datetime.fromisoformat(about["created"]) if about.get("created") else None
     for name, (_, dims) in VECTORS.items():

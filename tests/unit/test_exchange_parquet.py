@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,18 +64,78 @@ def test_damaged_parquet_is_told(table):
             read_all(table)
 
 
-def test_a_vector_of_nan_in_parquet_is_told(tmp_path):
+def with_column(path: Path, name: str, values: list[Any], kind: Any = None) -> Path:
+    """The file with other values in a column, which are of type `kind` until they are taken for the column's."""
     import pyarrow
     import pyarrow.parquet
 
+    found = pyarrow.parquet.read_table(path)
+    place = found.schema.get_field_index(name)
+    column = pyarrow.array(values, kind or found.schema.field(place).type).view(found.schema.field(place).type)
+    pyarrow.parquet.write_table(found.set_column(place, found.schema.field(place), column), path)
+    return path
+
+
+@pytest.fixture
+def row(tmp_path) -> Path:
+    """A file of one image."""
     with exchange.ParquetWriter(tmp_path / "some.parquet", MADE_BY) as writer:
         writer.add(record(1, sides=()))
-    found = pyarrow.parquet.read_table(tmp_path / "some.parquet")
-    place = found.schema.get_field_index("clip_l")
-    bad = pyarrow.array([np.full(768, np.nan, np.float32)], found.schema.field(place).type)
-    pyarrow.parquet.write_table(found.set_column(place, found.schema.field(place), bad), tmp_path / "some.parquet")
+    return tmp_path / "some.parquet"
+
+
+def test_a_vector_of_nan_in_parquet_is_told(row):
     with pytest.raises(ExchangeError, match="clip_l of image 1 in some.parquet has 768 numbers that are NaN"):
-        read_all(tmp_path / "some.parquet")
+        read_all(with_column(row, "clip_l", [np.full(768, np.nan, np.float32)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind", "said"),
+    [
+        ("loras", "{", "string", "loras of image 1 in some.parquet is no JSON"),
+        ("prompt_texts", "[" * 100_000, "string", "prompt_texts of image 1 in some.parquet is no JSON"),
+        ("loras", "9" * 5000, "string", "loras of image 1 in some.parquet is no JSON"),
+        ("created", 2**62, "int64", "some.parquet can't be read"),
+        ("prompt_text", b"\xff\xfe", "binary", "some.parquet can't be read"),
+    ],
+)
+def test_other_content_of_parquet_that_is_wrong_is_told(row, name, value, kind, said):
+    import pyarrow
+
+    with pytest.raises(ExchangeError, match=said):
+        read_all(with_column(row, name, [value], getattr(pyarrow, kind)()))
+
+
+def test_parquet_whose_few_bytes_are_many_vectors_is_refused(row):
+    """A vector that is null takes no room in the file, and 28 kB a row in memory."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(row)
+    nulls = pyarrow.table({field.name: pyarrow.nulls(3000, field.type) for field in schema}, schema=schema)
+    pyarrow.parquet.write_table(nulls, row)
+    before = pyarrow.default_memory_pool().max_memory()
+    with pytest.raises(ExchangeError, match="a group of 3000 rows"):
+        exchange.open_source(row).read(0, 1)
+    assert pyarrow.default_memory_pool().max_memory() == before
+
+
+def test_images_one_after_another_take_each_group_of_rows_once(table, monkeypatch):
+    import pyarrow.parquet
+
+    begun = []
+    batches = pyarrow.parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", lambda self, *given, **named: begun.append(named) or batches(self, *given, **named))
+    source = exchange.open_source(table)
+    assert [source.read(place, 1)[0].image_id for place in range(1100)] == list(range(1, 1101))
+    assert begun == [{"row_groups": [0]}, {"row_groups": [1]}, {"row_groups": [2]}]
+
+
+def test_a_seed_that_parquet_has_no_room_for_is_left_out(tmp_path):
+    with exchange.ParquetWriter(tmp_path / "some.parquet", MADE_BY) as writer:
+        for image_id, seed in ((1, -1), (2, 2**64), (3, 2**64 - 1)):
+            writer.add(Embeddings(image_id, {}, about={**ABOUT, "seed": seed}))
+    assert [one.about.get("seed") for one in read_all(tmp_path / "some.parquet")] == [None, None, 2**64 - 1]
 
 
 def test_without_pyarrow_parquet_says_how_to_get_it(tmp_path, monkeypatch):
