@@ -12,9 +12,8 @@ from psycopg import Connection, sql
 
 from ._generation import bump_generation, one_writer
 from .encoders import active_encoders
-from .errors import DamagedStates
 from .records import StoredEncoder, TextPair
-from .token_states import many_token_states
+from .token_states import sound_token_states
 
 GROWN = 1.5  # times the texts that there were, from which on it is fitted anew
 _BATCH = 32  # texts whose states are read at once
@@ -99,7 +98,7 @@ def sample_texts(conn: Connection, wanted: Wanted, most: int) -> Iterator[Sample
         rows = conn.execute(
             f"SELECT t.id, t.text_g, t.text_l, l.embedding, g.embedding {_HAVE_ALL} AND t.id = ANY(%(ids)s)", {**ids, "ids": batch}, binary=True
         ).fetchall()
-        states = _sound_states(conn, batch, ids["token_states"])
+        states, _ = sound_token_states(conn, batch, ids["token_states"])  # recall tells of the damage when that text is asked for
         found = {text_id: (TextPair(text_g, text_l), clip_l, clip_g) for text_id, text_g, text_l, clip_l, clip_g in rows}
         for text_id in batch:
             if text_id in found and text_id in states:
@@ -134,18 +133,3 @@ def texts_that_begin_alike(conn: Connection, encoder_id: int, text: str, side: s
     """).format(column)
     rows = conn.execute(statement, {"text": text, "encoder": encoder_id}).fetchall()
     return [(text_id, TextPair(text_g, text_l)) for text_id, text_g, text_l in rows]
-
-
-def _sound_states(conn: Connection, ids: list[int], encoder_id: int) -> dict[int, Any]:
-    """States by text id; where some are damaged, the others are read one by one. Recall tells of the damage when that text is asked for."""
-    try:
-        return many_token_states(conn, ids, encoder_id)
-    except DamagedStates:
-        pass
-    found = {}
-    for text_id in ids:
-        try:
-            found |= many_token_states(conn, [text_id], encoder_id)
-        except DamagedStates:
-            continue
-    return found

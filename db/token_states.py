@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 from psycopg import Connection
@@ -18,6 +19,7 @@ from .records import TokenStates
 SECTION = 77  # tokens
 _ENOUGH = 64  # sections, from which on what the table takes tells what a further one will
 _TEXT_SHOWN = 60  # characters
+_NAMED = 20  # texts in an error
 
 
 def write_token_states(conn: Connection, encoder_id: int, states: Mapping[int, TokenStates], anew: bool = False) -> None:
@@ -47,20 +49,13 @@ def token_states(conn: Connection, text_id: int, encoder_id: int) -> TokenStates
 def many_token_states(conn: Connection, text_ids: Sequence[int], encoder_id: int) -> dict[int, TokenStates]:
     """Those of several texts, by text id; a text without any by this encoder is left out. 0.3 MB of memory a section.
 
-    DamagedStates names the first text whose states are not what was stored.
+    DamagedStates names the first text whose states are not what was stored, or those that the server can't read.
     """
     ids = [int(text_id) for text_id in text_ids]
     try:
-        rows = conn.execute(
-            "SELECT text_id, tokens, states, pooled, checksum FROM token_states WHERE encoder_id = %s AND text_id = ANY(%s)",
-            [encoder_id, ids],
-            binary=True,
-        ).fetchall()
-    except DataCorrupted as error:  # the server noticed it first; this transaction can do no more
-        raise DamagedStates(
-            f"The PostgreSQL server can't read the stored token states of text {', '.join(map(str, ids[:20]))}: {error.diag.message_primary}. Look at "
-            f"its disk, then let it forget them and queue Index Folder again: DELETE FROM token_states WHERE text_id = ANY('{{{','.join(map(str, ids[:20]))}}}');"
-        ) from None
+        rows = _rows(conn, ids, encoder_id)
+    except DataCorrupted as error:  # the server noticed it first
+        raise _refused(conn, ids, encoder_id, str(error.diag.message_primary)) from None
     found = {}
     for text_id, tokens, states, pooled, checksum in rows:
         try:
@@ -68,6 +63,21 @@ def many_token_states(conn: Connection, text_ids: Sequence[int], encoder_id: int
         except ValueError as error:
             raise _damaged(conn, text_id, encoder_id, str(error)) from None
     return found
+
+
+def sound_token_states(conn: Connection, text_ids: Sequence[int], encoder_id: int) -> tuple[dict[int, TokenStates], dict[int, DamagedStates]]:
+    """As `many_token_states`, with each damaged text's error in place of a raised one."""
+    try:
+        return many_token_states(conn, text_ids, encoder_id), {}
+    except DamagedStates:
+        pass
+    found, damaged = {}, {}
+    for text_id in text_ids:
+        try:
+            found |= many_token_states(conn, [text_id], encoder_id)
+        except DamagedStates as error:
+            damaged[text_id] = error
+    return found, damaged
 
 
 def token_states_bytes(conn: Connection) -> int:
@@ -109,6 +119,32 @@ def _plain(tokens: int, states: bytes, pooled: bytes | None) -> TokenStates:
     if not all(half.size and np.isfinite(half).all() for half in halves):
         raise ValueError("there are no numbers in them, or such as are not finite")
     return TokenStates(*halves)
+
+
+def _rows(conn: Connection, ids: list[int], encoder_id: int) -> list[tuple]:
+    """In a savepoint, so that a caller's transaction outlives what the server can't read."""
+    with nullcontext() if conn.autocommit else conn.transaction():
+        return conn.execute(
+            "SELECT text_id, tokens, states, pooled, checksum FROM token_states WHERE encoder_id = %s AND text_id = ANY(%s)",
+            [encoder_id, ids],
+            binary=True,
+        ).fetchall()
+
+
+def _refused(conn: Connection, ids: list[int], encoder_id: int, reason: str) -> DamagedStates:
+    """Names the texts that can't be read, of those that were asked for, and lets nothing else be forgotten."""
+    refused = []
+    for text_id in ids:
+        try:
+            _rows(conn, [text_id], encoder_id)
+        except DataCorrupted:
+            refused.append(str(text_id))
+    more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+    return DamagedStates(
+        f"The PostgreSQL server can't read the stored token states of text {', '.join(refused[:_NAMED])}{more}: {reason}. Look at its disk, then let it "
+        "forget them and queue Index Folder again: DELETE FROM token_states WHERE "
+        f"encoder_id = {encoder_id} AND text_id = ANY('{{{','.join(refused[:_NAMED])}}}');"
+    )
 
 
 def _damaged(conn: Connection, text_id: int, encoder_id: int, reason: str) -> DamagedStates:

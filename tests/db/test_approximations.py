@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from host.comfy_models import import_comfy
+from host.refusing_server import let_the_server_refuse
 
 WIDTH = 8
 
@@ -95,6 +96,12 @@ def test_a_sample_has_texts_vectors_and_states_aligned(conn, encoders):
 def test_a_text_with_damaged_states_is_left_out_of_the_sample(conn, encoders):
     damaged, _, _ = add(conn, encoders, "a", "b", "c")
     conn.execute("UPDATE token_states SET checksum = sha256('x') WHERE text_id = %s", [damaged])
+    assert {sample.text.text_g for sample in db.sample_texts(conn, db.wanted_approximation(conn, 2), 9)} == {"b", "c"}
+
+
+def test_a_text_whose_states_the_server_cant_read_is_left_out_of_the_sample(conn, encoders):
+    broken, _, _ = add(conn, encoders, "a", "b", "c")
+    let_the_server_refuse(conn, broken)
     assert {sample.text.text_g for sample in db.sample_texts(conn, db.wanted_approximation(conn, 2), 9)} == {"b", "c"}
 
 

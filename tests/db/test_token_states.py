@@ -10,6 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import _packing
 from diffusion_toolkit.db.migrate import MIGRATIONS, migrate
+from host.refusing_server import let_the_server_refuse
 
 EVERY_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16)
 
@@ -141,6 +142,33 @@ def test_damaged_ones_can_be_written_anew(conn, stored):
     conn.execute("UPDATE token_states SET states = ''")
     db.write_token_states(conn, encoder_id, {text_id: state}, anew=True)
     assert_same_bits(db.token_states(conn, text_id, encoder_id).states, state.states)
+
+
+def test_what_the_server_cant_read_is_named_alone_and_the_advice_spares_the_rest(conn, encoder):
+    ids = [db.ensure_text(conn, db.TextPair(str(n), str(n))) for n in range(30)]
+    first, second = (encoder(conn, "token_states", fingerprint, dims=4) for fingerprint in ("aa", "bb"))
+    for encoder_id in (first, second):
+        db.write_token_states(conn, encoder_id, {id_: db.TokenStates(np.ones((2, 4)), np.ones(3)) for id_ in ids})
+    let_the_server_refuse(conn, ids[21], ids[25])
+    with pytest.raises(db.DamagedStates) as caught:
+        db.many_token_states(conn, ids, first)
+    assert f"of text {ids[21]}, {ids[25]}: missing chunk" in str(caught.value)
+    advice = str(caught.value)[str(caught.value).index("DELETE") :].replace("token_states", "kept")
+    conn.execute(advice)  # the transaction goes on
+    left = conn.execute("SELECT text_id, encoder_id FROM kept").fetchall()
+    assert set(left) == {(id_, encoder_id) for id_ in ids for encoder_id in (first, second)} - {(ids[21], first), (ids[25], first)}
+
+
+def test_what_the_server_cant_read_ends_neither_its_transaction_nor_a_statement_alone(library, stored, conn):
+    text_id, encoder_id, _ = stored
+    let_the_server_refuse(conn, text_id)
+    for _ in range(2):
+        with pytest.raises(db.DamagedStates, match="missing chunk"):
+            db.token_states(conn, text_id, encoder_id)
+    assert db.get_text(conn, text_id).text_g == "a fox"
+    conn.commit()
+    with library.reading() as alone, pytest.raises(db.DamagedStates, match="missing chunk"):
+        db.token_states(alone, text_id, encoder_id)
 
 
 def plain(conn, text_id: int, encoder_id: int, states: np.ndarray, pooled: np.ndarray) -> None:
