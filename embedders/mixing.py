@@ -107,8 +107,46 @@ def two_sides(clip_l_of: Conditioning, clip_g_of: Conditioning, empty: Condition
     return Conditioning(np.concatenate(sides, axis=1), np.asarray(clip_g_of.pooled, np.float32))
 
 
-def pushed(one: Conditioning, away: Sequence[Conditioning], strength: float, token_by_token: bool = False) -> Conditioning:
+class Disliked:
+    """What to be pushed away from: the mean of several, computed once for all that are pushed from it.
+
+    Sums are of float64, so that one can be taken out of them again without a trace.
+    """
+
+    def __init__(self, several: Sequence[Conditioning]) -> None:
+        self.several = several
+        self._tokens: np.ndarray | None = None
+        self._states: dict[int, np.ndarray] = {}  # by length
+        self._pooled = sum(np.asarray(one.pooled, np.float64) for one in several)
+
+    def mean_token(self, without: Conditioning | None) -> np.ndarray:
+        """The mean [2048] over the tokens of each; `without` one of them that does not count."""
+        if self._tokens is None:
+            self._tokens = sum(_mean_token(np.asarray(one.states, np.float32)).astype(np.float64) for one in self.several)
+        return self._mean(self._tokens, None if without is None else _mean_token(np.asarray(without.states, np.float32)))
+
+    def mean_states(self, length: int, without: Conditioning | None) -> np.ndarray:
+        """The mean [length, 2048] of the token states, each repeated to that length."""
+        if length not in self._states:
+            self._states[length] = sum(repeated(one.states, length).astype(np.float64) for one in self.several)
+        return self._mean(self._states[length], None if without is None else repeated(without.states, length))
+
+    def mean_pooled(self, without: Conditioning | None) -> np.ndarray:
+        """The mean [1280] of the pooled outputs."""
+        return self._mean(self._pooled, None if without is None else np.asarray(without.pooled, np.float32))
+
+    def _mean(self, total: np.ndarray, left_out: np.ndarray | None) -> np.ndarray:
+        if left_out is None:
+            return (total / len(self.several)).astype(np.float32)
+        return ((total - left_out) / (len(self.several) - 1)).astype(np.float32)
+
+
+def pushed(
+    one: Conditioning, away: Disliked | Sequence[Conditioning], strength: float, token_by_token: bool = False, among: bool = False
+) -> Conditioning:
     """`one`, moved on in the direction from the mean of `away` to it; at strength 1 as far again. Norms stay as they were.
+
+    `among` tells that `one` is in `away` too, where it then does not count.
 
     What a direction of token states is: a text's words stand at other positions than another's, so that the difference of two
     tokens at one position is mostly one of words that have nothing to do with each other. The mean over positions keeps what the
@@ -116,21 +154,21 @@ def pushed(one: Conditioning, away: Sequence[Conditioning], strength: float, tok
     difference of these means. `token_by_token` moves each by its own difference, along the line that `between` goes. A
     section's first token is the same in every text: it neither counts nor moves.
     """
-    length = common_length([len(one.states), *(len(other.states) for other in away)]) if token_by_token else len(one.states)
+    away = away if isinstance(away, Disliked) else Disliked(away)
+    without = one if among else None
+    length = common_length([len(one.states), *(len(other.states) for other in away.several)]) if token_by_token else len(one.states)
     states = repeated(one.states, length)
     moving = np.arange(length) % SECTION != 0
     if token_by_token:
-        from_ = sum(repeated(other.states, length) for other in away) / np.float32(len(away))
-        step = (states - from_)[moving]
+        step = (states - away.mean_states(length, without))[moving]
     else:
-        step = _mean_token(states) - sum(_mean_token(np.asarray(other.states, np.float32)) for other in away) / np.float32(len(away))
+        step = _mean_token(states) - away.mean_token(without)
     moved = states.copy()
     for side in SIDES:
         before = states[moving, side]
         moved[moving, side] = _with_norm(before + np.float32(strength) * step[..., side], _norm(before))
     pooled = np.asarray(one.pooled, np.float32)
-    mean = sum(np.asarray(other.pooled, np.float32) for other in away) / np.float32(len(away))
-    return Conditioning(moved, _with_norm(pooled + np.float32(strength) * (pooled - mean), _norm(pooled)))
+    return Conditioning(moved, _with_norm(pooled + np.float32(strength) * (pooled - away.mean_pooled(without)), _norm(pooled)))
 
 
 def _mean_token(states: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -12,7 +12,6 @@ from .host import library_fingerprint, names_missing_requirements, progress_on
 from .types import CONDITIONING_CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
-    from ..embedders.mixing import Conditioning
     from .links import Hits
     from .recalled_images import RecalledImage
 
@@ -100,34 +99,53 @@ class PushAway(io.ComfyNode):
             recall = Recall(connection, clip)
             images = recall_images(recall, ids, progress_on(cls))
             away = recall_images(recall, disliked, progress_on(cls))
-        if not away and all(one.image.negative_id is None for one in images):
+        if not away and not any(map(has_negative, images)):
             raise NoSuchChoice(
                 f"No negative prompt is known of {named(ids)}. Choose images to move away from, in disliked_hits or disliked_ids."
             )
-        made = [push(one, away, strength, direction) for one in images]
+        made = push_all(images, away, strength, direction, progress_on(cls))
+        left = [not away and not has_negative(one) for one in images]
         from_ = "their negative prompts" if not away else f"image {disliked[0]}" if len(away) == 1 else f"the mean of {len(away)} disliked images"
         lines = [f"Away from {from_}, strength {strength:g}, {direction}"]
-        lines += [one.line + ("" if away or one.image.negative_id is not None else "  (no negative prompt known: left as it is)") for one in images[:_LINES]]
+        lines += [one.line + ("  (no negative prompt known: left as it is)" if as_it_is else "") for one, as_it_is in zip(images, left)][:_LINES]
         lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []
         lines += ["disliked:", *(one.line for one in away[:_LINES])] if away else []
         everything = {one.image.id: one for one in [*images, *away]}.values()
+        shared = {id(one.negative): one.negative for one in images}  # by many images
+        negatives = {key: conditioning(negative) for key, negative in shared.items()}
         return io.NodeOutput(
-            [conditioning(one) for one in made],
-            [conditioning(one.negative) for one in images],
+            made,
+            [negatives[id(one.negative)] for one in images],
             ids,
-            [f"{id_} away from {label(disliked)} by {strength:.2f}" for id_ in ids],
+            [f"{id_} as it is" if as_it_is else f"{id_} away from {label(disliked)} by {strength:.2f}" for id_, as_it_is in zip(ids, left)],
             ui={"text": ["\n".join([*lines, *sources(list(everything))])]},
         )
 
 
-def push(one: RecalledImage, away: Sequence[RecalledImage], strength: float, direction: str) -> Conditioning:
-    """The image's prompt, away from the disliked ones' prompts, else from its own negative prompt; as it is where it has none."""
-    from ..embedders.mixing import pushed
+def has_negative(one: RecalledImage) -> bool:
+    """Whether there is a negative prompt to push from: a blank one is the empty text, which is no direction."""
+    return one.image.negative_id is not None and bool((one.image.negative or "").strip())
 
-    if not away and one.image.negative_id is None:
-        return one.positive
-    from_ = [other.positive for other in away if other.image.id != one.image.id] if away else [one.negative]
-    return pushed(one.positive, from_, strength, direction == BY_TOKEN)
+
+def push_all(
+    images: Sequence[RecalledImage], away: Sequence[RecalledImage], strength: float, direction: str, progress: Callable[[str, int, int], None]
+) -> list[list]:
+    """Each image's prompt as CONDITIONING, away from the disliked ones' prompts, else from its own negative prompt; as it is where it has none."""
+    from ..embedders.mixing import Disliked, pushed
+    from .recall import conditioning
+
+    disliked, among = Disliked([other.positive for other in away]), {other.image.id for other in away}
+    made = []
+    for done, one in enumerate(images):
+        progress("Pushed", done, len(images))  # hears cancel too
+        if away:
+            moved = pushed(one.positive, disliked, strength, direction == BY_TOKEN, one.image.id in among)
+        elif has_negative(one):
+            moved = pushed(one.positive, [one.negative], strength, direction == BY_TOKEN)
+        else:
+            moved = one.positive
+        made.append(conditioning(moved))
+    return made
 
 
 def label(disliked: Sequence[int]) -> str:

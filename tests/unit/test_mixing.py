@@ -9,6 +9,7 @@ import pytest
 from diffusion_toolkit.embedders.mixing import (
     SIDES,
     Conditioning,
+    Disliked,
     average,
     between,
     common_length,
@@ -196,3 +197,14 @@ def test_several_disliked_count_as_their_mean():
     mean = Conditioning((away[0].states + away[1].states) / 2, (away[0].pooled + away[1].pooled) / 2)
     for token_by_token in (False, True):
         assert np.allclose(pushed(one, away, 1.0, token_by_token).states, pushed(one, [mean], 1.0, token_by_token).states, atol=1e-4)
+
+
+@pytest.mark.parametrize("token_by_token", [False, True])
+def test_one_of_the_disliked_is_pushed_from_the_others(token_by_token):
+    away = [made(1), made(2, sections=2), made(3)]
+    for one in away:
+        others = [other for other in away if other is not one]
+        moved, wanted = pushed(one, Disliked(away), 0.7, token_by_token, among=True), pushed(one, others, 0.7, token_by_token)
+        assert len(moved.states) == (154 if token_by_token else len(one.states))
+        assert np.allclose(moved.states, repeated(wanted.states, len(moved.states)), atol=1e-5)
+        assert np.allclose(moved.pooled, wanted.pooled, atol=1e-5)
