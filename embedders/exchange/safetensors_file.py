@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from .records import (
+    MOST_TOKENS,
     POOLED_WIDTH,
     SIDES,
     STATES_WIDTH,
@@ -163,7 +164,8 @@ class SafetensorsSource:
             raise ExchangeError(f"{path.name} is no whole safetensors file ({error}). Export it again.") from error
         if told.get("format") != FORMAT:
             raise ExchangeError(f"{path.name} is a safetensors file of something else. {self._advice()}")
-        if not told.get("version", "").isdecimal() or int(told["version"]) > VERSION:
+        version = told.get("version", "")
+        if not version.isdecimal() or len(version) > 9 or int(version) > VERSION:
             raise ExchangeError(f"{path.name} was written by a newer version of this package. Update it to read the file.")
         self._made_by = read_encoders(told.get("encoders", ""), path.name)
         self.count = self._shape("image_id", 1, ("I64",))[0]
@@ -178,11 +180,13 @@ class SafetensorsSource:
         if width != STATES_WIDTH:
             raise ExchangeError(f"token_states of {self.name} is {width} wide where {STATES_WIDTH} is needed: it is not SDXL's.")
         [self._about_bytes] = self._shape("about", 1, ("U8",))
+        of_sides = [f"{_PREFIX[side]}{name}" for side in SIDES for name in ("pooled_output", "token_states_rows")]
+        self._columns = ["image_id", "about_rows", *of_sides, *(name for name in VECTORS if name in self._names)]
 
     def read(self, first: int, most: int) -> list[Embeddings]:
         """The images from row `first` on, `most` at the most."""
         rows = range(first, min(first + most, self.count))
-        columns = {name: self._rows(name, rows.start, rows.stop) for name in self._names - {"token_states", "about"}}
+        columns = {name: self._rows(name, rows.start, rows.stop) for name in self._columns}
         return [self._record(columns, row - first) for row in rows]
 
     def _record(self, columns: Mapping[str, np.ndarray], row: int) -> Embeddings:
@@ -193,7 +197,7 @@ class SafetensorsSource:
                 vectors[name] = checked_vector(columns[name][row], dims, f"The vector {name} of image {image_id} in {self.name}")
         for side in SIDES:
             where = f"The {side} token states of image {image_id} in {self.name}"
-            start, end = self._range(columns[f"{_PREFIX[side]}token_states_rows"][row], self._tokens, where)
+            start, end = self._range(columns[f"{_PREFIX[side]}token_states_rows"][row], self._tokens, where, MOST_TOKENS)
             if end > start:
                 states[side] = checked_states(
                     self._rows("token_states", start, end), columns[f"{_PREFIX[side]}pooled_output"][row], where
@@ -203,10 +207,10 @@ class SafetensorsSource:
         about = read_object(self._rows("about", start, end).tobytes(), where) if end > start else {}
         return Embeddings(image_id, vectors, states, about, self._made_by)
 
-    def _range(self, given: Sequence[int], length: int, where: str, most: int = 2**62) -> tuple[int, int]:
+    def _range(self, given: Sequence[int], length: int, where: str, most: int) -> tuple[int, int]:
         start, end = (int(place) for place in given)
         if not 0 <= start <= end <= length or end - start > most:
-            raise ExchangeError(f"{where} should be at {start} to {end} of {length}: the file is damaged. Export it again.")
+            raise ExchangeError(f"{where} should be at {start} to {end} of {length}, {most} at the most: the file is damaged. Export it again.")
         return start, end
 
     def _rows(self, name: str, start: int, end: int) -> np.ndarray:

@@ -123,6 +123,7 @@ def set_told(name: str, text: str) -> Callable[[dict[str, Any]], None]:
         (set_told("format", "pt"), "something else"),
         (set_told("version", "2"), "newer version"),
         (set_told("version", ""), "newer version"),
+        (set_told("version", "9" * 5000), "newer version"),
         (set_told("encoders", "{"), "encoders of some.safetensors is no JSON"),
         (set_told("encoders", "[" * 100_000), "encoders of some.safetensors is no JSON"),
         (set_told("encoders", '{"clip_l": {"name": "x", "dims": 768}}'), "does not tell which encoder made its clip_l"),
@@ -154,6 +155,26 @@ def test_a_header_that_is_wrong_is_told(written, change, said):
 def test_numbers_that_are_wrong_are_told_with_their_image(written, name, place, values, said):
     with pytest.raises(ExchangeError, match=said):
         read_all(overwritten(written(record(1)), name, place, values))
+
+
+@pytest.mark.parametrize(("kind", "shape", "size"), [("BF16", [1, 8], 16), ("F8_E4M3", [1, 16], 16), ("F32", [], 4)])
+def test_a_tensor_more_than_ours_is_not_looked_at(written, kind, shape, size):
+    """Of a type that numpy lacks, or without rows."""
+
+    def add(header: dict[str, Any]) -> None:
+        end = max(part["data_offsets"][1] for name, part in header.items() if name != "__metadata__")
+        header["of somebody else"] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + size]}
+
+    path = changed(written(record(1)), add)
+    path.write_bytes(path.read_bytes() + bytes(size))
+    assert_same(read_all(path)[0], record(1))
+
+
+def test_rows_of_more_tokens_than_a_text_has_are_not_read(written, monkeypatch):
+    path = overwritten(written(*(record(image_id) for image_id in range(1, 5))), "token_states_rows", 0, np.array([0, 4 * 154]))
+    monkeypatch.setattr("diffusion_toolkit.embedders.exchange.safetensors_file.MOST_TOKENS", 3 * 154)
+    with pytest.raises(ExchangeError, match="should be at 0 to 616 of 693, 462 at the most"):
+        exchange.open_source(path).read(0, 1)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x08", b"PK\x03\x04" + bytes(100), struct.pack("<Q", 2**62) + b"{}", b"\x02" + bytes(7) + b"{}"])
