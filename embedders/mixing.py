@@ -69,13 +69,13 @@ def average(several: Sequence[Conditioning], weights: Sequence[float], keep_norm
 
 
 def between(a: Conditioning, b: Conditioning, t: float, spherical: bool = False) -> Conditioning:
-    """The conditioning at `t` from a (0) to b (1), which are given back as they are at the ends.
+    """The conditioning at `t` from a (0) to b (1), which are given back as they are at the ends, and where both are one and the same.
 
     Spherical: directions turn at an even pace on the arc between them, norms change evenly; each token's two sides and the
     pooled output for themselves.
     """
-    if t in (0, 1):
-        return a if t == 0 else b
+    if t in (0, 1) or a is b:
+        return b if t == 1 else a
     if not spherical:
         return average((a, b), (1 - t, t))
     length = common_length([len(a.states), len(b.states)])

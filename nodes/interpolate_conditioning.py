@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -12,8 +13,10 @@ from .types import CONDITIONING_CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
     from .links import Hits
+    from .recall import Recalled
 
 LINEAR, SPHERICAL = "linear", "spherical"
+MOST_BYTES = 2 * 10**9  # of token states, both sides together
 
 
 class InterpolateConditioning(io.ComfyNode):
@@ -32,7 +35,7 @@ class InterpolateConditioning(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 *chosen_inputs(purpose=", from the first to the last, through all between them"),
-                io.Int.Input("steps", default=5, min=2, max=256, optional=True, tooltip="How many conditionings, the first and the last image's own among them."),
+                io.Int.Input("steps", default=5, min=2, max=256, optional=True, tooltip="How many conditionings, the first and the last image's own among them. At least as many as images."),
                 io.Combo.Input(
                     "how",
                     options=[LINEAR, SPHERICAL],
@@ -74,8 +77,8 @@ class InterpolateConditioning(io.ComfyNode):
         library: str | None = None,
         clip: Any = None,
     ) -> io.NodeOutput:
-        from ..embedders.mixing import leg_of, path
-        from .recall import Recall, conditioning
+        from ..embedders.mixing import leg_of
+        from .recall import Recall
         from .recalled_images import recall_images, sources
 
         ids = chosen_ids(hits, image_ids)
@@ -84,11 +87,60 @@ class InterpolateConditioning(io.ComfyNode):
                 f"Only image {ids[0]} is chosen. Choose two or more: write both ids into image_ids, or connect one's hits (Pick Hit has "
                 "them) and the other's image_id to image_ids."
             )
+        if steps < len(ids):
+            raise ValueError(f"{steps} steps pass over some of {len(ids)} images. Raise steps to {len(ids)} or more, or give fewer images.")
+        progress = progress_on(cls)
         with open_chosen([hits], image_ids, library_name, library).connection() as connection:
-            images = recall_images(Recall(connection, clip), ids, progress_on(cls))
+            images = recall_images(Recall(connection, clip), ids, progress)
         at = [step / (steps - 1) for step in range(steps)]
-        made = [[conditioning(path([getattr(one, side) for one in images], t, how == SPHERICAL)) for t in at] for side in ("positive", "negative")]
+        made = steps_through([[getattr(one, side) for one in images] for side in ("positive", "negative")], at, how == SPHERICAL, progress)
         labels = [f"{ids[leg]} to {ids[leg + 1]} at {within:.2f}" for leg, within in (leg_of(len(ids), t) for t in at)]
         heading = f"{steps} steps, {how}, " + (f"from {images[0].line}\nto {images[-1].line}" if len(ids) == 2 else f"through {len(ids)} images:")
         lines = [one.line for one in images] if len(ids) > 2 else []
         return io.NodeOutput(*made, at, labels, ui={"text": ["\n".join([heading, *lines[:12], *sources(images)])]})
+
+
+def steps_through(
+    sides: Sequence[Sequence[Recalled]], at: Sequence[float], spherical: bool, progress: Callable[[str, int, int], None]
+) -> list[list[list]]:
+    """The CONDITIONINGs at each `t` of `at` on the ways through all images, for each side; one that stays the same is shared.
+
+    ValueError where they would take more memory than a node should.
+    """
+    from ..embedders.mixing import path
+    from .recall import conditioning
+
+    takes = sum(map(_bytes, sides, [at] * len(sides)))
+    if takes > MOST_BYTES:
+        fewer = max(int(len(at) * MOST_BYTES / takes), len(sides[0]))
+        raise ValueError(
+            f"{len(at)} steps through texts this long would take {takes / 1e9:.1f} GB of memory, {MOST_BYTES / 1e9:g} GB are the most. Lower "
+            f"steps to about {fewer}, or choose images whose prompts have the same number of tokens: unlike lengths are repeated until they meet."
+        )
+    made: list[list[list]] = [[] for _ in sides]
+    whole = {id(stop): stop for stops in sides for stop in stops}
+    known: dict[int, list] = {}  # of those
+    for done, t in enumerate(at):
+        progress("Interpolated", done, len(at))  # hears cancel too
+        for side, stops in zip(made, sides):
+            one = path(stops, t, spherical)
+            side.append(known[id(one)] if id(one) in known else conditioning(one))
+            if id(one) in whole:
+                known[id(one)] = side[-1]
+    return made
+
+
+def _bytes(stops: Sequence[Recalled], at: Sequence[float]) -> int:
+    """What the token states of one side take, in float32."""
+    from ..embedders.mixing import common_length, leg_of
+
+    tokens, shared = 0, {}
+    for t in at:
+        leg, within = leg_of(len(stops), t)
+        a, b = stops[leg], stops[leg + 1]
+        if a is b or within in (0, 1):
+            one = b if within == 1 else a
+            shared[id(one)] = len(one.states)
+        else:
+            tokens += common_length([len(a.states), len(b.states)])
+    return (tokens + sum(shared.values())) * 2048 * 4
