@@ -8,8 +8,8 @@ from .build_index import BuildIndex
 from .cluster_library import ClusterLibrary
 from .condition_other_models import ConditionOtherModels
 from .contrast import Contrast
-from .fill_template import FillTemplate
 from .export_embeddings import ExportEmbeddings
+from .fill_template import FillTemplate
 from .filter_images import FilterImages
 from .find_duplicates import FindDuplicates
 from .index_folder import IndexFolder
