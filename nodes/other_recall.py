@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import db
 from ..embedders.other_models import FLUX, REFINER, Piece
-from .recall import NothingStored, Recall
+from .recall import NothingStored, Recall, stored_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ..db import Connection, StoredEncoder
     from ..embedders.other_clips import OtherCLIP
 
-STORED = "exact, from stored token states"
 STORED_VECTOR = "exact, the stored CLIP-L vector"
 
 
@@ -97,7 +96,7 @@ class OtherRecall:
             stored, damaged = self._stored(text_id)
             vector = self._clip_l(text_id) if stored is not None else None
             if stored is not None and (vector is not None or self._target == REFINER):
-                return RecalledPiece(Piece(stored.states, vector, stored.pooled), STORED)
+                return RecalledPiece(Piece(stored.states, vector, stored.pooled), stored_by(self._connection, self._states))
             encoded = self._encoded(text_id)
             return RecalledPiece(encoded.piece, encoded.source + damaged)
         recalled = self._recall.text(text_id)

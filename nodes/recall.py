@@ -10,7 +10,7 @@ from .. import db
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..db import Connection
+    from ..db import Connection, StoredEncoder
     from ..embedders.mixing import Conditioning
 
 POSITIONS = 77
@@ -41,6 +41,13 @@ def conditioning(of: Recalled | Conditioning, **told: int) -> list:
 
     states, pooled = (torch.from_numpy(np.array(part, np.float32))[None] for part in (of.states, of.pooled))
     return [[states, {"pooled_output": pooled, **told}]]
+
+
+def stored_by(connection: Connection, encoder: StoredEncoder) -> str:
+    """That states were stored, and whose they are: another checkpoint's UNet has not learnt to read them."""
+    active = db.active_encoder(connection, "token_states")
+    other = "" if active is None or active.id == encoder.id else ", not the one last indexed with"
+    return f"exact, from stored token states of {encoder.name} [{encoder.fingerprint[:8]}]{other}"
 
 
 class Recall:
@@ -92,17 +99,22 @@ class Recall:
     def _recalled(self, text_id: int | None) -> Recalled:
         stored = self._stored(text_id)
         if stored is not None:
-            return Recalled(stored.states, stored.pooled, "exact, from stored token states")
+            return Recalled(stored.states, stored.pooled, stored_by(self.connection, self._encoder))
         if self._live is not None:
             pair = db.get_text(self.connection, text_id) if text_id is not None else db.TextPair("", "")
             encoded = self._live.encode([(pair.text_g, pair.text_l)])
             source = f"exact, encoded now with the connected CLIP{self._unlike_stored()}"
             if text_id in self._damaged:
-                state = db.TokenStates(encoded.states[0], encoded.clip_g[0])
-                db.write_token_states(self.connection, self._encoder.id, {text_id: state}, anew=True)
+                self._mend(text_id, db.TokenStates(encoded.states[0], encoded.clip_g[0]))
                 source += "; its stored token states were damaged, and are stored anew"
             return Recalled(encoded.states[0], encoded.clip_g[0], source)
         return self._approximation(text_id)
+
+    def _mend(self, text_id: int, state: db.TokenStates) -> None:
+        """In a transaction of its own: the CLIP encodes further texts in this one, and a later text's error undoes nothing."""
+        self.connection.commit()
+        db.write_token_states(self.connection, self._encoder.id, {text_id: state}, anew=True)
+        self.connection.commit()
 
     def _unlike_stored(self) -> str:
         """That the connected CLIP is not the one that the library's states are of, where that is so."""

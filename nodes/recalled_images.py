@@ -44,7 +44,7 @@ def recall_images(recall: Recall, ids: Sequence[int], progress: Callable[[str, i
         hint = " (has:prompt in a search's filter_text leaves such images out)" if len(ids) > 1 else ""
         positive = recall.text(image.prompt_id, f"image {image.id} has no stored prompt{hint}")
         found.append(RecalledImage(image, positive, recall.text(image.negative_id)))
-        if recall.encodes and len(ids) > 1:  # what is stored is there at once
+        if len(ids) > 1:  # it hears a cancel too
             progress("Recalled", done, len(ids))
     return found
 
