@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .token_states import sound_token_states
 GROWN = 1.5  # times the texts that there were, from which on it is fitted anew
 _BATCH = 32  # texts whose states are read at once
 _FAMILIES = ("token_states", "clip_l", "clip_g")
+_OF_THESE = "encoder_id = %s AND clip_l_encoder_id = %s AND clip_g_encoder_id = %s"
 
 _HAVE_ALL = """
 FROM token_states s
@@ -32,9 +33,10 @@ WHERE s.encoder_id = %(token_states)s AND t.joined <> ''
 class Approximation:
     """A fitted map, as `embedders.estimate` made it; `by_text` is None where it knows vectors alone."""
 
-    by_vectors: bytes
+    by_vectors: bytes | None  # None where it is the one that the caller has
     by_text: bytes | None
     details: dict[str, Any]
+    version: str = field(default="", compare=False)  # another one for each map, in each database
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Wanted:
 
     encoders: dict[str, StoredEncoder]
     texts: int
+    like: Mapping[str, Any]  # entries of its details
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +58,40 @@ class Sample:
     states: np.ndarray
 
 
-def approximation(conn: Connection, with_text: bool = True) -> Approximation | None:
-    """The map of the active encoders; None where there is none. Up to 64 MB are read, 39 without `with_text`."""
+def approximation(conn: Connection, with_text: bool = True, like: Mapping[str, Any] = {}, known: str = "") -> Approximation | None:
+    """The map of the active encoders whose details have the entries of `like`; None where there is none.
+
+    Up to 64 MB are read, 39 without `with_text`, and nothing of the map whose version is `known`.
+    """
     active = active_encoders(conn)
     if not all(family in active for family in _FAMILIES):
         return None
-    column = sql.SQL("by_text") if with_text else sql.SQL("NULL::bytea")
     row = conn.execute(
-        sql.SQL(
-            "SELECT by_vectors, {}, details FROM approximations"
-            " WHERE encoder_id = %s AND clip_l_encoder_id = %s AND clip_g_encoder_id = %s"
-        ).format(column),
-        [active[family].id for family in _FAMILIES],
+        f"""
+        SELECT CASE WHEN version <> %s THEN by_vectors END, CASE WHEN version <> %s AND %s THEN by_text END, details, version
+        FROM (SELECT *, concat_ws('/', current_database(), extract(epoch FROM created), ctid) AS version FROM approximations) a
+        WHERE {_OF_THESE} AND details @> %s::jsonb AND length(by_vectors) > 0
+        """,
+        [known, known, with_text, *(active[family].id for family in _FAMILIES), json.dumps(dict(like))],
         binary=True,
     ).fetchone()
     return Approximation(*row) if row else None
 
 
-def wanted_approximation(conn: Connection, least: int) -> Wanted | None:
-    """The fit to make now: the first one at `least` texts, then one whenever the texts are half as many more. Costs a count."""
+def wanted_approximation(conn: Connection, least: int, like: Mapping[str, Any] = {}) -> Wanted | None:
+    """The fit to make now: the first one at `least` texts, then one whenever the texts are half as many more, and where the map's details
+    lack the entries of `like`. Costs a count."""
     active = active_encoders(conn)
     if not all(family in active for family in _FAMILIES):
         return None
     ids = {family: active[family].id for family in _FAMILIES}
     texts = conn.execute(f"SELECT count(*) {_HAVE_ALL}", ids).fetchone()[0]
     before = conn.execute(
-        "SELECT texts FROM approximations WHERE encoder_id = %(token_states)s AND clip_l_encoder_id = %(clip_l)s"
-        " AND clip_g_encoder_id = %(clip_g)s",
-        ids,
+        f"SELECT texts FROM approximations WHERE {_OF_THESE} AND details @> %s::jsonb", [*ids.values(), json.dumps(dict(like))]
     ).fetchone()
     if texts < least or (before is not None and texts < GROWN * before[0]):
         return None
-    return Wanted({family: active[family] for family in _FAMILIES}, texts)
+    return Wanted({family: active[family] for family in _FAMILIES}, texts, like)
 
 
 def sample_texts(conn: Connection, wanted: Wanted, most: int) -> Iterator[Sample]:
@@ -116,6 +121,18 @@ def write_approximation(conn: Connection, wanted: Wanted, made: Approximation) -
         [*(wanted.encoders[family].id for family in _FAMILIES), wanted.texts, made.by_vectors, made.by_text, json.dumps(made.details)],
     )
     bump_generation(conn)
+
+
+def write_attempt(conn: Connection, wanted: Wanted) -> None:
+    """Remember that too few texts could be used for a fit, so that the next one waits until there are more. A map that serves is kept."""
+    one_writer(conn)
+    ids, like = [wanted.encoders[family].id for family in _FAMILIES], json.dumps(dict(wanted.like))
+    conn.execute(f"DELETE FROM approximations WHERE encoder_id = %s AND NOT ({_OF_THESE} AND details @> %s::jsonb)", [ids[0], *ids, like])
+    conn.execute(
+        "INSERT INTO approximations (encoder_id, clip_l_encoder_id, clip_g_encoder_id, texts, by_vectors, details) VALUES (%s, %s, %s, %s, '', %s::jsonb)"
+        " ON CONFLICT (encoder_id) DO UPDATE SET texts = excluded.texts",
+        [*ids, wanted.texts, like],
+    )
 
 
 def texts_that_begin_alike(conn: Connection, encoder_id: int, text: str, side: str) -> list[tuple[int, TextPair]]:

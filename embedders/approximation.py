@@ -9,10 +9,11 @@ estimated: CLIP's text towers look only backwards, so the state of the token tha
 
 from __future__ import annotations
 
+import functools
 import io
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -62,13 +63,18 @@ class VectorMap:
     def predict(self, clip_l: np.ndarray, clip_g: np.ndarray) -> np.ndarray:
         """Token states [n, 77, 2048] float32 of vectors [n, 768] and [n, 1280]."""
         centred = np.concatenate([clip_l, clip_g], axis=1).astype(np.float32) - self.mean
-        moved = (centred @ self.into) @ self.out.astype(np.float32)  # [n, 76 * 2048]
+        moved = (centred @ self.into) @ self._wide_out  # [n, 76 * 2048]
         states = np.repeat(self.means.astype(np.float32)[None], len(centred), axis=0)
         states[:, 1:] += moved.reshape(-1, POSITIONS - 1, WIDTH)
         return states
 
+    @functools.cached_property
+    def _wide_out(self) -> np.ndarray:
+        """`out` as float32, 75 MB: made once, since making it takes longer than a text's estimate does."""
+        return self.out.astype(np.float32)
+
     def to_bytes(self) -> bytes:
-        return packed(vars(self))
+        return packed({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> VectorMap:

@@ -17,7 +17,8 @@ from .approximation import POSITIONS, WIDTH, WIDTH_L, Error, Inputs, VectorMap, 
 from .token_approximation import SHORT_INPUTS, Section, TokenMap, fit_tokens
 
 LEAST = 16  # texts, below which a fit is worth nothing
-MOST = 1152  # texts of a fit, in memory with 0.36 GB; more made it slower and hardly better
+VERSION = 1  # of what `to_bytes` writes: a map of another is made anew
+MOST = 1152  # texts of a fit, in memory with 0.36 GB, and with 0.25 GB more while a tower is fitted; more made it slower and hardly better
 _HELD_OUT, _MOST_HELD_OUT = 8, 128  # one text of so many, and at most so many
 _TOWERS = (("l", slice(0, WIDTH_L)), ("g", slice(WIDTH_L, WIDTH)))
 Sections = tuple[Sequence[Section], Sequence[Section]]  # of a text, for CLIP-L and for CLIP-G
@@ -82,20 +83,23 @@ class Estimator:
 
     @classmethod
     def from_bytes(cls, by_vectors: bytes, by_text: bytes | None = None) -> Estimator:
-        """What `to_bytes` gave. ValueError where it is damaged."""
-        vectors = VectorMap.from_bytes(by_vectors)
-        if by_text is None:
-            return cls(vectors)
-        arrays = unpacked(by_text)
-        inputs, *towers = (
-            kind(**{field.name: arrays[f"{prefix}_{field.name}"] for field in fields(kind)})
-            for prefix, kind in (("inputs", Inputs), ("l", TokenMap), ("g", TokenMap))
-        )
-        return cls(vectors, inputs, (towers[0], towers[1]), arrays["blend"])
+        """What `to_bytes` gave. ValueError where it is damaged, or has other parts."""
+        try:
+            vectors = VectorMap.from_bytes(by_vectors)
+            if by_text is None:
+                return cls(vectors)
+            arrays = unpacked(by_text)
+            inputs, *towers = (
+                kind(**{field.name: arrays[f"{prefix}_{field.name}"] for field in fields(kind)})
+                for prefix, kind in (("inputs", Inputs), ("l", TokenMap), ("g", TokenMap))
+            )
+            return cls(vectors, inputs, (towers[0], towers[1]), arrays["blend"])
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"a fitted map of other parts: {error}") from error
 
 
 def fit(known: KnownTexts, tell: Callable[[int, int], None] = lambda done, total: None) -> tuple[Estimator, dict[str, Any]]:
-    """An estimator, and the errors of its estimates: {"vectors": .., "text": .., "fitted_on": texts}, as `Error` has them.
+    """An estimator, and the errors of its estimates: {"vectors": .., "text": .., "fitted_on": texts, "version": ..}, as `Error` has them.
 
     ValueError for fewer than `LEAST` texts.
     """
@@ -110,7 +114,7 @@ def fit(known: KnownTexts, tell: Callable[[int, int], None] = lambda done, total
         inputs, learnt.clip_l, learnt.clip_g, values, vectors, learnt.states, tell=lambda done, total: tell(4 * done // total, steps)
     )
     estimator = Estimator(by_vectors)
-    details: dict[str, Any] = {"fitted_on": len(learnt.states), "vectors": asdict(_error(estimator, tested))}
+    details: dict[str, Any] = {"version": VERSION, "fitted_on": len(learnt.states), "vectors": asdict(_error(estimator, tested))}
     if known.tokens is not None and known.empty is not None:
         towers = []
         for number, (_, part) in enumerate(_TOWERS):

@@ -42,14 +42,13 @@ def approximate(connection: Connection, clip_l: np.ndarray, clip_g: np.ndarray, 
     """
     import numpy as np
 
-    from ..embedders.estimate import LEAST, Estimator
+    from ..embedders.estimate import LEAST
 
     sections = sections_of(text) if text is not None else None
-    kept = db.approximation(connection, with_text=sections is not None)
+    estimator, details = None, {}
     try:
-        estimator = Estimator.from_bytes(kept.by_vectors, kept.by_text) if kept is not None else None
+        estimator, details = _estimator(connection, with_text=sections is not None)
     except ValueError as error:
-        estimator = None
         said = (
             f"APPROXIMATION, the vectors repeated at every position, far from the truth: the library's map is damaged ({error}). Remove it "
             "(DELETE FROM approximations;) and queue Index Folder with the CLIP: it makes another"
@@ -62,27 +61,47 @@ def approximate(connection: Connection, clip_l: np.ndarray, clip_g: np.ndarray, 
     if estimator is None:
         return Approximated(np.tile(np.concatenate([clip_l, clip_g]).astype(np.float32), (POSITIONS, 1)), said)
     if sections is None or estimator.towers is None:
-        return Approximated(estimator.of_vectors(clip_l, clip_g), _said(kept.details, "vectors"))
+        return Approximated(estimator.of_vectors(clip_l, clip_g), _said(details, "vectors"))
     states = estimator.of_text(clip_l, clip_g, sections)
     exact = _copy_beginnings(connection, text, sections, states)
     if exact == len(states):
         return Approximated(states, "exact, from the stored token states of texts with the same tokens", exact=True)
     alike = f"; {exact} of {len(states)} positions are exact, those of a stored text that begins alike" if exact else ""
-    return Approximated(states, _said(kept.details, "text") + alike)
+    return Approximated(states, _said(details, "text") + alike)
+
+
+_last: tuple[str, bool, Estimator] | None = None  # version, whether it knows texts: 0.1 GB, which would be read and parsed for each text else
+
+
+def _estimator(connection: Connection, with_text: bool) -> tuple[Estimator | None, dict[str, Any]]:
+    """The library's map and its details; None where there is none of this version. The one used last is kept. ValueError where it is damaged."""
+    global _last
+    from ..embedders.estimate import VERSION, Estimator
+
+    last = _last if _last is not None and (_last[1] or not with_text) else None
+    found = db.approximation(connection, with_text, {"version": VERSION}, last[0] if last is not None else "")
+    if found is None:
+        return None, {}
+    if last is None or found.version != last[0]:
+        last = _last = (found.version, with_text, Estimator.from_bytes(found.by_vectors, found.by_text))
+    return last[2], found.details
 
 
 def refresh_approximation(library: Library, progress: Progress | None = None) -> str:
     """Fit the library's map where there is none yet or the library has grown; a line for the person, "" where nothing was to do."""
-    from ..embedders.estimate import LEAST, MOST, fit
+    from ..db.approximations import write_attempt
+    from ..embedders.estimate import LEAST, MOST, VERSION, fit
 
     tell = progress or (lambda stage, done, total: None)
     try:
         with library.connection() as connection:
-            wanted = db.wanted_approximation(connection, LEAST)
+            wanted = db.wanted_approximation(connection, LEAST, {"version": VERSION})
             if wanted is None:
                 return ""
             known = _known_texts(connection, wanted, min(wanted.texts, MOST), tell)
         if len(known.states) < LEAST:
+            with library.connection() as connection:
+                write_attempt(connection, wanted)
             return ""
         estimator, details = fit(known, lambda done, total: tell("Fitting the approximation of token states", done, total))
         made = db.Approximation(*estimator.to_bytes(), details)
@@ -127,8 +146,10 @@ def _known_texts(connection: Connection, wanted: Any, most: int, tell: Progress)
     alike = [place for place, of_text in enumerate(tokens) if of_text is not None]
     use_tokens = len(alike) > _TOKENS_KNOWN * len(tokens)
     chosen = alike if use_tokens else list(range(len(tokens)))
-    if len(chosen) < most:
-        states = states[chosen]
+    for place, row in enumerate(chosen):  # within itself: a copy would take as much memory again
+        if place < row:
+            states[place] = states[row]
+    states = states[: len(chosen)]
     empty_id = db.find_text(connection, db.TextPair("", ""))
     empty = db.token_states(connection, empty_id, wanted.encoders["token_states"].id) if empty_id is not None else None
     return KnownTexts(

@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db.approximations import write_attempt
+from diffusion_toolkit.embedders.estimate import VERSION, Estimator
 from host.comfy_models import import_comfy
 from host.refusing_server import let_the_server_refuse
 
@@ -83,6 +85,37 @@ def test_a_map_serves_the_encoders_that_it_was_fitted_on_alone(conn, encoders, e
     assert db.approximation(conn) is None
 
 
+def test_the_map_that_a_caller_has_is_not_read_again(conn, encoders):
+    add(conn, encoders, "a", "b")
+    wanted = db.wanted_approximation(conn, 2)
+    db.write_approximation(conn, wanted, made())
+    first = db.approximation(conn)
+    again = db.approximation(conn, known=first.version)
+    assert (again.by_vectors, again.by_text, again.version, again.details) == (None, None, first.version, first.details)
+    db.write_approximation(conn, wanted, made())
+    assert db.approximation(conn, known=first.version).by_vectors == b"vectors"
+
+
+def test_a_map_of_another_version_is_not_taken_and_another_is_wanted(conn, encoders):
+    add(conn, encoders, "a", "b")
+    db.write_approximation(conn, db.wanted_approximation(conn, 2), made(version=1))
+    assert db.approximation(conn, like={"version": 1}) and db.wanted_approximation(conn, 2, {"version": 1}) is None
+    assert db.approximation(conn, like={"version": 2}) is None
+    assert db.wanted_approximation(conn, 2, {"version": 2}).texts == 2
+
+
+def test_an_attempt_that_came_to_nothing_waits_for_more_texts_and_keeps_the_map(conn, encoders):
+    add(conn, encoders, "a", "b")
+    wanted = db.wanted_approximation(conn, 2, {"version": 1})
+    write_attempt(conn, wanted)
+    assert db.approximation(conn) is None and db.wanted_approximation(conn, 2, {"version": 1}) is None
+    assert db.wanted_approximation(conn, 2, {"version": 2}) is not None
+    db.write_approximation(conn, wanted, made(version=1))
+    add(conn, encoders, "c")
+    write_attempt(conn, db.wanted_approximation(conn, 2, {"version": 1}))
+    assert db.approximation(conn) == made(version=1) and db.wanted_approximation(conn, 2, {"version": 1}) is None
+
+
 def test_a_sample_has_texts_vectors_and_states_aligned(conn, encoders):
     ids = add(conn, encoders, *(f"text {n}" for n in range(70)))
     found = list(db.sample_texts(conn, db.wanted_approximation(conn, 2), 66))
@@ -138,7 +171,7 @@ def test_without_a_map_the_vectors_stand_everywhere_and_that_is_said(conn, encod
 
 def test_a_damaged_map_is_named_with_what_to_do(conn, encoders, nodes):
     add(conn, encoders, "a", "b")
-    db.write_approximation(conn, db.wanted_approximation(conn, 2), made())
+    db.write_approximation(conn, db.wanted_approximation(conn, 2), made(version=VERSION))
     said = nodes.approximate(conn, np.ones(768, np.float32), np.ones(1280, np.float32)).said
     assert "damaged" in said and "DELETE FROM approximations" in said and "Index Folder" in said
 
@@ -168,9 +201,23 @@ def test_a_library_is_fitted_when_it_has_grown_and_not_before(library, encoder, 
     )
     assert {stage.split()[0] for stage, _ in told} == {"Reading", "Fitting"} and all(within for _, within in told)
     assert nodes.refresh_approximation(library) == ""
+    read = []
+    monkeypatch.setattr(Estimator, "from_bytes", lambda *parts, make=Estimator.from_bytes: read.append(1) or make(*parts))
     with library.connection() as conn:
-        found = nodes.approximate(conn, np.ones(768, np.float32), np.ones(1280, np.float32), db.TextPair("a", "a"))
+        for _ in range(3):
+            found = nodes.approximate(conn, np.ones(768, np.float32), np.ones(1280, np.float32), db.TextPair("a", "a"))
+    assert read == [1]
     assert found.states.shape == (77, 2048) and found.said.startswith("APPROXIMATION, relative error") and "vectors alone" in found.said
+
+
+def test_texts_too_short_to_fit_on_are_read_once_and_not_at_every_run(library, encoder, nodes, monkeypatch):
+    with library.connection() as conn:
+        encoders = {family: encoder(conn, family, dims=2048 if family == "token_states" else WIDTH) for family in ("token_states", "clip_l", "clip_g")}
+        ids = add(conn, encoders, *(f"text {n}" for n in range(16)), states=False)
+        db.write_token_states(conn, encoders["token_states"], {id_: db.TokenStates(np.ones((2, 2048)), np.ones(4)) for id_ in ids})
+    assert nodes.refresh_approximation(library) == ""
+    monkeypatch.setattr(db, "sample_texts", None)
+    assert nodes.refresh_approximation(library) == ""
 
 
 def test_a_cancelled_fit_leaves_nothing_and_is_made_the_next_time(library, encoder, nodes, monkeypatch):

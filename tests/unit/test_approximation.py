@@ -121,6 +121,13 @@ def test_damaged_bytes_are_noticed(fitted, harm):
         Estimator.from_bytes(harm(fitted[0].to_bytes()[0]))
 
 
+def test_bytes_of_other_parts_are_a_value_error_too(fitted):
+    by_vectors, by_text = fitted[0].to_bytes()
+    for parts in ((by_text, None), (by_vectors, by_vectors)):
+        with pytest.raises(ValueError, match="other parts"):
+            Estimator.from_bytes(*parts)
+
+
 def test_the_largest_map_takes_less_than_64_mb():
     half, rank, features = np.float16, approximation.RANK, 3 * token_approximation.SHORT_TOKENS + token_approximation.SHORT_INPUTS + 1
     vectors = VectorMap(np.zeros((77, 2048), half), np.zeros(2048, np.float32), np.zeros((2048, rank), np.float32), np.zeros((rank, 76 * 2048), half))
