@@ -46,7 +46,7 @@ def unpacked(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     rows = values.view("<u2")[..., 0]
     if way == _DIFFERENCES:
         _undo_differences(rows)
-    return rows.view("<f2"), np.frombuffer(view[high_size + size :], "<f2")
+    return rows.view("<f2"), np.frombuffer(view[high_size + size :], "<f2").copy()  # no view, which would keep all of `data`
 
 
 def _differences(rows: np.ndarray) -> np.ndarray:

@@ -88,7 +88,7 @@ def nothing_by(active: StoredEncoder | None, family: str, fingerprint: str, name
     """What to tell a person whose model has made nothing in the library, where `active` is the one that has."""
     if active is None:
         return (
-            f"The library has no {family} vectors yet, so this search finds nothing. First index a folder with "
+            f"The library has no {family} vectors yet. First index a folder with "
             f"{CONNECT[family]} connected to Index Folder."
         )
     return (

@@ -284,7 +284,7 @@ def _fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, pro
     """
     lacking = {family: _encodable(store.texts_without(family), report) for family in ("clip_l", "clip_g", "token_states")}
     before = used = store.token_states_bytes()
-    section = store.section_bytes() or TOKEN_STATE_BYTES
+    section = min(store.section_bytes() or TOKEN_STATE_BYTES, TOKEN_STATE_BYTES)  # dead rows make a section look larger than it is
     to_keep, wanted = {}, 0
     for id_, text in lacking["token_states"].items():
         takes = _sections(text) * section

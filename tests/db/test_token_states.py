@@ -59,6 +59,11 @@ def test_every_size_is_packed(tokens, width, pooled):
     assert_same_bits(got, other)
 
 
+def test_unpacked_parts_do_not_keep_what_they_were_packed_in():
+    states, pooled = _packing.unpacked(_packing.packed(like_an_encoders(2), np.ones(1280, np.float16)))
+    assert pooled.base is None and pooled.flags.writeable and pooled.flags.aligned
+
+
 def test_states_like_an_encoders_take_less_than_float16_does():
     states = like_an_encoders(77)
     assert len(_packing.packed(states, states[0])) < 0.8 * states.nbytes

@@ -190,6 +190,16 @@ def test_what_sections_take_in_this_library_decides_how_many_more_fit(folder):
     assert (report.states_kept, report.states_left_out, report.states_bytes) == (3, 2, 3 * store.section)
 
 
+def test_dead_rows_do_not_make_a_section_take_more_than_the_most_that_one_takes(folder):
+    class MostlyDead(MemoryStore):
+        def section_bytes(self):
+            return 10 * pipeline.TOKEN_STATE_BYTES
+
+    store = MostlyDead(texts={n: text(f"text {n}") for n in range(3)})
+    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 2
+
+
 def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
     store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
     budget = 2 * pipeline.TOKEN_STATE_BYTES
