@@ -26,11 +26,13 @@ class NoSuchChoice(ValueError):
     __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
 
 
-def chosen_inputs(hits: str = "hits", image_ids: str = "image_ids", what: str = "images", purpose: str = "") -> list[io.Input]:
+def chosen_inputs(hits: str = "hits", image_ids: str = "image_ids", what: str = "images", purpose: str = "", list_inputs: bool = False) -> list[io.Input]:
     """`hits` and `image_ids`, both optional, so that either is enough; other names for a node that takes two choices.
 
-    The ids are a widget and a socket for text, a number or a list; a list *output* runs the node once an id, as everywhere.
+    The ids are a widget and a socket for text, a number or a list; a list *output* runs the node once an id, as everywhere but in
+    a node whose inputs are lists (`list_inputs`).
     """
+    of_lists = "" if list_inputs else ", but runs this node once for each; its hits are taken together"
     return [
         Hits.Input(
             hits,
@@ -43,7 +45,7 @@ def chosen_inputs(hits: str = "hits", image_ids: str = "image_ids", what: str = 
                 default="",
                 optional=True,
                 tooltip=f"The {what} by id{purpose}, such as: 12, 15 18. They follow the hits where both are given. A search's image_id "
-                "may be connected too, but runs this node once for each; its hits are taken together.",
+                f"may be connected too{of_lists}.",
             ),
             types=[io.Int],
         ),
@@ -85,6 +87,24 @@ def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str
             "one such node for each library."
         )
     return next(iter(named.values()))
+
+
+def read_weights(text: str, n: int) -> list[float]:
+    """A number for each of n images, 1 where nothing is written; ValueError says what is wrong."""
+    words = [word for word in text.replace(",", " ").replace(";", " ").split() if word]
+    if not words:
+        return [1.0] * n
+    numbers = []
+    for word in words:
+        try:
+            numbers.append(float(word))
+        except ValueError:
+            raise ValueError(f"The weight {word!r} is no number. Write one for each image, such as: 1, 0.5.") from None
+    if not all(abs(number) < 1e6 for number in numbers):  # also false for NaN
+        raise ValueError("A weight is not finite, or larger than a million. Write weights such as: 1, 0.5.")
+    if len(numbers) != n:
+        raise ValueError(f"There are {len(numbers)} weights for {n} images. Write one for each image, hits first, or none.")
+    return numbers
 
 
 def _read(given: Any) -> Iterator[int]:

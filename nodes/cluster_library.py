@@ -13,7 +13,7 @@ from .host import names_missing_requirements, open_library, progress_on, show_te
 from .links import KINDS, QueryPart
 from .links import Hits as HitsRecord
 from .links import Query as QueryRecord
-from .shown_images import chosen_inputs, load_pictures, report_input, save_report
+from .shown_images import library_inputs, load_pictures, report_input, save_report
 from .types import CATEGORY, Hits, Query
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ClusterLibrary(io.ComfyNode):
                 io.Combo.Input("by", options=list(BY), default="look", tooltip="In what the images of a cluster are alike."),
                 io.Int.Input("clusters", default=12, min=1, max=500, tooltip="How many; fewer when there are fewer different images."),
                 report_input("reports/clusters"),
-                *chosen_inputs(),
+                *library_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", is_output_list=True, tooltip="The picture that stands for each cluster, the largest cluster first."),

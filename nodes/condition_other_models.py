@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .chosen_images import chosen_ids, chosen_inputs, open_chosen
+from .chosen_images import chosen_ids, chosen_inputs, open_chosen, read_weights
 from .host import library_fingerprint, names_missing_requirements, progress_on
-from .stored_image_vector import read_weights
+from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
 from .types import CONDITIONING_CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
     from ..db import StoredImage
     from ..embedders.other_models import OtherConditioning
     from .links import Hits as HitsRecord
-    from .other_recall import RecalledPiece
 
 REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # embedders.other_models.TARGETS
-ONE_EACH, AVERAGED = "one each", "averaged"
-NO_SIZES, OWN_SIZES = "none", "the image's own"
+AVERAGE, EACH = "average", "each by itself"  # in the words of Stored Image Vector
 SCORES = (6.0, 2.5)  # what the refiner takes for aesthetic score where none is given: for the positive, for the negative
 
 
@@ -49,10 +46,10 @@ class ConditionOtherModels(io.ComfyNode):
                 *chosen_inputs(),
                 io.Combo.Input(
                     "several",
-                    options=[ONE_EACH, AVERAGED],
-                    default=ONE_EACH,
+                    options=[EACH, AVERAGE],
+                    default=EACH,
                     tooltip="What several images give: lists with one for each, after which every node runs once for each; or one average. In an "
-                    "average T5 reads the first image's prompt: sentences have no average.",
+                    "average T5 reads the first image's prompt, and sizes are the first image's: neither has an average.",
                 ),
                 io.String.Input(
                     "weights", default="", tooltip="For an average: a number for each image, hits first, such as: 1, 0.5. Empty: all alike."
@@ -79,7 +76,7 @@ class ConditionOtherModels(io.ComfyNode):
                     default=NO_SIZES,
                     optional=True,
                     tooltip="For the refiner: what CLIP Text Encode (SDXL Refiner) adds, here the size that was asked of the image's sampler, and "
-                    "aesthetic scores of 6 and 2.5. none: as CLIP Text Encode.",
+                    "aesthetic scores of 6 and 2.5; of an average the first image's size. none: as CLIP Text Encode.",
                 ),
             ],
             outputs=[
@@ -114,11 +111,11 @@ class ConditionOtherModels(io.ComfyNode):
         from .. import db
         from ..embedders.other_models import average_pieces, put_together
         from .other_recall import OtherRecall
-        from .recalled_images import named
+        from .recalled_images import RecalledImage, named, sources
 
         ids = chosen_ids(hits, image_ids)
-        numbers = read_weights(weights, len(ids)) if several == AVERAGED else []
-        if several == AVERAGED and (min(numbers) < 0 or not sum(numbers)):
+        numbers = read_weights(weights, len(ids)) if several == AVERAGE else []
+        if several == AVERAGE and (min(numbers) < 0 or not sum(numbers)):
             raise ValueError("Weights of an average are 0 or more, and not all 0. To move away from a look use Push Away.")
         progress = progress_on(cls)
         with open_chosen([hits], image_ids, library_name, library).connection() as connection:
@@ -126,12 +123,11 @@ class ConditionOtherModels(io.ComfyNode):
             recall = OtherRecall(connection, target, clip)
             rows = []
             for done, image in enumerate(images):
-                if done and recall.encodes:
-                    progress("Recalled", done, len(images))
+                progress("Recalled", done, len(images))  # hears cancel too
                 missing = f"image {image.id} has no stored prompt" + (" (has:prompt in filter_text leaves such out)" if len(ids) > 1 else "")
                 rows.append((recall.text(image.prompt_id, missing), recall.text(image.negative_id)))
             shown, pieces = list(images), [(positive.piece, negative.piece) for positive, negative in rows]
-            if several == AVERAGED:
+            if several == AVERAGE:
                 shown, pieces = shown[:1], [tuple(average_pieces(side, numbers) for side in zip(*pieces))]
             made: tuple[list, list] = [], []
             for image, both in zip(shown, pieces):
@@ -140,7 +136,7 @@ class ConditionOtherModels(io.ComfyNode):
                     t5 = recall.t5(text) if recall.has_t5 and target != REFINER else None
                     side.append(_conditioning(put_together(target, piece, t5), _told(image, score) if (target, sizes) == (REFINER, OWN_SIZES) else {}))
         heading = f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}"
-        said = [heading, f"for {target}", *_sources(images, rows), *_t5_line(target, recall.has_t5, t5_text)]
+        said = [heading, f"for {target}", *sources([RecalledImage(image, *row) for image, row in zip(images, rows)]), *_t5_line(target, recall.has_t5, t5_text)]
         prompts, negatives = [image.prompt or "" for image in shown], [image.negative or "" for image in shown]
         return io.NodeOutput(*made, prompts, negatives, ui={"text": ["\n".join(said)]})
 
@@ -152,21 +148,8 @@ def _conditioning(made: OtherConditioning, told: dict[str, float]) -> list:
 
 
 def _told(image: StoredImage, score: float) -> dict[str, float]:
-    return {"aesthetic_score": score, "width": image.asked_width or image.width, "height": image.asked_height or image.height}
-
-
-def _sources(images: Sequence[StoredImage], rows: Sequence[tuple[RecalledPiece, RecalledPiece]]) -> list[str]:
-    """Where both sides came from: a line for each that differs, with the images that it is true of."""
-    from .recalled_images import named
-
-    lines = []
-    for side, name in enumerate(("positive", "negative")):
-        of: dict[str, list[int]] = {}
-        for image, row in zip(images, rows):
-            empty = " (none known: the empty text)" if side and image.negative_id is None else ""
-            of.setdefault(f"{name}: {row[side].source}{empty}", []).append(image.id)
-        lines += [said + (f" ({named(ids)})" if len(of) > 1 else "") for said, ids in of.items()]
-    return lines
+    width, height = asked_size(image)
+    return {"aesthetic_score": score, "width": width, "height": height}
 
 
 def _t5_line(target: str, has_t5: bool, t5_text: str) -> list[str]:

@@ -11,7 +11,7 @@ from .asking import all_of
 from .hits import search_fingerprint
 from .host import names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
-from .shown_images import Pictures, chosen_inputs, load_pictures, or_nothing
+from .shown_images import Pictures, library_inputs, load_pictures, or_nothing
 from .types import CATEGORY, Hits
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Contrast(io.ComfyNode):
                     "means the very same text.",
                 ),
                 io.Int.Input("pairs", default=8, min=1, max=200, tooltip="How many pairs to give, the most different first."),
-                *chosen_inputs(),
+                *library_inputs(),
             ],
             outputs=[
                 io.Image.Output("image_a", is_output_list=True, tooltip="The first picture of each pair, at its own size."),

@@ -12,7 +12,7 @@ from .asking import all_of
 from .hits import search_fingerprint
 from .host import log, names_missing_requirements, open_library, progress_on, readable_file, show_text
 from .links import Hits as HitsRecord
-from .shown_images import chosen_inputs, load_pictures, or_nothing, report_input, save_report
+from .shown_images import library_inputs, load_pictures, or_nothing, report_input, save_report
 from .types import CATEGORY, Hits
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class FindDuplicates(io.ComfyNode):
                     "The report file has all of them.",
                 ),
                 report_input("reports/duplicates"),
-                *chosen_inputs(),
+                *library_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", is_output_list=True, tooltip="The pictures of the groups shown, the one to keep first in each."),

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .chosen_images import chosen_ids, chosen_inputs, open_chosen
+from .chosen_images import chosen_ids, chosen_inputs, open_chosen, read_weights
 from .host import library_fingerprint, names_missing_requirements, progress_on
-from .stored_image_vector import read_weights
 from .types import CONDITIONING_CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:

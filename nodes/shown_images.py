@@ -32,7 +32,7 @@ class Pictures:
     lines: list[str]  # '#12  a red fox'
 
 
-def chosen_inputs() -> list[io.Input]:
+def library_inputs() -> list[io.Input]:
     """Which images of which library."""
     return [
         library_name_input(),

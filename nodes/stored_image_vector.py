@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from .chosen_images import chosen_ids, chosen_inputs, open_chosen
+from .chosen_images import chosen_ids, chosen_inputs, open_chosen, read_weights
 from .host import library_fingerprint, names_missing_requirements
 from .types import CONDITIONING_CATEGORY, library_input, library_name_input
 
@@ -139,7 +139,8 @@ def image_vectors(connection: Connection, images: Sequence[StoredImage], encoder
 
     from .. import db
 
-    found = [db.image_vector(connection, image.id, encoder.id) for image in images]
+    ids = [image.id for image in images]
+    found = [stored.vectors.get("image") for stored in db.stored_vectors(connection, ids, {"image": encoder})]
     lacking = [f"#{image.id}" for image, vector in zip(images, found) if vector is None]
     if lacking:
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
@@ -148,24 +149,6 @@ def image_vectors(connection: Connection, images: Sequence[StoredImage], encoder
             "Folder on the folder with that CLIP vision connected, or leave them out."
         )
     return np.stack(found)
-
-
-def read_weights(text: str, n: int) -> list[float]:
-    """A number for each of n images, 1 where nothing is written; ValueError says what is wrong."""
-    words = [word for word in text.replace(",", " ").replace(";", " ").split() if word]
-    if not words:
-        return [1.0] * n
-    numbers = []
-    for word in words:
-        try:
-            numbers.append(float(word))
-        except ValueError:
-            raise ValueError(f"The weight {word!r} is no number. Write one for each image, such as: 1, 0.5.") from None
-    if not all(abs(number) < 1e6 for number in numbers):  # also false for NaN
-        raise ValueError("A weight is not finite, or larger than a million. Write weights such as: 1, 0.5.")
-    if len(numbers) != n:
-        raise ValueError(f"There are {len(numbers)} weights for {n} images. Write one for each image, hits first, or none.")
-    return numbers
 
 
 def _said(ids: list[int], weights: list[float], several: str, encoder: StoredEncoder, made) -> list[str]:

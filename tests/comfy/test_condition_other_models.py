@@ -22,7 +22,7 @@ STAND_INS = {REFINER: "StandInRefiner", FLUX: "StandInFlux", SD3: "StandInSD3"}
 
 
 def condition(target: str, image_ids="", **changes) -> dict:
-    inputs = dict(target=target, image_ids=str(image_ids), several="one each", weights="", library_name="default")
+    inputs = dict(target=target, image_ids=str(image_ids), several="each by itself", weights="", library_name="default")
     inputs.update(changes)
     return node("DiffusionToolkitConditionOtherModels", **{name: value for name, value in inputs.items() if value is not None})
 
@@ -207,7 +207,7 @@ def test_an_average_of_two_is_conditioning_averages(server, pictures):
     ids = sorted(image_id(server, folder, top_k=2))
     graph = {
         "other": node("StandInSD3", encoders="l g"),
-        "made": condition(SD3, " ".join(map(str, ids)), several="averaged", weights="3 1"),
+        "made": condition(SD3, " ".join(map(str, ids)), several="average", weights="3 1"),
         "one": condition(SD3, ids[0]), "two": condition(SD3, ids[1]),
         "reference": node("ConditioningAverage", conditioning_to=["one", 0], conditioning_from=["two", 0], conditioning_to_strength=0.75),
         "probe": node("ProbeConditioning", a=["reference", 0], b=["made", 0]),
