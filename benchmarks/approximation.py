@@ -15,6 +15,7 @@ it, as a share of how far another prompt does. --prompts takes texts of your own
 from __future__ import annotations
 
 import argparse
+import bisect
 import random
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Encoded:
     def __init__(self, encoder: SDXLTextEncoder, texts: list[str]) -> None:
         from diffusion_toolkit.db import TextPair
 
+        self.texts = texts
         made = encoder.encode([(text, text) for text in texts])
         self.clip_l, self.clip_g = made.clip_l.astype(np.float16).astype(np.float32), made.clip_g.astype(np.float16).astype(np.float32)
         self.states = np.stack([states[:77].astype(np.float16) for states in made.states])
@@ -133,13 +135,19 @@ def _ways(known: Encoded, empty: Encoded) -> dict[str, Callable[[Encoded], np.nd
     def by_text(held: Encoded) -> np.ndarray:
         return np.stack([estimator.of_text(*of_text) for of_text in zip(held.clip_l, held.clip_g, held.tokens)])
 
+    in_order = sorted(range(len(known.texts)), key=lambda row: known.texts[row].encode())
+    written = [known.texts[row].encode() for row in in_order]
+
     def with_beginnings(held: Encoded) -> np.ndarray:
+        """Of the two neighbours in the order of their bytes alone, as db.texts_that_begin_alike finds them."""
         states, exact = by_text(held), []
         for row, ours in enumerate(held.tokens):
+            place = bisect.bisect_right(written, held.texts[row].encode())
+            beside = in_order[max(0, place - 1) : place + 1]
             for number, part in enumerate((slice(0, 768), slice(768, 2048))):
-                lengths = [common_start(ours[number], theirs[number])[0] for theirs in known.tokens]
+                lengths = [common_start(ours[number], known.tokens[other][number])[0] for other in beside]
                 longest = int(np.argmax(lengths))
-                states[row, : lengths[longest], part] = known.states[longest, : lengths[longest], part]
+                states[row, : lengths[longest], part] = known.states[beside[longest], : lengths[longest], part]
                 exact.append(lengths[longest])
         print(f"(beginnings: {np.mean(exact):.0f} of 77 positions are exact on average)")
         return states
