@@ -112,7 +112,7 @@ class ExportEmbeddings(io.ComfyNode):
             ids = chosen_ids(hits, image_ids) if images == CHOSEN else _all(connection, all_of(filter, filter_text))
             encoders = db.active_encoders(connection)
             with writer(format, place, len(ids), encoders_told(encoders)) as add:
-                for done, (image, record) in enumerate(exported(connection, ids, encoders, with_states)):
+                for done, (image, record) in enumerate(exported(connection, ids, encoders, with_states, tally.tell)):
                     progress("Exporting", done, len(ids))
                     add(image, record)
                     tally.add(record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ ONE, EACH, JSON, PARQUET = (
 )
 SUFFIXES = {ONE: ".safetensors", PARQUET: ".parquet", EACH: "", JSON: ""}  # "": a folder
 WITH_STATES = (ONE, EACH)
+_TOLD = 20  # images, and texts, that are named
 
 
 @contextmanager
@@ -57,6 +58,8 @@ class Tally:
         self._sides: Counter[str] = Counter()
         self._texts: set[int | None] = set()
         self._without: list[int] = []  # ids of images without any vector
+        self._seeds: list[int] = []  # ids of images whose seed no unsigned 64 bits hold
+        self._left_out: list[str] = []
 
     def add(self, record: Embeddings) -> None:
         """One image more."""
@@ -65,6 +68,11 @@ class Tally:
         self._sides.update(record.states.keys())
         self._texts.update(states.key for states in record.states.values())
         self._without += [] if record.vectors else [record.image_id]
+        self._seeds += [] if 0 <= (record.about.get("seed") or 0) < 2**64 else [record.image_id]
+
+    def tell(self, what: str) -> None:
+        """Something was left out; `what` says why and what to do."""
+        self._left_out.append(what)
 
     def lines(self, format: str, encoders: Mapping[str, StoredEncoder]) -> list[str]:
         """What is in it, what is not, and by which encoders it was made."""
@@ -80,8 +88,16 @@ class Tally:
         if format == JSON:
             lines.append("This format does not tell which encoders made the vectors, and has no prompts.")
         if self._without:
-            shown = ", ".join(f"#{image_id}" for image_id in self._without[:20]) + (" ..." if len(self._without) > 20 else "")
-            lines.append(f"{len(self._without)} images have no vector: {shown}. Run Index Folder on them with the models connected.")
+            lines.append(f"{len(self._without)} images have no vector: {_named(self._without)}. Run Index Folder on them with the models connected.")
+        if self._seeds and format == PARQUET:
+            lines.append(f"{len(self._seeds)} images have a seed that this format can't hold: {_named(self._seeds)}. It is left empty.")
+        lines += [f"Left out: {what}" for what in self._left_out[:_TOLD]]
+        if len(self._left_out) > _TOLD:
+            lines.append(f"Left out: {len(self._left_out) - _TOLD} texts more.")
         families = dict.fromkeys(VECTORS[name][0] for name in names)
         told = [f"{family} by {encoders[family].name} [{encoders[family].fingerprint[:8]}]" for family in families if family in encoders]
         return [*lines, f"Made by: {'; '.join(told) or 'no encoder yet'}."]
+
+
+def _named(ids: Sequence[int]) -> str:
+    return ", ".join(f"#{image_id}" for image_id in ids[:_TOLD]) + (" ..." if len(ids) > _TOLD else "")

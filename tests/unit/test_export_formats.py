@@ -1,0 +1,33 @@
+"""What Export Embeddings tells of a run, without a ComfyUI."""
+
+from __future__ import annotations
+
+import pytest
+from diffusion_toolkit.embedders.exchange import Embeddings
+from host.comfy_models import import_comfy
+from host.exchange_records import record
+
+
+@pytest.fixture(scope="module")
+def formats():
+    import_comfy()
+    from diffusion_toolkit.nodes import export_formats
+
+    return export_formats
+
+
+def test_what_was_left_out_is_told_and_not_without_end(formats):
+    tally = formats.Tally()
+    tally.add(record(1))
+    for number in range(30):
+        tally.tell(f"text {number} is damaged.")
+    told = [line for line in tally.lines(formats.ONE, {}) if line.startswith("Left out: ")]
+    assert told[0] == "Left out: text 0 is damaged." and told[-1] == "Left out: 10 texts more." and len(told) == 21
+
+
+def test_seeds_that_parquet_can_not_hold_are_told_of_it_alone(formats):
+    tally = formats.Tally()
+    for image_id, seed in ((1, -1), (2, 2**64), (3, 2**64 - 1), (4, None), (5, 0)):
+        tally.add(Embeddings(image_id, {}, about={"seed": seed}))
+    said = "2 images have a seed that this format can't hold: #1, #2. It is left empty."
+    assert said in tally.lines(formats.PARQUET, {}) and said not in tally.lines(formats.ONE, {})
