@@ -42,3 +42,9 @@ def test_the_same_details_again_write_nothing(conn):
     before = conn.execute(version, [encoder_id]).fetchone()
     db.ensure_encoder(conn, known({"picture_tower": "x"}))
     assert conn.execute(version, [encoder_id]).fetchone() == before
+
+
+def test_the_message_that_nothing_is_there_yet_fits_a_node_that_does_not_search(conn):
+    with pytest.raises(db.LibraryError) as caught:
+        db.require_encoder(conn, "image", "aa", "an encoder")
+    assert str(caught.value) == "The library has no image vectors yet. First index a folder with a CLIP_VISION connected to Index Folder."
