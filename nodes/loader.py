@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on
+from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from .recall import Recalled
 
 BOTH, CLIP_L_ONLY, CLIP_G_ONLY = "both", "CLIP-L only", "CLIP-G only"
-NO_SIZES, OWN_SIZES = "none", "the image's own"
 
 
 class Loader(io.ComfyNode):
@@ -31,6 +32,7 @@ class Loader(io.ComfyNode):
             description="Gives back the SDXL CONDITIONING of stored images, positive and negative, without running a "
             "text encoder where the library kept the token states.",
             search_aliases=["load conditioning", "recall prompt", "conditioning from image", "stored embedding"],
+            is_input_list=True,  # else a list of ids beside hits would load all hits once an id
             has_intermediate_output=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -39,7 +41,7 @@ class Loader(io.ComfyNode):
                     default=1,
                     min=1,
                     max=2**53 - 1,
-                    tooltip="The image's id in the library: connect a search node's image_id. Not asked where hits or image_ids are given.",
+                    tooltip="The image's id in the library: connect a search node's image_id. Not heard where hits or image_ids are given.",
                 ),
                 library_name_input(),
                 io.Combo.Input(
@@ -56,7 +58,7 @@ class Loader(io.ComfyNode):
                     tooltip="Optional. Chooses the encoder: what the library stored of this very CLIP, else the stored "
                     "text is encoded with it. Without it: the states of the encoder that was last indexed with.",
                 ),
-                *chosen_inputs(purpose=", in place of image_id"),
+                *chosen_inputs(purpose=", in place of image_id", list_inputs=True),
                 io.Combo.Input(
                     "sizes",
                     options=[NO_SIZES, OWN_SIZES],
@@ -82,40 +84,74 @@ class Loader(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
-        return library_fingerprint(library_name or "default")
+    def fingerprint_inputs(cls, library_name: Sequence[str] | None = None, **inputs) -> str:
+        return " ".join(library_fingerprint(name or "default") for name in dict.fromkeys(library_name or ["default"]))
 
     @classmethod
     @names_missing_requirements
     def execute(
         cls,
-        image_id: int,
-        library_name: str,
-        vectors: str,
-        library: str | None = None,
-        clip: Any = None,
-        hits: Hits | None = None,
-        image_ids: Any = "",
-        sizes: str = NO_SIZES,
+        image_id: list[int],
+        library_name: list[str],
+        vectors: list[str],
+        library: list[str | None] | None = None,
+        clip: list[Any] | None = None,
+        hits: list[Hits | None] | None = None,
+        image_ids: list[Any] | None = None,
+        sizes: list[str] | None = None,
     ) -> io.NodeOutput:
         from .recall import Recall
-        from .recalled_images import given, named, recall_images, sources
+        from .recalled_images import named, recall_images, sources
 
-        opened = open_chosen([hits], image_ids, library_name, library)
-        ids = chosen_ids(hits, image_ids) if given(hits, image_ids) else [image_id]
-        with opened.connection() as connection:
-            images = recall_images(Recall(connection, clip), ids, progress_on(cls))
-        texts = {id(recalled): recalled for one in images for recalled in (one.positive, one.negative)}  # many images share one
-        made = {key: half(recalled, vectors) for key, recalled in texts.items()}
+        hits, image_ids = hits or [None], image_ids or [""]
+        ids = loaded_ids(image_id, hits, image_ids)
+        others = [library_name, library or [None], clip or [None], vectors, sizes or [NO_SIZES]]
+        ids, names, linked, clips, halves, own = aligned(ids, *others)
+        places: dict[tuple, list[int]] = {}  # of the images that are of one library, recalled by one encoder
+        for place, of in enumerate(zip(names, linked, map(id, clips))):
+            places.setdefault(of, []).append(place)
+        images: list[Any] = [None] * len(ids)
+        for (name, link, _), of in places.items():
+            with open_chosen(hits, image_ids, name, link).connection() as connection:
+                found = recall_images(Recall(connection, clips[of[0]]), [ids[place] for place in of], progress_on(cls))
+            for place, one in zip(of, found):
+                images[place] = one
+        made: dict[tuple[int, str], list] = {}  # many images share a text
+        for one, vectors_of in zip(images, halves):
+            for recalled in (one.positive, one.negative):
+                if (id(recalled), vectors_of) not in made:
+                    made[id(recalled), vectors_of] = half(recalled, vectors_of)
         heading = f"{len(ids)} images: {named(ids)}" if len(ids) > 1 else f"Image {ids[0]}"
+        rows = list(zip(images, halves, own))
         return io.NodeOutput(
-            [with_sizes(made[id(one.positive)], one.image, sizes) for one in images],
-            [with_sizes(made[id(one.negative)], one.image, sizes) for one in images],
+            [with_sizes(made[id(one.positive), vectors_of], one.image, sizes_of) for one, vectors_of, sizes_of in rows],
+            [with_sizes(made[id(one.negative), vectors_of], one.image, sizes_of) for one, vectors_of, sizes_of in rows],
             [one.image.prompt or "" for one in images],
             [one.image.negative or "" for one in images],
             ids,
             ui={"text": ["\n".join([heading, *sources(images)])]},
         )
+
+
+def loaded_ids(image_id: Sequence[int], hits: Sequence[Hits | None], image_ids: Sequence[Any]) -> list[int]:
+    """The images to load, of inputs that are lists: the hits and image_ids, else the list of image_id.
+
+    All ids follow one link of hits once, and not each of them the hits again.
+    """
+    from .recalled_images import given
+
+    rows = list(zip(*aligned(hits, image_ids)))
+    if not any(given(*row) for row in rows):
+        return list(image_id)
+    if len(hits) == 1 and hits[0] is not None:
+        return chosen_ids(hits[0], image_ids)
+    return [id_ for row in rows for id_ in chosen_ids(*row)]
+
+
+def aligned(*lists: Sequence) -> list[list]:
+    """The lists at the length of the longest, their last value repeated, as ComfyUI pairs the lists of a node's inputs."""
+    longest = max(map(len, lists))
+    return [[*of, *[of[-1]] * (longest - len(of))] for of in lists]
 
 
 def half(recalled: Recalled, vectors: str) -> list:
@@ -135,6 +171,6 @@ def with_sizes(conditioning: list, image: StoredImage, sizes: str) -> list:
     """With the sizes of CLIPTextEncodeSDXL, which SDXL was trained to hear; the tensors are shared, not copied."""
     if sizes == NO_SIZES:
         return conditioning
-    width, height = image.asked_width or image.width, image.asked_height or image.height
+    width, height = asked_size(image)
     told = {"width": width, "height": height, "crop_w": 0, "crop_h": 0, "target_width": width, "target_height": height}
     return [[states, {**rest, **told}] for states, rest in conditioning]

@@ -279,6 +279,40 @@ def test_ids_in_a_text_and_a_number_are_taken_by_the_loader(server, ids):
     assert outputs["o"]["values"] == [ids["forest"]]
 
 
+def test_hits_beside_a_list_of_ids_are_loaded_once(server, ids):
+    outputs = run(server, search=search(server), load=load(hits=["search", 12], image_id=["search", 4]), loaded=values(["load", 4]))
+    assert outputs["loaded"]["values"] == [hit["image_id"] for hit in outputs["search"]["hits"]]
+    one = run(server, search=search(server), load=load(["search", 4], hits=["search", 12]), loaded=values(["load", 4]))
+    assert one["loaded"]["values"] == outputs["loaded"]["values"]
+
+
+@pytest.mark.parametrize("chosen", [dict(image_id=["search", 4]), dict(hits=["search", 12]), dict(image_id=["search", 4], hits=["search", 12])])
+def test_a_list_of_clips_stays_aligned_with_the_images(server, ids, chosen):
+    """As of Load Checkpoint after a search's checkpoints: each image by its own CLIP, not all images by each."""
+    outputs = run(
+        server,
+        search=search(server),
+        clips=node("StandInCheckpoint", seed=["search", 4]),
+        load=load(clip=["clips", 1], **chosen),
+        loaded=values(["load", 4]),
+        encode=node("CLIPTextEncode", text=["search", 1], clip=["clips", 1]),
+        probe=probe(["encode", 0], ["load", 0]),
+    )
+    assert outputs["loaded"]["values"] == [hit["image_id"] for hit in outputs["search"]["hits"]]
+    assert len(outputs["probe"]["states"]) == 3
+    assert all(one["difference"] <= one["largest"] * FP16 for one in outputs["probe"]["states"])
+
+
+def test_a_negative_prompt_that_is_blank_is_none_to_be_pushed_from(server, ids, pictures):
+    prompt = "a barn whose negative prompt is blank"
+    server.queue(index(pictures("mixing-blank", 1, prompt=prompt, negative=" ")))
+    [hit] = server.queue(search_by_prompt(prompt, top_k=1, filter_text="folder:mixing-blank")).outputs["search"]["hits"]
+    with pytest.raises(PromptError, match="No negative prompt is known"):
+        run(server, push=push(str(hit["image_id"])), seen=values(["push", 2]))
+    outputs = run(server, push=push(f"{ids['fox']} {hit['image_id']}"), labels=values(["push", 3]))
+    assert outputs["labels"]["values"] == [f"{ids['fox']} away from its negative by 0.50", f"{hit['image_id']} as it is"]
+
+
 NODES = {"mix": mix, "interpolate": interpolate, "push": push, "load": load}
 
 
@@ -315,6 +349,7 @@ def test_what_is_approximated_among_exact_ones_is_named(server, ids, pictures):
         (lambda fox, city: mix(f"{fox} {city}", weigh_by="weights x score"), "only hits have one"),
         (lambda fox, city: mix(f"{fox}", clip_l_ids="x"), "'x' is no image id"),
         (lambda fox, city: interpolate(f"{fox}"), "Choose two or more"),
+        (lambda fox, city: interpolate(f"{fox} {city} {fox + city}", steps=2), "Raise steps to 3 or more, or give fewer images"),
         (lambda fox, city: push(f"{fox}", disliked_ids=f"{fox}"), "can't be moved away from itself"),
         (lambda fox, city: load(f"{fox} 999999"), "no image 999999"),
     ],
