@@ -10,6 +10,8 @@ from .host import fresh_fingerprint, names_missing_requirements, show_text
 from .types import CATEGORY
 
 QUEUE, HERE = "queue it by itself", "in this graph"
+MOST_GRAPHS = 200  # of one list
+NONE = "Passed over: this image has no graph that can be queued. Recall Workflow's report says why."
 
 
 class RunGraph(io.ComfyNode):
@@ -31,7 +33,8 @@ class RunGraph(io.ComfyNode):
                 io.String.Input(
                     "graph",
                     force_input=True,
-                    tooltip="A graph as JSON in API format: Fill Template's graph, or Recall Workflow's. Each of a list is run.",
+                    tooltip="A graph as JSON in API format: Fill Template's graph, or Recall Workflow's. Each of a list is run, at "
+                    f"most {MOST_GRAPHS}, and none when one of them is refused. Empty ones are passed over.",
                 ),
                 io.Combo.Input(
                     "run",
@@ -53,17 +56,32 @@ class RunGraph(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    def check_lazy_status(cls, graph: str, run: str) -> list[str]:
+        """ComfyUI asks this of each graph of a list before it runs the first: so none is queued when one is refused."""
+        from .running import CannotRun, checked, parsed, picture_of, place_in_list
+
+        if place_in_list() >= MOST_GRAPHS:
+            raise CannotRun(f"More than {MOST_GRAPHS} graphs came in one list, and none was run. Lower top_k or variations.")
+        if graph.strip():
+            ready, _ = checked(parsed(graph))
+            if run == HERE:
+                picture_of(ready)
+        return []
+
+    @classmethod
+    @names_missing_requirements
     def execute(cls, graph: str, run: str) -> io.NodeOutput:
         from .running import checked, parsed, picture_of, prefixed, put_in_queue
         from .shown_images import or_nothing
 
-        wanted = parsed(graph)
+        if not graph.strip():
+            show_text(cls, NONE)
+            return io.NodeOutput(or_nothing(None), "", ui={"text": [NONE]} if run == QUEUE else None)
         if run == HERE:
-            ready, _ = checked(wanted)
+            ready, _ = checked(parsed(graph))
             needed, link = picture_of(ready)
             expanded, link = prefixed(needed, link)
             return io.NodeOutput(link, "", expand=expanded)
-        ready, outputs = checked(wanted)
-        prompt_id = put_in_queue(ready, outputs)
+        prompt_id = put_in_queue(parsed(graph))
         show_text(cls, f"Queued as {prompt_id}")
         return io.NodeOutput(or_nothing(None), prompt_id, ui={"text": [f"Queued as {prompt_id}"]})

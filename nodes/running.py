@@ -95,21 +95,30 @@ def prefixed(graph: Graph, link: list[Any]) -> tuple[Graph, list[Any]]:
     return new, out
 
 
-def put_in_queue(graph: Graph, outputs: list[str]) -> str:
-    """Queue a checked graph behind all others, for the client that queued the running one; the new prompt's id.
+def place_in_list() -> int:
+    """Which run of this node it is, from 0, where a list runs it once for each."""
+    from comfy_execution.utils import get_executing_context
 
-    The entry is made like the running prompt's own, since what more stands in it differs between versions of ComfyUI.
+    context = get_executing_context()
+    return (context.list_index or 0) if context is not None else 0
+
+
+def put_in_queue(graph: Graph) -> str:
+    """Check a graph and queue it behind all others, for the client that queued the running one; the new prompt's id.
+
+    As ComfyUI does it, other packs come first, and what they made of the graph is checked. The entry is made like the running prompt's own, since what more stands in it differs between versions of ComfyUI.
     """
     from server import PromptServer
 
     host = PromptServer.instance
     request = host.trigger_on_prompt({"prompt": graph})  # other packs fill wildcards there
+    ready, outputs = checked(request["prompt"])
     running = _running(host.prompt_queue.get_current_queue_volatile()[0])
     number, host.number = host.number, host.number + 1
     prompt_id = str(uuid.uuid4())
     client = running[3].get("client_id")
     extra = {**({"client_id": client} if client else {}), "create_time": int(time.time() * 1000)}
-    host.prompt_queue.put((number, prompt_id, request["prompt"], extra, outputs, *({} for _ in running[5:])))
+    host.prompt_queue.put((number, prompt_id, ready, extra, outputs, *({} for _ in running[5:])))
     return prompt_id
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from host.node_graphs import TEXT_EMBEDDER
+from host.node_graphs import TEXT_EMBEDDER, index
+from host.picture_graphs import ids_of, picture_graph
 from host.server import ComfyServer
 from host.stand_in_models import write_text_embedder_folder
 from PIL import Image
@@ -58,6 +59,34 @@ def old_workflow() -> dict[str, Any]:
     for node in workflow["nodes"]:
         node["inputs"] = [entry for entry in node.get("inputs", []) if "widget" not in entry]
     return workflow
+
+
+@pytest.fixture
+def heron(server) -> int:
+    """The id of a picture that this ComfyUI rendered and saved, with its workflow beside the prompt."""
+    folder = "heron"
+    if not (server.output / folder).exists():
+        workflow = {"version": 0.4, "nodes": [{"id": 1, "type": "Note", "pos": [0, 0], "widgets_values": ["by the lake"]}], "links": []}
+        server.queue(picture_graph(folder), extra_data={"extra_pnginfo": {"workflow": workflow}})
+        server.queue(index(folder))
+    [image_id] = ids_of(server, folder)
+    return image_id
+
+
+@pytest.fixture
+def model_file(server) -> Iterator[Callable[[str], None]]:
+    """Make an empty file among the models, such as loras/ink.safetensors, for this test: it is listed, and never opened."""
+    made: list[Path] = []
+
+    def make(name: str) -> None:
+        file = server.models / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        made.append(file)
+
+    yield make
+    for file in made:
+        file.unlink()
 
 
 def saved_graph(prompt: str, negative: str, seed: int) -> dict:

@@ -16,6 +16,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .other_models import OTHER_MODELS
 from .probes import PROBES
+from .prompt_handler import changes_prompts
 from .vector_probes import VECTOR_PROBES
 
 CATEGORY = "DiffusionToolkit/stand-ins"
@@ -119,4 +120,7 @@ class StandIns(ComfyExtension):
 
 
 async def comfy_entrypoint() -> StandIns:
+    from server import PromptServer
+
+    PromptServer.instance.add_on_prompt_handler(changes_prompts)
     return StandIns()
