@@ -100,7 +100,7 @@ class FillTemplate(io.ComfyNode):
             outputs=[
                 io.String.Output("graph", is_output_list=True, tooltip="The filled graphs as JSON in API format: for Run Graph, or POST /prompt."),
                 io.Int.Output("image_id", is_output_list=True, tooltip="The image that each was filled from, in the same order."),
-                io.Int.Output("seed", is_output_list=True, tooltip="The seed of each, in the same order."),
+                io.Int.Output("seed", is_output_list=True, tooltip="The seed of each as it stands in the graph, in the same order."),
                 io.String.Output("file", is_output_list=True, tooltip="Where each was written, in the same order; empty where it was not."),
                 io.String.Output("report", tooltip="What was filled, what was not and why, and what is missing here."),
             ],
@@ -135,29 +135,35 @@ class FillTemplate(io.ComfyNode):
         from ..embedders.template.fill import ADD, REPLACE
         from .definitions import node_definitions
         from .filling import FILLABLE, Asked, fill_images, keep_of, wanted_of
+        from .running import place_in_list
         from .stored_graphs import NoGraph, stored_graphs, write_json
 
         ids = chosen_ids(hits, image_ids)
         used = [(seed + number) % 2**64 for number in range(variations)] if seeds == FROM_SEED else [None]
-        if len(ids) * len(used) > MOST_GRAPHS:
-            raise ValueError(
-                f"{len(ids)} images with {len(used)} variations are {len(ids) * len(used)} graphs, {MOST_GRAPHS} are the most. Choose fewer."
-            )
+        runs = place_in_list() + 1
+        if (count := len(ids) * len(used) * runs) > MOST_GRAPHS:
+            each = f", {runs} times over, as a list came in," * (runs > 1)
+            raise ValueError(f"{len(ids)} images with {len(used)} variations{each} are {count} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
         definitions, source = node_definitions(), file_of(template, template_file)
         own = template == OWN and source is None
         keep_these = [name for name in FILLABLE if name != "seed"] if own else keep_of(keep)
         given = None if own else read_template(source, definitions)
-        with open_chosen([hits], image_ids, library_name, library).connection() as connection:
-            stored = stored_graphs(connection, ids, definitions)
-            known = {one.image.id: wanted_of(connection, one.image) for one in stored}
+        opened, progress = open_chosen([hits], image_ids, library_name, library), progress_on(cls)
+        stored, known = [], {}
+        for start in range(0, len(ids), 20):
+            progress("Reading graphs", start, len(ids))
+            with opened.connection() as connection:
+                new = stored_graphs(connection, ids[start : start + 20], definitions)
+                known |= {one.image.id: wanted_of(connection, one.image) for one in new}
+            stored += new
         without = [one.note for one in stored if own and one.prompt is None]
         stored = [one for one in stored if not own or one.prompt is not None]
         if not stored:
             raise NoGraph(f"{'; '.join(without[:TOLD])}. Choose another template, such as {BUILT_IN}: it is filled with what is known of the image.")
-        asked = Asked(given, str(source or template), used, keep_these, ADD if loras == BOTH_LORAS else REPLACE, missing)
-        made = fill_images([(one.image.id, one.prompt, known[one.image.id]) for one in stored], asked, definitions, progress_on(cls))
+        asked = Asked(given, str(source or template), used, keep_these, ADD if loras == BOTH_LORAS else REPLACE, missing, opened.name)
+        made = fill_images([(one.image.id, one.prompt, known[one.image.id]) for one in stored], asked, definitions, progress)
         if made.missing and missing != AS_THEY_ARE:
-            raise MissingHere(_not_here(made.missing, missing))
+            raise MissingHere(_not_here(made.missing, missing, made.keepable))
         written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as.strip() else "" for graph, id_, of in made.graphs]
         lines = made.lines[:TOLD] + [f"... and {len(made.lines) - TOLD} images more"] * (len(made.lines) > TOLD) + without[:TOLD]
         lines += [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
@@ -167,7 +173,11 @@ class FillTemplate(io.ComfyNode):
         return io.NodeOutput([json.dumps(graph) for graph in graphs], ids, of, written, report, ui={"text": [report]})
 
 
-def _not_here(missed: list[str], missing: str) -> str:
+def _not_here(missed: list[str], missing: str, keepable: list[str]) -> str:
+    """`keepable` are the settings that need not come from the image; of an image's own graph there are none."""
     listed = "\n".join(f"- {what}" for what in missed[:50])
-    next_step = f"Get what is missing, put it into keep, or choose '{NEAREST}'" if missing == STOP else "Get what is missing, or put it into keep"
+    steps = ["Get what is missing"]
+    steps += [f"put {', '.join(keepable)} into keep"] if keepable else []
+    steps += [f"choose '{NEAREST}'"] if missing == STOP else []
+    next_step = ", ".join(steps[:-1]) + ", or " * (len(steps) > 1) + steps[-1]
     return f"This ComfyUI does not have all that the filled graph names:\n{listed}\n{next_step}; '{AS_THEY_ARE}' gives the graph for another computer."

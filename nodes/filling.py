@@ -9,17 +9,21 @@ from typing import Any
 from ..db import Connection, StoredImage, get_text
 from ..embedders.template import Filled, Lacking, fill, nearest
 from ..embedders.template.fill import FILLABLE
-from ..embedders.template.probe import Place, changed
+from ..embedders.template.probe import Place, Probe, changed
 from .settings import name_here, sampler_and_scheduler
 from .stored_graphs import Graph, output_types
 from .templates import missing_here
 
 STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"
+NAMES = ("checkpoint", "vae", "sampler", "scheduler")  # settings that are names of what a computer has, beside LoRAs
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What Fill Template was asked for: `template` None is each image's own graph, a seed None the image's own."""
+    """What Fill Template was asked for: `template` None is each image's own graph, a seed None the image's own.
+
+    `library` is the name of the library that the images are of.
+    """
 
     template: Graph | None
     name: str
@@ -27,24 +31,34 @@ class Asked:
     keep: Collection[str]
     loras: str
     missing: str
+    library: str
 
 
 @dataclass
 class Made:
-    """Filled graphs as (graph, image id, seed), what is said of each image, and what this ComfyUI lacks for all of them."""
+    """Filled graphs as (graph, image id, seed), what is said of each image, and what this ComfyUI lacks for all of them.
+
+    `keepable` are the settings that brought what is lacking into a template: in keep, they would not.
+    """
 
     graphs: list[tuple[Graph, int, int]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    keepable: list[str] = field(default_factory=list)
 
 
 @dataclass
 class FilledFor:
-    """One image's filled template, what came into it, and what this ComfyUI has under other names or lacks."""
+    """One image's filled template, what came into it, and what this ComfyUI has under other names or lacks.
+
+    `seed` is the one that a reader finds in the filled graph.
+    """
 
     filled: Filled
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    keepable: list[str] = field(default_factory=list)
+    seed: int | None = None
 
 
 def keep_of(text: str) -> list[str]:
@@ -105,21 +119,45 @@ def fill_images(
 ) -> Made:
     """A graph for each image and seed; an image is its id, its own graph and what is wanted of it."""
     made, of = Made(), len(images) * len(asked.seeds)
+    template = of_library(asked.template, asked.library) if asked.template is not None else None
+    own_seed = seed_of(template, definitions) if template is not None else None
     for image_id, own, wanted in images:
         names_of_here(wanted)
         for number, seed in enumerate(asked.seeds):
             progress("Filling", len(made.graphs), of)
             used = seed if seed is not None else wanted["seed"]
-            graph, marks = asked.template, {"image_id": str(image_id), "seed": str(used or 0)}
+            comes = used if used is not None and "seed" not in asked.keep else own_seed
+            graph, marks = template, {"image_id": str(image_id), "library": asked.library}
+            marks |= {"seed": str(comes)} if comes is not None else {}
             if graph is None:  # what an image's own graph holds between % is no mark of ours
                 graph, marks = own, {}
             how = {"keep": asked.keep, "loras": asked.loras, "missing": asked.missing}
             done = filled_for(graph, {**wanted, "seed": used}, definitions, marks=marks, **how)
-            made.graphs.append((done.filled.graph, image_id, used or 0))
+            made.graphs.append((done.filled.graph, image_id, done.seed if done.seed is not None else used or 0))
             if number == 0:
                 made.missing += [what for what in done.missing if what not in made.missing]
+                made.keepable += [name for name in done.keepable if name not in made.keepable]
                 made.lines.append("\n".join([f"Image {image_id} in {asked.name}", *summary(done, wanted, asked.template is None)]))
     return made
+
+
+def of_library(template: Graph, library: str) -> Graph:
+    """The template with the images' library in every node that is told %image_id%: in another the id is another image's."""
+    new = dict(template)
+    for key, node in template.items():
+        inputs = node["inputs"]
+        if isinstance(inputs.get("library_name"), str) and any(isinstance(value, str) and "%image_id%" in value for value in inputs.values()):
+            new[key] = {**node, "inputs": {**inputs, "library_name": library}}
+    return new
+
+
+def seed_of(graph: Graph, definitions: Any, types: Mapping[str, Sequence[str]] = {}) -> int | None:
+    """The seed of the first sampler, where a reader finds one."""
+    try:
+        seed = Probe(graph, types or output_types(graph, definitions)).first.seed
+    except ValueError:  # `fill` says why
+        return None
+    return int(seed) if seed is not None else None
 
 
 def filled_for(
@@ -138,17 +176,19 @@ def filled_for(
     if wanted.get("loras") and "loras" not in keep:
         wanted["loras"], notes, gone = loras_here(wanted["loras"], missing)
         types |= {"LoraLoader": ["MODEL", "CLIP"], "LoraLoaderModelOnly": ["MODEL"]}
-    done = FilledFor(fill(template, wanted, types, keep=keep, loras=loras, marks=marks), notes, gone)
+    done = FilledFor(fill(template, wanted, types, keep=keep, loras=loras, marks=marks), notes, gone, ["loras"] if gone else [])
+    done.seed = seed_of(done.filled.graph, definitions, types)
     unknown, lacking = missing_here(done.filled.graph, definitions)
     done.missing += [f"This ComfyUI has no node {kind}. Install the pack that it is from." for kind in unknown]
     changes: dict[Place, str] = {}
     for one in lacking:
-        here = name_here(one.value, one.choices) or (one.nearest[0] if missing == NEAREST and one.nearest else None)
+        here = None if one.upload else name_here(one.value, one.choices) or (one.nearest[0] if missing == NEAREST and one.nearest else None)
         if here is not None:
             changes[Place(one.node, one.input)] = here
             done.notes.append(f"{one.value} is {here} here")
         elif str(one) not in done.missing and not _told(one, done.missing):
             done.missing.append(str(one))
+            done.keepable += [name for name in NAMES if name in done.filled.filled and wanted.get(name) == one.value and name not in done.keepable]
     done.filled.graph = changed(done.filled.graph, changes)
     return done
 

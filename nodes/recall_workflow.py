@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .stored_graphs import StoredGraphs
 
 TOLD = 30  # images that the node tells of
+BATCH = 20
 
 
 class RecallWorkflow(io.ComfyNode):
@@ -70,26 +71,28 @@ class RecallWorkflow(io.ComfyNode):
         from .stored_graphs import NoGraph, stored_graphs
 
         ids, definitions, progress = chosen_ids(hits, image_ids), node_definitions(), progress_on(cls)
-        found: list[StoredGraphs] = []
         opened = open_chosen([hits], image_ids, library_name, library)
-        for start in range(0, len(ids), 50):
+        rows: list[tuple[str, str, str, int]] = []
+        lines: list[str] = []
+        without: list[str] = []
+        for start in range(0, len(ids), BATCH):  # written at once: a thousand graphs as objects would be gigabytes
             progress("Reading graphs", start, len(ids))
             with opened.connection() as connection:
-                found += stored_graphs(connection, ids[start : start + 50], definitions)
-        given = [one for one in found if one.workflow is not None or one.prompt is not None]
-        without = [one.note for one in found if one.workflow is None and one.prompt is None]
-        if not given:
+                found = stored_graphs(connection, ids[start : start + BATCH], definitions)
+            for one in found:
+                progress("Writing graphs", start, len(ids))
+                if one.workflow is None and one.prompt is None:
+                    without.append(one.note)
+                    continue
+                workflow, prompt = _write(one, save_as)
+                lines += _told(one, workflow, prompt, definitions) if len(rows) < TOLD else []
+                rows.append((workflow, prompt, json.dumps(one.prompt) if one.prompt is not None else "", one.image.id))
+        if not rows:
             raise NoGraph(
                 f"{'; '.join(without[:TOLD])}. There is nothing to give back. Fill Template makes a graph from the settings that are known."
             )
-        rows, lines = [], []
-        for number, one in enumerate(given):
-            progress("Writing graphs", number, len(given))
-            workflow, prompt = _write(one, save_as)
-            rows.append((workflow, prompt, json.dumps(one.prompt) if one.prompt is not None else "", one.image.id))
-            lines += _told(one, workflow, prompt, definitions) if number < TOLD else []
-        lines += [f"... and {len(given) - TOLD} images more."] * (len(given) > TOLD)
-        show_text(cls, f"Done: {len(given)} images")
+        lines += [f"... and {len(rows) - TOLD} images more."] * (len(rows) > TOLD)
+        show_text(cls, f"Done: {len(rows)} images")
         report = "\n".join([*lines, *without[:TOLD]])
         return io.NodeOutput(*map(list, zip(*rows)), report, ui={"text": [report]})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,24 +83,24 @@ def output_types(graph: Graph, definitions: NodeDefinitions) -> dict[str, list[s
 def write_json(name: str, content: Any) -> Path:
     """Write into ComfyUI's output folder as `name`.json; with a number behind it where another content has that name.
 
-    ValueError when the name leads out of the output folder.
+    Raises:
+        PlaceRefused: the name leads out of the output folder, or can't be a file's.
+        ExchangeError: the disk will not take it, or somebody else writes it now.
     """
-    import folder_paths
+    from ..embedders.exchange.whole_file import whole_file
+    from .output_files import new_place
 
-    output = Path(folder_paths.get_output_directory()).resolve()
-    plain = name.strip().replace("\\", "/").removesuffix(".json")
-    target = output / plain
-    if not plain or Path(plain).is_absolute() or not target.resolve().is_relative_to(output) or target.resolve() == output:
-        raise ValueError(f"{name!r} is not in ComfyUI's output folder. Write a name, such as workflows/again.")
+    numbered = new_place(name.strip().removesuffix(".json"), ".json", "save_as")
+    stem = re.sub(r"_[0-9]+_\.json$", "", numbered.name)  # the same graph again gets no new file, so the number is ours
     text = json.dumps(content, ensure_ascii=True, allow_nan=False, indent=1)
-    target.parent.mkdir(parents=True, exist_ok=True)
     number = 1
-    file = target.with_name(f"{target.name}.json")
-    while file.exists() and not _holds(file, text):
+    file = numbered.with_name(f"{stem}.json")
+    while os.path.exists(file) and not _holds(file, text):
         number += 1
-        file = target.with_name(f"{target.name}_{number}.json")
-    if not file.exists():
-        _write(file, text)
+        file = numbered.with_name(f"{stem}_{number}.json")
+    if not os.path.exists(file):
+        with whole_file(file) as opened:
+            opened.write(text.encode("utf-8"))
     return file
 
 
@@ -109,25 +109,6 @@ def _holds(file: Path, text: str) -> bool:
         return file.is_file() and file.stat().st_size == len(text) and file.read_text(encoding="utf-8") == text
     except (OSError, ValueError):
         return False
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{file.stem[:40]}-", suffix=".part", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            opened.write(text)
-        os.chmod(scratch, 0o666 & ~_umask())
-        os.replace(scratch, file)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _plain(value: Any) -> Any:

@@ -103,13 +103,27 @@ def missing_here(graph: Graph, definitions: Any) -> tuple[list[str], list[Lackin
     """The node classes, and the names in combos, that this ComfyUI does not have."""
     from ..embedders.template import lacking, unknown_classes
 
-    return unknown_classes(graph, definitions), lacking(graph, definitions, its_own_check())
+    return unknown_classes(graph, definitions), lacking(graph, definitions, takes_unlisted(definitions))
 
 
-def its_own_check() -> Callable[[str, str], bool]:
-    """Tells of a class and an input whether the class looks at the value itself, so that ComfyUI does not hold it to its list."""
+def takes_unlisted(definitions: Any) -> Callable[[str, str, str], bool]:
+    """Tells of a class, an input and a value whether the class, which looks at it itself, takes it though it is not in its list.
+
+    Of files that are uploaded those that are there; what else a class takes only that class can tell.
+    """
+    import folder_paths
     import nodes
     from comfy_api.internal import _ComfyNodeInternal, first_real_override
+
+    from ..embedders.template.present import uploads
+
+    def takes(kind: str, name: str, value: str) -> bool:
+        if not own(kind, name):
+            return False
+        try:
+            return not uploads(definitions.get(kind), name) or folder_paths.exists_annotated_filepath(value)
+        except (OSError, ValueError):  # no file has such a name
+            return False
 
     def own(kind: str, name: str) -> bool:
         made = nodes.NODE_CLASS_MAPPINGS.get(kind)
@@ -123,4 +137,4 @@ def its_own_check() -> Callable[[str, str], bool]:
             return True
         return any(one.name == name or one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
 
-    return own
+    return takes

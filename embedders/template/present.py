@@ -24,6 +24,7 @@ class Lacking:
     input: str
     value: str
     choices: Sequence[str]
+    upload: bool = False  # a file that a person put in, such as a picture: no other can take its place
 
     @property
     def nearest(self) -> tuple[str, ...]:
@@ -59,20 +60,20 @@ def unknown_classes(graph: Graph, definitions: Mapping[str, Any]) -> list[str]:
 
 
 def lacking(
-    graph: Graph, definitions: Mapping[str, Any], its_own: Callable[[str, str], bool] = lambda kind, name: False
+    graph: Graph, definitions: Mapping[str, Any], takes: Callable[[str, str, str], bool] = lambda kind, name, value: False
 ) -> list[Lacking]:
     """Values of combos that are none of their choices, in all nodes that something is saved or shown of.
 
-    `its_own` tells of a class and an input whether the class checks it itself, as image loaders do: it may take more than it lists.
+    `takes` tells of a class, an input and a value whether the class takes it all the same, as image loaders do that check it themselves.
     """
     found = []
     for key in sorted(_needed(graph, definitions), key=list(graph).index):
         kind = str(graph[key].get("class_type"))
         for name, value in graph[key]["inputs"].items():
             choices = _choices(definitions.get(kind), name)
-            if choices is None or not isinstance(value, str) or value in choices or its_own(kind, name):
+            if choices is None or not isinstance(value, str) or value in choices or takes(kind, name, value):
                 continue
-            found.append(Lacking(key, kind, name, value, choices))
+            found.append(Lacking(key, kind, name, value, choices, uploads(definitions.get(kind), name)))
     return found
 
 
@@ -96,14 +97,25 @@ def sources(node: Mapping[str, Any]) -> Iterator[str]:
             yield value[0]
 
 
-def _choices(definition: Mapping[str, Any] | None, name: str) -> list[str] | None:
-    """A combo's choices: `[[...], {...}]` of older nodes, `["COMBO", {"options": [...]}]` of newer ones; None where it is none."""
+def uploads(definition: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether an input takes files that a person uploads: `image_upload`, `video_upload` and their like."""
+    options = [one for entry in _entries(definition, name) for one in entry[1:] if isinstance(one, Mapping)]
+    return any(key.endswith("_upload") and value for one in options for key, value in one.items())
+
+
+def _entries(definition: Mapping[str, Any] | None, name: str) -> Iterator[Any]:
     for section in ((definition or {}).get("input") or {}).values():
         entry = section.get(name) if isinstance(section, Mapping) else None
         if isinstance(entry, (list, tuple)) and entry:
-            options = entry[0] if isinstance(entry[0], list) else (entry[1].get("options") if len(entry) > 1 and isinstance(entry[1], Mapping) else None)
-            known = isinstance(options, list) and all(isinstance(option, str) for option in options)
-            return options if known and not (len(entry) > 1 and isinstance(entry[1], Mapping) and entry[1].get("multiselect")) else None
+            yield entry
+
+
+def _choices(definition: Mapping[str, Any] | None, name: str) -> list[str] | None:
+    """A combo's choices: `[[...], {...}]` of older nodes, `["COMBO", {"options": [...]}]` of newer ones; None where it is none."""
+    for entry in _entries(definition, name):
+        options = entry[0] if isinstance(entry[0], list) else (entry[1].get("options") if len(entry) > 1 and isinstance(entry[1], Mapping) else None)
+        known = isinstance(options, list) and all(isinstance(option, str) for option in options)
+        return options if known and not (len(entry) > 1 and isinstance(entry[1], Mapping) and entry[1].get("multiselect")) else None
     return None
 
 

@@ -70,3 +70,28 @@ def test_settings_to_keep_are_named_as_a_person_writes_them(filling) -> None:
     assert filling.keep_of(" Denoise ; cfg,, ") == ["denoise", "cfg"]
     with pytest.raises(ValueError, match="Was sampler meant"):
         filling.keep_of("samplr")
+
+
+def test_where_a_template_is_told_the_images_id_it_is_told_their_library_too(filling) -> None:
+    by_id = {"class_type": "Loader", "inputs": {"image_ids": "%image_id%", "library_name": "default"}}
+    linked = {"class_type": "Loader", "inputs": {"image_ids": "%image_id%", "library_name": ["1", 0]}}
+    other = {"class_type": "Search", "inputs": {"library_name": "default"}}
+    graph = filling.of_library({"1": by_id, "2": linked, "3": other}, "work")
+    assert graph["1"]["inputs"]["library_name"] == "work" and by_id["inputs"]["library_name"] == "default"
+    assert graph["2"] == linked and graph["3"] == other
+
+
+def test_graphs_are_written_below_the_output_folder_only_each_once_and_never_over_another(stored_graphs, tmp_path, monkeypatch) -> None:
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
+    file = stored_graphs.write_json("recalled/one_12_prompt", {"a": 1})
+    assert file == tmp_path / "recalled" / "one_12_prompt.json"
+    assert stored_graphs.write_json("recalled//one_12_prompt", {"a": 1}) == file
+    assert stored_graphs.write_json("recalled/one_12_prompt", {"a": 2}).name == "one_12_prompt_2.json"
+    assert stored_graphs.write_json("%year%/one", {}).parent.name.isdigit()
+    (tmp_path / "file").touch()
+    for name in ("file/x", "sub/../b", "a\0b", "n" * 300, "../outside", "/tmp/outside"):
+        with pytest.raises(ValueError, match="save_as|can't be written"):
+            stored_graphs.write_json(name, {})
+    assert not list(tmp_path.rglob("*.part"))

@@ -276,7 +276,13 @@ def test_names_that_are_not_here_are_told_with_the_nearest() -> None:
 
 
 def test_an_input_that_its_class_checks_itself_is_left_to_it() -> None:
-    assert lacking(basic(), DEFINITIONS, lambda kind, name: name == "ckpt_name") == []
+    assert lacking(basic(), DEFINITIONS, lambda kind, name, value: (name, value) == ("ckpt_name", "sd_xl.safetensors")) == []
+
+
+def test_a_file_that_a_person_uploads_is_known_as_one() -> None:
+    upload = {"LoadImage": {"input": {"required": {"image": [["there.png"], {"image_upload": True}]}}, "output_node": True}}
+    [found] = lacking({"1": node("LoadImage", image="gone.png")}, upload)
+    assert found.upload and not lacking(basic(), DEFINITIONS)[0].upload
 
 
 def test_classes_that_are_not_here_are_named() -> None:
