@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,9 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
 
 NOISE = 2e-5  # of the largest value: batches of another size change results by about 4e-6
-TWO_TEXTS = [  # text_g, text_l
-    ("a shark under water", "deep sea"),
-    ("a shark under water", VARIED["300 tokens"]),
-    (VARIED["weights"], ""),
-    ("", "a fox"),
-    (VARIED["embedding weighted"], VARIED["chinese"]),
-]
+TEXTS = list(VARIED.values())
+TWO_TEXTS = [(text, TEXTS[(number + 17) % len(TEXTS)]) for number, text in enumerate(TEXTS)]  # text_g, text_l
+LONG = {"76 tokens": "dog " * 76, "300 tokens": VARIED["300 tokens"].replace("a red boat", "a blue bird")}  # texts that are as long
 
 
 def save(file, encode: dict[str, Any], seed: int) -> None:
@@ -62,10 +60,10 @@ def spark(server) -> None:
 
 @pytest.fixture(scope="session")
 def varied(server, spark) -> str:
-    """A folder with a picture for each text."""
+    """A folder with a picture for each text, and for those in LONG."""
     folder = server.output / "varied"
     folder.mkdir(exist_ok=True)
-    for number, text in enumerate(VARIED.values()):
+    for number, text in enumerate([*TEXTS, *LONG.values()]):
         save(folder / f"{number:02}.png", node("CLIPTextEncode", text=text, clip=["1", 1]), number)
     return folder.name
 
@@ -95,13 +93,22 @@ def load(image_id: int, **more: Any) -> dict[str, Any]:
     return node("DiffusionToolkitLoader", image_id=image_id, library_name="default", vectors="both", **more)
 
 
-def recalled_and_encoded(server, ids: dict[int, int], encodes: dict[int, dict[str, Any]], graph: dict[str, Any], **more: Any) -> dict[int, tuple]:
-    """By number: how far the loader's conditioning is from that of the node, and what the loader says of it."""
+def beside(ids: dict[int, int], encodes: dict[int, dict[str, Any]], name: str = "", **more: Any) -> dict[str, Any]:
+    """The nodes that compare the loader's conditioning with that of each of these nodes."""
+    graph = {}
     for number, encode in encodes.items():
-        graph |= {f"load{number}": load(ids[number], **more), f"encode{number}": encode}
-        graph[f"probe{number}"] = node("ProbeConditioning", a=[f"encode{number}", 0], b=[f"load{number}", 0])
-    outputs = server.queue(graph).outputs
-    return {number: (outputs[f"probe{number}"], outputs[f"load{number}"]["text"][0]) for number in encodes}
+        graph |= {f"load{name}{number}": load(ids[number], **more), f"encode{name}{number}": encode}
+        graph[f"probe{name}{number}"] = node("ProbeConditioning", a=[f"encode{name}{number}", 0], b=[f"load{name}{number}", 0])
+    return graph
+
+
+def read(outputs: dict[str, Any], encodes: dict[int, dict[str, Any]], name: str = "") -> dict[int, tuple]:
+    """By number: how far apart `beside` found them, and what the loader says."""
+    return {number: (outputs[f"probe{name}{number}"], outputs[f"load{name}{number}"]["text"][0]) for number in encodes}
+
+
+def recalled_and_encoded(server, ids: dict[int, int], encodes: dict[int, dict[str, Any]], graph: dict[str, Any], **more: Any) -> dict[int, tuple]:
+    return read(server.queue(graph | beside(ids, encodes, **more)).outputs, encodes)
 
 
 def unequal(found: dict[int, tuple], names: list[str]) -> list[str]:
@@ -118,36 +125,69 @@ def unequal(found: dict[int, tuple], names: list[str]) -> list[str]:
 
 
 def encode_varied(clip: list, every: int = 1) -> dict[int, dict[str, Any]]:
-    """CLIPTextEncode of the texts, or of each so many-th, since half-precision weights are slow on a CPU."""
-    return {number: node("CLIPTextEncode", text=text, clip=clip) for number, text in enumerate(VARIED.values()) if number % every == 0}
+    """CLIPTextEncode of the texts, or of each so many-th."""
+    return {number: node("CLIPTextEncode", text=text, clip=clip) for number, text in enumerate(TEXTS) if number % every == 0}
 
 
-@pytest.mark.parametrize(("dtype", "every"), [("float32", 1), ("float16", 1), ("bfloat16", 7)])
-def test_fifty_texts_recalled_are_clip_text_encodes(server, varied, dtype, every):
-    clip = {"clip": typed_clip(dtype)}
-    server.queue(index(varied, clip=["clip", 0], clip_vision=None, text_embedder=None) | clip)
-    found = recalled_and_encoded(server, ids_by_file(server, varied), encode_varied(["clip", 0], every), clip, clip=["clip", 0])
-    assert unequal(found, list(VARIED)) == []
-    assert max(probe["shape"][0][1] for probe, _ in found.values()) >= 5 * 77
+def partners() -> dict[int, int]:
+    """For each text another of as many sections: what ConditioningAverage cuts or fills up is no mean of two texts."""
+    long = {list(VARIED).index(name): len(TEXTS) + place for place, name in enumerate(LONG)}
+    short = [number for number in range(len(TEXTS)) if number not in long]
+    return {**dict(zip(short, [*short[1:], short[0]])), **long}
 
 
-def test_mixes_of_two_texts_recalled_are_conditioning_averages(server, varied):
-    """Each text of one section with the next; ConditioningAverage cuts or fills up what is of another length."""
-    clip, pattern = {"clip": typed_clip("float32")}, "?1.png;?4.png"
-    server.queue(index(varied, clip=["clip", 0], clip_vision=None, text_embedder=None, pattern=pattern) | clip)
-    ids, short = ids_by_file(server, varied), [number for number in range(len(VARIED)) if number % 10 in (1, 4)]
-    graph = clip | {f"encode{number}": encode for number, encode in encode_varied(["clip", 0]).items() if number in short}
-    pairs = list(zip(short, [*short[1:], short[0]]))
-    for one, other in pairs:
+@dataclass(frozen=True)
+class Compared:
+    """What the nodes of one large graph told."""
+
+    encoded: dict[int, tuple]
+    two_texts: dict[int, tuple]
+    averaged: dict[int, dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=["float32", "float16"])
+def compared(request, server, varied, two_texts) -> Compared:
+    """All that is recalled of the fifty texts beside ComfyUI's own nodes, in one graph: then each text is encoded once."""
+    clip = {"clip": typed_clip(request.param)}
+    only_clip = dict(clip=["clip", 0], clip_vision=None, text_embedder=None)
+    server.queue(index(varied, **only_clip) | clip)
+    server.queue(index(two_texts, **only_clip) | clip)
+    ids, encodes = ids_by_file(server, varied), encode_varied(["clip", 0])
+    encodes |= {len(TEXTS) + place: node("CLIPTextEncode", text=text, clip=["clip", 0]) for place, text in enumerate(LONG.values())}
+    both = {number: sdxl_encode(*pair, ["clip", 0]) for number, pair in enumerate(TWO_TEXTS)}
+    graph = clip | beside(ids, encodes, clip=["clip", 0]) | beside(ids_by_file(server, two_texts), both, "two", clip=["clip", 0])
+    for one, other in partners().items():
         two = dict(conditioning_to=[f"encode{one}", 0], conditioning_from=[f"encode{other}", 0], conditioning_to_strength=0.3)
         graph[f"average{one}"] = node("ConditioningAverage", **two)
         mixed = dict(image_ids=f"{ids[one]}, {ids[other]}", weights="0.3, 0.7", library_name="default", clip=["clip", 0])
         graph[f"mix{one}"] = node("DiffusionToolkitMixConditioning", **mixed)
-        graph[f"probe{one}"] = node("ProbeConditioning", a=[f"average{one}", 0], b=[f"mix{one}", 0])
+        graph[f"probe_mix{one}"] = node("ProbeConditioning", a=[f"average{one}", 0], b=[f"mix{one}", 0])
     outputs = server.queue(graph).outputs
-    names = list(VARIED)
-    measured = [(names[one], names[other], part, outputs[f"probe{one}"][part][0]) for one, other in pairs for part in ("states", "pooled")]
+    return Compared(read(outputs, encodes), read(outputs, both, "two"), {one: outputs[f"probe_mix{one}"] for one in partners()})
+
+
+def test_fifty_texts_recalled_are_clip_text_encodes(compared):
+    assert unequal(compared.encoded, [*VARIED, *LONG]) == []
+    assert max(probe["shape"][0][1] for probe, _ in compared.encoded.values()) >= 5 * 77
+
+
+def test_fifty_pairs_of_texts_recalled_are_clip_text_encode_sdxls(compared):
+    assert len(compared.two_texts) == 50
+    assert unequal(compared.two_texts, [str(pair) for pair in TWO_TEXTS]) == []
+
+
+def test_mixes_of_fifty_texts_recalled_are_conditioning_averages(compared):
+    assert sorted(compared.averaged) == list(range(50))
+    measured = [(TEXTS[one], part, probe[part][0]) for one, probe in compared.averaged.items() for part in ("states", "pooled")]
     assert [far for far in measured if far[-1]["difference"] > far[-1]["largest"] * 2**-11] == []
+
+
+def test_texts_recalled_are_clip_text_encodes_at_bfloat16(server, varied):
+    """Some of them: such weights are slow on a CPU."""
+    clip = {"clip": typed_clip("bfloat16")}
+    server.queue(index(varied, clip=["clip", 0], clip_vision=None, text_embedder=None) | clip)
+    found = recalled_and_encoded(server, ids_by_file(server, varied), encode_varied(["clip", 0], 7), clip, clip=["clip", 0])
+    assert unequal(found, list(VARIED)) == []
 
 
 def test_texts_recalled_with_no_clip_in_the_graph_are_clip_text_encodes(server, varied):
@@ -155,13 +195,6 @@ def test_texts_recalled_with_no_clip_in_the_graph_are_clip_text_encodes(server, 
     server.queue(index(varied, clip_vision=None, text_embedder=None))
     found = recalled_and_encoded(server, ids_by_file(server, varied), encode_varied(CLIP, 7), models())
     assert unequal(found, list(VARIED)) == []
-
-
-def test_two_texts_for_the_two_encoders_recalled_are_clip_text_encode_sdxls(server, two_texts):
-    server.queue(index(two_texts, clip_vision=None, text_embedder=None))
-    encodes = {number: sdxl_encode(text_g, text_l, CLIP) for number, (text_g, text_l) in enumerate(TWO_TEXTS)}
-    found = recalled_and_encoded(server, ids_by_file(server, two_texts), encodes, models())
-    assert unequal(found, [str(pair) for pair in TWO_TEXTS]) == []
 
 
 @pytest.mark.parametrize("name", ["one word", "300 tokens", "nested weights", "embedding weighted", "hindi"])
@@ -245,16 +278,32 @@ def test_weights_rounded_to_bfloat16_are_another_encoder(server, varied):
     assert "encoded now with the connected CLIP, which is another encoder" in server.queue(graph).outputs["load"]["text"][0]
 
 
-TOLD_APART = {  # the tests that another encoder than the stored one is said or refused by each node that takes a CLIP
-    "DiffusionToolkitLoader": "test_loader, test_mixing, and above",
-    "DiffusionToolkitMixConditioning": "test_mixing",
-    "DiffusionToolkitInterpolateConditioning": "test_mixing",
-    "DiffusionToolkitPushAway": "test_mixing",
-    "DiffusionToolkitLoadEmbeddings": "test_exchange",
-    "DiffusionToolkitConditionOtherModels": "test_condition_other_models",
-    "DiffusionToolkitPromptFromVectors": "test_prompt_from_vectors",
-    "DiffusionToolkitQueryByStyle": "below",
-    "DiffusionToolkitIndexFolder": "test_index_folder: it stores what each encoder makes beside the others'",
+def test_what_each_of_two_encoders_made_is_kept_and_recalled(server, varied):
+    """Index Folder stores the second's beside the first's, and a connected CLIP is given its own."""
+    clips = {name: node("ProbeTypedCLIP", seed=seed, dtype="float32") for name, seed in (("first", 41), ("second", 42))}
+    for name in clips:
+        server.queue(index(varied, clip=[name, 0], clip_vision=None, text_embedder=None, pattern="07.png") | clips)
+    ids = ids_by_file(server, varied)
+    graph = {**clips, "between": node("ProbeConditioning", a=["encodefirst7", 0], b=["encodesecond7", 0])}
+    encodes = {name: {7: node("CLIPTextEncode", text=TEXTS[7], clip=[name, 0])} for name in clips}
+    for name in clips:
+        graph |= beside(ids, encodes[name], name, clip=[name, 0])
+    outputs = server.queue(graph).outputs
+    for name in clips:
+        assert unequal(read(outputs, encodes[name], name), list(VARIED)) == []
+    assert outputs["between"]["states"][0]["difference"] > outputs["between"]["states"][0]["largest"] / 100
+
+
+TOLD_APART = {  # by each node that takes a CLIP: the test that another encoder than the stored one is said or refused
+    "DiffusionToolkitLoader": "test_loader.py::test_another_clip_encodes_the_stored_text_itself",
+    "DiffusionToolkitMixConditioning": "test_mixing.py::test_another_clip_encodes_all_texts_itself_and_each_node_says_so",
+    "DiffusionToolkitInterpolateConditioning": "test_mixing.py::test_another_clip_encodes_all_texts_itself_and_each_node_says_so",
+    "DiffusionToolkitPushAway": "test_mixing.py::test_another_clip_encodes_all_texts_itself_and_each_node_says_so",
+    "DiffusionToolkitLoadEmbeddings": "test_exchange.py::test_the_clip_that_made_the_states_gives_them_and_another_encodes_the_text",
+    "DiffusionToolkitConditionOtherModels": "test_condition_other_models.py::test_another_encoder_is_said_and_encodes_all_of_it",
+    "DiffusionToolkitPromptFromVectors": "test_prompt_from_vectors.py::test_another_clip_is_refused_by_name",
+    "DiffusionToolkitQueryByStyle": "test_recall_equality.py::test_a_style_by_another_clip_is_refused_by_name",
+    "DiffusionToolkitIndexFolder": "test_recall_equality.py::test_what_each_of_two_encoders_made_is_kept_and_recalled",
 }
 
 
@@ -265,6 +314,13 @@ def test_each_node_that_takes_a_clip_tells_encoders_apart_in_a_test(server):
         if name.startswith("DiffusionToolkit") and any(kind[0] == "CLIP" for kind in inputs.values()):
             taking.add(name)
     assert taking == set(TOLD_APART)
+
+
+@pytest.mark.parametrize("node_id", sorted(set(TOLD_APART.values())))
+def test_the_tests_that_tell_encoders_apart_are_collected(node_id, request):
+    file, name = node_id.split("::")
+    module = pytest.Module.from_parent(request.session, path=Path(__file__).with_name(file))
+    assert any(getattr(item, "originalname", None) == name for item in module.collect())
 
 
 def test_a_style_by_another_clip_is_refused_by_name(server, varied):
