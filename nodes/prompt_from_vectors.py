@@ -97,8 +97,9 @@ class PromptFromVectors(io.ComfyNode):
         description_encoder=None,
     ) -> io.NodeOutput:
         from .composed_prompt import find_prompt, parts_of_images, report_text
+        from .recalled_images import given
 
-        with_ids = image_ids not in ("", None)
+        with_ids = given(None, image_ids)
         if query is None and hits is None and not with_ids:
             raise ValueError("Nothing is asked. Connect a query, or the hits of a search node, or write image ids into image_ids.")
         ids = chosen_ids(hits, image_ids) if hits is not None or with_ids else []

@@ -265,6 +265,10 @@ def test_asked_of_nothing_it_says_what_to_connect(server, told):
         server.queue(ask())
 
 
+def test_a_blank_among_the_ids_chooses_nothing(server, told):
+    assert run(server, by_prompt("a shark", image_ids=" \n"))[0]["prompt"] == run(server, by_prompt("a shark"))[0]["prompt"]
+
+
 def test_where_no_text_passes_it_says_why_and_nothing_runs_after_it(server, told):
     graph = by_prompt("a shark", filter_text=f"{FOLDER} rating:5")
     graph["after"] = node("PreviewAny", source=["node", 0])
