@@ -69,11 +69,23 @@ def find_place(text: str, what: str = "an image") -> Path:
     return found[0]
 
 
-def regular(file: Path) -> Path:
+def regular(file: Path, what: str = "an image file") -> Path:
     """`file` itself; FileRefused when opening it would not give a file's content (a folder, a device, a pipe)."""
     if not stat.S_ISREG(file.stat().st_mode):
-        raise FileRefused(f"{file} is {'a folder' if file.is_dir() else 'no regular file'}. Name an image file.")
+        raise FileRefused(f"{file} is {'a folder' if file.is_dir() else 'no regular file'}. Name {what}.")
     return file
+
+
+def inside_roots(file: Path, what: str) -> Path:
+    """`file` of a folder that may be read, which by itself says nothing of it: FileRefused for a link out of the roots, and as `regular`."""
+    allowed = roots()
+    target = _resolved(file, allowed)
+    if not _contained(target, allowed):
+        raise FileRefused(f"{file} leads to a place under none of the folders that may be read. Put the file itself there, or take the link away.")
+    try:
+        return regular(file, what)
+    except OSError as error:  # a link to nothing
+        raise FileRefused(f"{file} can't be read ({error.strerror or error}). Name {what}.") from error
 
 
 def state_of(file: Path) -> str:

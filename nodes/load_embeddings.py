@@ -14,12 +14,13 @@ from .types import CONDITIONING_CATEGORY, Query, library_input, library_name_inp
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..embedders.exchange import Embeddings
+    from ..embedders.exchange import Embeddings, Source
     from .imported_images import Imported
 
 MOST = 256  # images at once: their conditioning takes 1.3 MB each
 _TOLD = 30  # images that are told of on the node
 _PROMPT = 120  # characters of a prompt there
+_WHAT = "a file that Export Embeddings wrote"
 
 
 class LoadEmbeddings(io.ComfyNode):
@@ -32,7 +33,8 @@ class LoadEmbeddings(io.ComfyNode):
             display_name="Load Embeddings",
             category=CONDITIONING_CATEGORY,
             description="Reads a file of Export Embeddings (safetensors, Parquet) or DiffusionToolkit's JSON: gives SDXL CONDITIONING, "
-            "CLIP_VISION_OUTPUT, and a query for each vector, so that a library can be searched with the file.",
+            "CLIP_VISION_OUTPUT, and a query for each vector, so that a library can be searched with the file. Not for textual inversions, "
+            "which ComfyUI calls embeddings too: those go into models/embeddings, and into a prompt as embedding:name.",
             search_aliases=["import embeddings", "load vectors", "load conditioning", "safetensors", "json", "parquet", "diffusion toolkit"],
             has_intermediate_output=True,
             hidden=[io.Hidden.unique_id],
@@ -58,19 +60,24 @@ class LoadEmbeddings(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None = None, library_name: str | None = None, **inputs: Any) -> str:
-        library = library_fingerprint(library_name or "default")  # an approximation uses it
-        return library if file is None else f"{library} {_state(file)}"
+    def fingerprint_inputs(
+        cls, file: str | None = None, first: int | None = None, count: int | None = None, library_name: str | None = None, **inputs: Any
+    ) -> str:
+        """A library that is not needed is not opened, and does not run the node again; nothing is seen of a file that is connected."""
+        if file is None:
+            return library_fingerprint(library_name or "default")
+        state = _state(file)
+        return state if _is_enough(file, first, count) else f"{library_fingerprint(library_name or 'default')} {state}"
 
     @classmethod
     @names_missing_requirements
     def execute(cls, file: str, first: int, count: int, library_name: str, library: str | None = None, clip: Any = None) -> io.NodeOutput:
-        from ..embedders.exchange import ExchangeError, open_source
+        from ..embedders.exchange import ExchangeError
         from .files import find_place
         from .imported_images import Imported
 
-        place = find_place(file, "a file that Export Embeddings wrote")
-        source = open_source(place)
+        place = find_place(file, _WHAT)
+        source = _opened(place)
         if first > source.count:
             raise ExchangeError(f"{source.name} holds {source.count} images, so there is none with the number {first}. Lower first.")
         progress, rows, lines = progress_on(cls), [], []
@@ -155,6 +162,27 @@ def _size(about: Any, name: str) -> int:
         if isinstance(value, int) and 0 < value <= 2**20:
             return value
     return 1024
+
+
+def _opened(place: Path) -> Source:
+    """The file or folder, none of whose files lies outside the roots, or is a pipe that would be waited for."""
+    from ..embedders.exchange import open_source
+    from .files import inside_roots, regular
+
+    if not place.is_dir():
+        regular(place, _WHAT)
+    return open_source(place, lambda one: inside_roots(one, _WHAT))
+
+
+def _is_enough(file: str, first: int | None, count: int | None) -> bool:
+    """Whether the wanted images have their own token states, so that no library is asked; of a connected number, all of the file."""
+    from .files import find_place
+
+    place = find_place(file)
+    if place.suffix.lower() in (".json", ".parquet"):
+        return False
+    source = _opened(place)
+    return source.has_states((first or 1) - 1, count if first and count else source.count)
 
 
 def _state(file: str) -> str:

@@ -117,6 +117,10 @@ class ParquetSource:
         self._next = first + len(rows)
         return [self._record(row) for row in rows]
 
+    def has_states(self, first: int, most: int) -> bool:
+        """This format has none."""
+        return False
+
     def _rows_from(self, first: int) -> Iterator[dict[str, Any]]:
         """Some in memory at a time: a vector that is null takes as much of it as any other, and next to nothing of the file."""
         start = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -26,11 +27,18 @@ class Source(Protocol):
         """The images from number `first`, counted from 0, `most` at the most; ExchangeError where they are damaged."""
         ...
 
+    def has_states(self, first: int, most: int) -> bool:
+        """Whether each of these has token states of both sides, without reading them."""
+        ...
 
-def open_source(path: Path) -> Source:
-    """What `path` holds; ExchangeError where it is nothing of ours."""
+
+def open_source(path: Path, check: Callable[[Path], object] = Path.stat) -> Source:
+    """What `path` holds; ExchangeError where it is nothing of ours.
+
+    `check` is given each file of a folder before it is opened, and raises where it may not be: names in a folder are links too.
+    """
     if path.is_dir():
-        source: Source = _Folder(path)
+        source: Source = _Folder(path, check)
     elif path.suffix.lower() == ".safetensors":
         source = SafetensorsSource(path)
     elif path.suffix.lower() == ".parquet":
@@ -56,12 +64,15 @@ class _Json:
         record, self.notes = read_json(self._path)
         return [record]
 
+    def has_states(self, first: int, most: int) -> bool:
+        return False
+
 
 class _Folder:
     """The files of one image each in a folder, by id. Only those that are asked for are opened."""
 
-    def __init__(self, path: Path) -> None:
-        self.name, self.notes = path.name, []
+    def __init__(self, path: Path, check: Callable[[Path], object]) -> None:
+        self.name, self.notes, self._check = path.name, [], check
         found = [(int(match[1]), file) for file in path.iterdir() if (match := _OF_ONE_IMAGE.fullmatch(file.name))]
         if not found:
             raise ExchangeError(
@@ -74,7 +85,15 @@ class _Folder:
     def read(self, first: int, most: int) -> list[Embeddings]:
         records = []
         for file in self._files[first : first + most]:
-            source = open_source(file)
+            source = self._opened(file)
             records += source.read(0, 1)
             self.notes += source.notes
         return records
+
+    def has_states(self, first: int, most: int) -> bool:
+        files = self._files[first : first + most]
+        return all(file.suffix == ".safetensors" and self._opened(file).has_states(0, 1) for file in files)
+
+    def _opened(self, file: Path) -> Source:
+        self._check(file)
+        return open_source(file, self._check)

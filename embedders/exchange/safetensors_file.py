@@ -189,6 +189,13 @@ class SafetensorsSource:
         columns = {name: self._rows(name, rows.start, rows.stop) for name in self._columns}
         return [self._record(columns, row - first) for row in rows]
 
+    def has_states(self, first: int, most: int) -> bool:
+        """Whether each of these images has token states of both sides."""
+        if first >= self.count:
+            return True
+        rows = [self._rows(f"{_PREFIX[side]}token_states_rows", first, min(first + most, self.count)) for side in SIDES]  # [n, 2] each
+        return all(bool((one[:, 1] > one[:, 0]).all()) for one in rows)
+
     def _record(self, columns: Mapping[str, np.ndarray], row: int) -> Embeddings:
         image_id = int(columns["image_id"][row])
         vectors, states = {}, {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -335,3 +336,39 @@ def test_a_file_that_changed_is_read_again(server, folder, written):
     assert server.queue(graph).outputs["widths"]["values"] == [64]
     file.write_text(file.read_text(encoding="utf-8").replace('"Width": 64', '"Width": 640'), encoding="utf-8")
     assert server.queue(graph).outputs["widths"]["values"] == [640]
+
+
+def test_a_library_is_asked_only_where_the_file_is_not_enough(server, folder, written, pictures):
+    """What is indexed meanwhile runs nothing again that needs nothing of the library."""
+    graph = index(pictures("unrelated to any exchange", 1))
+    for name, format in (("exact", ONE), ("by image", EACH), ("approximated", PARQUET)):
+        graph[name] = load(file=str(written[format][0]))
+        graph[f"ids of {name}"] = node("ProbeValues", values=[name, 10])
+    assert {"exact", "by image", "approximated"} <= set(server.queue(graph).executed)
+    again = server.queue(graph)
+    assert {"exact", "by image"} <= set(again.cached) and "approximated" in again.executed
+
+
+def test_a_link_in_a_folder_is_not_followed_out_of_the_roots(server, tmp_path):
+    made = server.output / "links of exchange"
+    made.mkdir()
+    for image_id, at in ((1, tmp_path), (2, server.output)):
+        (at / f"elsewhere_{image_id}.json").write_text('{"ImageId": 1}', encoding="utf-8")
+        (made / f"image_{image_id}_embeddings.json").symlink_to(at / f"elsewhere_{image_id}.json")
+    (made / "image_3_embeddings.json").symlink_to(made / "nothing")
+    (made / "image_4.safetensors").mkdir()
+    for first, said in ((1, "image_1_embeddings.json leads to a place"), (2, "neither ClipL nor"), (3, "image_3_embeddings.json can't be read"), (4, "is a folder")):
+        with pytest.raises(PromptError, match=said):
+            read(server, made, first=first, count=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("path", ["pipes of exchange", "pipes of exchange/image_1_embeddings.json", "pipes of exchange/some.safetensors"])
+def test_a_pipe_is_refused_rather_than_read(server, path):
+    made = server.output / "pipes of exchange"
+    made.mkdir(exist_ok=True)
+    for name in ("image_1_embeddings.json", "some.safetensors"):
+        if not (made / name).exists():
+            os.mkfifo(made / name)
+    with pytest.raises(PromptError, match="no regular file. Name a file that Export Embeddings wrote"):
+        server.queue({"load": load(file=path), "show": node("ProbeValues", values=["load", 2])}, timeout=45)
