@@ -12,7 +12,7 @@ from diffusion_toolkit.embedders.workflow import to_api
 from host import stand_in
 from host.bootstrap import REPOSITORY
 from host.node_graphs import index
-from PIL import Image
+from PIL import Image, ImageChops
 
 EXAMPLES = REPOSITORY / "example_workflows"
 
@@ -25,7 +25,7 @@ def shark(server, pictures) -> Path:
 
 
 def run(server, name: str, **changes) -> dict:
-    """Queue an example as it is, but for the stand-ins and small sizes; returns its outputs by node type."""
+    """Queue an example as it is, but for the stand-ins and small sizes; returns its outputs by node type, those of all nodes of a type after each other."""
     workflow = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
     info = server.object_info()
     prompt, _ = stand_in.prepare(server, to_api(workflow, info), info)
@@ -34,7 +34,12 @@ def run(server, name: str, **changes) -> dict:
     problems = server.log_problems()
     outputs = server.queue(prompt).outputs
     assert server.log_problems() == problems
-    return {prompt[node_id]["class_type"]: output for node_id, output in outputs.items()}
+    by_type: dict[str, dict[str, list]] = {}
+    for node_id, output in sorted(outputs.items(), key=lambda one: int(one[0].split(":")[0])):
+        of_type = by_type.setdefault(prompt[node_id]["class_type"], {})
+        for key, values in output.items():
+            of_type[key] = [*of_type.get(key, ()), *values]
+    return by_type
 
 
 def test_index_folder(server, shark):
@@ -127,15 +132,23 @@ def looks(server, pictures) -> dict[str, dict]:
     }
 
 
-def saved(server, outputs: dict) -> Image.Image:
-    return Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][0])))
+def saved(server, outputs: dict, place: int = 0) -> Image.Image:
+    return Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][place])))
+
+
+def assert_two_pictures(server, outputs: dict) -> None:
+    """Both are there, and the second shows something else: what they differ in has been heard."""
+    one, other = saved(server, outputs), saved(server, outputs, 1)
+    assert one.size == other.size == (64, 64)
+    assert ImageChops.difference(one, other).getbbox() is not None
 
 
 def test_mix_conditioning(server, looks):
     outputs = run(server, "mix_conditioning", **looks)
-    said = outputs["DiffusionToolkitMixConditioning"]["text"][0]
-    assert "CLIP-L of" in said and said.count("a great white shark number") == 4  # three hits and the style
-    assert saved(server, outputs).size == (64, 64)
+    mean, split = outputs["DiffusionToolkitMixConditioning"]["text"]
+    assert "CLIP-L of" in split and split.count("a great white shark number") == 4  # three hits and the style
+    assert "CLIP-L of" not in mean
+    assert_two_pictures(server, outputs)
 
 
 def test_interpolate_conditioning(server, looks):
@@ -150,7 +163,7 @@ def test_interpolate_conditioning(server, looks):
 def test_push_away(server, looks):
     outputs = run(server, "push_away", **looks)
     assert "Away from the mean of 3 disliked images" in outputs["DiffusionToolkitPushAway"]["text"][0]
-    assert saved(server, outputs).size == (64, 64)
+    assert_two_pictures(server, outputs)
 
 
 def test_export_and_import(server, shark):
