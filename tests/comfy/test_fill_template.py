@@ -71,7 +71,7 @@ def test_missing_checkpoints_and_loras_are_listed_with_their_nearest_names(serve
     assert "juggernautXL_v8.safetensors is not here" in said and "Nearest here: sdxl/JuggernautXL_v9.safetensors" in said
     assert "LoRA ink_sketch.safetensors is not here. Nearest here: inkSketch_v2.safetensors" in said
     assert "LoRA zzqq.safetensors is not here. There is none like it here." in said
-    assert "put checkpoint, loras into keep" in said
+    assert "put loras, checkpoint into keep" in said
     with pytest.raises(PromptError, match="juggernautXL_v8") as raised:
         server.queue(fill(f"{lacking}"))
     assert "into keep" not in str(raised.value)  # of its own graph an image's all is kept
