@@ -172,7 +172,8 @@ def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Project
                 break
     best = {mix: min(GOOD_RECALL, max(recalls.values()) - 0.002) for mix, recalls in tried.items()}
     efforts = {mix: next(e for e, recall in recalls.items() if recall >= best[mix]) for mix, recalls in tried.items()}
-    return {"efforts": efforts, "recall": min(tried[mix][efforts[mix]] for mix in MIXES), "tried": tried}
+    recalls = {mix: tried[mix][efforts[mix]] for mix in MIXES}
+    return {"efforts": efforts, "recalls": recalls, "recall": min(recalls.values()), "tried": tried}
 
 
 def _scores(conn: Connection, kinds: Kinds, check: Check, found: list[np.ndarray]) -> list[np.ndarray]:

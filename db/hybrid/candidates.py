@@ -62,7 +62,8 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
 
     Images written after the index was made are all among them. With a filter there may be fewer than `n`, although more pass it.
     """
-    ready = ready_hybrid(conn, n, mix_of([direction.weight for direction in directions]), getattr(conn, "state", None))
+    mix = mix_of([direction.weight for direction in directions])
+    ready = ready_hybrid(conn, n, mix, getattr(conn, "state", None))
     if ready is None:
         return Candidates(None)
     places = {pair: place for place, pair in enumerate(zip(ready["kinds"], ready["encoder_ids"]))}
@@ -71,10 +72,10 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
         return Candidates(
             None, note=f"The hybrid index is over {', '.join(ready['kinds'])}, without {' and '.join(lacking)} as asked for here."
         )
-    if ready["details"]["recall"] < LEAST_RECALL:
-        share = f"{ready['details']['recall']:.0%}"
+    recall = ready["details"].get("recalls", {}).get(mix, ready["details"]["recall"])
+    if recall < LEAST_RECALL:
         return Candidates(
-            None, note=f"The hybrid index finds only {share} of the best images, since they lie in no clusters.", better_exact=True
+            None, note=f"The hybrid index finds only {recall:.0%} of the best images, since they lie in no clusters.", better_exact=True
         )
     if ready["effort"] > MOST_EFFORT:
         return Candidates(
