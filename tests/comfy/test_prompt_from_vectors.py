@@ -96,8 +96,10 @@ def by_prompt(text: str, **inputs: Any) -> dict[str, Any]:
 
 def test_without_a_model_the_prompt_says_what_was_asked_and_the_node_that_it_is_estimated(server, told):
     found, shown = run(server, by_prompt("a big fish under water"))
-    assert words(found["prompt"][0]) & ABOUT_THE_SEA
-    assert not words(found["prompt"][0]) & words("bread table car castle kitchen portrait")
+    about_the_sea, about_others = (
+        sum(bool(words(phrase) & about) for phrase in found["phrases"]) for about in (ABOUT_THE_SEA, words("bread table car castle kitchen portrait"))
+    )
+    assert about_the_sea > 2 * about_others  # an estimate learned from whatever the library holds by then
     assert "ESTIMATED" in shown and "(estimated)" in shown and found["prompt"][0] in shown
     assert found["report"] == [shown]
 
