@@ -33,6 +33,8 @@ _BETWEEN = re.compile(r"(?:[,;|\n\r\uff0c\u3001\u3002\uff1b\ue006]|[)\]}]\s*[(\[
 _SPACES = re.compile(r"\s+")
 _BRACKET = re.compile(r"[()\[\]{}]")
 _EDGES = " \t\"'\u201c\u201d\u2018\u2019.,;:-_*#\u2013\u2014"
+_EDGES_OF_QUOTES = _EDGES.translate({ord(mark): None for mark in '"\u201c\u201d'})
+_QUOTE = re.compile('(?<!\\d)["\u201c\u201d]')  # after a digit it means inches
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _JOINING = frozenset(
     "with and while as in on at under over below above beside behind near inside beneath among between against around through "
@@ -97,7 +99,15 @@ def _brought_back(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    return " ".join(text.split()).strip(_EDGES)
+    """Without signs around it; quotation marks stay in pairs, and one whose other half stands elsewhere goes."""
+    text = " ".join(text.split())
+    found = text.strip(_EDGES)
+    if not _QUOTE.search(found):
+        return found
+    found = text.strip(_EDGES_OF_QUOTES)
+    if found.count('"') % 2 or found.count("\u201c") != found.count("\u201d"):
+        found = " ".join(_QUOTE.sub("", found).split()).strip(_EDGES)
+    return found
 
 
 def _shorter(phrase: str) -> Iterator[str]:
