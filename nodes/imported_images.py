@@ -9,7 +9,7 @@ from .. import db
 from .approximate import approximate
 from .config import ConfigurationError
 from .links import KINDS, Query, QueryPart
-from .recall import POSITIONS, NothingStored, Recall, Recalled
+from .recall import POSITIONS, NothingStored, Recall, Recalled, stored_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..embedders.exchange import Embeddings, MadeBy
 
 _NORMALISED = 1e-3  # a length nearer to 1 than this is no accident
+_ROUNDED = 1e-3  # what float16 and a text's digits lose
 _PREFIX = {"positive": "", "negative": "negative_"}
 _TEXTS = {"positive": "prompt_texts", "negative": "negative_texts"}
 
@@ -53,6 +54,11 @@ class Imported:
             return self._approximation(record, side)
         if side == "negative" and self._text(record, "positive") is None and record.vectors:
             return self._empty_text(record)
+        if side == "positive" and record.made_by and self._text(record, side) is None:
+            raise NothingStored(
+                f"The file knows no prompt of image {record.image_id}, so there is nothing to make its conditioning from. Choose another "
+                "image, or write the prompt into CLIP Text Encode."
+            )
         wanted = "token states, text or CLIP-L and CLIP-G vectors" if self._live is not None else "token states or CLIP-L and CLIP-G vectors"
         raise NothingStored(
             f"The file has no {wanted} of image {record.image_id}'s {'prompt' if side == 'positive' else 'negative prompt'}. Export it "
@@ -89,23 +95,27 @@ class Imported:
         said = "" if told else "; the file does not tell which encoder made the vectors"
         if self._live is not None:
             said += "; the connected CLIP is not used, since the file has no text"
+        text = self._text(record, side)
+        better = ". The file has the text: connect an SDXL CLIP, and it is exact" if self._live is None and text is not None else ""
         try:
             library = self._open()
         except (db.LibraryError, ConfigurationError, ImportError) as error:
-            return _spread(*vectors, f"{said}; no library could be asked ({error})")
+            return _spread(*vectors, f"{said}; no library could be asked ({error}){better}")
         with library.connection() as connection:
             active = db.active_encoders(connection)
             if told:
                 theirs = {family: record.made_by[family] for family in (*families, "token_states") if family in record.made_by}
                 if any(family not in active or active[family].fingerprint != one.fingerprint for family, one in theirs.items()):
-                    unlike = theirs.get("token_states", theirs["clip_g"])
-                    return _spread(*vectors, f"{said}; {_named(unlike)} is not this library's encoder, so nothing of the library is used")
+                    unlike = _named(theirs.get("token_states", theirs["clip_g"]))
+                    why = f"{unlike} is not this library's encoder" if "clip_g" in active else f"the library {library.name!r} has no SDXL encoder yet"
+                    return _spread(*vectors, f"; {why}, so nothing of the library is used{said}{better}")
             else:
                 vectors, scaled = _of_usual_length(connection, active, vectors)
                 said += scaled
-            text = self._text(record, side)
+            if side == "negative" and (empty := _stored_empty(connection, active, vectors)) is not None:
+                return Recalled(empty.states, empty.pooled, empty.source + said)
             found = approximate(connection, *vectors, db.TextPair(*text) if text is not None else None)
-        return Recalled(found.states, vectors[1], f"{found.said}{said}")
+        return Recalled(found.states, vectors[1], f"{found.said}{said}{'' if found.exact else better}")
 
     def _empty_text(self, record: Embeddings) -> Recalled:
         """Of a file without any negative: by the connected CLIP, else by the library."""
@@ -116,11 +126,30 @@ class Imported:
                 encoder = db.active_encoder(connection, "token_states") or db.active_encoder(connection, "clip_g")
                 found = Recall(connection, None).text(None)
         except (db.LibraryError, ConfigurationError, ImportError, NothingStored) as error:
+            lacks = "The library has nothing to make it from." if isinstance(error, NothingStored) else str(error)  # which speaks of the Loader
             raise NothingStored(
-                f"The file has no negative of image {record.image_id}, and the empty text can't be had from the library: {error} Connect an SDXL CLIP."
+                f"The file has no negative of image {record.image_id}, so the empty text's is wanted. {lacks} Connect an SDXL CLIP to Load Embeddings."
             ) from error
         by = f" by the library's own encoder, {_named(encoder)}: the file does not tell its own" if encoder is not None else ""
         return Recalled(found.states, found.pooled, f"the file has none: the empty text{by}; {found.source}")
+
+
+def _stored_empty(connection: Connection, active: Mapping[str, StoredEncoder], vectors: list[np.ndarray]) -> Recalled | None:
+    """The library's own states of the empty text, where that is what the two vectors are of and it has them."""
+    import numpy as np
+
+    text_id, encoder = db.find_text(connection, db.TextPair("", "")), active.get("token_states")
+    if text_id is None or encoder is None:
+        return None
+    for family, vector in zip(("clip_l", "clip_g"), vectors):
+        own = db.text_vector(connection, text_id, active[family].id) if family in active else None
+        if own is None or not np.allclose(own, vector, rtol=_ROUNDED, atol=_ROUNDED):
+            return None
+    try:
+        stored = db.token_states(connection, text_id, encoder.id)
+    except db.DamagedStates:
+        return None
+    return Recalled(stored.states, stored.pooled, f"the empty text, {stored_by(connection, encoder)}") if stored is not None else None
 
 
 def _spread(clip_l: np.ndarray, clip_g: np.ndarray, said: str) -> Recalled:

@@ -45,7 +45,14 @@ class LoadEmbeddings(io.ComfyNode):
                     tooltip="A file, or a folder of files such as image_12_embeddings.json, below ComfyUI's output or input or one of the "
                     "administrator's roots: embeddings/export_00001_.safetensors. Export Embeddings' path can be connected.",
                 ),
-                io.Int.Input("first", default=1, min=1, max=2**31 - 1, tooltip="Which of its images comes first, counted from 1."),
+                io.Int.Input(
+                    "first",
+                    default=1,
+                    min=1,
+                    max=2**31 - 1,
+                    tooltip="Which of its images comes first, counted from 1. A file keeps the order of the export; a folder is read by the "
+                    "images' ids.",
+                ),
                 io.Int.Input("count", default=1, min=1, max=MOST, tooltip="The most images to load; the outputs are lists of them."),
                 library_name_input(),
                 library_input(),
@@ -53,7 +60,8 @@ class LoadEmbeddings(io.ComfyNode):
                     "clip",
                     optional=True,
                     tooltip="Optional. Chooses the encoder: the file's token states if they are of this very CLIP, else the file's prompt is "
-                    "encoded with it. Without it: the file's own token states, or an approximation from its vectors.",
+                    "encoded with it. Without it: the file's own token states, or what this library and the file's vectors give, which is mostly "
+                    "an approximation.",
                 ),
             ],
             outputs=_outputs(),
@@ -126,8 +134,11 @@ def _values(record: Embeddings, imported: Imported, file: str) -> tuple[list[Any
     from .imported_images import query
     from .recall import NothingStored, conditioning
 
+    there = [label for name, label in KINDS.items() if name in record.vectors]
+    instead = f"Use what it has ({', '.join(there)})" if there else "It has none at all: use its text"
+
     def lacking(what: str) -> ExecutionBlocker:
-        return ExecutionBlocker(f"Image {record.image_id} in {file} has no {what}.")
+        return ExecutionBlocker(f"Image {record.image_id} in {file} has no {what} vector. {instead}, or another image, or a file in a format that keeps it.")
 
     made, told = [], []
     for side in ("positive", "negative"):
@@ -140,12 +151,14 @@ def _values(record: Embeddings, imported: Imported, file: str) -> tuple[list[Any
             made.append(conditioning(recalled))
             told.append(f"    {side}: {recalled.source}")
     vector = record.vectors.get("image")
-    vision = StoredVision(torch.from_numpy(vector.copy())[None]) if vector is not None else lacking("image vector")
-    queries = [query(record, name, file) or lacking(f"{label} vector") for name, label in KINDS.items()]
+    vision = StoredVision(torch.from_numpy(vector.copy())[None]) if vector is not None else lacking("image")
+    queries = [query(record, name, file) or lacking(label) for name, label in KINDS.items()]
     about = record.about
     texts = [about.get(name) if isinstance(about.get(name), str) else "" for name in ("prompt", "negative_prompt")]
     size = [_size(about, name) for name in ("width", "height")]
     told.append(f"    vectors: {', '.join(KINDS.get(name, name) for name in record.vectors) or 'none'}{_made_by(record)}")
+    if absent := [label for name, label in KINDS.items() if name not in record.vectors]:
+        told.append(f"    not in the file, so what needs it is not run: the vectors {', '.join(absent)}")
     line = f"#{record.image_id}  {' '.join(texts[0].split())[:_PROMPT] or '(no prompt in the file)'}"
     values = [*made, *texts, vision, *queries, record.image_id, *size, json.dumps(about, ensure_ascii=False, default=str)]
     return values, "\n".join([line, *told])
