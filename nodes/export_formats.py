@@ -21,6 +21,7 @@ ONE, EACH, JSON, PARQUET = (
 )
 SUFFIXES = {ONE: ".safetensors", PARQUET: ".parquet", EACH: "", JSON: ""}  # "": a folder
 WITH_STATES = (ONE, EACH)
+_ELSEWHERE = "where the library has none of the same text by the same encoder, conditioning from it without a CLIP is an approximation"
 _TOLD = 20  # images, and texts, that are named
 
 
@@ -57,6 +58,7 @@ class Tally:
         self._vectors: Counter[str] = Counter()
         self._sides: Counter[str] = Counter()
         self._texts: set[int | None] = set()
+        self._unprompted = 0  # images of which no prompt is known
         self._without: list[int] = []  # ids of images without any vector
         self._seeds: list[int] = []  # ids of images whose seed no unsigned 64 bits hold
         self._left_out: list[str] = []
@@ -67,6 +69,7 @@ class Tally:
         self._vectors.update(record.vectors.keys())
         self._sides.update(record.states.keys())
         self._texts.update(states.key for states in record.states.values())
+        self._unprompted += record.about.get("prompt_texts") is None
         self._without += [] if record.vectors else [record.image_id]
         self._seeds += [] if 0 <= (record.about.get("seed") or 0) < 2**64 else [record.image_id]
 
@@ -74,17 +77,20 @@ class Tally:
         """Something was left out; `what` says why and what to do."""
         self._left_out.append(what)
 
-    def lines(self, format: str, encoders: Mapping[str, StoredEncoder]) -> list[str]:
-        """What is in it, what is not, and by which encoders it was made."""
+    def lines(self, format: str, encoders: Mapping[str, StoredEncoder], with_states: bool = True) -> list[str]:
+        """What is in it, what is not, and by which encoders it was made. `with_states` says whether token states were asked for."""
         from ..embedders.exchange import VECTORS
 
         names = [name for name in VECTORS if format != JSON or name in ("clip_l", "clip_g", "image")]
         lines = ["Images with a vector: " + ", ".join(f"{name} {self._vectors[name]}" for name in names) + "."]
-        if format in WITH_STATES:
+        if format in WITH_STATES and not with_states:
+            lines.append(f"Token states: none, since token_states is off: {_ELSEWHERE}.")
+        elif format in WITH_STATES:
+            unknown = f", {self._unprompted} of which have no known prompt" if self._unprompted else ""
             missing = self._images - self._sides["positive"]
-            lines.append(f"Token states: {len(self._texts)} distinct texts; {missing} images without those of their prompt.")
+            lines.append(f"Token states: {len(self._texts)} distinct texts; {missing} images without those of their prompt{unknown}.")
         else:
-            lines.append("Token states: none, this format has no place for them: conditioning from it is an approximation.")
+            lines.append(f"Token states: none, this format has no place for them: {_ELSEWHERE}.")
         if format == JSON:
             lines.append("This format does not tell which encoders made the vectors, and has no prompts.")
         if self._without:

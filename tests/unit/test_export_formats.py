@@ -31,3 +31,12 @@ def test_seeds_that_parquet_can_not_hold_are_told_of_it_alone(formats):
         tally.add(Embeddings(image_id, {}, about={"seed": seed}))
     said = "2 images have a seed that this format can't hold: #1, #2. It is left empty."
     assert said in tally.lines(formats.PARQUET, {}) and said not in tally.lines(formats.ONE, {})
+
+
+def test_token_states_that_were_switched_off_are_no_fault(formats):
+    tally = formats.Tally()
+    tally.add(Embeddings(1, {}, about={"prompt_texts": ["a", "a"]}))
+    tally.add(Embeddings(2, {}, about={"prompt_texts": None}))
+    told = "\n".join(tally.lines(formats.ONE, {}, False))
+    assert "Token states: none, since token_states is off" in told and "without those" not in told
+    assert "2 images without those of their prompt, 1 of which have no known prompt." in "\n".join(tally.lines(formats.ONE, {}))
