@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import db
 from ..db import phrases as stored
 from ..embedders.composing import WordVectors
-from ..embedders.phrases import as_prompt, words_of
+from ..embedders.phrases import as_prompt, phrases_of, words_of
 from .asking import as_part
 from .links import KINDS, QueryPart
 from .vectors import direction
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Encode = Callable[[list[str]], "np.ndarray"]
 """Unit vectors [n, dims] of prompts as they are written."""
+ROUGH = 0.9  # below this cosine with the truth an estimate is called rough
 _NODE = {"prompt": "text_embedder", "negative": "text_embedder", "clip_l": "clip", "clip_g": "clip", "image": "description_encoder"}
 
 
@@ -79,6 +80,28 @@ class Scoring:
     def average(self) -> float:
         """What the library's own texts, or pictures, score on average."""
         return float(sum(target.weight * (self.words[target.kind].mean @ target.vector) for target in self._targets))
+
+    @property
+    def doubt(self) -> str:
+        """How good the estimates are among the scores, by the worst kind; nothing where all is encoded."""
+        estimated = {target.kind for target in self._targets} - set(self._encoders)
+        if not estimated:
+            return ""
+        tried = [self.words[kind].held_out for kind in estimated]
+        if None in tried:
+            return "by estimate, and there are too few texts to tell how good that is: rough"
+        worst = min(tried)
+        return (
+            f"by estimate, which on texts left out to try it had a cosine of {worst:.2f} with the true vectors"
+            f"{': rough' * (worst < ROUGH)}"
+        )
+
+    def whole(self, near: stored.NearText, share: float) -> float:
+        """What a stored text scores by the same measure as a prompt that is made; `share` is what its own score counts for."""
+        kinds = {target.kind for target in self._targets}
+        if "image" not in kinds and kinds <= set(self._encoders):
+            return near.score / share
+        return float((self.score or self.guess)([phrases_of(near.text)])[0])
 
     def how(self) -> list[str]:
         """A line a kind: whether its scores are the encoder's own or estimated, and then how good estimates are."""

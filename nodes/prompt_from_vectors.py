@@ -13,7 +13,6 @@ from .host import names_missing_requirements, open_library, progress_on, show_te
 from .links import Hits as HitsRecord
 from .links import Query as QueryRecord
 from .links import QueryPart
-from .no_hits import why_no_hits
 from .query_by_stored_image import BY
 from .types import CONDITIONING_CATEGORY, DescriptionEncoder, Filter, Query, TextEmbedder, library_input, library_name_input
 
@@ -62,7 +61,11 @@ class PromptFromVectors(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output("prompt", tooltip="The prompt that is made of the best phrases, most important first."),
-                io.Float.Output("score", tooltip="How near all of it lies to what is asked: the cosine, 1 at the most; of several kinds the mean."),
+                io.Float.Output(
+                    "score",
+                    tooltip="How near all of it lies to what is asked: the cosine, 1 at the most; of several kinds the mean. "
+                    "Without the model an estimate, often too high: the report tells how rough.",
+                ),
                 io.String.Output("phrases", is_output_list=True, tooltip="Its phrases, in its order."),
                 io.Float.Output("phrase_scores", is_output_list=True, tooltip="What each phrase scores alone."),
                 io.String.Output("texts", is_output_list=True, tooltip="The nearest stored texts, nearest first."),
@@ -96,7 +99,7 @@ class PromptFromVectors(io.ComfyNode):
         clip=None,
         description_encoder=None,
     ) -> io.NodeOutput:
-        from .composed_prompt import find_prompt, parts_of_images, report_text
+        from .composed_prompt import find_prompt, parts_of_images, report_text, why_no_texts
         from .recalled_images import given
 
         with_ids = given(None, image_ids)
@@ -120,10 +123,9 @@ class PromptFromVectors(io.ComfyNode):
             )  # fmt: skip
         show_text(cls, "Done")
         if found is None:
-            nothing = "No image that is near has a known prompt of its own, so there are no phrases to make one of."
-            message = why_no_hits(opened, parts, wanted, nothing)
+            message = why_no_texts(opened, parts, wanted)
             return io.NodeOutput(*[None] * OUTPUTS, block_execution=message, ui={"text": [message]})
-        text = report_text(found, parts, note)
+        text = report_text(found, parts, note, phrases)
         return io.NodeOutput(*_values(found), text, ui={"text": [text]})
 
 

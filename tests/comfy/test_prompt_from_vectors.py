@@ -100,7 +100,9 @@ def test_without_a_model_the_prompt_says_what_was_asked_and_the_node_that_it_is_
         sum(bool(words(phrase) & about) for phrase in found["phrases"]) for about in (ABOUT_THE_SEA, words("bread table car castle kitchen portrait"))
     )
     assert about_the_sea > 2 * about_others  # an estimate learned from whatever the library holds by then
-    assert "ESTIMATED" in shown and "(estimated)" in shown and found["prompt"][0] in shown
+    first = shown.splitlines()[0]
+    assert "by estimate" in first and "nearest stored text" not in first
+    assert "ESTIMATED" in shown and found["prompt"][0] in shown
     assert found["report"] == [shown]
 
 
