@@ -15,4 +15,6 @@ CREATE TABLE approximations (
     details    jsonb NOT NULL,               -- texts that were fitted on, and the errors on held-out ones
     created    timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX approximations_clip_l ON approximations (clip_l_encoder_id);
+CREATE INDEX approximations_clip_g ON approximations (clip_g_encoder_id);
 ALTER TABLE approximations ALTER COLUMN by_vectors SET STORAGE EXTERNAL, ALTER COLUMN by_text SET STORAGE EXTERNAL;   -- numbers don't shrink

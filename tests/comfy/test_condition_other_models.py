@@ -35,10 +35,10 @@ def image_id(server, folder: str, top_k: int = 1):
 @pytest.fixture
 def heron(server, pictures) -> int:
     """The id of an indexed image with a long weighted prompt; indexed once, since nothing here uses another CLIP for it."""
-    if "heron" not in _indexed:
-        server.queue(index(pictures("heron", 1, prompt=PROMPT, negative=NEGATIVE)))
-        _indexed["heron"] = image_id(server, "heron")
-    return _indexed["heron"]
+    if "another-heron" not in _indexed:
+        server.queue(index(pictures("another-heron", 1, prompt=PROMPT, negative=NEGATIVE)))
+        _indexed["another-heron"] = image_id(server, "another-heron")
+    return _indexed["another-heron"]
 
 
 def compared(server, target: str, made: dict, reference: dict, slot: int = 0, **stand_in) -> tuple[dict, str]:
@@ -122,7 +122,7 @@ def test_flux_reads_another_text_with_t5_beside_the_images_clip_l_vector(server,
 @pytest.fixture
 def two_texts(server) -> int:
     """The id of an image that CLIP-G and CLIP-L were given different texts for, of different length."""
-    folder = server.output / "two-texts"
+    folder = server.output / "two-texts-for-others"
     folder.mkdir(exist_ok=True)
     info = PngInfo()
     texts = dict(text_g="a wide valley", text_l="oil on canvas, " * 30)
@@ -135,8 +135,8 @@ def two_texts(server) -> int:
     }
     info.add_text("prompt", json.dumps(graph))
     Image.new("RGB", (32, 32), (90, 1, 200)).save(folder / "one.png", pnginfo=info)
-    server.queue(index("two-texts"))
-    return image_id(server, "two-texts")
+    server.queue(index("two-texts-for-others"))
+    return image_id(server, "two-texts-for-others")
 
 
 def test_two_texts_go_to_the_towers_that_they_were_for(server, two_texts):

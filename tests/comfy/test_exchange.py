@@ -175,6 +175,11 @@ def test_one_safetensors_file_for_each_image(server, folder, written):
     assert read(server, path).count("positive: exact, from the file's token states") == 3
 
 
+def estimated(said: str) -> int:
+    """How many sides have no states of their own; where other tests' texts stand in the library, some are exact by these."""
+    return said.count("APPROXIMATION") + said.count("exact, from the stored token states of texts with the same tokens")
+
+
 def test_parquet_is_a_table_of_prompts_settings_and_vectors(server, folder):
     import pyarrow.parquet
 
@@ -183,7 +188,7 @@ def test_parquet_is_a_table_of_prompts_settings_and_vectors(server, folder):
     assert sorted(table.column("prompt_text").to_pylist()) == sorted(PROMPTS)
     assert table.column("steps").to_pylist() == [12] * 3 and len(table.column("clip_g")[0].as_py()) == 1280
     assert "no place for them" in said
-    assert read(server, path).count("APPROXIMATION") == 6
+    assert estimated(read(server, path)) == 6
 
 
 @pytest.mark.parametrize("format", [ONE, JSON, PARQUET])
@@ -242,7 +247,7 @@ def test_vectors_of_another_encoder_are_not_searched_with(server, folder, writte
 
 def test_an_approximation_takes_nothing_of_a_library_of_another_encoder(server, folder):
     path, _ = exported(server, folder, token_states=False)
-    assert "not this library's encoder" not in (own := read(server, path, count=1)) and "positive: APPROXIMATION" in own
+    assert "not this library's encoder" not in (own := read(server, path, count=1)) and estimated(own) == 2
     said = read(server, of_another_encoder(path, "foreign_without_states.safetensors"), count=1)
     assert "positive: APPROXIMATION, the file's CLIP-L and CLIP-G vectors repeated at every position" in said
     assert "[33333333] is not this library's encoder, so nothing of the library is used" in said

@@ -22,6 +22,7 @@ def lighthouses(server, pictures):
 
 
 def filtered(changes: dict | None = None, **search) -> dict:
+    search["filter_text"] = f"folder:lighthouses {search.get('filter_text', '')}"  # other tests have lighthouses too
     graph = search_by_prompt(QUERY, top_k=5, filter=["filter", 0], **search)
     return {**graph, "filter": node("DiffusionToolkitFilterImages", **{**WISHES, **(changes or {})})}
 

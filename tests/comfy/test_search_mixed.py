@@ -194,7 +194,7 @@ def test_a_filter_text_narrows_any_search(server, sea):
         search_by_prompt("a boat", top_k=1000),
         search_by_image("bread.png", top_k=1000, lowest_score=-1.0),
     ):
-        graph["search"]["inputs"]["filter_text"] = 'negative:"ugly teeth"'
+        graph["search"]["inputs"]["filter_text"] = 'folder:sea negative:"ugly teeth"'
         assert set(prompts(server.queue(graph))) == {PROMPTS[2]}
 
 

