@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from . import names as called
 from .conditioning import Conditioning, Side
 from .models import Models
 from .nodes import Graph, Link, Node
@@ -162,6 +163,10 @@ class _Tracer:
             for node in self.graph.upstream(starts, follow):
                 if node.key not in taken:
                     continue
+                if follow is pictures and called.recalling(node.kind):
+                    made = Origin("unknown", f"{node} made it when the graph ran")
+                    result.positive_origin = result.negative_origin = result.settings_origin = made
+                    return result
                 positive, negative = (self.conditioning.asked_at(node, side) for side in (False, True))
                 if positive.texts or positive.where:
                     result.positive, result.negative = positive.texts, negative.texts

@@ -245,3 +245,13 @@ def test_sampler_whose_settings_are_all_linked_is_one() -> None:
     made = trace(graph)
     assert ([one.node for one in made.passes], made.seed, made.steps) == (["sampler"], 3, 3)
     assert made.negative_origin.confidence == "exact" and made.negative
+
+
+def test_a_picture_that_run_graph_made_in_the_graph_is_unknown() -> None:
+    graph = {
+        "fill": node("DiffusionToolkitFillTemplate", image_ids="12", keep="denoise"),
+        "run": node("DiffusionToolkitRunGraph", graph=["fill", 0], run="in this graph"),
+        "save": node("SaveImage", images=["run", 0], filename_prefix="like"),
+    }
+    found = trace(graph)
+    assert found.positive == [] and found.positive_origin.confidence == "unknown" and "run" in found.positive_origin.where
