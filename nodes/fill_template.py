@@ -146,7 +146,8 @@ class FillTemplate(io.ComfyNode):
             raise ValueError(f"{len(ids)} images with {len(used)} variations{each} are {count} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
         definitions, source = node_definitions(), file_of(template, template_file)
         own = template == OWN and source is None
-        keep_these = [name for name in FILLABLE if name != "seed"] if own else keep_of(keep)
+        kept = keep_of(keep)  # asked of in any case, for what is misspelt
+        keep_these = [name for name in FILLABLE if name != "seed"] if own else kept
         given = None if own else read_template(source, definitions)
         opened, progress = open_chosen([hits], image_ids, library_name, library), progress_on(cls)
         stored, known = [], {}

@@ -188,7 +188,8 @@ def filled_for(
             done.notes.append(f"{one.value} is {here} here")
         elif str(one) not in done.missing and not _told(one, done.missing):
             done.missing.append(str(one))
-            done.keepable += [name for name in NAMES if name in done.filled.filled and wanted.get(name) == one.value and name not in done.keepable]
+            brought = [name for name in NAMES if name in done.filled.filled and wanted.get(name) == one.value] if one.choices else []
+            done.keepable += [name for name in brought if name not in done.keepable]
     done.filled.graph = changed(done.filled.graph, changes)
     return done
 
@@ -230,11 +231,14 @@ def summary(done: FilledFor, wanted: Mapping[str, Any], own: bool) -> list[str]:
     """
     filled = [name for name in FILLABLE if name in done.filled.filled]
     lines = [f"    filled: {', '.join(filled) or 'nothing'}"]
+    lines += [f"    marks: {', '.join(f'%{name}%' for name in done.filled.marks)}"] if done.filled.marks else []
     if own and "seed" not in filled:
         lines.append("    No place of the seed was found: it comes from a node that makes it when it runs, so it may be another each time, or never")
     unknown = [name for name in FILLABLE if name in done.filled.left and wanted.get(name) is None]
     lines += [f"    {name} is left: {why}" for name, why in done.filled.left.items() if name not in unknown and not own]
-    told = [name for name in unknown if name not in ("vae", "guidance", "denoise")]
+    if "prompt" in unknown and not own:
+        lines.insert(1, "    The image's prompt is not known: what the template says itself is made")
+    told = [name for name in unknown if name not in ("prompt", "vae", "guidance", "denoise")]
     lines += [f"    not known of the image, so the template's: {', '.join(told)}"] if told and not own else []
     return lines + [f"    {note}" for note in done.notes] + [f"    {what}" for what in done.missing]
 

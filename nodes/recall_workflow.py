@@ -75,6 +75,7 @@ class RecallWorkflow(io.ComfyNode):
         rows: list[tuple[str, str, str, int]] = []
         lines: list[str] = []
         without: list[str] = []
+        known = False  # something of those without
         for start in range(0, len(ids), BATCH):  # written at once: a thousand graphs as objects would be gigabytes
             progress("Reading graphs", start, len(ids))
             with opened.connection() as connection:
@@ -83,14 +84,15 @@ class RecallWorkflow(io.ComfyNode):
                 progress("Writing graphs", start, len(ids))
                 if one.workflow is None and one.prompt is None:
                     without.append(one.note)
+                    known |= one.image.prompt_id is not None or one.image.seed is not None or bool(one.image.checkpoint)
                     continue
                 workflow, prompt = _write(one, save_as)
                 lines += _told(one, workflow, prompt, definitions) if len(rows) < TOLD else []
                 rows.append((workflow, prompt, json.dumps(one.prompt) if one.prompt is not None else "", one.image.id))
         if not rows:
-            raise NoGraph(
-                f"{'; '.join(without[:TOLD])}. There is nothing to give back. Fill Template makes a graph from the settings that are known."
-            )
+            step = "Fill Template makes a graph from the settings that are known."
+            step = step if known else "No prompt, seed or checkpoint is known either: choose another image."
+            raise NoGraph(f"{'; '.join(without[:TOLD])}. There is nothing to give back. {step}")
         lines += [f"... and {len(rows) - TOLD} images more."] * (len(rows) > TOLD)
         show_text(cls, f"Done: {len(rows)} images")
         report = "\n".join([*lines, *without[:TOLD]])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .stored_graphs import Graph
 
 OWN, BUILT_IN = "the image's own graph", "text to image"
+NO_CHECKPOINT = "any checkpoint.safetensors"  # where none is here: the image's own takes its place if it is known
 MAX_BYTES = 32 * 2**20
 _BUILT_IN: dict[str, Any] = {  # ComfyUI's own nodes only
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": ""}},
@@ -75,6 +76,8 @@ def read_template(file: Path | None, definitions: Any) -> Graph:
         if file.stat().st_size > MAX_BYTES:
             raise NoGraph(f"{file} is larger than {MAX_BYTES // 2**20} MB, which is no template. Choose a workflow's JSON file.")
         content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise NoGraph(f"The template {file} is no JSON. A picture is no template: Recall Workflow gives its graph as JSON.") from error
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, NoGraph):
             raise
@@ -95,7 +98,7 @@ def _built_in() -> Graph:
     import folder_paths
 
     graph = json.loads(json.dumps(_BUILT_IN))
-    graph["4"]["inputs"]["ckpt_name"] = next(iter(folder_paths.get_filename_list("checkpoints")), "")
+    graph["4"]["inputs"]["ckpt_name"] = next(iter(folder_paths.get_filename_list("checkpoints")), NO_CHECKPOINT)
     return graph
 
 

@@ -34,11 +34,12 @@ class FillError(ValueError):
 
 @dataclass
 class Filled:
-    """A graph ready to be queued; the settings that came into it, and why others did not, by their names in `FILLABLE`."""
+    """A graph ready to be queued; the settings that came into it, and why others did not, by their names in `FILLABLE`; its marks."""
 
     graph: Graph
     filled: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
+    marks: list[str] = field(default_factory=list)
 
 
 def fill(
@@ -62,6 +63,7 @@ def fill(
     try:
         read = _read_marks(done.graph, types)
         marked = _fill_marks(done.graph, marks)
+        done.marks = [name for name in marks if name in marked]
         for name in [name for name in _SIDE if name in values and name in read]:
             done.filled.append(name)
             del values[name]
@@ -77,7 +79,7 @@ def fill(
     for name in [name for name in values if name not in _SIDE]:
         changes |= _size_changes(probe, *values[name]) if name == "size" else _setting_changes(probe, name, values[name])
     done.graph = changed(done.graph, changes)
-    _read_back(done, values, types)
+    _read_back(done, values, types, {name for name in texts if any(texts[name])})
     for name in (marked & _SIDE.keys() & done.left.keys()) - read:
         done.left[name] = f"it stands at %{name}%, where no reader finds the picture's text"
     return done
@@ -116,6 +118,8 @@ def _fill_marks(graph: Graph, marks: Mapping[str, str]) -> set[str]:
                 found.update(there)
                 file = _NAMES_FILES.search(name) is not None
                 inputs[name] = _replaced(value, {mark: _for_a_file(marks[mark]) if file and mark in _SIDE else marks[mark] for mark in there})
+                if value == "%seed%" and "seed" in there and "seed" in name.lower():
+                    inputs[name] = int(marks["seed"])  # a number, as a sampler has it and a reader finds it
     return found
 
 
@@ -131,6 +135,7 @@ def _replaced(text: str, marks: Mapping[str, str]) -> str:
 
 
 def _fill_loras(done: Filled, loras: Sequence[Mapping[str, Any]], types: Mapping[str, Sequence[str]], how: str) -> None:
+    before = done.graph
     if how == REPLACE:
         done.graph, stuck = without_loras(done.graph, types)
         if stuck:
@@ -140,7 +145,7 @@ def _fill_loras(done: Filled, loras: Sequence[Mapping[str, Any]], types: Mapping
         done.left["loras"] = "no loader of a model was found in the template"
         return
     done.graph = new
-    if "loras" not in done.left:
+    if "loras" not in done.left and (loras or new != before):
         done.filled.append("loras")
 
 
@@ -191,13 +196,17 @@ def _size_changes(probe: Probe, width: int, height: int) -> dict[Place, int]:
     return changes
 
 
-def _read_back(done: Filled, values: Mapping[str, Any], types: Mapping[str, Sequence[str]]) -> None:
-    """Say of each value whether the filled graph tells it."""
+def _read_back(done: Filled, values: Mapping[str, Any], types: Mapping[str, Sequence[str]], sides: Collection[str]) -> None:
+    """Say of each value whether the filled graph tells it; `sides` are those that the template has a text of."""
     after = Probe(done.graph, types).first
     for name, value in values.items():
         if name in _SIDE:
             told = any(_same_text(text, value) for text in getattr(after, _SIDE[name]))
-            told = told or not any(half.strip() for half in value) and not any(h.strip() for t in getattr(after, _SIDE[name]) for h in t)
+            empty = not any(half.strip() for half in value) and not any(h.strip() for t in getattr(after, _SIDE[name]) for h in t)
+            told = told or empty and _SIDE[name] in sides
+            if empty and not told:
+                done.left[name] = "the image's is empty, and the template has no text of it"
+                continue
         elif name == "size":
             made = (after.width or 0, after.height or 0)
             told = all(abs(one - other) <= 16 for one, other in zip(made, value))
