@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def chosen_inputs(hits: str = "hits", image_ids: str = "image_ids", what: str = 
                 image_ids,
                 default="",
                 optional=True,
-                tooltip=f"The {what} by id{purpose}, such as: 12, 15 18. They follow the hits where both are given. A search's image_id "
+                tooltip=f"The {what} by id, such as: 12, 15 18{purpose}. They follow the hits where both are given. A search's image_id "
                 f"may be connected too{of_lists}.",
             ),
             types=[io.Int],
@@ -52,18 +53,27 @@ def chosen_inputs(hits: str = "hits", image_ids: str = "image_ids", what: str = 
     ]
 
 
-def chosen_ids(hits: HitsRecord | None, image_ids: Any = "", what: str = "images") -> list[int]:
-    """The ids of both, hits first, each once and in order.
+def chosen_ids(hits: HitsRecord | None, image_ids: Any = "", what: str = "images", repeats: bool = False) -> list[int]:
+    """The ids of both, hits first, each once (unless `repeats`) and in order.
 
     Raises:
         NoSuchChoice: there are none, more than 1,000, or something else than ids.
     """
-    ids = list(dict.fromkeys([*(hits.ids if hits is not None else ()), *_read(image_ids)]))
+    ids = [*(hits.ids if hits is not None else ()), *_read(image_ids)]
+    ids = ids if repeats else list(dict.fromkeys(ids))
     if not ids:
         raise NoSuchChoice(f"No {what} are chosen. Connect the hits of a search node, or write ids into image_ids. {_WRITE}")
     if len(ids) > MOST:
         raise NoSuchChoice(f"{len(ids):,} {what} are chosen, {MOST:,} are the most. Lower the search's top_k, or give fewer ids.")
     return ids
+
+
+def counted_once(hits: HitsRecord | None, image_ids: Any = "") -> list[str]:
+    """A line that tells which ids `chosen_ids` was given more than once; none where none was."""
+    times = Counter([*(hits.ids if hits is not None else ()), *_read(image_ids)])
+    several = [f"{id_} is there {'twice' if n == 2 else f'{n} times'}" for id_, n in times.items() if n > 1]
+    more = f" and {len(several) - 6} more are repeated" if len(several) > 6 else ""
+    return [", ".join(several[:6]) + f"{more}, and counted once"] if several else []
 
 
 def open_chosen(hits: Sequence[HitsRecord | None], image_ids: Any, library_name: str, library: str | None = None) -> Library:
@@ -89,8 +99,8 @@ def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str
     return next(iter(named.values()))
 
 
-def read_weights(text: str, n: int) -> list[float]:
-    """A number for each of n images, 1 where nothing is written; ValueError says what is wrong."""
+def read_weights(text: str, n: int, once: Sequence[str] = ()) -> list[float]:
+    """A number for each of n images, 1 where nothing is written; ValueError says what is wrong, with `once` of `counted_once`."""
     words = [word for word in text.replace(",", " ").replace(";", " ").split() if word]
     if not words:
         return [1.0] * n
@@ -103,7 +113,7 @@ def read_weights(text: str, n: int) -> list[float]:
     if not all(abs(number) < 1e6 for number in numbers):  # also false for NaN
         raise ValueError("A weight is not finite, or larger than a million. Write weights such as: 1, 0.5.")
     if len(numbers) != n:
-        raise ValueError(f"There are {len(numbers)} weights for {n} images. Write one for each image, hits first, or none.")
+        raise ValueError(f"There are {len(numbers)} weights for {n} images{''.join(f' ({line})' for line in once)}. Write one for each image, hits first, or none.")
     return numbers
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .chosen_images import chosen_ids, chosen_inputs, open_chosen, read_weights
+from .chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from .host import library_fingerprint, names_missing_requirements, progress_on
 from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
 from .types import CONDITIONING_CATEGORY, library_input, library_name_input
@@ -114,7 +114,7 @@ class ConditionOtherModels(io.ComfyNode):
         from .recalled_images import RecalledImage, named, sources
 
         ids = chosen_ids(hits, image_ids)
-        numbers = read_weights(weights, len(ids)) if several == AVERAGE else []
+        numbers = read_weights(weights, len(ids), counted_once(hits, image_ids)) if several == AVERAGE else []
         if several == AVERAGE and (min(numbers) < 0 or not sum(numbers)):
             raise ValueError("Weights of an average are 0 or more, and not all 0. To move away from a look use Push Away.")
         progress = progress_on(cls)
@@ -137,6 +137,11 @@ class ConditionOtherModels(io.ComfyNode):
                     side.append(_conditioning(put_together(target, piece, t5), _told(image, score) if (target, sizes) == (REFINER, OWN_SIZES) else {}))
         heading = f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}"
         said = [heading, f"for {target}", *sources([RecalledImage(image, *row) for image, row in zip(images, rows)]), *_t5_line(target, recall.has_t5, t5_text)]
+        said += unheard(target, several, weights, t5_text, sizes, recall.has_t5)
+        if several == AVERAGE and len(ids) > 1:
+            shares = ", ".join(f"{number / sum(numbers):.2f} x #{id_}" for id_, number in list(zip(ids, numbers))[:12])
+            said += ["shares: " + shares + (f" and {len(ids) - 12} more" if len(ids) > 12 else "")]
+            said += [f"T5 reads the prompts of #{ids[0]} alone"] if recall.has_t5 and target != REFINER else []
         prompts, negatives = [image.prompt or "" for image in shown], [image.negative or "" for image in shown]
         return io.NodeOutput(*made, prompts, negatives, ui={"text": ["\n".join(said)]})
 
@@ -150,6 +155,15 @@ def _conditioning(made: OtherConditioning, told: dict[str, float]) -> list:
 def _told(image: StoredImage, score: float) -> dict[str, float]:
     width, height = asked_size(image)
     return {"aesthetic_score": score, "width": width, "height": height}
+
+
+def unheard(target: str, several: str, weights: str, t5_text: str, sizes: str, has_t5: bool) -> list[str]:
+    """A line that names what is set and changes nothing."""
+    why = "the refiner has no T5" if target == REFINER else "" if has_t5 else "no CLIP with T5 is connected"
+    found = [f"t5_text ({why})"] if t5_text.strip() and why else []
+    found += ["sizes (for the refiner only)"] if sizes == OWN_SIZES and target != REFINER else []
+    found += ["weights (for an average only)"] if weights.strip() and several != AVERAGE else []
+    return ["NOT HEARD: " + ", ".join(found)] if found else []
 
 
 def _t5_line(target: str, has_t5: bool, t5_text: str) -> list[str]:

@@ -81,8 +81,8 @@ class InterpolateConditioning(io.ComfyNode):
         from .recall import Recall
         from .recalled_images import recall_images, sources
 
-        ids = chosen_ids(hits, image_ids)
-        if len(ids) < 2:
+        ids = chosen_ids(hits, image_ids, repeats=True)
+        if len(set(ids)) < 2:
             raise ValueError(
                 f"Only image {ids[0]} is chosen. Choose two or more: write both ids into image_ids, or connect one's hits (Pick Hit has "
                 "them) and the other's image_id to image_ids."
@@ -97,7 +97,15 @@ class InterpolateConditioning(io.ComfyNode):
         labels = [f"{ids[leg]} to {ids[leg + 1]} at {within:.2f}" for leg, within in (leg_of(len(ids), t) for t in at)]
         heading = f"{steps} steps, {how}, " + (f"from {images[0].line}\nto {images[-1].line}" if len(ids) == 2 else f"through {len(ids)} images:")
         lines = [one.line for one in images] if len(ids) > 2 else []
-        return io.NodeOutput(*made, at, labels, ui={"text": ["\n".join([heading, *lines[:12], *sources(images)])]})
+        lines = lines[:12] + not_met(steps, len(ids))
+        return io.NodeOutput(*made, at, labels, ui={"text": ["\n".join([heading, *lines, *sources(images)])]})
+
+
+def not_met(steps: int, images: int) -> list[str]:
+    """A line where the steps pass closely by images between the ends, with the next number that meets all."""
+    uneven = (steps - 1) % (images - 1)
+    fitting = steps - uneven + images - 1
+    return [f"{steps} steps pass closely by images between the ends: {fitting} steps would meet each"] if uneven else []
 
 
 def steps_through(

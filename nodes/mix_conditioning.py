@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .chosen_images import chosen_ids, chosen_inputs, open_chosen, read_weights
+from .chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from .host import library_fingerprint, names_missing_requirements, progress_on
 from .types import CONDITIONING_CATEGORY, library_input, library_name_input
 
@@ -99,7 +99,7 @@ class MixConditioning(io.ComfyNode):
         from .recalled_images import given, recall_images, sources
 
         ids, split = chosen_ids(hits, image_ids), given(clip_l_hits, clip_l_ids)
-        shares = image_shares(ids, hits, weights, weigh_by)
+        shares = image_shares(ids, hits, weights, weigh_by, once := counted_once(hits, image_ids))
         clip_l = chosen_ids(clip_l_hits, clip_l_ids) if split else []
         with open_chosen([hits, clip_l_hits], [image_ids, clip_l_ids], library_name, library).connection() as connection:
             recall = Recall(connection, clip)
@@ -111,13 +111,13 @@ class MixConditioning(io.ComfyNode):
         if split:
             lines = ["CLIP-G and the pooled output of", *lines, "CLIP-L of", *(f"{1 / len(style):.2f} x {one.line}" for one in style[:_LINES])]
         lines += sources([*images, *(one for one in style if one.image.id not in ids)])
-        text = "\n".join([*lines, *dict.fromkeys(filter(None, notes))])
+        text = "\n".join([*lines, *once, *dict.fromkeys(filter(None, notes))])
         return io.NodeOutput(*map(conditioning, mixed), label(ids, shares, clip_l), ui={"text": [text]})
 
 
-def image_shares(ids: Sequence[int], hits: Hits | None, weights: str, weigh_by: str) -> list[float]:
+def image_shares(ids: Sequence[int], hits: Hits | None, weights: str, weigh_by: str, once: Sequence[str] = ()) -> list[float]:
     """Each image's share; all together are 1. ValueError says what is wrong with the weights."""
-    numbers = read_weights(weights, len(ids))
+    numbers = read_weights(weights, len(ids), once)
     if min(numbers) < 0:
         raise ValueError("A weight of Mix Conditioning is 0 or more. To lead away from an image, use Push Away.")
     if weigh_by == BY_SCORE:

@@ -91,6 +91,8 @@ class PushAway(io.ComfyNode):
         from .recall import Recall, conditioning
         from .recalled_images import given, named, recall_images, sources
 
+        if not 0 <= strength <= 10:  # also true of NaN, which the API lets through
+            raise ValueError(f"The strength {strength:g} is no number from 0 to 10. Begin with 0.2 to 0.5.")
         ids = chosen_ids(hits, image_ids)
         disliked = chosen_ids(disliked_hits, disliked_ids, "disliked images") if given(disliked_hits, disliked_ids) else []
         if len(disliked) == 1 and disliked[0] in ids:
@@ -107,7 +109,10 @@ class PushAway(io.ComfyNode):
         left = [not away and not has_negative(one) for one in images]
         from_ = "their negative prompts" if not away else f"image {disliked[0]}" if len(away) == 1 else f"the mean of {len(away)} disliked images"
         lines = [f"Away from {from_}, strength {strength:g}, {direction}"]
-        lines += [one.line + ("  (no negative prompt known: left as it is)" if as_it_is else "") for one, as_it_is in zip(images, left)][:_LINES]
+        same = [not as_it_is and strength > 0 and same_text(one, away) for one, as_it_is in zip(images, left)]
+        notes = ["  (no negative prompt known: left as it is)" if as_it_is else "  (the same text: left as it is)" if alike else "" for as_it_is, alike in zip(left, same)]
+        left = [as_it_is or alike for as_it_is, alike in zip(left, same)]
+        lines += [one.line + note for one, note in zip(images, notes)][:_LINES]
         lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []
         lines += ["disliked:", *(one.line for one in away[:_LINES])] if away else []
         everything = {one.image.id: one for one in [*images, *away]}.values()
@@ -125,6 +130,12 @@ class PushAway(io.ComfyNode):
 def has_negative(one: RecalledImage) -> bool:
     """Whether there is a negative prompt to push from: a blank one is the empty text, which is no direction."""
     return one.image.negative_id is not None and bool((one.image.negative or "").strip())
+
+
+def same_text(one: RecalledImage, away: Sequence[RecalledImage]) -> bool:
+    """Whether all that it is to be moved away from is its own text, which is no direction."""
+    others = [other.positive for other in away if other.image.id != one.image.id] if away else [one.negative]
+    return all(other is one.positive for other in others)
 
 
 def push_all(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from .chosen_images import chosen_ids, chosen_inputs, open_chosen, read_weights
+from .chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from .host import library_fingerprint, names_missing_requirements
 from .types import CONDITIONING_CATEGORY, library_input, library_name_input
 
@@ -106,7 +106,7 @@ class StoredImageVector(io.ComfyNode):
         from ..embedders.image_vectors import StoredVision, check_ipadapter, check_unclip_model, combine
 
         ids = chosen_ids(hits, image_ids)
-        numbers = read_weights(weights, len(ids))
+        numbers = read_weights(weights, len(ids), once := counted_once(hits, image_ids))
         with open_chosen([hits], image_ids, library_name, library).connection() as connection:
             images = db.get_images(connection, ids)
             encoder = image_encoder(connection, clip_vision)
@@ -114,7 +114,7 @@ class StoredImageVector(io.ComfyNode):
         checked = [check_unclip_model(unclip_model, encoder.dims)] if unclip_model is not None else []
         checked += [check_ipadapter(ipadapter, encoder.dims)] if ipadapter is not None else []
         made = torch.from_numpy(combine(vectors, several, numbers))  # [1 or n, 1024] float32, as CLIP Vision Encode gives it
-        said = _said(ids, numbers, several, encoder, made) + [f"Fits {found}" for found in checked]
+        said = _said(ids, numbers, several, encoder, made) + once + [f"Fits {found}" for found in checked]
         return io.NodeOutput(StoredVision(made), made, torch.zeros_like(made), ui={"text": ["\n".join(said)]})
 
 

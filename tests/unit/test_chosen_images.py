@@ -59,3 +59,10 @@ def test_a_thousand_images_are_the_most(chosen):
     assert len(chosen.chosen_ids(hits(*range(1, 1001)), "")) == 1000
     with pytest.raises(chosen.NoSuchChoice, match="1,001 images are chosen, 1,000 are the most"):
         chosen.chosen_ids(hits(*range(1, 1001)), "1001")
+
+
+def test_what_is_given_twice_is_told_and_can_be_kept(chosen):
+    assert chosen.counted_once(hits(4, 2), "9 2 9") == ["2 is there twice, 9 is there twice, and counted once"]
+    assert chosen.counted_once(hits(4, 2), "") == [] and chosen.chosen_ids(None, "1 2 1", repeats=True) == [1, 2, 1]
+    with pytest.raises(ValueError, match=r"3 weights for 2 images \(4 is there twice, and counted once\)"):
+        chosen.read_weights("1 1 1", 2, chosen.counted_once(None, "4 4 2"))

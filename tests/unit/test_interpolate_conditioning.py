@@ -57,3 +57,8 @@ def test_cancel_is_heard_between_steps(node):
 
     with pytest.raises(InterruptedError):
         node.steps_through([[recalled(1.0), recalled(2.0)]], AT, False, progress)
+
+
+def test_images_that_steps_pass_closely_are_told_with_a_number_that_meets_them(node):
+    assert node.not_met(4, 3) == ["4 steps pass closely by images between the ends: 5 steps would meet each"]
+    assert not node.not_met(5, 3) and not node.not_met(3, 2)

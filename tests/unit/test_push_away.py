@@ -60,3 +60,14 @@ def test_a_blank_negative_prompt_is_nothing_to_be_pushed_from(node, negative):
     left, moved = node.push_all([one, other], [], 0.5, node.WHOLE, unheard)
     assert np.array_equal(left[0][0][0].numpy(), one.positive.states.astype(np.float32))
     assert not np.allclose(moved[0][0][0].numpy(), other.positive.states.astype(np.float32), atol=1e-2)
+
+
+def test_a_strength_that_is_no_number_is_refused(node):
+    with pytest.raises(ValueError, match="strength nan is no number"):
+        node.PushAway.execute(library_name="default", image_ids="1", strength=float("nan"))
+
+
+def test_an_image_is_not_moved_away_from_its_own_text(node):
+    one, other = recalled(1), recalled(2)
+    twin = SimpleNamespace(image=SimpleNamespace(id=3), positive=one.positive)
+    assert node.same_text(one, [twin]) and not node.same_text(one, [twin, other]) and not node.same_text(one, [])
