@@ -31,7 +31,7 @@ def answered(handler: Handler) -> Handler:
     async def answer(*arguments: Any) -> web.StreamResponse:
         try:
             return await handler(*arguments)
-        except (web.HTTPException, asyncio.CancelledError):
+        except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):  # the last: the client has left, so nobody hears an answer
             raise
         except Exception as error:
             refusal = as_refusal(error)

@@ -8,7 +8,10 @@ import io
 import json
 import os
 import shutil
+import socket
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -283,6 +286,17 @@ def test_clients_that_leave_do_no_harm(server, image_id):
             request(server.url, "POST", SEARCH, json={"parts": [WORDS], "k": 5}, timeout=impatient)
         except TimeoutError:
             pass
+    assert request(server.url, "POST", SEARCH, json={"parts": [WORDS], "k": 5}).status == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_question_does_no_harm(server, image_id):
+    """What it would leave in the log, the last test here finds."""
+    at = urlsplit(server.url)
+    for _ in range(5):
+        with socket.create_connection((at.hostname, at.port)) as client:
+            head = f"POST {SEARCH} HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+            client.sendall(head.encode() + b'{"parts": [')
+            time.sleep(0.1)  # so that it is being read
     assert request(server.url, "POST", SEARCH, json={"parts": [WORDS], "k": 5}).status == 200
 
 
