@@ -185,8 +185,9 @@ def test_an_index_that_finds_too_little_is_not_trusted(library, fill):
     fill(50)
     build_hybrid(library)
     with library.connection() as conn:
-        conn.execute("""UPDATE hybrids SET details = details || '{"recall": 0.7}'""")
+        conn.execute("""UPDATE hybrids SET details = details || '{"recalls": {"even": 0.7, "uneven": 0.99}}'""")
         found = asked(conn, parts_of({"prompt": 1, "image": 1}))
+        assert asked(conn, parts_of({"prompt": 1, "image": -0.3})).ids is not None  # where one kind decides it finds enough
     assert found.ids is None and found.better_exact and "only 70%" in found.note
 
 
