@@ -102,7 +102,6 @@ at_run_time = _named(
 )
 setting = _named(r"^(noise_)?seed$|^steps$|^sigmas$|^sampler(_name)?$|^noise$|^denoise$")
 chooser = _named(r"select|index|^input$|switch|choice|^boolean|^condition$|^cond$|^use_|enable")
-scalar = _named(r"value|seed|^int|float|number|steps|cfg|name|sampler|scheduler")
 model_name = _named(
     r"^(?!.*(lora|clip|vae|upscale|control|hypernet|vision|encoder|bbox|sam_|patch)).*(ckpt|unet|model|checkpoint)"
 )

@@ -135,3 +135,39 @@ def encoder() -> Callable[..., int]:
         return encoder_id
 
     return make
+
+
+@pytest.fixture
+def three_kinds(library, encoder) -> dict[str, int]:
+    """The encoders of host.hybrid_library's kinds, by family."""
+    from host.hybrid_library import DIMS, FAMILIES
+
+    with library.connection() as conn:
+        return {family: encoder(conn, family, dims=DIMS) for family in FAMILIES.values()}
+
+
+@pytest.fixture
+def fill(library, three_kinds, image):
+    """Adds images with random vectors, some without a kind; returns ids and vectors [n, dims] by kind, zeros for what is missing."""
+    from host.hybrid_library import DIMS, FAMILIES
+
+    def add(count: int, seed: int = 1, lacking: tuple[str, ...] = ()) -> tuple[list[int], dict[str, np.ndarray]]:
+        rng = np.random.default_rng(seed)
+        with library.connection() as conn:
+            root, first = db.ensure_root(conn, "output", "/pictures"), db.counts(conn).images
+            texts = [None if "prompt" in lacking else db.TextPair(f"text {n}", "") for n in range(first, first + count)]
+            ids = db.write_images(conn, root, [image(first + n, prompt=text) for n, text in enumerate(texts)])
+            text_ids = [] if "prompt" in lacking else [db.find_text(conn, text) for text in texts]
+            vectors = {}
+            for kind, family in FAMILIES.items():
+                units = rng.normal(size=(count, DIMS))
+                units /= np.linalg.norm(units, axis=1, keepdims=True)
+                there = kind not in lacking and (kind == "image" or "prompt" not in lacking)
+                vectors[kind] = units * there
+                if there and kind == "image":
+                    db.write_image_vectors(conn, three_kinds[family], ids, units * 7)
+                elif there:
+                    db.write_text_vectors(conn, three_kinds[family], text_ids, units)
+        return ids, vectors
+
+    return add

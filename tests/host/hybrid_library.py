@@ -1,0 +1,31 @@
+"""Questions of three kinds, asked of the hybrid index, for the tests of its search and of its making."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+from diffusion_toolkit import db
+from diffusion_toolkit.db.hybrid.candidates import candidates
+from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
+
+DIMS = 8
+FAMILIES = {"prompt": "text", "image": "image", "clip_g": "clip_g"}
+
+
+def parts_of(weights: dict[str, float], seed: int = 9) -> tuple[db.Part, ...]:
+    rng = np.random.default_rng(seed)
+    return tuple(db.Part(kind, rng.normal(size=DIMS).astype(np.float32), weight) for kind, weight in weights.items())
+
+
+def asked(conn, parts, n=20, filter=None, constants=None):
+    sources = sources_of(state_of(conn), parts)
+    directions = directions_of(parts, sources, [part.weight for part in parts], constants or [0.0] * len(parts))
+    found = candidates(conn, directions, n, filter)
+    ids = [row[0] for row in conn.execute(found.statement, found.parameters)] if found.statement is not None else None
+    return SimpleNamespace(ids=ids, method=found.method.format(count=len(ids or ())), note=found.note, better_exact=found.better_exact)
+
+
+def best_of(ids, vectors, parts, n=20) -> list[int]:
+    scores = sum(part.weight * vectors[part.kind] @ (part.vector / np.linalg.norm(part.vector)) for part in parts)
+    return [ids[place] for place in np.argsort(-scores)[:n]]
