@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders import pipeline
+from diffusion_toolkit.embedders.decode import read_image
 from diffusion_toolkit.embedders.metadata import Pieces
-from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
+from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
 from host.sampled_graphs import basic, node, png
 from PIL import Image
 
@@ -30,7 +31,7 @@ class MemoryStore:
     readings: dict = field(default_factory=dict)  # by image id
     pieces: dict = field(default_factory=dict)
     older: set = field(default_factory=set)  # image ids that an older reader has read
-    section: int = pipeline.TOKEN_STATE_BYTES  # what 77 tokens take here
+    section: int = TOKEN_STATE_BYTES  # what 77 tokens take here
 
     def known_files(self):
         return self.files
@@ -130,7 +131,7 @@ def test_an_unchanged_folder_is_not_opened(folder, monkeypatch):
     store, encoder = MemoryStore(), CountingEncoder()
     index_folder(folder, "", store, Encoders(image=encoder))
     encoder.seen.clear()
-    monkeypatch.setattr(pipeline, "read_image", lambda path, **_: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(images, "read_image", lambda path, **_: pytest.fail(f"{path} was opened"))
     report = index_folder(folder, "", store, Encoders(image=encoder))
     assert (report.unchanged, report.added, encoder.seen) == (3, 0, [])
 
@@ -176,14 +177,14 @@ def test_one_clip_pass_gives_vectors_and_states(folder):
 
 def test_states_stop_at_the_budget_while_vectors_go_on(folder):
     store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
-    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    budget = 2 * TOKEN_STATE_BYTES
     report = index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
     assert (report.states_kept, report.states_left_out, report.vectors["clip_l"]) == (2, 3, 5)
 
 
 def test_what_sections_take_in_this_library_decides_how_many_more_fit(folder):
-    store = MemoryStore(texts={1: text("text 1")}, section=pipeline.TOKEN_STATE_BYTES // 2)
-    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    store = MemoryStore(texts={1: text("text 1")}, section=TOKEN_STATE_BYTES // 2)
+    budget = 2 * TOKEN_STATE_BYTES
     assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 1
     store.texts |= {i: text(f"text {i}") for i in range(2, 7)}
     report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
@@ -193,16 +194,16 @@ def test_what_sections_take_in_this_library_decides_how_many_more_fit(folder):
 def test_dead_rows_do_not_make_a_section_take_more_than_the_most_that_one_takes(folder):
     class MostlyDead(MemoryStore):
         def section_bytes(self):
-            return 10 * pipeline.TOKEN_STATE_BYTES
+            return 10 * TOKEN_STATE_BYTES
 
     store = MostlyDead(texts={n: text(f"text {n}") for n in range(3)})
-    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    budget = 2 * TOKEN_STATE_BYTES
     assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 2
 
 
 def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
     store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
-    budget = 2 * pipeline.TOKEN_STATE_BYTES
+    budget = 2 * TOKEN_STATE_BYTES
     index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
     encoder.seen.clear()
     index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
@@ -249,9 +250,9 @@ def test_long_texts_count_against_the_budget_by_what_they_take(folder):
             return SimpleNamespace(clip_l=np.ones((5, 768)), clip_g=np.ones((5, 1280)), states=[np.ones((770, 2048))] * 5)
 
     store = MemoryStore(texts={i: text(f"text {i}") for i in range(5)})
-    budget = 25 * pipeline.TOKEN_STATE_BYTES
+    budget = 25 * TOKEN_STATE_BYTES
     report = index_folder(folder, "", store, Encoders(clip=Long()), token_state_budget=budget)
-    assert (report.states_kept, report.states_left_out, report.states_bytes) == (2, 3, 20 * pipeline.TOKEN_STATE_BYTES)
+    assert (report.states_kept, report.states_left_out, report.states_bytes) == (2, 3, 20 * TOKEN_STATE_BYTES)
 
 
 def test_token_states_that_are_not_finite_are_reported_and_not_kept(folder):
@@ -376,7 +377,7 @@ def older_library(folder) -> MemoryStore:
     index_folder(folder, "", store, Encoders())
     store.older.add(1)
     (folder / "0.png").write_bytes(png({"parameters": "a red fox\nSteps: 20, Sampler: Euler"}))
-    image = pipeline.read_image(folder / "0.png")
+    image = read_image(folder / "0.png")
     store.images = {image.hash if id_ == 1 else hash_: id_ for hash_, id_ in store.images.items()}
     store.pieces[1] = {}
     return store

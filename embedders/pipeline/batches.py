@@ -1,0 +1,26 @@
+"""Cutting work into batches, and keeping out what no vector can be stored of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from .records import IndexReport
+
+T = TypeVar("T")
+
+
+def usable_rows(vectors: np.ndarray, names: Sequence[str], report: IndexReport) -> list[int]:
+    """The rows that a cosine is defined for once they are float16; each other one is reported, and ends nothing."""
+    with np.errstate(over="ignore"):
+        halves = vectors.astype(np.float16)
+    good = np.isfinite(halves).all(axis=1) & halves.any(axis=1)
+    report.skipped += [(names[row], "its vector is zero or not finite") for row in np.flatnonzero(~good)]
+    return np.flatnonzero(good).tolist()
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
+    for start in range(0, len(items), size):
+        yield start, items[start : start + size]

@@ -1,0 +1,101 @@
+"""What the stages of a run share: the library as they see it, the models of the run, and what it found and did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..decode import ImageFile
+from ..metadata import ImageMetadata, Pieces
+from ..metadata.records import sureness
+from ..scan import FileEntry
+
+
+class Text(Protocol):
+    """One distinct text as the library keeps it: SDXL's pair, and the one text that stands for it in search."""
+
+    text_g: str
+    text_l: str
+    joined: str
+
+
+class KnownFile(Protocol):
+    """What a library remembers of a file: enough to see that neither it nor a text beside it has changed."""
+
+    image_id: int
+    size: int
+    mtime_ns: int
+    sidecar_mtime_ns: int
+
+
+class Store(Protocol):
+    """The library as the pipeline sees it. Each call is one transaction, so a cancelled run keeps what it wrote.
+
+    `family` is one of `text`, `clip_l`, `clip_g`, `token_states`; the store knows the encoder behind each.
+    """
+
+    def known_files(self) -> Mapping[str, KnownFile]: ...
+    def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
+    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None: ...
+    def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
+    def label_files(self, paths: Collection[str]) -> None: ...  # known ones, found unchanged
+    def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]: ...
+    def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]: ...
+    def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None: ...
+    def images_without_vector(self) -> Sequence[tuple[int, str]]: ...
+    def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None: ...
+    def texts_without(self, family: str) -> Sequence[tuple[int, Text]]: ...
+    def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None: ...
+    def add_token_states(self, states: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None: ...
+    def token_states_bytes(self) -> int: ...
+    def section_bytes(self) -> int | None: ...  # on disk, as this library has it; None where it has too few to tell
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The models of one run; a kind whose model is None is left out."""
+
+    image: Any = None  # clip_vision.ImageEncoder
+    text: Any = None  # text_embedder.TextEmbedder
+    clip: Any = None  # clip_text.SDXLTextEncoder
+
+
+@dataclass
+class IndexReport:
+    """What one run found and did. Counts are of this run; the library's totals are the library's to tell."""
+
+    found: int = 0
+    unchanged: int = 0
+    added: int = 0
+    known_elsewhere: int = 0
+    sidecars_read: int = 0  # known images whose side-car text came, went or changed
+    read_anew: int = 0  # known images, read by an older reader before
+    opened_again: int = 0  # of these, the ones whose stored metadata was not enough
+    prompts: dict[str, int] = field(default_factory=dict)  # of the images read in this run, by confidence, or "none"
+    unknown: list[tuple[str, str]] = field(default_factory=list)  # path of an image whose prompt is unknown, and why
+    vectors: dict[str, int] = field(default_factory=dict)
+    states_kept: int = 0
+    states_left_out: int = 0
+    states_bytes: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # path, reason
+    unread_metadata: list[tuple[str, str]] = field(default_factory=list)  # indexed, but without what this says
+    seconds: float = 0.0
+
+    def count(self, kind: str, n: int) -> None:
+        self.vectors[kind] = self.vectors.get(kind, 0) + n
+
+    def tell(self, path: str, metadata: ImageMetadata) -> None:
+        """Count what was read of one image, and name it where something is missing."""
+        kind = sureness(metadata.prompt is not None, metadata.prompt_origin) or "none"
+        self.prompts[kind] = self.prompts.get(kind, 0) + 1
+        if kind == "unknown":
+            self.unknown.append((path, metadata.prompt_origin.where))
+        if metadata.problem:
+            self.unread_metadata.append((path, metadata.problem))
+
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) before each batch; it may raise to cancel the run."""
