@@ -2,6 +2,7 @@
 
 from ._generation import bump_generation, generation
 from .approximations import Approximation, approximation, sample_texts, texts_that_begin_alike, wanted_approximation, write_approximation
+from .claims import Claimed, FileState, Run, release_files
 from .clusters import Cluster, cluster_images
 from .comparable import Comparable, count_comparable
 from .connection import Connection, Library, has_password, library_names, open_library
@@ -71,6 +72,7 @@ __all__ = [
     "Alike",
     "Answer",
     "Approximation",
+    "Claimed",
     "Cluster",
     "Comparable",
     "Connection",
@@ -79,6 +81,7 @@ __all__ = [
     "DamagedStates",
     "Encoder",
     "FAMILIES",
+    "FileState",
     "Filter",
     "FilterError",
     "Group",
@@ -98,6 +101,7 @@ __all__ = [
     "Problem",
     "Question",
     "Reading",
+    "Run",
     "ServerTrouble",
     "StoredEncoder",
     "StoredFile",
@@ -160,6 +164,7 @@ __all__ = [
     "parse_filter",
     "read_phashes",
     "refresh_search",
+    "release_files",
     "require_encoder",
     "same_hashes",
     "sample_texts",

@@ -98,6 +98,18 @@ class Library:
                 conn.close()
             self._give_back(conn)
 
+    def connect(self) -> Connection:
+        """A connection for the caller alone, who closes it: for what lives as long as a session does, such as a lock."""
+        return self._connect()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn what PostgreSQL refuses on such a connection into LibraryError."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise failed_statement(error, self._place) from error
+
     def close(self) -> None:
         """Close the idle connections; the next use opens new ones."""
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import db
 from ..embedders.graph import Settings, Text
+from ..embedders.known_files import KnownFiles
 from ..embedders.metadata import READER_VERSION, ImageMetadata, Pieces
 from ..embedders.metadata.records import sureness
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..embedders import pipeline
     from ..embedders.decode import ImageFile
-    from ..embedders.pipeline import Encoders, KnownFile
+    from ..embedders.pipeline import Encoders
     from ..embedders.scan import FileEntry
 
 PASSES_KEPT = 32  # of an image; the library keeps the whole graph beside them
@@ -41,7 +44,10 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
 
 
 class FolderStore:
-    """`embedders.pipeline.Store` over a library. `activate` makes this run's encoders the active ones, at its end."""
+    """`embedders.pipeline.Store` over a library. `activate` makes this run's encoders the active ones, at its end.
+
+    Use it in a `with` statement, or `close` it: what it has claimed and not written is then free for other runs at once.
+    """
 
     def __init__(
         self,
@@ -55,7 +61,10 @@ class FolderStore:
     ) -> None:
         self._library = library
         self._labels, self._namespace = tuple(db.normal_labels(labels)), namespace
+        self.labels_files = bool(self._labels or self._namespace)
         self._under = subfolder
+        self._run = db.Run(library, f"{platform.node()}, process {os.getpid()}")
+        self.others: set[str] = set()  # runs, by computer and process, that had files which this one wanted
         self._encoder_ids = {}
         for record in encoder_records(encoders):
             with library.connection() as connection:  # its own: making an index holds up other writers
@@ -68,13 +77,45 @@ class FolderStore:
             # An image without a negative prompt is recalled with the conditioning of the empty text.
             db.ensure_text(connection, db.TextPair("", ""))
 
+    def __enter__(self) -> FolderStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the run that claims files; a claim afterwards begins another."""
+        self._run.end()
+
     def activate(self) -> None:
         with self._library.connection() as connection:
             db.activate_encoders(connection, list(self._encoder_ids.values()))
 
-    def known_files(self) -> Mapping[str, KnownFile]:
+    def known_files(self) -> KnownFiles:
         with self._library.connection() as connection:
-            return db.known_files(connection, self._root_id)
+            return KnownFiles(db.files_of_root(connection, self._root_id, self._under))
+
+    def mark_missing(self, paths: Sequence[str], gone: bool) -> None:
+        with self._library.connection() as connection:
+            (db.mark_missing if gone else db.unmark_missing)(connection, self._root_id, paths)
+
+    def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]:
+        """Those that this run may read: no other living run has them, nor has one written them since the scan.
+
+        The transaction that writes a file gives its claim back, `release` that of a file that is refused, and `close` the rest.
+        """
+        if not entries:
+            return []
+        files = [db.FileState(entry.path, entry.size, entry.mtime_ns, entry.sidecar_mtime_ns) for entry in entries]
+        claimed = self._run.claim(self._root_id, files)
+        self.others.update(claimed.others)
+        self.label_files(claimed.done)
+        return [entry for entry in entries if entry.path in claimed.taken]
+
+    def release(self, paths: Collection[str]) -> None:
+        if paths:
+            with self._library.connection() as connection:
+                db.release_files(connection, self._run, self._root_id, list(paths))
 
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]:
         with self._library.connection() as connection:
@@ -89,10 +130,11 @@ class FolderStore:
             with self._library.connection() as connection:
                 db.link_paths(connection, self._root_id, links)
                 db.write_phashes(connection, {image_id: image.phash for _, image, image_id in files})
+                db.release_files(connection, self._run, self._root_id, [entry.path for entry, _, _ in files])
             self.label_files([entry.path for entry, _, _ in files])
 
     def label_files(self, paths: Collection[str]) -> None:
-        if paths and (self._labels or self._namespace):
+        if paths and self.labels_files:
             with self._library.connection() as connection:
                 db.label_files(connection, self._root_id, paths, self._labels, self._namespace)
 
@@ -106,6 +148,7 @@ class FolderStore:
             db.write_phashes(connection, {id_: image.phash for id_, (_, image) in zip(ids, images)})
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
+            db.release_files(connection, self._run, self._root_id, [entry.path for entry, _ in images])
 
     def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]:
         with self._library.connection() as connection:

@@ -11,6 +11,7 @@ import numpy as np
 from ..decode import ImageFile
 from ..metadata import ImageMetadata, Pieces
 from ..metadata.records import sureness
+from ..known_files import KnownFiles
 from ..scan import FileEntry
 
 
@@ -22,22 +23,18 @@ class Text(Protocol):
     joined: str
 
 
-class KnownFile(Protocol):
-    """What a library remembers of a file: enough to see that neither it nor a text beside it has changed."""
-
-    image_id: int
-    size: int
-    mtime_ns: int
-    sidecar_mtime_ns: int
-
-
 class Store(Protocol):
     """The library as the pipeline sees it. Each call is one transaction, so a cancelled run keeps what it wrote.
 
     `family` is one of `text`, `clip_l`, `clip_g`, `token_states`; the store knows the encoder behind each.
     """
 
-    def known_files(self) -> Mapping[str, KnownFile]: ...
+    labels_files: bool  # whether this run gives labels or a namespace
+
+    def known_files(self) -> KnownFiles: ...
+    def mark_missing(self, paths: Collection[str], gone: bool) -> None: ...  # gone, or there again
+    def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]: ...  # without those that another run has, or has written
+    def release(self, paths: Collection[str]) -> None: ...  # claimed files that were refused; written ones are released by it
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None: ...
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
@@ -69,6 +66,8 @@ class IndexReport:
 
     found: int = 0
     unchanged: int = 0
+    missing: int = 0  # known files found to be gone, and marked now
+    all_gone: int = 0  # known files of a folder that has none of them left: likely a drive that is not mounted, so not marked
     added: int = 0
     known_elsewhere: int = 0
     sidecars_read: int = 0  # known images whose side-car text came, went or changed
