@@ -20,6 +20,7 @@ from .encoders import (
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
+from .files import files_of_root, mark_missing, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
@@ -132,6 +133,7 @@ __all__ = [
     "ensure_root",
     "ensure_text",
     "exact_cosines",
+    "files_of_root",
     "find_encoder",
     "find_encoder_with",
     "find_images",
@@ -159,6 +161,7 @@ __all__ = [
     "longer_words",
     "look_alikes",
     "many_token_states",
+    "mark_missing",
     "normal_labels",
     "open_library",
     "parse_filter",
@@ -179,6 +182,7 @@ __all__ = [
     "token_states",
     "token_states_bytes",
     "typical_length",
+    "unmark_missing",
     "update_readings",
     "wanted_approximation",
     "write_approximation",

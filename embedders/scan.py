@@ -45,40 +45,33 @@ class FileEntry:
     sidecar_mtime_ns: int = 0
 
 
-def scan(
-    root: Path, subfolder: str, recursive: bool, pattern: str, on_error: OnError | None = None
-) -> Iterator[FileEntry]:
-    """Yield the image files of `root`/`subfolder`, sorted by name, a folder's files before its sub-folders.
+class Scan:
+    """The image files of `root`/`subfolder`, sorted by name, a folder's files before its sub-folders.
 
     `pattern` is a list of globs such as `*.png;*cat*`, case-insensitive, over file names, or over the path below the
     root where a glob holds a `/`; empty means all. Hidden files and folders (`.thumbs`) are left out. Symbolic links
     are followed where they stay in the root, each real folder once. What can't be read is told to `on_error` (logged
     when there is none) and left out. ScanError at once when the folder is missing or lies outside the root.
     """
-    if not root.is_dir():
-        raise ScanError(f"The root folder {root} does not exist or is not a folder. Create it, or correct its setting.")
-    real_root = os.path.realpath(root)
-    parts = _parts(subfolder)
-    start = os.path.join(real_root, *parts)
-    if not os.path.isdir(start):
-        raise ScanError(f"There is no folder {subfolder!r} in {root}. Check the spelling of the sub-folder.")
-    if not _contains(real_root, os.path.realpath(start)):
-        raise ScanError(f"The sub-folder {subfolder!r} leads out of {root}. Configure its target as a root of its own.")
-    globs = [glob.strip().lower() for glob in pattern.split(";") if glob.strip()]
-    walk = _Walk(real_root, globs, recursive, on_error or (lambda path, why: log.warning("%s: %s", path, why)))
-    return walk.files(start, "/".join(parts))
 
-
-class _Walk:
-    def __init__(self, real_root: str, globs: list[str], recursive: bool, on_error: OnError) -> None:
-        self._root = real_root
-        self._globs = globs
+    def __init__(self, root: Path, subfolder: str = "", recursive: bool = True, pattern: str = "") -> None:
+        if not root.is_dir():
+            raise ScanError(f"The root folder {root} does not exist or is not a folder. Create it, or correct its setting.")
+        self._root = os.path.realpath(root)
+        parts = _parts(subfolder)
+        self._start, self._name = os.path.join(self._root, *parts), "/".join(parts)
+        if not os.path.isdir(self._start):
+            raise ScanError(f"There is no folder {subfolder!r} in {root}. Check the spelling of the sub-folder.")
+        if not _contains(self._root, os.path.realpath(self._start)):
+            raise ScanError(f"The sub-folder {subfolder!r} leads out of {root}. Configure its target as a root of its own.")
+        self._globs = [glob.strip().lower() for glob in pattern.split(";") if glob.strip()]
         self._recursive = recursive
-        self._on_error = on_error
+        self._on_error: OnError = lambda path, why: log.warning("%s: %s", path, why)
 
-    def files(self, start: str, name: str) -> Iterator[FileEntry]:
+    def files(self, on_error: OnError | None = None) -> Iterator[FileEntry]:
         """Depth first with a stack of its own: folders may nest deeper than Python recurses."""
-        stack = [(start, name)]
+        self._on_error = on_error or self._on_error
+        stack = [(self._start, self._name)]
         seen: set[str] = set()
         while stack:
             folder, path = stack.pop()
@@ -91,6 +84,22 @@ class _Walk:
                 yield from self._folder(folder, path, folders)
                 if self._recursive:
                     stack += reversed(folders)
+
+    def covers(self, path: str) -> bool:
+        """Whether a file of this path would be among `files`, were it there."""
+        folder, _, name = path.rpartition("/")
+        inside = folder == self._name or (self._recursive and (not self._name or folder.startswith(f"{self._name}/")))
+        return inside and self._wanted(name, path)
+
+    def is_gone(self, path: str) -> bool:
+        """Whether there is no such file now; one that can't be looked at may be there."""
+        try:
+            os.stat(os.path.join(self._root, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except (OSError, ValueError):
+            pass
+        return False
 
     def _folder(self, folder: str, path: str, folders: list[tuple[str, str]]) -> Iterator[FileEntry]:
         try:
@@ -133,6 +142,11 @@ class _Walk:
             self._on_error(path, "is not a regular file")
             return None
         return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.name, beside) if beside else 0)
+
+
+def scan(root: Path, subfolder: str, recursive: bool, pattern: str, on_error: OnError | None = None) -> Iterator[FileEntry]:
+    """The files of a `Scan`."""
+    return Scan(root, subfolder, recursive, pattern).files(on_error)
 
 
 def _newest(name: str, beside: dict[str, os.DirEntry[str]]) -> int:

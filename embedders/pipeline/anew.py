@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ..metadata import READER_VERSION, NodeDefinitions, interpret, read_metadata
@@ -12,7 +13,7 @@ PIECES_BATCH = 32  # images whose stored metadata is read anew in one transactio
 
 
 def read_anew(
-    root: Path, unchanged: set[str], store: Store, definitions: NodeDefinitions, report: IndexReport, progress: Progress
+    root: Path, unchanged: Callable[[str], bool], store: Store, definitions: NodeDefinitions, report: IndexReport, progress: Progress
 ) -> None:
     """Let this reader read what an older one has read: the metadata that the library keeps, byte for byte.
 
@@ -28,7 +29,7 @@ def read_anew(
             if found.prompt is not None or found.prompt_origin.where:
                 from_pieces[id_] = found
             else:
-                here = next((one for one in (path, *others) if one in unchanged), None)
+                here = next((one for one in (path, *others) if unchanged(one)), None)
                 if here is None:
                     continue
                 try:

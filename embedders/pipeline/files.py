@@ -1,32 +1,131 @@
-"""What lies in the folder, held against what the library knows of it."""
+"""What lies in the folder, held against what the library knows of it: a stream of files to read, made in a thread of its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Protocol, TypeVar
 
-from ..scan import FileEntry, scan
-from .records import IndexReport, Store
+from ..known_files import KnownFiles
+from ..scan import FileEntry, OnError
+from .records import IndexReport, Progress, Store
+
+SORTED_AT_ONCE = 512  # files that are held against the library together
+SORTED_AFTER = 0.2  # seconds after which those found so far are: a slow drive shall not hold up the readers
+AHEAD = 16  # such lots that may wait for the readers
+MARKED_AT_ONCE = 5000
+T = TypeVar("T")
 
 
-@dataclass
-class Files:
-    changed: list[FileEntry] = field(default_factory=list)  # new, or another size or time, of the file or its side-car
-    unchanged: set[str] = field(default_factory=set)
-    other_sidecar: set[str] = field(default_factory=set)
+class Source(Protocol):
+    """Where a run's files come from: a folder (`scan.Scan`), or a list."""
+
+    def files(self, on_error: OnError) -> Iterator[FileEntry]: ...
+    def covers(self, path: str) -> bool: ...  # whether a file that was not among them may be held to be gone
+    def is_gone(self, path: str) -> bool: ...
 
 
-def sorted_files(root: Path, subfolder: str, recursive: bool, pattern: str, store: Store, report: IndexReport) -> Files:
-    known, files = store.known_files(), Files()
-    for entry in scan(root, subfolder, recursive, pattern, on_error=lambda *problem: report.skipped.append(problem)):
-        report.found += 1
-        before = known.get(entry.path)
-        if entry.sidecar_mtime_ns != (before.sidecar_mtime_ns if before is not None else 0):
-            files.other_sidecar.add(entry.path)
-            files.changed.append(entry)
-        elif before is not None and (before.size, before.mtime_ns) == (entry.size, entry.mtime_ns):
-            report.unchanged += 1
-            files.unchanged.add(entry.path)
-        else:
-            files.changed.append(entry)
-    return files
+class FoundFiles:
+    """The new and the changed files of a source, by iterating, while a thread looks for more; a bounded number waits.
+
+    `changed` grows meanwhile, and `complete` tells that it is done growing. Leaving the `with` ends the thread.
+    """
+
+    def __init__(self, source: Source, known: KnownFiles, report: IndexReport, waiting: Callable[[], None] = lambda: None) -> None:
+        """`waiting` is called a few times a second while nothing comes; it may raise."""
+        self._source, self._known, self._report, self._waiting = source, known, report, waiting
+        self._lots: queue.Queue[list[FileEntry] | BaseException | None] = queue.Queue(AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="diffusion-toolkit-scan", daemon=True)
+        self.changed = 0
+        self.complete = False
+
+    def __enter__(self) -> FoundFiles:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[FileEntry]:
+        while True:
+            try:
+                lot = self._lots.get(timeout=0.2)
+            except queue.Empty:
+                self._waiting()
+                continue
+            if isinstance(lot, BaseException):
+                raise lot
+            if lot is None:
+                return
+            yield from lot
+
+    def other_sidecar(self, entry: FileEntry) -> bool:
+        """Whether the text beside a file came, went or changed since the library read it."""
+        return self._known.other_sidecar(entry)
+
+    def unchanged(self, path: str) -> bool:
+        """Whether this file was found as the library knows it; of all of them once `complete`."""
+        return self._known.unchanged(path)
+
+    def settle(self, store: Store, progress: Progress) -> None:
+        """When all is found: label what was known already, and mark what is gone, unmark what is there again.
+
+        A folder in which nothing is left of what was known is more likely a drive that is not mounted: nothing is marked.
+        """
+        if store.labels_files:
+            for paths in _lots(self._known.unchanged_paths(), MARKED_AT_ONCE):
+                progress("Labels of known images", 0, 0)
+                store.label_files(paths)
+        for paths in _lots(self._known.returned_paths(), MARKED_AT_ONCE):
+            store.mark_missing(paths, False)
+        unseen = (path for path in self._known.unseen_paths() if self._source.covers(path))
+        if not self._known.seen:
+            self._report.all_gone = sum(1 for _ in unseen)
+            return
+        for paths in _lots(unseen, MARKED_AT_ONCE):
+            progress("Files that are gone", self._report.missing, self._report.missing)
+            gone = [path for path in paths if self._source.is_gone(path)]
+            store.mark_missing(gone, True)
+            self._report.missing += len(gone)
+
+    def _look(self) -> None:
+        try:
+            entries = self._source.files(on_error=lambda *problem: self._report.skipped.append(problem))
+            while not self._stopped.is_set() and (lot := _next_lot(entries)):
+                unchanged = self._known.sort(lot).tolist()
+                self._report.found += len(lot)
+                self._report.unchanged += sum(unchanged)
+                changed = [entry for entry, same in zip(lot, unchanged) if not same]
+                self.changed += len(changed)
+                if changed:
+                    self._put(changed)
+            self.complete = not self._stopped.is_set()
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001: it is the reader's, who waits for files
+            self._put(error)
+
+    def _put(self, lot: list[FileEntry] | BaseException | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._lots.put(lot, timeout=0.2)
+            except queue.Full:
+                pass
+
+
+def _next_lot(entries: Iterator[FileEntry]) -> list[FileEntry]:
+    lot, until = [], time.monotonic() + SORTED_AFTER
+    for entry in entries:
+        lot.append(entry)
+        if len(lot) == SORTED_AT_ONCE or time.monotonic() > until:
+            break
+    return lot
+
+
+def _lots(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while lot := list(islice(items, size)):
+        yield lot

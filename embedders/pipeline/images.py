@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..decode import ImageError, ImageFile, read_image
 from ..metadata import READER_VERSION, ImageMetadata, NodeDefinitions
 from .batches import batches, usable_rows
-from .files import Files
+from .files import FoundFiles
 from .records import Encoders, IndexReport, Progress, Store
 
 IMAGE_BATCH = 16
@@ -16,7 +18,7 @@ IMAGE_BATCH = 16
 
 def read_files(
     root: Path,
-    files: Files,
+    files: FoundFiles,
     store: Store,
     encoders: Encoders,
     definitions: NodeDefinitions,
@@ -24,17 +26,20 @@ def read_files(
     progress: Progress,
 ) -> None:
     """Read, embed and store new files; content that the library already has only gains a path, and a side-car's text."""
-    older = {id_ for id_, _ in store.images_read_before(READER_VERSION)} if files.changed else set()
-    for done, batch in batches(files.changed, IMAGE_BATCH):
-        progress("Reading images", done, len(files.changed))
+    older = {id_ for id_, _ in store.images_read_before(READER_VERSION)}
+    done, changed = 0, iter(files)
+    while batch := list(islice(changed, IMAGE_BATCH)):
+        progress("Reading images", done, files.changed)
+        done += len(batch)
         read = [(entry, image) for entry in batch if (image := _read(root, entry.path, report, definitions)) is not None]
         known = store.find_images([image.hash for _, image in read])
+        other_sidecar = {entry.path for entry, _ in read if files.other_sidecar(entry)}
         linked = [(entry, image, known[image.hash]) for entry, image in read if image.hash in known]
         store.link_files(linked)
         told = {
             id_: (entry.path, image.metadata)
             for entry, image, id_ in linked
-            if entry.path in files.other_sidecar or id_ in older
+            if entry.path in other_sidecar or id_ in older
         }
         store.update_readings({id_: metadata for id_, (_, metadata) in told.items()}, from_files=True)
         report.read_anew += len(told.keys() & older)
@@ -62,10 +67,10 @@ def read_files(
 
 
 def fill_image_vectors(
-    root: Path, unchanged: set[str], store: Store, encoder: Any, report: IndexReport, progress: Progress
+    root: Path, unchanged: Callable[[str], bool], store: Store, encoder: Any, report: IndexReport, progress: Progress
 ) -> None:
     """Embed images that were indexed without this encoder, from files that still hold them."""
-    files = {image_id: path for image_id, path in store.images_without_vector() if path in unchanged}
+    files = {image_id: path for image_id, path in store.images_without_vector() if unchanged(path)}
     missing = list(files.items())
     for done, batch in batches(missing, IMAGE_BATCH):
         progress("Image vectors", done, len(missing))

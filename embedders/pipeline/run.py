@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from ..metadata import NodeDefinitions
+from ..scan import Scan
 from .anew import read_anew
-from .files import sorted_files
+from .files import FoundFiles
 from .images import fill_image_vectors, read_files
 from .records import Encoders, IndexReport, Progress, Store
 from .texts import fill_clip, fill_text_vectors
@@ -33,11 +34,11 @@ def index_folder(
     """
     started = time.monotonic()
     report = IndexReport()
-    files = sorted_files(root, subfolder, recursive, pattern, store, report)
-    store.label_files(files.unchanged)
+    with FoundFiles(Scan(root, subfolder, recursive, pattern), store.known_files(), report) as files:
+        read_files(root, files, store, encoders, definitions, report, progress)
+        files.settle(store, progress)
     if encoders.image is not None:
         fill_image_vectors(root, files.unchanged, store, encoders.image, report, progress)
-    read_files(root, files, store, encoders, definitions, report, progress)
     read_anew(root, files.unchanged, store, definitions, report, progress)
     if encoders.text is not None:
         fill_text_vectors(store, encoders.text, report, progress)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit.embedders.decode import read_image
+from diffusion_toolkit.embedders.known_files import KnownFiles
 from diffusion_toolkit.embedders.metadata import Pieces
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
 from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
@@ -33,8 +34,15 @@ class MemoryStore:
     older: set = field(default_factory=set)  # image ids that an older reader has read
     section: int = TOKEN_STATE_BYTES  # what 77 tokens take here
 
+    labels_files: bool = True
+    missing: set = field(default_factory=set)
+
     def known_files(self):
-        return self.files
+        rows = [(path, f.size, f.mtime_ns, f.sidecar_mtime_ns, path in self.missing) for path, f in self.files.items()]
+        return KnownFiles([rows])
+
+    def mark_missing(self, paths, gone):
+        self.missing = self.missing | set(paths) if gone else self.missing - set(paths)
 
     def find_images(self, hashes):
         return {hash_: self.images[hash_] for hash_ in hashes if hash_ in self.images}
@@ -46,7 +54,7 @@ class MemoryStore:
             )
 
     def label_files(self, paths):
-        self.labelled = set(paths)
+        self.labelled |= set(paths)
 
     def add_images(self, images, vectors):
         for row, (entry, image) in enumerate(images):
