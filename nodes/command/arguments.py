@@ -1,0 +1,91 @@
+"""What can be asked of the command, and the help that says so."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AUTO = "auto"
+NONE = "none"
+_EPILOG = """\
+Whatever follows -- is ComfyUI's own, such as: -- --base-directory /data/comfy --extra-model-paths-config paths.yaml --cpu
+Exit codes: 0 done; 1 failed, what was written is kept; 2 what was asked for can't be done; 3 with --strict, done but for files that
+could not be read; 130 cancelled (Ctrl-C), 143 terminated: what was written is kept, and the next run goes on from there.
+"""
+_INDEX = """\
+Bring the images of a folder into a library, as the node Index Folder does: only new and changed files are read. The folder lies below
+one of the roots that the nodes know (ComfyUI's output and input, and those in DIFFUSION_TOOLKIT_ROOTS or config.json).
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A parsed command line: argparse's names, and what is ComfyUI's."""
+
+    given: argparse.Namespace
+    comfyui_arguments: Sequence[str]
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Raises SystemExit, with code 2 and a message, as argparse does."""
+    arguments = list(arguments)
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        prog="run.py", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.description = "The Diffusion Toolkit from a shell, with the Python, models, folders and libraries of a ComfyUI."
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_index(commands)
+    return Options(parser.parse_args(arguments[:place]), arguments[place + 1 :])
+
+
+def _add_index(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "index", help="bring the images of a folder into a library", description=_INDEX, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("folder", metavar="DIR", help="the folder to index")
+    _add_common(parser)
+    parser.add_argument("--root", metavar="NAME", help="the root that DIR is below, where several are; DIR may then be relative to it")
+    parser.add_argument("--no-recursive", dest="recursive", action="store_false", help="not the folders inside it")
+    parser.add_argument("--pattern", default="", metavar="GLOB", help='only files of such names: "*.png;*cat*.webp"')
+    parser.add_argument("--labels", default="", metavar="A,B", help="labels for every image of this run")
+    parser.add_argument("--namespace", default="", metavar="NAME", help="the collection that every image of this run is moved to")
+    parser.add_argument(
+        "--token-state-budget", type=_gib, default=5.0, metavar="GIB", help="disk for token states in the whole library; 0: none (5)"
+    )
+    models = parser.add_argument_group(
+        "models", "Names as ComfyUI lists them, or paths. auto: the one that made the library's vectors, in a new library the one that "
+        "the README names, if it is there. none: no such vectors in this run.",
+    )  # fmt: skip
+    models.add_argument("--clip-vision", default=AUTO, metavar="FILE", help="CLIP-ViT-H/14: makes the image vectors")
+    models.add_argument("--checkpoint", default=AUTO, metavar="FILE", help="SDXL: makes the CLIP-L and CLIP-G vectors and token states")
+    models.add_argument("--text-embedder", default=AUTO, metavar="NAME", help="BGE: makes the vectors of prompts and negative prompts")
+    models.add_argument(
+        "--models-from", metavar="SCRIPT",
+        help="a Python file of yours with functions clip_vision() or clip() that give ComfyUI's objects: for a CLIP with a LoRA, or "
+        "from two files",
+    )  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="exit code 3 where a file could not be read")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--library", default="default", metavar="NAME", help="the library, by its name in config.json (default)")
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON too; - for the standard output, in place of the text")
+    parser.add_argument("--comfyui", metavar="DIR", help="ComfyUI's folder, where this one does not lie in its custom_nodes")
+    parser.add_argument(
+        "--object-info", metavar="FILE", help="what that ComfyUI answers at /object_info, as JSON: to read workflows of custom nodes as it does"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument("-v", "--verbose", action="store_true", help="all that is logged")
+
+
+def _gib(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of GiB from 0 to 100000")
+    return value

@@ -1,0 +1,40 @@
+"""From a folder as a person names it in a shell to a root and a folder below it, as the library keeps them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..host import ROOTS_VARIABLE, config_file, roots
+from .errors import UsageError
+
+
+def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
+    """(name of the root, its folder, the path below it): of `root_name`, else of the deepest root that `given` lies in.
+
+    Raises:
+        UsageError: there is no such root, or `given` lies in none.
+        ConfigurationError: the roots can't be used.
+    """
+    known = roots()
+    if root_name is not None and root_name not in known:
+        raise UsageError(f"There is no root {root_name!r}. The roots are: {_told(known)}.")
+    allowed = {root_name: known[root_name]} if root_name is not None else known
+    given_path = Path(given).expanduser()
+    places = [given_path.absolute()]
+    if root_name is not None and not given_path.is_absolute() and (known[root_name] / given_path).exists():
+        places.insert(0, known[root_name] / given_path)
+    # As it was named first: what lies behind a link inside a root is known by the link's path.
+    for place in [*places, *(place.resolve() for place in places)]:
+        holding = [(name, folder) for name, folder in allowed.items() if place.is_relative_to(folder)]
+        if holding:
+            name, folder = max(holding, key=lambda one: len(one[1].parts))
+            return name, folder, place.relative_to(folder).as_posix().removeprefix(".")
+    place = places[0].resolve()
+    raise UsageError(
+        f"{place} lies below none of the roots: {_told(allowed)}. Add it, or a folder around it, to {config_file()}, such as "
+        f'{{"roots": {{"{place.name}": "{place.as_posix()}"}}}}, or to {ROOTS_VARIABLE}, for ComfyUI and for this command.'
+    )
+
+
+def _told(known: dict[str, Path]) -> str:
+    return ", ".join(f"{name} ({folder})" for name, folder in known.items())

@@ -1,0 +1,47 @@
+"""The command's way from its arguments to its exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .arguments import parse
+from .comfyui import find_comfyui, start
+from .errors import CANCELLED, FAILED, WRONG, UsageError
+from .progress import Cancel, Cancelled, set_up_log
+
+
+def main(arguments: Sequence[str], package: Path) -> int:
+    """Run the command; its exit code. `package` is the folder that run.py was started from."""
+    options = parse(arguments)
+    set_up_log(options.given.verbose)
+    try:
+        with Cancel() as cancel:
+            start(find_comfyui(options.given.comfyui, package), options.comfyui_arguments)
+            from .index import index
+
+            return {"index": index}[options.given.command](options.given, cancel)
+    except Cancelled as error:
+        print("Cancelled. What was written is kept; the same command goes on from there.", file=sys.stderr)
+        return CANCELLED if error.signal == signal.SIGINT else 128 + error.signal
+    except ImportError as error:
+        needed = f'"{sys.executable}" -m pip install -r "{package / "requirements.txt"}"'
+        print(f"run.py: can't import {error.name or 'a dependency'} ({error}). Run it with the Python that runs ComfyUI, and with\n{needed}", file=sys.stderr)
+        return WRONG
+    except RuntimeError as error:
+        return _tell(error)
+    except ValueError as error:
+        return _tell(error)
+
+
+def _tell(error: Exception) -> int:
+    """A message for a person is printed alone; whatever else went wrong with its traceback."""
+    if isinstance(error, UsageError):
+        print(f"run.py: {error}", file=sys.stderr)
+        return WRONG
+    if type(error).__module__ == "diffusion_toolkit":  # our own errors name the cause and the next step
+        print(f"run.py: {error}", file=sys.stderr)
+        return FAILED
+    raise error

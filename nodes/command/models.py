@@ -1,0 +1,203 @@
+"""The models of a run by their files, as ComfyUI's own loader nodes load them, or those that made the library's vectors."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import AUTO, NONE
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from ...db import StoredEncoder
+    from ...embedders.pipeline import Encoders
+
+log = logging.getLogger("diffusion_toolkit")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes the models of a run; the same on each machine that has the files."""
+
+    clip_vision: str = AUTO
+    checkpoint: str = AUTO
+    text_embedder: str = AUTO
+    script: str | None = None
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One of the three models: where its files lie, the one that the README names, and how it is loaded."""
+
+    option: str
+    function: str  # in a person's script; "" where a file is all there is
+    family: str
+    folder: str
+    default: str
+    load: Callable[[str], Any]
+    wrap: Callable[[Any], Any]
+    makes: str
+
+
+def load_models(recipe: Recipe, active: Mapping[str, StoredEncoder], tell: Callable[[str], None]) -> tuple[Encoders, list[str]]:
+    """The models of a run, and a line for each kind that is left out unasked. `active` are the library's encoders by family.
+
+    Raises:
+        UsageError: a file that was named is not there, or is no such model.
+        EmbedderError: a model makes other vectors than the library's.
+    """
+    from ...embedders.pipeline import Encoders
+
+    script = _script(recipe.script) if recipe.script else None
+    made, notes = {}, []
+    for kind in _KINDS:
+        wanted = getattr(recipe, kind.option)
+        function = getattr(script, kind.function, None) if kind.function else None
+        if function is not None and wanted == AUTO:
+            tell(f"Loading: {kind.function}() of {recipe.script}")
+            made[kind.option] = kind.wrap(function())
+        elif wanted == AUTO:
+            made[kind.option], note = _by_the_library(kind, active.get(kind.family), tell)
+            notes += [note] if note else []
+        elif wanted != NONE:
+            made[kind.option] = _load(kind, _path(kind, wanted), tell)
+    return Encoders(image=made.get("clip_vision"), text=made.get("text_embedder"), clip=made.get("checkpoint")), notes
+
+
+def _by_the_library(kind: _Kind, encoder: StoredEncoder | None, tell: Callable[[str], None]) -> tuple[Any, str]:
+    """The model that made this library's vectors, so that a run without options never changes which that is; None and why."""
+    from ..host import toolkit_directory
+    from ..model_files import Known, by_likeness, candidates
+
+    if encoder is None:
+        path = _find(kind, kind.default)
+        if path is None:
+            return None, f"no {kind.makes}: {kind.default} is not in {_folder(kind)} (name another with {_flag(kind)})"
+        return _load(kind, path, tell), ""
+    known = Known(toolkit_directory() / "models.json")
+    # A pair of files is no checkpoint; it is for a script.
+    files = [file for file in by_likeness(candidates(kind.family), encoder.name) if len(file.paths) == 1]
+    learnt = {file: known.fingerprints(file) for file in files}
+    sure = [file for file in files if (learnt[file] or {}).get(kind.family) == encoder.fingerprint]
+    for file in sure or [file for file in files if learnt[file] is None]:
+        try:
+            model = _load(kind, file.paths[0], tell)
+        except Exception as error:  # whatever a foreign file makes ComfyUI raise
+            log.info("%s is not the model of the library's vectors: %s", file.name, error)
+            continue
+        fingerprints = _fingerprints(model)
+        known.remember(file, fingerprints)
+        if fingerprints.get(kind.family) == encoder.fingerprint:
+            return model, ""
+    return None, (
+        f"no {kind.makes}: no file in {_folder(kind)} is the model that made those of the library, {encoder.name} "
+        f"[{encoder.fingerprint[:8]}]; to change to another, name it with {_flag(kind)}"
+    )
+
+
+def _path(kind: _Kind, name: str) -> str:
+    path = _find(kind, name)
+    if path is None:
+        raise UsageError(f"{_flag(kind)}: there is no {name!r} in {_folder(kind)}, and no such path.")
+    return path
+
+
+def _find(kind: _Kind, name: str) -> str | None:
+    """A file by its name in ComfyUI's folders, or by its path; of a text embedder the folder."""
+    import folder_paths
+
+    if kind.option == "text_embedder":
+        from ..load_text_embedder import text_embedder_folders
+
+        places = [*(root / name for root in text_embedder_folders()), Path(name).expanduser().absolute()]
+        return next((str(place) for place in places if (place / "modules.json").is_file()), None)
+    found = folder_paths.get_full_path(kind.folder, name)
+    if found is None and Path(name).expanduser().is_file():
+        found = str(Path(name).expanduser().absolute())
+    return found
+
+
+def _load(kind: _Kind, path: str | Path, tell: Callable[[str], None]) -> Any:
+    tell(f"Loading {Path(path).name}")
+    model = kind.load(str(path))
+    if model is None:
+        raise UsageError(f"{_flag(kind)}: ComfyUI does not know what {path} is.")
+    return kind.wrap(model)
+
+
+def _load_clip_vision(path: str) -> Any:
+    import comfy.clip_vision
+
+    return comfy.clip_vision.load(path)
+
+
+def _load_checkpoint(path: str) -> Any:
+    import comfy.sd
+    import folder_paths
+
+    folders = folder_paths.get_folder_paths("embeddings")
+    return comfy.sd.load_checkpoint_guess_config(path, output_vae=False, output_model=False, embedding_directory=folders)[1]
+
+
+def _load_text_embedder(path: str) -> Any:
+    from ...embedders.text_embedder import load_text_embedder
+
+    return load_text_embedder(path, allow_download=False)
+
+
+def _image_encoder(model: Any) -> Any:
+    from ...embedders.clip_vision import ImageEncoder
+
+    return ImageEncoder(model)
+
+
+def _clip_encoder(model: Any) -> Any:
+    from ...embedders.clip_text import SDXLTextEncoder
+
+    return SDXLTextEncoder(model)
+
+
+def _fingerprints(model: Any) -> dict[str, str]:
+    if hasattr(model, "clip_l_fingerprint"):
+        return {"clip_l": model.clip_l_fingerprint, "clip_g": model.clip_g_fingerprint}
+    return {"image" if hasattr(model, "weights") else "text": model.fingerprint}
+
+
+def _script(file: str) -> Any:
+    path = Path(file).expanduser()
+    spec = importlib.util.spec_from_file_location("diffusion_toolkit_models_from", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"--models-from: there is no Python file {file}.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not any(hasattr(module, kind.function) for kind in _KINDS if kind.function):
+        raise UsageError(f"--models-from: {file} has none of the functions clip_vision() and clip().")
+    return module
+
+
+def _flag(kind: _Kind) -> str:
+    return "--" + kind.option.replace("_", "-")
+
+
+def _folder(kind: _Kind) -> str:
+    return f"models/{kind.folder}"
+
+
+_KINDS = (
+    _Kind(
+        "text_embedder", "", "text", "sentence_transformers", "bge-large-en-v1.5", _load_text_embedder, lambda model: model,
+        "prompt vectors",
+    ),
+    _Kind(
+        "clip_vision", "clip_vision", "image", "clip_vision", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", _load_clip_vision,
+        _image_encoder, "image vectors",
+    ),
+    _Kind(
+        "checkpoint", "clip", "clip_g", "checkpoints", "sd_xl_base_1.0.safetensors", _load_checkpoint, _clip_encoder,
+        "CLIP-L and CLIP-G vectors",
+    ),
+)  # fmt: skip

@@ -1,0 +1,115 @@
+"""A bar on the terminal, lines elsewhere, and Ctrl-C, which ends a run after the batch that it is in."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+LINE_SECONDS = 30.0  # between two lines of one stage, where there is no terminal
+
+
+class Cancelled(KeyboardInterrupt):
+    """By a person or the system; `signal` says by which signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
+
+
+class Cancel:
+    """While it is entered, the first Ctrl-C or termination inside `politely` waits for the next `check`; elsewhere, and the second
+    time, it ends at once."""
+
+    def __init__(self) -> None:
+        self._asked: int | None = None
+        self._polite = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Cancel:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def politely(self) -> Iterator[None]:
+        self._polite = True
+        try:
+            yield
+        finally:
+            self._polite = False
+        self.check()
+
+    def check(self) -> None:
+        if self._asked is not None:
+            raise Cancelled(self._asked)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._asked is not None or not self._polite:
+            self._asked = number
+            raise Cancelled(number)
+        self._asked = number
+        print("Cancelling after this batch; once more ends at once.", file=sys.stderr)
+
+
+class Bar:
+    """Called as the pipeline's `Progress`: (stage, done, total)."""
+
+    def __init__(self, cancel: Cancel, quiet: bool = False) -> None:
+        self._cancel, self._quiet = cancel, quiet
+        self._terminal = sys.stderr.isatty()
+        self._bar: Any = None
+        self._stage, self._told = "", 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self._cancel.check()
+        if self._quiet:
+            return
+        if not self._terminal:
+            self._line(stage, done, total)
+            return
+        from tqdm import tqdm
+
+        if stage != self._stage or self._bar is None:
+            self.close()
+            name, _, more = stage.partition("; ")
+            if more:
+                tqdm.write(stage, file=sys.stderr)
+            self._bar = tqdm(desc=name, total=total or None, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.2)
+            self._stage = stage
+        self._bar.total = total or None
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _line(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != self._stage or now - self._told > LINE_SECONDS:
+            self._stage, self._told = stage, now
+            print(f"{stage}: {done} of {total}" if total else stage, file=sys.stderr, flush=True)
+
+
+def set_up_log(verbose: bool) -> None:
+    """Warnings to the standard error, above the bar where there is one."""
+
+    class Above(logging.StreamHandler):
+        def emit(self, record: logging.LogRecord) -> None:
+            from tqdm import tqdm
+
+            tqdm.write(self.format(record), file=sys.stderr)
+
+    handler = Above()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
