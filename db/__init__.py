@@ -18,7 +18,7 @@ from .encoders import (
     get_encoder,
     require_encoder,
 )
-from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble
+from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble, TryAgain
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
 from .files import files_of_root, mark_missing, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
@@ -111,6 +111,7 @@ __all__ = [
     "StoredVectors",
     "TextPair",
     "TokenStates",
+    "TryAgain",
     "activate_encoders",
     "active_encoder",
     "active_encoders",

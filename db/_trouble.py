@@ -6,7 +6,7 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
-from .errors import ServerTrouble
+from .errors import ServerTrouble, TryAgain
 
 VARIABLE = "DIFFUSION_TOOLKIT_DSN"
 
@@ -50,6 +50,7 @@ _REFUSALS = [
     ),
 ]
 _EVERY_ONE = {"database", "role"}  # whose entries need all their words, not one
+_PASSING = {"too many clients", "could not translate host name"}  # entries, by their first word, that may well be over in a moment
 
 _CODES = {
     errors.DiskFull: (
@@ -84,17 +85,17 @@ def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABL
     said = str(error)
     for words, answer in _REFUSALS:
         if (all if words[0] in _EVERY_ONE else any)(word in said for word in words):
-            return ServerTrouble(_placed(answer, place))
+            return (TryAgain if words[0] in _PASSING else ServerTrouble)(_placed(answer, place))
     # A ping keeps every other thread of this process waiting, so none where nothing answered within the time for connecting.
     silent = isinstance(error, errors.ConnectionTimeout)
     ping = psycopg.pq.Ping.NO_RESPONSE if silent else psycopg.pq.PGconn.ping(make_conninfo(conninfo, connect_timeout=2).encode())
     if ping in (psycopg.pq.Ping.NO_RESPONSE, psycopg.pq.Ping.NO_ATTEMPT):
         otherwise = "; without that variable the library that comes with this package is used" if place == VARIABLE else ""
-        return ServerTrouble(
+        return TryAgain(
             f"No PostgreSQL server answers for the library. Start it, or correct the host and port in {place}{otherwise}."
         )
     if ping == psycopg.pq.Ping.REJECT:
-        return ServerTrouble("The library's PostgreSQL server is starting or stopping. Queue again in a moment.")
+        return TryAgain("The library's PostgreSQL server is starting or stopping. Queue again in a moment.")
     return ServerTrouble(
         "The library's PostgreSQL server answers but refuses the connection. Check user, password and database in "
         f"{place}; the server's log has the reason."
@@ -107,11 +108,13 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTroub
         if isinstance(error, kind):
             return ServerTrouble(_placed(answer, place))
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
-        return ServerTrouble(
+        return TryAgain(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue "
             "again: "
             "it connects anew."
         )
+    if isinstance(error, (errors.DeadlockDetected, errors.SerializationFailure)):
+        return TryAgain("Another program changed the same rows of the library at the same time. Queue again.")
     said = error.diag.message_primary or type(error).__name__
     return ServerTrouble(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
 

@@ -23,6 +23,8 @@ from .migrate import migrate
 
 DATABASE = "diffusion_toolkit"  # on the embedded server
 _CONNECT_SECONDS = 10
+# A computer that is cut off says nothing, and by default a system waits two hours for it.
+_NOTICE_GONE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _IDLE_KEPT = 4
 _BUSY_KEPT = 16  # while many search at once: to connect takes longer than to search
 _BUSY_SECONDS = 60.0
@@ -234,7 +236,7 @@ def _named_server(dsn: str, place: str) -> Callable[[], str]:
         raise LibraryError(
             f"{place} is not a PostgreSQL connection string. It looks like postgresql://user:password@host:5432/database."
         ) from None
-    conninfo = make_conninfo(**{"connect_timeout": _CONNECT_SECONDS, "application_name": "diffusion-toolkit", **given})
+    conninfo = make_conninfo(**{"connect_timeout": _CONNECT_SECONDS, "application_name": "diffusion-toolkit", **_NOTICE_GONE, **given})
     return lambda: conninfo
 
 

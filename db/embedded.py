@@ -18,7 +18,7 @@ from pathlib import Path
 from ._binaries import installed, program
 from ._cluster import SUPERUSER, Address, Cluster
 from ._locks import FileLock
-from .errors import LibraryError
+from .errors import LibraryError, TryAgain
 
 RECOVERY_SECONDS = 120  # a server that was killed replays its log before it answers
 CONNECT_SECONDS = 30  # a machine that swaps may be slow to answer; it is not dead
@@ -86,7 +86,7 @@ class EmbeddedServer:
         """libpq's connection string, password included: never show, log or save it."""
         address = self._address()
         if address is None:
-            raise LibraryError(f"The library's server in {self.directory} has stopped. Queue again to start it.")
+            raise TryAgain(f"The library's server in {self.directory} has stopped. Queue again to start it.")
         return self._conninfo(address, database)
 
     def stop(self) -> None:

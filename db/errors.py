@@ -22,6 +22,12 @@ class ServerTrouble(LibraryError):
     __module__ = "diffusion_toolkit"
 
 
+class TryAgain(ServerTrouble):
+    """The server went away, is not there yet, or gave way to another: the same may well work in a moment."""
+
+    __module__ = "diffusion_toolkit"
+
+
 class DamagedStates(LibraryError):
     """The token states of one text are not what was stored."""
 

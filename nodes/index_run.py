@@ -35,19 +35,19 @@ def run(
     library: Library, job: Job, encoders: Encoders, definitions: Mapping[str, Mapping[str, Any]], progress: Progress
 ) -> tuple[IndexReport, Counts, str]:
     """Index, make the encoders of this run the active ones, bring what searches use up to date; the report, also in words."""
-    store = FolderStore(library, job.root_name, job.root, job.subfolder, encoders, [job.labels], job.namespace)
-    report = index_folder(
-        job.root,
-        job.subfolder,
-        store,
-        encoders,
-        recursive=job.recursive,
-        pattern=job.pattern,
-        token_state_budget=job.token_state_budget,
-        definitions=definitions,
-        progress=progress,
-    )
-    store.activate()
+    with FolderStore(library, job.root_name, job.root, job.subfolder, encoders, [job.labels], job.namespace) as store:
+        report = index_folder(
+            job.root,
+            job.subfolder,
+            store,
+            encoders,
+            recursive=job.recursive,
+            pattern=job.pattern,
+            token_state_budget=job.token_state_budget,
+            definitions=definitions,
+            progress=store.patience.telling(progress),
+        )
+        store.activate()
     refreshed = db.refresh_search(library, progress)
     fitted = refresh_approximation(library, progress) if encoders.clip is not None else ""
     with library.connection() as connection:

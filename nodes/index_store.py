@@ -14,6 +14,7 @@ from ..embedders.graph import Settings, Text
 from ..embedders.known_files import KnownFiles
 from ..embedders.metadata import READER_VERSION, ImageMetadata, Pieces
 from ..embedders.metadata.records import sureness
+from .patience import Patience, patient
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,7 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
 class FolderStore:
     """`embedders.pipeline.Store` over a library. `activate` makes this run's encoders the active ones, at its end.
 
+    Each call is one transaction, or some that may be done twice, and is tried again where the server went away (`patience`).
     Use it in a `with` statement, or `close` it: what it has claimed and not written is then free for other runs at once.
     """
 
@@ -63,13 +65,19 @@ class FolderStore:
         self._labels, self._namespace = tuple(db.normal_labels(labels)), namespace
         self.labels_files = bool(self._labels or self._namespace)
         self._under = subfolder
+        self.patience = Patience()
         self._run = db.Run(library, f"{platform.node()}, process {os.getpid()}")
         self.others: set[str] = set()  # runs, by computer and process, that had files which this one wanted
-        self._encoder_ids = {}
-        for record in encoder_records(encoders):
-            with library.connection() as connection:  # its own: making an index holds up other writers
+        self._encoder_ids: dict[str, int] = {}
+        self._root_id = 0
+        self._enrol(root_name, root, encoder_records(encoders))
+
+    @patient
+    def _enrol(self, root_name: str, root: Path, encoders: Sequence[db.Encoder]) -> None:
+        for record in encoders:
+            with self._library.connection() as connection:  # its own: making an index holds up other writers
                 self._encoder_ids[record.family] = db.ensure_encoder(connection, record)
-        with library.connection() as connection:
+        with self._library.connection() as connection:
             self._root_id = db.ensure_root(connection, root_name, str(root))
             # A library's first encoders serve at once; later ones when their run is done, not when it is cancelled early.
             active = db.active_encoders(connection)
@@ -87,18 +95,26 @@ class FolderStore:
         """End the run that claims files; a claim afterwards begins another."""
         self._run.end()
 
+    def give_up(self) -> None:
+        """The run ends: a server that went away is not waited for any more."""
+        self.patience.give_up()
+
+    @patient
     def activate(self) -> None:
         with self._library.connection() as connection:
             db.activate_encoders(connection, list(self._encoder_ids.values()))
 
+    @patient
     def known_files(self) -> KnownFiles:
         with self._library.connection() as connection:
             return KnownFiles(db.files_of_root(connection, self._root_id, self._under))
 
+    @patient
     def mark_missing(self, paths: Sequence[str], gone: bool) -> None:
         with self._library.connection() as connection:
             (db.mark_missing if gone else db.unmark_missing)(connection, self._root_id, paths)
 
+    @patient
     def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]:
         """Those that this run may read: no other living run has them, nor has one written them since the scan.
 
@@ -112,15 +128,18 @@ class FolderStore:
         self.label_files(claimed.done)
         return [entry for entry in entries if entry.path in claimed.taken]
 
+    @patient
     def release(self, paths: Collection[str]) -> None:
         if paths:
             with self._library.connection() as connection:
                 db.release_files(connection, self._run, self._root_id, list(paths))
 
+    @patient
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]:
         with self._library.connection() as connection:
             return db.find_images(connection, hashes)
 
+    @patient
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None:
         if files:
             links = [
@@ -133,11 +152,13 @@ class FolderStore:
                 db.release_files(connection, self._run, self._root_id, [entry.path for entry, _, _ in files])
             self.label_files([entry.path for entry, _, _ in files])
 
+    @patient
     def label_files(self, paths: Collection[str]) -> None:
         if paths and self.labels_files:
             with self._library.connection() as connection:
                 db.label_files(connection, self._root_id, paths, self._labels, self._namespace)
 
+    @patient
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
         if not images:
             return
@@ -150,15 +171,18 @@ class FolderStore:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
             db.release_files(connection, self._run, self._root_id, [entry.path for entry, _ in images])
 
+    @patient
     def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]:
         with self._library.connection() as connection:
             return db.images_read_before(connection, version, self._root_id, self._under)
 
+    @patient
     def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]:
         with self._library.connection() as connection:
             stored = db.stored_pieces(connection, ids)
         return {id_: Pieces(found.metadata, found.places, found.created, size=found.size) for id_, found in stored.items()}
 
+    @patient
     def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None:
         if not readings:
             return
@@ -167,22 +191,27 @@ class FolderStore:
         with self._library.connection() as connection:
             db.update_readings(connection, new, pieces if from_files else None)
 
+    @patient
     def images_without_vector(self) -> Sequence[tuple[int, str]]:
         with self._library.connection() as connection:
             return db.images_without_vector(connection, self._encoder_ids["image"], self._root_id, self._under)
 
+    @patient
     def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None:
         with self._library.connection() as connection:
             db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
 
+    @patient
     def texts_without(self, family: str) -> Sequence[tuple[int, pipeline.Text]]:
         with self._library.connection() as connection:
             return db.texts_without_vector(connection, self._encoder_ids[family], self._root_id, self._under)
 
+    @patient
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None:
         with self._library.connection() as connection:
             db.write_text_vectors(connection, self._encoder_ids[family], ids, vectors)
 
+    @patient
     def add_token_states(self, states: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None:
         import numpy as np
 
@@ -190,10 +219,12 @@ class FolderStore:
         with self._library.connection() as connection:
             db.write_token_states(connection, self._encoder_ids["token_states"], records)
 
+    @patient
     def token_states_bytes(self) -> int:
         with self._library.connection() as connection:
             return db.token_states_bytes(connection)
 
+    @patient
     def section_bytes(self) -> int | None:
         with self._library.connection() as connection:
             return db.section_bytes(connection)
