@@ -44,3 +44,15 @@ def test_another_picture_has_another_hash(picture: np.ndarray) -> None:
 def test_a_file_that_is_read_comes_with_its_hash(picture: np.ndarray, tmp_path) -> None:
     Image.fromarray(picture).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").phash == phash(picture)
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (1333, 767), (641, 2000)])
+def test_large_pictures_are_hashed_nearly_as_imagehash_does(picture: np.ndarray, size: tuple[int, int]) -> None:
+    large = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    theirs = int(str(imagehash.phash(Image.fromarray(large))), 16)
+    assert differing(phash(large), theirs) <= 2
+    assert differing(phash(large[:, ::-1]), theirs) > 12
+
+
+def test_a_large_picture_of_one_colour_has_hardly_any_bits() -> None:
+    assert differing(phash(np.full((1000, 777, 3), (200, 100, 50), np.uint8)), 0) <= 2
