@@ -128,7 +128,10 @@ class Cluster:
                 raise self.failure("The library's data directory could not be made", start)
             with (new / "postgresql.conf").open("a", encoding="utf-8") as configuration:
                 configuration.write(f"\n{INCLUDE}\n")
+                configuration.flush()
+                os.fsync(configuration.fileno())
             new.rename(self.data)
+            _keep_names(self.directory)
         finally:
             password_for_initdb.unlink(missing_ok=True)
             shutil.rmtree(new, ignore_errors=True)
@@ -314,7 +317,24 @@ def _environment() -> dict[str, str]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, from the first byte on."""
+    """Write a file that only its owner may read, from the first byte on, and that outlives a power loss.
+
+    A library whose password is lost can't be entered any more.
+    """
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    _keep_names(path.parent)
+
+
+def _keep_names(folder: Path) -> None:
+    """Let what was made and renamed in a folder outlive a power loss, where the system can: Windows opens no folders."""
+    if not WINDOWS:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # some network folders refuse
+                os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -9,6 +9,10 @@ from pathlib import Path
 MB = 1 << 20
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
+# What a commit waits for, so that it outlives a power loss: where PostgreSQL's own choice leaves it in the drive's cache. (On Linux it
+# does not. Neither of the two has been tried on such a machine; both names are known to every PostgreSQL of the system.)
+FLUSH = {"darwin": "fsync_writethrough", "win32": "fsync"}
+
 TEMPLATE = """\
 # Rewritten by diffusion-toolkit at each start. Change a setting with ALTER SYSTEM instead: that wins and is kept.
 shared_buffers = {shared_buffers}MB
@@ -21,7 +25,7 @@ dynamic_shared_memory_type = {shared_memory}
 logging_collector = off
 log_destination = stderr
 log_checkpoints = off
-"""
+{flush}"""
 
 
 def settings(memory: int, shared_memory_space: int | None) -> str:
@@ -38,6 +42,7 @@ def settings(memory: int, shared_memory_space: int | None) -> str:
         effective_cache_size=max(256, memory // MB // 2),
         maintenance_work_mem=maintenance,
         shared_memory="sysv" if small else default,
+        flush=f"wal_sync_method = {FLUSH[sys.platform]}\n" if sys.platform in FLUSH else "",
     )
 
 

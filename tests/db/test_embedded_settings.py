@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,18 @@ from diffusion_toolkit.db.errors import LibraryError
 
 GB = 1 << 30
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
+flushed: list[int | str] = []  # inodes of what was flushed to disk while the library was made, and when it got its name
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library that is stopped; each test that starts it stops it again."""
     folder = tmp_path_factory.mktemp("settings") / "library"
-    EmbeddedServer.start(folder).stop()
+    fsync, rename = os.fsync, Path.rename
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: (flushed.append(os.fstat(file).st_ino), fsync(file)))
+        patch.setattr(Path, "rename", lambda self, to: (flushed.append("renamed"), rename(self, to))[1])
+        EmbeddedServer.start(folder).stop()
     return folder
 
 
@@ -41,6 +47,27 @@ def test_shared_buffers_follow_the_memory_within_bounds(memory: int, buffers: st
 def test_a_containers_small_shared_memory_is_not_used_for_parallel_index_builds():
     assert "dynamic_shared_memory_type = sysv" in settings(24 * GB, 64 << 20)
     assert "dynamic_shared_memory_type = sysv" not in settings(24 * GB, 12 * GB)
+
+
+@pytest.mark.parametrize(("system", "method"), [("darwin", "fsync_writethrough"), ("win32", "fsync"), ("linux", None)])
+def test_a_commit_is_flushed_out_of_the_drives_cache_on_every_system(system: str, method: str | None, monkeypatch):
+    monkeypatch.setattr(sys, "platform", system)
+    lines = settings(24 * GB, None).splitlines()
+    assert [line for line in lines if line.startswith("wal_sync_method")] == ([f"wal_sync_method = {method}"] if method else [])
+
+
+def test_what_was_committed_outlives_a_power_loss(library: Path):
+    server = EmbeddedServer.start(library)
+    shown = {name: ask(server, f"SHOW {name}") for name in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums")}
+    server.stop()
+    assert shown == dict.fromkeys(shown, "on")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows opens no folders")
+def test_the_password_is_on_the_disk_before_the_library_that_needs_it(library: Path):
+    before, after = flushed[: flushed.index("renamed")], flushed[flushed.index("renamed") + 1 :]
+    assert {(library / "password").stat().st_ino, library.stat().st_ino} <= set(before)
+    assert library.stat().st_ino in after
 
 
 def test_a_parallel_index_build_works_on_system_v_shared_memory(library: Path):
