@@ -56,8 +56,8 @@ class KnownFiles:
     def sort(self, entries: Sequence[FileEntry]) -> np.ndarray:
         """Note that a scan has met these; which of them are as they were: bool [n]."""
         places, known = self._find(_hashes([entry.path for entry in entries]))
-        found = np.array([(entry.size, entry.mtime_ns, entry.sidecar_mtime_ns) for entry in entries], np.int64).reshape(-1, 3)
-        same = known & (self._numbers[:, places] == found.T).all(axis=0) if len(self) else known
+        numbers = np.array([entry[1:4] for entry in entries], np.int64).reshape(-1, 3).T  # size and times: [3, n]
+        same = known & (self._numbers[:, places] == numbers).all(axis=0) if len(self) else known
         self._flags[places[known]] |= _SEEN
         self._flags[places[same]] |= _UNCHANGED
         return same

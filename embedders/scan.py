@@ -6,9 +6,9 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from .metadata.containers.sidecar import SUFFIXES as SIDECARS
 from .metadata.containers.sidecar import sidecar_names
@@ -32,8 +32,7 @@ class ScanError(ValueError):
     __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(NamedTuple):  # made in half the time of a frozen record
     """One image file; `path` is relative to the root, with `/` on every system.
 
     `sidecar_mtime_ns` is that of the newest text beside it which is read with it, 0 when there is none.
@@ -127,10 +126,11 @@ class Scan:
                 self._on_error(_printable(below), f"can't be read ({error.strerror or error})")
 
     def _wanted(self, name: str, path: str) -> bool:
-        name, path = name.lower(), path.lower()
-        if os.path.splitext(name)[1] not in SUFFIXES:
+        name = name.lower()
+        stem, dot, suffix = name.rpartition(".")
+        if not stem or dot + suffix not in SUFFIXES:
             return False
-        return not self._globs or any(fnmatchcase(path if "/" in glob else name, glob) for glob in self._globs)
+        return not self._globs or any(fnmatchcase(path.lower() if "/" in glob else name, glob) for glob in self._globs)
 
     def _file(self, entry: os.DirEntry[str], path: str, beside: dict[str, os.DirEntry[str]]) -> FileEntry | None:
         if entry.is_symlink() and not _contains(self._root, os.path.realpath(entry.path)):

@@ -1,0 +1,166 @@
+"""A folder's files as a stream of those to read, and what is done about the others."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import pytest
+from diffusion_toolkit.embedders.known_files import KnownFiles
+from diffusion_toolkit.embedders.pipeline import IndexReport, files
+from diffusion_toolkit.embedders.pipeline.files import FoundFiles
+from diffusion_toolkit.embedders.scan import FileEntry, Scan
+
+
+class Store:
+    def __init__(self):
+        self.labels_files, self.labelled, self.marks = False, {}, {}
+
+    def label_files(self, paths, labels=()):
+        for path in paths:
+            self.labelled.setdefault(path, set()).update(labels)
+
+    def mark_missing(self, paths, gone):
+        self.marks.update(dict.fromkeys(paths, gone))
+
+
+class Numbered:
+    """Endless, and what can't be waited for in a test if the stream were a list."""
+
+    def __init__(self):
+        self.given = 0
+
+    def files(self, on_error):
+        while True:
+            self.given += 1
+            yield FileEntry(f"{self.given}.png", 1, 1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.png", "cats/b.png", "cats/deep/c.png", "cats/d.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture")
+    return tmp_path
+
+
+def known_of(root, missing=()):
+    return KnownFiles([[(*entry[:4], entry.path in missing) for entry in Scan(root).files()]])
+
+
+def look(source, known):
+    """(what is to be read, what was marked) of a whole run."""
+    store, report = Store(), IndexReport()
+    with FoundFiles(source, known, report) as found:
+        changed = [entry.path for entry in found]
+        found.settle(store, lambda *_: None)
+    return changed, store.marks, report
+
+
+def test_new_and_changed_files_come_and_unchanged_ones_are_counted(folder):
+    known = known_of(folder)
+    (folder / "a.png").write_bytes(b"another")
+    (folder / "new.png").write_bytes(b"new")
+    changed, marks, report = look(Scan(folder), known)
+    assert changed == ["a.png", "new.png"] and marks == {}
+    assert (report.found, report.unchanged, report.missing) == (5, 3, 0)
+
+
+def test_a_file_that_is_gone_is_marked_and_one_that_is_back_is_unmarked(folder):
+    known = known_of(folder, missing={"cats/b.png"})
+    (folder / "a.png").unlink()
+    _, marks, report = look(Scan(folder), known)
+    assert marks == {"cats/b.png": False, "a.png": True} and report.missing == 1
+
+
+def test_a_folder_that_is_gone_has_all_its_files_marked(folder):
+    known = known_of(folder)
+    shutil.rmtree(folder / "cats")
+    assert look(Scan(folder), known)[1] == dict.fromkeys(["cats/b.png", "cats/d.webp", "cats/deep/c.png"], True)
+
+
+@pytest.mark.parametrize(
+    "asked, judged",
+    [
+        (("cats", True, ""), {"cats/b.png", "cats/deep/c.png"}),
+        (("cats", False, ""), {"cats/b.png"}),
+        (("", False, ""), {"a.png"}),
+        (("", True, "*B.png"), {"cats/b.png"}),
+        (("", True, "cats/*.png"), {"cats/b.png", "cats/deep/c.png"}),
+    ],
+)
+def test_only_what_was_asked_for_is_judged(folder, asked, judged):
+    (folder / "stays.png").write_bytes(b"")
+    (folder / "cats/b stays.webp").write_bytes(b"")
+    known = known_of(folder)
+    for name in ("a.png", "cats/b.png", "cats/deep/c.png"):
+        (folder / name).unlink()
+    (folder / "another B.png").write_bytes(b"")
+    (folder / "cats/x.png").write_bytes(b"")
+    known.sort([FileEntry("stays.png", 0, (folder / "stays.png").stat().st_mtime_ns)])
+    assert set(look(Scan(folder, *asked), known)[1]) == judged
+
+
+def test_nothing_is_marked_where_nothing_is_left_of_what_was_known(folder):
+    known = known_of(folder)
+    shutil.rmtree(folder / "cats")
+    (folder / "a.png").unlink()
+    (folder / "new.png").write_bytes(b"")
+    changed, marks, report = look(Scan(folder), known)
+    assert changed == ["new.png"] and marks == {} and report.all_gone == 4
+
+
+def test_a_file_that_is_there_but_left_out_is_not_marked(folder):
+    """As one whose folder can't be listed, or that was met under another name through a link."""
+    known = KnownFiles([[("cats/.hidden/x.png", 1, 1, 0, False), ("a.png", 7, (folder / "a.png").stat().st_mtime_ns, 0, False)]])
+    (folder / "cats/.hidden").mkdir()
+    (folder / "cats/.hidden/x.png").write_bytes(b"")
+    assert look(Scan(folder), known)[1] == {}
+
+
+def test_what_was_known_is_labelled_when_the_run_gives_labels(folder):
+    known, store = known_of(folder), Store()
+    (folder / "a.png").write_bytes(b"another")
+    store.labels_files = True
+    with FoundFiles(Scan(folder), known, IndexReport()) as found:
+        list(found)
+        found.settle(store, lambda *_: None)
+    assert set(store.labelled) == {"cats/b.png", "cats/d.webp", "cats/deep/c.png"}
+
+
+def test_files_come_while_the_search_goes_on_and_no_more_wait_than_a_bounded_number():
+    source = Numbered()
+    with FoundFiles(source, KnownFiles(), IndexReport()) as found:
+        assert next(iter(found)).path == "1.png" and not found.complete
+        assert 0 < found.changed <= source.given
+        found._thread.join(0.5)  # it could find many more meanwhile
+        assert source.given <= files.SORTED_AT_ONCE * (files.AHEAD + 3)
+    assert not found._thread.is_alive()
+
+
+def test_what_goes_wrong_in_the_search_reaches_the_one_who_waits_for_files():
+    class Broken:
+        def files(self, on_error):
+            yield FileEntry("a.png", 1, 1)
+            raise MemoryError("of the search")
+
+    with FoundFiles(Broken(), KnownFiles(), IndexReport()) as found, pytest.raises(MemoryError, match="of the search"):
+        list(found)
+
+
+def test_who_waits_for_files_can_stop_waiting():
+    class Cancelled(BaseException):
+        pass
+
+    class Slow:
+        def files(self, on_error):
+            released.wait(20)
+            yield from ()
+
+    def cancel():
+        released.set()
+        raise Cancelled
+
+    released = threading.Event()
+    with pytest.raises(Cancelled), FoundFiles(Slow(), KnownFiles(), IndexReport(), waiting=cancel) as found:
+        list(found)
