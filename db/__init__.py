@@ -39,6 +39,7 @@ from .read import (
     images_read_before,
     images_without_vector,
     known_files,
+    read_before,
     stored_pieces,
     texts_without_vector,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "normal_labels",
     "open_library",
     "parse_filter",
+    "read_before",
     "read_phashes",
     "refresh_search",
     "release_files",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
 from psycopg import Connection, sql
 
+from .claims import FileState
 from .encoders import TABLES, active_encoders, get_encoder
 from .errors import LibraryError, NoSuchImage
 from .records import (
@@ -37,18 +38,26 @@ WHERE p.image_id = ANY(%s)
 ORDER BY p.image_id, p.seen DESC, p.root_id, p.path
 """
 _IMAGES_WITHOUT = """
-SELECT p.image_id, p.path
+SELECT p.image_id, p.path, p.file_size, p.mtime_ns, p.sidecar_mtime_ns
 FROM paths p
-WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
-  AND NOT EXISTS (SELECT FROM image_vectors v WHERE v.encoder_id = %(encoder)s AND v.image_id = p.image_id)
+WHERE p.root_id = %(root)s AND p.path ^@ %(under)s AND p.image_id IN (
+    SELECT n.image_id
+    FROM paths n
+    WHERE n.root_id = %(root)s AND n.path ^@ %(under)s AND n.image_id > %(after)s
+      AND NOT EXISTS (SELECT FROM image_vectors v WHERE v.encoder_id = %(encoder)s AND v.image_id = n.image_id)
+    GROUP BY n.image_id
+    ORDER BY n.image_id
+    LIMIT %(limit)s
+)
 ORDER BY p.image_id, p.path
 """
 _READ_BEFORE = """
 SELECT i.id, array_agg(p.path ORDER BY p.path)
 FROM paths p JOIN images i ON i.id = p.image_id
-WHERE p.root_id = %(root)s AND p.path ^@ %(under)s AND i.reader < %(version)s
+WHERE p.root_id = %(root)s AND p.path ^@ %(under)s AND i.reader < %(version)s AND i.id > %(after)s
 GROUP BY i.id
 ORDER BY i.id
+LIMIT %(limit)s
 """
 _TEXTS_WITHOUT = """
 SELECT t.id, t.text_g, t.text_l
@@ -70,14 +79,29 @@ def known_files(conn: Connection, root_id: int) -> dict[str, KnownFile]:
     return {path: KnownFile(*file) for path, *file in rows}
 
 
-def images_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, str]]:
-    """(image id, path) of the files below the folder `under` ("" is the whole root) whose image the encoder has not seen."""
-    return conn.execute(_IMAGES_WITHOUT, {"root": root_id, "under": _prefix(under), "encoder": encoder_id}).fetchall()
+def images_without_vector(
+    conn: Connection, encoder_id: int, root_id: int, under: str, after: int = 0, limit: int | None = None
+) -> list[tuple[int, FileState]]:
+    """(image id, file) of the files below the folder `under` ("" is the whole root) whose image the encoder has not seen.
+
+    Of the first `limit` images whose ids are above `after`, and of these every file there.
+    """
+    values = {"root": root_id, "under": _prefix(under), "encoder": encoder_id, "after": after, "limit": limit}
+    return [(image_id, FileState(*file)) for image_id, *file in conn.execute(_IMAGES_WITHOUT, values)]
 
 
-def images_read_before(conn: Connection, version: int, root_id: int, under: str) -> list[tuple[int, list[str]]]:
-    """(image id, its paths there) of the images below `under` that a reader older than `version` has read."""
-    return conn.execute(_READ_BEFORE, {"root": root_id, "under": _prefix(under), "version": version}).fetchall()
+def images_read_before(
+    conn: Connection, version: int, root_id: int, under: str, after: int = 0, limit: int | None = None
+) -> list[tuple[int, list[str]]]:
+    """(image id, its paths there) of the images below `under` that a reader older than `version` has read; the first `limit`."""
+    values = {"root": root_id, "under": _prefix(under), "version": version, "after": after, "limit": limit}
+    return conn.execute(_READ_BEFORE, values).fetchall()
+
+
+def read_before(conn: Connection, version: int, ids: Collection[int]) -> set[int]:
+    """Those of these images that a reader older than `version` has read."""
+    rows = conn.execute("SELECT id FROM images WHERE id = ANY(%s) AND reader < %s", [list(ids), version])
+    return {image_id for (image_id,) in rows}
 
 
 def stored_pieces(conn: Connection, ids: Sequence[int]) -> dict[int, StoredPieces]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..embedders.pipeline import Encoders
     from ..embedders.scan import FileEntry
 
+PAGE = 20_000  # images asked for at once, of those that lack something
 PASSES_KEPT = 32  # of an image; the library keeps the whole graph beside them
 PASS_TEXT_KEPT = 100_000  # characters in all passes, beyond which they are kept without their texts
 
@@ -125,7 +126,7 @@ class FolderStore:
         files = [db.FileState(entry.path, entry.size, entry.mtime_ns, entry.sidecar_mtime_ns) for entry in entries]
         claimed = self._run.claim(self._root_id, files)
         self.others.update(claimed.others)
-        self.label_files(claimed.done)
+        self._label([entry for entry in entries if entry.path in claimed.done])
         return [entry for entry in entries if entry.path in claimed.taken]
 
     @patient
@@ -133,6 +134,9 @@ class FolderStore:
         if paths:
             with self._library.connection() as connection:
                 db.release_files(connection, self._run, self._root_id, list(paths))
+
+    def expect(self, files: int) -> None:
+        """How many files this run will read, as far as it knows by now; more with each call."""
 
     @patient
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]:
@@ -150,20 +154,29 @@ class FolderStore:
                 db.link_paths(connection, self._root_id, links)
                 db.write_phashes(connection, {image_id: image.phash for _, image, image_id in files})
                 db.release_files(connection, self._run, self._root_id, [entry.path for entry, _, _ in files])
-            self.label_files([entry.path for entry, _, _ in files])
+            self._label([entry for entry, _, _ in files])
 
     @patient
-    def label_files(self, paths: Collection[str]) -> None:
-        if paths and self.labels_files:
+    def label_files(self, paths: Collection[str], labels: Sequence[str] = ()) -> None:
+        """Give these known files what the run gives, and `labels` of their own."""
+        if paths and (labels or self.labels_files):
             with self._library.connection() as connection:
-                db.label_files(connection, self._root_id, paths, self._labels, self._namespace)
+                db.label_files(connection, self._root_id, paths, (*self._labels, *labels), self._namespace)
+
+    def _label(self, entries: Sequence[FileEntry]) -> None:
+        together: dict[tuple[str, ...], list[str]] = {}
+        for entry in entries:
+            together.setdefault(entry.labels, []).append(entry.path)
+        for labels, paths in together.items():
+            self.label_files(paths, labels)
 
     @patient
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
         if not images:
             return
-        given = {"labels": self._labels, "namespace": self._namespace}
-        records = [replace(_record(entry, image), **given) for entry, image in images]
+        records = [
+            replace(_record(entry, image), labels=(*self._labels, *entry.labels), namespace=self._namespace) for entry, image in images
+        ]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)
             db.write_phashes(connection, {id_: image.phash for id_, (_, image) in zip(ids, images)})
@@ -172,9 +185,14 @@ class FolderStore:
             db.release_files(connection, self._run, self._root_id, [entry.path for entry, _ in images])
 
     @patient
-    def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]:
+    def images_read_before(self, version: int, after: int = 0) -> Sequence[tuple[int, Sequence[str]]]:
         with self._library.connection() as connection:
-            return db.images_read_before(connection, version, self._root_id, self._under)
+            return db.images_read_before(connection, version, self._root_id, self._under, after, PAGE)
+
+    @patient
+    def read_before(self, version: int, ids: Collection[int]) -> Collection[int]:
+        with self._library.connection() as connection:
+            return db.read_before(connection, version, ids)
 
     @patient
     def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]:
@@ -192,9 +210,12 @@ class FolderStore:
             db.update_readings(connection, new, pieces if from_files else None)
 
     @patient
-    def images_without_vector(self) -> Sequence[tuple[int, str]]:
+    def images_without_vector(self, after: int = 0) -> Sequence[tuple[int, FileEntry]]:
+        from ..embedders.scan import FileEntry
+
         with self._library.connection() as connection:
-            return db.images_without_vector(connection, self._encoder_ids["image"], self._root_id, self._under)
+            files = db.images_without_vector(connection, self._encoder_ids["image"], self._root_id, self._under, after, PAGE)
+        return [(id_, FileEntry(file.path, file.size, file.mtime_ns, file.sidecar_mtime_ns)) for id_, file in files]
 
     @patient
     def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .records import Encoders, IndexReport, Progress, Store, Text
+from .records import Encoders, IndexReport, Progress, StandBack, Store, Text
 from .run import index_folder
 
-__all__ = ["Encoders", "IndexReport", "Progress", "Store", "Text", "index_folder"]
+__all__ = ["Encoders", "IndexReport", "Progress", "StandBack", "Store", "Text", "index_folder"]

@@ -24,3 +24,20 @@ def usable_rows(vectors: np.ndarray, names: Sequence[str], report: IndexReport) 
 def batches(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
     for start in range(0, len(items), size):
         yield start, items[start : start + size]
+
+
+class Pace:
+    """How many images go to the model at once. A cancel waits for one batch, so it shall take about a second, not a minute."""
+
+    FEWEST, MOST = 4, 64
+    SECONDS = (0.5, 2.0)  # a batch that took less is followed by a larger one, one that took more by a smaller
+
+    def __init__(self) -> None:
+        self.size = 8
+
+    def took(self, images: int, seconds: float) -> None:
+        shortest, longest = self.SECONDS
+        if seconds > longest:
+            self.size = max(self.FEWEST, self.size // 2)
+        elif seconds < shortest and images >= self.size // 2:
+            self.size = min(self.MOST, self.size * 2)

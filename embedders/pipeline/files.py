@@ -48,14 +48,20 @@ class FoundFiles:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stopped.set()
+        self.stop()
         self._thread.join()
+
+    def stop(self) -> None:
+        """End the search, and whoever iterates, in any thread."""
+        self._stopped.set()
 
     def __iter__(self) -> Iterator[FileEntry]:
         while True:
             try:
                 lot = self._lots.get(timeout=0.2)
             except queue.Empty:
+                if self._stopped.is_set():
+                    return
                 self._waiting()
                 continue
             if isinstance(lot, BaseException):

@@ -2,92 +2,201 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import islice
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
-from ..decode import ImageError, ImageFile, read_image
-from ..metadata import READER_VERSION, ImageMetadata, NodeDefinitions
-from .batches import batches, usable_rows
+import numpy as np
+
+from ..metadata import READER_VERSION
+from ..reading import Reader
+from ..scan import FileEntry
+from .ahead import Ahead, close_all
+from .batches import Pace, usable_rows
 from .files import FoundFiles
-from .records import Encoders, IndexReport, Progress, Store
+from .prepared import BATCH_BYTES, Batch, File, InFlight, as_known, held_against, prepared
+from .records import Run
+from .writer import TICK_SECONDS
 
-IMAGE_BATCH = 16
+CLAIMED_AT_ONCE = 64  # files; other runs leave alone what this one has claimed, so it claims little ahead
+CLAIMED_AHEAD = 128
+BATCHES_AHEAD = 2  # that are read and not yet embedded
+EXPECTED_AT = 5000  # files to read, of which the store is told while the scan goes on; then at each doubling
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
-def read_files(
-    root: Path,
-    files: FoundFiles,
-    store: Store,
-    encoders: Encoders,
-    definitions: NodeDefinitions,
-    report: IndexReport,
-    progress: Progress,
-) -> None:
-    """Read, embed and store new files; content that the library already has only gains a path, and a side-car's text."""
-    older = {id_ for id_, _ in store.images_read_before(READER_VERSION)}
-    done, changed = 0, iter(files)
-    while batch := list(islice(changed, IMAGE_BATCH)):
-        progress("Reading images", done, files.changed)
-        done += len(batch)
-        read = [(entry, image) for entry in batch if (image := _read(root, entry.path, report, definitions)) is not None]
-        known = store.find_images([image.hash for _, image in read])
-        other_sidecar = {entry.path for entry, _ in read if files.other_sidecar(entry)}
-        linked = [(entry, image, known[image.hash]) for entry, image in read if image.hash in known]
-        store.link_files(linked)
-        told = {
-            id_: (entry.path, image.metadata)
-            for entry, image, id_ in linked
-            if entry.path in other_sidecar or id_ in older
-        }
-        store.update_readings({id_: metadata for id_, (_, metadata) in told.items()}, from_files=True)
-        report.read_anew += len(told.keys() & older)
-        report.sidecars_read += len(told.keys() - older)
-        older -= told.keys()
-        fresh = [(entry, image) for entry, image in read if image.hash not in known]
-        pictures: dict[bytes, tuple[str, ImageMetadata]] = {}  # a copy in a batch is one, with the text beside any of them
-        for entry, image in fresh:
-            if image.hash not in pictures or entry.sidecar_mtime_ns:
-                pictures[image.hash] = (entry.path, image.metadata)
-        report.added += len(pictures)
-        report.known_elsewhere += len(read) - len(pictures) - len(told)
-        for path, metadata in [*told.values(), *pictures.values()]:
-            report.tell(path, metadata)
-        if not fresh:
-            continue
-        if encoders.image is None:
-            store.add_images(fresh, None)
+def read_files(run: Run, files: FoundFiles) -> None:
+    """Read, embed and store new files; content that the library already has only gains a path, and a side-car's text.
+
+    Four things go on at once: files are looked for and claimed, read, embedded (in this thread), and written.
+    """
+    flying, pace = InFlight(), Pace()
+    claimed = Ahead(_claimed(run, files), "claims", CLAIMED_AHEAD)
+    reader = Reader(run.root, run.definitions)
+    ready = _ahead(prepared(run.root, reader, claimed, pace, held_against(run.store, flying)))
+    expected, handled = _Expected(run, files), 0
+
+    def tell() -> None:
+        expected.tell()
+        if files.changed or files.complete:
+            run.progress("Reading images", handled + run.report.elsewhere, files.changed)
         else:
-            vectors = encoders.image.encode([image.pixels for _, image in fresh])  # [n, 1024]
-            usable = usable_rows(vectors, [entry.path for entry, _ in fresh], report)
-            store.add_images([fresh[row] for row in usable], vectors[usable])
-            store.add_images([image for row, image in enumerate(fresh) if row not in usable], None)
-            report.count("image", len({fresh[row][1].hash for row in usable}))
+            run.progress("Looking through the folder", run.report.found, run.report.found)
 
-
-def fill_image_vectors(
-    root: Path, unchanged: Callable[[str], bool], store: Store, encoder: Any, report: IndexReport, progress: Progress
-) -> None:
-    """Embed images that were indexed without this encoder, from files that still hold them."""
-    files = {image_id: path for image_id, path in store.images_without_vector() if unchanged(path)}
-    missing = list(files.items())
-    for done, batch in batches(missing, IMAGE_BATCH):
-        progress("Image vectors", done, len(missing))
-        read = [(id_, path, image) for id_, path in batch if (image := _read(root, path, report)) is not None]
-        if read:
-            vectors = encoder.encode([image.pixels for _, _, image in read])  # [n, 1024]
-            usable = usable_rows(vectors, [path for _, path, _ in read], report)
-            store.add_image_vectors([read[row][0] for row in usable], vectors[usable])
-            report.count("image", len(usable))
-
-
-def _read(root: Path, path: str, report: IndexReport, definitions: NodeDefinitions = {}) -> ImageFile | None:
     try:
-        return read_image(root / path, definitions=definitions)
-    except ImageError as error:
-        reason = str(error)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    report.skipped.append((path, reason))
-    return None
+        while (batch := _next(run, ready, tell)) is not None:
+            tell()
+            handled += batch.files
+            vectors, usable = _embed(run, batch, pace)
+            _put(run, partial(_write, run, files, flying, batch, vectors, usable))
+            del batch, vectors
+        expected.tell()
+    finally:
+        files.stop()
+        close_all(claimed, ready)
+    run.writer.drain()
+
+
+def fill_image_vectors(run: Run, unchanged: Callable[[str], bool]) -> None:
+    """Embed images that were indexed without this encoder, from files that still hold them."""
+    lacking, pace, handled = _Lacking(run, unchanged), Pace(), 0
+    ready = _ahead(prepared(run.root, Reader(run.root), lacking, pace, as_known))
+    try:
+        while (batch := _next(run, ready, run.progress.again)) is not None:
+            run.progress("Image vectors", handled, lacking.total)
+            handled += batch.files
+            run.report.skipped += batch.refused
+            vectors, usable = _embed(run, batch, pace)
+            if usable:
+                ids = [lacking.ids[batch.fresh[row][0].path] for row in usable]
+                _put(run, partial(run.store.add_image_vectors, ids, vectors[usable]))
+                run.report.count("image", len(usable))
+            lacking.forget(batch)
+            del batch, vectors
+    finally:
+        lacking.stopped = True
+        close_all(ready)
+    run.writer.drain()
+
+
+class _Lacking:
+    """Files of images without a vector, page by page from the store; `ids` of those that are on their way, by path."""
+
+    def __init__(self, run: Run, unchanged: Callable[[str], bool]) -> None:
+        self._store, self._unchanged = run.store, unchanged
+        self.ids: dict[str, int] = {}
+        self.total = 0
+        self.stopped = False
+
+    def __iter__(self) -> Iterator[FileEntry]:
+        after = 0
+        while not self.stopped and (page := self._store.images_without_vector(after)):
+            after = page[-1][0]
+            files = {image_id: entry for image_id, entry in page if self._unchanged(entry.path)}  # one of each image
+            self.total += len(files)
+            for image_id, entry in files.items():
+                self.ids[entry.path] = image_id
+                yield entry
+
+    def forget(self, batch: Batch) -> None:
+        for path in (*(entry.path for entry, _ in batch.fresh), *(path for path, _ in batch.refused)):
+            self.ids.pop(path, None)
+
+
+class _Expected:
+    """Tells the store how many files are to be read, as early as it is known: a large run is written in another way."""
+
+    def __init__(self, run: Run, files: FoundFiles) -> None:
+        self._run, self._files = run, files
+        self._next, self._told = EXPECTED_AT, 0
+
+    def tell(self) -> None:
+        complete, count = self._files.complete, self._files.changed
+        if count > self._told and (complete or count >= self._next):
+            self._told, self._next = count, 2 * count
+            self._run.writer.put(partial(self._run.store.expect, count))
+
+
+def _claimed(run: Run, files: FoundFiles) -> Iterator[FileEntry]:
+    """The files that no other run has, claimed a few at a time."""
+    waiting: list[FileEntry] = []
+    for entry in files:
+        waiting.append(entry)
+        if len(waiting) == CLAIMED_AT_ONCE:
+            yield from _taken(run, waiting)
+            waiting = []
+    yield from _taken(run, waiting)
+
+
+def _taken(run: Run, entries: list[FileEntry]) -> Iterator[FileEntry]:
+    if entries:
+        taken = run.store.claim(entries)
+        run.report.elsewhere += len(entries) - len(taken)
+        yield from taken
+
+
+def _ahead(batches: Iterator[Batch]) -> Ahead[Batch]:
+    return Ahead(batches, "batches", BATCHES_AHEAD, lambda batch: batch.size, BATCHES_AHEAD * BATCH_BYTES)
+
+
+def _next(run: Run, ready: Ahead[Batch], tick: Callable[[], None]) -> Batch | None:
+    """The next batch. What is waited for it is time in which the model has nothing to do."""
+    began = time.monotonic()
+    while True:
+        try:
+            batch = ready.take(TICK_SECONDS)
+        except TimeoutError:
+            tick()
+        else:
+            run.report.wait("files", time.monotonic() - began)
+            return batch
+
+
+def _put(run: Run, job: Callable[[], None]) -> None:
+    began = time.monotonic()
+    run.writer.put(job)
+    run.report.wait("the library", time.monotonic() - began)
+
+
+def _embed(run: Run, batch: Batch, pace: Pace) -> tuple[np.ndarray | None, list[int]]:
+    """The vectors [n, 1024] of the fresh images and the rows that can be stored; then nobody needs pixels any more."""
+    began, vectors, usable = time.monotonic(), None, []
+    if run.encoders.image is not None and batch.fresh:
+        vectors = run.encoders.image.encode([image.pixels for _, image in batch.fresh])
+        usable = usable_rows(vectors, [entry.path for entry, _ in batch.fresh], run.report)
+    pace.took(batch.files, time.monotonic() - began)
+    for files in (batch.fresh, batch.copies, batch.twins, batch.known):
+        files[:] = [(entry, replace(image, pixels=NO_PIXELS), *id_) for entry, image, *id_ in files]
+    return vectors, usable
+
+
+def _write(run: Run, files: FoundFiles, flying: InFlight, batch: Batch, vectors: np.ndarray | None, usable: list[int]) -> None:
+    """One batch into the library, by the writer's thread: new images first, then further paths of what is there by then."""
+    store, report = run.store, run.report
+    if vectors is None:
+        store.add_images(batch.fresh, None)
+    else:
+        rows = set(usable)
+        store.add_images([batch.fresh[row] for row in usable], vectors[usable])
+        store.add_images([file for row, file in enumerate(batch.fresh) if row not in rows], None)
+        report.count("image", len(usable))
+    flying.written(image.hash for _, image in batch.fresh)
+    copies, twins = _with_ids(run, batch.copies), batch.known + _with_ids(run, batch.twins)
+    store.link_files(copies + twins)
+    older = set(store.read_before(READER_VERSION, {id_ for _, _, id_ in twins})) if twins else set()
+    told = {id_: (entry.path, image.metadata) for entry, image, id_ in twins if id_ in older or files.other_sidecar(entry)}
+    store.update_readings({id_: metadata for id_, (_, metadata) in told.items()}, from_files=True)
+    store.release([path for path, _ in batch.refused])
+    report.skipped += batch.refused
+    report.added += len(batch.fresh)
+    report.known_elsewhere += len(copies) + len(twins) - len(told)
+    report.read_anew += len(told.keys() & older)
+    report.sidecars_read += len(told.keys() - older)
+    for path, metadata in [*told.values(), *((entry.path, image.metadata) for entry, image in batch.fresh)]:
+        report.tell(path, metadata)
+
+
+def _with_ids(run: Run, files: list[File]) -> list[tuple[FileEntry, object, int]]:
+    ids = run.store.find_images([image.hash for _, image in files]) if files else {}
+    return [(entry, image, ids[image.hash]) for entry, image in files if image.hash in ids]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..decode import ImageFile
-from ..metadata import ImageMetadata, Pieces
-from ..metadata.records import sureness
 from ..known_files import KnownFiles
+from ..metadata import ImageMetadata, NodeDefinitions, Pieces
+from ..metadata.records import sureness
 from ..scan import FileEntry
+
+if TYPE_CHECKING:
+    from .telling import Telling
+    from .writer import Writer
+
+NAMED = 10_000  # files that a report names of each sort; a million of them would be a report of 200 MB
 
 
 class Text(Protocol):
@@ -26,7 +33,8 @@ class Text(Protocol):
 class Store(Protocol):
     """The library as the pipeline sees it. Each call is one transaction, so a cancelled run keeps what it wrote.
 
-    `family` is one of `text`, `clip_l`, `clip_g`, `token_states`; the store knows the encoder behind each.
+    `family` is one of `text`, `clip_l`, `clip_g`, `token_states`; the store knows the encoder behind each. Calls come from
+    several threads at once: `claim` from one, `find_images` from another, most that writes from a third.
     """
 
     labels_files: bool  # whether this run gives labels or a namespace
@@ -35,14 +43,16 @@ class Store(Protocol):
     def mark_missing(self, paths: Collection[str], gone: bool) -> None: ...  # gone, or there again
     def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]: ...  # without those that another run has, or has written
     def release(self, paths: Collection[str]) -> None: ...  # claimed files that were refused; written ones are released by it
+    def expect(self, files: int) -> None: ...  # so many are to be read; told again, with more, as the scan finds more
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None: ...
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
-    def label_files(self, paths: Collection[str]) -> None: ...  # known ones, found unchanged
-    def images_read_before(self, version: int) -> Sequence[tuple[int, Sequence[str]]]: ...
+    def label_files(self, paths: Collection[str], labels: Sequence[str] = ()) -> None: ...  # known ones, found unchanged
+    def images_read_before(self, version: int, after: int = 0) -> Sequence[tuple[int, Sequence[str]]]: ...  # some, of ids above `after`
+    def read_before(self, version: int, ids: Collection[int]) -> Collection[int]: ...  # those of these images
     def stored_pieces(self, ids: Sequence[int]) -> Mapping[int, Pieces]: ...
     def update_readings(self, readings: Mapping[int, ImageMetadata], from_files: bool) -> None: ...
-    def images_without_vector(self) -> Sequence[tuple[int, str]]: ...
+    def images_without_vector(self, after: int = 0) -> Sequence[tuple[int, FileEntry]]: ...  # some, of image ids above `after`
     def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None: ...
     def texts_without(self, family: str) -> Sequence[tuple[int, Text]]: ...
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None: ...
@@ -60,6 +70,29 @@ class Encoders:
     clip: Any = None  # clip_text.SDXLTextEncoder
 
 
+class Named(list[tuple[str, str]]):
+    """Files, each with a reason: all are counted in `total`, the first NAMED are kept by name."""
+
+    total = 0
+
+    def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__()
+        self.extend(items)
+
+    def append(self, item: tuple[str, str]) -> None:
+        self.total += 1
+        if len(self) < NAMED:
+            super().append(item)
+
+    def extend(self, items: Iterable[tuple[str, str]]) -> None:
+        for item in items:
+            self.append(item)
+
+    def __iadd__(self, items: Iterable[tuple[str, str]]) -> Named:
+        self.extend(items)
+        return self
+
+
 @dataclass
 class IndexReport:
     """What one run found and did. Counts are of this run; the library's totals are the library's to tell."""
@@ -68,23 +101,29 @@ class IndexReport:
     unchanged: int = 0
     missing: int = 0  # known files found to be gone, and marked now
     all_gone: int = 0  # known files of a folder that has none of them left: likely a drive that is not mounted, so not marked
+    elsewhere: int = 0  # files that another run is reading, or has written since this one looked
     added: int = 0
     known_elsewhere: int = 0
     sidecars_read: int = 0  # known images whose side-car text came, went or changed
     read_anew: int = 0  # known images, read by an older reader before
     opened_again: int = 0  # of these, the ones whose stored metadata was not enough
     prompts: dict[str, int] = field(default_factory=dict)  # of the images read in this run, by confidence, or "none"
-    unknown: list[tuple[str, str]] = field(default_factory=list)  # path of an image whose prompt is unknown, and why
+    unknown: Named = field(default_factory=Named)  # path of an image whose prompt is unknown, and why
     vectors: dict[str, int] = field(default_factory=dict)
     states_kept: int = 0
     states_left_out: int = 0
     states_bytes: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)  # path, reason
-    unread_metadata: list[tuple[str, str]] = field(default_factory=list)  # indexed, but without what this says
+    skipped: Named = field(default_factory=Named)  # path, reason
+    unread_metadata: Named = field(default_factory=Named)  # indexed, but without what this says
     seconds: float = 0.0
+    waited: dict[str, float] = field(default_factory=dict)  # seconds in which the models had nothing to do, by what for
+    unfinished: bool = False  # it stood back before its end; the next run goes on
 
     def count(self, kind: str, n: int) -> None:
         self.vectors[kind] = self.vectors.get(kind, 0) + n
+
+    def wait(self, what: str, seconds: float) -> None:
+        self.waited[what] = self.waited.get(what, 0.0) + seconds
 
     def tell(self, path: str, metadata: ImageMetadata) -> None:
         """Count what was read of one image, and name it where something is missing."""
@@ -98,3 +137,20 @@ class IndexReport:
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) before each batch; it may raise to cancel the run."""
+
+
+class StandBack(Exception):
+    """Raised by `progress`, to end a run early and in order: what is embedded is written, and the report says so."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as its stages share it. `progress` is called by the thread that called the pipeline, and by no other."""
+
+    root: Path
+    store: Store
+    encoders: Encoders
+    definitions: NodeDefinitions
+    report: IndexReport
+    writer: Writer
+    progress: Telling

@@ -8,10 +8,12 @@ from pathlib import Path
 from ..metadata import NodeDefinitions
 from ..scan import Scan
 from .anew import read_anew
-from .files import FoundFiles
+from .files import FoundFiles, Source
 from .images import fill_image_vectors, read_files
-from .records import Encoders, IndexReport, Progress, Store
+from .records import Encoders, IndexReport, Progress, Run, StandBack, Store
+from .telling import Telling
 from .texts import fill_clip, fill_text_vectors
+from .writer import Writer
 
 
 def index_folder(
@@ -22,27 +24,37 @@ def index_folder(
     *,
     recursive: bool = True,
     pattern: str = "",
+    source: Source | None = None,
     token_state_budget: int = 5 * 2**30,
     definitions: NodeDefinitions = {},
     progress: Progress = lambda stage, done, total: None,
 ) -> IndexReport:
-    """Index the images under `root`/`subfolder`. `token_state_budget` is in bytes on disk, for the whole library.
+    """Index the images under `root`/`subfolder`, or those that `source` gives. `token_state_budget` is in bytes on disk, for the whole library.
 
     Files whose size and modification time are known are not opened; what an older reader made of their metadata is made
     anew from the metadata itself, which the library keeps. Images come first, model by model afterwards, so that one model
     at a time needs to be in memory. `definitions` are the running ComfyUI's, for the reader.
+
+    `progress` is called here, by the thread that owns the models: before each batch, and twice a second while anything is
+    waited for. What it raises ends the run within a batch, and what is embedded by then is written; after StandBack there is a
+    report all the same.
     """
     started = time.monotonic()
-    report = IndexReport()
-    with FoundFiles(Scan(root, subfolder, recursive, pattern), store.known_files(), report) as files:
-        read_files(root, files, store, encoders, definitions, report, progress)
-        files.settle(store, progress)
-    if encoders.image is not None:
-        fill_image_vectors(root, files.unchanged, store, encoders.image, report, progress)
-    read_anew(root, files.unchanged, store, definitions, report, progress)
-    if encoders.text is not None:
-        fill_text_vectors(store, encoders.text, report, progress)
-    if encoders.clip is not None:
-        fill_clip(store, encoders.clip, token_state_budget, report, progress)
+    report, telling = IndexReport(), Telling(progress)
+    try:
+        with Writer(telling.again) as writer:
+            run = Run(root, store, encoders, definitions, report, writer, telling)
+            with FoundFiles(source or Scan(root, subfolder, recursive, pattern), store.known_files(), report) as files:
+                read_files(run, files)
+                files.settle(store, telling)
+            if encoders.image is not None:
+                fill_image_vectors(run, files.unchanged)
+            read_anew(run, files.unchanged)
+            if encoders.text is not None:
+                fill_text_vectors(store, encoders.text, report, telling)
+            if encoders.clip is not None:
+                fill_clip(store, encoders.clip, token_state_budget, report, telling)
+    except StandBack:
+        report.unfinished = True
     report.seconds = time.monotonic() - started
     return report

@@ -66,7 +66,10 @@ def test_images_of_an_older_reader_are_told_once_each_below_the_folder(conn, roo
         ],
     )
     assert db.images_read_before(conn, 2, root, "a") == [(ids[0], ["a/copy.png", "a/old.png"])]
-    assert [id_ for id_, _ in db.images_read_before(conn, 3, root, "")] == sorted({ids[0], ids[2], ids[3]})
+    older = sorted({ids[0], ids[2], ids[3]})
+    assert [id_ for id_, _ in db.images_read_before(conn, 3, root, "")] == older
+    assert [id_ for id_, _ in db.images_read_before(conn, 3, root, "", after=older[0], limit=1)] == [older[1]]
+    assert db.read_before(conn, 2, ids) == {ids[0], ids[3]}
 
 
 def test_a_confidence_that_is_no_word_of_ours_is_refused(conn, root, image):

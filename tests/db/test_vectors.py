@@ -93,14 +93,16 @@ def test_what_lacks_a_vector_is_listed_until_it_has_one(conn, root, image, encod
     ]
     ids = db.write_images(conn, root, records)
     by_image, by_text, states = encoder(conn, "image"), encoder(conn, "text"), encoder(conn, "token_states")
-    assert db.images_without_vector(conn, by_image, root, "a") == [(ids[0], "a/0.png"), (ids[1], "a/1.png")]
+    lacking = db.images_without_vector(conn, by_image, root, "a")
+    assert [(id_, file.path, file.size) for id_, file in lacking] == [(id_, r.path, r.file_size) for id_, r in zip(ids, records[:2])]
     assert len(db.images_without_vector(conn, by_image, root, "")) == 3
+    assert [id_ for id_, _ in db.images_without_vector(conn, by_image, root, "", after=ids[0], limit=1)] == [ids[1]]
     [(text_id, text)] = db.texts_without_vector(conn, by_text, root, "a")
     assert text == db.TextPair("a", "a")
 
     db.write_image_vectors(conn, by_image, ids[:1], unit(1)[None])
     db.write_text_vectors(conn, by_text, [text_id], unit(1)[None])
-    assert db.images_without_vector(conn, by_image, root, "a") == [(ids[1], "a/1.png")]
+    assert [id_ for id_, _ in db.images_without_vector(conn, by_image, root, "a")] == [ids[1]]
     assert db.texts_without_vector(conn, by_text, root, "a") == []
     assert len(db.texts_without_vector(conn, states, root, "a")) == 1
     db.write_token_states(conn, states, {text_id: db.TokenStates(np.ones((1, 8), np.float16), np.ones(2, np.float16))})

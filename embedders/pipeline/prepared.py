@@ -1,0 +1,126 @@
+"""Files on their way to the models: read, held against the library, and cut into batches, in a thread of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..decode import ImageFile
+from ..reading import Read, Reader
+from ..scan import FileEntry
+from .batches import Pace
+from .records import Store
+
+BATCH_BYTES = 128 * 2**20  # of pixels and metadata in one batch: 42 pictures of 1024 x 1024
+CHANGED = "it changed while it was read; the next run reads it"
+
+File = tuple[FileEntry, ImageFile]
+
+
+@dataclass
+class Batch:
+    """Files that were read together, by what is to become of them."""
+
+    files: int = 0
+    size: int = 0  # bytes
+    fresh: list[File] = field(default_factory=list)  # to be embedded: one of each content
+    copies: list[File] = field(default_factory=list)  # of these; they are linked
+    twins: list[File] = field(default_factory=list)  # of what an earlier batch has brought, which is not yet written
+    known: list[tuple[FileEntry, ImageFile, int]] = field(default_factory=list)  # with the id of their image
+    refused: list[tuple[str, str]] = field(default_factory=list)  # path, reason
+
+
+class InFlight:
+    """Contents that are embedded or about to be, and not yet in the library: a copy that comes meanwhile is linked after them.
+
+    The thread that prepares adds, the one that writes removes once the library has them. Asked *before* the library is, it
+    leaves no gap: what is neither in flight nor, afterwards, in the library is new.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: set[bytes] = set()
+
+    def __contains__(self, hash: bytes) -> bool:
+        return hash in self._hashes
+
+    def add(self, hashes: Iterable[bytes]) -> None:
+        self._hashes.update(hashes)
+
+    def written(self, hashes: Iterable[bytes]) -> None:
+        self._hashes.difference_update(hashes)
+
+
+def prepared(
+    root: Path, reader: Reader, entries: Iterable[FileEntry], pace: Pace, sort: Callable[[Batch, list[File]], None]
+) -> Iterator[Batch]:
+    """Batches in the order of `entries`, of as many files as `pace` says, fewer where they are large; `sort` shares out the files."""
+    with reader:
+        batch, read = Batch(), []
+        for one in reader.read(entries):
+            batch.files += 1
+            if problem := _problem(root, one):
+                batch.refused.append((one.entry.path, problem))
+            else:
+                read.append((one.entry, one.image))
+                batch.size += size_of(one.image)
+            del one  # a large picture is not held while the next one is waited for
+            if batch.files >= pace.size or batch.size >= BATCH_BYTES:
+                sort(batch, read)
+                yield batch
+                batch, read = Batch(), []
+        if batch.files:
+            sort(batch, read)
+            yield batch
+
+
+def size_of(image: ImageFile) -> int:
+    return image.pixels.nbytes + sum(map(len, image.metadata.raw.values()))
+
+
+def held_against(store: Store, flying: InFlight) -> Callable[[Batch, list[File]], None]:
+    """Shares out files by what the library, and this run, know of their contents."""
+
+    def sort(batch: Batch, read: list[File]) -> None:
+        waiting = {image.hash for _, image in read if image.hash in flying}
+        known = store.find_images([image.hash for _, image in read if image.hash not in waiting])
+        first: dict[bytes, int] = {}  # content -> its place in `fresh`
+        for entry, image in read:
+            if image.hash in waiting:
+                batch.twins.append((entry, image))
+            elif image.hash in known:
+                batch.known.append((entry, image, known[image.hash]))
+            elif image.hash not in first:
+                first[image.hash] = len(batch.fresh)
+                batch.fresh.append((entry, image))
+            elif entry.sidecar_mtime_ns:  # of several copies the one with a text beside it is read
+                place = first[image.hash]
+                batch.copies.append(batch.fresh[place])
+                batch.fresh[place] = (entry, image)
+            else:
+                batch.copies.append((entry, image))
+        flying.add(first)
+
+    return sort
+
+
+def as_known(batch: Batch, read: list[File]) -> None:
+    """Everything that is still the file that it was goes to the model."""
+    for entry, image in read:
+        if (image.size, image.mtime_ns) == (entry.size, entry.mtime_ns):
+            batch.fresh.append((entry, image))
+        else:
+            batch.refused.append((entry.path, CHANGED))
+
+
+def _problem(root: Path, read: Read) -> str:
+    """Why a file can't be used, "" where it can: also one that is another now than when it was read, half old and half new."""
+    try:
+        status = os.stat(root / read.entry.path)
+        now = (status.st_size, status.st_mtime_ns)
+    except OSError:
+        now = None
+    if read.image is None:
+        return CHANGED if now is not None and now != (read.entry.size, read.entry.mtime_ns) else read.problem
+    return "" if now == (read.image.size, read.image.mtime_ns) else CHANGED

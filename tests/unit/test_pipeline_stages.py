@@ -1,0 +1,304 @@
+"""The pipeline's stages side by side: how far each goes ahead, and what becomes of errors, cancels, twins and changing files."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from diffusion_toolkit.embedders.pipeline import Encoders, StandBack, index_folder
+from diffusion_toolkit.embedders.pipeline.ahead import Ahead, close_all
+from diffusion_toolkit.embedders.pipeline.batches import Pace
+from diffusion_toolkit.embedders.pipeline.writer import Writer
+from diffusion_toolkit.embedders.reading import Reader
+from host.memory_store import CountingEncoder, MemoryStore
+from PIL import Image
+
+SECONDS = 20  # by which what is waited for has come, on however busy a machine
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(40):
+        Image.new("RGB", (8, 8), (i * 5, 0, 0)).save(tmp_path / f"{i:02}.png")
+    return tmp_path
+
+
+def settled(value) -> object:
+    """`value()` once it has not changed for a while."""
+    last, until = value(), time.monotonic() + 0.3
+    while time.monotonic() < until:
+        if (now := value()) != last:
+            last, until = now, time.monotonic() + 0.3
+        time.sleep(0.01)
+    return last
+
+
+def test_a_stage_goes_ahead_by_so_many_items_and_no_more():
+    drawn = []
+    stage = Ahead((drawn.append(i) or i for i in range(100)), "test", 3)
+    assert settled(lambda: len(drawn)) == 4  # three wait, one more is made
+    assert list(stage) == list(range(100))
+
+
+def test_a_stage_goes_ahead_by_so_many_bytes_and_one_item_always_fits():
+    drawn = []
+    stage = Ahead((drawn.append(i) or i for i in range(9)), "test", 9, size=lambda item: 60, most=100)
+    assert settled(lambda: len(drawn)) == 2
+    assert list(stage) == list(range(9))
+    large = Ahead(iter([1000]), "test", 9, size=lambda item: item, most=100)
+    assert list(large) == [1000]
+
+
+def test_what_a_stage_raises_is_raised_where_its_items_are_taken():
+    def failing():
+        yield 1
+        raise OSError("the drive is gone")
+
+    stage = Ahead(failing(), "test", 3)
+    assert stage.take(SECONDS) == 1
+    with pytest.raises(OSError, match="the drive is gone"):
+        stage.take(SECONDS)
+
+
+def test_stages_in_a_row_end_when_nobody_wants_more():
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(threading.current_thread().name)
+
+    first = Ahead(endless(), "first", 2)
+    second = Ahead((item for item in first), "second", 2)
+    assert second.take(SECONDS) == 0
+    close_all(first, second)
+    assert closed == ["diffusion_toolkit_first"]
+    assert not [t for t in threading.enumerate() if t.name in ("diffusion_toolkit_first", "diffusion_toolkit_second")]
+
+
+def test_the_writer_s_error_is_raised_where_jobs_are_put_and_later_jobs_are_dropped():
+    done = []
+
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"), Writer(lambda: None) as writer:
+        for _ in range(5):
+            writer.put(fail)
+            writer.put(lambda: done.append(1))
+    assert done == []
+
+
+def test_jobs_wait_in_a_short_queue_and_a_cancel_while_waiting_keeps_them_all():
+    done, go = [], threading.Event()
+
+    def cancel() -> None:
+        go.set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Writer(cancel) as writer:
+        for i in range(10):
+            writer.put(lambda i=i: (go.wait(SECONDS), done.append(i)))
+    assert done == [0, 1, 2, 3]  # one is being written, two wait, and the fourth is what the cancel met
+
+
+def test_batches_grow_while_they_are_quick_and_shrink_when_a_cancel_would_wait_long():
+    pace = Pace()
+    for _ in range(9):
+        pace.took(pace.size, 0.01)
+    assert pace.size == Pace.MOST
+    for _ in range(9):
+        pace.took(pace.size, 30.0)
+    assert pace.size == Pace.FEWEST
+    pace.took(1, 0.01)  # says nothing of how long a full batch takes
+    assert pace.size == Pace.FEWEST
+
+
+def test_reading_writing_and_embedding_go_on_at_once(folder):
+    """The model waits until a batch is being written and later files are read; one after the other it would wait for ever."""
+    writing, read = threading.Event(), []
+
+    class Store(MemoryStore):
+        def add_images(self, images, vectors):
+            writing.set()
+            super().add_images(images, vectors)
+
+        def find_images(self, hashes):
+            read.append(len(hashes))
+            return super().find_images(hashes)
+
+    class Waiting(CountingEncoder):
+        def encode(self, items):
+            if self.seen:
+                assert writing.wait(SECONDS)
+                until = time.monotonic() + SECONDS
+                while sum(read) <= len(self.seen) + len(items) and sum(read) < 40:
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+            return super().encode(items)
+
+    assert index_folder(folder, "", Store(), Encoders(image=Waiting())).added == 40
+
+
+def test_a_copy_of_an_image_that_is_not_yet_written_is_linked_and_not_embedded_again(folder):
+    (folder / "99.png").write_bytes((folder / "00.png").read_bytes())
+    looked_up = threading.Event()
+
+    class Store(MemoryStore):
+        def add_images(self, images, vectors):
+            assert looked_up.wait(SECONDS)  # nothing is written before the copy has been held against the library
+            super().add_images(images, vectors)
+
+        def find_images(self, hashes):
+            self.asked = getattr(self, "asked", 0) + len(hashes)
+            if self.asked == 40 and not looked_up.is_set():
+                threading.Timer(0.05, looked_up.set).start()
+            return super().find_images(hashes)
+
+    store, encoder = Store(), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.added, report.known_elsewhere, len(encoder.seen)) == (40, 1, 40)
+    assert store.files["99.png"].image_id == store.files["00.png"].image_id
+
+
+def test_a_file_that_changes_while_it_is_read_is_named_and_left_for_the_next_run(folder, monkeypatch):
+    read = Reader.read
+
+    def meddling(self, entries):
+        for one in read(self, entries):
+            if one.entry.path == "07.png" and not meddled:
+                meddled.append(one)
+                Image.new("RGB", (9, 9), (0, 0, 255)).save(folder / "07.png")
+            yield one
+
+    meddled = []
+    monkeypatch.setattr(Reader, "read", meddling)
+    store, encoder = MemoryStore(), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert report.skipped == [("07.png", "it changed while it was read; the next run reads it")]
+    assert (report.added, len(encoder.seen), store.released) == (39, 39, {"07.png"})
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.added, report.unchanged, report.skipped) == (1, 39, [])
+    assert store.files["07.png"].size == (folder / "07.png").stat().st_size
+
+
+def test_half_of_a_file_that_is_still_being_written_is_no_damaged_image(folder, monkeypatch):
+    whole = (folder / "07.png").read_bytes()
+    (folder / "07.png").write_bytes(whole[: len(whole) // 2])
+    read = Reader.read
+
+    def finishing(self, entries):
+        for one in read(self, entries):
+            if one.entry.path == "07.png":
+                (folder / "07.png").write_bytes(whole)
+            yield one
+
+    monkeypatch.setattr(Reader, "read", finishing)
+    report = index_folder(folder, "", MemoryStore(), Encoders())
+    assert report.skipped == [("07.png", "it changed while it was read; the next run reads it")]
+
+
+def test_files_that_another_run_has_are_left_to_it_and_counted(folder):
+    store, encoder = MemoryStore(others={"03.png", "04.png"}), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.elsewhere, report.added, len(encoder.seen)) == (2, 38, 38)
+
+
+def test_a_refused_file_is_given_back_to_other_runs(folder):
+    (folder / "broken.png").write_bytes(b"nothing")
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    assert store.released == {"broken.png"}
+
+
+def test_the_store_is_told_how_many_files_will_come(folder):
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    assert store.expected == [40]
+    index_folder(folder, "", store, Encoders())
+    assert store.expected == [40]
+
+
+def test_a_cancel_while_the_library_is_slow_is_heard_and_what_is_embedded_is_written(folder):
+    cancelled = threading.Event()
+
+    class Slow(MemoryStore):
+        def add_images(self, images, vectors):
+            assert cancelled.wait(SECONDS)
+            super().add_images(images, vectors)
+
+    def cancel(stage: str, done: int, total: int) -> None:
+        if store.files or time.monotonic() > began + 1:
+            cancelled.set()
+            raise KeyboardInterrupt
+
+    store, encoder, began = Slow(), CountingEncoder(), time.monotonic()
+    Pace.MOST, most = 4, Pace.MOST
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            index_folder(folder, "", store, Encoders(image=encoder), progress=cancel)
+    finally:
+        Pace.MOST = most
+    assert 0 < len(encoder.seen) == len(store.vectors) <= 40
+
+
+def test_a_run_that_stands_back_ends_in_order_with_a_report(folder):
+    def stand_back(stage: str, done: int, total: int) -> None:
+        if done >= 8:
+            raise StandBack
+
+    store = MemoryStore()
+    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()), progress=stand_back)
+    assert report.unfinished and 0 < report.added == len(store.vectors) < 40
+    assert not index_folder(folder, "", store, Encoders(image=CountingEncoder())).unfinished
+    assert len(store.vectors) == 40
+
+
+def test_a_run_leaves_no_thread_behind(folder):
+    def ours() -> set[str]:
+        return {thread.name for thread in threading.enumerate() if thread.name.startswith("diffusion")}
+
+    before = ours()
+    index_folder(folder, "", MemoryStore(), Encoders(image=CountingEncoder()))
+    assert ours() == before
+
+
+def test_missing_vectors_are_not_made_from_a_file_that_changes_meanwhile(folder, monkeypatch):
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    page = store.images_without_vector
+
+    def changed(after=0):
+        Image.new("RGB", (9, 9), (0, 0, 255)).save(folder / "07.png")
+        return page(after)
+
+    monkeypatch.setattr(store, "images_without_vector", changed)
+    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()))
+    assert report.skipped == [("07.png", "it changed while it was read; the next run reads it")]
+    assert report.vectors == {"image": 39} and store.files["07.png"].image_id not in store.vectors
+
+
+def test_a_report_counts_every_skipped_file_and_names_the_first(monkeypatch):
+    from diffusion_toolkit.embedders.pipeline import records
+
+    monkeypatch.setattr(records, "NAMED", 3)
+    named = records.Named()
+    named += [(f"{i}.png", "damaged") for i in range(5)]
+    named.append(("5.png", "damaged"))
+    assert (named.total, [path for path, _ in named]) == (6, ["0.png", "1.png", "2.png"])
+
+
+def test_pixels_are_let_go_once_they_are_embedded(folder):
+    held = []
+
+    class Store(MemoryStore):
+        def add_images(self, images, vectors):
+            held.extend(image.pixels.nbytes for _, image in images)
+            super().add_images(images, vectors)
+
+    index_folder(folder, "", Store(), Encoders(image=CountingEncoder()))
+    assert set(held) == {0}

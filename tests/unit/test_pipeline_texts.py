@@ -1,0 +1,99 @@
+"""The indexing pipeline's texts, with a store in memory: each once, and token states within their budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
+from host.memory_store import CountingEncoder, MemoryStore, text
+from PIL import Image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(3):
+        Image.new("RGB", (8, 8), (i * 50, 0, 0)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_a_text_is_embedded_once(folder):
+    store, encoder = MemoryStore(texts={1: text("a fox"), 2: text("a cat")}), CountingEncoder()
+    index_folder(folder, "", store, Encoders(text=encoder))
+    index_folder(folder, "", store, Encoders(text=encoder))
+    assert sorted(encoder.seen) == ["a cat", "a fox"]
+
+
+def test_one_clip_pass_gives_vectors_and_states(folder):
+    store, encoder = MemoryStore(texts={1: text("a fox")}), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(clip=encoder))
+    assert encoder.seen == [("a fox", "a fox")]
+    assert report.vectors == {"clip_l": 1, "clip_g": 1} and report.states_kept == 1
+
+
+def test_states_stop_at_the_budget_while_vectors_go_on(folder):
+    store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
+    budget = 2 * TOKEN_STATE_BYTES
+    report = index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    assert (report.states_kept, report.states_left_out, report.vectors["clip_l"]) == (2, 3, 5)
+
+
+def test_what_sections_take_in_this_library_decides_how_many_more_fit(folder):
+    store = MemoryStore(texts={1: text("text 1")}, section=TOKEN_STATE_BYTES // 2)
+    budget = 2 * TOKEN_STATE_BYTES
+    assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 1
+    store.texts |= {i: text(f"text {i}") for i in range(2, 7)}
+    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
+    assert (report.states_kept, report.states_left_out, report.states_bytes) == (3, 2, 3 * store.section)
+
+
+def test_dead_rows_do_not_make_a_section_take_more_than_the_most_that_one_takes(folder):
+    class MostlyDead(MemoryStore):
+        def section_bytes(self):
+            return 10 * TOKEN_STATE_BYTES
+
+    store = MostlyDead(texts={n: text(f"text {n}") for n in range(3)})
+    budget = 2 * TOKEN_STATE_BYTES
+    assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 2
+
+
+def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
+    store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
+    budget = 2 * TOKEN_STATE_BYTES
+    index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    encoder.seen.clear()
+    index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    assert encoder.seen == []
+
+
+def test_long_texts_count_against_the_budget_by_what_they_take(folder):
+    class Long(CountingEncoder):
+        def encode(self, items):
+            return SimpleNamespace(clip_l=np.ones((5, 768)), clip_g=np.ones((5, 1280)), states=[np.ones((770, 2048))] * 5)
+
+    store = MemoryStore(texts={i: text(f"text {i}") for i in range(5)})
+    budget = 25 * TOKEN_STATE_BYTES
+    report = index_folder(folder, "", store, Encoders(clip=Long()), token_state_budget=budget)
+    assert (report.states_kept, report.states_left_out, report.states_bytes) == (2, 3, 20 * TOKEN_STATE_BYTES)
+
+
+def test_token_states_that_are_not_finite_are_reported_and_not_kept(folder):
+    class Overflowing(CountingEncoder):
+        def encode(self, items):
+            return SimpleNamespace(clip_l=np.ones((1, 768)), clip_g=np.ones((1, 1280)), states=[np.full((77, 2048), np.inf)])
+
+    store = MemoryStore(texts={1: text("a fox")})
+    report = index_folder(folder, "", store, Encoders(clip=Overflowing()))
+    assert (report.states_kept, store.made["token_states"]) == (0, {})
+    assert report.skipped == [("the text 'a fox'", "its token states are not finite")]
+
+
+def test_a_text_of_endless_length_is_not_given_to_clip(folder):
+    store, encoder = MemoryStore(texts={1: text("x" * 60_000), 2: text("a fox")}), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(clip=encoder))
+    assert encoder.seen == [("a fox", "a fox")]
+    [(_, reason)] = report.skipped
+    assert "60000 characters" in reason
