@@ -102,6 +102,7 @@ class ImageRecord(Reading):
     places: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     namespace: str = ""
+    phash: int | None = None  # 64 bits, signed; None where the picture was not decoded for it
 
 
 @dataclass(frozen=True, slots=True)

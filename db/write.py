@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -17,42 +17,73 @@ from .labels import normal_label, normal_labels
 from .records import ImageRecord, ImageSettings, KnownFile, Reading, StoredPieces, TextPair
 
 MAX_NAME = 500  # characters of a checkpoint's or sampler's name; an index takes no key of some thousands, whatever a file claims
+_PART_BYTES = 16 * 2**20  # of texts or metadata in one statement, not much exceeded
 _Key = TypeVar("_Key", bytes, int)
 _SETTINGS = [field.name for field in fields(ImageSettings)]
 _READING = ["prompt_id", "negative_id", *_SETTINGS]
-_FIELDS = ["width", "height", "created", "created_own", *_READING]
+_ALL = ["hash", "width", "height", "created", "created_own", *_READING, "labels", "namespace", "phash"]
+# A batch is one statement a table, its columns arrays: that took an eighth of the time of a statement a row, which the server parses and
+# plans each time (prepared ones would break behind a pooler), and nearly as little as COPY, which can neither replace nor give ids back.
+_TYPES = {
+    **dict.fromkeys(["prompt_id", "negative_id", "steps", "asked_width", "asked_height", "phash"], "bigint"),
+    **dict.fromkeys(["width", "height", "reader"], "integer"),
+    **dict.fromkeys(["prompt_joined", "negative_joined", "created_own"], "boolean"),
+    **dict.fromkeys(["cfg", "guidance", "denoise"], "double precision"),
+    **dict.fromkeys(["text_encoders", "loras", "controlnets", "reading"], "jsonb"),
+    **{"hash": "bytea", "seed": "numeric", "rating": "smallint", "created": "timestamptz"},
+}  # of columns that are no text; labels come as the text of an array, since arrays of arrays must be all of one length
 _KEPT = {  # what a person may have given an image stays when its file is read again; so does the best that is known of its date
-    "created": "CASE WHEN excluded.created_own THEN excluded.created WHEN images.created_own THEN images.created"
-    " ELSE least(images.created, excluded.created) END",
-    "created_own": "images.created_own OR excluded.created_own",
+    "created": "CASE WHEN {new}_own THEN {new} WHEN images.created_own THEN images.created ELSE least(images.created, {new}) END",
+    "created_own": "images.created_own OR {new}",
     "rating": "coalesce(images.rating, {new})",
     "labels": "(SELECT coalesce(array_agg(DISTINCT label ORDER BY label), '{{}}') FROM unnest(images.labels || {new}) label)",
     "namespace": "coalesce(nullif({new}, ''), images.namespace)",
+    "phash": "coalesce({new}, images.phash)",
 }
-_ALL = [*_FIELDS, "labels", "namespace"]
 
 
-def _set(name: str, new: str) -> str:
-    return f"{name} = {_KEPT[name].format(new=new) if name in _KEPT else new}"
+def _set(names: Sequence[str], row: str) -> str:
+    """SET's list: these columns take their values of `row`, by the rules of `_KEPT`."""
+    return ", ".join(f"{name} = {_KEPT.get(name, '{new}').format(new=f'{row}.{name}')}" for name in names)
 
 
-_WRITE_IMAGE = (
-    f"INSERT INTO images (hash, {', '.join(_ALL)}) VALUES (%s{', %s' * len(_ALL)})"
-    f" ON CONFLICT (hash) DO UPDATE SET {', '.join(_set(name, f'excluded.{name}') for name in _ALL)}"
+def _arrays(names: Sequence[str]) -> str:
+    """The rows of a batch, out of parameters that are a column each."""
+    columns = ", ".join(f"%({name})s::{_TYPES.get(name, 'text')}[]" for name in names)
+    return f"unnest({columns}) AS new ({', '.join(names)})"
+
+
+_WRITE_IMAGES = (
+    f"INSERT INTO images ({', '.join(_ALL)})"
+    f" SELECT {', '.join('labels::text[]' if name == 'labels' else name for name in _ALL)} FROM {_arrays(_ALL)}"
+    f" ON CONFLICT (hash) DO UPDATE SET {_set(_ALL[1:], 'excluded')} RETURNING hash, id, xmax = 0"  # the last: it is new
 )
-_UPDATE_READING = f"UPDATE images SET {', '.join(_set(name, '%s') for name in _READING)} WHERE id = %s"
-_WRITE_PATH = """
-INSERT INTO paths (root_id, path, file_size, mtime_ns, sidecar_mtime_ns, image_id) VALUES (%s, %s, %s, %s, %s, %s)
+_UPDATE_READINGS = (
+    f"UPDATE images SET {_set(_READING, 'new')} FROM {_arrays([*_READING, 'id'])} WHERE images.id = new.id::bigint"
+)
+_WRITE_PATHS = """
+INSERT INTO paths (root_id, path, file_size, mtime_ns, sidecar_mtime_ns, image_id)
+SELECT %(root)s, path, size, mtime, sidecar, image
+FROM unnest(%(paths)s::text[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(sidecars)s::bigint[], %(images)s::bigint[])
+     AS new (path, size, mtime, sidecar, image)
 ON CONFLICT (root_id, path) DO UPDATE
 SET file_size = excluded.file_size, mtime_ns = excluded.mtime_ns, sidecar_mtime_ns = excluded.sidecar_mtime_ns,
-    image_id = excluded.image_id, seen = excluded.seen
+    image_id = excluded.image_id, seen = excluded.seen, missing = NULL
 """
-_EARLIER = "UPDATE images SET created = least(created, %s) WHERE id = %s AND NOT created_own"
+_WRITE_TEXTS = """
+INSERT INTO texts (hash, text_g, text_l) SELECT * FROM unnest(%s::bytea[], %b::text[], %b::text[]) RETURNING hash, id
+"""
+_EARLIER = """
+UPDATE images SET created = least(created, new.moment) FROM unnest(%s::bigint[], %s::timestamptz[]) AS new (id, moment)
+WHERE images.id = new.id AND NOT created_own
+"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _WRITE_METADATA = """
-INSERT INTO metadata (image_id, key, place, raw, data) VALUES (%s, %s, %s, %s, %s::jsonb)
-ON CONFLICT (image_id, key) DO UPDATE SET place = excluded.place, raw = excluded.raw, data = excluded.data
+INSERT INTO metadata (image_id, key, place, raw, data)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %b::bytea[], %b::text[]::jsonb[])
 """
+_Row = tuple[str, str, bytes, "str | None"]
+"""What is stored of one piece of metadata: key, place, raw bytes compressed, and JSON."""
 
 
 def ensure_root(conn: Connection, name: str, path: str) -> int:
@@ -83,31 +114,31 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
     _refuse_unstorable(record.path for record in records)
     if not records:
         return []
-    one_writer(conn)
-    text_ids = _text_ids(conn, [text for record in records for text in (record.prompt, record.negative) if text])
     images: dict[bytes, ImageRecord] = {}  # a copy in the same batch is one image, with the text beside any of them
     for record in records:
         if record.hash not in images or record.sidecar_mtime_ns:
             images[record.hash] = record
     changed = _earliest((record.hash, record.mtime_ns) for record in records)
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            _WRITE_IMAGE,
-            [
-                [record.hash, record.width, record.height, *_date(record, changed), *_values(record, text_ids)]
-                + [normal_labels(record.labels), normal_label(record.namespace)]
-                for record in images.values()
-            ],
-        )
-        ids = find_images(conn, list(images))
-        cursor.executemany(
-            _WRITE_PATH,
-            [
-                [root_id, record.path, record.file_size, record.mtime_ns, record.sidecar_mtime_ns, ids[record.hash]]
-                for record in records
-            ],
-        )
-    _write_pieces(conn, {ids[record.hash]: (record.metadata, record.places) for record in images.values()})
+    pieces = {hash: _metadata_rows(record.metadata, record.places) for hash, record in images.items()}  # while others still write
+    one_writer(conn)
+    text_ids = _text_ids(conn, [text for record in records for text in (record.prompt, record.negative) if text])
+    rows = [
+        [record.hash, record.width, record.height, *_date(record, changed), *_values(record, text_ids)]
+        + [_array(normal_labels(record.labels)), normal_label(record.namespace), record.phash]
+        for record in images.values()
+    ]
+    written = conn.execute(_WRITE_IMAGES, _columns(_ALL, rows)).fetchall()
+    ids = {hash: image_id for hash, image_id, _ in written}
+    _write_paths(
+        conn,
+        root_id,
+        {
+            record.path: (record.file_size, record.mtime_ns, record.sidecar_mtime_ns, ids[record.hash])
+            for record in records
+        },
+    )
+    known = [image_id for _, image_id, new in written if not new]
+    _write_pieces(conn, {ids[hash]: found for hash, found in pieces.items()}, known)
     note_images(conn, list(ids.values()))
     bump_generation(conn)
     return [ids[record.hash] for record in records]
@@ -122,13 +153,12 @@ def update_readings(
     """
     if not readings:
         return
+    stored = {image_id: _metadata_rows(found.metadata, found.places) for image_id, found in (pieces or {}).items()}
     one_writer(conn)
     text_ids = _text_ids(conn, [text for reading in readings.values() for text in (reading.prompt, reading.negative) if text])
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            _UPDATE_READING, [[*_values(reading, text_ids), image_id] for image_id, reading in readings.items()]
-        )
-    _write_pieces(conn, {image_id: (found.metadata, found.places) for image_id, found in (pieces or {}).items()})
+    rows = [[*_values(reading, text_ids), str(image_id)] for image_id, reading in readings.items()]
+    conn.execute(_UPDATE_READINGS, _columns([*_READING, "id"], rows))
+    _write_pieces(conn, stored, list(stored))
     note_images(conn, list(readings))
     bump_generation(conn)
 
@@ -143,13 +173,9 @@ def link_paths(conn: Connection, root_id: int, files: Iterable[tuple[str, KnownF
     if not files:
         return
     one_writer(conn)
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            _WRITE_PATH,
-            [[root_id, path, file.size, file.mtime_ns, file.sidecar_mtime_ns, file.image_id] for path, file in files],
-        )
-        changed = _earliest((file.image_id, file.mtime_ns) for _, file in files)
-        cursor.executemany(_EARLIER, [[moment, image_id] for image_id, moment in changed.items()])
+    _write_paths(conn, root_id, {path: (file.size, file.mtime_ns, file.sidecar_mtime_ns, file.image_id) for path, file in files})
+    changed = _earliest((file.image_id, file.mtime_ns) for _, file in files)
+    conn.execute(_EARLIER, [list(changed), list(changed.values())])
     bump_generation(conn)
 
 
@@ -160,26 +186,55 @@ def find_images(conn: Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
 
 def _text_ids(conn: Connection, texts: Sequence[TextPair]) -> dict[bytes, int]:
     by_hash = {text.hash: text for text in texts}
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO texts (hash, text_g, text_l) VALUES (%s, %s, %s) ON CONFLICT (hash) DO NOTHING",
-            [[hash, text.text_g, text.text_l] for hash, text in by_hash.items()],
-        )
-    return dict(conn.execute("SELECT hash, id FROM texts WHERE hash = ANY(%s)", [list(by_hash)]).fetchall())
+    ids = dict(conn.execute("SELECT hash, id FROM texts WHERE hash = ANY(%s)", [list(by_hash)]).fetchall())
+    new = [(hash, text.text_g, text.text_l) for hash, text in by_hash.items() if hash not in ids]
+    for part in _in_parts(new):
+        ids |= dict(conn.execute(_WRITE_TEXTS, [list(column) for column in zip(*part)]).fetchall())
+    return ids
 
 
-def _write_pieces(conn: Connection, pieces: Mapping[int, tuple[Mapping[str, bytes], Mapping[str, str]]]) -> None:
-    """Make (raw bytes by key, places by key) all that is known of what these images' files carry."""
-    conn.execute("DELETE FROM metadata WHERE image_id = ANY(%s)", [list(pieces)])
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            _WRITE_METADATA,
-            [
-                [image_id, clean_text(key), clean_text(places.get(key, "")), zlib.compress(raw), json_or_none(raw)]
-                for image_id, (metadata, places) in pieces.items()
-                for key, raw in metadata.items()
-            ],
-        )
+def _write_paths(conn: Connection, root_id: int, files: Mapping[str, tuple[int, int, int, int]]) -> None:
+    """Record these files by path: size, time, time of the text beside it, image id."""
+    sizes, mtimes, sidecars, images = (list(column) for column in zip(*files.values()))
+    values = {"root": root_id, "paths": list(files), "sizes": sizes, "mtimes": mtimes, "sidecars": sidecars, "images": images}
+    conn.execute(_WRITE_PATHS, values)
+
+
+def _metadata_rows(metadata: Mapping[str, bytes], places: Mapping[str, str]) -> list[_Row]:
+    rows = {clean_text(key): (clean_text(places.get(key, "")), raw) for key, raw in metadata.items()}
+    return [(key, place, zlib.compress(raw), json_or_none(raw)) for key, (place, raw) in rows.items()]
+
+
+def _write_pieces(conn: Connection, pieces: Mapping[int, Sequence[_Row]], known: Sequence[int]) -> None:
+    """Make these all that is known of what these images' files carry; those in `known` may have others."""
+    if known:
+        conn.execute("DELETE FROM metadata WHERE image_id = ANY(%s)", [list(known)])
+    rows = [(image_id, *row) for image_id, of_image in pieces.items() for row in of_image]
+    for part in _in_parts(rows):
+        conn.execute(_WRITE_METADATA, [list(column) for column in zip(*part)])
+
+
+def _in_parts(rows: Iterable[tuple]) -> Iterator[list[tuple]]:
+    """The rows, together as long as they are small: a parameter of PostgreSQL's takes a gigabyte, and a file may carry megabytes."""
+    part, size = [], 0
+    for row in rows:
+        part.append(row)
+        size += sum(len(value) for value in row if isinstance(value, (str, bytes)))
+        if size > _PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    return {name: list(column) for name, column in zip(names, zip(*rows))}
+
+
+def _array(texts: Sequence[str]) -> str:
+    """PostgreSQL's own writing of an array of texts."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 def _values(reading: Reading, text_ids: dict[bytes, int]) -> list:

@@ -169,6 +169,51 @@ def test_a_name_that_is_no_unicode_is_refused_before_anything_is_written(conn, r
     assert conn.execute("SELECT count(*) FROM images").fetchone() == (0,)
 
 
+def test_a_batch_too_large_for_one_statement_is_written_in_parts(conn, root, image, monkeypatch):
+    from diffusion_toolkit.db import write
+
+    monkeypatch.setattr(write, "_PART_BYTES", 10)
+    records = [image(n, prompt=pair(f"text number {n}"), metadata={"prompt": b'{"a": %d}' % n, "parameters": b"x"}) for n in range(4)]
+    ids = db.write_images(conn, root, records)
+    assert [stored.prompt for stored in db.get_images(conn, ids)] == [f"text number {n}" for n in range(4)]
+    assert conn.execute("SELECT count(*) FROM metadata").fetchone() == (8,)
+    assert [found.metadata for found in db.stored_pieces(conn, ids).values()] == [record.metadata for record in records]
+
+
+def test_a_batch_takes_no_more_statements_than_a_row(conn, root, image, monkeypatch):
+    sent = []
+    execute = type(conn).execute
+    monkeypatch.setattr(type(conn), "execute", lambda *args, **kwargs: sent.append(args[1]) or execute(*args, **kwargs))
+    counts = []
+    for first, rows in ((0, 1), (10, 200)):
+        records = [image(n, prompt=pair(f"text {n}"), metadata={"prompt": b"{}"}) for n in range(first, first + rows)]
+        db.write_images(conn, root, records)
+        db.update_readings(conn, {image_id: db.Reading(prompt=pair(f"new {image_id}")) for image_id in range(1, 1 + rows)})
+        counts.append(len(sent))
+        sent.clear()
+    assert counts[0] == counts[1]
+
+
+def test_what_a_known_image_carried_is_replaced_by_what_its_new_file_carries(conn, root, image):
+    [image_id] = db.write_images(conn, root, [image(1, metadata={"prompt": b"{}", "workflow": b"{}"})])
+    db.write_images(conn, root, [image(1, metadata={"prompt": b"[1]"}), image(2)])
+    assert db.stored_pieces(conn, [image_id])[image_id].metadata == {"prompt": b"[1]"}
+
+
+def test_a_perceptual_hash_comes_with_the_image_and_stays_when_a_reading_has_none(conn, root, image):
+    [image_id] = db.write_images(conn, root, [image(1, phash=-5)])
+    db.write_images(conn, root, [image(1)])
+    assert [column.tolist() for column in db.read_phashes(conn)] == [[image_id], [-5]]
+    db.write_images(conn, root, [image(1, phash=7)])
+    assert db.read_phashes(conn)[1].tolist() == [7]
+
+
+def test_labels_of_any_writing_are_stored_as_they_are(conn, root, image):
+    labels = ('a "quoted" one', "back\\slash", "{braces}", "null", "ünïcode", "it's")
+    [image_id] = db.write_images(conn, root, [image(1, labels=labels), image(2)])[:1]
+    assert db.get_images(conn, [image_id])[0].labels == tuple(sorted(labels))
+
+
 @pytest.mark.parametrize("texts", [("a", "a"), ("a", "b"), ("a", ""), ("", "b"), ("", "")])
 def test_python_and_the_database_join_a_pair_alike(conn, texts):
     text_id = db.ensure_text(conn, db.TextPair(*texts))
