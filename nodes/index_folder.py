@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from comfy_api.v0_0_2 import io
 
 from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, show_text
 from .types import CATEGORY, Library, TextEmbedder, library_name_input
+from .watch import Place, StoodBack, Watch, clock, watcher
+
+Progress = Callable[[str, int, int], None]
 
 
 class IndexFolder(io.ComfyNode):
@@ -81,6 +87,22 @@ class IndexFolder(io.ComfyNode):
                     tooltip="One of your collections, such as a project: every image of this run is moved to it. Empty: "
                     "images stay where they are.",
                 ),
+                io.Boolean.Input(
+                    "watch",
+                    default=False,
+                    optional=True,
+                    tooltip="Queue it once with this on, and images that ComfyUI saves in this folder are indexed as they come, "
+                    "whenever its queue is empty, until it is queued with this off or ComfyUI ends.",
+                ),
+                io.Int.Input(
+                    "watch_after",
+                    default=15,
+                    min=1,
+                    max=86400,
+                    optional=True,
+                    tooltip="Watch: for how many seconds ComfyUI's queue must have been empty before new images are indexed. "
+                    "A prompt that comes meanwhile is let in after the batch at hand.",
+                ),
             ],
             outputs=[
                 Library.Output("library", tooltip="The library, for search and loader nodes that shall run after this one."),
@@ -112,17 +134,24 @@ class IndexFolder(io.ComfyNode):
         text_embedder=None,
         labels: str = "",
         namespace: str = "",
+        watch: bool = False,
+        watch_after: int = 15,
     ) -> io.NodeOutput:
-        from .. import db
         from ..embedders.clip_text import SDXLTextEncoder
         from ..embedders.clip_vision import ImageEncoder
-        from ..embedders.pipeline import Encoders, index_folder
+        from ..embedders.pipeline import Encoders
         from ..embedders.scan import normal_subfolder
-        from .approximate import refresh_approximation
         from .definitions import node_definitions
-        from .index_report import report_text, summary
-        from .index_store import FolderStore
+        from .index_report import summary
+        from .index_run import Job, run
+        from .watched_prompts import running_prompt
 
+        prompt = running_prompt()
+        asked_by = watcher().run_of(prompt.prompt_id) if prompt is not None else None
+        place = Place(root, subfolder, library_name)
+        node_key = (prompt.workflow if prompt is not None else "", cls.hidden.unique_id or "")
+        if not watch and prompt is not None:
+            watcher().end(place, node_key, prompt.prompt_id)
         folder = root_folder(root)
         under = normal_subfolder(subfolder)
         show_text(cls, "Opening the library")
@@ -132,28 +161,17 @@ class IndexFolder(io.ComfyNode):
             text=text_embedder,
             clip=SDXLTextEncoder(clip) if clip is not None else None,
         )
-        store = FolderStore(library, root, folder, under, encoders, [labels], namespace)
-        report = index_folder(
-            folder,
-            under,
-            store,
-            encoders,
-            recursive=recursive,
-            pattern=pattern,
-            token_state_budget=int(token_state_budget * 2**30),
-            definitions=node_definitions(),
-            progress=progress_on(cls),
-        )
-        store.activate()
-        refreshed = db.refresh_search(library, progress_on(cls))
-        fitted = refresh_approximation(library, progress_on(cls)) if clip is not None else ""
-        with library.connection() as connection:
-            counts = db.counts(connection)
-        text = report_text(report, counts, encoders, library.warnings)
-        if refreshed:
-            text += f"\nSearch: {refreshed}."
-        if fitted:
-            text += f"\nApproximation of token states: {fitted}."
+        budget = int(token_state_budget * 2**30)
+        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace)
+        try:
+            report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by))
+        except StoodBack:
+            return _stood_back(library, library_name, asked_by)
+        if asked_by is not None:
+            text = f"Watched at {clock()}. {text}"
+            watcher().tell(asked_by, text)
+        elif watch and prompt is not None:
+            text += "\n" + _watch(prompt, place, node_key, folder / under, recursive, watch_after)
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,
@@ -165,3 +183,44 @@ class IndexFolder(io.ComfyNode):
             counts.texts,
             ui={"text": [text], "summary": [summary(report, counts)]},
         )
+
+
+def _progress(node: Any, watch: Watch | None) -> Progress:
+    """A watch's run makes room for other prompts, and is told to the pages that show its node."""
+    on_node = progress_on(node)
+    if watch is None:
+        return on_node
+
+    def progress(stage: str, done: int, total: int) -> None:
+        watcher().make_room(watch)
+        on_node(stage, done, total)
+        watcher().tell(watch, f"Watching. {stage}: {done} of {total}")
+
+    return progress
+
+
+def _watch(prompt: Any, place: Place, node_key: tuple[str, str], folder: Any, recursive: bool, after: int) -> str:
+    """Watch from now on; a line for the report."""
+    from .watched_prompts import CannotWatch, part_leading_to
+
+    try:
+        part = part_leading_to(prompt, node_key[1])
+    except CannotWatch as reason:
+        return f"Not watched: {reason}"
+    watcher().start(Watch(place, folder.resolve(), recursive, float(after), node_key, prompt.prompt_id, part))
+    return (
+        f"Watching: images that ComfyUI saves here are indexed when its queue has been empty for {after} s, "
+        "until this is queued with watch off or ComfyUI ends."
+    )
+
+
+def _stood_back(library: Any, library_name: str, watch: Watch | None) -> io.NodeOutput:
+    """What a run gives that made room for another prompt."""
+    from ..db import counts as counted
+
+    with library.connection() as connection:
+        counts = counted(connection)
+    text = f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty."
+    if watch is not None:
+        watcher().tell(watch, text)
+    return io.NodeOutput(library_name, text, 0, 0, 0, counts.images, counts.texts, ui={"text": [text]})

@@ -1,4 +1,5 @@
 // Shows what our nodes have to say (the index report, the hits, what a file tells) on the node itself.
+import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { ComfyWidgets } from "../../../scripts/widgets.js";
 
@@ -24,8 +25,25 @@ function showText(node, text) {
   app.graph.setDirtyCanvas(true, true);
 }
 
+function* nodesOf(graph) {
+  for (const node of graph?.nodes ?? []) {
+    yield node;
+    if (node.subgraph) yield* nodesOf(node.subgraph);
+  }
+}
+
+// A watch's run is ComfyUI's own, of no open workflow: its news is for each Index Folder that is set to what it watches.
+function showWatch({ detail: { text, ...place } }) {
+  for (const node of nodesOf(app.rootGraph ?? app.graph)) {
+    const value = (name) => node.widgets?.find((widget) => widget.name === name)?.value;
+    if (node.comfyClass !== "DiffusionToolkitIndexFolder" || !value("watch")) continue;
+    if (Object.keys(place).every((name) => value(name) === place[name])) showText(node, text);
+  }
+}
+
 app.registerExtension({
   name: "DiffusionToolkit.NodeText",
+  setup: () => api.addEventListener("diffusion_toolkit.watch", showWatch),
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("DiffusionToolkit")) return;
     const before = nodeType.prototype.onExecuted;

@@ -1,0 +1,203 @@
+"""Watching: what ComfyUI saves is indexed soon after, whenever its queue has nothing else to do.
+
+A watch puts the part of a prompt that leads to an Index Folder node back into ComfyUI's queue. So the models are the host's to load
+and unload, cancel works as ever, and nothing is indexed while an image is being made, since the queue runs one prompt at a time. A
+thread of our own with its own models would fight both the sampler and ComfyUI's model management.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+log = logging.getLogger("diffusion_toolkit")
+
+LOOK_EVERY_S = 1.0
+RETRY_S, LONGEST_RETRY_S = 60.0, 3600.0  # after a failed run, twice as long after each further one
+
+
+class StoodBack(Exception):
+    """Ends a watch's run early, since another prompt waits; the run is taken up when the queue is empty again."""
+
+    __module__ = "diffusion_toolkit"
+
+
+class Place(NamedTuple):
+    """What an Index Folder node is set to, by which the page knows whose news it gets, and a later run which watch it replaces."""
+
+    root: str
+    subfolder: str
+    library_name: str
+
+
+@dataclass(eq=False)
+class Watch:
+    """One watched folder, and how to index it. `part` is for the queue alone; `node` is (workflow's id, node's id)."""
+
+    place: Place
+    folder: Path
+    recursive: bool
+    after: float  # seconds for which the queue is empty first
+    node: tuple[str, str]
+    from_prompt: str
+    part: Any
+    due: bool = False
+    failures: int = 0
+    not_before: float = 0.0
+    done_as: str = ""  # the prompt of its latest finished run
+    stood_back: bool = field(default=False, init=False)
+
+    def covers(self, file: Path) -> bool:
+        return file.is_relative_to(self.folder) if self.recursive else file.parent == self.folder
+
+
+class Finished(NamedTuple):
+    """A prompt that ComfyUI is done with: what it saved in this run, and how it ended ("done", "failed" or "cancelled")."""
+
+    prompt_id: str
+    graph: Any
+    saved: Sequence[Path]
+    ended: str
+    message: str = ""
+
+
+class Queue(Protocol):
+    """ComfyUI's queue, and the page, as the watcher sees them."""
+
+    def tasks(self) -> int: ...  # waiting or running
+    def others_wait(self) -> bool: ...
+    def finished(self) -> Sequence[Finished]: ...  # since the last call
+    def put(self, part: Any, beside: Any) -> str: ...
+    def forget(self, prompt_id: str) -> None: ...
+    def tell(self, place: Place, text: str) -> None: ...
+
+
+class Watcher:
+    """All watches of this ComfyUI. They end with it: each is made by queueing Index Folder with `watch` on.
+
+    `look` is the whole of it, called each second by a thread that lives as long as there is a watch.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._watches: list[Watch] = []
+        self._running: dict[str, Watch] = {}  # by prompt id: at most one
+        self._quiet_since: float | None = None
+        self._last_graph: Any = {}
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+
+    def watches(self) -> list[Watch]:
+        with self._lock:
+            return list(self._watches)
+
+    def start(self, watch: Watch) -> None:
+        """Watch from now on, in place of what this node or this folder had."""
+        with self._lock:
+            self.end(watch.place, watch.node, watch.from_prompt)
+            if not self._watches:
+                self._queue.finished()  # what was saved before is indexed by the run that asks for this
+            self._watches.append(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look_on, name="diffusion-toolkit-watch", daemon=True)
+                self._thread.start()
+
+    def end(self, place: Place, node: tuple[str, str], from_prompt: str) -> bool:
+        """Stop watching what this node watched, and this folder for this library. Says whether there was anything.
+
+        A node that a list runs several times has several watches of one prompt, which do not replace each other.
+        """
+        with self._lock:
+            kept = [w for w in self._watches if w.place != place and (w.node != node or w.from_prompt == from_prompt)]
+            ended = len(kept) < len(self._watches)
+            self._watches = kept
+            return ended
+
+    def run_of(self, prompt_id: str) -> Watch | None:
+        """The watch that queued this prompt; None for a person's."""
+        with self._lock:
+            return self._running.get(prompt_id)
+
+    def make_room(self, watch: Watch) -> None:
+        """Called by a watch's run before each batch. Raises StoodBack as soon as another prompt waits."""
+        if self._queue.others_wait():
+            watch.stood_back = True
+            raise StoodBack("Another prompt waits.")
+
+    def tell(self, watch: Watch, text: str) -> None:
+        """Show this on the node, wherever a page has it open."""
+        self._queue.tell(watch.place, text)
+
+    def look(self, now: float) -> None:
+        """See what has been saved, and queue a run when the time has come."""
+        tasks = self._queue.tasks()
+        finished = self._queue.finished()
+        with self._lock:
+            for one in finished:
+                watch = self._running.pop(one.prompt_id, None)
+                if watch is not None:
+                    self._judge(watch, one, now)
+                    continue
+                self._quiet_since = None
+                self._last_graph = one.graph
+                for watch in self._watches:
+                    watch.due = watch.due or any(watch.covers(file) for file in one.saved)
+            if tasks:
+                self._quiet_since = None
+                return
+            self._running.clear()  # deleted from the queue: left until something new is saved
+            if self._quiet_since is None:
+                self._quiet_since = now
+            for watch in self._watches:
+                if watch.due and now - self._quiet_since >= watch.after and now >= watch.not_before:
+                    watch.due, watch.stood_back = False, False
+                    self._running[self._queue.put(watch.part, self._last_graph)] = watch
+                    return
+
+    def _judge(self, watch: Watch, run: Finished, now: float) -> None:
+        """What a run's end means for its watch: only what was not done is due again, and after failures not at once."""
+        if run.ended == "failed":
+            wait = min(RETRY_S * 2**watch.failures, LONGEST_RETRY_S)
+            watch.failures, watch.due, watch.not_before = watch.failures + 1, True, now + wait
+            log.warning("Watching %s: the run failed: %s", watch.folder, run.message)
+            self.tell(watch, f"Watching: the run at {clock()} failed and is tried again in {wait / 60:.0f} min or later. {run.message}")
+        elif run.ended == "cancelled":
+            self.tell(watch, f"Watching: the run at {clock()} was cancelled; the next is when something new is saved.")
+        else:
+            watch.failures, watch.due = 0, watch.due or watch.stood_back
+        if watch.done_as:
+            self._queue.forget(watch.done_as)  # one run of each watch is enough in ComfyUI's history
+        watch.done_as = run.prompt_id
+
+    def _look_on(self) -> None:
+        while True:
+            with self._lock:
+                if not self._watches:
+                    self._thread = None
+                    return
+            try:
+                self.look(time.monotonic())
+            except Exception:  # of a host that is not as we know it: said once, and no watch goes on half alive
+                log.exception("Watching ended, by an error. Queue Index Folder to index what is new.")
+                with self._lock:
+                    self._watches.clear()
+            time.sleep(LOOK_EVERY_S)
+
+
+def clock() -> str:
+    """The time of day, for a person."""
+    return time.strftime("%H:%M")
+
+
+@functools.cache
+def watcher() -> Watcher:
+    """The one of this ComfyUI."""
+    from .watched_prompts import HostQueue
+
+    return Watcher(HostQueue())

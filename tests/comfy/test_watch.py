@@ -1,0 +1,44 @@
+"""Watching in a real ComfyUI: what it saves is indexed when its queue is empty."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from diffusion_toolkit.nodes.watched_prompts import PREFIX
+from host.node_graphs import index
+from host.picture_graphs import ids_of, picture_graph
+
+FOLDER = "watched"
+
+
+def watch_runs(server) -> list[dict[str, Any]]:
+    """The watch's runs that ComfyUI's history holds."""
+    return [entry for entry in server.get("/history").values() if PREFIX + "index" in entry["prompt"][2]]
+
+
+@pytest.fixture
+def watching(server, pictures) -> Iterator[str]:
+    """The report of an Index Folder that watches."""
+    pictures(FOLDER, 1)
+    yield server.queue(index(FOLDER, watch=True, watch_after=1)).outputs["index"]["text"][0]
+    server.queue(index(FOLDER, watch=False))
+
+
+def test_what_comfyui_saves_is_indexed_until_it_is_queued_with_watch_off(server, watching):
+    assert "Watching: images that ComfyUI saves here are indexed" in watching
+    server.queue(picture_graph(FOLDER))
+    end = time.monotonic() + 60
+    while not watch_runs(server) and time.monotonic() < end:
+        time.sleep(0.2)
+    [run] = watch_runs(server)
+    assert run["status"]["completed"], run["status"]
+    assert "1 added, 1 unchanged" in run["outputs"][PREFIX + "index"]["text"][0]
+    assert server.queue(picture_graph(FOLDER)).executed == []  # what was cached is so still
+    assert len(ids_of(server, FOLDER)) == 2
+    server.queue(index(FOLDER, watch=False))
+    server.queue(picture_graph(FOLDER, seed=6))
+    time.sleep(3.5)
+    assert len(watch_runs(server)) == 1

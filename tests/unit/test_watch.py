@@ -1,0 +1,268 @@
+"""When a watch runs, and when it does not: over a queue that the test moves, second by second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from diffusion_toolkit.nodes.watch import Finished, Place, StoodBack, Watch, Watcher
+
+OUTPUT = Path("/pictures").absolute()
+
+
+class FakeQueue:
+    """ComfyUI's queue, with nothing in it but what the test says."""
+
+    def __init__(self) -> None:
+        self.busy = self.waiting = 0
+        self.done: list[Finished] = []
+        self.put_in: list[tuple[object, object]] = []
+        self.forgotten: list[str] = []
+        self.told: list[str] = []
+
+    def tasks(self) -> int:
+        return self.busy + self.waiting
+
+    def others_wait(self) -> bool:
+        return self.waiting > 0
+
+    def finished(self) -> list[Finished]:
+        done, self.done = self.done, []
+        return done
+
+    def put(self, part: object, beside: object) -> str:
+        self.put_in.append((part, beside))
+        self.busy = 1
+        return f"watch {len(self.put_in)}"
+
+    def forget(self, prompt_id: str) -> None:
+        self.forgotten.append(prompt_id)
+
+    def tell(self, place: Place, text: str) -> None:
+        self.told.append(text)
+
+    def ends(self, ended: str = "done") -> None:
+        """The watch's run that is in the queue ends."""
+        self.busy = 0
+        self.done.append(Finished(f"watch {len(self.put_in)}", {}, [], ended, "no such checkpoint" if ended == "failed" else ""))
+
+    def saves(self, name: str = "a.png") -> None:
+        """A person's prompt ends that saved this file."""
+        self.done.append(Finished("a person's", {"9": "its nodes"}, [OUTPUT / name], "done"))
+
+
+@pytest.fixture
+def queue() -> FakeQueue:
+    return FakeQueue()
+
+
+@pytest.fixture
+def watcher(queue: FakeQueue) -> Watcher:
+    watcher = Watcher(queue)
+    watcher._thread = object()  # type: ignore[assignment]  # the test looks by itself
+    return watcher
+
+
+def watch(subfolder: str = "", node: str = "4", after: float = 5, recursive: bool = True, prompt: str = "first", part: str = "") -> Watch:
+    place = Place("output", subfolder, "default")
+    return Watch(place, OUTPUT / subfolder, recursive, after, ("workflow", node), prompt, part or f"part {subfolder}")
+
+
+def parts(queue: FakeQueue) -> list[object]:
+    return [part for part, _ in queue.put_in]
+
+
+def test_a_saved_image_is_indexed_when_the_queue_has_been_empty_for_some_seconds(watcher, queue) -> None:
+    watcher.start(watch(after=5))
+    watcher.look(1)
+    queue.saves()
+    watcher.look(100)
+    watcher.look(104.9)
+    assert queue.put_in == []
+    watcher.look(105)
+    assert parts(queue) == ["part "]
+    queue.ends()
+    watcher.look(200)
+    watcher.look(300)
+    assert len(queue.put_in) == 1
+
+
+def test_a_prompt_in_between_begins_the_wait_anew(watcher, queue) -> None:
+    watcher.start(watch(after=5))
+    queue.saves()
+    watcher.look(0)
+    queue.busy = 1
+    watcher.look(4)
+    queue.busy = 0
+    watcher.look(6)
+    watcher.look(10)
+    assert queue.put_in == []
+    watcher.look(11)
+    assert len(queue.put_in) == 1
+
+
+def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:
+    watcher.start(watch("cats"))
+    watcher.start(watch("dogs", node="5", recursive=False))
+    queue.saves("birds/a.png")
+    queue.saves("dogs/old/a.png")
+    watcher.look(0)
+    watcher.look(100)
+    assert queue.put_in == []
+
+
+def test_what_was_saved_before_the_watch_began_starts_no_run(watcher, queue) -> None:
+    queue.saves()
+    watcher.start(watch())
+    watcher.look(0)
+    watcher.look(100)
+    assert queue.put_in == []
+
+
+def test_the_latest_prompt_goes_along_so_that_the_cache_keeps_what_it_made(watcher, queue) -> None:
+    watcher.start(watch())
+    queue.saves()
+    watcher.look(0)
+    watcher.look(100)
+    assert queue.put_in == [("part ", {"9": "its nodes"})]
+
+
+def test_a_run_makes_room_for_a_waiting_prompt_and_is_taken_up_after_it(watcher, queue) -> None:
+    watcher.start(watch(after=5))
+    queue.saves()
+    watcher.look(0)
+    watcher.look(5)
+    running = watcher.run_of("watch 1")
+    watcher.make_room(running)
+    queue.waiting = 1
+    with pytest.raises(StoodBack):
+        watcher.make_room(running)
+    queue.ends()
+    watcher.look(6)
+    queue.waiting = 0
+    watcher.look(7)
+    watcher.look(11)
+    assert len(queue.put_in) == 1
+    watcher.look(12)
+    assert len(queue.put_in) == 2
+    watcher.make_room(running)
+
+
+def test_a_persons_own_run_is_no_watchs(watcher, queue) -> None:
+    watcher.start(watch())
+    assert watcher.run_of("a person's") is None
+
+
+def test_a_failed_run_is_tried_again_ever_more_seldom_and_told(watcher, queue) -> None:
+    watcher.start(watch(after=1))
+    queue.saves()
+    started, seconds = [], 0
+    while seconds < 4 * 3600:
+        before = len(queue.put_in)
+        watcher.look(seconds)
+        if len(queue.put_in) > before:
+            started.append(seconds)
+            queue.ends("failed")
+        seconds += 1
+    waits = [later - earlier for earlier, later in zip(started, started[1:])]
+    assert waits[:7] == pytest.approx([60, 120, 240, 480, 960, 1920, 3600], abs=3)
+    assert all(wait == pytest.approx(3600, abs=3) for wait in waits[6:])
+    assert "failed" in queue.told[0] and "no such checkpoint" in queue.told[0]
+
+
+def test_after_a_good_run_a_failure_is_again_the_first(watcher, queue) -> None:
+    watcher.start(watch(after=1))
+    for ended in ("failed", "done", "failed"):
+        queue.saves()
+        watcher.look(1000 * len(queue.put_in))
+        watcher.look(1000 * len(queue.put_in) + 500)
+        queue.ends(ended)
+    watcher.look(3000)
+    assert "in 1 min" in queue.told[-1]
+
+
+def test_a_cancelled_run_waits_for_the_next_saved_image(watcher, queue) -> None:
+    watcher.start(watch(after=1))
+    queue.saves()
+    watcher.look(0)
+    watcher.look(1)
+    queue.ends("cancelled")
+    watcher.look(2)
+    watcher.look(100)
+    assert len(queue.put_in) == 1
+    queue.saves("b.png")
+    watcher.look(101)
+    watcher.look(102)
+    assert len(queue.put_in) == 2
+
+
+def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, queue) -> None:
+    watcher.start(watch(after=1))
+    queue.saves()
+    watcher.look(0)
+    watcher.look(1)
+    queue.busy = 0
+    watcher.look(2)
+    watcher.look(100)
+    assert len(queue.put_in) == 1 and watcher.run_of("watch 1") is None
+
+
+def test_two_watched_folders_take_turns(watcher, queue) -> None:
+    watcher.start(watch("cats", node="4", after=1))
+    watcher.start(watch("dogs", node="5", after=1))
+    queue.saves("cats/a.png")
+    queue.saves("dogs/a.png")
+    watcher.look(0)
+    watcher.look(1)
+    assert parts(queue) == ["part cats"]
+    queue.ends()
+    watcher.look(2)
+    watcher.look(3)
+    watcher.look(4)
+    assert parts(queue) == ["part cats", "part dogs"]
+
+
+def test_a_node_that_is_queued_again_over_another_folder_leaves_the_first(watcher, queue) -> None:
+    watcher.start(watch("cats", node="4", prompt="first"))
+    watcher.start(watch("dogs", node="4", prompt="second"))
+    assert [one.place.subfolder for one in watcher.watches()] == ["dogs"]
+
+
+def test_another_node_over_the_same_folder_takes_the_watch_over(watcher, queue) -> None:
+    watcher.start(watch("cats", node="4", prompt="first", part="old"))
+    watcher.start(watch("cats", node="7", prompt="second", part="new"))
+    assert [one.part for one in watcher.watches()] == ["new"]
+
+
+def test_a_node_that_a_list_runs_for_several_folders_watches_them_all(watcher, queue) -> None:
+    watcher.start(watch("cats", node="4", prompt="one list"))
+    watcher.start(watch("dogs", node="4", prompt="one list"))
+    assert len(watcher.watches()) == 2
+
+
+def test_an_ended_watch_runs_no_more(watcher, queue) -> None:
+    watcher.start(watch(after=1))
+    queue.saves()
+    watcher.look(0)
+    assert watcher.end(Place("output", "", "default"), ("another workflow", "9"), "second")
+    watcher.look(100)
+    assert queue.put_in == []
+
+
+def test_of_a_watchs_runs_the_history_keeps_the_latest(watcher, queue) -> None:
+    watcher.start(watch(after=1))
+    for n in range(3):
+        queue.saves()
+        watcher.look(100 * n)
+        watcher.look(100 * n + 50)
+        queue.ends()
+    watcher.look(1000)
+    assert queue.forgotten == ["watch 1", "watch 2"]
+
+
+def test_a_fault_of_the_host_ends_watching_and_is_logged(queue, caplog) -> None:
+    queue.tasks = lambda: 1 / 0
+    watcher = Watcher(queue)
+    watcher.start(watch())
+    watcher._thread.join(10)
+    assert watcher.watches() == [] and "Watching ended" in caplog.text
