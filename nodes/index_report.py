@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..db import Counts
     from ..embedders.pipeline import Encoders, IndexReport
+    from ..embedders.pipeline.records import Named
 
 NAMED_FILES = 50
+WAITING = 0.2  # share of a run's time that is worth a word
 PROMPTS = {
     "exact": "exact",
     "inferred": "inferred (by a rule that may be wrong)",
@@ -27,11 +29,16 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "known_elsewhere": report.known_elsewhere,
         "sidecars_read": report.sidecars_read,
         "read_anew": report.read_anew,
+        "elsewhere": report.elsewhere,
+        "missing": report.missing,
+        "unfinished": report.unfinished,
         "prompts": report.prompts,
         "unknown": [list(file) for file in report.unknown],
         "skipped": [list(file) for file in report.skipped],
+        "skipped_total": report.skipped.total,
         "seconds": report.seconds,
         "images_per_second": _rate(report),
+        "waited": report.waited,
         "images": counts.images,
         "texts": counts.texts,
         "vectors": counts.vectors,
@@ -53,8 +60,18 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     lines = [
         f"Found {report.found} images in {report.seconds:.1f} s{f', {rate:.1f} images/s' if rate else ''}: {report.added} added, "
         f"{report.unchanged} unchanged, {report.known_elsewhere} known under another path or rewritten, "
-        f"{len(report.skipped)} skipped.",
+        f"{report.skipped.total} skipped.",
     ]
+    if report.unfinished:
+        lines.insert(0, "This run stood back before its end; the next one goes on where it stopped.")
+    if report.elsewhere:
+        lines.append(f"Being indexed by another run, and left to it: {report.elsewhere}.")
+    if report.missing:
+        lines.append(f"Known files that are gone: {report.missing}. They are marked, and nothing of them is removed; see Library Upkeep.")
+    if report.all_gone:
+        lines.append(
+            f"None of the {report.all_gone} known files is there. If this is a drive, mount it; nothing was marked as gone."
+        )
     if report.sidecars_read:
         lines.append(f"Known images whose side-car text came, went or changed: {report.sidecars_read}.")
     if report.read_anew:
@@ -65,6 +82,9 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     if report.prompts:
         told = "; ".join(f"{meaning} {report.prompts[kind]}" for kind, meaning in PROMPTS.items() if report.prompts.get(kind))
         lines.append(f"Prompts of the images read: {told}.")
+    long = [f"{seconds:.0f} s for {what}" for what, seconds in report.waited.items() if seconds >= max(1.0, WAITING * report.seconds)]
+    if long:
+        lines.append(f"The models waited {' and '.join(long)}.")
     made = ", ".join(f"{kind} {n}" if kind == "image" else f"{kind} {n} {_texts(n)}" for kind, n in report.vectors.items())
     lines.append(f"Vectors made now: {made or 'none'}.")
     held = ", ".join(_held(kind, n, counts.images_with[kind]) for kind, n in counts.vectors.items())
@@ -105,9 +125,9 @@ def _texts(n: int) -> str:
     return "text" if n == 1 else "texts"
 
 
-def _named(what: str, files: Sequence[tuple[str, str]]) -> list[str]:
+def _named(what: str, files: Named) -> list[str]:
     """A line for each file with the reason, and one that counts the rest."""
     lines = [f"{what} {path}: {reason}" for path, reason in files[:NAMED_FILES]]
-    if len(files) > NAMED_FILES:
-        lines.append(f"{what} {len(files) - NAMED_FILES} more.")
+    if files.total > NAMED_FILES:
+        lines.append(f"{what} {files.total - NAMED_FILES} more.")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport
+from diffusion_toolkit.embedders.pipeline.records import Named
 from host.comfy_models import import_comfy
 
 
@@ -32,3 +33,18 @@ def test_what_token_states_take_is_told_for_all_and_for_one_text(index_report):
     counts = db.Counts(1, 1, 4, none, 4, none, token_states_bytes=1_000_000)
     text = index_report.report_text(IndexReport(states_kept=2, states_bytes=480_000, states_left_out=1), counts, Encoders(), [])
     assert "Token states: 4 texts kept in 1.0 MB (250 kB a text), 2 of them now (0.5 MB); 1 not kept" in text
+
+
+def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
+    none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
+    counts = db.Counts(1, 1, 1, none, 0, none)
+    skipped = Named((f"{n}.png", "damaged") for n in range(60))
+    waited = {"files": 9.0, "the library": 0.5}
+    report = IndexReport(skipped=skipped, elsewhere=7, missing=3, all_gone=2, waited=waited, unfinished=True, seconds=10.0)
+    text = index_report.report_text(report, counts, Encoders(), [])
+    assert text.startswith("This run stood back before its end")
+    assert "60 skipped." in text and "Skipped 10 more." in text
+    assert "Being indexed by another run, and left to it: 7." in text
+    assert "Known files that are gone: 3." in text and "None of the 2 known files is there." in text
+    assert "The models waited 9 s for files." in text
+    assert index_report.summary(report, counts)["skipped_total"] == 60
