@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, show_text
 from .types import CATEGORY, Library, TextEmbedder, library_name_input
-from .watch import Place, StoodBack, Watch, clock, watcher
+from .watch import Place, Watch, clock, watcher
 
 Progress = Callable[[str, int, int], None]
 
@@ -163,12 +163,10 @@ class IndexFolder(io.ComfyNode):
         )
         budget = int(token_state_budget * 2**30)
         job = Job(root, folder, under, recursive, pattern, budget, labels, namespace)
-        try:
-            report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by))
-        except StoodBack:
-            return _stood_back(library, library_name, asked_by)
+        report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by))
         if asked_by is not None:
-            text = f"Watched at {clock()}. {text}"
+            made_room = f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty.\n"
+            text = f"{made_room if report.unfinished else f'Watched at {clock()}. '}{text}"
             watcher().tell(asked_by, text)
         elif watch and prompt is not None:
             text += "\n" + _watch(prompt, place, node_key, folder / under, recursive, watch_after)
@@ -178,7 +176,7 @@ class IndexFolder(io.ComfyNode):
             text,
             report.added,
             report.unchanged,
-            len(report.skipped),
+            report.skipped.total,
             counts.images,
             counts.texts,
             ui={"text": [text], "summary": [summary(report, counts)]},
@@ -213,14 +211,3 @@ def _watch(prompt: Any, place: Place, node_key: tuple[str, str], folder: Any, re
         "until this is queued with watch off or ComfyUI ends."
     )
 
-
-def _stood_back(library: Any, library_name: str, watch: Watch | None) -> io.NodeOutput:
-    """What a run gives that made room for another prompt."""
-    from ..db import counts as counted
-
-    with library.connection() as connection:
-        counts = counted(connection)
-    text = f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty."
-    if watch is not None:
-        watcher().tell(watch, text)
-    return io.NodeOutput(library_name, text, 0, 0, 0, counts.images, counts.texts, ui={"text": [text]})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import db
-from ..embedders.pipeline import Encoders, IndexReport, Progress, index_folder
+from ..embedders.pipeline import Encoders, IndexReport, Progress, StandBack, index_folder
 from .approximate import refresh_approximation
 from .index_report import report_text
 from .index_store import FolderStore
@@ -34,7 +34,7 @@ class Job:
 def run(
     library: Library, job: Job, encoders: Encoders, definitions: Mapping[str, Mapping[str, Any]], progress: Progress
 ) -> tuple[IndexReport, Counts, str]:
-    """Index, make the encoders of this run the active ones, bring what searches use up to date; the report, also in words."""
+    """Index, make the encoders of this run the active ones, and `finish`."""
     with FolderStore(library, job.root_name, job.root, job.subfolder, encoders, [job.labels], job.namespace) as store:
         report = index_folder(
             job.root,
@@ -47,9 +47,20 @@ def run(
             definitions=definitions,
             progress=store.patience.telling(progress),
         )
-        store.activate()
-    refreshed = db.refresh_search(library, progress)
-    fitted = refresh_approximation(library, progress) if encoders.clip is not None else ""
+        if not report.unfinished:
+            store.activate()
+    return finish(library, report, encoders, progress)
+
+
+def finish(library: Library, report: IndexReport, encoders: Encoders, progress: Progress) -> tuple[IndexReport, Counts, str]:
+    """Bring what searches use up to date when all of a run is written; the report, also in words."""
+    refreshed = fitted = ""
+    try:
+        if not report.unfinished:
+            refreshed = db.refresh_search(library, progress)
+            fitted = refresh_approximation(library, progress) if encoders.clip is not None else ""
+    except StandBack:
+        report.unfinished = True
     with library.connection() as connection:
         counts = db.counts(connection)
     text = report_text(report, counts, encoders, library.warnings)

@@ -22,12 +22,6 @@ LOOK_EVERY_S = 1.0
 RETRY_S, LONGEST_RETRY_S = 60.0, 3600.0  # after a failed run, twice as long after each further one
 
 
-class StoodBack(Exception):
-    """Ends a watch's run early, since another prompt waits; the run is taken up when the queue is empty again."""
-
-    __module__ = "diffusion_toolkit"
-
-
 class Place(NamedTuple):
     """What an Index Folder node is set to, by which the page knows whose news it gets, and a later run which watch it replaces."""
 
@@ -125,10 +119,12 @@ class Watcher:
             return self._running.get(prompt_id)
 
     def make_room(self, watch: Watch) -> None:
-        """Called by a watch's run before each batch. Raises StoodBack as soon as another prompt waits."""
+        """Called by a watch's run before each batch. Raises StandBack, which ends it in order, as soon as another prompt waits."""
         if self._queue.others_wait():
+            from ..embedders.pipeline import StandBack
+
             watch.stood_back = True
-            raise StoodBack("Another prompt waits.")
+            raise StandBack("Another prompt waits.")
 
     def tell(self, watch: Watch, text: str) -> None:
         """Show this on the node, wherever a page has it open."""

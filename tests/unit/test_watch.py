@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.nodes.watch import Finished, Place, StoodBack, Watch, Watcher
+from diffusion_toolkit.embedders.pipeline import StandBack
+from diffusion_toolkit.nodes.watch import Finished, Place, Watch, Watcher
 
 OUTPUT = Path("/pictures").absolute()
 
@@ -135,7 +136,7 @@ def test_a_run_makes_room_for_a_waiting_prompt_and_is_taken_up_after_it(watcher,
     running = watcher.run_of("watch 1")
     watcher.make_room(running)
     queue.waiting = 1
-    with pytest.raises(StoodBack):
+    with pytest.raises(StandBack):
         watcher.make_room(running)
     queue.ends()
     watcher.look(6)
