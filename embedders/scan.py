@@ -35,13 +35,15 @@ class ScanError(ValueError):
 class FileEntry(NamedTuple):  # made in half the time of a frozen record
     """One image file; `path` is relative to the root, with `/` on every system.
 
-    `sidecar_mtime_ns` is that of the newest text beside it which is read with it, 0 when there is none.
+    `sidecar_mtime_ns` is that of the newest text beside it which is read with it, 0 when there is none. `labels` are its own, of
+    an image list.
     """
 
     path: str
     size: int
     mtime_ns: int
     sidecar_mtime_ns: int = 0
+    labels: tuple[str, ...] = ()
 
 
 class Scan:
@@ -61,7 +63,7 @@ class Scan:
         self._start, self._name = os.path.join(self._root, *parts), "/".join(parts)
         if not os.path.isdir(self._start):
             raise ScanError(f"There is no folder {subfolder!r} in {root}. Check the spelling of the sub-folder.")
-        if not _contains(self._root, os.path.realpath(self._start)):
+        if not contains(self._root, os.path.realpath(self._start)):
             raise ScanError(f"The sub-folder {subfolder!r} leads out of {root}. Configure its target as a root of its own.")
         self._globs = [glob.strip().lower() for glob in pattern.split(";") if glob.strip()]
         self._recursive = recursive
@@ -75,7 +77,7 @@ class Scan:
         while stack:
             folder, path = stack.pop()
             real = os.path.realpath(folder)
-            if not _contains(self._root, real):
+            if not contains(self._root, real):
                 self._on_error(path, "is a link that leads out of the root; configure its target as a root of its own")
             elif real not in seen:
                 seen.add(real)
@@ -89,6 +91,9 @@ class Scan:
         folder, _, name = path.rpartition("/")
         inside = folder == self._name or (self._recursive and (not self._name or folder.startswith(f"{self._name}/")))
         return inside and self._wanted(name, path)
+
+    def labels(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        return iter(())
 
     def is_gone(self, path: str) -> bool:
         """Whether there is no such file now; one that can't be looked at may be there."""
@@ -116,14 +121,14 @@ class Scan:
                 folder_found = entry.is_dir()
                 if not folder_found and not self._wanted(entry.name, below):
                     continue
-                if _printable(below) != below:
-                    self._on_error(_printable(below), "its name is not UTF-8; rename it to have it indexed")
+                if printable(below) != below:
+                    self._on_error(printable(below), "its name is not UTF-8; rename it to have it indexed")
                 elif folder_found:
                     folders.append((entry.path, below))
                 elif (found := self._file(entry, below, beside)) is not None:
                     yield found
             except OSError as error:
-                self._on_error(_printable(below), f"can't be read ({error.strerror or error})")
+                self._on_error(printable(below), f"can't be read ({error.strerror or error})")
 
     def _wanted(self, name: str, path: str) -> bool:
         name = name.lower()
@@ -133,7 +138,7 @@ class Scan:
         return not self._globs or any(fnmatchcase(path.lower() if "/" in glob else name, glob) for glob in self._globs)
 
     def _file(self, entry: os.DirEntry[str], path: str, beside: dict[str, os.DirEntry[str]]) -> FileEntry | None:
-        if entry.is_symlink() and not _contains(self._root, os.path.realpath(entry.path)):
+        if entry.is_symlink() and not contains(self._root, os.path.realpath(entry.path)):
             self._on_error(path, "is a link that leads out of the root; configure its target as a root of its own")
             return None
         # Not entry.stat(): on Windows it may hold an older size of a file that is open or was linked.
@@ -178,14 +183,14 @@ def _parts(subfolder: str) -> tuple[str, ...]:
     return path.parts
 
 
-def _contains(root: str, path: str) -> bool:
+def contains(root: str, path: str) -> bool:
     try:
         return os.path.commonpath((root, path)) == root
     except ValueError:  # on Windows: different drives
         return False
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
     """`path` itself when it is UTF-8; else with the bytes that are not as `\\xNN`."""
     try:
         path.encode("utf-8")

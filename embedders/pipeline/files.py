@@ -24,6 +24,7 @@ class Source(Protocol):
     """Where a run's files come from: a folder (`scan.Scan`), or a list."""
 
     def files(self, on_error: OnError) -> Iterator[FileEntry]: ...
+    def labels(self) -> Iterator[tuple[str, tuple[str, ...]]]: ...  # (path, labels) of files that have some of their own
     def covers(self, path: str) -> bool: ...  # whether a file that was not among them may be held to be gone
     def is_gone(self, path: str) -> bool: ...
 
@@ -87,6 +88,8 @@ class FoundFiles:
             for paths in _lots(self._known.unchanged_paths(), MARKED_AT_ONCE):
                 progress("Labels of known images", 0, 0)
                 store.label_files(paths)
+        for labels, paths in self._labelled():
+            store.label_files(paths, labels)
         for paths in _lots(self._known.returned_paths(), MARKED_AT_ONCE):
             store.mark_missing(paths, False)
         unseen = (path for path in self._known.unseen_paths() if self._source.covers(path))
@@ -98,6 +101,15 @@ class FoundFiles:
             gone = [path for path in paths if self._source.is_gone(path)]
             store.mark_missing(gone, True)
             self._report.missing += len(gone)
+
+    def _labelled(self) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+        """Unchanged files with labels of their own, those of the same labels together."""
+        known = ((labels, path) for path, labels in self._source.labels() if self._known.unchanged(path))
+        for lot in _lots(known, MARKED_AT_ONCE):
+            together: dict[tuple[str, ...], list[str]] = {}
+            for labels, path in lot:
+                together.setdefault(labels, []).append(path)
+            yield from together.items()
 
     def _look(self) -> None:
         try:

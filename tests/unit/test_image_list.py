@@ -1,0 +1,133 @@
+"""An image list: which files it names, with which labels, and what is wrong with the others."""
+
+from __future__ import annotations
+
+import codecs
+import os
+
+import pytest
+from diffusion_toolkit.embedders.image_list import ImageList, ListError
+from diffusion_toolkit.embedders.known_files import KnownFiles
+from diffusion_toolkit.embedders.pipeline import IndexReport
+from diffusion_toolkit.embedders.pipeline.files import FoundFiles
+from diffusion_toolkit.embedders.scan import Scan
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Two roots with pictures, one within the other's neighbour, and a folder for lists."""
+    for name in ("output/a.png", "output/cats/b.png", "output/cats/one, two.png", "photos/sea.jpg", "photos/日本/c.webp", "secret/s.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture")
+    return tmp_path
+
+
+def read(place, text, file="output/list.txt", **more):
+    (place / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return ImageList(place / file, {"output": place / "output", "photos": place / "photos"}, **more)
+
+
+def entries(images, root):
+    problems = []
+    return list(images.of_root(root).files(lambda *problem: problems.append(problem))), problems
+
+
+def test_paths_are_relative_to_the_list_or_whole_and_have_labels(place):
+    images = read(place, f"# mine\n\na.png\ncats/b.png, cat, Striped ,\n{place}/photos/sea.jpg,sea\n../photos/日本/c.webp\n")
+    assert images.counts == {"output": 2, "photos": 2} and images.problems == []
+    (a, b), none = entries(images, "output")
+    assert (a.path, a.labels, b.path, b.labels, none) == ("a.png", (), "cats/b.png", ("Striped ", "cat"), [])
+    assert [(entry.path, entry.labels) for entry in entries(images, "photos")[0]] == [("sea.jpg", ("sea",)), ("日本/c.webp", ())]
+
+
+def test_a_file_is_named_as_a_scan_names_it(place):
+    (place / "output/cats/b.txt").write_text("a caption")
+    listed, _ = entries(read(place, "a.png\ncats/b.png\ncats/../a.png\n"), "output")
+    assert listed == [entry for entry in Scan(place / "output").files() if entry.path != "cats/one, two.png"]
+
+
+def test_a_path_with_a_comma_stands_in_quotes(place):
+    assert entries(read(place, '"cats/one, two.png",cat\n'), "output")[0][0].path == "cats/one, two.png"
+    unquoted = read(place, "cats/one, two.png\ncats/b.png, two.png\n")
+    assert unquoted.problems == [("line 1: cats/one", "is no image or video by its name; a path that holds a comma stands in quotes")]
+
+
+@pytest.mark.parametrize("mark, encoding", [(codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (b"", "utf-8")])
+def test_a_list_may_be_written_as_windows_does(place, mark, encoding):
+    images = read(place, mark + "../photos/日本/c.webp,räume\r\n../photos/sea.jpg\r\n".encode(encoding))
+    assert [entry.path for entry in entries(images, "photos")[0]] == ["日本/c.webp", "sea.jpg"]
+
+
+def test_what_can_not_be_had_is_told_with_its_line_and_ends_nothing(place):
+    (place / "output/folder.png").mkdir()
+    (place / "output/out.png").symlink_to(place / "secret/s.png")
+    (place / "output/linked").symlink_to(place / "secret")
+    lines = ["a.png", "gone.png,x", "notes.txt", "../secret/s.png", "folder.png", "out.png", "linked/s.png", "", "cats/b.png", "\udcff.png"]
+    images = read(place, "\n".join(lines).encode("utf-8", "surrogateescape"))
+    found, problems = entries(images, "output")
+    assert [entry.path for entry in found] == ["a.png", "cats/b.png"]
+    told = {where.split(":")[0]: why for where, why in [*images.problems, *problems]}
+    assert {where: why.split(";")[0].replace(str(place), "") for where, why in told.items()} == {
+        "line 2": "there is no such file in /output",
+        "line 3": "is no image or video by its name",
+        "line 4": "lies below none of the configured roots: output, photos",
+        "line 5": "is not a regular file",
+        "line 6": "is a link that leads out of the root",
+        "line 7": "is a link that leads out of the root",
+        "line 10": "is not UTF-8",
+    }
+
+
+def test_a_file_named_twice_comes_once(place):
+    images = read(place, "a.png,one\n./a.png\na.png,two\n")
+    assert [entry.labels for entry in entries(images, "output")[0]] == [("one",)]
+    assert images.problems == [("line 3: a.png", "was named on an earlier line; only the labels given there count")]
+
+
+def test_a_label_that_can_not_be_kept_is_told_with_its_line(place):
+    def refuse(labels):
+        if "bad" in labels:
+            raise ValueError("too long")
+        return labels
+
+    images = read(place, "a.png,bad\ncats/b.png,good\n", normal_labels=refuse)
+    assert images.problems == [("line 1: a.png", "too long")] and images.counts == {"output": 1}
+
+
+def test_of_nested_roots_the_inner_one_is_meant(place):
+    (place / "output/list.txt").write_text("cats/b.png\na.png\n")
+    images = ImageList(place / "output/list.txt", {"output": place / "output", "cats": place / "output/cats"})
+    assert images.counts == {"output": 1, "cats": 1}
+    assert [entry.path for entry in entries(images, "cats")[0]] == ["b.png"]
+
+
+@pytest.mark.parametrize("content, why", [(None, "No such file"), (b"\x89PNG\0\0", "is no text"), ("pipe", "is not a file")])
+def test_a_list_that_can_not_be_used_says_why(place, content, why):
+    file = place / "list.txt"
+    if content == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("this system has no pipes of names")
+        os.mkfifo(file)
+    elif content:
+        file.write_bytes(content)
+    with pytest.raises(ListError, match=why):
+        ImageList(file, {"output": place / "output"})
+
+
+def test_known_files_of_a_list_gain_its_labels_and_what_it_does_not_name_is_not_held_to_be_gone(place):
+    class Store:
+        labels_files, labelled = False, {}
+
+        def label_files(self, paths, labels=()):
+            self.labelled[labels] = paths
+
+        def mark_missing(self, paths, gone):
+            raise AssertionError(paths)
+
+    known = KnownFiles([[(*entry[:4], False) for entry in Scan(place / "output").files()] + [("gone.png", 1, 1, 0, False)]])
+    source = read(place, "a.png,x\ncats/b.png,x\ncats/new.png,x\n").of_root("output")
+    (place / "output/cats/new.png").write_bytes(b"new")
+    with FoundFiles(source, known, IndexReport()) as found:
+        assert [(entry.path, entry.labels) for entry in found] == [("cats/new.png", ("x",))]
+        found.settle(Store(), lambda *_: None)
+    assert Store.labelled == {("x",): ["a.png", "cats/b.png"]}
