@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePath
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from .clip_towers import ClipWorker, Tokens
+from .devices import Crew, load
 from .errors import EmbedderError
 from .fingerprint import combine, patched_weights_digest, tokenizer_digest
+from .sharing import share_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 _TOKENIZING = "comfy SDXLTokenizer, 1"
 _TEXTS = 64  # texts whose token states are in memory as raw rows at once, 0.6 MB a section
-_SECTIONS = 32  # sections of 77 tokens in one forward
+_WORTH_TWINS = 5000  # texts in a run, before the model is loaded onto other devices too
 _WANTED = "Use Load Checkpoint with an SDXL checkpoint, or DualCLIPLoader with clip_l and clip_g and type sdxl."
 # Not part of SDXL: checkpoints carry no CLIP-L projection, so ComfyUI leaves uninitialised memory there.
 _UNUSED = ("clip_l.transformer.text_projection.weight",)
@@ -29,7 +32,7 @@ class SDXLText:
 
     clip_l: np.ndarray  # [n, 768] float32: final norm at the first end token, unprojected
     clip_g: np.ndarray  # [n, 1280] float32: the same, projected; SDXL's pooled_output
-    states: list[np.ndarray]  # n of [77 * sections, 2048] float32
+    states: list[np.ndarray]  # n of [77 * sections, 2048] float32; none where only vectors were wanted
 
 
 class SDXLTextEncoder:
@@ -54,6 +57,7 @@ class SDXLTextEncoder:
             raise EmbedderError("The connected CLIP carries hooks, which change over time. Connect the one before Set CLIP Hooks.")
         self._clip = clip
         self._managed = managed
+        self._crew = Crew(ClipWorker(clip, managed, set_options), _twin_of(clip) if managed else None, "The CLIP", _WORTH_TWINS)
         self.name = _name(clip)
 
     @property
@@ -77,22 +81,42 @@ class SDXLTextEncoder:
         """What the token states' two halves are of, by which a CLIP that has only one of the towers (SDXL's refiner) finds its own."""
         return {"clip_l": self.clip_l_fingerprint, "clip_g": self.clip_g_fingerprint, **states_layers(self._clip, ("clip_l", "clip_g"))}
 
-    def encode(self, pairs: Sequence[tuple[str, str]]) -> SDXLText:
-        """Encode (text_g, text_l) pairs; an equal pair gives CLIPTextEncode's result, another CLIPTextEncodeSDXL's."""
+    @property
+    def batch_size(self) -> int:
+        """How many texts are worth handing over at once."""
+        return sum(worker.batch.most for worker in self._crew.workers)
+
+    def encode(self, pairs: Sequence[tuple[str, str]], states: bool = True) -> SDXLText:
+        """Encode (text_g, text_l) pairs; an equal pair gives CLIPTextEncode's result, another CLIPTextEncodeSDXL's.
+
+        Without `states` only the vectors are made: of the first section alone, and on an accelerator at half precision where that
+        gives the same (see `half.HalfPrecision`). On several devices where there are several and much to do.
+        """
         import numpy as np
         import torch
 
-        clip_l, clip_g, states = [], [], []
-        with torch.inference_mode():
-            for start in range(0, len(pairs), _TEXTS):
-                tokens = [self._tokenize(text_g, text_l) for text_g, text_l in pairs[start : start + _TEXTS]]
-                for l_vector, g_vector, text_states in self._encode_tokens(tokens):
-                    clip_l.append(l_vector)
-                    clip_g.append(g_vector)
-                    states.append(text_states)
-        if not states:
+        if not len(pairs):
             return SDXLText(np.empty((0, 768), np.float32), np.empty((0, 1280), np.float32), [])
-        return SDXLText(np.concatenate(clip_l), np.concatenate(clip_g), states)
+        workers = self._crew.for_more(len(pairs))
+        most = _TEXTS if states else max(_TEXTS, workers[0].batch.most)
+        size = max(1, min(most, -(-len(pairs) // len(workers))))
+        chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        with torch.inference_mode(), ThreadPoolExecutor(1) as ahead:  # the next chunk's tokens, while a device works on this one's
+            if self._managed:
+                load([worker.patcher for worker in workers], min(size, workers[0].batch.most) * workers[0].section_bytes)
+            tokens = [ahead.submit(self._tokens, chunk) for chunk in chunks]
+            try:
+                if states:
+                    rows = [row for made in share_out(tokens, [_with_states(worker) for worker in workers]) for row in made]
+                    return SDXLText(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]), [row[2] for row in rows])
+                made = share_out(tokens, [_vectors(worker) for worker in workers])
+            finally:
+                for one in tokens:
+                    one.cancel()
+        return SDXLText(np.concatenate([clip_l for clip_l, _ in made]), np.concatenate([clip_g for _, clip_g in made]), [])
+
+    def _tokens(self, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
+        return [self._tokenize(text_g, text_l) for text_g, text_l in pairs]
 
     def _tokenize(self, text_g: str, text_l: str) -> dict[str, list[Any]]:
         """As comfy_extras/nodes_clip_sdxl.py: the shorter of two different texts is filled up with empty sections."""
@@ -107,38 +131,25 @@ class SDXLTextEncoder:
                 tokens["g"] += empty["g"]
         return tokens
 
-    def _encode_tokens(self, tokens: list[dict[str, list[Any]]]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Run the host's own encoding twice: once to see which sections it wants encoded, once with their results.
 
-        In between, all sections of all texts go through each tower together.
-        """
-        import comfy.model_management as host
-        import torch
+def _with_states(worker: ClipWorker) -> Callable[[Future], list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    return lambda tokens: worker.with_states(tokens.result())
 
-        model = self._clip.cond_stage_model
-        stand_in = SimpleNamespace(clip_l=_TowerReplay(model.clip_l), clip_g=_TowerReplay(model.clip_g))
-        for text in tokens:
-            type(model).encode_token_weights(stand_in, text)
 
-        set_options(self._clip)
-        try:
-            if self._managed:
-                self._clip.load_model()
-            device = self._clip.patcher.load_device if self._managed else torch.device("cpu")
-            model.set_clip_options({"execution_device": device})
-            model.clip_l.set_clip_options({"projected_pooled": False})
-            with host.cuda_device_context(device):
-                stand_in.clip_l.run()
-                stand_in.clip_g.run()
-        finally:
-            model.reset_clip_options()
+def _vectors(worker: ClipWorker) -> Callable[[Future], tuple[np.ndarray, np.ndarray]]:
+    return lambda tokens: worker.vectors(tokens.result())
 
-        encoded = []
-        for text in tokens:
-            states, clip_g = type(model).encode_token_weights(stand_in, text)  # [1, 77k, 2048], [1, 1280]
-            clip_l = stand_in.clip_l.first_pooled  # [1, 768]
-            encoded.append((clip_l.cpu().numpy(), clip_g.cpu().numpy(), states[0].cpu().numpy()))
-        return encoded
+
+def _twin_of(clip: Any) -> Callable[[torch.device], ClipWorker]:
+    """Makes a copy for another device in the host's own way: loaded anew from its files, with the same patches."""
+
+    def twin(device: torch.device) -> ClipWorker:
+        copy = clip.clone()
+        copy.patcher = clip.patcher.deepclone_multigpu(new_load_device=device)
+        copy.cond_stage_model = copy.patcher.model
+        return ClipWorker(copy, True, set_options)
+
+    return twin
 
 
 def tower_identity(clip: Any, tower: str) -> list[Any]:
@@ -175,53 +186,6 @@ _TOKENIZER_SETTINGS = (
     "max_length", "min_length", "min_padding", "pad_left", "pad_to_max_length", "max_word_length", "disable_weights",
     "start_token", "end_token", "pad_token",
 )  # fmt: skip
-
-
-class _TowerReplay:
-    """Takes a tower's place in the host's `encode_token_weights`, so that weighting and joining stay the host's code.
-
-    Until `run`, `encode` only notes the sections it is given; after it, it returns their rows.
-    """
-
-    def __init__(self, tower: Any) -> None:
-        self._tower = tower
-        self._sections: dict[Any, list[Any]] = {}
-        self._rows: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.first_pooled: torch.Tensor | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tower, name)
-
-    def encode_token_weights(self, pairs: list[Any]) -> Any:
-        return type(self._tower).encode_token_weights(self, pairs)
-
-    def encode(self, sections: list[list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows [sections, tokens, width] and pooled [sections, width]; a fresh copy, since weighting writes into it."""
-        import torch
-
-        keys = [_section_key(section) for section in sections]
-        if not self._rows:
-            self._sections.update(zip(keys, sections))
-            return torch.zeros(len(sections), max(map(len, sections)), 1), torch.zeros(len(sections), 1)
-        rows = torch.stack([self._rows[key][0] for key in keys])
-        pooled = torch.stack([self._rows[key][1] for key in keys])
-        self.first_pooled = pooled[:1]
-        return rows, pooled
-
-    def run(self) -> None:
-        """Encode the distinct sections noted so far. Only sections of one length share a forward."""
-        for length in sorted({len(section) for section in self._sections.values()}):
-            items = [(key, section) for key, section in self._sections.items() if len(section) == length]
-            for start in range(0, len(items), _SECTIONS):
-                batch = items[start : start + _SECTIONS]
-                states, pooled = self._tower.encode([section for _, section in batch])[:2]
-                for (key, _), row, vector in zip(batch, states.float().cpu(), pooled.float().cpu()):
-                    self._rows[key] = (row, vector)
-
-
-def _section_key(section: list[Any]) -> tuple[Any, ...]:
-    """Equal for sections of equal tokens. A textual inversion's vector counts as itself; its text's tokens keep it alive."""
-    return tuple(token if isinstance(token, int) else ("vector", id(token)) for token in section)
 
 
 def _layer(tower: Any) -> Any:

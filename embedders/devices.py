@@ -75,8 +75,8 @@ class Crew:
     def __init__(self, first: Any, twin: Any, name: str, worth: int) -> None:
         """Workers have `device` and `patcher`; `twin(device)` makes one more, or raises RuntimeError where the model can't be copied."""
         self.workers = [first]
-        self._twin, self._name, self._worth = twin, name, worth
-        self._done = 0
+        self._make_twin, self._name, self._worth = twin, name, worth
+        self._twin, self._done = twin, 0
 
     def for_more(self, items: int) -> list[Any]:
         """The workers for `items` more."""
@@ -90,3 +90,7 @@ class Crew:
                     log.warning("%s works on %s only: it can't be copied to %s (%s).", self._name, self.workers[0].device, device, error)
                     break
         return self.workers
+
+    def rest(self) -> None:
+        """The run is over: give back what the twins take."""
+        self.workers, self._twin, self._done = self.workers[:1], self._make_twin, 0

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .batch_size import BatchSize
+from .devices import Crew, free_bytes, half_dtype, load, make_room, working_on
 from .errors import EmbedderError
 from .fingerprint import combine, tokenizer_digest, weights_digest
+from .half import HalfPrecision
+from .sharing import share_out
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from sentence_transformers import SentenceTransformer
 
 TEXT_DIMS = 1024
@@ -20,7 +27,14 @@ SOURCE = "BAAI/bge-large-en-v1.5"
 BGE_INSTRUCTION = "Represent this sentence for searching relevant passages: "  # the model card's, for queries alone
 _BGE_ENGLISH = re.compile(r"bge-(small|base|large)-en", re.IGNORECASE)
 _ENCODING = "sentence-transformers, 1"
-_BATCH = 32
+_TOKENS = {"cpu": 2048}  # in one forward, padding and all
+_TOKENS_ELSEWHERE = 16384
+_TEXTS = {"cpu": 32}  # that are worth handing over at once
+_TEXTS_ELSEWHERE = 256
+_TOKEN_BYTES = 80_000  # about what one token takes in a forward of BERT-large at float32
+_TOKEN_CHARACTERS = 3  # of a prompt, at the least; only memory depends on it
+_LONGEST = 512  # tokens, for a model that doesn't say
+_WORTH_TWINS = 10_000  # texts in a run, before the model is loaded onto other devices too
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _OTHER_RUNTIMES = ["onnx/*", "openvino/*"]
 
@@ -33,8 +47,6 @@ class TextEmbedder:
     ) -> None:
         """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
         import comfy.model_management as host
-        import comfy.model_patcher
-        import torch
 
         self.name = name
         self.dims = TEXT_DIMS
@@ -42,13 +54,9 @@ class TextEmbedder:
         self._query_prompt = query_prompt
         self._text_prompt = text_prompt
         self._managed = managed
-        # In a module of its own, since the patcher notes its device as `device`, which is read-only on a SentenceTransformer.
-        # The plain patcher: the dynamic one streams weights into ComfyUI's own layers, which this model has none of.
-        self.patcher = comfy.model_patcher.ModelPatcher(
-            torch.nn.Sequential(model),
-            load_device=host.text_encoder_device(),
-            offload_device=host.text_encoder_offload_device(),
-        )
+        worker = _Worker(model, host.text_encoder_device(), managed)
+        self.patcher = worker.patcher
+        self._crew = Crew(worker, _twin_of(model) if managed else None, "The text embedder", _WORTH_TWINS)
         self._fingerprint: str | None = None
 
     @property
@@ -74,20 +82,99 @@ class TextEmbedder:
         """The vector to search with: [1024] float32, with the model's query instruction."""
         return self._encode([text], self._query_prompt)[0]
 
+    @property
+    def batch_size(self) -> int:
+        """How many texts are worth handing over at once."""
+        return _TEXTS.get(self.patcher.load_device.type, _TEXTS_ELSEWHERE) * len(self._crew.workers)
+
+    def rest(self) -> None:
+        """A large run is over: copies on other devices are given back. It may go on all the same."""
+        self._crew.rest()
+
     def _encode(self, texts: list[str], prompt: str) -> np.ndarray:
-        """sentence-transformers sorts by length, so that a batch pads little, and puts the results back in order."""
-        import comfy.model_management as host
         import numpy as np
         import torch
 
+        vectors = np.empty((len(texts), TEXT_DIMS), np.float32)
         if not texts:
-            return np.empty((0, TEXT_DIMS), np.float32)
+            return vectors
+        workers = self._crew.for_more(len(texts))
+        rows = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # those of like length together, so that little is padded
+        size = len(texts) if len(workers) == 1 else -(-len(texts) // (2 * len(workers)))
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+
+        def work(worker: _Worker) -> Callable[[list[int]], None]:
+            def encode(some: list[int]) -> None:
+                vectors[some] = worker.encode([texts[row] for row in some], prompt)
+
+            return encode
+
         with torch.inference_mode():
             if self._managed:
-                host.load_models_gpu([self.patcher])
-            device = self.patcher.load_device if self._managed else "cpu"
-            vectors = self._model.encode(texts, prompt=prompt, batch_size=_BATCH, show_progress_bar=False, device=device)
-        return np.asarray(vectors, dtype=np.float32)
+                load([worker.patcher for worker in workers], workers[0].batch.most * _TOKEN_BYTES)
+            share_out(chunks, [work(worker) for worker in workers])
+        return vectors
+
+
+class _Worker:
+    """One copy of the model on one device."""
+
+    def __init__(self, model: SentenceTransformer, device: torch.device, managed: bool) -> None:
+        import comfy.model_management as host
+        import comfy.model_patcher
+        import torch
+
+        # In a module of its own, since the patcher notes its device as `device`, which is read-only on a SentenceTransformer.
+        # The plain patcher: the dynamic one streams weights into ComfyUI's own layers, which this model has none of.
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            torch.nn.Sequential(model), load_device=device, offload_device=host.text_encoder_offload_device()
+        )
+        self.device = device if managed else torch.device("cpu")
+        self.batch = BatchSize(_TOKENS.get(self.device.type, _TOKENS_ELSEWHERE), "text")
+        self._model, self._managed = model, managed
+        self._half = HalfPrecision(half_dtype(self.device), "The text embedder")
+
+    def encode(self, texts: list[str], prompt: str) -> np.ndarray:
+        """[n, 1024] float32, of texts sorted by length."""
+        import numpy as np
+        import torch
+
+        longest = self._model.max_seq_length or _LONGEST
+
+        def at(some: Sequence[str], dtype: torch.dtype | None) -> torch.Tensor:
+            with torch.autocast(self.device.type, dtype) if dtype is not None else nullcontext():
+                return self._model.encode(
+                    list(some), prompt=prompt, batch_size=len(some), show_progress_bar=False, device=self.device, convert_to_tensor=True
+                )
+
+        def launch(some: Sequence[str]) -> tuple[Sequence[str], torch.Tensor]:
+            self._half.look(some, at)
+            return some, at(some, self._half.dtype)
+
+        def finish(launched: tuple[Sequence[str], torch.Tensor]) -> np.ndarray:
+            return self._half.mended(launched[1].float().cpu(), launched[0], at).numpy()
+
+        def tokens(text: str) -> int:
+            return min(longest, 2 + (len(prompt) + len(text)) // _TOKEN_CHARACTERS)
+
+        with torch.inference_mode(), working_on(self.device):
+            if self._managed:
+                self.batch.fit(free_bytes(self.device), _TOKEN_BYTES)
+            return np.concatenate(self.batch.run(texts, launch, finish, self._relieve, tokens))
+
+    def _relieve(self, everything: bool) -> None:
+        if self._managed:
+            make_room(self.device, self.patcher, everything)
+
+
+def _twin_of(model: SentenceTransformer) -> Callable[[torch.device], _Worker]:
+    def twin(device: torch.device) -> _Worker:
+        import torch
+
+        with torch.inference_mode(False):
+            return _Worker(copy.deepcopy(model).to("cpu"), device, managed=True)
+
+    return twin
 
 
 def load_text_embedder(folder_or_name: str, *, allow_download: bool, managed: bool = True) -> TextEmbedder:

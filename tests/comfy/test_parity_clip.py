@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders import clip_text
+from diffusion_toolkit.embedders import clip_text, clip_towers
 from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
 from diffusion_toolkit.embedders.errors import EmbedderError
 from host.comfy_models import (  # noqa: F401  (fixtures)
@@ -66,7 +66,7 @@ def test_different_texts_for_the_two_encoders_are_clip_text_encode_sdxls(sdxl_cl
 
 def test_many_texts_together_give_what_each_gives_alone(sdxl_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.setattr(clip_text, "_TEXTS", 5)
-    monkeypatch.setattr(clip_text, "_SECTIONS", 3)
+    monkeypatch.setitem(clip_towers._SECTIONS, "cpu", 3)
     pairs = [(text, text) for text in TEXTS.values()] + [(SHORT, LONG)]
     together = SDXLTextEncoder(sdxl_clip).encode(pairs)
     for row in range(len(pairs)):

