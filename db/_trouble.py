@@ -49,6 +49,7 @@ _REFUSALS = [
         "The PostgreSQL server and this computer do not agree on encryption. Correct the sslmode or certificates in {place}.",
     ),
 ]
+_STARTING = "The library's PostgreSQL server is starting or stopping. Queue again in a moment."
 _EVERY_ONE = {"database", "role"}  # whose entries need all their words, not one
 _PASSING = {"too many clients", "could not translate host name"}  # entries, by their first word, that may well be over in a moment
 
@@ -61,8 +62,9 @@ _CODES = {
         "server that takes writes in {place}."
     ),
     errors.InsufficientPrivilege: (
-        "The PostgreSQL user may not do this in the library's database. Make it the owner: as administrator, "
-        "ALTER DATABASE ... OWNER TO ..., and GRANT CREATE ON SCHEMA public."
+        "The PostgreSQL user may not do this in the library's database. One that may only read it can search, and can't index, "
+        "label or prune. To let it, make it the owner: as administrator, ALTER DATABASE ... OWNER TO ..., and GRANT CREATE ON "
+        "SCHEMA public."
     ),
     errors.LockNotAvailable: (
         "Another program has been writing to the library for too long. Wait for it or end it, then queue again."
@@ -83,6 +85,8 @@ _CODES = {
 def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABLE) -> ServerTrouble:
     """Why no connection could be made, from what libpq said and whether anything answers there."""
     said = str(error)
+    if any(words in said for words in ("the database system is", "server closed the connection")):
+        return TryAgain(_STARTING)
     for words, answer in _REFUSALS:
         if (all if words[0] in _EVERY_ONE else any)(word in said for word in words):
             return (TryAgain if words[0] in _PASSING else ServerTrouble)(_placed(answer, place))
@@ -95,8 +99,8 @@ def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABL
             f"No PostgreSQL server answers for the library. Start it, or correct the host and port in {place}{otherwise}."
         )
     if ping == psycopg.pq.Ping.REJECT:
-        return TryAgain("The library's PostgreSQL server is starting or stopping. Queue again in a moment.")
-    return ServerTrouble(
+        return TryAgain(_STARTING)
+    return TryAgain(  # in another language; or it started between the refusal and the ping
         "The library's PostgreSQL server answers but refuses the connection. Check user, password and database in "
         f"{place}; the server's log has the reason."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from psycopg import Connection
+from psycopg import Connection, errors
 
 from .encoders import active_encoders
 from .errors import LibraryError
@@ -23,6 +23,19 @@ def migrate(conn: Connection, folder: Path = MIGRATIONS) -> None:
     shipped = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("[0-9]*.sql"))}
     if not _missing(conn, shipped):
         return  # so that a library which is being migrated or is read-only elsewhere opens at once
+    try:
+        _apply(conn, shipped)
+    except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction):
+        conn.rollback()
+        if not _is_ours(conn):
+            raise
+        raise LibraryError(
+            "The library was made by an older Diffusion Toolkit and must be brought up to date, which this PostgreSQL user, or a "
+            "server that is read-only, can't. Open it once as the user who owns its tables."
+        ) from None
+
+
+def _apply(conn: Connection, shipped: dict[str, str]) -> None:
     conn.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
     if not _is_ours(conn):
         _refuse_foreign(conn)

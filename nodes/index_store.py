@@ -93,12 +93,9 @@ class FolderStore:
         self.close()
 
     def close(self) -> None:
-        """End the run that claims files; a claim afterwards begins another."""
-        self._run.end()
-
-    def give_up(self) -> None:
-        """The run ends: a server that went away is not waited for any more."""
+        """End the run that claims files; nobody waits any more for a server that went away, such as a batch that is left over."""
         self.patience.give_up()
+        self._run.end()
 
     @patient
     def activate(self) -> None:

@@ -1,0 +1,101 @@
+"""A run outlives a server that goes away and comes back, and so does what it has claimed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.nodes import patience
+from diffusion_toolkit.nodes.index_store import FolderStore
+from PIL import Image
+
+FILES = 40
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "pictures"
+    made.mkdir()
+    for number in range(FILES):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(made / f"{number:02}.png")
+    return made
+
+
+@pytest.fixture
+def outage(server, monkeypatch):
+    """Stops the server, and starts it again when it has been missed."""
+    monkeypatch.setattr(patience, "PAUSES", (0.2,))
+    missed, threads = threading.Event(), []
+
+    def start() -> None:
+        missed.wait(60)
+        EmbeddedServer.start(server.directory)
+
+    def stop() -> None:
+        happening.begun = True
+        assert server._cluster.shut_down(30)
+        threads.append(threading.Thread(target=start))
+        threads[0].start()
+
+    happening = SimpleNamespace(begin=stop, begun=False, missed=missed)
+    yield happening
+    missed.set()
+    for thread in threads:
+        thread.join()
+
+
+def encoders(encode) -> Encoders:
+    return Encoders(image=SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4, encode=encode))
+
+
+def test_a_run_goes_on_where_it_was_when_the_server_comes_back(library, folder, outage):
+    encoded, said = [], []
+
+    def encode(images: list[np.ndarray]) -> np.ndarray:
+        if not outage.begun:
+            outage.begin()
+        encoded.extend(images)
+        return np.ones((len(images), 4), np.float32)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage.startswith("Waiting for the library's server"):
+            said.append(stage)
+            outage.missed.set()
+
+    made = encoders(encode)
+    with FolderStore(library, "output", folder, "", made) as store:
+        report = index_folder(folder, "", store, made, progress=store.patience.telling(progress))
+    assert (report.added, len(encoded), report.skipped) == (FILES, FILES, [])
+    assert said
+    with library.connection() as conn:
+        assert conn.execute("SELECT (SELECT count(*) FROM image_vectors), (SELECT count(*) FROM claims)").fetchone() == (FILES, 0)
+
+
+def test_a_cancel_is_heard_while_the_server_is_away_and_what_was_committed_stays(library, folder, outage):
+    class Cancelled(BaseException):
+        pass
+
+    def encode(images: list[np.ndarray]) -> np.ndarray:
+        if not outage.begun:
+            outage.begin()
+        return np.ones((len(images), 4), np.float32)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage.startswith("Waiting"):
+            raise Cancelled
+
+    made = encoders(encode)
+    with pytest.raises(Cancelled), FolderStore(library, "output", folder, "", made) as store:
+        index_folder(folder, "", store, made, progress=store.patience.telling(progress))
+    outage.missed.set()
+    made = encoders(lambda images: np.ones((len(images), 4), np.float32))
+    with FolderStore(library, "output", folder, "", made) as store:
+        index_folder(folder, "", store, made)
+    with library.connection() as conn:
+        assert db.counts(conn).images == FILES
