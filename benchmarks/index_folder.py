@@ -4,48 +4,94 @@ The plain loop is what one would write first: open, read the prompt, encode with
 commit, image by image, with an HNSW index on each of the five vector columns. Both ways use the same models (small, with
 seeded random weights; MiniLM as text embedder), read the same files, and keep five vectors and token states.
 
-    .venv/bin/python benchmarks/index_folder.py [--images 413] [--folder DIR]
+The files are PNGs of one size with a prompt and a negative prompt of their own each, made from ComfyUI's template pictures;
+then the same with several pictures of one pair of texts. `--folder` takes files as they are instead.
+
+    .venv/bin/python benchmarks/index_folder.py [--images 200] [--size 1024] [--images-per-text 1,5] [--folder DIR]
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness import REPOSITORY, machine, prepare, table, timed
+from prompts import prompts
 
 DEMO_FOLDER = REPOSITORY / ".cache" / "demo" / "output" / "template-images"
+PICTURES = 24  # different ones; the files differ in their texts, so each is an image of its own
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=413, help="how many of the folder's files, in the order of their names")
-    parser.add_argument("--folder", type=Path, default=DEMO_FOLDER, help="default: the demo's images (run tests/demo.py first)")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--size", type=int, default=1024, help="width and height of the files that are made")
+    parser.add_argument("--images-per-text", default="1,5", help="how many files share a prompt and a negative, one run for each")
+    parser.add_argument("--folder", type=Path, help="PNGs to index as they are, in the order of their names")
+    parser.add_argument("--no-states", action="store_true", help="keep no token states, in both ways")
     options = parser.parse_args()
-    files = sorted(file for file in options.folder.glob("*.png"))[: options.images]
-    if not files:
-        raise SystemExit(f"There are no PNGs in {options.folder}. Run python3 tests/demo.py once, or give --folder.")
     prepare()
     import torch
 
+    lines = []
     with tempfile.TemporaryDirectory(prefix="diffusion-toolkit-bench-") as scratch, torch.inference_mode():
-        folder = Path(scratch) / "images"
-        folder.mkdir()
-        for file in files:
-            shutil.copyfile(file, folder / file.name)
         models = _Models(Path(scratch))
-        models.warm_up(folder / files[0].name)
-        with _library(Path(scratch) / "plain") as library:
-            plain = timed("plain loop, one image at a time", lambda: plain_loop(folder, models, library))
-        with _library(Path(scratch) / "ours") as library:
-            ours = timed("Index Folder's pipeline", lambda: pipeline(folder, models, library))
-    sizes = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB of PNG"
-    print(f"{machine()}\n{len(files)} images ({sizes}); small random-weight CLIPs, MiniLM\n\n{table('images', plain, ours)}")
+        for each in ["as they are"] if options.folder else map(int, options.images_per_text.split(",")):
+            folder = Path(scratch) / f"images-{each}"
+            folder.mkdir()
+            if options.folder:
+                for file in sorted(options.folder.glob("*.png"))[: options.images]:
+                    shutil.copyfile(file, folder / file.name)
+            else:
+                make_files(folder, options.images, options.size, each)
+            files = sorted(folder.iterdir())
+            if not files:
+                raise SystemExit(f"There are no PNGs in {options.folder}.")
+            models.warm_up(files[0])
+            budget = 0 if options.no_states else 5 * 2**30
+            with _library(Path(scratch) / f"plain-{each}") as library:
+                plain = timed("plain loop, one image at a time", lambda: plain_loop(folder, models, library, budget > 0))
+            with _library(Path(scratch) / f"ours-{each}") as library:
+                ours = timed("Index Folder's pipeline", lambda: pipeline(folder, models, library, budget))
+            size = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB of PNG"
+            texts = each if options.folder else f"{each} image{'s' if each > 1 else ''} a text"
+            lines.append(f"{len(files)} images ({size}), {texts}:\n\n{table('images', plain, ours)}\n")
+            shutil.rmtree(folder)
+    states = "without" if options.no_states else "with"
+    print(f"{machine()}\nsmall random-weight CLIPs, MiniLM; {states} token states\n\n" + "\n".join(lines))
+
+
+def make_files(folder: Path, count: int, size: int, images_per_text: int) -> None:
+    """PNGs as A1111 writes them, from a few pictures at this size; the texts are distinct, of prompts and negatives alike."""
+    from PIL import Image
+
+    sources = sorted(DEMO_FOLDER.glob("*.png"))[:PICTURES]
+    if not sources:
+        raise SystemExit(f"There are no PNGs in {DEMO_FOLDER}. Run python3 tests/demo.py once, or give --folder.")
+    texts = prompts(2 * -(-count // images_per_text))
+    encoded: list[bytes] = []
+    for number in range(count):
+        if number < len(sources):
+            with Image.open(sources[number]) as image:
+                image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC).save(folder / "one.png", compress_level=4)
+            encoded.append((folder / "one.png").read_bytes())
+        pair = 2 * (number // images_per_text)
+        parameters = f"{texts[pair]}\nNegative prompt: {texts[pair + 1]}\nSteps: 20, Sampler: Euler, Seed: {number}, Size: {size}x{size}"
+        (folder / f"{number:06}.png").write_bytes(with_text(encoded[number % len(encoded)], parameters))
+    (folder / "one.png").unlink()
+
+
+def with_text(png: bytes, parameters: str) -> bytes:
+    """A PNG with one more piece of text after its header."""
+    body = b"iTXt" + b"parameters\0\0\0\0\0" + parameters.encode("utf-8")
+    return png[:33] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + png[33:]
 
 
 class _Models:
@@ -88,7 +134,7 @@ def _image_vector(clip_vision: Any, pixels: Any) -> Any:
     return clip_vision.encode_image(image)["image_embeds"][0].float().numpy()
 
 
-def plain_loop(folder: Path, models: _Models, library: Any) -> int:
+def plain_loop(folder: Path, models: _Models, library: Any, keep_states: bool) -> int:
     """One table, one row and one commit an image, five HNSW indexes in place; each text encoded where it is met."""
     from diffusion_toolkit.embedders.decode import read_image
 
@@ -105,6 +151,8 @@ def plain_loop(folder: Path, models: _Models, library: Any) -> int:
         prompt, negative = (text[0] if text else None for text in (image.metadata.prompt, image.metadata.negative))
         row = [file.name, prompt, negative, *(_text_vector(models, text) for text in (prompt, negative))]
         row += [_image_vector(models.clip_vision, image.pixels), *_clip(models, prompt), _clip(models, negative)[2]]
+        if not keep_states:
+            row[-2:] = [None, None]
         with library.connection() as connection:
             connection.execute("INSERT INTO plain VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", row)
         done += 1
@@ -124,17 +172,21 @@ def _clip(models: _Models, text: str | None) -> tuple[Any, Any, Any]:
     return clip_l, pooled[0].float().numpy(), states.half().numpy().tobytes()
 
 
-def pipeline(folder: Path, models: _Models, library: Any) -> int:
-    """What the node does."""
+def pipeline(folder: Path, models: _Models, library: Any, budget: int) -> int:
+    """What the node does, to the point where searches are as fast as they will be."""
+    from diffusion_toolkit.db import refresh_search
     from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
     from diffusion_toolkit.embedders.clip_vision import ImageEncoder
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.nodes.index_store import FolderStore
 
     encoders = Encoders(ImageEncoder(models.clip_vision), models.text, SDXLTextEncoder(models.clip))
-    store = FolderStore(library, "bench", folder, "", encoders)
-    report = index_folder(folder, "", store, encoders)
+    with FolderStore(library, "bench", folder, "", encoders) as store:
+        report = index_folder(folder, "", store, encoders, token_state_budget=budget)
+        store.activate()
+    refresh_search(library, lambda stage, done, total: None)
     assert not report.skipped, report.skipped
+    print(f"waited: {report.waited}, vectors: {report.vectors}, states kept: {report.states_kept}, {report.seconds:.1f} s")
     return report.added + report.known_elsewhere
 
 

@@ -29,15 +29,17 @@ def batches(items: Sequence[T], size: int) -> Iterator[tuple[int, Sequence[T]]]:
 class Pace:
     """How many images go to the model at once. A cancel waits for one batch, so it shall take about a second, not a minute."""
 
-    FEWEST, MOST = 4, 64
+    FEWEST, MOST, LIMIT = 4, 64, 512
     SECONDS = (0.5, 2.0)  # a batch that took less is followed by a larger one, one that took more by a smaller
 
-    def __init__(self) -> None:
+    def __init__(self, worth: int = 0) -> None:
+        """`worth`: so many the model can take at once, on all its devices."""
         self.size = 8
+        self._most = min(self.LIMIT, max(self.MOST, worth))
 
     def took(self, images: int, seconds: float) -> None:
         shortest, longest = self.SECONDS
         if seconds > longest:
             self.size = max(self.FEWEST, self.size // 2)
         elif seconds < shortest and images >= self.size // 2:
-            self.size = min(self.MOST, self.size * 2)
+            self.size = min(self._most, self.size * 2)

@@ -31,9 +31,9 @@ def read_files(run: Run, files: FoundFiles) -> None:
 
     Four things go on at once: files are looked for and claimed, read, embedded (in this thread), and written.
     """
-    flying, pace = InFlight(), Pace()
+    flying, pace = InFlight(), _pace(run)
     claimed = Ahead(_claimed(run, files), "claims", CLAIMED_AHEAD)
-    reader = Reader(run.root, run.definitions)
+    reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes())
     ready = _ahead(prepared(run.root, reader, claimed, pace, held_against(run.store, flying)))
     expected, handled = _Expected(run, files), 0
 
@@ -60,7 +60,7 @@ def read_files(run: Run, files: FoundFiles) -> None:
 
 def fill_image_vectors(run: Run, unchanged: Callable[[str], bool]) -> None:
     """Embed images that were indexed without this encoder, from files that still hold them."""
-    lacking, pace, handled = _Lacking(run, unchanged), Pace(), 0
+    lacking, pace, handled = _Lacking(run, unchanged), _pace(run), 0
     ready = _ahead(prepared(run.root, Reader(run.root), lacking, pace, as_known))
     try:
         while (batch := _next(run, ready, run.progress.again)) is not None:
@@ -134,6 +134,10 @@ def _taken(run: Run, entries: list[FileEntry]) -> Iterator[FileEntry]:
         taken = run.store.claim(entries)
         run.report.elsewhere += len(entries) - len(taken)
         yield from taken
+
+
+def _pace(run: Run) -> Pace:
+    return Pace(getattr(run.encoders.image, "batch_size", 0))
 
 
 def _ahead(batches: Iterator[Batch]) -> Ahead[Batch]:
