@@ -37,6 +37,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.description = "The Diffusion Toolkit from a shell, with the Python, models, folders and libraries of a ComfyUI."
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_index(commands)
+    _add_status(commands)
     return Options(parser.parse_args(arguments[:place]), arguments[place + 1 :])
 
 
@@ -45,7 +46,7 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
         "index", help="bring the images of a folder into a library", description=_INDEX, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("folder", metavar="DIR", help="the folder to index")
+    parser.add_argument("folder", metavar="DIR|LIST", help="the folder to index, or a list of images: a text file with path,label,label2 on each line")
     _add_common(parser)
     parser.add_argument("--root", metavar="NAME", help="the root that DIR is below, where several are; DIR may then be relative to it")
     parser.add_argument("--no-recursive", dest="recursive", action="store_false", help="not the folders inside it")
@@ -67,18 +68,34 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
         help="a Python file of yours with functions clip_vision() or clip() that give ComfyUI's objects: for a CLIP with a LoRA, or "
         "from two files",
     )  # fmt: skip
+    parser.add_argument(
+        "--object-info", metavar="FILE", help="what that ComfyUI answers at /object_info, as JSON: to read workflows of custom nodes as it does"
+    )
     parser.add_argument("--strict", action="store_true", help="exit code 3 where a file could not be read")
+    several = parser.add_argument_group("several machines", "With Ray (the extra `ray`), on one PostgreSQL that all of them reach.")
+    several.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster, such as 10.0.0.1:6379 or auto; local: one for this run on this machine")
+    several.add_argument("--workers", type=_count, metavar="N", help="how many (one for each GPU, else for each machine)")
+
+
+def _add_status(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("status", help="what a library holds, how healthy it is, and what to do", epilog=_EPILOG,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    _add_common(parser)
+    parser.add_argument("--strict", action="store_true", help="exit code 3 where there is a problem")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--library", default="default", metavar="NAME", help="the library, by its name in config.json (default)")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON too; - for the standard output, in place of the text")
     parser.add_argument("--comfyui", metavar="DIR", help="ComfyUI's folder, where this one does not lie in its custom_nodes")
-    parser.add_argument(
-        "--object-info", metavar="FILE", help="what that ComfyUI answers at /object_info, as JSON: to read workflows of custom nodes as it does"
-    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.add_argument("-v", "--verbose", action="store_true", help="all that is logged")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers")
+    return int(text)
 
 
 def _gib(text: str) -> float:

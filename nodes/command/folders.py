@@ -36,5 +36,18 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
     )
 
 
+def is_list(given: str, root_name: str | None) -> bool:
+    """Whether it is a file, and so a list of images; unlike a node's, which anybody may queue who reaches the page, it may lie anywhere.
+
+    Raises:
+        UsageError: a root was named beside it; a list's lines lie below whatever roots.
+    """
+    if not Path(given).expanduser().is_file():
+        return False
+    if root_name is not None:
+        raise UsageError(f"{given} is a file, and so a list of images; these may lie below any root, so leave --root out.")
+    return True
+
+
 def _told(known: dict[str, Path]) -> str:
     return ", ".join(f"{name} ({folder})" for name, folder in known.items())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .arguments import parse
 from .comfyui import find_comfyui, start
+from .context import Context
 from .errors import CANCELLED, FAILED, WRONG, UsageError
 from .progress import Cancel, Cancelled, set_up_log
 
@@ -19,10 +20,13 @@ def main(arguments: Sequence[str], package: Path) -> int:
     set_up_log(options.given.verbose)
     try:
         with Cancel() as cancel:
-            start(find_comfyui(options.given.comfyui, package), options.comfyui_arguments)
+            comfyui = find_comfyui(options.given.comfyui, package)
+            start(comfyui, options.comfyui_arguments)
             from .index import index
+            from .status import status
 
-            return {"index": index}[options.given.command](options.given, cancel)
+            run = {"index": index, "status": status}[options.given.command]
+            return run(Context(options.given, comfyui, options.comfyui_arguments, package, cancel))
     except Cancelled as error:
         print("Cancelled. What was written is kept; the same command goes on from there.", file=sys.stderr)
         return CANCELLED if error.signal == signal.SIGINT else 128 + error.signal

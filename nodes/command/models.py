@@ -28,6 +28,10 @@ class Recipe:
     text_embedder: str = AUTO
     script: str | None = None
 
+    @property
+    def has_models(self) -> bool:
+        return {self.clip_vision, self.checkpoint, self.text_embedder} != {NONE}
+
 
 @dataclass(frozen=True)
 class _Kind:

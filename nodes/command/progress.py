@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LINE_SECONDS = 30.0  # between two lines of one stage, where there is no terminal
 
 
@@ -32,9 +33,14 @@ class Cancel:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Cancel:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._on_signal)
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.take_signals()
         return self
+
+    def take_signals(self) -> None:
+        """Again, where another library has taken them."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -1,0 +1,22 @@
+"""How another process, or another machine, reaches the database of an open library."""
+
+from __future__ import annotations
+
+from psycopg.conninfo import make_conninfo
+
+from .connection import Library
+
+
+def connection_string(library: Library) -> str:
+    """A secret: it is for the library's own workers, never for a log, a message or a file."""
+    with library.connection() as conn:
+        parameters = {name: value for name, value in conn.info.get_parameters().items() if name != "options"}
+        return make_conninfo(**{**parameters, "password": conn.info.password} if conn.info.password else parameters)
+
+
+def is_this_machine(conninfo: str) -> bool:
+    """Whether it leads to a server that only this machine reaches."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    host = str(conninfo_to_dict(conninfo).get("host") or "")
+    return host in ("", "localhost", "::1") or host.startswith(("127.", "/", "@"))

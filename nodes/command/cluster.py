@@ -1,0 +1,260 @@
+"""A run on Ray: workers that load the same models, each with a share of the files, all on one PostgreSQL.
+
+A worker that ends early helps another with what is left of its share; claims keep two from reading the same file. The share of a
+worker that dies goes to another. Texts follow when all images are there, so that each text is seen by one worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+from .progress import Bar
+from .share import HELPED_FROM, Answer, Shares
+
+log = logging.getLogger("diffusion_toolkit")
+
+LOCAL = "local"
+LOOK_SECONDS = 0.5  # between two looks at the workers
+STOP_SECONDS = 60.0  # for which they are given time to end their batch
+_OBJECTS = 100 * 2**20  # bytes of Ray's own store on a local cluster, the least it takes; nothing is kept there
+
+
+class WorkerFailed(RuntimeError):
+    """A worker could not do its work; the message is its own."""
+
+    __module__ = "diffusion_toolkit"  # it names the cause, as all our own errors do
+
+
+def connect(address: str, workers: int | None, verbose: bool) -> Any:
+    """Ray, connected, or started for this command alone where `address` is "local". It reports nothing to its makers.
+
+    Raises:
+        UsageError: it is not installed, or there is no cluster.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError('--ray needs Ray on each machine, with the Python that runs ComfyUI: python -m pip install "ray>=2.40"') from error
+    quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose, "configure_logging": False}
+    try:
+        if address == LOCAL:
+            cpus = max(os.cpu_count() or 1, workers or 1)
+            ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECTS, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one, and prints its address.") from error
+    return ray
+
+
+def plan(nodes: Sequence[Mapping[str, Any]], workers: int | None) -> tuple[int, int, int]:
+    """(workers, GPUs each, CPUs each) for the machines that are alive: one worker for each GPU, else for each machine.
+
+    Raises:
+        UsageError: there is no room for so many.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    gpus = int(sum(one.get("GPU", 0) for one in resources))
+    wanted = workers or gpus or len(resources)
+    if gpus and wanted > gpus:
+        raise UsageError(f"--workers {wanted}: the cluster has {gpus} GPUs, and each worker takes one.")
+    holders = [one for one in resources if one.get("GPU", 0)] if gpus else resources
+    on_each = math.ceil(wanted / len(holders))
+    cpus = int(min(one.get("CPU", 0) for one in holders) // on_each)
+    if cpus < 1:
+        raise UsageError(f"--workers {wanted}: there is no CPU for each on the {len(holders)} machines of the cluster.")
+    return wanted, (1 if gpus else 0), cpus
+
+
+class Cluster:
+    """The workers of one run, in a `with` statement, after which there are none.
+
+    `package` and all of the setup's paths must be the same on each machine.
+    """
+
+    def __init__(self, ray: Any, package: Path, setup: dict[str, Any], workers: int | None, bar: Bar) -> None:
+        self._ray, self._bar = ray, bar
+        count, gpus, cpus = plan(ray.nodes(), workers)
+        board, worker = _actors(str(package))
+        self._board = ray.remote(num_cpus=0)(board).remote()
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpus, scheduling_strategy="SPREAD")(worker)
+        self._workers = {number: remote.remote(self._board, number, setup) for number in range(count)}
+        self._told: dict[int, tuple[str, int, int]] = {}  # how far each is
+        self.lost: list[int] = []
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is not None:
+                self._stop()
+        finally:
+            for actor in (*self._workers.values(), self._board):
+                self._ray.kill(actor)
+
+    def begin(self) -> list[dict[str, Any]]:
+        """Let each load ComfyUI and its models; what each has, which is the same models."""
+        begun = self._each({number: worker.begin.remote() for number, worker in self._workers.items()})
+        if not begun:
+            raise WorkerFailed("No worker could be started. `--verbose` shows what Ray says of it.")
+        first, *others = begun
+        for other in others:
+            if other["encoders"] != first["encoders"]:
+                raise UsageError(
+                    f"The models of {first['machine']} and {other['machine']} differ: {_models(first)} there, {_models(other)} here. "
+                    "Copy the same files into both, or name them."
+                )
+        return begun
+
+    def images(self) -> list[Answer]:
+        """Read and embed the files."""
+        return self._share_out("images", helping=True)
+
+    def texts(self) -> list[Answer]:
+        """Encode the texts."""
+        return self._share_out("texts", helping=False)
+
+    def _each(self, calls: dict[int, Any]) -> list[dict[str, Any]]:
+        done: list[dict[str, Any]] = []
+        running = {call: number for number, call in calls.items()}
+        while running:
+            for call in self._ended(running):
+                answer = self._answer(call, running.pop(call))
+                done += [answer] if answer is not None else []
+        return done
+
+    def _share_out(self, what: str, helping: bool) -> list[Answer]:
+        """Give each worker a share, and the shares of those that died to others."""
+        shares = Shares(len(self._workers))
+        running: dict[Any, int] = {}  # the call and its worker
+        while not shares.complete or running:
+            for number in sorted(self._workers.keys() - set(running.values())):
+                share = shares.take(number, self._behind(running) if helping else ())
+                if share is not None:
+                    running[getattr(self._workers[number], what).remote(share, shares.count)] = number
+            if not running:
+                raise WorkerFailed("All workers died. What was written is kept; the same command goes on from there.")
+            for call in self._ended(running):
+                number = running.pop(call)
+                answer = self._answer(call, number)
+                if answer is None:
+                    shares.died(number)
+                else:
+                    shares.done(number, answer)
+        return shares.answers
+
+    def _ended(self, running: dict[Any, int]) -> list[Any]:
+        """Calls that are done, after a while at most; the bar moves, and a cancel is raised here."""
+        ended, _ = self._ray.wait(list(running), num_returns=1, timeout=LOOK_SECONDS)
+        try:
+            self._told = self._ray.get(self._board.all.remote(), timeout=30)
+        except self._ray.exceptions.RayError as error:
+            raise WorkerFailed(f"The cluster does not answer any more ({type(error).__name__}). What was written is kept.") from error
+        told = {number: self._told[number] for number in running.values() if number in self._told}
+        self._bar(*_together(told, len(self._workers)))
+        return ended
+
+    def _behind(self, running: Mapping[Any, int]) -> list[int]:
+        """The workers that have much left to do, most first."""
+        left = {number: total - done for number, (_, done, total) in self._told.items() if number in running.values()}
+        return sorted((number for number, files in left.items() if files >= HELPED_FROM), key=lambda number: -left[number])
+
+    def _answer(self, call: Any, number: int) -> dict[str, Any] | None:
+        """None when the worker died."""
+        try:
+            answer = self._ray.get(call)
+        except self._ray.exceptions.RayActorError as error:
+            log.warning("Worker %d died: %s", number, str(error).splitlines()[0])
+            self._workers.pop(number)
+            self.lost.append(number)
+            return None
+        if "error" in answer:
+            kind = UsageError if answer["usage"] else WorkerFailed
+            raise kind("\n".join(filter(None, [answer["trace"].rstrip(), answer["error"]])))
+        return answer
+
+    def _stop(self) -> None:
+        """Let workers end the batch that they are in."""
+        self._board.stop.remote()
+        asked = [worker.pause.remote() for worker in self._workers.values()]  # done when what it does is done
+        self._ray.wait(asked, num_returns=len(asked), timeout=STOP_SECONDS)
+
+
+def _together(told: Mapping[int, tuple[str, int, int]], workers: int) -> tuple[str, int, int]:
+    """What most workers are at, summed."""
+    stages = [stage for stage, _, _ in told.values()]
+    if not stages:
+        return f"Waiting for {workers} workers", 0, 0
+    most = max(dict.fromkeys(stages), key=stages.count)
+    at_it = [(done, total) for stage, done, total in told.values() if stage == most]
+    return f"{most} ({len(at_it)} of {workers} workers)", sum(done for done, _ in at_it), sum(total for _, total in at_it)
+
+
+def _models(begun: Mapping[str, Any]) -> str:
+    return ", ".join(f"{family} {name} [{fingerprint[:8]}]" for family, (fingerprint, name) in begun["encoders"].items()) or "none"
+
+
+def _actors(package: str) -> tuple[type, type]:
+    """The classes whose objects live in Ray's processes.
+
+    They are made here, in a function, because Ray then sends their code along; those of a module it would have each process
+    import by a name that none of them knows.
+    """
+
+    class Board:
+        """Where the workers say how far they are, and learn whether to go on."""
+
+        def __init__(self) -> None:
+            self._told: dict[int, tuple[str, int, int]] = {}
+            self._go_on = True
+
+        def tell(self, number: int, stage: str, done: int, total: int) -> bool:
+            self._told[number] = (stage, done, total)
+            return self._go_on
+
+        def all(self) -> dict[int, tuple[str, int, int]]:
+            return self._told
+
+        def stop(self) -> None:
+            self._go_on = False
+
+    class Worker:
+        def __init__(self, board: Any, number: int, setup: dict[str, Any]) -> None:
+            import importlib.util
+            import sys
+            from pathlib import Path
+
+            here = Path(package)
+            sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here.resolve()]
+            name = "diffusion_toolkit"
+            spec = importlib.util.spec_from_file_location(name, here / "__init__.py", submodule_search_locations=[package])
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
+            import ray
+            from diffusion_toolkit.nodes.command.ray_worker import Work
+
+            self._work = Work(setup, lambda stage, done, total: ray.get(board.tell.remote(number, stage, done, total)))
+
+        def begin(self) -> dict[str, Any]:
+            return self._work.begin()
+
+        def images(self, number: int, of: int) -> dict[str, Any]:
+            return self._work.images(number, of)
+
+        def texts(self, number: int, of: int) -> dict[str, Any]:
+            return self._work.texts(number, of)
+
+        def pause(self) -> None:
+            pass
+
+    return Board, Worker

@@ -1,0 +1,76 @@
+"""`run.py index --ray`: the driver's part, from the library's connection string to one report of all workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ... import db
+from ...db.shared import connection_string
+from ...embedders.pipeline import Encoders, IndexReport
+from ..index_run import Job, JobFiles, finish, together
+from .cluster import Cluster, connect
+from .models import Recipe
+from .context import Context
+from .progress import Bar
+
+_OF_THE_SHARE = ("found", "unchanged", "missing", "all_gone", "elsewhere")  # counted by whose share it is, not by who helps with it
+
+
+def run_on_ray(context: Context, library: db.Library, job: Job, recipe: Recipe, bar: Bar) -> tuple[tuple[IndexReport, db.Counts, str], list[str]]:
+    """What `index_run.run` gives, and what the workers noted."""
+    given, began, files = context.given, time.monotonic(), JobFiles(job)
+    ray = connect(given.ray, given.workers, given.verbose)
+    context.cancel.take_signals()  # which Ray has taken
+    try:
+        setup = {
+            "comfyui": str(context.comfyui),
+            "arguments": list(context.comfyui_arguments),
+            "object_info": _absolute(given.object_info),
+            "recipe": {**dataclasses.asdict(recipe), "script": _absolute(recipe.script)},
+            "library": library.name,
+            "connection": connection_string(library),
+            "job": {**dataclasses.asdict(job), "root": str(job.root), "image_list": str(job.image_list or "")},
+        }
+        with Cluster(ray, context.package, setup, given.workers, bar) as cluster:
+            begun = cluster.begin()
+            images = cluster.images()
+            texts = cluster.texts() if {"text", "clip_l", "clip_g", "token_states"} & begun[0]["encoders"].keys() else []
+            lost = len(cluster.lost)
+    finally:
+        ray.shutdown()  # ends a cluster that was started here, leaves another
+    report = together([files.report(), *(report_of(*answer) for answer in (*images, *texts))])
+    report.seconds = time.monotonic() - began
+    _activate(library, begun[0]["encoders"])
+    names = begun[0]["names"]
+    encoders = Encoders(**{kind: SimpleNamespace(name=name) if name else None for kind, name in names.items()})
+    notes = list(dict.fromkeys(note for one in begun for note in one["notes"]))
+    notes += [f"{lost} of the workers died; their shares were done by others"] if lost else []
+    return finish(library, report, encoders, bar), notes
+
+
+def report_of(answer: Mapping[str, Any], helping: bool) -> IndexReport:
+    """A worker's report as it came over Ray."""
+    report = IndexReport()
+    for field in dataclasses.fields(IndexReport):
+        value, before = answer[field.name], getattr(report, field.name)
+        if isinstance(before, list):
+            before.extend(tuple(item) for item in value)
+            before.total = answer["totals"][field.name]
+        elif not (helping and field.name in _OF_THE_SHARE):
+            setattr(report, field.name, value)
+    return report
+
+
+def _activate(library: db.Library, made: Mapping[str, tuple[str, str]]) -> None:
+    with library.connection() as connection:
+        found = [db.find_encoder(connection, family, fingerprint) for family, (fingerprint, _) in made.items()]
+        db.activate_encoders(connection, [encoder.id for encoder in found if encoder is not None])
+
+
+def _absolute(file: str | None) -> str | None:
+    return str(Path(file).expanduser().absolute()) if file else None

@@ -1,0 +1,17 @@
+"""`run.py status`: Library Status, from a shell."""
+
+from __future__ import annotations
+
+from .context import Context
+from .errors import DONE, SKIPPED
+from .index import write_report
+
+
+def status(context: Context) -> int:
+    """Print it; the exit code."""
+    from ..host import open_library
+    from ..status_report import read_status, status_record, status_text
+
+    found = read_status(open_library(context.given.library))
+    write_report(context.given.json, status_record(found), status_text(found))
+    return SKIPPED if context.given.strict and found.problems else DONE
