@@ -3,6 +3,7 @@
 from ._generation import bump_generation, generation
 from .approximations import Approximation, approximation, sample_texts, texts_that_begin_alike, wanted_approximation, write_approximation
 from .claims import Claimed, FileState, Run, release_files
+from .bulk import make_postponed, postpone_indexes
 from .clusters import Cluster, cluster_images
 from .comparable import Comparable, count_comparable
 from .connection import Connection, Library, has_password, library_names, open_library
@@ -162,12 +163,14 @@ __all__ = [
     "list_images",
     "longer_words",
     "look_alikes",
+    "make_postponed",
     "many_token_states",
     "mark_missing",
     "normal_labels",
     "open_library",
     "parse_filter",
     "read_before",
+    "postpone_indexes",
     "read_phashes",
     "refresh_search",
     "release_files",

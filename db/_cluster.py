@@ -181,7 +181,7 @@ class Cluster:
         Both outlive us and hear no Ctrl-C of our terminal. The keeper ends when the server does.
         """
         self._clear_stale_pid()
-        (self.data / "diffusion_toolkit.conf").write_text(machine_settings(), encoding="utf-8")
+        (self.data / "diffusion_toolkit.conf").write_text(machine_settings(self.data), encoding="utf-8")
         user = self.user()
         if user:
             user.own(self.data / "diffusion_toolkit.conf")

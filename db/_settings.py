@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ maintenance_work_mem = {maintenance_work_mem}MB
 work_mem = 16MB
 random_page_cost = 1.1
 max_connections = 40
+max_worker_processes = {workers}
+max_parallel_workers = {workers}
+max_wal_size = {wal}MB
 dynamic_shared_memory_type = {shared_memory}
 logging_collector = off
 log_destination = stderr
@@ -28,8 +32,12 @@ log_checkpoints = off
 {flush}"""
 
 
-def settings(memory: int, shared_memory_space: int | None) -> str:
+def settings(memory: int, shared_memory_space: int | None, cores: int = 2, free_disk: int = 0) -> str:
     """The text of the configuration file, for `memory` bytes of RAM and what `/dev/shm` holds (None: there is none).
+
+    A large index build gives itself more memory and as many processes as there are cores (`_builds`). The log between two checkpoints
+    may grow to a 16th of what is free on the disk, since a long run logs each page whole once after every checkpoint; and to 2 GB at
+    most, since all of it is replayed after a crash.
 
     pgvector's parallel index build takes the whole of maintenance_work_mem as dynamic shared memory; containers have
     64 MB of it in /dev/shm, so there System V segments are used, which have no such limit on Linux.
@@ -42,12 +50,21 @@ def settings(memory: int, shared_memory_space: int | None) -> str:
         effective_cache_size=max(256, memory // MB // 2),
         maintenance_work_mem=maintenance,
         shared_memory="sysv" if small else default,
+        workers=max(8, cores + 4),
+        wal=_between(1024, free_disk // MB // 16, 2048),
         flush=f"wal_sync_method = {FLUSH[sys.platform]}\n" if sys.platform in FLUSH else "",
     )
 
 
-def machine_settings() -> str:
-    """`settings` for this machine, or for the container's memory limit where that is lower."""
+def machine_settings(data: Path) -> str:
+    """`settings` for this machine, or for the container's memory limit where that is lower; `data` is where the library lies."""
+    shm = Path("/dev/shm")
+    space = shutil.disk_usage(shm).total if sys.platform == "linux" and shm.is_dir() else None
+    return settings(machine_memory(), space, os.cpu_count() or 2, shutil.disk_usage(data).free)
+
+
+def machine_memory() -> int:
+    """Bytes of memory that we may take at most: the machine's, or the container's."""
     import psutil
 
     memory = psutil.virtual_memory().total
@@ -56,8 +73,7 @@ def machine_settings() -> str:
             memory = min(memory, int(limit.read_text(encoding="ascii")))
         except (OSError, ValueError):  # no such file, or the word "max"
             continue
-    shm = Path("/dev/shm")
-    return settings(memory, shutil.disk_usage(shm).total if sys.platform == "linux" and shm.is_dir() else None)
+    return memory
 
 
 def _between(low: int, value: int, high: int) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from psycopg import Connection, sql
 
 from ._builders import alone
+from ._builds import graph_bytes, settings_for
 from ._generation import bump_generation, one_writer
 from ._index_sql import EF_CONSTRUCTION, TABLES, M, create_statement, index_name
 from .connection import Library
@@ -38,6 +39,7 @@ def set_index(
     m: int = M,
     ef_construction: int = EF_CONSTRUCTION,
     progress: Progress | None = None,
+    analyse: bool = True,
 ) -> None:
     """Make this the index over an encoder's vectors, in place of what it has; made anew when it is of this method already.
 
@@ -45,7 +47,7 @@ def set_index(
     drawn from what is there. 'binary': HNSW over the signs alone, a sixteenth of the size, for libraries beyond memory.
     'none': every search compares with every vector. LibraryError while another process makes an index.
 
-    Nobody waits for it. It is made and dropped CONCURRENTLY, and takes its place by its name, which no search holds a lock
+    `analyse` tells the planner of it; once is enough for several indexes of a table. Nobody waits for it. It is made and dropped CONCURRENTLY, and takes its place by its name, which no search holds a lock
     against; so it is this that waits, for whoever has read the vectors for minutes.
     """
     if method not in METHODS:
@@ -59,40 +61,44 @@ def set_index(
             rows = conn.execute(sql.SQL("SELECT count(*) FROM {} WHERE encoder_id = %s").format(table), [encoder_id]).fetchone()[0]
         if method == "ivfflat" and not rows:
             raise LibraryError(f"The library has no vectors by {encoder.name} yet, from which an IVFFlat index draws its lists. Index a folder first.")
-        _drop(library, [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in METHODS], tell)  # of runs that were broken off
+        drop_indexes(library, [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in METHODS], tell)  # of runs that were broken off
         new = index_name(encoder, f"new_{method}")
         if method != "none":
             try:
                 statement = create_statement(encoder, method, new, m, ef_construction, rows, concurrently=True)
-                build_index(library, statement, f"Indexing {encoder.name}", tell)
+                need = rows * graph_bytes(encoder.dims, m, method)
+                build_index(library, statement, f"Indexing {encoder.name} ({encoder.family})", tell, need=need)
             except BaseException:
                 with suppress(LibraryError):  # the next run drops it
-                    _drop(library, [new], lambda stage, done, total: None, "5s")
+                    drop_indexes(library, [new], lambda stage, done, total: None, "5s")
                 raise
+        if analyse:
+            with library.connection() as conn:
+                conn.execute(sql.SQL("ANALYZE {}").format(table))
         with library.connection() as conn:
-            conn.execute(sql.SQL("ANALYZE {}").format(table))
-        formers = _take_place(library, encoder, method, new)
-        _drop(library, formers, tell)
+            one_writer(conn)
+            formers = step_aside(conn, encoder)
+            if method != "none":
+                name = index_name(encoder, method)
+                conn.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(new), sql.Identifier(name)))
+            conn.execute("DELETE FROM postponed_indexes WHERE encoder_id = %s", [encoder.id])  # whoever put it off, this is what is wanted
+            bump_generation(conn)
+        drop_indexes(library, formers, tell)
 
 
-def _take_place(library: Library, encoder: StoredEncoder, method: str, new: str) -> list[str]:
-    """Give the index `new` the name by which searches know it; returns the names that those before it have now."""
-    rename = sql.SQL("ALTER INDEX {} RENAME TO {}")
+def step_aside(conn: Connection, encoder: StoredEncoder) -> list[str]:
+    """Take the names by which searches know the encoder's indexes from them; returns those that they have now."""
     formers = []
-    with library.connection() as conn:
-        one_writer(conn)
-        for old in METHODS:
-            name, former = index_name(encoder, old), index_name(encoder, f"former_{old}")
-            if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]:
-                conn.execute(rename.format(sql.Identifier(name), sql.Identifier(former)))
-                formers.append(former)
-        if method != "none":
-            conn.execute(rename.format(sql.Identifier(new), sql.Identifier(index_name(encoder, method))))
-        bump_generation(conn)
+    for method in METHODS:
+        name, former = index_name(encoder, method), index_name(encoder, f"former_{method}")
+        if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]:
+            conn.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(former)))
+            formers.append(former)
     return formers
 
 
-def _drop(library: Library, names: Sequence[str], progress: Progress, lock_timeout: str = "0") -> None:
+def drop_indexes(library: Library, names: Sequence[str], progress: Progress, lock_timeout: str = "0") -> None:
+    """Remove the indexes of these names that there are, waiting for whoever reads them, `lock_timeout` for each at most."""
     for name in names:
         with library.connection() as conn:
             there = conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]
@@ -110,20 +116,24 @@ def check_graph(m: int, ef_construction: int) -> None:
         )
 
 
-def build_index(library: Library, statement: sql.Composable, stage: str, progress: Progress, lock_timeout: str = "0") -> None:
+def build_index(
+    library: Library, statement: sql.Composable, stage: str, progress: Progress, lock_timeout: str = "0", need: int = 0
+) -> None:
     """Run this statement about an index, telling `progress` how far PostgreSQL is; cancelled when `progress` raises.
 
     It is run in a thread, on a connection of its own, since PostgreSQL answers nothing else meanwhile; and in no transaction,
-    since it may be CONCURRENTLY.
+    since it may be CONCURRENTLY. `need` is about what a graph takes in memory: where the server is ours, it is given that.
     """
     with library.connection() as conn, library.connection() as watcher:
+        settings = {"lock_timeout": lock_timeout, **(settings_for(library, conn, need) if need else {})}
+        conn.rollback()
         conn.autocommit = watcher.autocommit = True
-        kept = conn.execute("SHOW lock_timeout").fetchone()[0]
+        kept = {name: conn.execute("SELECT current_setting(%s)", [name]).fetchone()[0] for name in settings}
         failed: list[BaseException] = []
 
         def make() -> None:
             try:
-                conn.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
+                _set_all(conn, settings)
                 conn.execute(statement)
             except BaseException as error:  # raised again in the thread that waits
                 failed.append(error)
@@ -142,12 +152,17 @@ def build_index(library: Library, statement: sql.Composable, stage: str, progres
         finally:
             thread.join()
             if not conn.closed:
-                conn.execute("SELECT set_config('lock_timeout', %s, false)", [kept])
+                _set_all(conn, kept)
                 conn.autocommit = False
             if not watcher.closed:
                 watcher.autocommit = False
         if failed:
             raise failed[0]
+
+
+def _set_all(conn: Connection, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        conn.execute("SELECT set_config(%s, %s, false)", [name, value])
 
 
 def _how_far(watcher: Connection, backend: int) -> tuple[int, int]:

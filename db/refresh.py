@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .bulk import make_postponed
 from .connection import Library
 from .errors import LibraryError
 from .hybrid.tail import refresh_hybrid
@@ -11,12 +12,19 @@ from .search import forget_samples
 
 
 def refresh_search(library: Library, progress: Callable[[str, int, int], None] | None = None) -> str:
-    """Bring the hybrid index and the samples up to date; a line for the person, "" where there was nothing to do.
+    """Bring indexes and samples up to date; a line for the person, "" where there was nothing to do.
 
-    A library that can't have its index brought up to date is searched as it is: what is not in it is compared one by one.
+    A library that can't have its indexes brought up to date is searched as it is: what is in none is compared one by one.
     """
     forget_samples()
+    said = []
     try:
-        return refresh_hybrid(library, progress)
+        made = make_postponed(library, progress)
+        said += [f"{made} vector index{'es' * (made > 1)} made"] if made else []
     except LibraryError as error:
-        return f"The hybrid index was not brought up to date: {error}"
+        said.append(f"The vector indexes were not made: {error}")
+    try:
+        said += filter(None, [refresh_hybrid(library, progress)])
+    except LibraryError as error:
+        said.append(f"The hybrid index was not brought up to date: {error}")
+    return "; ".join(said)

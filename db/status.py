@@ -9,6 +9,7 @@ from psycopg import Connection
 
 from ._builders import being_built
 from ._index_sql import TABLES
+from .bulk import another_run, postponed
 from .connection import Library
 from .encoders import CONNECT
 from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
@@ -110,6 +111,7 @@ class LibraryStatus:
     size: int
     sizes: dict[str, tuple[int, int]]
     read_before: int  # images that an older reader has read
+    postponed: list[StoredEncoder]  # those whose index a large run has put off until it is done
     roots: list[tuple[str, str, int]]  # name, absolute path, files known there
     problems: list[Problem] = field(default_factory=list)
 
@@ -124,7 +126,7 @@ def library_status(library: Library, reader_version: int = 0) -> LibraryStatus:
     """Ask everything of one library. `reader_version` is the newest reader's; images that an older one has read are counted."""
     with library.connection() as conn:
         images, paths, texts, states, prompts, negatives, tail = conn.execute(_COUNTS).fetchone()
-        encoders = _encoders(conn)
+        encoders, put_off = _encoders(conn), postponed(conn)
         status = LibraryStatus(
             name=library.name,
             server=conn.execute("SHOW server_version").fetchone()[0],
@@ -142,6 +144,7 @@ def library_status(library: Library, reader_version: int = 0) -> LibraryStatus:
             sizes={table: (data, indexes) for table, data, indexes in conn.execute(_SIZES)},
             roots=conn.execute(_ROOTS).fetchall(),
             read_before=conn.execute("SELECT count(*) FROM images WHERE reader < %s", [reader_version]).fetchone()[0],
+            postponed=[known.encoder for known in encoders if known.encoder.id in put_off],
         )
         status.problems.extend(_problems(conn, status, library.warnings))
     return status
@@ -173,6 +176,7 @@ def _problems(conn: Connection, status: LibraryStatus, warnings: tuple[str, ...]
     found += _incomplete(status)
     built = being_built(conn)  # what is not done yet is no problem then
     found += _index_problems(status, built)
+    found += [] if built else _postponed_problems(status, another_run(conn))
     found += _hybrid_problems(status, built)
     found += _upkeep(conn)
     found += _memory(conn, status)
@@ -242,6 +246,8 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
     sound = {(index.table, _trailing_id(index.name)) for index in status.indexes if index.sound}
     for known in status.encoders:
         table = TABLES[known.encoder.family]
+        if known.encoder in status.postponed:
+            continue
         if table in _TABLES and known.encoder.active and known.vectors >= SMALL and (table, known.encoder.id) not in sound:
             found.append(
                 Problem(
@@ -250,6 +256,19 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
                 )
             )
     return found
+
+
+def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Problem]:
+    if not status.postponed:
+        return []
+    count = {known.encoder.id: known.vectors for known in status.encoders}
+    which = ", ".join(f"{encoder.family} ({count[encoder.id]:,} vectors)" for encoder in status.postponed)
+    return [
+        Problem(
+            f"Indexes are put off while much is written: {which}. Searches by these compare with every vector until they are made.",
+            "Nothing: the run that goes on makes them at its end." if run_goes_on else "Queue Index Folder: any run makes them at its end.",
+        )
+    ]
 
 
 def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:

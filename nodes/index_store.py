@@ -132,8 +132,15 @@ class FolderStore:
             with self._library.connection() as connection:
                 db.release_files(connection, self._run, self._root_id, list(paths))
 
+    @patient
     def expect(self, files: int) -> None:
         """How many files this run will read, as far as it knows by now; more with each call."""
+        self._expect("image", files)
+
+    def _expect(self, family: str, vectors: int) -> None:
+        """So many are to be written: when it is many, the index over them is made at the end of the run."""
+        if family in self._encoder_ids and family != "token_states":
+            db.postpone_indexes(self._library, {self._encoder_ids[family]: vectors})
 
     @patient
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]:
@@ -176,7 +183,6 @@ class FolderStore:
         ]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)
-            db.write_phashes(connection, {id_: image.phash for id_, (_, image) in zip(ids, images)})
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
             db.release_files(connection, self._run, self._root_id, [entry.path for entry, _ in images])
@@ -260,6 +266,7 @@ def _record(entry: FileEntry, image: ImageFile) -> db.ImageRecord:
         created=image.metadata.created,
         metadata=image.metadata.raw,
         places=image.metadata.places,
+        phash=image.phash,
         **_reading(image.metadata),
     )
 

@@ -48,6 +48,7 @@ def status_record(status: LibraryStatus) -> dict[str, Any]:
         "coverage": [asdict(coverage) for coverage in status.coverage],
         "encoders": encoders,
         "indexes": [asdict(index) for index in status.indexes],
+        "postponed": [encoder.family for encoder in status.postponed],
         "hybrids": [{"kinds": kinds, "images": images, "ready": ready} for kinds, images, ready in status.hybrids],
         "hybrid_tail": status.hybrid_tail,
         "bytes": status.size,
@@ -77,7 +78,8 @@ def status_text(status: LibraryStatus) -> str:
     lines += ["", "Indexes of vectors:"]
     for index in status.indexes:
         lines.append(f"  {index.name}: {index.method}, {in_bytes(index.size)}{'' if index.sound else ', NOT SOUND'}")
-    lines += [] if status.indexes else ["  none: each search compares with all vectors"]
+    lines += [f"  put off until a run ends: {encoder.family}, {encoder.name}" for encoder in status.postponed]
+    lines += [] if status.indexes or status.postponed else ["  none: each search compares with all vectors"]
     lines += [f"  over {', '.join(kinds)}: fitted on {images:,} images{'' if ready else ', not finished'}" for kinds, images, ready in status.hybrids]
     data, indexes = status.vector_bytes
     lines += ["", f"On disk: vectors {in_bytes(data)}, their indexes {in_bytes(indexes)}{_an_image(data + indexes, status.images)}"]

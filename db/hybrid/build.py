@@ -11,6 +11,7 @@ import numpy as np
 from psycopg import Connection, errors, sql
 
 from .._builders import alone
+from .._builds import graph_bytes
 from .._generation import bump_generation, one_writer
 from .._index_sql import EF_CONSTRUCTION, M
 from ..connection import Library
@@ -59,7 +60,7 @@ def build_hybrid(
         projection = fit([of_kind[~np.isnan(of_kind[:, 0])] for of_kind in sample], dims)
         check = Check(sample, np.random.default_rng(hybrid_id))
         filled = _fill(library, conn, hybrid_id, chosen, projection, check, tell)
-        _index(library, hybrid_id, projection.dims, m, ef_construction, tell)
+        _index(library, hybrid_id, projection.dims, m, ef_construction, filled, tell)
         details = {**settings, "sizes": projection.sizes, "kept": projection.kept}
         details |= _try_out(library, hybrid_id, chosen, projection, check, tell)
         _finish(library, hybrid_id, projection, details, images)
@@ -147,12 +148,12 @@ def _fill(
     return done
 
 
-def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction: int, tell: Progress) -> None:
+def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction: int, rows: int, tell: Progress) -> None:
     statement = sql.SQL(
         "CREATE INDEX {} ON hybrid_vectors USING hnsw ((embedding::halfvec({})) halfvec_ip_ops)"
         " WITH (m = {}, ef_construction = {}) WHERE hybrid_id = {}"
     ).format(sql.Identifier(INDEX), sql.Literal(dims), sql.Literal(m), sql.Literal(ef_construction), sql.Literal(hybrid_id))
-    build_index(library, statement, "Indexing the hybrid vectors", tell)
+    build_index(library, statement, "Indexing the hybrid vectors", tell, need=rows * graph_bytes(dims, m))
     with library.connection() as conn:
         conn.execute("ANALYZE hybrid_vectors")
 

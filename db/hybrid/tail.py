@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 AUTOMATIC_FROM = 20_000  # images, below which comparing one by one takes some milliseconds
 TAIL_MOST = 5000  # images beside the index that are compared one by one, at some 2 microseconds a kind; with more, searches do without it
 REFIT_AT = 2.0  # times the images that there were when the index was made
-_REBUILD_SHARE = 0.3  # of the images in the tail: making the index anew is then faster than adding to it
+_FILLING = 1.3  # times what an index takes to make: its rows are read and projected besides
 _FOLDED = 200  # images in one transaction, in which no one else writes
 
 # With no index there is nothing to keep up, which PostgreSQL finds out before it looks at any image.
@@ -43,25 +43,29 @@ def note_texts(conn: Connection, encoder_id: int, ids: Sequence[int]) -> None:
 def refresh_hybrid(library: Library, progress: Callable[[str, int, int], None] | None = None) -> str:
     """Bring the hybrid index up to date, and say in words what was done; "" where there was nothing to do.
 
-    Folds the tail in. The index is made anew where the library has twice the images that it had then, another encoder than
-    then, more kinds, or where its making was broken off; and for the first time at 20,000 images, unless a person said none.
+    Folds the tail in. The index is made anew where that takes less, where the library has twice the images that it had then, another
+    encoder than then, more kinds, or where its making was broken off; and for the first time at 20,000 images, unless a person said none.
     """
     from .._builders import alone
+    from .._builds import graph_bytes, making_pays, memory_for
+    from .._index_sql import M
     from .build import build_hybrid, choose_kinds
 
     with library.connection() as conn:
         state = conn.execute(
-            "SELECT id, kinds, encoder_ids, fitted_on, ready, details, (SELECT count(*) FROM hybrid_tail),"
+            "SELECT id, kinds, encoder_ids, dims, fitted_on, ready, details, (SELECT count(*) FROM hybrid_tail),"
             " (SELECT count(*) FROM images) FROM (VALUES (0)) one LEFT JOIN hybrids ON true"
         ).fetchone()
-        hybrid_id, kinds, encoder_ids, fitted_on, ready, details, tail, images = state
+        hybrid_id, kinds, encoder_ids, dims, fitted_on, ready, details, tail, images = state
         if kinds == [] or (hybrid_id is None and images < AUTOMATIC_FROM):
             return ""
         chosen = _kinds_for(conn, kinds, (details or {}).get("chosen", False), choose_kinds)
+        row = graph_bytes(dims or 0, (details or {}).get("m", M))
+        large = tail > _FOLDED and making_pays(tail, max(images - tail, 0), row, memory_for(library, conn), _FILLING)
     if chosen is None:
         return ""
     current = ready and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
-    if not current or images >= REFIT_AT * fitted_on or tail > max(_FOLDED, _REBUILD_SHARE * images):
+    if not current or images >= REFIT_AT * fitted_on or large:
         made = build_hybrid(library, chosen.names if (details or {}).get("chosen") else None, progress, **(details or {}).get("given", {}))
         return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['efforts']['even']} candidates)"
     if not tail:

@@ -76,7 +76,7 @@ def test_a_cancelled_build_leaves_the_former_index(library, by_image):
 def test_progress_is_told_while_postgresql_works(library, by_image):
     told = []
     db.set_index(library, by_image, "hnsw", progress=lambda stage, done, total: told.append((stage, done, total)))
-    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["Indexing image aa", "Removing the former index"]
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["Indexing image aa (image)", "Removing the former index"]
     assert all(total >= 1 for _, _, total in told)
 
 

@@ -1,0 +1,135 @@
+"""Runs that write much: HNSW indexes that would slow them down are taken away at their start and made anew at their end.
+
+What is put off stands in `postponed_indexes` until it is made: by the run itself, or by whichever comes next, if it was cancelled or
+killed. Meanwhile searches compare with every vector, which is right and takes longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from psycopg import Connection
+
+from ._builders import alone
+from ._builds import graph_bytes, making_pays, memory_for
+from ._generation import bump_generation, one_writer
+from ._index_sql import TABLES, index_name
+from .claims import RUN_LOCK
+from .connection import Library
+from .encoders import get_encoder
+from .errors import LibraryError
+from .indexes import METHODS, Progress, drop_indexes, indexes_of, set_index, step_aside
+from .records import StoredEncoder
+
+LEAST = 1000  # new vectors, which any index takes in some seconds
+_PATIENCE = "20s"  # for whoever reads the index that is to go; after that it is kept up until the next try
+_GRAPHS = ("hnsw", "binary")  # IVFFlat takes new rows as fast as a table
+_OPTIONS = """
+SELECT split_part(option, '=', 1), split_part(option, '=', 2)::integer
+FROM pg_class c, unnest(c.reloptions) option WHERE c.oid = to_regclass(%s)
+"""
+_NOTE = """
+INSERT INTO postponed_indexes (encoder_id, method, m, ef_construction) VALUES (%s, %s, %s, %s) ON CONFLICT (encoder_id) DO NOTHING
+"""
+_RUNS = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s AND objsubid = 2
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """An HNSW index as it is, to be made the same again."""
+
+    encoder: StoredEncoder
+    method: str
+    m: int
+    ef_construction: int
+
+
+def postpone_indexes(library: Library, expected: Mapping[int, int]) -> list[str]:
+    """Put off the HNSW indexes over the vectors of these encoders where so many are `expected` that it pays, by encoder id.
+
+    Returns the names of the encoders of which one was put off. Cheap when there is nothing to do, so that it may be asked
+    again as more is expected. Where another process makes an index, all stay.
+    """
+    put_off = []
+    for encoder_id, new in expected.items():
+        if new < LEAST:
+            continue
+        with library.connection() as conn:
+            encoder = get_encoder(conn, encoder_id)
+            left = _left_behind(conn, encoder)
+            graph = _graph(conn, encoder)
+            pays = graph is not None and _pays(library, conn, graph, new)
+        if left or pays:
+            with suppress(LibraryError), alone(library):
+                put_off += _put_off(library, encoder) if pays else []
+                with library.connection() as conn:
+                    left = _left_behind(conn, encoder)
+                drop_indexes(library, left, lambda stage, done, total: None, _PATIENCE)
+    return put_off
+
+
+def make_postponed(library: Library, progress: Progress | None = None) -> int:
+    """Make what was put off, unless another run goes on, which then does it at its end; how many were made.
+
+    LibraryError while another process makes an index. When `progress` raises, what is not made stays put off.
+    """
+    with library.connection() as conn:
+        if another_run(conn):
+            return 0
+        waiting = conn.execute(
+            "SELECT p.encoder_id, p.method, p.m, p.ef_construction, e.family FROM postponed_indexes p JOIN encoders e ON e.id = p.encoder_id"
+            " ORDER BY e.active DESC, p.encoder_id"
+        ).fetchall()
+    last_of = {TABLES[family]: encoder_id for encoder_id, *_, family in waiting}
+    for encoder_id, method, m, ef_construction, family in waiting:
+        set_index(library, encoder_id, method, m, ef_construction, progress, analyse=last_of[TABLES[family]] == encoder_id)
+    return len(waiting)
+
+
+def another_run(conn: Connection) -> bool:
+    """Whether anybody indexes at the moment."""
+    return conn.execute(_RUNS, [RUN_LOCK]).fetchone()[0]
+
+
+def postponed(conn: Connection) -> set[int]:
+    """The encoders whose index was put off and is not made yet."""
+    return {row[0] for row in conn.execute("SELECT encoder_id FROM postponed_indexes")}
+
+
+def _put_off(library: Library, encoder: StoredEncoder) -> list[str]:
+    with library.connection() as conn:
+        one_writer(conn)
+        graph = _graph(conn, encoder)  # as it is now that nobody else makes one
+        if graph is None:
+            return []
+        conn.execute(_NOTE, [encoder.id, graph.method, graph.m, graph.ef_construction])
+        step_aside(conn, encoder)  # at once, so that no search counts on it; it goes when nobody reads it
+        bump_generation(conn)
+    return [encoder.name]
+
+
+def _graph(conn: Connection, encoder: StoredEncoder) -> _Graph | None:
+    """The encoder's only index, where that is a graph."""
+    methods = indexes_of(conn, encoder)
+    if len(methods) != 1 or methods[0] not in _GRAPHS:
+        return None
+    options = {"m": 16, "ef_construction": 64, **dict(conn.execute(_OPTIONS, [index_name(encoder, methods[0])]).fetchall())}
+    return _Graph(encoder, methods[0], options["m"], options["ef_construction"])
+
+
+def _left_behind(conn: Connection, encoder: StoredEncoder) -> list[str]:
+    """Indexes that have lost their names, and wait to be removed."""
+    names = [index_name(encoder, f"former_{method}") for method in METHODS]
+    return [name for name in names if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]]
+
+
+def _pays(library: Library, conn: Connection, graph: _Graph, new: int) -> bool:
+    table = TABLES[graph.encoder.family]
+    there = conn.execute(f"SELECT count(*) FROM {table} WHERE encoder_id = %s", [graph.encoder.id]).fetchone()[0]
+    row = graph_bytes(graph.encoder.dims, graph.m, graph.method)
+    return making_pays(new, there, row, memory_for(library, conn))

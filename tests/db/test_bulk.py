@@ -1,0 +1,194 @@
+"""A large run puts indexes off and makes them at its end, whoever ends it; a small one keeps them."""
+
+from __future__ import annotations
+
+import numpy as np
+import psycopg
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db import bulk
+from diffusion_toolkit.db._builders import alone
+from diffusion_toolkit.db._builds import graph_bytes, making_pays, settings_for
+from diffusion_toolkit.db.claims import RUN_LOCK, FileState, Run
+from diffusion_toolkit.db.status import library_status
+
+DIMS = 8
+LARGE = 5000
+
+
+@pytest.fixture
+def by_image(library, encoder, image) -> int:
+    """An image encoder with 20 vectors, and an index of its own making."""
+    with library.connection() as conn:
+        encoder_id = encoder(conn, "image", dims=DIMS)
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(n) for n in range(20)])
+        db.write_image_vectors(conn, encoder_id, ids, np.random.default_rng(1).normal(size=(20, DIMS)))
+    db.set_index(library, encoder_id, "hnsw", m=12, ef_construction=40)
+    return encoder_id
+
+
+def indexes(library: db.Library) -> list[str]:
+    with library.connection() as conn:
+        rows = conn.execute("SELECT indexname || ' ' || indexdef FROM pg_indexes WHERE indexdef ~ 'hnsw|ivfflat'")
+        return [row[0] for row in rows]
+
+
+def noted(library: db.Library) -> list[tuple]:
+    with library.connection() as conn:
+        return conn.execute("SELECT encoder_id, method, m, ef_construction FROM postponed_indexes ORDER BY 1").fetchall()
+
+
+def test_an_index_is_put_off_and_made_again_as_it_was(library, by_image):
+    before = indexes(library)
+    assert db.postpone_indexes(library, {by_image: LARGE}) == ["image aa"]
+    assert (indexes(library), noted(library)) == ([], [(by_image, "hnsw", 12, 40)])
+    assert db.refresh_search(library) == "1 vector index made"
+    assert (indexes(library), noted(library)) == (before, [])
+
+
+def test_searches_are_exact_meanwhile(library, by_image):
+    db.postpone_indexes(library, {by_image: LARGE})
+    with library.connection() as conn:
+        vector = db.image_vector(conn, 7, by_image)
+        answer = db.search(conn, db.Question(parts=(db.Part("image", vector),)))
+    assert answer.hits[0].image_id == 7 and "index" not in answer.method
+
+
+def test_searches_learn_that_there_is_no_index_now(library, by_image):
+    with library.connection() as conn:
+        before = db.generation(conn)
+    db.postpone_indexes(library, {by_image: LARGE})
+    with library.connection() as conn:
+        assert db.generation(conn) != before
+
+
+def test_a_small_run_keeps_its_indexes(library, by_image):
+    assert db.postpone_indexes(library, {by_image: bulk.LEAST - 1}) == []
+    assert len(indexes(library)) == 1 and noted(library) == []
+
+
+def test_so_does_one_that_adds_little_to_a_large_library(library, by_image, monkeypatch):
+    monkeypatch.setattr(bulk, "LEAST", 2)
+    assert db.postpone_indexes(library, {by_image: 2}) == []
+    assert db.postpone_indexes(library, {by_image: 3}) == ["image aa"]  # 23 rows made anew take less than 3 to add
+
+
+def test_it_may_be_asked_again_as_more_is_expected(library, by_image):
+    assert [db.postpone_indexes(library, {by_image: rows}) for rows in (10, LARGE, 2 * LARGE)] == [[], ["image aa"], []]
+    assert noted(library) == [(by_image, "hnsw", 12, 40)]
+
+
+@pytest.mark.parametrize(("method", "put_off"), [("binary", True), ("ivfflat", False), ("none", False)])
+def test_what_a_person_chose_stays_chosen(library, by_image, method, put_off):
+    db.set_index(library, by_image, method)
+    before = indexes(library)
+    assert bool(db.postpone_indexes(library, {by_image: LARGE})) == put_off
+    db.refresh_search(library)
+    assert indexes(library) == before
+
+
+def test_build_index_makes_it_or_ends_the_waiting(library, by_image):
+    db.postpone_indexes(library, {by_image: LARGE})
+    db.set_index(library, by_image, "none")
+    assert noted(library) == [] and db.refresh_search(library) == ""
+
+
+def test_a_cancelled_making_is_taken_up_by_the_next_run(library, by_image):
+    def cancel(stage, done, total):
+        raise KeyboardInterrupt
+
+    db.postpone_indexes(library, {by_image: LARGE})
+    with pytest.raises(KeyboardInterrupt):
+        db.refresh_search(library, cancel)
+    assert len(noted(library)) == 1
+    assert db.refresh_search(library) == "1 vector index made"
+
+
+def test_while_another_run_goes_on_it_waits_for_that_ones_end(library, by_image):
+    db.postpone_indexes(library, {by_image: LARGE})
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+    other = Run(library, "another computer")
+    other.claim(root, [FileState("new.png", 1, 1, 0)])
+    assert db.refresh_search(library) == "" and len(noted(library)) == 1
+    other.end()
+    assert db.refresh_search(library) == "1 vector index made"
+
+
+def test_where_somebody_makes_an_index_all_stay(library, by_image):
+    with alone(library):
+        assert db.postpone_indexes(library, {by_image: LARGE}) == []
+        assert len(indexes(library)) == 1
+    db.postpone_indexes(library, {by_image: LARGE})
+    with alone(library):
+        assert "not made: Another process is building an index" in db.refresh_search(library)
+
+
+def test_a_long_reader_holds_up_neither_the_run_nor_other_searches(library, by_image, monkeypatch):
+    monkeypatch.setattr(bulk, "_PATIENCE", "100ms")
+    with library.connection() as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM image_vectors")
+        assert db.postpone_indexes(library, {by_image: LARGE}) == ["image aa"]
+        assert [name.split()[0] for name in indexes(library)] == [f"image_vectors_former_hnsw_{by_image}"]
+        with library.connection() as other:
+            assert other.execute("SELECT count(*) FROM image_vectors").fetchone() == (20,)
+    db.postpone_indexes(library, {by_image: LARGE})  # asked again as the run goes on
+    assert indexes(library) == [] and len(noted(library)) == 1
+
+
+def test_library_status_tells_what_is_put_off_and_who_makes_it(library, by_image, server, dsn):
+    db.postpone_indexes(library, {by_image: LARGE})
+    status = library_status(library)
+    [told] = [problem for problem in status.problems if "put off" in problem.what]
+    assert "image (20 vectors)" in told.what and told.remedy == "Queue Index Folder: any run makes them at its end."
+    assert [encoder.family for encoder in status.postponed] == ["image"]
+    with psycopg.connect(dsn) as run:
+        run.execute("SELECT pg_advisory_lock(%s, 1)", [RUN_LOCK])
+        [told] = [problem for problem in library_status(library).problems if "put off" in problem.what]
+        assert told.remedy == "Nothing: the run that goes on makes them at its end."
+    with alone(library):
+        assert not [problem for problem in library_status(library).problems if "put off" in problem.what]
+
+
+def test_an_index_pays_to_make_anew_from_an_eighth_on_while_it_fits_into_memory():
+    row, memory = graph_bytes(1024, 16), 2 << 30
+    assert row == 2760
+    assert making_pays(13_000, 90_000, row, memory) and not making_pays(12_000, 90_000, row, memory)
+    assert making_pays(100_000, 0, row, memory)
+    assert not making_pays(300_000, 1_000_000, row, memory)  # 778,000 fit
+    assert making_pays(1_000_000, 500_000, row, memory)
+
+
+def test_a_graph_is_given_the_memory_that_it_needs_where_the_server_is_ours(library, monkeypatch):
+    from diffusion_toolkit.db import _builds
+
+    with library.connection() as conn:
+        assert settings_for(library, conn, 1 << 30) == {}
+        monkeypatch.setattr(library, "embedded", True)
+        monkeypatch.setattr(_builds, "_free_memory", lambda: 100 << 30)
+        monkeypatch.setattr(_builds, "_shared_memory", lambda conn: 8 << 30)
+        given = settings_for(library, conn, 4 << 30)
+        assert given["maintenance_work_mem"] == f"{(4 << 10) * 9 // 8 + 16}MB"
+        assert settings_for(library, conn, 20 << 30)["maintenance_work_mem"] == "8192MB"  # no more than /dev/shm has
+
+
+def test_a_build_is_given_its_settings_and_gives_them_back(library, by_image, monkeypatch):
+    from diffusion_toolkit.db import indexes as module
+
+    def asked() -> tuple[str, str]:
+        with library.connection() as conn:
+            return conn.execute("SELECT current_setting('maintenance_work_mem'), current_setting('lock_timeout')").fetchone()
+
+    before = asked()
+    monkeypatch.setattr(module, "settings_for", lambda library, conn, need: {"maintenance_work_mem": "77MB"})
+    with library.connection() as conn:
+        conn.execute("CREATE TABLE seen (setting text)")
+    from psycopg import sql
+
+    statement = sql.SQL("INSERT INTO seen SELECT current_setting('maintenance_work_mem')")
+    module.build_index(library, statement, "Trying", lambda *told: None, need=1)
+    with library.connection() as conn:
+        seen = conn.execute("SELECT setting FROM seen").fetchall()
+    assert seen == [("77MB",)]
+    assert {asked() for _ in range(3)} == {before}  # of each connection that it may have used
