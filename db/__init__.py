@@ -31,6 +31,7 @@ from .hybrid.candidates import LEAST_RECALL
 from .indexes import indexes_of, set_index
 from .labels import label_files, label_images, normal_labels
 from .listing import count_images, list_images
+from .missing_texts import texts_lacking, texts_still_lacking, texts_without_vector
 from .question import FAMILIES, KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -42,7 +43,6 @@ from .read import (
     known_files,
     read_before,
     stored_pieces,
-    texts_without_vector,
 )
 from .records import (
     Counts,
@@ -183,6 +183,8 @@ __all__ = [
     "stored_pieces",
     "stored_vectors",
     "text_vector",
+    "texts_lacking",
+    "texts_still_lacking",
     "texts_that_begin_alike",
     "texts_without_vector",
     "token_states",

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from .claims import FileState
-from .encoders import TABLES, active_encoders, get_encoder
+from .encoders import active_encoders
 from .errors import LibraryError, NoSuchImage
 from .records import (
     Counts,
@@ -59,18 +59,6 @@ GROUP BY i.id
 ORDER BY i.id
 LIMIT %(limit)s
 """
-_TEXTS_WITHOUT = """
-SELECT t.id, t.text_g, t.text_l
-FROM texts t
-WHERE t.id IN (
-    SELECT used.id FROM paths p JOIN images i ON i.id = p.image_id
-    CROSS JOIN LATERAL (VALUES (i.prompt_id), (i.negative_id)) used (id)
-    WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
-    UNION ALL SELECT id FROM texts WHERE hash = %(empty)s
-)
-  AND NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %(encoder)s AND v.text_id = t.id)
-ORDER BY t.id
-"""
 
 
 def known_files(conn: Connection, root_id: int) -> dict[str, KnownFile]:
@@ -116,20 +104,6 @@ def stored_pieces(conn: Connection, ids: Sequence[int]) -> dict[int, StoredPiece
         if place:
             found[image_id].places[key] = place
     return found
-
-
-def texts_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, TextPair]]:
-    """(text id, text) of the prompts and negatives of images below `under` that the encoder has not seen.
-
-    The empty text is among them once it is recorded: an image without a negative was sampled against
-    it. For an encoder of the family 'token_states': those without token states.
-    """
-    table = TABLES[get_encoder(conn, encoder_id).family]
-    rows = conn.execute(
-        sql.SQL(_TEXTS_WITHOUT).format(table=sql.Identifier(table)),
-        {"root": root_id, "under": _prefix(under), "encoder": encoder_id, "empty": TextPair("", "").hash},
-    )
-    return [(text_id, TextPair(text_g, text_l)) for text_id, text_g, text_l in rows]
 
 
 def find_text(conn: Connection, text: TextPair) -> int | None:

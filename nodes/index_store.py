@@ -226,9 +226,14 @@ class FolderStore:
             db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
 
     @patient
-    def texts_without(self, family: str) -> Sequence[tuple[int, pipeline.Text]]:
+    def texts_without(self, family: str) -> tuple[np.ndarray, np.ndarray]:
         with self._library.connection() as connection:
-            return db.texts_without_vector(connection, self._encoder_ids[family], self._root_id, self._under)
+            return db.texts_lacking(connection, self._encoder_ids[family], self._root_id, self._under)
+
+    @patient
+    def fetch_texts(self, ids: Sequence[int], families: Sequence[str]) -> Sequence[tuple[int, pipeline.Text]]:
+        with self._library.connection() as connection:
+            return db.texts_still_lacking(connection, [self._encoder_ids[family] for family in families], ids)
 
     @patient
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None:

@@ -51,9 +51,9 @@ def index_folder(
                 fill_image_vectors(run, files.unchanged)
             read_anew(run, files.unchanged)
             if encoders.text is not None:
-                fill_text_vectors(store, encoders.text, report, telling)
+                fill_text_vectors(run)
             if encoders.clip is not None:
-                fill_clip(store, encoders.clip, token_state_budget, report, telling)
+                fill_clip(run, token_state_budget)
     except StandBack:
         report.unfinished = True
     report.seconds = time.monotonic() - started

@@ -2,100 +2,247 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .batches import batches, usable_rows
-from .records import IndexReport, Progress, Store, Text
+from .ahead import Ahead, close_all
+from .batches import Pace, usable_rows
+from .records import Run, Text
+from .writer import TICK_SECONDS
 
-TEXT_BATCH = 32
 TOKEN_STATE_BYTES = 329_000  # the most that one section of 77 tokens takes on disk; packed, it is mostly about 240,000
 SECTION_CHARACTERS = 300  # of a prompt that mostly fill a section; for what a text will take, before it is encoded
 LONGEST_TEXT = 50_000  # characters that are still encoded by CLIP: 50 MB of token states; files may hold far longer ones
+BLOCK = 1024  # texts of like length, which one run goes through before it takes others
+BATCH_CHARACTERS = 2_000_000  # fetched at once, of texts of any length
+STATES_CHARACTERS = 128 * SECTION_CHARACTERS  # the same where token states are made: 0.6 MB for each section, several times over
+BATCHES_AHEAD = 2
+
+Batch = tuple[int, Sequence[tuple[int, Text]]]  # how many texts were looked at for it, and those that still lack something
 
 
-def fill_text_vectors(store: Store, encoder: Any, report: IndexReport, progress: Progress) -> None:
-    missing = _by_length(store.texts_without("text"))
-    for done, batch in batches(missing, TEXT_BATCH):
-        progress("Prompt vectors", done, len(missing))
-        vectors = encoder.encode_texts([text.joined for _, text in batch])  # [n, 1024]
-        usable = usable_rows(vectors, [_text_name(text) for _, text in batch], report)
-        store.add_text_vectors("text", [batch[row][0] for row in usable], vectors[usable])
-        report.count("prompt and negative", len(usable))
+@dataclass
+class Texts:
+    """Texts by number, ordered by length: 12 bytes each. A million of them are never in memory themselves."""
+
+    ids: np.ndarray  # [n] int64
+    lengths: np.ndarray  # [n] int32: characters, of the longer half
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def where(self, chosen: np.ndarray) -> Texts:
+        return Texts(self.ids[chosen], self.lengths[chosen])
+
+    def blocks(self) -> Iterator[Texts]:
+        """In an order by chance, each from a place by chance: two runs at the same texts meet seldom, and each passes by what the
+        other has done."""
+        starts = list(range(0, len(self), BLOCK))
+        random.shuffle(starts)
+        for start in starts:
+            block = Texts(self.ids[start : start + BLOCK], self.lengths[start : start + BLOCK])
+            turn = random.randrange(len(block))
+            yield Texts(np.roll(block.ids, turn), np.roll(block.lengths, turn))
 
 
-def fill_clip(store: Store, encoder: Any, budget: int, report: IndexReport, progress: Progress) -> None:
-    """One pass of the CLIP gives both pooled vectors and the token states; each is stored where it is missing.
+def fill_text_vectors(run: Run) -> None:
+    encoder, pace = run.encoders.text, _pace(run.encoders.text)
+    try:
+        for batch in _batches(run, Texts(*run.store.texts_without("text")), ["text"], "Prompt vectors", pace, BATCH_CHARACTERS):
+            with _timed(pace, batch):
+                vectors = encoder.encode_texts([text.joined for _, text in batch])  # [n, 1024]
+            ids, vectors = _usable(run, batch, range(len(batch)), vectors)
+            _put(run, partial(_write_vectors, run, "text", "prompt and negative", ids, vectors))
+    finally:
+        if (rest := getattr(encoder, "rest", None)) is not None:
+            rest()
+    run.writer.drain()
 
-    States are kept while they fit `budget`; a text whose states do not fit is encoded for its vectors alone, once.
+
+def fill_clip(run: Run, budget: int) -> None:
+    """CLIP's two pooled vectors, and token states while they fit `budget` (bytes on disk, of the whole library).
+
+    A text that gets token states gets its vectors from the same pass of the CLIP; the others are encoded for their vectors alone,
+    which is several times faster, and come first.
     """
-    lacking = {family: _encodable(store.texts_without(family), report) for family in ("clip_l", "clip_g", "token_states")}
-    before = used = store.token_states_bytes()
-    section = min(store.section_bytes() or TOKEN_STATE_BYTES, TOKEN_STATE_BYTES)  # dead rows make a section look larger than it is
-    to_keep, wanted = {}, 0
-    for id_, text in lacking["token_states"].items():
-        takes = _sections(text) * section
-        if used + wanted + takes <= budget:
-            to_keep[id_] = text
-            wanted += takes
-    report.states_left_out = len(lacking["token_states"]) - len(to_keep)
-    todo = _by_length(list({**lacking["clip_l"], **lacking["clip_g"], **to_keep}.items()))
-    stage = (
-        f"CLIP vectors; token states for {len(to_keep)} texts, about {wanted / 1e6:.0f} MB more on disk "
-        f"(budget {budget / 2**30:g} GiB, {used / 1e6:.0f} MB used)"
-    )
-    for done, batch in batches(todo, TEXT_BATCH):
-        progress(stage, done, len(todo))
-        encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch])
-        names = [_text_name(text) for _, text in batch]
-        for family, vectors in (("clip_l", encoded.clip_l), ("clip_g", encoded.clip_g)):
-            rows = [row for row, (id_, _) in enumerate(batch) if id_ in lacking[family]]
-            rows = [rows[i] for i in usable_rows(vectors[rows], [names[row] for row in rows], report)]
-            store.add_text_vectors(family, [batch[row][0] for row in rows], vectors[rows])
-            report.count(family, len(rows))
-        states = {}
-        for row, (id_, _) in enumerate(batch):
-            if id_ in to_keep and _all_finite(encoded.states[row]) and _all_finite(encoded.clip_g[row]):
-                size = len(encoded.states[row]) // 77 * section
-                if used + size > budget:  # longer than its characters let expect
-                    report.states_left_out += 1
-                    continue
-                used += size
-                states[id_] = (encoded.states[row], encoded.clip_g[row])
-            elif id_ in to_keep:
-                report.skipped.append((names[row], "its token states are not finite"))
-        if states:
-            store.add_token_states(states)
-            report.states_kept += len(states)
-    report.states_bytes = max(0, store.token_states_bytes() - before)
+    lacking = {family: _encodable(run, Texts(*run.store.texts_without(family)), family) for family in ("clip_l", "clip_g", "token_states")}
+    states = _States(run, lacking["token_states"], budget)
+    pooled = {family: np.sort(lacking[family].ids) for family in ("clip_l", "clip_g")}
+    every = _united([lacking["clip_l"], lacking["clip_g"]])
+    alone = every.where(~np.isin(every.ids, states.todo.ids))
+    del every, lacking
+    encoder, pace = run.encoders.clip, _pace(run.encoders.clip)
+    for batch in _batches(run, alone, ["clip_l", "clip_g"], "CLIP vectors", pace, BATCH_CHARACTERS):
+        with _timed(pace, batch):
+            encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch], states=False)
+        _put(run, partial(_write_clip, run, _both(run, batch, pooled, encoded), {}))
+    pace = _pace(encoder)
+    for batch in _batches(run, states.todo, ["clip_l", "clip_g", "token_states"], states.stage, pace, STATES_CHARACTERS):
+        with _timed(pace, batch):
+            encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch])
+        _put(run, partial(_write_clip, run, _both(run, batch, pooled, encoded), states.kept(batch, encoded)))
+        del encoded
+    run.writer.drain()
+    run.report.states_bytes = max(0, run.store.token_states_bytes() - states.before)
 
 
-def _encodable(texts: Sequence[tuple[int, Text]], report: IndexReport) -> dict[int, Text]:
-    """The texts by id, without those that are no prompts by their length; they are named once."""
-    too_long = [(_text_name(text), f"{len(text.joined)} characters are too many for CLIP") for _, text in texts if _too_long(text)]
-    report.skipped += [problem for problem in too_long if problem not in report.skipped]
-    return {id_: text for id_, text in texts if not _too_long(text)}
+class _States:
+    """Which texts' token states fit the budget: chosen by what their lengths let expect, then held to what they really take."""
+
+    def __init__(self, run: Run, lacking: Texts, budget: int) -> None:
+        self._run, self._budget = run, budget
+        self.before = self._used = run.store.token_states_bytes()
+        # dead rows make a section look larger than it is
+        self._section = min(run.store.section_bytes() or TOKEN_STATE_BYTES, TOKEN_STATE_BYTES)
+        oldest = np.argsort(lacking.ids)
+        wanted, fits = 0, np.zeros(len(lacking), bool)
+        for row, takes in zip(oldest, ((1 + lacking.lengths[oldest].astype(np.int64) // SECTION_CHARACTERS) * self._section)):
+            if self._used + wanted + self._section > budget:
+                break
+            if self._used + wanted + takes <= budget:
+                wanted += int(takes)
+                fits[row] = True
+        self.todo = lacking.where(fits)
+        run.report.states_left_out = len(lacking) - len(self.todo)
+        self.stage = (
+            f"CLIP vectors; token states for {len(self.todo)} texts, about {wanted / 1e6:.0f} MB more on disk "
+            f"(budget {budget / 2**30:g} GiB, {self._used / 1e6:.0f} MB used)"
+        )
+
+    def kept(self, batch: Sequence[tuple[int, Text]], encoded: Any) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """(states, pooled) as float16, by text id."""
+        kept = {}
+        for row, (id_, text) in enumerate(batch):
+            with np.errstate(over="ignore"):
+                states, pooled = encoded.states[row].astype(np.float16), encoded.clip_g[row].astype(np.float16)
+            size = len(states) // 77 * self._section
+            if not (np.isfinite(states).all() and np.isfinite(pooled).all()):
+                self._run.report.skipped.append((_text_name(text), "its token states are not finite"))
+            elif self._used + size > self._budget:  # longer than its characters let expect
+                self._run.report.states_left_out += 1
+            else:
+                self._used += size
+                kept[id_] = (states, pooled)
+        return kept
 
 
-def _too_long(text: Text) -> bool:
-    return len(text.joined) > LONGEST_TEXT
+def _batches(
+    run: Run, texts: Texts, families: Sequence[str], stage: str, pace: Pace, characters: int
+) -> Iterator[Sequence[tuple[int, Text]]]:
+    """The texts, fetched a little ahead, in batches that take about a second; without those that another run has seen to."""
+    done = 0
+    ready: Ahead[Batch] = Ahead(_fetched(run, texts, families, pace, characters), "texts", BATCHES_AHEAD)
+    try:
+        while (fetched := _next(run, ready)) is not None:
+            run.progress(stage, done, len(texts))
+            looked_at, batch = fetched
+            if batch:
+                yield batch
+            done += looked_at
+    finally:
+        close_all(ready)
 
 
-def _sections(text: Text) -> int:
-    """How many sections a text will fill, by its length; its tokens are not known before it is encoded."""
-    return 1 + max(len(text.text_g), len(text.text_l)) // SECTION_CHARACTERS
+def _pace(encoder: Any) -> Pace:
+    return Pace(getattr(encoder, "batch_size", 0))
 
 
-def _all_finite(values: np.ndarray) -> bool:
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(values.astype(np.float16)).all())
+@contextmanager
+def _timed(pace: Pace, batch: Sequence[Any]) -> Iterator[None]:
+    """The model's time alone: a library that is slow to write is no reason for smaller batches."""
+    began = time.monotonic()
+    yield
+    pace.took(len(batch), time.monotonic() - began)
+
+
+def _fetched(run: Run, texts: Texts, families: Sequence[str], pace: Pace, characters: int) -> Iterator[Batch]:
+    for block in texts.blocks():
+        start = 0
+        while start < len(block):
+            some = block.lengths[start : start + pace.size].cumsum(dtype=np.int64)
+            end = start + max(1, int(np.searchsorted(some, characters, side="right")))
+            yield end - start, run.store.fetch_texts(block.ids[start:end].tolist(), families)
+            start = end
+
+
+def _next(run: Run, ready: Ahead[Batch]) -> Batch | None:
+    began = time.monotonic()
+    while True:
+        try:
+            batch = ready.take(TICK_SECONDS)
+        except TimeoutError:
+            run.progress.again()
+        else:
+            run.report.wait("texts", time.monotonic() - began)
+            return batch
+
+
+def _put(run: Run, job: Callable[[], None]) -> None:
+    began = time.monotonic()
+    run.writer.put(job)
+    run.report.wait("the library", time.monotonic() - began)
+
+
+def _both(
+    run: Run, batch: Sequence[tuple[int, Text]], lacking: Mapping[str, np.ndarray], encoded: Any
+) -> dict[str, tuple[list[int], np.ndarray]]:
+    """(ids, vectors) of each family, of the texts that lack it: `lacking` are their ids, sorted."""
+    ids, both = np.array([id_ for id_, _ in batch]), {}
+    for family, vectors in (("clip_l", encoded.clip_l), ("clip_g", encoded.clip_g)):
+        known = lacking[family]
+        at = np.searchsorted(known, ids)
+        rows = [row for row, place in enumerate(at) if place < len(known) and known[place] == ids[row]]
+        both[family] = _usable(run, batch, rows, vectors)
+    return both
+
+
+def _usable(run: Run, batch: Sequence[tuple[int, Text]], rows: Sequence[int], vectors: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """(ids, vectors) of those of these rows that can be stored."""
+    rows = list(rows)
+    usable = [rows[i] for i in usable_rows(vectors[rows], [_text_name(batch[row][1]) for row in rows], run.report)]
+    return [batch[row][0] for row in usable], vectors[usable]
+
+
+def _write_vectors(run: Run, family: str, told: str, ids: Sequence[int], vectors: np.ndarray) -> None:
+    if ids:
+        run.store.add_text_vectors(family, ids, vectors)
+        run.report.count(told, len(ids))
+
+
+def _write_clip(
+    run: Run, both: Mapping[str, tuple[Sequence[int], np.ndarray]], states: Mapping[int, tuple[np.ndarray, np.ndarray]]
+) -> None:
+    for family, (ids, vectors) in both.items():
+        _write_vectors(run, family, family, ids, vectors)
+    if states:
+        run.store.add_token_states(states)
+        run.report.states_kept += len(states)
+
+
+def _encodable(run: Run, texts: Texts, family: str) -> Texts:
+    """Without those that are no prompts by their length; they are named once."""
+    too_long = texts.lengths > LONGEST_TEXT
+    for id_ in texts.ids[too_long].tolist():
+        for _, text in run.store.fetch_texts([id_], [family]):
+            problem = (_text_name(text), f"{len(text.joined)} characters are too many for CLIP")
+            if problem not in run.report.skipped:
+                run.report.skipped.append(problem)
+    return texts.where(~too_long)
+
+
+def _united(parts: Sequence[Texts]) -> Texts:
+    ids, first = np.unique(np.concatenate([part.ids for part in parts]), return_index=True)
+    lengths = np.concatenate([part.lengths for part in parts])[first]
+    order = np.lexsort((ids, lengths))
+    return Texts(ids[order], lengths[order])
+
 
 def _text_name(text: Text) -> str:
     return f"the text {text.joined[:60]!r}"
-
-
-def _by_length(texts: Sequence[tuple[int, Text]]) -> list[tuple[int, Text]]:
-    """Texts of like length together, so that a batch is padded little."""
-    return sorted(texts, key=lambda item: len(item[1].joined))

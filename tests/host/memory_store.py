@@ -99,7 +99,12 @@ class MemoryStore:
         self.vectors.update(zip(ids, vectors))
 
     def texts_without(self, family):
-        return [(id_, text) for id_, text in self.texts.items() if id_ not in self.made[family]]
+        lacking = [(len(text.joined), id_) for id_, text in self.texts.items() if id_ not in self.made[family]]
+        lengths, ids = zip(*sorted(lacking)) if lacking else ((), ())
+        return np.array(ids, np.int64), np.array(lengths, np.int32)
+
+    def fetch_texts(self, ids, families):
+        return [(id_, self.texts[id_]) for id_ in ids if any(id_ not in self.made[family] for family in families)]
 
     def add_text_vectors(self, family, ids, vectors):
         self.made[family].update(zip(ids, vectors))
@@ -120,7 +125,7 @@ class CountingEncoder:
     def __init__(self):
         self.seen = []
 
-    def encode(self, items):
+    def encode(self, items, states=True):
         self.seen += items
         n = len(items)
         if isinstance(items[0], tuple):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.pipeline import Encoders, index_folder, texts
 from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
 from host.memory_store import CountingEncoder, MemoryStore, text
 from PIL import Image
@@ -97,3 +97,80 @@ def test_a_text_of_endless_length_is_not_given_to_clip(folder):
     assert encoder.seen == [("a fox", "a fox")]
     [(_, reason)] = report.skipped
     assert "60000 characters" in reason
+
+
+def many(count: int) -> dict:
+    return {i: text(f"text {i}") for i in range(count)}
+
+
+def test_texts_are_fetched_a_batch_at_a_time(folder, monkeypatch):
+    fetched = []
+
+    class Watched(MemoryStore):
+        def fetch_texts(self, ids, families):
+            fetched.append(len(ids))
+            return super().fetch_texts(ids, families)
+
+    monkeypatch.setattr(texts, "BATCH_CHARACTERS", 30)  # of 6 or 7 each
+    store, encoder = Watched(texts={**many(40), 40: text("x" * 99)}), CountingEncoder()
+    index_folder(folder, "", store, Encoders(text=encoder))
+    assert sum(fetched) == len(store.made["text"]) == 41 and max(fetched) <= 5
+
+
+def test_texts_that_another_run_has_embedded_meanwhile_are_passed_by(folder):
+    class Shared(MemoryStore):
+        def texts_without(self, family):
+            lacking = super().texts_without(family)
+            self.made[family][7] = "by another run"
+            return lacking
+
+    store, encoder = Shared(texts=many(20)), CountingEncoder()
+    report = index_folder(folder, "", store, Encoders(text=encoder))
+    assert len(encoder.seen) == 19 and store.made["text"][7] == "by another run"
+    assert report.vectors == {"prompt and negative": 19}
+
+
+def test_token_states_are_made_only_for_texts_that_they_are_kept_of(folder):
+    asked = {True: [], False: []}
+
+    class Noting(CountingEncoder):
+        def encode(self, items, states=True):
+            asked[states] += items
+            return super().encode(items)
+
+    index_folder(folder, "", MemoryStore(texts=many(5)), Encoders(clip=Noting()), token_state_budget=2 * TOKEN_STATE_BYTES)
+    assert (len(asked[True]), len(asked[False])) == (2, 3)
+
+
+def test_a_vector_that_is_there_is_not_written_again(folder):
+    store = MemoryStore(texts=many(3))
+    store.made["clip_l"] = {1: "there"}
+    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=0)
+    assert store.made["clip_l"][1] == "there"
+    assert report.vectors == {"clip_l": 2, "clip_g": 3}
+
+
+def test_a_run_cancelled_among_texts_keeps_its_batches(folder):
+    store, encoder = MemoryStore(texts=many(60)), CountingEncoder()
+
+    def cancel(stage: str, done: int, total: int) -> None:
+        if stage == "Prompt vectors" and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_folder(folder, "", store, Encoders(text=encoder), progress=cancel)
+    assert 0 < len(store.made["text"]) < 60
+    index_folder(folder, "", store, Encoders(text=encoder))
+    assert sorted(encoder.seen) == sorted(f"text {i}" for i in range(60))
+
+
+def test_copies_on_other_devices_are_given_back_when_the_texts_are_done(folder):
+    class Resting(CountingEncoder):
+        rested = 0
+
+        def rest(self):
+            self.rested += 1
+
+    encoder = Resting()
+    index_folder(folder, "", MemoryStore(texts=many(1)), Encoders(text=encoder))
+    assert encoder.rested == 1

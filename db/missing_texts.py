@@ -1,0 +1,67 @@
+"""Texts that an encoder has not seen: which they are, as numbers, and the texts themselves a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from psycopg import Connection, sql
+
+from .encoders import TABLES, get_encoder
+from .records import TextPair
+
+_LACKING = """
+COPY (
+    SELECT t.id, greatest(length(t.text_g), length(t.text_l))
+    FROM texts t
+    WHERE t.id IN (
+        SELECT used.id FROM paths p JOIN images i ON i.id = p.image_id
+        CROSS JOIN LATERAL (VALUES (i.prompt_id), (i.negative_id)) used (id)
+        WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
+        UNION ALL SELECT id FROM texts WHERE hash = %(empty)s
+    )
+      AND NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %(encoder)s AND v.text_id = t.id)
+) TO STDOUT (FORMAT BINARY)
+"""
+_STILL_LACKING = "SELECT t.id, t.text_g, t.text_l FROM texts t WHERE t.id = ANY(%s) AND ({lacking}) ORDER BY t.id"
+_ONE_LACKING = "NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %s AND v.text_id = t.id)"
+_HEADER, _TRAILER = 19, 2  # bytes before the first row of COPY BINARY and after the last, as PostgreSQL itself writes them
+_ROW = np.dtype([("fields", ">i2"), ("size", ">i4"), ("id", ">i8"), ("size_2", ">i4"), ("length", ">i4")])
+
+
+def texts_lacking(conn: Connection, encoder_id: int, root_id: int, under: str) -> tuple[np.ndarray, np.ndarray]:
+    """(ids int64 [n], characters int32 [n]) of the prompts and negatives of images below `under` that the encoder has not seen.
+
+    They are ordered by length, then id; of a text whose halves differ, the longer counts. A million take 12 MB, where the texts
+    themselves would take hundreds. The empty text is among them once it is recorded: an image without a negative was sampled against
+    it. For an encoder of the family 'token_states': those without token states.
+    """
+    statement = sql.SQL(_LACKING).format(table=_table(conn, encoder_id))
+    folder = under.strip("/")
+    values = {"root": root_id, "under": f"{folder}/" if folder else "", "encoder": encoder_id, "empty": TextPair("", "").hash}
+    data = bytearray()
+    with conn.cursor() as cursor, cursor.copy(statement, values) as copy:
+        for block in copy:
+            data += block
+    rows = np.frombuffer(data, _ROW, (len(data) - _HEADER - _TRAILER) // _ROW.itemsize, _HEADER)
+    ids, lengths = rows["id"].astype(np.int64), rows["length"].astype(np.int32)
+    order = np.lexsort((ids, lengths))
+    return ids[order], lengths[order]
+
+
+def texts_still_lacking(conn: Connection, encoder_ids: Sequence[int], text_ids: Collection[int]) -> list[tuple[int, TextPair]]:
+    """(id, text) of these texts that at least one of the encoders has not seen by now: another run may be at the same ones."""
+    lacking = [sql.SQL(_ONE_LACKING).format(table=_table(conn, one)) for one in encoder_ids]
+    statement = sql.SQL(_STILL_LACKING).format(lacking=sql.SQL(" OR ").join(lacking))
+    rows = conn.execute(statement, [list(text_ids), *encoder_ids])
+    return [(text_id, TextPair(text_g, text_l)) for text_id, text_g, text_l in rows]
+
+
+def texts_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, TextPair]]:
+    """All of `texts_lacking` with their texts, by id; for libraries that are known to be small."""
+    ids, _ = texts_lacking(conn, encoder_id, root_id, under)
+    return texts_still_lacking(conn, [encoder_id], ids.tolist())
+
+
+def _table(conn: Connection, encoder_id: int) -> sql.Identifier:
+    return sql.Identifier(TABLES[get_encoder(conn, encoder_id).family])
