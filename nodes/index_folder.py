@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from comfy_api.v0_0_2 import io
 
-from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, show_text
+from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, roots, show_text
 from .types import CATEGORY, Library, TextEmbedder, library_name_input
 from .watch import Place, Watch, clock, watcher
 
@@ -103,6 +104,13 @@ class IndexFolder(io.ComfyNode):
                     tooltip="Watch: for how many seconds ComfyUI's queue must have been empty before new images are indexed. "
                     "A prompt that comes meanwhile is let in after the batch at hand.",
                 ),
+                io.String.Input(
+                    "image_list",
+                    default="",
+                    optional=True,
+                    tooltip="A text file that names the images to index, in the place of a folder: path,label,label2 on each line, # "
+                    "before comments. Its path is below the root, or whole; paths in it are below its own folder, or whole.",
+                ),
             ],
             outputs=[
                 Library.Output("library", tooltip="The library, for search and loader nodes that shall run after this one."),
@@ -136,6 +144,7 @@ class IndexFolder(io.ComfyNode):
         namespace: str = "",
         watch: bool = False,
         watch_after: int = 15,
+        image_list: str = "",
     ) -> io.NodeOutput:
         from ..embedders.clip_text import SDXLTextEncoder
         from ..embedders.clip_vision import ImageEncoder
@@ -150,10 +159,11 @@ class IndexFolder(io.ComfyNode):
         asked_by = watcher().run_of(prompt.prompt_id) if prompt is not None else None
         place = Place(root, subfolder, library_name)
         node_key = (prompt.workflow if prompt is not None else "", cls.hidden.unique_id or "")
-        if not watch and prompt is not None:
+        if not watch and prompt is not None and not image_list.strip():
             watcher().end(place, node_key, prompt.prompt_id)
         folder = root_folder(root)
         under = normal_subfolder(subfolder)
+        listed = _list_file(image_list.strip(), folder) if image_list.strip() else None
         show_text(cls, "Opening the library")
         library = open_library(library_name)
         encoders = Encoders(
@@ -162,12 +172,14 @@ class IndexFolder(io.ComfyNode):
             clip=SDXLTextEncoder(clip) if clip is not None else None,
         )
         budget = int(token_state_budget * 2**30)
-        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace)
+        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, image_list=listed)
         report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by))
         if asked_by is not None:
             made_room = f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty.\n"
             text = f"{made_room if report.unfinished else f'Watched at {clock()}. '}{text}"
             watcher().tell(asked_by, text)
+        elif watch and listed is not None:
+            text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
         elif watch and prompt is not None:
             text += "\n" + _watch(prompt, place, node_key, folder / under, recursive, watch_after)
         show_text(cls, f"Done: {counts.images} images in the library")
@@ -197,7 +209,17 @@ def _progress(node: Any, watch: Watch | None) -> Progress:
     return progress
 
 
-def _watch(prompt: Any, place: Place, node_key: tuple[str, str], folder: Any, recursive: bool, after: int) -> str:
+def _list_file(name: str, below: Path) -> Path:
+    """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its lines."""
+    from ..embedders.image_list import ListError
+
+    file = below / name
+    if not any(file.resolve().is_relative_to(root) for root in roots().values()):
+        raise ListError(f"The image list {file} lies below none of the roots: {', '.join(roots())}. Put it beside its images.")
+    return file
+
+
+def _watch(prompt: Any, place: Place, node_key: tuple[str, str], folder: Path, recursive: bool, after: int) -> str:
     """Watch from now on; a line for the report."""
     from .watched_prompts import CannotWatch, part_leading_to
 

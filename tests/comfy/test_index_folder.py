@@ -9,6 +9,7 @@ import threading
 import pytest
 from host.client import PromptError, PromptInterrupted
 from host.node_graphs import index, node
+from host.picture_graphs import ids_of
 
 
 def report(result) -> str:
@@ -128,3 +129,19 @@ def test_a_subfolder_outside_the_root_is_refused(server):
 def test_a_missing_subfolder_is_named(server):
     with pytest.raises(PromptError, match="no folder 'nowhere'"):
         server.queue(index("nowhere"))
+
+
+def test_a_list_names_the_images_with_labels_for_each(server, pictures):
+    folder = pictures("listed", 3)
+    (server.output / folder / "list.txt").write_text("# what to keep\n0000.png,sea\n0001.png\nnowhere.png,sea\n", encoding="utf-8")
+    text = report(server.queue(index(image_list=f"{folder}/list.txt", clip=None, clip_vision=None)))
+    assert "Found 2 images" in text and "2 added" in text
+    assert "line 4: nowhere.png" in text and "there is no such file" in text
+    assert len(ids_of(server, folder)) == 2 and len(ids_of(server, f"{folder} label:sea")) == 1
+
+
+def test_a_list_outside_the_roots_is_not_read(server):
+    (server.user / "list.txt").write_text("a secret, and no path\n", encoding="utf-8")
+    with pytest.raises(PromptError, match="lies below none of the roots") as refused:
+        server.queue(index(image_list=str(server.user / "list.txt"), clip=None, clip_vision=None))
+    assert "secret" not in str(refused.value)

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from diffusion_toolkit.embedders.workflow import to_api
 from diffusion_toolkit.nodes.watched_prompts import PREFIX
+from host import stand_in
+from host.bootstrap import REPOSITORY
 from host.node_graphs import index
 from host.picture_graphs import ids_of, picture_graph
 
-FOLDER = "watched"
+FOLDER, NODE = "watched", "4"  # of the example
 
 
 def watch_runs(server) -> list[dict[str, Any]]:
     """The watch's runs that ComfyUI's history holds."""
-    return [entry for entry in server.get("/history").values() if PREFIX + "index" in entry["prompt"][2]]
+    return [entry for entry in server.get("/history").values() if PREFIX + NODE in entry["prompt"][2]]
 
 
 @pytest.fixture
 def watching(server, pictures) -> Iterator[str]:
-    """The report of an Index Folder that watches."""
+    """The report of the example that watches."""
     pictures(FOLDER, 1)
-    yield server.queue(index(FOLDER, watch=True, watch_after=1)).outputs["index"]["text"][0]
+    workflow = json.loads((REPOSITORY / "example_workflows" / "watch_folder.json").read_text(encoding="utf-8"))
+    info = server.object_info()
+    prompt, _ = stand_in.prepare(server, to_api(workflow, info), info)
+    prompt[NODE]["inputs"].update(subfolder=FOLDER, watch_after=1)
+    yield server.queue(prompt).outputs[NODE]["text"][0]
     server.queue(index(FOLDER, watch=False))
 
 
-def test_what_comfyui_saves_is_indexed_until_it_is_queued_with_watch_off(server, watching):
+def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off(server, watching):
     assert "Watching: images that ComfyUI saves here are indexed" in watching
     server.queue(picture_graph(FOLDER))
     end = time.monotonic() + 60
@@ -35,7 +43,7 @@ def test_what_comfyui_saves_is_indexed_until_it_is_queued_with_watch_off(server,
         time.sleep(0.2)
     [run] = watch_runs(server)
     assert run["status"]["completed"], run["status"]
-    assert "1 added, 1 unchanged" in run["outputs"][PREFIX + "index"]["text"][0]
+    assert "1 added, 1 unchanged" in run["outputs"][PREFIX + NODE]["text"][0]
     assert server.queue(picture_graph(FOLDER)).executed == []  # what was cached is so still
     assert len(ids_of(server, FOLDER)) == 2
     server.queue(index(FOLDER, watch=False))
