@@ -9,7 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +36,41 @@ class WorkerFailed(RuntimeError):
     __module__ = "diffusion_toolkit"  # it names the cause, as all our own errors do
 
 
-def connect(address: str, workers: int | None, verbose: bool) -> Any:
+@contextmanager
+def connected(address: str, workers: int | None, verbose: bool) -> Iterator[Any]:
     """Ray, connected, or started for this command alone where `address` is "local". It reports nothing to its makers.
 
     Raises:
         UsageError: it is not installed, or there is no cluster.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its own words: this will be the default
+    options: dict[str, Any] = {"address": address}
+    scratch = None
+    if address == LOCAL:
+        if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # else one is left in the home folder
+        # Short, since sockets lie in it, and Ray would leave its logs behind in its own.
+        scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if Path("/tmp").is_dir() and os.name != "nt" else None)
+        options = {
+            "num_cpus": max(os.cpu_count() or 1, workers or 1), "include_dashboard": False, "object_store_memory": _OBJECTS,
+            "_node_ip_address": "127.0.0.1", "_temp_dir": scratch,
+        }  # fmt: skip
     try:
         import ray
+
+        logging_level = logging.INFO if verbose else logging.ERROR
+        ray.init(**options, logging_level=logging_level, log_to_driver=verbose, configure_logging=False)
+        yield ray
     except ImportError as error:
         raise UsageError('--ray needs Ray on each machine, with the Python that runs ComfyUI: python -m pip install "ray>=2.40"') from error
-    quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose, "configure_logging": False}
-    try:
-        if address == LOCAL:
-            cpus = max(os.cpu_count() or 1, workers or 1)
-            ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECTS, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except ConnectionError as error:
         raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one, and prints its address.") from error
-    return ray
+    finally:
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()  # ends a cluster that was started here, leaves another
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def plan(nodes: Sequence[Mapping[str, Any]], workers: int | None) -> tuple[int, int, int]:
@@ -121,7 +139,7 @@ class Cluster:
 
     def texts(self) -> list[Answer]:
         """Encode the texts."""
-        return self._share_out("texts", helping=False)
+        return self._share_out("texts", helping=False)  # each has its part of the budget for token states
 
     def _each(self, calls: dict[int, Any]) -> list[dict[str, Any]]:
         done: list[dict[str, Any]] = []

@@ -51,7 +51,7 @@ def index(context: Context) -> int:
     finally:
         bar.close()
     record = {"library": library.name, "root": name, "subfolder": job.subfolder, "list": str(listed) if listed else None, **summary(report, counts), "notes": notes}
-    write_report(given.json, record, "\n".join([text, *(f"Left out: {note}." for note in notes)]))
+    write_report(given.json, record, "\n".join([text, *(f"Note: {note}." for note in notes)]))
     return SKIPPED if given.strict and report.skipped else DONE
 
 

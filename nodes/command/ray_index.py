@@ -13,7 +13,7 @@ from ... import db
 from ...db.shared import connection_string
 from ...embedders.pipeline import Encoders, IndexReport
 from ..index_run import Job, JobFiles, finish, together
-from .cluster import Cluster, connect
+from .cluster import Cluster, connected
 from .models import Recipe
 from .context import Context
 from .progress import Bar
@@ -24,25 +24,22 @@ _OF_THE_SHARE = ("found", "unchanged", "missing", "all_gone", "elsewhere")  # co
 def run_on_ray(context: Context, library: db.Library, job: Job, recipe: Recipe, bar: Bar) -> tuple[tuple[IndexReport, db.Counts, str], list[str]]:
     """What `index_run.run` gives, and what the workers noted."""
     given, began, files = context.given, time.monotonic(), JobFiles(job)
-    ray = connect(given.ray, given.workers, given.verbose)
-    context.cancel.take_signals()  # which Ray has taken
-    try:
-        setup = {
-            "comfyui": str(context.comfyui),
-            "arguments": list(context.comfyui_arguments),
-            "object_info": _absolute(given.object_info),
-            "recipe": {**dataclasses.asdict(recipe), "script": _absolute(recipe.script)},
-            "library": library.name,
-            "connection": connection_string(library),
-            "job": {**dataclasses.asdict(job), "root": str(job.root), "image_list": str(job.image_list or "")},
-        }
+    setup = {
+        "comfyui": str(context.comfyui),
+        "arguments": list(context.comfyui_arguments),
+        "object_info": _absolute(given.object_info),
+        "recipe": {**dataclasses.asdict(recipe), "script": _absolute(recipe.script)},
+        "library": library.name,
+        "job": {**dataclasses.asdict(job), "root": str(job.root), "image_list": str(job.image_list or "")},
+        "connection": connection_string(library),
+    }
+    with connected(given.ray, given.workers, given.verbose) as ray:
+        context.cancel.take_signals()  # which Ray has taken
         with Cluster(ray, context.package, setup, given.workers, bar) as cluster:
             begun = cluster.begin()
             images = cluster.images()
             texts = cluster.texts() if {"text", "clip_l", "clip_g", "token_states"} & begun[0]["encoders"].keys() else []
             lost = len(cluster.lost)
-    finally:
-        ray.shutdown()  # ends a cluster that was started here, leaves another
     report = together([files.report(), *(report_of(*answer) for answer in (*images, *texts))])
     report.seconds = time.monotonic() - began
     _activate(library, begun[0]["encoders"])

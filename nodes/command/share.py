@@ -13,6 +13,8 @@ Answer = tuple[dict[str, Any], bool]  # what a worker said of a share, and wheth
 HELPED_FROM = 1000  # files that a worker has left: for fewer, looking through the folder once more doesn't pay
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ...embedders.pipeline.files import Source
     from ...embedders.scan import FileEntry, OnError
 
@@ -136,3 +138,8 @@ class SharedStore(FolderStore):
                 return ours
             after = max(id_ for id_, _ in found)
         return []
+
+    def texts_without(self, family: str) -> tuple[np.ndarray, np.ndarray]:
+        ids, lengths = super().texts_without(family)
+        ours = ids % self._share.of == self._share.number
+        return ids[ours], lengths[ours]
