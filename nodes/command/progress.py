@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -53,7 +54,6 @@ class Cancel:
             yield
         finally:
             self._polite = False
-        self.check()
 
     def check(self) -> None:
         if self._asked is not None:
@@ -64,7 +64,8 @@ class Cancel:
             self._asked = number
             raise Cancelled(number)
         self._asked = number
-        print("Cancelling after this batch; once more ends at once.", file=sys.stderr)
+        with suppress(OSError, ValueError):  # not print: what is interrupted here may be printing
+            os.write(sys.stderr.fileno(), b"\nCancelling after this batch; once more ends at once.\n")
 
 
 class Bar:

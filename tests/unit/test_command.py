@@ -1,0 +1,153 @@
+"""The parts of `run.py`: its arguments, where it finds ComfyUI and the root of a folder, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from host.comfy_models import import_comfy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def comfyui() -> Path:
+    return import_comfy()
+
+
+@pytest.fixture
+def roots(tmp_path, monkeypatch):
+    """Three roots by name: one inside another, and one beside them."""
+    from diffusion_toolkit.nodes.command import folders
+
+    found = {"output": tmp_path / "output", "inner": tmp_path / "output" / "inner", "photos": tmp_path / "photos"}
+    for folder in found.values():
+        (folder / "2025").mkdir(parents=True)
+    monkeypatch.setattr(folders, "roots", lambda: found)
+    monkeypatch.setattr(folders, "config_file", lambda: tmp_path / "config.json")
+    return found
+
+
+def install(folder: Path) -> Path:
+    """An empty ComfyUI, by which one is recognised."""
+    (folder / "comfy").mkdir(parents=True)
+    (folder / "main.py").touch()
+    (folder / "comfy" / "cli_args.py").touch()
+    return folder
+
+
+def test_what_follows_two_hyphens_is_comfyuis():
+    from diffusion_toolkit.nodes.command.arguments import parse
+
+    options = parse(["index", "pictures", "--strict", "--", "--cpu", "--strict"])
+    assert (options.given.folder, options.given.strict) == ("pictures", True)
+    assert options.comfyui_arguments == ["--cpu", "--strict"]
+
+
+@pytest.mark.parametrize("wrong", [["--token-state-budget", "-1"], ["--token-state-budget", "nan"], ["--workers", "0"], ["--nonsense"]])
+def test_a_wrong_option_ends_with_code_2(wrong, capsys):
+    from diffusion_toolkit.nodes.command.arguments import parse
+
+    with pytest.raises(SystemExit) as ended:
+        parse(["index", "pictures", *wrong])
+    assert ended.value.code == 2 and wrong[0] in capsys.readouterr().err
+
+
+def test_comfyui_is_found_around_a_package_that_is_linked_into_its_custom_nodes(tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes.command.comfyui import VARIABLE, find_comfyui
+
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    comfyui = install(tmp_path / "ComfyUI")
+    (tmp_path / "clone").mkdir()
+    (comfyui / "custom_nodes").mkdir()
+    link = comfyui / "custom_nodes" / "toolkit"
+    link.symlink_to(tmp_path / "clone", target_is_directory=True)
+    assert find_comfyui(None, link) == comfyui
+
+
+def test_a_comfyui_that_is_named_goes_before_the_one_around(tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes.command.comfyui import VARIABLE, find_comfyui
+
+    around, other, third = (install(tmp_path / name) for name in ("around", "other", "third"))
+    package = around / "custom_nodes" / "toolkit"
+    monkeypatch.setenv(VARIABLE, str(third))
+    assert find_comfyui(str(other), package) == other
+    assert find_comfyui(None, package) == third
+
+
+def test_without_a_comfyui_the_message_says_how_to_name_it(tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes.command.comfyui import VARIABLE, find_comfyui
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="--comfyui"):
+        find_comfyui(None, tmp_path / "a" / "b")
+    with pytest.raises(UsageError, match="no main.py"):
+        find_comfyui(str(tmp_path), tmp_path)
+
+
+def test_a_folder_belongs_to_the_deepest_root_around_it(roots):
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    assert below_a_root(str(roots["output"] / "2025"), None) == ("output", roots["output"], "2025")
+    assert below_a_root(str(roots["inner"] / "2025"), None) == ("inner", roots["inner"], "2025")
+    assert below_a_root(str(roots["photos"]), None) == ("photos", roots["photos"], "")
+
+
+def test_a_root_that_is_named_is_taken_and_a_relative_folder_is_below_it(roots):
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    assert below_a_root(str(roots["inner"] / "2025"), "output") == ("output", roots["output"], "inner/2025")
+    assert below_a_root("inner/2025", "output") == ("output", roots["output"], "inner/2025")
+
+
+def test_a_folder_that_is_reached_by_a_link_from_outside_is_found_where_it_lies(roots, tmp_path):
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    (tmp_path / "shortcut").symlink_to(roots["photos"] / "2025", target_is_directory=True)
+    assert below_a_root(str(tmp_path / "shortcut"), None) == ("photos", roots["photos"], "2025")
+
+
+def test_a_folder_outside_the_roots_is_refused_with_the_line_that_adds_it(roots, tmp_path):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    with pytest.raises(UsageError, match=r'config\.json, such as \{"roots": \{"elsewhere": "'):
+        below_a_root(str(tmp_path / "elsewhere"), None)
+    with pytest.raises(UsageError, match="no root 'nowhere'"):
+        below_a_root(str(roots["photos"]), "nowhere")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows delivers no signal to itself")
+def test_the_first_ctrl_c_waits_for_the_batch_and_the_second_does_not():
+    from diffusion_toolkit.nodes.command.progress import Cancel, Cancelled
+
+    with Cancel() as cancel, pytest.raises(Cancelled) as ended, cancel.politely():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Cancelled):
+            cancel.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the second signal did not end it")
+    assert ended.value.signal == signal.SIGTERM
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows delivers no signal to itself")
+def test_outside_a_run_ctrl_c_ends_at_once():
+    from diffusion_toolkit.nodes.command.progress import Cancel, Cancelled
+
+    with Cancel(), pytest.raises(Cancelled):
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the signal did not end it")
+    assert signal.getsignal(signal.SIGINT) is not None
+
+
+def test_where_there_is_no_terminal_a_stage_is_one_line(capsys):
+    from diffusion_toolkit.nodes.command.progress import Bar, Cancel
+
+    bar = Bar(Cancel())
+    for done in range(100):
+        bar("Reading images", done, 100)
+    bar("Prompt vectors", 0, 7)
+    assert capsys.readouterr().err.splitlines() == ["Reading images: 0 of 100", "Prompt vectors: 0 of 7"]

@@ -1,0 +1,113 @@
+"""Shares of a run on several machines: together they are everything, and what a worker left undone is done by another."""
+
+from __future__ import annotations
+
+import pytest
+from host.comfy_models import import_comfy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def share():
+    import_comfy()
+    from diffusion_toolkit.nodes.command import share
+
+    return share
+
+
+class Listed:
+    """A source of some files, one of which can't be read."""
+
+    def files(self, on_error):
+        from diffusion_toolkit.embedders.scan import FileEntry
+
+        on_error("folder/0.gif", "it can't be read")
+        return (FileEntry(f"folder/{number}.png", 1, 1) for number in range(100))
+
+    def covers(self, path):
+        return True
+
+
+def test_every_file_is_in_one_share_and_so_is_every_problem(share):
+    problems, found = [], []
+    for number in range(3):
+        source = share.SharedSource(Listed(), share.Share(number, 3))
+        entries = [entry.path for entry in source.files(lambda *problem: problems.append(problem))]
+        assert len(entries) > 20 and all(source.covers(path) for path in entries)
+        found += entries
+    assert sorted(found) == sorted(f"folder/{number}.png" for number in range(100))
+    assert problems == [("folder/0.gif", "it can't be read")]
+
+
+def test_each_worker_has_its_own_share_and_none_is_left(share):
+    shares = share.Shares(2)
+    assert (shares.take(1), shares.take(0)) == (1, 0)
+    shares.done(0, {})
+    assert not shares.complete and shares.take(0) is None
+    shares.done(1, {})
+    assert shares.complete
+
+
+def test_who_is_done_helps_who_is_behind_once(share):
+    shares = share.Shares(2)
+    shares.take(0), shares.take(1)
+    shares.done(0, {"first": 1})
+    assert shares.take(0, [1]) == 1
+    shares.done(0, {"helped": 1})
+    assert shares.take(0, [1]) is None and not shares.complete
+    shares.done(1, {"late": 1})
+    assert shares.complete
+    assert shares.answers == [({"first": 1}, False), ({"helped": 1}, True), ({"late": 1}, False)]
+
+
+def test_the_share_of_a_worker_that_died_is_done_again_also_where_a_helper_has_been_through(share):
+    shares = share.Shares(2)
+    shares.take(0), shares.take(1)
+    shares.done(0, {})
+    shares.take(0, [1])
+    shares.died(1)
+    shares.done(0, {})  # it may have passed by what the dead worker had claimed
+    assert not shares.complete
+    assert shares.take(0) == 1
+    shares.done(0, {})
+    assert shares.complete and [helping for _, helping in shares.answers] == [False, True, False]
+
+
+def test_there_is_a_worker_for_each_gpu_else_for_each_machine():
+    from diffusion_toolkit.nodes.command.cluster import plan
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    def nodes(*resources):
+        return [{"Alive": True, "Resources": one} for one in resources] + [{"Alive": False, "Resources": {"CPU": 64, "GPU": 8}}]
+
+    assert plan(nodes({"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 2}, {"CPU": 64}), None) == (4, 1, 8)
+    assert plan(nodes({"CPU": 8}, {"CPU": 4}), None) == (2, 0, 4)
+    assert plan(nodes({"CPU": 8}), 3) == (3, 0, 2)
+    with pytest.raises(UsageError, match="4 GPUs"):
+        plan(nodes({"CPU": 16, "GPU": 4}), 5)
+    with pytest.raises(UsageError, match="no CPU for each"):
+        plan(nodes({"CPU": 2}), 3)
+
+
+def test_reports_of_several_become_one_and_name_a_file_once():
+    from diffusion_toolkit.embedders.pipeline import IndexReport
+    from diffusion_toolkit.embedders.pipeline.records import Named
+    from diffusion_toolkit.nodes.index_run import together
+
+    first = IndexReport(found=3, added=2, vectors={"image": 2}, skipped=Named([("a.png", "is broken")]))
+    second = IndexReport(found=4, added=4, vectors={"image": 4, "clip_l": 1}, skipped=Named([("a.png", "is broken"), ("b.png", "too")]))
+    second.skipped.total += 10  # counted, not named
+    whole = together([first, second])
+    assert (whole.found, whole.added, whole.vectors) == (7, 6, {"image": 6, "clip_l": 1})
+    assert whole.skipped == [("a.png", "is broken"), ("b.png", "too")] and whole.skipped.total == 12
+
+
+def test_a_helpers_report_does_not_count_the_files_it_found():
+    from dataclasses import asdict
+
+    from diffusion_toolkit.embedders.pipeline import IndexReport
+    from diffusion_toolkit.nodes.command.ray_index import report_of
+
+    sent = {**asdict(IndexReport(found=9, unchanged=5, added=2)), "totals": {name: 0 for name in ("skipped", "unknown", "unread_metadata")}}
+    helped, own = report_of(sent, True), report_of(sent, False)
+    assert (helped.found, helped.unchanged, helped.added) == (0, 0, 2)
+    assert (own.found, own.unchanged, own.added) == (9, 5, 2)
