@@ -21,10 +21,11 @@ from .encoders import (
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble, TryAgain
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
-from .files import files_of_root, mark_missing, unmark_missing
+from .files import files_of_root, known_roots, mark_missing, page_of_files, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
+from .prune import Gone, count_gone, mark_all, missing_paths, refuse_beside_a_run, remove_missing
 from .phashes import images_without_phash, read_phashes, write_phashes
 from .hybrid.build import build_hybrid, drop_hybrid
 from .hybrid.candidates import LEAST_RECALL
@@ -63,6 +64,17 @@ from .refresh import refresh_search
 from .search import encoder_of, exact_cosines, forget_samples, search
 from .status import LibraryStatus, Problem, library_status
 from .token_states import many_token_states, section_bytes, token_states, token_states_bytes, write_token_states
+from .upkeep import (
+    LooseEnds,
+    damaged_states,
+    forget,
+    loose_ends,
+    mend_indexes,
+    remove_fileless_images,
+    remove_unused_texts,
+    unsound_vectors,
+    vacuum,
+)
 from .vectors import (
     image_vector,
     text_vector,
@@ -87,6 +99,7 @@ __all__ = [
     "FileState",
     "Filter",
     "FilterError",
+    "Gone",
     "Group",
     "Hit",
     "ImageRecord",
@@ -97,6 +110,7 @@ __all__ = [
     "Library",
     "LibraryError",
     "LibraryStatus",
+    "LooseEnds",
     "Member",
     "NoSuchImage",
     "Pairs",
@@ -127,8 +141,10 @@ __all__ = [
     "contrasts_of_image",
     "contrasts_of_library",
     "count_comparable",
+    "count_gone",
     "count_images",
     "counts",
+    "damaged_states",
     "drop_hybrid",
     "duplicate_groups",
     "encoder_of",
@@ -141,6 +157,7 @@ __all__ = [
     "find_encoder_with",
     "find_images",
     "find_text",
+    "forget",
     "forget_samples",
     "generation",
     "get_encoder",
@@ -155,6 +172,7 @@ __all__ = [
     "indexes_of",
     "keep_still",
     "known_files",
+    "known_roots",
     "label_files",
     "label_images",
     "library_names",
@@ -164,16 +182,25 @@ __all__ = [
     "longer_words",
     "look_alikes",
     "make_postponed",
+    "loose_ends",
     "many_token_states",
+    "mark_all",
     "mark_missing",
+    "mend_indexes",
+    "missing_paths",
     "normal_labels",
     "open_library",
+    "page_of_files",
     "parse_filter",
     "read_before",
     "postpone_indexes",
     "read_phashes",
     "refresh_search",
+    "refuse_beside_a_run",
     "release_files",
+    "remove_fileless_images",
+    "remove_missing",
+    "remove_unused_texts",
     "require_encoder",
     "same_hashes",
     "sample_texts",
@@ -191,7 +218,9 @@ __all__ = [
     "token_states_bytes",
     "typical_length",
     "unmark_missing",
+    "unsound_vectors",
     "update_readings",
+    "vacuum",
     "wanted_approximation",
     "write_approximation",
     "write_image_vectors",

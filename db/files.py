@@ -12,6 +12,9 @@ _FILES = """
 SELECT path, file_size, mtime_ns, sidecar_mtime_ns, missing IS NOT NULL
 FROM paths WHERE root_id = %(root)s AND path ^@ %(under)s
 """
+_PAGE = """
+SELECT path, file_size, mtime_ns, sidecar_mtime_ns, missing IS NOT NULL FROM paths WHERE root_id = %s AND path > %s ORDER BY path LIMIT %s
+"""
 _MARK = "UPDATE paths SET missing = {} WHERE root_id = %s AND path = ANY(%s) AND missing IS {} NULL"
 
 
@@ -23,6 +26,18 @@ def files_of_root(conn: Connection, root_id: int, under: str = "") -> Iterator[l
         cursor.execute(_FILES, {"root": root_id, "under": f"{folder}/" if folder else ""})
         while rows := cursor.fetchmany(PART):
             yield rows
+
+
+def known_roots(conn: Connection) -> list[tuple[int, str, str, int]]:
+    """(id, name, absolute path, files known there) of each root, by name."""
+    return conn.execute(
+        "SELECT r.id, r.name, r.path, (SELECT count(*) FROM paths p WHERE p.root_id = r.id) FROM roots r ORDER BY r.name, r.path"
+    ).fetchall()
+
+
+def page_of_files(conn: Connection, root_id: int, after: str = "") -> list[tuple[str, int, int, int, bool]]:
+    """As `files_of_root`, the first of those whose path comes after this one: for who takes long over each."""
+    return conn.execute(_PAGE, [root_id, after, PART]).fetchall()
 
 
 def mark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> int:

@@ -178,6 +178,7 @@ def _problems(conn: Connection, status: LibraryStatus, warnings: tuple[str, ...]
     found += _index_problems(status, built)
     found += [] if built else _postponed_problems(status, another_run(conn))
     found += _hybrid_problems(status, built)
+    found += _missing(conn)
     found += _upkeep(conn)
     found += _memory(conn, status)
     return found
@@ -294,6 +295,18 @@ def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:
             )
         )
     return found
+
+
+def _missing(conn: Connection) -> list[Problem]:
+    missing = conn.execute("SELECT count(*) FROM paths WHERE missing IS NOT NULL").fetchone()[0]
+    if not missing:
+        return []
+    return [
+        Problem(
+            f"{missing:,} {'file was' if missing == 1 else 'files were'} gone when their folder was last indexed.",
+            "Library Upkeep shows them, and removes them from the library when asked.",
+        )
+    ]
 
 
 def _upkeep(conn: Connection) -> list[Problem]:

@@ -100,7 +100,7 @@ class ImageList:
         return root, f"{below}/{name}" if below else name
 
     def _within(self, folder: str) -> tuple[str, str]:
-        """As it was named first: what lies behind a link inside a root is known by the link's path. The system is asked where `..` leads."""
+        """As it was named first: what lies behind a link in a root is known by the link's path. The system is asked where `..` leads."""
         real = os.path.realpath(folder)
         for place in (real,) if ".." in Path(folder).parts else (os.path.normpath(folder), real):
             for name, root in self._roots:

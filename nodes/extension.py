@@ -16,6 +16,7 @@ from .index_folder import IndexFolder
 from .interpolate_conditioning import InterpolateConditioning
 from .label_images import LabelImages
 from .library_status import LibraryStatus
+from .library_upkeep import LibraryUpkeep
 from .list_images import ListImages
 from .load_description_encoder import LoadDescriptionEncoder
 from .load_embeddings import LoadEmbeddings
@@ -84,6 +85,7 @@ class DiffusionToolkitExtension(ComfyExtension):
             LoadTextEmbedder,
             LoadDescriptionEncoder,
             LibraryStatus,
+            LibraryUpkeep,
             BuildIndex,
             ReadImagePrompt,
             RecallWorkflow,

@@ -124,7 +124,7 @@ class FoundFiles:
                     self._put(changed)
             self.complete = not self._stopped.is_set()
             self._put(None)
-        except BaseException as error:  # noqa: BLE001: it is the reader's, who waits for files
+        except BaseException as error:  # it is the reader's, who waits for files
             self._put(error)
 
     def _put(self, lot: list[FileEntry] | BaseException | None) -> None:

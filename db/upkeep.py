@@ -1,0 +1,193 @@
+"""What may be wrong inside a library though its server runs: vectors that mean nothing, states that are damaged, what nothing uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg import Connection, sql
+from psycopg.errors import DataCorrupted
+
+from ._builders import alone
+from ._generation import bump_generation, one_writer
+from ._index_sql import TABLES, index_name
+from .connection import Library
+from .encoders import get_encoder
+from .indexes import METHODS, set_index
+from .records import StoredEncoder, TextPair
+from .token_states import sound_token_states
+
+VECTORS_AT_ONCE = 20_000
+STATES_AT_ONCE = 64  # 16 MB, which the server reads and none of which it sends
+_DEAD_LEAST = 1000
+Progress = Callable[[str, int, int], None]
+
+# A cosine with such a vector is not defined, and an index over vectors refuses one of another length. NaN is larger than all else here.
+_UNSOUND_VECTORS = """
+SELECT {id} FROM {table}
+WHERE encoder_id = %(encoder)s AND {id} > %(after)s AND {id} <= %(last)s
+  AND NOT (l2_norm(embedding) > 0 AND l2_norm(embedding) < 'Infinity' AND vector_dims(embedding) = %(dims)s)
+"""
+_DOUBTFUL_STATES = """
+SELECT text_id FROM token_states
+WHERE encoder_id = %s AND text_id = ANY(%s) AND (checksum IS NULL OR sha256(states) <> checksum)
+"""
+_FILELESS = "NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id)"
+_UNUSED = """
+t.hash <> %(empty)s AND NOT EXISTS (SELECT FROM images i WHERE i.prompt_id = t.id)
+AND NOT EXISTS (SELECT FROM images i WHERE i.negative_id = t.id)
+"""
+
+_UNSOUND_INDEXES = """
+SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+WHERE NOT (x.indisvalid AND x.indisready) AND x.indrelid IN ('image_vectors'::regclass, 'text_vectors'::regclass)
+ORDER BY c.relname
+"""
+_DEAD = """
+SELECT s.relname FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'images'::regclass) AND s.n_dead_tup > greatest(%s, s.n_live_tup / 10)
+ORDER BY s.relname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LooseEnds:
+    """What nothing leads to any more."""
+
+    images: int  # none of whose files is known: each was overwritten, or removed by hand
+    texts: int  # that no image has
+    states_bytes: int  # of these texts' token states
+
+
+def unsound_vectors(library: Library, progress: Progress) -> list[tuple[StoredEncoder, list[int]]]:
+    """Ids of the images or texts whose vector is zero, not finite or of another length, by encoder. Every vector is read."""
+    found = []
+    for encoder in _encoders(library, ("image_vectors", "text_vectors")):
+        table = TABLES[encoder.family]
+        names = {"table": sql.Identifier(table), "id": sql.Identifier("image_id" if table == "image_vectors" else "text_id")}
+        with library.reading() as conn:
+            last = conn.execute(sql.SQL("SELECT coalesce(max({id}), 0) FROM {table} WHERE encoder_id = %s").format(**names), [encoder.id])
+            ids, highest = [], last.fetchone()[0]
+            for after in range(0, highest, VECTORS_AT_ONCE):
+                progress(f"Vectors by {encoder.name}", after, highest)
+                which = {"encoder": encoder.id, "after": after, "last": after + VECTORS_AT_ONCE, "dims": encoder.dims}
+                ids += [id_ for (id_,) in conn.execute(sql.SQL(_UNSOUND_VECTORS).format(**names), which)]
+        if ids:
+            found.append((encoder, ids))
+    return found
+
+
+def damaged_states(library: Library, progress: Progress) -> list[tuple[StoredEncoder, list[int]]]:
+    """Ids of the texts whose token states are not what was stored, by encoder. All of them are read, by the server."""
+    found = []
+    for encoder in _encoders(library, ("token_states",)):
+        with library.reading() as conn:
+            ids = [id_ for (id_,) in conn.execute("SELECT text_id FROM token_states WHERE encoder_id = %s ORDER BY text_id", [encoder.id])]
+            damaged: list[int] = []
+            for done in range(0, len(ids), STATES_AT_ONCE):
+                progress(f"Token states by {encoder.name}", done, len(ids))
+                damaged += _damaged(conn, encoder.id, ids[done : done + STATES_AT_ONCE])
+        if damaged:
+            found.append((encoder, damaged))
+    return found
+
+
+def _damaged(conn: Connection, encoder_id: int, ids: list[int]) -> list[int]:
+    try:
+        doubtful = [id_ for (id_,) in conn.execute(_DOUBTFUL_STATES, [encoder_id, ids])]
+    except DataCorrupted:  # the server noticed it first: now one by one
+        doubtful = ids
+    return list(sound_token_states(conn, doubtful, encoder_id)[1]) if doubtful else []
+
+
+def forget(library: Library, encoder_id: int, ids: Sequence[int]) -> None:
+    """Remove the vectors, or token states, by this encoder of these images or texts, so that the next run makes them anew."""
+    with library.connection() as conn:
+        table = TABLES[get_encoder(conn, encoder_id).family]
+        one_writer(conn)
+        conn.execute(
+            sql.SQL("DELETE FROM {} WHERE encoder_id = %s AND {} = ANY(%s)").format(
+                sql.Identifier(table), sql.Identifier("image_id" if table == "image_vectors" else "text_id")
+            ),
+            [encoder_id, list(ids)],
+        )
+        bump_generation(conn)
+
+
+def loose_ends(conn: Connection) -> LooseEnds:
+    images = conn.execute(f"SELECT count(*) FROM images i WHERE {_FILELESS}").fetchone()[0]
+    texts = conn.execute(
+        f"SELECT count(*), coalesce(sum((SELECT sum(octet_length(s.states)) FROM token_states s WHERE s.text_id = t.id)), 0)::bigint "
+        f"FROM texts t WHERE {_UNUSED}",
+        _empty(),
+    ).fetchone()
+    return LooseEnds(images, *texts)
+
+
+def remove_fileless_images(library: Library) -> int:
+    """Remove the images none of whose files is known, with their vectors and metadata; how many."""
+    with library.connection() as conn:
+        one_writer(conn)
+        removed = conn.execute(f"DELETE FROM images i WHERE {_FILELESS}").rowcount
+        if removed:
+            bump_generation(conn)
+        return removed
+
+
+def remove_unused_texts(library: Library) -> int:
+    """Remove the texts that no image has, with their vectors and token states; how many.
+
+    The empty one stays: images are sampled against it.
+    """
+    with library.connection() as conn:
+        one_writer(conn)
+        removed = conn.execute(f"DELETE FROM texts t WHERE {_UNUSED}", _empty()).rowcount
+        if removed:
+            bump_generation(conn)
+        return removed
+
+
+def mend_indexes(library: Library, progress: Progress) -> list[str]:
+    """Make the indexes of vectors that are not sound anew, by the same method, and drop what makings that were cut short have left.
+
+    The names of both. LibraryError while another process makes an index.
+    """
+    with library.reading() as conn:
+        names = [name for (name,) in conn.execute(_UNSOUND_INDEXES)]
+        encoders = _all_encoders(conn)
+    mended = []
+    for encoder in encoders:
+        for method in (method for method in METHODS if method != "none"):
+            name = index_name(encoder, method)
+            if name in names:
+                set_index(library, encoder.id, method, progress=progress)
+                mended.append(name)
+    left = [name for name in names if name not in mended]
+    with alone(library), library.reading() as conn:
+        for name in left:
+            conn.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+    return mended + left
+
+
+def vacuum(library: Library, progress: Progress) -> list[str]:
+    """Let the server take up what was deleted in the tables that have much of it; their names."""
+    with library.reading() as conn:
+        rows = conn.execute(_DEAD, [_DEAD_LEAST]).fetchall()
+        for done, (table,) in enumerate(rows):
+            progress(f"Taking up what was deleted in {table}", done, len(rows))
+            conn.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(table)))
+    return [table for (table,) in rows]
+
+
+def _encoders(library: Library, tables: Sequence[str]) -> Iterator[StoredEncoder]:
+    with library.reading() as conn:
+        encoders = _all_encoders(conn)
+    return (encoder for encoder in encoders if TABLES[encoder.family] in tables)
+
+
+def _all_encoders(conn: Connection) -> list[StoredEncoder]:
+    return [get_encoder(conn, id_) for (id_,) in conn.execute("SELECT id FROM encoders ORDER BY id").fetchall()]
+
+
+def _empty() -> Mapping[str, bytes]:
+    return {"empty": TextPair("", "").hash}

@@ -1,0 +1,158 @@
+"""What Library Upkeep does: look at everything, mend what needs no model, remove what is gone. Not one picture is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from .. import db
+from ..embedders.presence import Presence, look_at, still_gone
+from .host import roots
+from .status_report import read_status
+
+Progress = Callable[[str, int, int], None]
+NAMED = 50
+
+
+@dataclass
+class Found:
+    """What was looked at, and what was done about it."""
+
+    status: db.LibraryStatus
+    files: list[tuple[str, int, Presence]] = field(default_factory=list)  # root's name and id
+    unconfigured: list[tuple[str, str, int]] = field(default_factory=list)  # name, path, files
+    vectors: list[tuple[db.StoredEncoder, list[int]]] | None = None  # unsound ones; None: not looked at
+    states: list[tuple[db.StoredEncoder, list[int]]] | None = None
+    loose: db.LooseEnds = field(default_factory=lambda: db.LooseEnds(0, 0, 0))
+    done: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Pruned:
+    """What is removed, or would be."""
+
+    gone: db.Gone
+    named: list[str] = field(default_factory=list)  # the first of the files, each with its root
+    fileless: int = 0
+    texts: int = 0
+
+
+def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Progress) -> Found:
+    """Everything; `thorough` also reads every vector and token state. With `even_doubtful`, doubtful files count as gone."""
+    found = Found(read_status(library))
+    allowed = list(roots().values())
+    with library.connection() as conn:
+        known = db.known_roots(conn)
+        found.loose = db.loose_ends(conn)
+    for root_id, name, path, files in known:
+        folder = Path(path)
+        if not any(folder == root or folder.is_relative_to(root) for root in allowed):
+            found.unconfigured.append((name, path, files))
+            continue
+        presence = look_at(folder, _pages(library, root_id), partial(_tell, progress, f"Files in {name}", files))
+        if even_doubtful and presence.mounted:
+            presence.gone += presence.doubtful
+            presence.doubtful, presence.empty_folders = [], {}
+        found.files.append((name, root_id, presence))
+    if thorough:
+        found.vectors = db.unsound_vectors(library, progress)
+        found.states = db.damaged_states(library, progress)
+    return found
+
+
+def repair(library: db.Library, found: Found, progress: Progress) -> None:
+    """Mend what needs no model; what was done is added to `found.done`. Vectors that are removed here are made by the next run."""
+    for name, root_id, presence in found.files:
+        if presence.unmarked or presence.returned:
+            with library.connection() as conn:
+                db.mark_all(conn, root_id, presence.gone, presence.returned)
+            found.done.append(f"Marked {presence.unmarked:,} files of {name} as missing, unmarked {len(presence.returned):,}.")
+    for encoder, ids in found.vectors or ():
+        db.forget(library, encoder.id, ids)
+        found.done.append(f"Removed {len(ids):,} vectors by {encoder.name} that were no good: Index Folder makes them anew.")
+    for encoder, ids in found.states or ():
+        db.forget(library, encoder.id, ids)
+        found.done.append(f"Removed the damaged token states of {len(ids):,} texts by {encoder.name}: Index Folder makes them anew.")
+    mended = db.mend_indexes(library, progress)
+    if mended:
+        found.done.append(f"Made anew, or removed what was left of it: {', '.join(mended)}.")
+    if refreshed := db.refresh_search(library, progress):
+        found.done.append(f"Search: {refreshed}.")
+    if swept := db.vacuum(library, progress):
+        found.done.append(f"Vacuumed: {', '.join(swept)}.")
+
+
+def would_prune(library: db.Library, found: Found) -> Pruned:
+    """What `prune` would remove; nothing is written."""
+    with library.connection() as conn:
+        _mark(conn, found)
+        pruned = Pruned(db.count_gone(conn, _mounted(found)), fileless=found.loose.images, texts=found.loose.texts)
+        pruned.named = _named(conn, found)
+        conn.rollback()
+    return pruned
+
+
+def prune(library: db.Library, found: Found, texts: bool, progress: Progress) -> Pruned:
+    """Remove the files that are gone, the images that have no other, and with `texts` the texts that no image has then.
+
+    Each lot of files is looked at once more just before. LibraryError while a run indexes, or when a drive goes away meanwhile.
+    """
+    with library.connection() as conn:
+        db.refuse_beside_a_run(conn)
+        _mark(conn, found)
+        total = db.count_gone(conn, _mounted(found))
+        named = _named(conn, found)
+    files = images = 0
+    for name, root_id, presence in found.files:
+        if presence.mounted:
+            ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", total.files)
+            removed = db.remove_missing(library, root_id, ask, tell)
+            files, images = files + removed[0], images + removed[1]
+    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), named, db.remove_fileless_images(library))
+    pruned.texts = db.remove_unused_texts(library) if texts else 0
+    return pruned
+
+
+def _mark(conn: db.Connection, found: Found) -> None:
+    for _, root_id, presence in found.files:
+        db.mark_all(conn, root_id, presence.gone, [*presence.returned, *presence.doubtful])
+
+
+def _mounted(found: Found) -> list[int]:
+    return [root_id for _, root_id, presence in found.files if presence.mounted]
+
+
+def _pages(library: db.Library, root_id: int) -> Iterator[list[tuple[str, int, int, int, bool]]]:
+    """Each on its own: a drive may take an hour to answer for a million files."""
+    after = ""
+    while True:
+        with library.connection() as conn:
+            page = db.page_of_files(conn, root_id, after)
+        if not page:
+            return
+        after = page[-1][0]
+        yield page
+
+
+def _tell(progress: Progress, stage: str, total: int, done: int) -> None:
+    progress(stage, done, total)
+
+
+def _still_gone(name: str, presence: Presence, paths: list[str]) -> list[str]:
+    try:
+        return still_gone(presence, paths)
+    except OSError as error:
+        raise db.LibraryError(
+            f"The folder of {name} went away meanwhile ({error}). Nothing more was removed. Queue again when it is there."
+        ) from error
+
+
+def _named(conn: db.Connection, found: Found) -> list[str]:
+    named: list[str] = []
+    for name, root_id, presence in found.files:
+        if not presence.mounted:
+            continue
+        named += [f"{name}: {path}" for path in db.missing_paths(conn, root_id, most=NAMED - len(named))] if len(named) < NAMED else []
+    return named

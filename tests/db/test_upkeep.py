@@ -1,0 +1,203 @@
+"""Library Upkeep over a real folder and a real library: what it finds, mends and removes."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from PIL import Image
+
+PICTURES = ("a.png", "cats/b.png", "cats/c.png", "cats/deep/d.png", "copies/a again.png")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "pictures"
+    for number, name in enumerate(PICTURES[:4]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / name)
+    (folder / "copies").mkdir()
+    shutil.copyfile(folder / "a.png", folder / PICTURES[4])
+    return folder
+
+
+@pytest.fixture
+def upkeep(library, folder, tmp_path, monkeypatch):
+    """The node's module, on a library that has the folder in it."""
+    from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.nodes import status_report, upkeep
+    from diffusion_toolkit.nodes.index_store import FolderStore
+
+    for module in (upkeep, status_report):
+        monkeypatch.setattr(module, "roots", lambda: {"pictures": folder})
+    monkeypatch.setattr(status_report, "config_file", lambda: tmp_path / "config.json")
+    monkeypatch.setattr(status_report, "toolkit_directory", lambda: tmp_path)
+
+    def index(subfolder=""):
+        with FolderStore(library, "pictures", folder, subfolder, Encoders()) as store:
+            return index_folder(folder, subfolder, store, Encoders())
+
+    upkeep.index = index
+    index()
+    return upkeep
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def look(upkeep, library, thorough=False, even_doubtful=False):
+    return upkeep.look(library, thorough, even_doubtful, quiet)
+
+
+def held(library) -> tuple[set[str], int]:
+    """Paths that the library has, and how many images."""
+    with library.connection() as conn:
+        paths = {path for (path,) in conn.execute("SELECT path FROM paths")}
+        return paths, conn.execute("SELECT count(*) FROM images").fetchone()[0]
+
+
+def test_a_run_marks_what_is_gone_and_unmarks_what_is_back(library, folder, upkeep):
+    (folder / "cats/b.png").rename(folder / "elsewhere.bin")
+    assert upkeep.index().missing == 1
+    with library.connection() as conn:
+        assert conn.execute("SELECT path FROM paths WHERE missing IS NOT NULL").fetchall() == [("cats/b.png",)]
+    (folder / "elsewhere.bin").rename(folder / "cats/b.png")
+    assert upkeep.index().unchanged == 5
+    with library.connection() as conn:
+        assert conn.execute("SELECT count(*) FROM paths WHERE missing IS NOT NULL").fetchone() == (0,)
+
+
+def test_prune_removes_files_that_are_gone_and_images_without_another(library, folder, upkeep):
+    for gone in ("a.png", "cats/b.png"):
+        (folder / gone).unlink()
+    shutil.rmtree(folder / "cats/deep")
+    before = held(library)
+    shown = upkeep.would_prune(library, look(upkeep, library))
+    assert held(library) == before and look(upkeep, library).files[0][2].unmarked == 3  # nothing was written
+    assert (shown.gone.files, shown.gone.images, shown.gone.images_of_them) == (3, 2, 3)
+    assert shown.named == ["pictures: a.png", "pictures: cats/b.png", "pictures: cats/deep/d.png"]
+    removed = upkeep.prune(library, look(upkeep, library), False, quiet)
+    assert (removed.gone.files, removed.gone.images, removed.named) == (3, 2, shown.named)
+    assert held(library) == ({"cats/c.png", "copies/a again.png"}, 2)
+
+
+def test_prune_counts_images_that_a_person_gave_something(library, folder, upkeep):
+    (folder / "cats/b.png").unlink()
+    with library.connection() as conn:
+        image_id = conn.execute("SELECT image_id FROM paths WHERE path = 'cats/b.png'").fetchone()[0]
+        db.label_images(conn, [image_id], rating=5)
+    assert upkeep.would_prune(library, look(upkeep, library)).gone.given == 1
+
+
+@pytest.mark.parametrize("state", ["gone", "empty", "other"])
+def test_nothing_is_removed_while_the_folder_is_not_mounted(library, folder, upkeep, state):
+    before = held(library)
+    shutil.rmtree(folder)
+    if state != "gone":
+        folder.mkdir()
+    if state == "other":
+        (folder / "lost+found").mkdir()
+    assert upkeep.prune(library, look(upkeep, library), True, quiet).gone.files == 0
+    assert held(library) == before
+
+
+def test_an_empty_folder_is_pruned_only_when_asked_for(library, folder, upkeep):
+    shutil.rmtree(folder / "cats")
+    (folder / "cats").mkdir()
+    assert upkeep.prune(library, look(upkeep, library), False, quiet).gone.files == 0
+    assert upkeep.prune(library, look(upkeep, library, even_doubtful=True), False, quiet).gone.files == 3
+    assert held(library) == ({"a.png", "copies/a again.png"}, 1)
+
+
+def test_marks_of_a_drive_that_is_not_mounted_any_more_are_not_acted_upon(library, folder, upkeep):
+    (folder / "cats/b.png").unlink()
+    upkeep.index()
+    before = held(library)
+    shutil.rmtree(folder)
+    assert upkeep.would_prune(library, look(upkeep, library)).gone.files == 0
+    upkeep.prune(library, look(upkeep, library), False, quiet)
+    assert held(library) == before
+
+
+def test_nothing_is_removed_once_the_drive_goes_away(library, folder, upkeep):
+    (folder / "cats/b.png").unlink()
+    found = look(upkeep, library)
+    before = held(library)
+    shutil.rmtree(folder)
+    with pytest.raises(db.LibraryError, match="went away meanwhile"):
+        upkeep.prune(library, found, False, quiet)
+    assert held(library) == before
+
+
+def test_nothing_is_removed_while_a_run_indexes(library, folder, upkeep):
+    (folder / "cats/b.png").unlink()
+    found = look(upkeep, library)
+    run = db.Run(library, "computer 7, process 12")
+    run.claim(found.files[0][1], [db.FileState("new.png", 1, 1, 0)])
+    with pytest.raises(db.LibraryError, match="computer 7, process 12 is indexing"):
+        upkeep.prune(library, found, False, quiet)
+    run.end()
+    assert upkeep.prune(library, found, False, quiet).gone.files == 1
+
+
+def test_images_and_texts_that_nothing_leads_to_are_removed_the_texts_when_asked(library, folder, upkeep):
+    with library.connection() as conn:
+        db.ensure_text(conn, db.TextPair("of no image", ""))
+        conn.execute("DELETE FROM paths WHERE path = 'cats/b.png'")
+    found = look(upkeep, library)
+    assert (found.loose.images, found.loose.texts) == (1, 1)
+    removed = upkeep.prune(library, found, False, quiet)
+    assert (removed.fileless, removed.texts, held(library)[1]) == (1, 0, 3)
+    assert upkeep.prune(library, look(upkeep, library), True, quiet).texts == 1
+    with library.connection() as conn:
+        assert db.find_text(conn, db.TextPair("", "")) is not None  # images are sampled against the empty one
+
+
+def test_vectors_and_states_that_are_no_good_are_found_and_forgotten(library, upkeep):
+    with library.connection() as conn:
+        ids = [id_ for (id_,) in conn.execute("SELECT id FROM images ORDER BY id")]
+        image = db.ensure_encoder(conn, db.Encoder("image", "i", "vision", 3, {}))
+        states = db.ensure_encoder(conn, db.Encoder("token_states", "s", "clip", 4, {}))
+        db.write_image_vectors(conn, image, ids, np.ones((4, 3), np.float32))
+        conn.execute("UPDATE image_vectors SET embedding = '[0,0,0]' WHERE image_id = %s", [ids[1]])
+        texts = [db.ensure_text(conn, db.TextPair(text, "")) for text in ("one", "two")]
+        db.write_token_states(conn, states, {id_: db.TokenStates(np.ones((77, 4)), np.ones(2)) for id_ in texts})
+        conn.execute("UPDATE token_states SET states = set_byte(states, 9, 255 - get_byte(states, 9)) WHERE text_id = %s", [texts[0]])
+    found = look(upkeep, library, thorough=True)
+    assert [(encoder.name, bad) for encoder, bad in found.vectors] == [("vision", [ids[1]])]
+    assert [(encoder.name, bad) for encoder, bad in found.states] == [("clip", [texts[0]])]
+    upkeep.repair(library, found, quiet)
+    assert "Removed 1 vectors by vision that were no good" in found.done[0] and "damaged token states of 1 texts" in found.done[1]
+    after = look(upkeep, library, thorough=True)
+    assert after.vectors == after.states == []
+    with library.connection() as conn:
+        assert conn.execute("SELECT (SELECT count(*) FROM image_vectors), (SELECT count(*) FROM token_states)").fetchone() == (3, 1)
+
+
+def test_an_index_that_is_not_sound_is_made_anew(library, upkeep):
+    with library.connection() as conn:
+        encoder = db.ensure_encoder(conn, db.Encoder("image", "i", "vision", 3, {}))
+        name = f"image_vectors_hnsw_{encoder}"
+        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [name])
+    found = look(upkeep, library)
+    upkeep.repair(library, found, quiet)
+    assert found.done == [f"Made anew, or removed what was left of it: {name}."]
+    with library.connection() as conn:
+        assert db.indexes_of(conn, db.get_encoder(conn, encoder)) == ["hnsw"]
+
+
+def test_the_report_says_what_is_wrong_and_what_to_do(library, folder, upkeep):
+    from diffusion_toolkit.nodes import upkeep_report
+
+    (folder / "cats/b.png").unlink()
+    Image.new("RGB", (8, 8), "white").save(folder / "cats/c.png")
+    found = look(upkeep, library)
+    text = upkeep_report.upkeep_text(found, "show what prune would remove", upkeep.would_prune(library, found))
+    assert "prune would remove: 1 files that are gone, 1 images that have no other file." in text and "  pictures: cats/b.png" in text
+    assert "1 files in pictures were changed since they were indexed.\n   -> Queue Index Folder on it: it reads them." in text
+    assert "pictures: 4 of 5 are there, 1 of them changed; 1 gone" in text and "image: 0 of 4" in text
+    record = upkeep_report.upkeep_record(found, "verify", None)
+    assert record["files"][0]["gone"] == 1 and record["unsound_vectors"] is None
