@@ -37,7 +37,10 @@ function showWatch({ detail: { text, ...place } }) {
   for (const node of nodesOf(app.rootGraph ?? app.graph)) {
     const value = (name) => node.widgets?.find((widget) => widget.name === name)?.value;
     if (node.comfyClass !== "DiffusionToolkitIndexFolder" || !value("watch")) continue;
-    if (Object.keys(place).every((name) => value(name) === place[name])) showText(node, text);
+    if (!Object.keys(place).every((name) => value(name) === place[name])) continue;
+    showText(node, text);
+    const line = node.widgets.find((widget) => widget.name === "$$node-text-preview"); // ComfyUI's own, which would go on telling of the run before
+    if (line) line.value = text.split("\n")[0];
   }
 }
 
