@@ -128,10 +128,13 @@ def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
     images = {image.id: image for image in (_image(row, files) for row in conn.execute(_IMAGES, [list(ids)]))}
     missing = sorted(set(ids) - images.keys())
     if missing:
-        raise NoSuchImage(
-            f"The library has no image {', '.join(map(str, missing))}. Take an id from a search, or choose the library that the id "
-            "came from."
+        empty = not conn.execute("SELECT EXISTS (SELECT FROM images)").fetchone()[0]
+        next_step = (
+            "It is empty: queue Index Folder on a folder with images, or choose another library."
+            if empty
+            else "Take an id from a search, or choose the library that the id came from."
         )
+        raise NoSuchImage(f"The library has no image {', '.join(map(str, missing))}. {next_step}")
     return [images[image_id] for image_id in ids]
 
 

@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on
-from .types import CONDITIONING_CATEGORY, library_input, library_name_input
+from .types import CONDITIONING_CATEGORY, encoder_inputs
 
 if TYPE_CHECKING:
     from .links import Hits
@@ -44,14 +44,7 @@ class InterpolateConditioning(io.ComfyNode):
                     tooltip="linear: straight on, as ConditioningAverage; in the middle, unlike texts give shorter vectors. spherical: each token turns "
                     "at an even pace from one direction to the other and keeps its length.",
                 ),
-                library_name_input(),
-                library_input(),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip="Optional. Chooses the encoder, as in the Loader: what the library stored of this very CLIP, else the texts are "
-                    "encoded with it. Without it: the encoder that was last indexed with.",
-                ),
+                *encoder_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output("positive", is_output_list=True, tooltip="The conditionings of the prompts, a step each."),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..db import StoredImage
     from .links import Hits
     from .recall import Recalled
+    from .recalled_images import RecalledImage
 
 BOTH, CLIP_L_ONLY, CLIP_G_ONLY = "both", "CLIP-L only", "CLIP-G only"
 
@@ -129,7 +130,7 @@ class Loader(io.ComfyNode):
             [one.image.prompt or "" for one in images],
             [one.image.negative or "" for one in images],
             ids,
-            ui={"text": ["\n".join([heading, *sources(images)])]},
+            ui={"text": ["\n".join([heading, *sources(images), *changes(rows)])]},
         )
 
 
@@ -152,6 +153,22 @@ def aligned(*lists: Sequence) -> list[list]:
     """The lists at the length of the longest, their last value repeated, as ComfyUI pairs the lists of a node's inputs."""
     longest = max(map(len, lists))
     return [[*of, *[of[-1]] * (longest - len(of))] for of in lists]
+
+
+def changes(rows: Sequence[tuple[RecalledImage, str, str]]) -> list[str]:
+    """What is not as it was recalled, a line for each: the half that is zero, the sizes that are told beside."""
+    from .recalled_images import named
+
+    lines: dict[str, list[int]] = {}
+    for one, vectors_of, sizes_of in rows:
+        if vectors_of == CLIP_L_ONLY:
+            lines.setdefault("CLIP-L only: CLIP-G's half and the pooled output are zero", []).append(one.image.id)
+        elif vectors_of == CLIP_G_ONLY:
+            lines.setdefault("CLIP-G only: CLIP-L's half is zero", []).append(one.image.id)
+        if sizes_of != NO_SIZES:
+            width, height = asked_size(one.image)
+            lines.setdefault(f"with the size {width} x {height}", []).append(one.image.id)
+    return [line if len(ids) == len(rows) else f"{line} ({named(ids)})" for line, ids in lines.items()]
 
 
 def half(recalled: Recalled, vectors: str) -> list:

@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from .host import library_fingerprint, names_missing_requirements, progress_on
-from .types import CONDITIONING_CATEGORY, library_input, library_name_input
+from .types import CONDITIONING_CATEGORY, encoder_inputs
 
 if TYPE_CHECKING:
     from ..embedders.mixing import Conditioning
@@ -59,14 +59,7 @@ class MixConditioning(io.ComfyNode):
                     tooltip="average: as ConditioningAverage. length kept: each token and the pooled output are brought to the average of the images' "
                     "lengths, which an average of many unlike texts falls short of.",
                 ),
-                library_name_input(),
-                library_input(),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip="Optional. Chooses the encoder, as in the Loader: what the library stored of this very CLIP, else the texts are "
-                    "encoded with it. Without it: the encoder that was last indexed with.",
-                ),
+                *encoder_inputs(),
                 *chosen_inputs("clip_l_hits", "clip_l_ids", purpose=" that give CLIP-L's side, as their equal average, while the others give CLIP-G's"),
             ],
             outputs=[

@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on
-from .types import CONDITIONING_CATEGORY, library_input, library_name_input
+from .types import CONDITIONING_CATEGORY, encoder_inputs
 
 if TYPE_CHECKING:
     from .links import Hits
@@ -52,14 +52,7 @@ class PushAway(io.ComfyNode):
                     tooltip="whole text: every token moves by the difference of the two texts' mean tokens. token by token: each moves by its own "
                     "difference to the token at its place, which also tells unrelated words apart.",
                 ),
-                library_name_input(),
-                library_input(),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip="Optional. Chooses the encoder, as in the Loader: what the library stored of this very CLIP, else the texts are "
-                    "encoded with it. Without it: the encoder that was last indexed with.",
-                ),
+                *encoder_inputs(),
                 *chosen_inputs("disliked_hits", "disliked_ids", "disliked images", " to move away from. Without any: each image's own negative prompt"),
             ],
             outputs=[

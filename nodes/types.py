@@ -41,6 +41,20 @@ def library_input() -> io.Input:
     )
 
 
+def encoder_inputs() -> list[io.Input]:
+    """Which library, and by which encoder its texts are recalled, in the order of the nodes that mix what they recall."""
+    return [
+        library_name_input(),
+        library_input(),
+        io.Clip.Input(
+            "clip",
+            optional=True,
+            tooltip="Optional. Chooses the encoder, as in the Loader: what the library stored of this very CLIP, else the texts are "
+            "encoded with it. Without it: the encoder that was last indexed with.",
+        ),
+    ]
+
+
 def query_output() -> io.Output:
     """What every query node gives."""
     return Query.Output("query", tooltip="For Search, or for Query Arithmetic.")

@@ -97,3 +97,8 @@ def test_a_library_without_images_says_so(why, library, encoder, unit):
     with library.connection() as conn:
         encoder(conn, "image")
     assert why(unit(1)).endswith("it has no images. Run Index Folder.")
+
+
+def test_an_image_of_an_empty_library_is_refused_with_the_next_step(library):
+    with library.connection() as conn, pytest.raises(db.NoSuchImage, match="no image 4. It is empty: queue Index Folder"):
+        db.get_images(conn, [4])

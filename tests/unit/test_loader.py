@@ -37,3 +37,14 @@ def test_lists_of_ids_are_loaded_in_order_and_hits_once(loader, image_id, of, im
 
 def test_the_longest_list_decides_and_last_values_are_repeated(loader):
     assert loader.aligned([1, 2], ["a"], [None, "b", "c"]) == [[1, 2, 2], ["a", "a", "a"], [None, "b", "c"]]
+
+
+def test_what_is_zero_and_which_sizes_are_told_is_said_with_the_images_that_it_is_true_of(loader):
+    def row(id_: int, half: str, sizes: str):
+        image = SimpleNamespace(id=id_, width=64, height=48, asked_width=None, asked_height=None)
+        return SimpleNamespace(image=image), half, sizes
+
+    both = [row(1, loader.CLIP_L_ONLY, loader.OWN_SIZES), row(2, loader.CLIP_L_ONLY, loader.NO_SIZES)]
+    assert loader.changes(both) == ["CLIP-L only: CLIP-G's half and the pooled output are zero", "with the size 64 x 48 (#1)"]
+    assert loader.changes([row(1, loader.CLIP_G_ONLY, loader.NO_SIZES)]) == ["CLIP-G only: CLIP-L's half is zero"]
+    assert loader.changes([row(1, loader.BOTH, loader.NO_SIZES)]) == []
