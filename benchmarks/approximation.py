@@ -1,6 +1,6 @@
 """Ways to estimate SDXL's token states from the CLIP-L and CLIP-G vectors of a text, held against its real ones on texts that no fit has seen.
 
-With real weights, which is what counts (about a minute on a GPU; on a CPU take fewer texts):
+With real weights, which is what counts. It takes about a minute, since it fits on as many texts as can be encoded in half of one (1,152 at most):
 
     .venv/bin/python benchmarks/approximation.py --checkpoint sd_xl_base_1.0.safetensors [--unet]
 
@@ -35,6 +35,7 @@ from diffusion_toolkit.nodes.approximate import sections_of
 from host import stand_in_models
 from prompts import PRAISE, prompts
 
+ENCODING_SECONDS, LEAST = 25, 96
 Estimates = dict[str, np.ndarray]  # by way: [n, 77, 2048] float32
 
 
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="an SDXL checkpoint with its text encoders")
     parser.add_argument("--unet", action="store_true", help="latents by the checkpoint's own UNet")
     parser.add_argument("--layers", type=int, nargs=2, default=(3, 3), metavar=("L", "G"), help="of the random CLIP; SDXL has 12 and 32")
-    parser.add_argument("--texts", type=int, default=MOST, help="that are fitted on")
+    parser.add_argument("--texts", type=int, help=f"that are fitted on; by default as many as are encoded in {ENCODING_SECONDS} s, {LEAST} to {MOST}")
     parser.add_argument("--test", type=int, default=64, help="held-out texts")
     parser.add_argument("--latents", type=int, default=6, help="held-out texts of which latents are made; 0: none")
     parser.add_argument("--prompts", type=Path, help="a file of texts, one a line")
@@ -65,6 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     clip, unet = _models(options)
     encoder = SDXLTextEncoder(clip)
+    options.texts = options.texts or _as_many_as_fit(encoder)
     texts = _texts(options.prompts, options.texts + options.test, options.seed)
     learnt, tested = texts[: -options.test], texts[-options.test :]
     rng = random.Random(options.seed)
@@ -82,6 +84,15 @@ def main() -> None:
         if options.latents:
             moved = _moved(unet, estimates, truth, empty, options.latents)
             print(f"\n{title}, latents of {min(options.latents, len(held))}\n\n{_latents(moved)}", flush=True)
+
+
+def _as_many_as_fit(encoder: SDXLTextEncoder) -> int:
+    """The number of texts that take ENCODING_SECONDS, by what a batch takes once the model is loaded."""
+    encoder.encode([("warm", "warm")])
+    batch = [(text, text) for text in prompts(32, seed=0)]
+    started = time.perf_counter()
+    encoder.encode(batch)
+    return min(MOST, max(LEAST, int(ENCODING_SECONDS * len(batch) / (time.perf_counter() - started))))
 
 
 def _models(options: argparse.Namespace) -> tuple[Any, Any]:
