@@ -195,6 +195,22 @@ def test_unclip_from_memory(server, looks):
     assert saved(server, outputs).size == (64, 64)
 
 
+def test_sd3_from_memory(server, shark):
+    outputs = run(server, "sd3_from_memory", DiffusionToolkitSearchByPrompt={"query": "a great white shark"}, KSampler={"steps": 1})
+    said = outputs["DiffusionToolkitConditionOtherModels"]["text"][0]
+    assert "positive: exact, from stored token states" in said and "T5: by the connected CLIP" in said
+    assert saved(server, outputs).size == (64, 48)
+
+
+def test_approximate_from_vectors(server, looks, pictures):
+    server.queue(index(pictures("example-others", 18, prompt="view number {i} of a harbour")))  # enough texts to fit on
+    looks["KSampler"] = {"steps": 2}
+    outputs = run(server, "approximate_from_vectors", **looks)
+    assert "APPROXIMATION, relative error" in outputs["DiffusionToolkitLoadEmbeddings"]["text"][0]
+    assert "positive: exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
+    assert_two_pictures(server, outputs)
+
+
 def test_flux_from_memory(server, shark):
     outputs = run(server, "flux_from_memory", DiffusionToolkitSearchByPrompt={"query": "a great white shark"}, KSampler={"steps": 1})
     said = outputs["DiffusionToolkitConditionOtherModels"]["text"][0]

@@ -208,10 +208,8 @@ def test_settings_wire_into_ksampler(server, pictures):
         (12, "VAELoader", "vae_name", "vae"),
     ],
 )
-def test_model_names_wire_into_the_loaders_as_this_comfyui_lists_them(server, fox, slot, loader, input_name, folder):
-    here = server.models / folder / "my models" / "made_with.safetensors"
-    here.parent.mkdir(parents=True, exist_ok=True)
-    here.write_bytes(b"not a model")
+def test_model_names_wire_into_the_loaders_as_this_comfyui_lists_them(server, fox, model_file, slot, loader, input_name, folder):
+    model_file(f"{folder}/my models/made_with.safetensors")
     loaders = {
         "ckpt": node("CheckpointLoaderSimple", ckpt_name="elsewhere\\made_with.ckpt"),
         "vae": node("VAELoader", vae_name="made_with.sft"),
@@ -225,13 +223,10 @@ def test_model_names_wire_into_the_loaders_as_this_comfyui_lists_them(server, fo
     with pytest.raises(PromptError) as failure:  # it gets as far as opening the file
         server.queue(graph)
     assert failure.value.error["node_type"] == loader and not failure.value.node_errors
-    here.unlink()
 
 
-def test_loras_have_the_names_that_the_combos_have(server, fox):
-    here = server.models / "loras" / "styles" / "ink.safetensors"
-    here.parent.mkdir(parents=True, exist_ok=True)
-    here.write_bytes(b"")
+def test_loras_have_the_names_that_the_combos_have(server, fox, model_file):
+    model_file("loras/styles/ink.safetensors")
     lora = node("LoraLoader", lora_name="ink.safetensors", strength_model=0.7, strength_clip=0.6, model=["ckpt", 0], clip=["ckpt", 1])
     graph = basic(lora=lora)
     graph["sampler"]["inputs"]["model"], graph["pos"]["inputs"]["clip"] = ["lora", 0], ["lora", 1]

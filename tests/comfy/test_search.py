@@ -79,9 +79,8 @@ def test_settings_wire_into_ksampler_and_load_checkpoint(server, animals):
     assert server.queue(graph).outputs["probe"]["latent"][0]["difference"] > 0
 
 
-def test_checkpoint_wires_into_load_checkpoint(server, animals):
-    (server.models / "checkpoints").mkdir(parents=True, exist_ok=True)
-    (server.models / "checkpoints" / "made_with.safetensors").write_bytes(b"not a checkpoint")
+def test_checkpoint_wires_into_load_checkpoint(server, animals, model_file):
+    model_file("checkpoints/made_with.safetensors")
     graph = search_by_prompt(QUERY, top_k=1)
     graph["load"] = node("CheckpointLoaderSimple", ckpt_name=["search", 11])
     graph["decode"] = node("VAEDecode", samples=["latent", 0], vae=["load", 2])

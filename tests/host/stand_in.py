@@ -25,6 +25,7 @@ SOURCES = {
     "bge-large-en-v1.5": f"{_HUB}BAAI/bge-large-en-v1.5 (the whole folder)",
     "sd_xl_refiner_1.0.safetensors": f"{_HUB}stabilityai/stable-diffusion-xl-refiner-1.0/blob/main/sd_xl_refiner_1.0.safetensors",
     "sd21-unclip-h.ckpt": f"{_HUB}stabilityai/stable-diffusion-2-1-unclip/blob/main/sd21-unclip-h.ckpt",
+    "sd3.5_large_fp8_scaled.safetensors": f"{_HUB}Comfy-Org/stable-diffusion-3.5-fp8/blob/main/sd3.5_large_fp8_scaled.safetensors",
     "flux1-dev.safetensors": f"{_HUB}black-forest-labs/FLUX.1-dev/blob/main/flux1-dev.safetensors",
     "ae.safetensors": f"{_HUB}black-forest-labs/FLUX.1-dev/blob/main/ae.safetensors",
     "clip_l.safetensors": f"{_HUB}comfyanonymous/flux_text_encoders/blob/main/clip_l.safetensors",
@@ -54,6 +55,7 @@ _LOADERS = {
 }
 _OTHER_MODELS = (  # a loader and a pattern in what its widgets say, by which it is that of another model than SDXL
     ("CheckpointLoaderSimple", "refiner", _Loader(("ckpt_name",), "checkpoints", "StandInRefiner", "a small SDXL refiner with random weights")),
+    ("CheckpointLoaderSimple", r"\bsd3", _Loader(("ckpt_name",), "checkpoints", "StandInSD3", "a small Stable Diffusion 3 with random weights")),
     (
         "DualCLIPLoader",
         "flux",
