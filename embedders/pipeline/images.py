@@ -17,7 +17,6 @@ from .batches import Pace, usable_rows
 from .files import FoundFiles
 from .prepared import BATCH_BYTES, Batch, File, InFlight, as_known, held_against, prepared
 from .records import Run
-from .writer import TICK_SECONDS
 
 CLAIMED_AT_ONCE = 64  # files; other runs leave alone what this one has claimed, so it claims little ahead
 CLAIMED_AHEAD = 128
@@ -45,11 +44,11 @@ def read_files(run: Run, files: FoundFiles) -> None:
             run.progress("Looking through the folder", run.report.found, run.report.found)
 
     try:
-        while (batch := _next(run, ready, tell)) is not None:
+        while (batch := run.next_of(ready, "files", tell)) is not None:
             tell()
             handled += batch.files
             vectors, usable = _embed(run, batch, pace)
-            _put(run, partial(_write, run, files, flying, batch, vectors, usable))
+            run.put(partial(_write, run, files, flying, batch, vectors, usable))
             del batch, vectors
         expected.tell()
     finally:
@@ -63,14 +62,14 @@ def fill_image_vectors(run: Run, unchanged: Callable[[str], bool]) -> None:
     lacking, pace, handled = _Lacking(run, unchanged), _pace(run), 0
     ready = _ahead(prepared(run.root, Reader(run.root), lacking, pace, as_known))
     try:
-        while (batch := _next(run, ready, run.progress.again)) is not None:
+        while (batch := run.next_of(ready, "files")) is not None:
             run.progress("Image vectors", handled, lacking.total)
             handled += batch.files
             run.report.skipped += batch.refused
             vectors, usable = _embed(run, batch, pace)
             if usable:
                 ids = [lacking.ids[batch.fresh[row][0].path] for row in usable]
-                _put(run, partial(run.store.add_image_vectors, ids, vectors[usable]))
+                run.put(partial(run.store.add_image_vectors, ids, vectors[usable]))
                 run.report.count("image", len(usable))
             lacking.forget(batch)
             del batch, vectors
@@ -142,25 +141,6 @@ def _pace(run: Run) -> Pace:
 
 def _ahead(batches: Iterator[Batch]) -> Ahead[Batch]:
     return Ahead(batches, "batches", BATCHES_AHEAD, lambda batch: batch.size, BATCHES_AHEAD * BATCH_BYTES)
-
-
-def _next(run: Run, ready: Ahead[Batch], tick: Callable[[], None]) -> Batch | None:
-    """The next batch. What is waited for it is time in which the model has nothing to do."""
-    began = time.monotonic()
-    while True:
-        try:
-            batch = ready.take(TICK_SECONDS)
-        except TimeoutError:
-            tick()
-        else:
-            run.report.wait("files", time.monotonic() - began)
-            return batch
-
-
-def _put(run: Run, job: Callable[[], None]) -> None:
-    began = time.monotonic()
-    run.writer.put(job)
-    run.report.wait("the library", time.monotonic() - began)
 
 
 def _embed(run: Run, batch: Batch, pace: Pace) -> tuple[np.ndarray | None, list[int]]:

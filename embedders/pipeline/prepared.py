@@ -68,8 +68,9 @@ def prepared(
             del one  # a large picture is not held while the next one is waited for
             if batch.files >= pace.size or batch.size >= BATCH_BYTES:
                 sort(batch, read)
-                yield batch
-                batch, read = Batch(), []
+                full, batch, read = batch, Batch(), []  # no pixels are held here while the batch waits
+                yield full
+                del full
         if batch.files:
             sort(batch, read)
             yield batch

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,10 +18,16 @@ from ..metadata.records import sureness
 from ..scan import FileEntry
 
 if TYPE_CHECKING:
+    from .ahead import Ahead
     from .telling import Telling
     from .writer import Writer
 
+TICK_SECONDS = 0.5  # between two looks for a cancel, while anything is waited for
 NAMED = 10_000  # files that a report names of each sort; a million of them would be a report of 200 MB
+
+
+T = TypeVar("T")
+_naming = threading.Lock()
 
 
 class Text(Protocol):
@@ -81,9 +89,10 @@ class Named(list[tuple[str, str]]):
         self.extend(items)
 
     def append(self, item: tuple[str, str]) -> None:
-        self.total += 1
-        if len(self) < NAMED:
-            super().append(item)
+        with _naming:  # the scan's thread names files too
+            self.total += 1
+            if len(self) < NAMED:
+                super().append(item)
 
     def extend(self, items: Iterable[tuple[str, str]]) -> None:
         for item in items:
@@ -146,7 +155,7 @@ class StandBack(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its stages share it. `progress` is called by the thread that called the pipeline, and by no other."""
+    """One run, as its stages share it. What is here to call is for the thread that called the pipeline, and for no other."""
 
     root: Path
     store: Store
@@ -155,3 +164,25 @@ class Run:
     report: IndexReport
     writer: Writer
     progress: Telling
+
+    def next_of(self, ready: Ahead[T], what: str, tick: Callable[[], None] | None = None) -> T | None:
+        """What a stage has made next, None at its end. What is waited is time in which the models have nothing to do.
+
+        Raises also what the writer met meanwhile, and what progress raises, which is told by `tick` or told again.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                item = ready.take(TICK_SECONDS)
+            except TimeoutError:
+                self.writer.check()
+                (tick or self.progress.again)()
+            else:
+                self.report.wait(what, time.monotonic() - began)
+                return item
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Hand a job to the writer, which may have too many already."""
+        began = time.monotonic()
+        self.writer.put(job)
+        self.report.wait("the library", time.monotonic() - began)

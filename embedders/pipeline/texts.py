@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,6 @@ import numpy as np
 from .ahead import Ahead, close_all
 from .batches import Pace, usable_rows
 from .records import Run, Text
-from .writer import TICK_SECONDS
 
 TOKEN_STATE_BYTES = 329_000  # the most that one section of 77 tokens takes on disk; packed, it is mostly about 240,000
 SECTION_CHARACTERS = 300  # of a prompt that mostly fill a section; for what a text will take, before it is encoded
@@ -59,7 +58,7 @@ def fill_text_vectors(run: Run) -> None:
             with _timed(pace, batch):
                 vectors = encoder.encode_texts([text.joined for _, text in batch])  # [n, 1024]
             ids, vectors = _usable(run, batch, range(len(batch)), vectors)
-            _put(run, partial(_write_vectors, run, "text", "prompt and negative", ids, vectors))
+            run.put(partial(_write_vectors, run, "text", "prompt and negative", ids, vectors))
     finally:
         if (rest := getattr(encoder, "rest", None)) is not None:
             rest()
@@ -82,12 +81,12 @@ def fill_clip(run: Run, budget: int) -> None:
     for batch in _batches(run, alone, ["clip_l", "clip_g"], "CLIP vectors", pace, BATCH_CHARACTERS):
         with _timed(pace, batch):
             encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch], states=False)
-        _put(run, partial(_write_clip, run, _both(run, batch, pooled, encoded), {}))
+        run.put(partial(_write_clip, run, _both(run, batch, pooled, encoded), {}))
     pace = _pace(encoder)
     for batch in _batches(run, states.todo, ["clip_l", "clip_g", "token_states"], states.stage, pace, STATES_CHARACTERS):
         with _timed(pace, batch):
             encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch])
-        _put(run, partial(_write_clip, run, _both(run, batch, pooled, encoded), states.kept(batch, encoded)))
+        run.put(partial(_write_clip, run, _both(run, batch, pooled, encoded), states.kept(batch, encoded)))
         del encoded
     run.writer.drain()
     run.report.states_bytes = max(0, run.store.token_states_bytes() - states.before)
@@ -140,7 +139,7 @@ def _batches(
     done = 0
     ready: Ahead[Batch] = Ahead(_fetched(run, texts, families, pace, characters), "texts", BATCHES_AHEAD)
     try:
-        while (fetched := _next(run, ready)) is not None:
+        while (fetched := run.next_of(ready, "texts")) is not None:
             run.progress(stage, done, len(texts))
             looked_at, batch = fetched
             if batch:
@@ -170,24 +169,6 @@ def _fetched(run: Run, texts: Texts, families: Sequence[str], pace: Pace, charac
             end = start + max(1, int(np.searchsorted(some, characters, side="right")))
             yield end - start, run.store.fetch_texts(block.ids[start:end].tolist(), families)
             start = end
-
-
-def _next(run: Run, ready: Ahead[Batch]) -> Batch | None:
-    began = time.monotonic()
-    while True:
-        try:
-            batch = ready.take(TICK_SECONDS)
-        except TimeoutError:
-            run.progress.again()
-        else:
-            run.report.wait("texts", time.monotonic() - began)
-            return batch
-
-
-def _put(run: Run, job: Callable[[], None]) -> None:
-    began = time.monotonic()
-    run.writer.put(job)
-    run.report.wait("the library", time.monotonic() - began)
 
 
 def _both(

@@ -7,8 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from .records import TICK_SECONDS
+
 JOBS = 2  # batches that wait to be written; so many are lost by a crash at most, and one that is being written
-TICK_SECONDS = 0.5
 PARTING_SECONDS = 15.0  # what the last batches are waited for after a cancel or an error
 
 log = logging.getLogger("diffusion_toolkit")
@@ -54,6 +55,11 @@ class Writer:
                 if self._error is None:
                     self._jobs.append(job)
                     self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise what a job raised."""
+        if self._error is not None:
+            raise self._error
 
     def drain(self) -> None:
         """Return when everything is written: what is asked of the library next sees it."""

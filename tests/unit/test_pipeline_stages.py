@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.embedders.pipeline import Encoders, StandBack, index_folder
+from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, StandBack, index_folder
 from diffusion_toolkit.embedders.pipeline.ahead import Ahead, close_all
 from diffusion_toolkit.embedders.pipeline.batches import Pace
+from diffusion_toolkit.embedders.pipeline.records import Run
+from diffusion_toolkit.embedders.pipeline.telling import Telling
 from diffusion_toolkit.embedders.pipeline.writer import Writer
 from diffusion_toolkit.embedders.reading import Reader
 from host.memory_store import CountingEncoder, MemoryStore
@@ -91,6 +93,20 @@ def test_the_writer_s_error_is_raised_where_jobs_are_put_and_later_jobs_are_drop
             writer.put(fail)
             writer.put(lambda: done.append(1))
     assert done == []
+
+
+def test_what_the_writer_met_ends_a_run_that_waits_for_something_else():
+    class NeverReady:
+        def take(self, timeout):
+            raise TimeoutError
+
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"), Writer(lambda: None) as writer:
+        writer.put(fail)
+        run = Run(Path(), MemoryStore(), Encoders(), {}, IndexReport(), writer, Telling(lambda *_: None))
+        run.next_of(NeverReady(), "files")
 
 
 def test_jobs_wait_in_a_short_queue_and_a_cancel_while_waiting_keeps_them_all():
