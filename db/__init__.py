@@ -24,6 +24,7 @@ from .exported import StoredVectors, keep_still, stored_vectors, typical_length
 from .files import files_of_root, known_roots, mark_missing, page_of_files, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
+from .hashes import older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .prune import Gone, count_gone, mark_all, missing_paths, refuse_beside_a_run, remove_missing
 from .phashes import images_without_phash, read_phashes, write_phashes
@@ -189,6 +190,7 @@ __all__ = [
     "mend_indexes",
     "missing_paths",
     "normal_labels",
+    "older_sizes",
     "open_library",
     "page_of_files",
     "parse_filter",
@@ -198,6 +200,7 @@ __all__ = [
     "refresh_search",
     "refuse_beside_a_run",
     "release_files",
+    "renew_hashes",
     "remove_fileless_images",
     "remove_missing",
     "remove_unused_texts",

@@ -146,6 +146,7 @@ class StoredImage(ImageSettings):
     namespace: str = ""
     created_own: bool = True
     indexed: datetime | None = None
+    hashed_by: str = "blake3"  # or sha256: of an image that no newer version has read
 
 
 @dataclass(frozen=True, slots=True)

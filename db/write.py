@@ -54,8 +54,8 @@ def _arrays(names: Sequence[str]) -> str:
 
 
 _WRITE_IMAGES = (
-    f"INSERT INTO images ({', '.join(_ALL)})"
-    f" SELECT {', '.join('labels::text[]' if name == 'labels' else name for name in _ALL)} FROM {_arrays(_ALL)}"
+    f"INSERT INTO images ({', '.join(_ALL)}, hashed_by)"
+    f" SELECT {', '.join('labels::text[]' if name == 'labels' else name for name in _ALL)}, 'blake3' FROM {_arrays(_ALL)}"
     f" ON CONFLICT (hash) DO UPDATE SET {_set(_ALL[1:], 'excluded')} RETURNING hash, id, xmax = 0"  # the last: it is new
 )
 _UPDATE_READINGS = (

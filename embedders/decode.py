@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,9 +16,14 @@ from .metadata import ImageMetadata, NodeDefinitions, read_metadata
 from .metadata.containers import FileSource, Source, ffmpeg_format, open_source
 from .metadata.containers.pixels import MAX_PIXELS, open_image, stored_pixels
 from .phash import phash
+from .plain_png import PlainPng, plain_png
 from .video import VideoError, exr_pixels, middle_frame
 
 _HASH_STEP = 2**20
+_FRAME_BYTES = 100 * 2**20  # that decoding a video may take, for want of a better guess
+_LARGE = 4 * 2**20  # pixels; larger pictures are made smaller where only a vector is wanted
+_DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
+SMALLEST_SIDE = 448  # of what is made smaller: twice the side that CLIP-ViT-H/14 looks at
 
 
 class ImageError(ValueError):
@@ -25,7 +32,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image's pixels: uint8 [height, width, 3], RGB."""
+    """An image's pixels: uint8 [height, width, 3], RGB. Width and height are the file's, also where the pixels were made smaller."""
 
     pixels: np.ndarray
     width: int
@@ -34,41 +41,71 @@ class Decoded:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One file, read once. `hash` is the sha256 of its content: by it an image is known, under whatever path."""
+    """One file, read once. `hash` is the blake3 of its content: by it an image is known, under whatever path.
+
+    `older_hash` is its sha256, by which older versions knew it; only where it was asked for.
+    """
 
     hash: bytes
     metadata: ImageMetadata
-    pixels: np.ndarray  # uint8 [height, width, 3]
+    pixels: np.ndarray  # uint8 [height, width, 3], or smaller
     width: int
     height: int
     size: int
     mtime_ns: int
     phash: int  # signed 64 bits
+    older_hash: bytes | None = None
 
 
-def read_image(path: Path, *, definitions: NodeDefinitions = {}) -> ImageFile:
+@dataclass(frozen=True)
+class Ways:
+    """How one who reads many files for their vectors has them read."""
+
+    older_hash: Callable[[int], bool] = lambda size: False  # whether a file of this size needs its sha256 too
+    room: Callable[[int], None] = lambda size: None  # waits until so many more bytes may be held in memory
+    begin_png: Callable[[bytes, PlainPng], Callable[[], np.ndarray | None]] | None = None  # what is begun is waited for; None: not done
+    shrink: bool = False  # hand over fewer pixels where the vector stays the same; see `benchmarks/shrunk.py`
+
+
+def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Ways()) -> ImageFile:
     """Raises ImageError when the file is no usable image, OSError when it can't be read.
 
     `definitions` are those of the ComfyUI that runs, for files that hold nothing but a workflow.
     """
     with FileSource(path) as file:
+        pending = stored = None
         if ffmpeg_format(file.read(0, 64)):
-            digest = _digest(file)
             source: Source = file
-            decoded, stored = _decode_frame(file), None
+            ways.room(_FRAME_BYTES)
+            decoded = _decode_frame(file)
         else:  # a picture is needed whole
-            source = Source(file.read(0, file.size))
-            digest = hashlib.sha256(source.read(0, source.size)).digest()
-            decoded, stored = _decode(source.read(0, source.size))
+            ways.room(file.size)
+            content = file.read(0, file.size)
+            source = Source(content)
+            if ways.begin_png is not None and (plain := plain_png(source)) is not None:
+                ways.room(plain.width * plain.height * 3)
+                pending = ways.begin_png(content, plain)
+            if pending is None:
+                decoded, stored = _decode(content, ways)
+        try:
+            digests = _digests(source, ways)
+            metadata = read_metadata(source, path=path, pixels=stored, definitions=definitions)
+        finally:
+            pixels = pending() if pending is not None else None
+        if pixels is not None:
+            decoded = _made_smaller(Decoded(pixels, pixels.shape[1], pixels.shape[0]), ways)
+        elif pending is not None:  # not as plain as it looks: Pillow says what is wrong, if anything is
+            decoded, _ = _decode(content, ways)
         return ImageFile(
-            hash=digest,
-            metadata=read_metadata(source, path=path, pixels=stored, definitions=definitions),
+            hash=digests[0],
+            metadata=metadata,
             pixels=decoded.pixels,
             width=decoded.width,
             height=decoded.height,
             size=source.size,
             mtime_ns=file.mtime_ns,
             phash=phash(decoded.pixels),
+            older_hash=digests[1],
         )
 
 
@@ -80,7 +117,7 @@ def decode(source: bytes | Path) -> Decoded:
     with open_source(source) as opened:
         if ffmpeg_format(opened.read(0, 64)):
             return _decode_frame(opened)
-        return _decode(opened.read(0, opened.size))[0]
+        return _decode(opened.read(0, opened.size), Ways())[0]
 
 
 def _decode_frame(source: Source) -> Decoded:
@@ -95,25 +132,46 @@ def _decode_frame(source: Source) -> Decoded:
     return Decoded(pixels, width, height)
 
 
-def _digest(file: Source) -> bytes:
-    """Of a video, which may be larger than memory."""
-    digest = hashlib.sha256()
-    for at in range(0, file.size, _HASH_STEP):
-        digest.update(file.read(at, _HASH_STEP))
-    return digest.digest()
+def _digests(source: Source, ways: Ways) -> tuple[bytes, bytes | None]:
+    """blake3, and sha256 where it is wanted; in steps, since a video may be larger than memory."""
+    from blake3 import blake3
+
+    made: list[Any] = [blake3()]
+    if ways.older_hash(source.size):
+        made.append(hashlib.sha256())
+    step = _HASH_STEP if isinstance(source, FileSource) else max(1, source.size)
+    for at in range(0, source.size, step):
+        part = source.read(at, step)
+        for one in made:
+            one.update(part)
+    return made[0].digest(), made[1].digest() if len(made) > 1 else None
 
 
-def _decode(data: bytes) -> tuple[Decoded, np.ndarray | None]:
+def _decode(data: bytes, ways: Ways) -> tuple[Decoded, np.ndarray | None]:
     """Also the pixels as the file stores them: with alpha and not turned, None of an image with other colours."""
     if not data:
         raise ImageError("the file is empty")
     try:
         with open_image(data) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{image.width} x {image.height} pixels are too many to decode safely")
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(f"{width} x {height} pixels are too many to decode safely")
+            if ways.shrink and image.format == "JPEG" and image.mode in ("RGB", "L"):
+                short = max(1, min(width, height))
+                image.draft(image.mode, (width * SMALLEST_SIDE // short, height * SMALLEST_SIDE // short))
+            ways.room(image.width * image.height * 7)  # Pillow's four bytes a pixel, and our three
             image.load()
-            stored = stored_pixels(image)
-            pixels = np.ascontiguousarray(_rgb(_upright(image)))
+            drafted = image.size != (width, height)
+            stored = None if drafted else stored_pixels(image)
+            orientation = _orientation(image)
+            if stored is not None and orientation == 1:
+                pixels = np.ascontiguousarray(stored[:, :, :3])
+            else:
+                pixels = np.ascontiguousarray(_rgb(_upright(image)))
+            if not drafted:
+                height, width, _ = pixels.shape
+            elif orientation >= 5:
+                height, width = width, height
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -124,15 +182,32 @@ def _decode(data: bytes) -> tuple[Decoded, np.ndarray | None]:
         raise ImageError("there is not enough memory to decode it") from error
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error) as error:
         raise ImageError(f"the image is damaged ({error})") from error
-    height, width, _ = pixels.shape
-    return Decoded(pixels, width, height), stored
+    return _made_smaller(Decoded(pixels, width, height), ways), stored
+
+
+def _made_smaller(decoded: Decoded, ways: Ways) -> Decoded:
+    """A large picture by a whole factor, which averages its pixels: for a vector from 224 x 224 the rest is only memory."""
+    height, width, _ = decoded.pixels.shape
+    factor = min(height, width) // SMALLEST_SIDE
+    if not ways.shrink or height * width <= _LARGE or factor < 2:
+        return decoded
+    return Decoded(np.asarray(Image.fromarray(decoded.pixels).reduce(factor)), decoded.width, decoded.height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 to 8: from 5 on the sides change places; 1 where there is none, or a damaged one."""
+    try:
+        found = image.getexif().get(0x0112, 1)
+    except _DAMAGED_EXIF:
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """By EXIF's orientation; a picture whose EXIF is damaged stays as it is stored."""
     try:
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error):
+        return ImageOps.exif_transpose(image) if _orientation(image) > 1 else image  # it copies one that is upright
+    except _DAMAGED_EXIF:
         return image
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from .decode import ImageError, ImageFile, read_image
+import numpy as np
+
+from .decode import ImageError, ImageFile, Ways, read_image
 from .metadata import NodeDefinitions
+from .png_workers import PngWorkers
 from .scan import FileEntry
 
+MOST_WORKERS = 16
 AHEAD = 4  # files in flight for each worker
+MOST_BYTES = 512 * 2**20  # of contents and pixels in flight; one file may be larger, and is then alone
 
 
 class Read(NamedTuple):
@@ -25,47 +32,109 @@ class Read(NamedTuple):
 
 
 class Reader:
-    """A context manager: workers that read files of `root`, to be used by one thread.
+    """A context manager: threads that read files of `root`, to be used by one thread.
 
-    `older_sizes` are the sizes of files whose images a library still knows by sha256: files of such a size get that hash too.
+    What is read is for vectors: of large pictures and of JPEGs fewer pixels are handed over (`decode.Ways.shrink`). Most of the
+    work is done without Python's lock: reading, hashing, Pillow's decoding; plain PNGs go to processes (`png_workers`).
+    `older_sizes` are the sizes of files whose images a library still knows by sha256: files of such a size get that hash too; None
+    says that any size may be.
     """
 
     def __init__(
-        self, root: Path, definitions: NodeDefinitions = {}, *, older_sizes: Collection[int] = (), workers: int | None = None
+        self,
+        root: Path,
+        definitions: NodeDefinitions = {},
+        *,
+        older_sizes: Collection[int] | None = (),
+        workers: int | None = None,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
-        self._root, self._definitions, self._older_sizes = root, definitions, older_sizes
-        self._workers = workers or min(os.cpu_count() or 1, 32)
-        self._pool: ThreadPoolExecutor | None = None
+        self._root, self._definitions, self._most_bytes = root, definitions, most_bytes
+        self._older_sizes = None if older_sizes is None else np.unique(np.fromiter(older_sizes, np.int64, len(older_sizes)))
+        self._workers = workers or min(_cores(), MOST_WORKERS)
 
     def __enter__(self) -> Reader:
-        self._pool = ThreadPoolExecutor(self._workers, "diffusion_toolkit_reader")
+        self._pngs = PngWorkers(self._workers)
+        # One more than workers, so that a worker has its next file at once; more yet, so that slow disks are asked for several.
+        self._pool = ThreadPoolExecutor(2 * self._workers + 1, "diffusion_toolkit_reader")
         return self
 
     def __exit__(self, *_: object) -> None:
         """What is not yet begun is left; what is being read is waited for, which takes no longer than one file."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        self._pngs.stop()
+        self._pool.shutdown(cancel_futures=True)
+        self._pngs.close()
 
     def read(self, entries: Iterable[FileEntry]) -> Iterator[Read]:
         """The files in the order of `entries`, which are asked for only as far ahead as the workers can use."""
-        assert self._pool is not None, "a Reader is used in a with statement"
+        room = _Room(self._most_bytes)
         flying: deque[Future[Read]] = deque()
         try:
-            for entry in entries:
-                flying.append(self._pool.submit(self._read, entry))
+            for number, entry in enumerate(entries):
+                flying.append(self._pool.submit(self._read, entry, partial(room.take, number)))
                 if len(flying) >= self._workers * AHEAD:
-                    yield flying.popleft().result()
+                    yield _next(flying, room)
             while flying:
-                yield flying.popleft().result()
+                yield _next(flying, room)
         finally:
+            room.close()
             for future in flying:
                 future.cancel()
 
-    def _read(self, entry: FileEntry) -> Read:
+    def _read(self, entry: FileEntry, take: partial[None]) -> Read:
+        ways = Ways(self._knew, take, partial(self._pngs.begin, entry.path), shrink=True)
         try:
-            return Read(entry, read_image(self._root / entry.path, definitions=self._definitions))
+            return Read(entry, read_image(self._root / entry.path, definitions=self._definitions, ways=ways))
         except ImageError as error:
             return Read(entry, None, str(error))
         except OSError as error:
             return Read(entry, None, error.strerror or str(error))
+        except MemoryError:
+            return Read(entry, None, "there is not enough memory to read it")
+
+    def _knew(self, size: int) -> bool:
+        """Whether the library may know a file of this size by its sha256."""
+        if self._older_sizes is None:
+            return True
+        place = int(np.searchsorted(self._older_sizes, size))
+        return place < len(self._older_sizes) and int(self._older_sizes[place]) == size
+
+
+class _Room:
+    """Bytes that files in flight may hold together. The next one to be delivered is never kept waiting, so all are delivered."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[int, int] = {}  # by the file's number
+        self._next = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def take(self, number: int, size: int) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or number == self._next or sum(self._held.values()) + size <= self._most
+            )
+            self._held[number] = self._held.get(number, 0) + size
+
+    def delivered(self) -> None:
+        with self._changed:
+            self._held.pop(self._next, None)
+            self._next += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def _next(flying: deque[Future[Read]], room: _Room) -> Read:
+    read = flying.popleft().result()
+    room.delivered()
+    return read
+
+
+def _cores() -> int:
+    """That this process may use, which in a container or under `taskset` is fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

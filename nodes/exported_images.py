@@ -65,6 +65,7 @@ def _about(image: StoredImage, stored: StoredVectors) -> dict[str, Any]:
     settings = {name: getattr(image, name) for name in SETTINGS}
     return {
         "hash": image.hash.hex(),
+        "hashed_by": image.hashed_by,
         "path": image.files[0].path if image.files else None,
         "prompt": image.prompt,
         "negative_prompt": image.negative,

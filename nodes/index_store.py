@@ -148,6 +148,16 @@ class FolderStore:
             return db.find_images(connection, hashes)
 
     @patient
+    def older_sizes(self) -> Sequence[int] | None:
+        with self._library.connection() as connection:
+            return db.older_sizes(connection)
+
+    @patient
+    def renew_hashes(self, hashes: Mapping[bytes, bytes]) -> None:
+        with self._library.connection() as connection:
+            db.renew_hashes(connection, hashes)
+
+    @patient
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None:
         if files:
             links = [

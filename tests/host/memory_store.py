@@ -53,6 +53,12 @@ class MemoryStore:
     def find_images(self, hashes):
         return {hash_: self.images[hash_] for hash_ in hashes if hash_ in self.images}
 
+    def older_sizes(self):
+        return ()
+
+    def renew_hashes(self, hashes):
+        raise AssertionError("a library without older hashes is asked for none")
+
     def link_files(self, files):
         for entry, image, image_id in files:
             self.files[entry.path] = SimpleNamespace(

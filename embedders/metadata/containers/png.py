@@ -38,7 +38,7 @@ def read_png(source: Source, pieces: Pieces) -> None:
         if kind == b"IEND":
             break
         if kind == b"IDAT":
-            at = _behind_pixels(source, found, at, 12 + length)
+            at = behind_pixels(source, found, at, 12 + length)
             continue
         if kind not in (b"tEXt", b"zTXt", b"iTXt", b"comf", b"eXIf"):
             continue
@@ -61,7 +61,7 @@ def read_png(source: Source, pieces: Pieces) -> None:
         read_exif(*place, pieces)
 
 
-def _behind_pixels(source: Source, head: bytes, at: int, size: int) -> int:
+def behind_pixels(source: Source, head: bytes, at: int, size: int) -> int:
     """Behind the chunks from `at` on that begin as the one before, found in few reads: in ever longer leaps while these
     land on such a chunk, then in shorter ones. PNG wants its IDAT chunks in a row, and writers make all but the last
     alike, often of 8 KiB."""

@@ -1,0 +1,138 @@
+"""Processes that decode PNGs: the same pixels as Pillow's, and nothing lost when they die, hang or can't start."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffusion_toolkit.embedders import png_workers
+from diffusion_toolkit.embedders.metadata.containers import Source
+from diffusion_toolkit.embedders.plain_png import PlainPng, plain_png
+from diffusion_toolkit.embedders.png_workers import SCRIPT, PngWorkers
+from PIL import Image
+
+NOISE = np.random.default_rng(1).integers(0, 256, (37, 53, 4), np.uint8)
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def decoded(workers: PngWorkers, data: bytes, plain: PlainPng | None = None) -> np.ndarray | None:
+    pending = workers.begin("a.png", data, plain or plain_png(Source(data)))
+    return pending() if pending is not None else None
+
+
+def started(script: Path = SCRIPT) -> PngWorkers:
+    """One worker, ready."""
+    workers = PngWorkers(1, worth=1, script=script)
+    assert decoded(workers, encoded(NOISE)) is None  # the first one says that a worker pays
+    with workers._changed:
+        workers._changed.wait_for(lambda: workers._idle, timeout=30)
+    return workers
+
+
+@pytest.fixture
+def workers():
+    made = started()
+    yield made
+    made.close()
+
+
+def fake(tmp_path: Path, work: str) -> Path:
+    """A worker that says it is ready, and then does this with each question."""
+    script = tmp_path / "worker.py"
+    script.write_text(
+        f"import os, sys, time\nout = open(1, 'wb', buffering=0)\nout.write(b'R')\nwhile sys.stdin.buffer.read(17):\n    {work}\n", encoding="utf-8"
+    )
+    return script
+
+
+@pytest.mark.parametrize("pixels", [NOISE, NOISE[:, :, :3]], ids=["RGBA", "RGB"])
+def test_pixels_are_pillows_without_alpha(workers, pixels):
+    for height in (37, 1):
+        assert np.array_equal(decoded(workers, encoded(pixels[:height])), pixels[:height, :, :3])
+
+
+def test_a_damaged_png_is_refused_and_the_next_one_decoded(workers):
+    data = encoded(NOISE)
+    assert decoded(workers, data[: len(data) // 2], PlainPng(53, 37, 4)) is None
+    assert decoded(workers, data, PlainPng(50, 37, 4)) is None
+    assert decoded(workers, data) is not None
+
+
+def test_one_that_does_not_fit_the_shared_memory_is_not_begun(workers):
+    assert workers.begin("a.png", encoded(NOISE), PlainPng(6000, 6000, 3)) is None
+
+
+def test_a_worker_that_is_killed_is_named_with_its_file_and_replaced(workers, caplog):
+    os.kill(next(iter(workers._all)).process.pid, 9)
+    with caplog.at_level(logging.WARNING, "diffusion_toolkit"):
+        assert decoded(workers, encoded(NOISE)) is None
+    assert "decode a.png ended" in caplog.text
+    with workers._changed:
+        assert workers._changed.wait_for(lambda: workers._idle, timeout=30)
+    assert decoded(workers, encoded(NOISE)) is not None
+
+
+def test_workers_that_die_of_every_file_are_given_up(tmp_path, caplog):
+    workers = started(fake(tmp_path, "os._exit(3)"))
+    with caplog.at_level(logging.WARNING, "diffusion_toolkit"):
+        for _ in range(png_workers.MOST_DEATHS + 1):
+            with workers._changed:
+                assert workers._changed.wait_for(lambda: workers._idle, timeout=30)
+            assert decoded(workers, encoded(NOISE)) is None
+        assert decoded(workers, encoded(NOISE)) is None
+    assert "no other one is started" in caplog.messages[-1] and len(caplog.messages) == png_workers.MOST_DEATHS + 1
+    workers.close()
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(png_workers, "HANGING_SECONDS", 0.5)
+    workers = started(fake(tmp_path, "time.sleep(60)"))
+    begun = time.monotonic()
+    assert decoded(workers, encoded(NOISE)) is None
+    assert time.monotonic() - begun < 30
+    workers.close()
+
+
+def test_stopping_wakes_whoever_waits_for_a_worker(tmp_path):
+    workers = started(fake(tmp_path, "time.sleep(60)"))
+    data = encoded(NOISE)
+    pending = workers.begin("a.png", data, plain_png(Source(data)))
+    workers.stop()
+    assert pending() is None
+    workers.close()
+
+
+def test_workers_that_cant_start_say_why_and_begin_nothing(tmp_path, caplog):
+    script = tmp_path / "worker.py"
+    script.write_text("print('ModuleNotFoundError: no kornia_rs', end='')", encoding="utf-8")
+    workers = PngWorkers(1, worth=1, script=script)
+    with caplog.at_level(logging.INFO, "diffusion_toolkit"):
+        assert decoded(workers, encoded(NOISE)) is None
+        deadline = time.monotonic() + 30
+        while not caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert decoded(workers, encoded(NOISE)) is None
+    assert "can't be started: ModuleNotFoundError: no kornia_rs" in caplog.text
+    workers.close()
+
+
+def test_none_is_started_for_a_few_files(monkeypatch):
+    started = []
+    monkeypatch.setattr(PngWorkers, "_start", lambda self, count: started.append(count))
+    workers = PngWorkers(2, worth=10)
+    data = encoded(NOISE)
+    for _ in range(19):
+        assert decoded(workers, data) is None
+    assert started == []
+    assert decoded(workers, data) is None and started == [2]
+    workers.close()

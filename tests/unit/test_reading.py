@@ -1,0 +1,151 @@
+"""Many files read at once: in their order, ahead only as far as memory allows, each as if it were read alone."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffusion_toolkit.embedders import png_workers, reading
+from diffusion_toolkit.embedders.decode import read_image
+from diffusion_toolkit.embedders.reading import Reader
+from diffusion_toolkit.embedders.scan import FileEntry, scan
+from PIL import Image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    random = np.random.default_rng(1)
+    for number in range(12):
+        Image.fromarray(random.integers(0, 256, (20 + number, 16, 3), np.uint8)).save(tmp_path / f"{number:02}.png")
+    return tmp_path
+
+
+def entries(folder: Path) -> list[FileEntry]:
+    return list(scan(folder, "", True, ""))
+
+
+def test_files_come_in_their_order_as_if_read_alone(folder):
+    wanted = entries(folder)
+    with Reader(folder, workers=3) as reader:
+        found = list(reader.read(wanted))
+    assert [read.entry for read in found] == wanted
+    for read in found:
+        alone = read_image(folder / read.entry.path)
+        assert np.array_equal(read.image.pixels, alone.pixels)
+        assert {**vars(read.image), "pixels": 0, "metadata": 0} == {**vars(alone), "pixels": 0, "metadata": 0}
+
+
+def test_workers_change_nothing_but_the_time(folder, monkeypatch):
+    monkeypatch.setattr(png_workers, "WORTH", 1)
+    by_workers = 0
+    with Reader(folder, workers=1) as reader:
+        reader._pngs._wanted_after = 1
+        list(reader.read(entries(folder)[:1]))
+        with reader._pngs._changed:
+            assert reader._pngs._changed.wait_for(lambda: reader._pngs._idle, timeout=30)
+        finish = reader._pngs._finish
+
+        def counted(*asked):
+            nonlocal by_workers
+            by_workers += 1
+            return finish(*asked)
+
+        monkeypatch.setattr(reader._pngs, "_finish", counted)
+        for read in reader.read(entries(folder)):
+            alone = read_image(folder / read.entry.path)
+            assert np.array_equal(read.image.pixels, alone.pixels) and (read.image.hash, read.image.phash) == (alone.hash, alone.phash)
+    assert by_workers == 12
+
+
+def test_what_can_not_be_read_comes_with_its_reason(folder):
+    (folder / "03.png").write_bytes(b"nothing")
+    wanted = entries(folder)
+    (folder / "05.png").unlink()
+    (folder / "07.png").write_bytes((folder / "06.png").read_bytes()[:-100])
+    with Reader(folder) as reader:
+        problems = {read.entry.path: read.problem for read in reader.read(wanted) if read.image is None}
+    assert problems.keys() == {"03.png", "05.png", "07.png"}
+    assert "it is no PNG" in problems["03.png"] and "No such file" in problems["05.png"] and "damaged" in problems["07.png"]
+
+
+def test_sha256_is_made_for_the_sizes_that_an_older_library_knows_alone(folder):
+    wanted = entries(folder)
+    known = {wanted[2].size, wanted[5].size}
+    assert len(known | {entry.size for entry in wanted}) > 2
+    with Reader(folder, older_sizes=known) as reader:
+        made = {read.entry.path: read.image.older_hash for read in reader.read(wanted)}
+    expected = {
+        entry.path: hashlib.sha256((folder / entry.path).read_bytes()).digest() if entry.size in known else None for entry in wanted
+    }
+    assert made == expected
+    with Reader(folder, older_sizes=None) as reader:
+        assert None not in [read.image.older_hash for read in reader.read(wanted)]
+
+
+def test_only_so_many_files_are_asked_for_ahead(folder):
+    asked = []
+
+    def asking():
+        for entry in entries(folder):
+            asked.append(entry.path)
+            yield entry
+
+    with Reader(folder, workers=1) as reader:
+        read = reader.read(asking())
+        next(read)
+        assert len(asked) == reading.AHEAD
+        next(read)
+        assert len(asked) == reading.AHEAD + 1
+
+
+def test_pixels_in_flight_are_bounded_and_the_next_file_always_fits(folder, monkeypatch):
+    held, most = set(), []
+    lock = threading.Lock()
+    original = reading.read_image
+
+    def slow(path, **options):
+        image = original(path, **options)
+        with lock:
+            held.add(path.name)
+            most.append(len(held))
+        return image
+
+    monkeypatch.setattr(reading, "read_image", slow)
+    with Reader(folder, workers=4, most_bytes=1) as reader:  # nothing fits, so one file after the other
+        for read in reader.read(entries(folder)):
+            time.sleep(0.005)
+            with lock:
+                held.discard(read.entry.path)
+    assert max(most) <= 2  # the one that was delivered, and the next one
+
+
+def test_a_reader_that_is_left_early_leaves_no_thread_or_process_behind(folder):
+    before = threading.active_count()
+    with Reader(folder, workers=2) as reader:
+        reader._pngs._wanted_after = 1
+        next(reader.read(entries(folder)))
+    assert [thread for thread in threading.enumerate() if "reader" in thread.name] == []
+    assert threading.active_count() == before  # also none that was about to start workers
+
+
+def test_a_jpeg_is_handed_over_smaller_and_known_by_its_own_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned: what the file calls width is the picture's height
+    Image.new("RGB", (1000, 2000), (200, 100, 50)).save(tmp_path / "a.jpg", exif=exif)
+    with Reader(tmp_path) as reader:
+        [read] = reader.read(entries(tmp_path))
+    assert read.image.pixels.shape == (500, 1000, 3) and (read.image.width, read.image.height) == (2000, 1000)
+    assert np.abs(read.image.pixels.astype(int) - (200, 100, 50)).max() <= 4
+    assert read_image(tmp_path / "a.jpg").pixels.shape == (1000, 2000, 3)
+
+
+def test_a_large_picture_is_handed_over_smaller(tmp_path):
+    Image.new("RGB", (3000, 2000), (200, 100, 50)).save(tmp_path / "a.png")
+    with Reader(tmp_path) as reader:
+        [read] = reader.read(entries(tmp_path))
+    assert read.image.pixels.shape == (500, 750, 3) and (read.image.width, read.image.height) == (3000, 2000)
+    assert read.image.pixels[0, 0].tolist() == [200, 100, 50]
