@@ -221,9 +221,10 @@ def _list_file(name: str, below: Path) -> Path:
 
 def _watch(prompt: Any, place: Place, node_key: tuple[str, str], folder: Path, recursive: bool, after: int) -> str:
     """Watch from now on; a line for the report."""
-    from .watched_prompts import CannotWatch, part_leading_to
+    from .watched_prompts import CannotWatch, check_saved_in, part_leading_to
 
     try:
+        check_saved_in(folder.resolve())
         part = part_leading_to(prompt, node_key[1])
     except CannotWatch as reason:
         return f"Not watched: {reason}"

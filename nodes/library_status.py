@@ -6,6 +6,7 @@ from comfy_api.v0_0_2 import io
 
 from .host import fresh_fingerprint, names_missing_requirements, open_library
 from .types import CATEGORY, Library, library_input, library_name_input
+from .watch import watcher
 
 
 class LibraryStatus(io.ComfyNode):
@@ -45,6 +46,9 @@ class LibraryStatus(io.ComfyNode):
         opened = open_library(library_name, library)
         status = read_status(opened)
         text, record = status_text(status), status_record(status)
+        record["watched"] = watched = sorted(watcher().folders(opened.name))
+        if watched:
+            text += f"\nWatched by Index Folder: {', '.join(watched)}."
         return io.NodeOutput(
             opened.name, text, len(status.problems), status.images, json.dumps(record), ui={"text": [text], "status": [record]}
         )

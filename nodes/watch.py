@@ -91,6 +91,10 @@ class Watcher:
         with self._lock:
             return list(self._watches)
 
+    def folders(self, library_name: str) -> list[str]:
+        """The folders that are watched for a library."""
+        return [str(watch.folder) for watch in self.watches() if watch.place.library_name == library_name]
+
     def start(self, watch: Watch) -> None:
         """Watch from now on, in place of what this node or this folder had."""
         with self._lock:
@@ -105,10 +109,11 @@ class Watcher:
     def end(self, place: Place, node: tuple[str, str], from_prompt: str) -> bool:
         """Stop watching what this node watched, and this folder for this library. Says whether there was anything.
 
-        A node that a list runs several times has several watches of one prompt, which do not replace each other.
+        A node that a list runs several times has several watches of one prompt, which do not replace each other. Without a
+        workflow's id, as a program queues it, a node is not known again.
         """
         with self._lock:
-            kept = [w for w in self._watches if w.place != place and (w.node != node or w.from_prompt == from_prompt)]
+            kept = [w for w in self._watches if w.place != place and (w.node != node or not node[0] or w.from_prompt == from_prompt)]
             ended = len(kept) < len(self._watches)
             self._watches = kept
             return ended

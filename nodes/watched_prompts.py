@@ -44,7 +44,8 @@ class Running:
     def workflow(self) -> str:
         extra = (self.entry[3] or {}).get("extra_pnginfo") or {}
         workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
-        return str((workflow or {}).get("id") or "") if isinstance(workflow, Mapping) else ""
+        found = str(workflow.get("id") or "") if isinstance(workflow, Mapping) else ""
+        return found if found.strip("0-") else ""  # all zeros stands for none
 
 
 def running_prompt() -> Running | None:
@@ -57,6 +58,15 @@ def running_prompt() -> Running | None:
         return None
     entries = PromptServer.instance.prompt_queue.get_current_queue_volatile()[0]
     return next((Running(context.prompt_id, entry) for entry in entries if entry[1] == context.prompt_id), None)
+
+
+def check_saved_in(folder: Path) -> None:
+    """CannotWatch where nothing that ComfyUI saves can come into a folder."""
+    import folder_paths
+
+    output = Path(folder_paths.get_output_directory()).resolve()
+    if not folder.is_relative_to(output) and not output.is_relative_to(folder):
+        raise CannotWatch(f"ComfyUI saves nothing here, but in {output}. Queue Index Folder again when there are new images.")
 
 
 def part_leading_to(running: Running, node_id: str) -> Part:

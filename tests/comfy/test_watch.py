@@ -12,10 +12,18 @@ from diffusion_toolkit.embedders.workflow import to_api
 from diffusion_toolkit.nodes.watched_prompts import PREFIX
 from host import stand_in
 from host.bootstrap import REPOSITORY
-from host.node_graphs import index
-from host.picture_graphs import ids_of, picture_graph
+from host.node_graphs import index, node
+from host.picture_graphs import ids_of
 
 FOLDER, NODE = "watched", "4"  # of the example
+
+
+def saving(color: int) -> dict[str, Any]:
+    """A graph that saves a picture in the watched folder."""
+    return {
+        "1": node("EmptyImage", width=64, height=64, batch_size=1, color=color),
+        "2": node("SaveImage", images=["1", 0], filename_prefix=f"{FOLDER}/flat"),
+    }
 
 
 def watch_runs(server) -> list[dict[str, Any]]:
@@ -37,16 +45,23 @@ def watching(server, pictures) -> Iterator[str]:
 
 def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off(server, watching):
     assert "Watching: images that ComfyUI saves here are indexed" in watching
-    server.queue(picture_graph(FOLDER))
+    server.queue(saving(1))
     end = time.monotonic() + 60
     while not watch_runs(server) and time.monotonic() < end:
         time.sleep(0.2)
     [run] = watch_runs(server)
     assert run["status"]["completed"], run["status"]
     assert "1 added, 1 unchanged" in run["outputs"][PREFIX + NODE]["text"][0]
-    assert server.queue(picture_graph(FOLDER)).executed == []  # what was cached is so still
+    assert server.queue(saving(1)).executed == []  # what was cached is so still
     assert len(ids_of(server, FOLDER)) == 2
+    status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]
+    assert f"Watched by Index Folder: {server.output / FOLDER}." in status["text"][0]
     server.queue(index(FOLDER, watch=False))
-    server.queue(picture_graph(FOLDER, seed=6))
+    server.queue(saving(2))
     time.sleep(3.5)
     assert len(watch_runs(server)) == 1
+
+
+def test_a_folder_into_which_comfyui_saves_nothing_is_not_watched(server):
+    said = server.queue(index(root="input", watch=True, clip=None, clip_vision=None, text_embedder=None)).outputs["index"]["text"][0]
+    assert "Not watched: ComfyUI saves nothing here" in said

@@ -229,6 +229,14 @@ def test_a_node_that_is_queued_again_over_another_folder_leaves_the_first(watche
     assert [one.place.subfolder for one in watcher.watches()] == ["dogs"]
 
 
+def test_programs_that_queue_without_a_workflow_do_not_replace_each_others_nodes(watcher, queue) -> None:
+    for folder in ("cats", "dogs"):
+        one = watch(folder, prompt=folder)
+        one.node = ("", "4")
+        watcher.start(one)
+    assert watcher.folders("default") == [str(OUTPUT / "cats"), str(OUTPUT / "dogs")] and watcher.folders("another") == []
+
+
 def test_another_node_over_the_same_folder_takes_the_watch_over(watcher, queue) -> None:
     watcher.start(watch("cats", node="4", prompt="first", part="old"))
     watcher.start(watch("cats", node="7", prompt="second", part="new"))
