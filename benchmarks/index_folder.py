@@ -2,12 +2,13 @@
 
 The plain loop is what one would write first: open, read the prompt, encode with the host's own nodes' calls, INSERT and
 commit, image by image, with an HNSW index on each of the five vector columns. Both ways use the same models (small, with
-seeded random weights; MiniLM as text embedder), read the same files, and keep five vectors and token states.
+seeded random weights; MiniLM as text embedder), read the same files, and keep five vectors; with `--states` token states too.
+A third line says what the models alone take in batches, on pictures and texts that are in memory: on a CPU that is most of it.
 
 The files are PNGs of one size with a prompt and a negative prompt of their own each, made from ComfyUI's template pictures;
 then the same with several pictures of one pair of texts. `--folder` takes files as they are instead.
 
-    .venv/bin/python benchmarks/index_folder.py [--images 200] [--size 1024] [--images-per-text 1,5] [--folder DIR]
+    .venv/bin/python benchmarks/index_folder.py [--images 200] [--size 1024] [--images-per-text 1,5] [--layers 3] [--states] [--folder DIR]
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import shutil
 import struct
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from harness import REPOSITORY, machine, prepare, table, timed
 from prompts import prompts
 
 DEMO_FOLDER = REPOSITORY / ".cache" / "demo" / "output" / "template-images"
+BATCH = 64
 PICTURES = 24  # different ones; the files differ in their texts, so each is an image of its own
 
 
@@ -35,14 +38,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="width and height of the files that are made")
     parser.add_argument("--images-per-text", default="1,5", help="how many files share a prompt and a negative, one run for each")
     parser.add_argument("--folder", type=Path, help="PNGs to index as they are, in the order of their names")
-    parser.add_argument("--no-states", action="store_true", help="keep no token states, in both ways")
+    parser.add_argument("--layers", type=int, default=3, help="of each CLIP; the host wants three")
+    parser.add_argument("--states", action="store_true", help="keep token states, in both ways")
     options = parser.parse_args()
     prepare()
     import torch
 
     lines = []
     with tempfile.TemporaryDirectory(prefix="diffusion-toolkit-bench-") as scratch, torch.inference_mode():
-        models = _Models(Path(scratch))
+        models = _Models(Path(scratch), options.layers)
         for each in ["as they are"] if options.folder else map(int, options.images_per_text.split(",")):
             folder = Path(scratch) / f"images-{each}"
             folder.mkdir()
@@ -55,17 +59,19 @@ def main() -> None:
             if not files:
                 raise SystemExit(f"There are no PNGs in {options.folder}.")
             models.warm_up(files[0])
-            budget = 0 if options.no_states else 5 * 2**30
+            budget = 5 * 2**30 if options.states else 0
             with _library(Path(scratch) / f"plain-{each}") as library:
                 plain = timed("plain loop, one image at a time", lambda: plain_loop(folder, models, library, budget > 0))
             with _library(Path(scratch) / f"ours-{each}") as library:
                 ours = timed("Index Folder's pipeline", lambda: pipeline(folder, models, library, budget))
+            alone = models_alone(folder, models, options.states)
             size = f"{sum(file.stat().st_size for file in files) / 1e6:.0f} MB of PNG"
             texts = each if options.folder else f"{each} image{'s' if each > 1 else ''} a text"
-            lines.append(f"{len(files)} images ({size}), {texts}:\n\n{table('images', plain, ours)}\n")
+            floor = f"The models alone, in batches: {alone:.1f} s; the pipeline {ours.seconds / alone:.2f} times that."
+            lines.append(f"{len(files)} images ({size}), {texts}:\n\n{table('images', plain, ours)} {floor}\n")
             shutil.rmtree(folder)
-    states = "without" if options.no_states else "with"
-    print(f"{machine()}\nsmall random-weight CLIPs, MiniLM; {states} token states\n\n" + "\n".join(lines))
+    states = "with" if options.states else "without"
+    print(f"{machine()}\nrandom-weight CLIPs of {options.layers} layers, MiniLM; {states} token states\n\n" + "\n".join(lines))
 
 
 def make_files(folder: Path, count: int, size: int, images_per_text: int) -> None:
@@ -97,12 +103,12 @@ def with_text(png: bytes, parameters: str) -> bytes:
 class _Models:
     """The same small models for both ways."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, layers: int) -> None:
         from diffusion_toolkit.embedders.text_embedder import load_text_embedder
         from host import stand_in_models
 
-        self.clip = stand_in_models.small_clip(0)
-        self.clip_vision = stand_in_models.small_clip_vision(0)
+        self.clip = stand_in_models.small_clip(0, layers, layers)
+        self.clip_vision = stand_in_models.small_clip_vision(0, num_hidden_layers=layers)
         folder = stand_in_models.write_text_embedder_folder(scratch / "minilm")
         self.text = load_text_embedder(str(folder), allow_download=False)
 
@@ -170,6 +176,29 @@ def _clip(models: _Models, text: str | None) -> tuple[Any, Any, Any]:
     states, pooled = models.clip.encode_from_tokens(models.clip.tokenize(text), return_pooled=True)
     clip_l = states[0, 0, :768].float().numpy()  # the pooled CLIP-L vector costs the same; the host does not return it
     return clip_l, pooled[0].float().numpy(), states.half().numpy().tobytes()
+
+
+def models_alone(folder: Path, models: _Models, states: bool) -> float:
+    """Seconds of the models, in batches, over what they have to be given in a run; less than which no pipeline takes."""
+    from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
+    from diffusion_toolkit.embedders.clip_vision import ImageEncoder
+    from diffusion_toolkit.embedders.decode import read_image
+
+    image, clip, seconds = ImageEncoder(models.clip_vision), SDXLTextEncoder(models.clip), 0.0
+    files, texts = sorted(folder.iterdir()), dict.fromkeys([""])
+    for start in range(0, len(files), BATCH):
+        read = [read_image(file) for file in files[start : start + BATCH]]
+        texts.update(dict.fromkeys(text[0] for one in read for text in (one.metadata.prompt, one.metadata.negative) if text))
+        began = time.perf_counter()
+        image.encode([one.pixels for one in read])
+        seconds += time.perf_counter() - began
+    texts = sorted(texts, key=len)
+    for start in range(0, len(texts), BATCH):
+        batch, began = texts[start : start + BATCH], time.perf_counter()
+        models.text.encode_texts(batch)
+        clip.encode([(text, text) for text in batch], states=states)
+        seconds += time.perf_counter() - began
+    return seconds
 
 
 def pipeline(folder: Path, models: _Models, library: Any, budget: int) -> int:
