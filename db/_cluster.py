@@ -22,6 +22,7 @@ import psutil
 from ._binaries import NO_WINDOW, WINDOWS, installed, program
 from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
+from ._stopping import stop
 from .errors import LibraryError
 
 SUPERUSER = "postgres"
@@ -201,7 +202,7 @@ class Cluster:
         here = Path(__file__).parent
         keeper = [sys.executable, "-I", str(here / "_keeper.py"), str(self.start_lock), str(self.users_lock)]
         folder = None if WINDOWS else address.host
-        keeper += [json.dumps([self._command(command), self._stop_command(), folder]), str(here), *filter(None, sys.path)]
+        keeper += [json.dumps([self._command(command), self._stop_commands(address), folder]), str(here), *filter(None, sys.path)]
         with self.log.open("ab") as log:
             out = subprocess.DEVNULL if WINDOWS else log
             self._child = subprocess.Popen(
@@ -209,17 +210,19 @@ class Cluster:
             )
         return self._child
 
-    def shut_down(self, timeout: float) -> bool:
-        """Stop the server by a fast shutdown: clients are disconnected, everything is written. False if it takes longer."""
+    def shut_down(self, timeout: float, address: Address | None) -> bool:
+        """Stop the server: clients are disconnected, everything is written where that takes no minute. False if it lives on."""
         if self._postmaster() in {process.pid for process in self.processes()}:  # else pg_ctl might signal a stranger
-            subprocess.run(
-                self._stop_command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=_environment(), cwd=self.directory, creationflags=NO_WINDOW,
-            )  # fmt: skip
+            stop(*self._stop_commands(address), env=_environment(), cwd=self.directory)
         return self._gone_within(timeout)
 
-    def _stop_command(self) -> list[str]:
-        return self._command([self._program("pg_ctl"), "stop", "-m", "fast", "-w", "-t", "60", "-D", str(self.data)])
+    def _stop_commands(self, address: Address | None) -> list[list[str]]:
+        """What `_stopping.stop` takes."""
+        end = [self._program("pg_ctl"), "stop", "-w", "-t", "60", "-D", str(self.data), "-m"]
+        ready = [self._program("pg_ctl"), "status", "-D", str(self.data)]  # where nobody knows whom to ask
+        if address is not None:
+            ready = [self._program("pg_isready"), "-q", "-h", address.host, "-p", str(address.port), "-t", "5"]
+        return [self._command(command) for command in (ready, [*end, "fast"], [*end, "immediate"])]
 
     def _program(self, name: str) -> str:
         """A program of the version that made the data directory."""

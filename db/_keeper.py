@@ -1,6 +1,6 @@
 """Run as a script beside the server: start it, and stop it when no process uses it any more.
 
-    python _keeper.py START_LOCK USERS_LOCK COMMANDS IMPORTS    # COMMANDS: JSON [start command, stop command, socket's folder or null]
+    python _keeper.py START_LOCK USERS_LOCK COMMANDS IMPORTS    # COMMANDS: JSON [start command, those of `_stopping.stop`, socket's folder or null]
 
 A process that ends in good order stops the server itself when it is the last. This one is for those that are killed, or
 whose terminal is closed: the usual way to leave ComfyUI, and Python then runs no exit handlers.
@@ -16,6 +16,7 @@ import time
 
 sys.path += sys.argv[4:]  # this folder, then our user's own path, which -I leaves out (for fasteners)
 from _locks import FileLock  # noqa: E402
+from _stopping import stop  # noqa: E402
 
 PERIOD = 2.0  # seconds between looks
 
@@ -30,7 +31,7 @@ def unused(starting: FileLock, users: FileLock) -> bool:
     return False
 
 
-def keep(start_lock: str, users_lock: str, start: list[str], stop: list[str], folder: str | None) -> int:
+def keep(start_lock: str, users_lock: str, start: list[str], stops: list[list[str]], folder: str | None) -> int:
     """Run the server to its end; its exit status. On Windows `start` (pg_ctl) ends when the server is ready."""
     starting, users = FileLock(start_lock), FileLock(users_lock)
     server = subprocess.Popen(start, stdin=subprocess.DEVNULL)
@@ -44,7 +45,7 @@ def keep(start_lock: str, users_lock: str, start: list[str], stop: list[str], fo
                 return status
             time.sleep(PERIOD)
         if unused(starting, users):
-            subprocess.run(stop, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            stop(*stops)
             status = server.wait()
             if folder:
                 os.rmdir(folder)

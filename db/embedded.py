@@ -171,7 +171,7 @@ class EmbeddedServer:
 
     def _shut_down(self) -> None:
         address = self._address()
-        if not self._cluster.shut_down(STOP_SECONDS):
+        if not self._cluster.shut_down(STOP_SECONDS, address):
             _log.warning("The library's PostgreSQL in %s is still writing; it ends by itself.", self.directory)
         elif address:
             self._cluster.discard_address(address)

@@ -365,3 +365,18 @@ def test_stopping_after_the_folder_was_removed_is_quiet(tmp_path: Path) -> None:
         server.stop()
     finally:
         server._cluster.end_processes()
+
+
+def test_a_server_that_recovers_from_a_crash_is_stopped_all_the_same(directory: Path):
+    """PostgreSQL 18.4 hangs when it is told to stop in good order while it replays its log."""
+    server = EmbeddedServer.start(directory)
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
+        psutil.Process(connection.info.backend_pid).kill()
+    was = postmaster(directory)
+    began = time.monotonic()
+    server.stop()
+    assert not runs(was) and time.monotonic() - began < 55, "it was waited for until the time was up"
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT count(*) FROM kept") == 20000
+    server.stop()

@@ -39,7 +39,7 @@ def outage(server, monkeypatch):
 
     def stop() -> None:
         happening.begun = True
-        assert server._cluster.shut_down(30)
+        assert server._cluster.shut_down(30, server._address())
         threads.append(threading.Thread(target=start))
         threads[0].start()
 
