@@ -124,6 +124,8 @@ def _problem(root: Path, read: Read) -> str:
         now = (status.st_size, status.st_mtime_ns)
     except OSError:
         now = None
+    found = (read.entry.size, read.entry.mtime_ns)
     if read.image is None:
-        return CHANGED if now is not None and now != (read.entry.size, read.entry.mtime_ns) else read.problem
-    return "" if now == (read.image.size, read.image.mtime_ns) else CHANGED
+        return CHANGED if now is not None and now != found else read.problem
+    # A network drive may give an open file another time than its path; as long as the path gives the same, nothing has changed.
+    return "" if now in (found, (read.image.size, read.image.mtime_ns)) else CHANGED

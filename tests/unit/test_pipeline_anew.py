@@ -57,6 +57,25 @@ def test_a_file_is_opened_again_where_the_library_keeps_nothing_of_a_prompt(tmp_
     assert "prompt" in read_by_an_older_one.pieces[1]
 
 
+def test_a_text_beside_a_known_image_is_read_by_the_next_run_when_this_one_failed(folder):
+    class FailsOnce(MemoryStore):
+        def update_readings(self, readings, from_files):
+            if readings and self.fails:
+                self.fails = False
+                raise OSError("the server is gone")
+            super().update_readings(readings, from_files)
+
+    store = FailsOnce()
+    store.fails = False
+    index_folder(folder, "", store, Encoders())
+    (folder / "0.txt").write_text("a red square", encoding="utf-8")
+    store.fails = True
+    with pytest.raises(OSError, match="the server is gone"):
+        index_folder(folder, "", store, Encoders())
+    assert index_folder(folder, "", store, Encoders()).sidecars_read == 1
+    assert store.readings[1].raw["sidecar.txt"] == b"a red square"
+
+
 def test_nothing_is_read_anew_a_second_time(tmp_path, read_by_an_older_one):
     index_folder(tmp_path, "", read_by_an_older_one, Encoders())
     assert index_folder(tmp_path, "", read_by_an_older_one, Encoders()).read_anew == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,17 @@ def test_a_file_that_changes_while_it_is_read_is_named_and_left_for_the_next_run
     report = index_folder(folder, "", store, Encoders(image=encoder))
     assert (report.added, report.unchanged, report.skipped) == (1, 39, [])
     assert store.files["07.png"].size == (folder / "07.png").stat().st_size
+
+
+def test_a_drive_that_gives_an_open_file_another_time_than_its_path_is_indexed_all_the_same(folder, monkeypatch):
+    read = Reader.read
+
+    def shifted(self, entries):
+        for one in read(self, entries):
+            yield one._replace(image=replace(one.image, mtime_ns=one.image.mtime_ns + 100))
+
+    monkeypatch.setattr(Reader, "read", shifted)
+    assert index_folder(folder, "", MemoryStore(), Encoders()).added == 40
 
 
 def test_half_of_a_file_that_is_still_being_written_is_no_damaged_image(folder, monkeypatch):
