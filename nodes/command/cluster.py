@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ log = logging.getLogger("diffusion_toolkit")
 
 LOCAL = "local"
 LOOK_SECONDS = 0.5  # between two looks at the workers
+CONNECT_SECONDS = 10.0
 STOP_SECONDS = 60.0  # for which they are given time to end their batch
 _OBJECTS = 100 * 2**20  # bytes of Ray's own store on a local cluster, the least it takes; nothing is kept there
 
@@ -45,6 +47,7 @@ def connected(address: str, workers: int | None, verbose: bool) -> Iterator[Any]
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its own words: this will be the default
+    _refuse_if_silent(address)
     options: dict[str, Any] = {"address": address}
     scratch = None
     if address == LOCAL:
@@ -71,6 +74,16 @@ def connected(address: str, workers: int | None, verbose: bool) -> Iterator[Any]
             sys.modules["ray"].shutdown()  # ends a cluster that was started here, leaves another
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _refuse_if_silent(address: str) -> None:
+    """Ray itself tries for minutes, at an address where nothing listens."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            raise UsageError(f"Nothing answers at {address} ({error}). `ray start --head` starts a cluster, and prints its address.") from error
 
 
 def plan(nodes: Sequence[Mapping[str, Any]], workers: int | None) -> tuple[int, int, int]:
