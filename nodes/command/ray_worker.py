@@ -102,18 +102,13 @@ class Work:
         for part, source in JobFiles(self._job).parts():
             arguments = (part.root_name, part.root, part.subfolder, encoders, [part.labels], part.namespace)
             with SharedStore(share, self._library, *arguments) as store, self._inference():
-                part = replace(part, token_state_budget=self._part_of(part.token_state_budget, store.token_states_bytes(), share.of))
+                part = replace(part, token_state_budget=part_of_budget(part.token_state_budget, store.token_states_bytes(), share.of))
                 ours = SharedSource(source, share) if files else NoFiles()
                 reports.append(index_part(part, ours, store, encoders, self._definitions, self._progress))
         report = together(reports)
         told = asdict(report)
         lists = [name for name, value in told.items() if isinstance(value, list)]
         return {**told, **{name: list(told[name]) for name in lists}, "totals": {name: getattr(report, name).total for name in lists}}
-
-    @staticmethod
-    def _part_of(budget: int, used: int, workers: int) -> int:
-        """Each worker counts what it adds itself, from what is used now: so each gets its part of the rest."""
-        return used + max(0, budget - used) // workers
 
     @staticmethod
     def _inference() -> Any:
@@ -128,6 +123,11 @@ class Work:
             self._told = now
             if not self._tell(stage, done, total):
                 raise Stopped
+
+
+def part_of_budget(budget: int, used: int, workers: int) -> int:
+    """Each worker counts what it adds itself, from what is used now: so each gets its part of the rest."""
+    return used + max(0, budget - used) // workers
 
 
 def _answer(work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

@@ -28,14 +28,15 @@ class Listed:
 
 
 def test_every_file_is_in_one_share_and_so_is_every_problem(share):
-    problems, found = [], []
+    problems, found, gone = [], [], []
     for number in range(3):
         source = share.SharedSource(Listed(), share.Share(number, 3))
         entries = [entry.path for entry in source.files(lambda *problem: problems.append(problem))]
         assert len(entries) > 20 and all(source.covers(path) for path in entries)
         found += entries
+        gone += [number] * source.covers("folder/gone.png")
     assert sorted(found) == sorted(f"folder/{number}.png" for number in range(100))
-    assert problems == [("folder/0.gif", "it can't be read")]
+    assert problems == [("folder/0.gif", "it can't be read")] and len(gone) == 1
 
 
 def test_each_worker_has_its_own_share_and_none_is_left(share):
@@ -111,3 +112,10 @@ def test_a_helpers_report_does_not_count_the_files_it_found():
     helped, own = report_of(sent, True), report_of(sent, False)
     assert (helped.found, helped.unchanged, helped.added) == (0, 0, 2)
     assert (own.found, own.unchanged, own.added) == (9, 5, 2)
+
+
+def test_workers_get_equal_parts_of_the_budget_that_is_left():
+    from diffusion_toolkit.nodes.command.ray_worker import part_of_budget
+
+    assert part_of_budget(1000, used=200, workers=4) == 400
+    assert part_of_budget(1000, used=1500, workers=4) == 1500
