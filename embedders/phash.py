@@ -49,10 +49,10 @@ def _row_sums(pixels: np.ndarray, size: int) -> np.ndarray:
     height, width, channels = pixels.shape
     whole = height // size
     wide = np.uint16 if size <= 257 else np.uint32
-    sums = pixels[: whole * size].reshape(whole, size, width * channels).sum(1, dtype=wide)
+    sums = np.empty((-(-height // size), width * channels), wide)
+    np.add.reduce(pixels[: whole * size].reshape(whole, size, -1), 1, wide, sums[:whole])
     if whole * size < height:
-        left = pixels[whole * size :].reshape(-1, width * channels).sum(0, dtype=wide, keepdims=True)
-        sums = np.concatenate([sums, left])
+        np.add.reduce(pixels[whole * size :].reshape(height - whole * size, -1), 0, wide, sums[whole])
     return sums.reshape(-1, width, channels)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -17,10 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from . import png_worker
+from .pixel_buffers import PixelBuffers
 from .plain_png import PlainPng
 
 SCRIPT = Path(png_worker.__file__)
 MEMORY = 64 * 2**20  # bytes shared with a worker; a page counts once it is used, so 1024 x 1024 pixels take 5 MB
+MOST_KEPT = 256 * 2**20  # bytes of pixels that nobody holds, kept for the next ones
 WORTH = 24  # PNGs for each worker, after which more of them are expected: a worker starts in the time that it saves on so many
 START_SECONDS, HANGING_SECONDS, CLOSING_SECONDS = 60.0, 60.0, 5.0
 MOST_DEATHS = 3  # for each worker; then files kill them, or something else does, and they are not started again
@@ -37,8 +40,10 @@ class PngWorkers:
 
     def __init__(self, count: int, worth: int = WORTH, script: Path = SCRIPT) -> None:
         self._count, self._wanted_after, self._script = count, worth * count, script
+        self._buffers = PixelBuffers(MOST_KEPT)
         self._changed = threading.Condition()
-        self._idle: list[_Worker] = []
+        self._working = False  # whether there are workers, or will be soon again
+        self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()  # None: there will be none any more
         self._all: set[_Worker] = set()  # that work
         self._starting: set[_Worker] = set()
         self._threads: list[threading.Thread] = []  # that start them and watch over them
@@ -60,7 +65,7 @@ class PngWorkers:
         """Nothing is begun any more, and who waits for a worker waits no longer: they are killed."""
         with self._changed:
             self._closed = True
-            self._idle.clear()
+            self._give_up()
             self._changed.notify_all()
             for worker in self._all | self._starting:
                 worker.kill()
@@ -75,24 +80,29 @@ class PngWorkers:
         self._all.clear()
 
     def _take(self) -> _Worker | None:
-        with self._changed:
-            self._seen += 1
-            if self._seen == self._wanted_after and not self._closed:
-                self._start(self._count)
-            self._changed.wait_for(lambda: self._closed or self._idle or not self._all)
-            return None if self._closed or not self._idle else self._idle.pop()
+        if not self._working:
+            with self._changed:
+                self._seen += 1
+                if self._seen == self._wanted_after and not self._closed:
+                    self._start(self._count)
+            return None
+        worker = self._idle.get()
+        if worker is None:
+            self._idle.put(None)  # for whoever else waits
+        return worker
 
     def _finish(self, worker: _Worker, path: str, plain: PlainPng) -> np.ndarray | None:
         try:
-            pixels = worker.answer(plain)
+            pixels = worker.answer(plain, self._buffers)
         except (OSError, ValueError):
             self._gone(worker, path)
             return None
-        with self._changed:
-            if not self._closed:
-                self._idle.append(worker)
-                self._changed.notify_all()  # the one that watches waits here too
+        self._idle.put(worker)
         return pixels
+
+    def _give_up(self) -> None:
+        self._working = False
+        self._idle.put(None)
 
     def _start(self, count: int) -> None:
         thread = threading.Thread(target=self._bring, args=(count,), name="diffusion_toolkit_png_workers", daemon=True)
@@ -120,12 +130,15 @@ class PngWorkers:
                 for worker in begun:
                     worker.close()
                 if not self._closed:
+                    if not self._all:
+                        self._give_up()
                     log.info("PNGs are decoded by Pillow, since the faster decoder's process can't be started: %s", failed)
                 return
             first = not self._all
             self._all.update(begun)
-            self._idle += begun
-            self._changed.notify_all()
+            for worker in begun:
+                self._idle.put(worker)
+            self._working = True
         if first:
             self._watch()
 
@@ -149,6 +162,8 @@ class PngWorkers:
             again = self._deaths <= MOST_DEATHS * self._count
             if again:
                 self._start(1)
+            elif not self._all:
+                self._give_up()
             self._changed.notify_all()
         then = "another one is started" if again else "no other one is started, too many ended so"
         log.warning("The process that was to decode %s ended (%s); the file is read by Pillow instead, and %s.", path, code, then)
@@ -192,7 +207,7 @@ class _Worker:
         self._at, self._since = png_worker.pixels_at(len(png)), time.monotonic()
         self.process.stdin.write(png_worker.REQUEST.pack(len(png), *plain))
 
-    def answer(self, plain: PlainPng) -> np.ndarray | None:
+    def answer(self, plain: PlainPng, buffers: PixelBuffers) -> np.ndarray | None:
         """uint8 [height, width, 3], or None of a PNG that it refuses."""
         told = self.process.stdout.read(1)
         self._since = float("inf")
@@ -200,8 +215,9 @@ class _Worker:
             return None
         if told != png_worker.GIVEN:
             raise BrokenPipeError
-        shape = (plain.height, plain.width, 3)
-        return np.frombuffer(self.memory, np.uint8, plain.height * plain.width * 3, self._at).reshape(shape).copy()
+        pixels = buffers.take((plain.height, plain.width, 3))
+        pixels[:] = np.frombuffer(self.memory, np.uint8, pixels.size, self._at).reshape(pixels.shape)
+        return pixels
 
     def busy_for(self) -> float:
         return time.monotonic() - self._since

@@ -34,9 +34,15 @@ def started(script: Path = SCRIPT) -> PngWorkers:
     """One worker, ready."""
     workers = PngWorkers(1, worth=1, script=script)
     assert decoded(workers, encoded(NOISE)) is None  # the first one says that a worker pays
-    with workers._changed:
-        workers._changed.wait_for(lambda: workers._idle, timeout=30)
+    wait_for_one(workers)
     return workers
+
+
+def wait_for_one(workers: PngWorkers) -> None:
+    deadline = time.monotonic() + 30
+    while workers._idle.empty():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -77,8 +83,7 @@ def test_a_worker_that_is_killed_is_named_with_its_file_and_replaced(workers, ca
     with caplog.at_level(logging.WARNING, "diffusion_toolkit"):
         assert decoded(workers, encoded(NOISE)) is None
     assert "decode a.png ended" in caplog.text
-    with workers._changed:
-        assert workers._changed.wait_for(lambda: workers._idle, timeout=30)
+    wait_for_one(workers)
     assert decoded(workers, encoded(NOISE)) is not None
 
 
@@ -86,8 +91,7 @@ def test_workers_that_die_of_every_file_are_given_up(tmp_path, caplog):
     workers = started(fake(tmp_path, "os._exit(3)"))
     with caplog.at_level(logging.WARNING, "diffusion_toolkit"):
         for _ in range(png_workers.MOST_DEATHS + 1):
-            with workers._changed:
-                assert workers._changed.wait_for(lambda: workers._idle, timeout=30)
+            wait_for_one(workers)
             assert decoded(workers, encoded(NOISE)) is None
         assert decoded(workers, encoded(NOISE)) is None
     assert "no other one is started" in caplog.messages[-1] and len(caplog.messages) == png_workers.MOST_DEATHS + 1

@@ -1,0 +1,38 @@
+"""Memory for pixels, used again: to ask the system for fresh pages costs as much as to fill them four times."""
+
+from __future__ import annotations
+
+import weakref
+from collections import defaultdict, deque
+
+import numpy as np
+
+_STEP = 2**20  # bytes; sizes are rounded up to it, so that pictures of nearly the same size share buffers
+
+
+class PixelBuffers:
+    """Gives arrays to any thread, and has their memory back once nobody holds the array or a view of it any more.
+
+    At most `most` bytes wait to be used again. No locks: what comes back may come at any moment, also within `take`.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._free: dict[int, deque[bytearray]] = defaultdict(deque)
+
+    def take(self, shape: tuple[int, ...]) -> np.ndarray:
+        """uint8 of this shape, with anything in it."""
+        size = int(np.prod(shape))
+        rounded = -(-size // _STEP) * _STEP
+        try:
+            buffer = self._free[rounded].pop()
+        except IndexError:
+            buffer = bytearray(rounded)
+        # Every view that is made of it has this array as its base, since it is the last that is one: so it lives as long as they do.
+        owner = np.frombuffer(buffer, np.uint8, size)
+        weakref.finalize(owner, self._back, buffer).atexit = False
+        return owner.reshape(shape)
+
+    def _back(self, buffer: bytearray) -> None:
+        if sum(size * len(waiting) for size, waiting in list(self._free.items())) + len(buffer) <= self._most:
+            self._free[len(buffer)].append(buffer)

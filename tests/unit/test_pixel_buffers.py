@@ -1,0 +1,43 @@
+"""Memory for pixels is used again, but never while anybody still sees it."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+from diffusion_toolkit.embedders.pixel_buffers import PixelBuffers
+
+SHAPE = (100, 200, 3)
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def test_memory_that_nobody_holds_is_used_again():
+    buffers = PixelBuffers(2**24)
+    first = buffers.take(SHAPE)
+    where = address(first)
+    del first
+    gc.collect()
+    assert address(buffers.take((50, 70, 3))) == where  # of the same size, rounded up
+
+
+def test_a_view_of_it_is_enough_to_keep_it():
+    buffers = PixelBuffers(2**24)
+    first = buffers.take(SHAPE)
+    first[:] = 7
+    views = [first[::-1][10:20, ::2], memoryview(first), first.reshape(-1).view(np.int8)]
+    del first
+    while views:
+        other = buffers.take(SHAPE)
+        other[:] = 9
+        assert (np.asarray(views.pop()) == 7).all()
+
+
+def test_no_more_is_kept_than_was_allowed():
+    buffers = PixelBuffers(3 * 2**20)
+    held = [buffers.take(SHAPE) for _ in range(10)]
+    held.clear()
+    gc.collect()
+    assert sum(len(waiting) for waiting in buffers._free.values()) == 3
