@@ -95,6 +95,7 @@ def python(tmp_path: Path) -> Callable[[str], subprocess.Popen]:
         return subprocess.Popen(
             [sys.executable, "-c", head + code],
             env=dict(os.environ),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
