@@ -44,6 +44,12 @@ def test_shared_buffers_follow_the_memory_within_bounds(memory: int, buffers: st
     assert f"\nshared_buffers = {buffers}\n" in settings(memory, None)
 
 
+@pytest.mark.parametrize(("cores", "free", "workers", "wal"), [(2, 0, 8, 1024), (16, 24 * GB, 20, 1536), (4, 900 * GB, 8, 2048)])
+def test_processes_follow_the_cores_and_the_log_the_free_disk_within_bounds(cores: int, free: int, workers: int, wal: int):
+    text = settings(24 * GB, None, cores, free)
+    assert f"\nmax_worker_processes = {workers}\nmax_parallel_workers = {workers}\nmax_wal_size = {wal}MB\n" in text
+
+
 def test_a_containers_small_shared_memory_is_not_used_for_parallel_index_builds():
     assert "dynamic_shared_memory_type = sysv" in settings(24 * GB, 64 << 20)
     assert "dynamic_shared_memory_type = sysv" not in settings(24 * GB, 12 * GB)
