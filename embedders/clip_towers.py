@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ Tokens = dict[str, list[Any]]  # of one text, as ComfyUI's tokenizer gives them:
 
 _SECTIONS = {"cpu": 32}  # sections of 77 tokens in one forward
 _SECTIONS_ELSEWHERE = 256
+_STEP = 16  # tokens
 _TOWERS = {"clip_l": "l", "clip_g": "g"}
 
 
@@ -95,21 +97,23 @@ class ClipWorker:
 
         tower, half = getattr(self._clip.cond_stage_model, tower_name), self._half[tower_name]
         firsts = [[token for token, _ in text[_TOWERS[tower_name]][0]] for text in texts]
-        by_length: dict[int, dict[Any, list[Any]]] = {}  # only sections of one length share a forward, and equal ones are one
+        by_length: dict[tuple[int, int], dict[Any, list[Any]]] = {}  # only sections of one length share a forward, and equal ones are one
         for section in firsts:
-            by_length.setdefault(len(section), {})[_section_key(section)] = section
+            by_length.setdefault((len(section), _needed(tower, section)), {})[_section_key(section)] = section
 
         def at(sections: Sequence[list[Any]], dtype: torch.dtype | None) -> torch.Tensor:
             return tower.encode(list(sections))[1] if dtype is None else _at_precision(tower, sections, dtype, self.device)
 
-        def launch(sections: Sequence[list[Any]]) -> tuple[Sequence[list[Any]], torch.Tensor]:
+        def launch(needed: int, sections: Sequence[list[Any]]) -> tuple[Sequence[list[Any]], torch.Tensor]:
             half.look(sections, at)
+            if needed < len(sections[0]):
+                return sections, _of_first_tokens(tower, sections, needed, half.dtype or torch.float32, self.device)
             return sections, at(sections, half.dtype)
 
         rows: dict[Any, np.ndarray] = {}
-        for sections in by_length.values():
+        for (_, needed), sections in by_length.items():
             batches = self.batch.run(
-                list(sections.values()), launch, lambda made: half.mended(made[1].float().cpu(), made[0], at).numpy(), self._relieve
+                list(sections.values()), partial(launch, needed), lambda made: half.mended(made[1].float().cpu(), made[0], at).numpy(), self._relieve
             )
             rows.update(zip(sections, (row for batch in batches for row in batch)))
         return torch.stack([torch.from_numpy(rows[_section_key(section)]) for section in firsts]).numpy()
@@ -128,6 +132,33 @@ def _at_precision(tower: Any, sections: Sequence[list[Any]], dtype: torch.dtype,
         dtype=dtype, embeds_info=info,
     )  # fmt: skip
     return made[2] if tower.return_projected_pooled else made[3]
+
+
+def _of_first_tokens(tower: Any, sections: Sequence[list[Any]], needed: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """The same of the first `needed` tokens, by the host's layers: its own call wants all 77, which add nothing and take their time."""
+    import comfy.ops
+    import torch
+
+    embeds, counts, _ = _embedded(tower, sections, device)
+    model = tower.transformer.text_model
+    positions = comfy.ops.cast_to(model.embeddings.position_embedding.weight, dtype=dtype, device=embeds.device)  # [77, width]
+    rows = embeds[:, :needed].to(dtype) + positions[:needed]
+    mask = torch.full((needed, needed), -torch.finfo(dtype).max, dtype=dtype, device=rows.device).triu_(1)
+    rows = model.final_layer_norm(model.encoder(rows, mask=mask)[0])  # [n, needed, width]
+    pooled = rows[torch.arange(len(counts), device=rows.device), torch.tensor(counts, device=rows.device) - 1]
+    return tower.transformer.text_projection(pooled) if tower.return_projected_pooled else pooled
+
+
+def _needed(tower: Any, section: list[Any]) -> int:
+    """How many of a section's tokens its vector comes from: those up to the first end, which sees none after it. In steps, so that
+    sections of about one length share a forward; all of them where the tower is not SDXL's or a token is a vector."""
+    from comfy.clip_model import CLIPTextModel
+
+    end = tower.special_tokens.get("end")
+    plain = type(tower.transformer) is CLIPTextModel and not tower.enable_attention_masks and end is not None
+    if not plain or not all(isinstance(token, int) for token in section) or end not in section:
+        return len(section)
+    return min(len(section), -(-(section.index(end) + 1) // _STEP) * _STEP)
 
 
 def _embedded(tower: Any, sections: Sequence[list[Any]], device: torch.device) -> tuple[torch.Tensor, list[int], list[Any]]:

@@ -59,7 +59,7 @@ def way(request: pytest.FixtureRequest, clip_vision: Any, sdxl_clip: Any, minilm
 
     clip = sdxl_clip.clone()
     clip.patcher.cached_patcher_init = (loaded_anew, (clip,))  # the host's loaders leave a recipe there
-    return Way(lambda: SDXLTextEncoder(clip), both, (sdxl_clip.cond_stage_model.clip_g.transformer, "forward"))
+    return Way(lambda: SDXLTextEncoder(clip), both, (sdxl_clip.cond_stage_model.clip_g.transformer.text_model.encoder, "forward"))
 
 
 def loaded_anew(clip: Any) -> Any:
@@ -95,6 +95,14 @@ def test_vectors_alone_are_those_that_come_with_token_states(sdxl_clip: Any) -> 
     assert_parity(alone.clip_g, beside.clip_g)
 
 
+def test_a_short_text_is_not_computed_to_the_end_of_its_section(sdxl_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    computed, layers = set(), sdxl_clip.cond_stage_model.clip_g.transformer.text_model.encoder
+    forward = layers.forward
+    monkeypatch.setattr(layers, "forward", lambda rows, **options: (computed.add(rows.shape[1]), forward(rows, **options))[1])
+    SDXLTextEncoder(sdxl_clip).encode([("a fox", "a fox")], states=False)
+    assert computed == {16}
+
+
 def test_token_states_keep_the_hosts_precision(sdxl_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     pairs = [(text, text) for text in TEXTS[:3]]
     whole = SDXLTextEncoder(sdxl_clip).encode(pairs)
@@ -110,8 +118,8 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(way: Way, monk
     forward, sizes = getattr(module, name), []
 
     def small_memory(*args: Any, **kwargs: Any) -> Any:
-        given = kwargs.get("pixel_values", kwargs.get("embeds"))
-        size = len(given if given is not None else args[0]["input_ids"])
+        given = kwargs["pixel_values"] if "pixel_values" in kwargs else args[0]
+        size = len(given if isinstance(given, torch.Tensor) else given["input_ids"])
         sizes.append(size)
         if size > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")

@@ -286,12 +286,17 @@ def test_a_run_that_stands_back_ends_in_order_with_a_report(folder):
     assert len(store.vectors) == 40
 
 
-def test_a_run_leaves_no_thread_behind(folder):
+def test_a_cancelled_run_leaves_no_thread_behind(folder):
     def ours() -> set[str]:
         return {thread.name for thread in threading.enumerate() if thread.name.startswith("diffusion")}
 
+    def cancel(stage: str, done: int, total: int) -> None:
+        if done >= 8:
+            raise KeyboardInterrupt
+
     before = ours()
-    index_folder(folder, "", MemoryStore(), Encoders(image=CountingEncoder()))
+    with pytest.raises(KeyboardInterrupt):
+        index_folder(folder, "", MemoryStore(), Encoders(image=CountingEncoder()), progress=cancel)
     assert ours() == before
 
 
