@@ -162,7 +162,7 @@ class IndexFolder(io.ComfyNode):
         if not watch and prompt is not None and not image_list.strip():
             watcher().end(place, node_key, prompt.prompt_id)
         folder = root_folder(root)
-        under = normal_subfolder(subfolder)
+        under = normal_subfolder(subfolder if asked_by is None else _new_below(asked_by, folder))
         listed = _list_file(image_list.strip(), folder) if image_list.strip() else None
         show_text(cls, "Opening the library")
         library = open_library(library_name)
@@ -217,6 +217,14 @@ def _list_file(name: str, below: Path) -> Path:
     if not any(file.resolve().is_relative_to(root) for root in roots().values()):
         raise ListError(f"The image list {file} lies below none of the roots: {', '.join(roots())}. Put it beside its images.")
     return file
+
+
+def _new_below(watch: Watch, root: Path) -> str:
+    """Of a watch's folder, the part below the root that holds what is new, and is still there."""
+    place = watch.look_in
+    while not place.is_dir() and place != watch.folder:
+        place = place.parent
+    return place.relative_to(root).as_posix()
 
 
 def _watch(prompt: Any, place: Place, node_key: tuple[str, str], folder: Path, recursive: bool, after: int) -> str:

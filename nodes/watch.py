@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -41,14 +42,23 @@ class Watch:
     node: tuple[str, str]
     from_prompt: str
     part: Any
-    due: bool = False
+    saved_in: set[Path] = field(default_factory=set)  # folders with something new
     failures: int = 0
     not_before: float = 0.0
     done_as: str = ""  # the prompt of its latest finished run
     stood_back: bool = field(default=False, init=False)
+    looks_in: set[Path] = field(default_factory=set, init=False)  # of these, the ones of the run at hand
 
     def covers(self, file: Path) -> bool:
-        return file.is_relative_to(self.folder) if self.recursive else file.parent == self.folder
+        """Whether a run would come upon this file; as everywhere hidden folders and files are left out."""
+        if not (file.is_relative_to(self.folder) if self.recursive else file.parent == self.folder):
+            return False
+        return not any(part.startswith(".") for part in file.relative_to(self.folder).parts)
+
+    @property
+    def look_in(self) -> Path:
+        """The folder that a run looks through: no more of a large one than holds what is new."""
+        return Path(os.path.commonpath(self.looks_in)) if self.looks_in else self.folder
 
 
 class Finished(NamedTuple):
@@ -148,7 +158,7 @@ class Watcher:
                 self._quiet_since = None
                 self._last_graph = one.graph
                 for watch in self._watches:
-                    watch.due = watch.due or any(watch.covers(file) for file in one.saved)
+                    watch.saved_in.update(file.parent for file in one.saved if watch.covers(file))
             if tasks:
                 self._quiet_since = None
                 return
@@ -156,8 +166,8 @@ class Watcher:
             if self._quiet_since is None:
                 self._quiet_since = now
             for watch in self._watches:
-                if watch.due and now - self._quiet_since >= watch.after and now >= watch.not_before:
-                    watch.due, watch.stood_back = False, False
+                if watch.saved_in and now - self._quiet_since >= watch.after and now >= watch.not_before:
+                    watch.looks_in, watch.saved_in, watch.stood_back = watch.saved_in, set(), False
                     self._running[self._queue.put(watch.part, self._last_graph)] = watch
                     return
 
@@ -165,13 +175,15 @@ class Watcher:
         """What a run's end means for its watch: only what was not done is due again, and after failures not at once."""
         if run.ended == "failed":
             wait = min(RETRY_S * 2**watch.failures, LONGEST_RETRY_S)
-            watch.failures, watch.due, watch.not_before = watch.failures + 1, True, now + wait
+            watch.failures, watch.not_before = watch.failures + 1, now + wait
+            watch.saved_in |= watch.looks_in
             log.warning("Watching %s: the run failed: %s", watch.folder, run.message)
             self.tell(watch, f"Watching: the run at {clock()} failed and is tried again in {wait / 60:.0f} min or later. {run.message}")
         elif run.ended == "cancelled":
             self.tell(watch, f"Watching: the run at {clock()} was cancelled; the next is when something new is saved.")
         else:
-            watch.failures, watch.due = 0, watch.due or watch.stood_back
+            watch.failures = 0
+            watch.saved_in |= watch.looks_in if watch.stood_back else set()
         if watch.done_as:
             self._queue.forget(watch.done_as)  # one run of each watch is enough in ComfyUI's history
         watch.done_as = run.prompt_id

@@ -22,7 +22,7 @@ def saving(color: int) -> dict[str, Any]:
     """A graph that saves a picture in the watched folder."""
     return {
         "1": node("EmptyImage", width=64, height=64, batch_size=1, color=color),
-        "2": node("SaveImage", images=["1", 0], filename_prefix=f"{FOLDER}/flat"),
+        "2": node("SaveImage", images=["1", 0], filename_prefix=f"{FOLDER}/new/flat"),
     }
 
 
@@ -51,7 +51,7 @@ def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off
         time.sleep(0.2)
     [run] = watch_runs(server)
     assert run["status"]["completed"], run["status"]
-    assert "1 added, 1 unchanged" in run["outputs"][PREFIX + NODE]["text"][0]
+    assert "Found 1 images" in (said := run["outputs"][PREFIX + NODE]["text"][0]) and "1 added" in said
     assert server.queue(saving(1)).executed == []  # what was cached is so still
     assert len(ids_of(server, FOLDER)) == 2
     status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]

@@ -107,6 +107,7 @@ def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:
     watcher.start(watch("dogs", node="5", recursive=False))
     queue.saves("birds/a.png")
     queue.saves("dogs/old/a.png")
+    queue.saves("cats/.hidden/a.png")
     watcher.look(0)
     watcher.look(100)
     assert queue.put_in == []
@@ -206,6 +207,29 @@ def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, qu
     watcher.look(2)
     watcher.look(100)
     assert len(queue.put_in) == 1 and watcher.run_of("watch 1") is None
+
+
+def test_a_run_looks_through_no_more_than_what_holds_the_new_images(watcher, queue) -> None:
+    watcher.start(watch(after=1))
+    queue.saves("2026/11/a.png")
+    watcher.look(0)
+    watcher.look(1)
+    running = watcher.run_of("watch 1")
+    assert running.look_in == OUTPUT / "2026/11"
+    queue.waiting = 1
+    with pytest.raises(StandBack):
+        watcher.make_room(running)
+    queue.waiting = 0
+    queue.ends()
+    queue.saves("2026/12/a.png")
+    watcher.look(2)
+    watcher.look(3)
+    assert running.look_in == OUTPUT / "2026"
+    queue.ends()
+    queue.saves("b.png")
+    watcher.look(4)
+    watcher.look(5)
+    assert running.look_in == OUTPUT
 
 
 def test_two_watched_folders_take_turns(watcher, queue) -> None:
