@@ -33,9 +33,11 @@ FROM pg_class c, unnest(c.reloptions) option WHERE c.oid = to_regclass(%s)
 _NOTE = """
 INSERT INTO postponed_indexes (encoder_id, method, m, ef_construction) VALUES (%s, %s, %s, %s) ON CONFLICT (encoder_id) DO NOTHING
 """
+# By the table too: a run that has ended is no longer in it, while the server may hold its session's lock for a moment.
 _RUNS = """
-SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s AND objsubid = 2
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+SELECT EXISTS (SELECT FROM runs r JOIN pg_locks l ON l.objid = r.id
+               WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objsubid = 2
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 """
 
 
@@ -123,8 +125,8 @@ def _graph(conn: Connection, encoder: StoredEncoder) -> _Graph | None:
 
 
 def _left_behind(conn: Connection, encoder: StoredEncoder) -> list[str]:
-    """Indexes that have lost their names, and wait to be removed."""
-    names = [index_name(encoder, f"former_{method}") for method in METHODS]
+    """Indexes that no search knows and that are kept up all the same: those that step aside, and of makings that were cut short."""
+    names = [index_name(encoder, f"{of}_{method}") for of in ("former", "new") for method in METHODS]
     return [name for name in names if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]]
 
 

@@ -112,8 +112,17 @@ def test_while_another_run_goes_on_it_waits_for_that_ones_end(library, by_image)
     other = Run(library, "another computer")
     other.claim(root, [FileState("new.png", 1, 1, 0)])
     assert db.refresh_search(library) == "" and len(noted(library)) == 1
-    other.end()
+    other.end()  # its session may last a moment longer
     assert db.refresh_search(library) == "1 vector index made"
+
+
+def test_a_run_that_has_ended_is_not_waited_for_while_its_session_lasts(library, dsn):
+    with psycopg.connect(dsn, autocommit=True) as run:
+        run.execute("SELECT pg_advisory_lock(%s, 7)", [RUN_LOCK])
+        with library.connection() as conn:
+            assert not bulk.another_run(conn)
+            conn.execute("INSERT INTO runs (id, who) OVERRIDING SYSTEM VALUE VALUES (7, 'another')")
+            assert bulk.another_run(conn)
 
 
 def test_where_somebody_makes_an_index_all_stay(library, by_image):
@@ -138,14 +147,23 @@ def test_a_long_reader_holds_up_neither_the_run_nor_other_searches(library, by_i
     assert indexes(library) == [] and len(noted(library)) == 1
 
 
+def test_what_a_making_that_was_killed_has_left_slows_no_later_run_down(library, by_image):
+    db.postpone_indexes(library, {by_image: LARGE})
+    with library.connection() as conn:
+        conn.execute(f"CREATE INDEX image_vectors_new_hnsw_{by_image} ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
+    db.postpone_indexes(library, {by_image: LARGE})
+    assert indexes(library) == []
+
+
 def test_library_status_tells_what_is_put_off_and_who_makes_it(library, by_image, server, dsn):
     db.postpone_indexes(library, {by_image: LARGE})
     status = library_status(library)
     [told] = [problem for problem in status.problems if "put off" in problem.what]
     assert "image (20 vectors)" in told.what and told.remedy == "Queue Index Folder: any run makes them at its end."
     assert [encoder.family for encoder in status.postponed] == ["image"]
-    with psycopg.connect(dsn) as run:
-        run.execute("SELECT pg_advisory_lock(%s, 1)", [RUN_LOCK])
+    with psycopg.connect(dsn, autocommit=True) as run:
+        (number,) = run.execute("INSERT INTO runs (who) VALUES ('another') RETURNING id").fetchone()
+        run.execute("SELECT pg_advisory_lock(%s, %s)", [RUN_LOCK, number])
         [told] = [problem for problem in library_status(library).problems if "put off" in problem.what]
         assert told.remedy == "Nothing: the run that goes on makes them at its end."
     with alone(library):
