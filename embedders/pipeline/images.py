@@ -34,10 +34,11 @@ def read_files(run: Run, files: FoundFiles) -> None:
     claimed = Ahead(_claimed(run, files), "claims", CLAIMED_AHEAD)
     reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes())
     ready = _ahead(prepared(run.root, reader, claimed, pace, held_against(run.store, flying)))
-    expected, handled = _Expected(run, files), 0
+    expected, handled = _Expected(run), 0
 
     def tell() -> None:
-        expected.tell()
+        complete = files.complete  # before the number, which grows until then
+        expected.tell(files.changed, complete)
         if files.changed or files.complete:
             run.progress("Reading images", handled + run.report.elsewhere, files.changed)
         else:
@@ -50,7 +51,7 @@ def read_files(run: Run, files: FoundFiles) -> None:
             vectors, usable = _embed(run, batch, pace)
             run.put(partial(_write, run, files, flying, batch, vectors, usable))
             del batch, vectors
-        expected.tell()
+        expected.tell(files.changed, files.complete)
     finally:
         files.stop()
         close_all(claimed, ready)
@@ -59,10 +60,12 @@ def read_files(run: Run, files: FoundFiles) -> None:
 
 def fill_image_vectors(run: Run, unchanged: Callable[[str], bool]) -> None:
     """Embed images that were indexed without this encoder, from files that still hold them."""
-    lacking, pace, handled = _Lacking(run, unchanged), _pace(run), 0
+    lacking, pace, expected, handled = _Lacking(run, unchanged), _pace(run), _Expected(run), 0
     ready = _ahead(prepared(run.root, Reader(run.root), lacking, pace, as_known))
     try:
         while (batch := run.next_of(ready, "files")) is not None:
+            complete = lacking.complete
+            expected.tell(lacking.total, complete)
             run.progress("Image vectors", handled, lacking.total)
             handled += batch.files
             run.report.skipped += batch.refused
@@ -86,7 +89,7 @@ class _Lacking:
         self._store, self._unchanged = run.store, unchanged
         self.ids: dict[str, int] = {}
         self.total = 0
-        self.stopped = False
+        self.stopped = self.complete = False
 
     def __iter__(self) -> Iterator[FileEntry]:
         after = 0
@@ -97,6 +100,7 @@ class _Lacking:
             for image_id, entry in files.items():
                 self.ids[entry.path] = image_id
                 yield entry
+        self.complete = True
 
     def forget(self, batch: Batch) -> None:
         for path in (*(entry.path for entry, _ in batch.fresh), *(path for path, _ in batch.refused)):
@@ -106,12 +110,11 @@ class _Lacking:
 class _Expected:
     """Tells the store how many files are to be read, as early as it is known: a large run is written in another way."""
 
-    def __init__(self, run: Run, files: FoundFiles) -> None:
-        self._run, self._files = run, files
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._next, self._told = EXPECTED_AT, 0
 
-    def tell(self) -> None:
-        complete, count = self._files.complete, self._files.changed
+    def tell(self, count: int, complete: bool) -> None:
         if count > self._told and (complete or count >= self._next):
             self._told, self._next = count, 2 * count
             self._run.writer.put(partial(self._run.store.expect, count))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, StandBack, index_folder
+from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, StandBack, images, index_folder
 from diffusion_toolkit.embedders.pipeline.ahead import Ahead, close_all
 from diffusion_toolkit.embedders.pipeline.batches import Pace
 from diffusion_toolkit.embedders.pipeline.records import Run
@@ -249,6 +249,14 @@ def test_the_store_is_told_how_many_files_will_come(folder):
     assert store.expected == [40]
     index_folder(folder, "", store, Encoders())
     assert store.expected == [40]
+
+
+def test_the_store_is_told_how_many_vectors_of_known_images_will_come(folder, monkeypatch):
+    store = MemoryStore(page=40)
+    index_folder(folder, "", store, Encoders())
+    monkeypatch.setattr(images, "EXPECTED_AT", 30)
+    index_folder(folder, "", store, Encoders(image=CountingEncoder()))
+    assert store.expected == [40, 40]
 
 
 def test_a_cancel_while_the_library_is_slow_is_heard_and_what_is_embedded_is_written(folder):
