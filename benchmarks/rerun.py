@@ -102,8 +102,8 @@ def fill(library: Any, folder: Path, encoders: Any) -> None:
             [texts],
         )
         conn.execute(
-            "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader, prompt_id) "
-            "SELECT decode(md5(n::text), 'hex'), 1, 1, false, false, '[]', %s, 1 + (SELECT min(id) FROM texts) + n %% (%s - 1) "
+            "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader, hashed_by, prompt_id) "
+            "SELECT decode(md5(n::text), 'hex'), 1, 1, false, false, '[]', %s, 'blake3', 1 + (SELECT min(id) FROM texts) + n %% (%s - 1) "
             "FROM generate_series(1, %s) n",
             [READER_VERSION, texts, len(entries)],
         )

@@ -10,18 +10,33 @@ from psycopg import Connection, sql
 from .encoders import TABLES, get_encoder
 from .records import TextPair
 
+FEW = 1000
+# Whether any lack is asked first: which texts are used below a folder takes a hundred times as long, and mostly none are new.
+_SOME = "SELECT t.id FROM texts t WHERE NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %s AND v.text_id = t.id) LIMIT %s"
 _LACKING = """
 COPY (
     SELECT t.id, greatest(length(t.text_g), length(t.text_l))
     FROM texts t
-    WHERE t.id IN (
-        SELECT used.id FROM paths p JOIN images i ON i.id = p.image_id
-        CROSS JOIN LATERAL (VALUES (i.prompt_id), (i.negative_id)) used (id)
-        WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
-        UNION ALL SELECT id FROM texts WHERE hash = %(empty)s
-    )
+    WHERE {used}
       AND NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %(encoder)s AND v.text_id = t.id)
 ) TO STDOUT (FORMAT BINARY)
+"""
+_USED = """
+t.id IN (
+    SELECT used.id FROM paths p JOIN images i ON i.id = p.image_id
+    CROSS JOIN LATERAL (VALUES (i.prompt_id), (i.negative_id)) used (id)
+    WHERE p.root_id = %(root)s AND p.path ^@ %(under)s
+    UNION ALL SELECT id FROM texts WHERE hash = %(empty)s
+)
+"""
+_FEW_USED = """
+t.id = ANY(%(few)s) AND (
+    t.hash = %(empty)s
+    OR EXISTS (SELECT FROM images i JOIN paths p ON p.image_id = i.id
+               WHERE i.prompt_id = t.id AND p.root_id = %(root)s AND p.path ^@ %(under)s)
+    OR EXISTS (SELECT FROM images i JOIN paths p ON p.image_id = i.id
+               WHERE i.negative_id = t.id AND p.root_id = %(root)s AND p.path ^@ %(under)s)
+)
 """
 _STILL_LACKING = "SELECT t.id, t.text_g, t.text_l FROM texts t WHERE t.id = ANY(%s) AND ({lacking}) ORDER BY t.id"
 _ONE_LACKING = "NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %s AND v.text_id = t.id)"
@@ -36,9 +51,12 @@ def texts_lacking(conn: Connection, encoder_id: int, root_id: int, under: str) -
     themselves would take hundreds. The empty text is among them once it is recorded: an image without a negative was sampled against
     it. For an encoder of the family 'token_states': those without token states.
     """
-    statement = sql.SQL(_LACKING).format(table=_table(conn, encoder_id))
-    folder = under.strip("/")
-    values = {"root": root_id, "under": f"{folder}/" if folder else "", "encoder": encoder_id, "empty": TextPair("", "").hash}
+    table, folder = _table(conn, encoder_id), under.strip("/")
+    few = [id_ for (id_,) in conn.execute(sql.SQL(_SOME).format(table=table), [encoder_id, FEW + 1])]
+    if not few:
+        return np.empty(0, np.int64), np.empty(0, np.int32)
+    statement = sql.SQL(_LACKING).format(table=table, used=sql.SQL(_USED if len(few) > FEW else _FEW_USED))
+    values = {"root": root_id, "under": f"{folder}/" if folder else "", "encoder": encoder_id, "empty": TextPair("", "").hash, "few": few}
     data = bytearray()
     with conn.cursor() as cursor, cursor.copy(statement, values) as copy:
         for block in copy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db import missing_texts
 
 
 @pytest.fixture
@@ -24,6 +25,19 @@ def test_texts_are_listed_by_the_length_of_their_longer_half(conn, root, encoder
 def test_no_texts_are_two_empty_arrays(conn, root, encoder):
     ids, lengths = db.texts_lacking(conn, encoder(conn, "text"), root, "nowhere")
     assert (ids.tolist(), lengths.tolist()) == ([], [])
+
+
+@pytest.mark.parametrize("few", [0, 2, 1000])
+def test_few_and_many_that_lack_are_looked_up_in_two_ways_to_the_same_end(conn, root, encoder, unit, image, written, few, monkeypatch):
+    monkeypatch.setattr(missing_texts, "FEW", few)
+    elsewhere, empty = db.TextPair("elsewhere", ""), db.ensure_text(conn, db.TextPair("", ""))
+    db.write_images(conn, root, [image(9, path="b/9.png", prompt=elsewhere, negative=db.TextPair("short", "short"))])
+    db.ensure_text(conn, db.TextPair("of no image", ""))
+    text = encoder(conn, "text")
+    assert set(db.texts_lacking(conn, text, root, "a")[0]) == {empty, *written.values()}
+    assert set(db.texts_lacking(conn, text, root, "b")[0]) == {empty, written["short"], db.find_text(conn, elsewhere)}
+    db.write_text_vectors(conn, text, [written["short"], empty], unit(1)[None].repeat(2, 0))
+    assert set(db.texts_lacking(conn, text, root, "b")[0]) == {db.find_text(conn, elsewhere)}
 
 
 def test_a_text_is_fetched_while_one_of_the_encoders_has_not_seen_it(conn, root, encoder, unit, written):
