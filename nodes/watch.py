@@ -47,7 +47,8 @@ class Watch:
     not_before: float = 0.0
     done_as: str = ""  # the prompt of its latest finished run
     stood_back: bool = field(default=False, init=False)
-    looks_in: set[Path] = field(default_factory=set, init=False)  # of these, the ones of the run at hand
+    looks_in: set[Path] = field(default_factory=set, init=False)  # those of the run at hand
+    left: set[Path] = field(default_factory=set, init=False)  # those of cancelled runs, for the next one
 
     def covers(self, file: Path) -> bool:
         """Whether a run would come upon this file; as everywhere hidden folders and files are left out."""
@@ -162,12 +163,15 @@ class Watcher:
             if tasks:
                 self._quiet_since = None
                 return
-            self._running.clear()  # deleted from the queue: left until something new is saved
+            for watch in self._running.values():  # deleted from the queue
+                watch.left |= watch.looks_in
+            self._running.clear()
             if self._quiet_since is None:
                 self._quiet_since = now
             for watch in self._watches:
                 if watch.saved_in and now - self._quiet_since >= watch.after and now >= watch.not_before:
-                    watch.looks_in, watch.saved_in, watch.stood_back = watch.saved_in, set(), False
+                    watch.looks_in, watch.stood_back = watch.saved_in | watch.left, False
+                    watch.saved_in, watch.left = set(), set()
                     self._running[self._queue.put(watch.part, self._last_graph)] = watch
                     return
 
@@ -180,6 +184,7 @@ class Watcher:
             log.warning("Watching %s: the run failed: %s", watch.folder, run.message)
             self.tell(watch, f"Watching: the run at {clock()} failed and is tried again in {wait / 60:.0f} min or later. {run.message}")
         elif run.ended == "cancelled":
+            watch.left |= watch.looks_in
             self.tell(watch, f"Watching: the run at {clock()} was cancelled; the next is when something new is saved.")
         else:
             watch.failures = 0

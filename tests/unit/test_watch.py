@@ -185,28 +185,33 @@ def test_after_a_good_run_a_failure_is_again_the_first(watcher, queue) -> None:
 
 def test_a_cancelled_run_waits_for_the_next_saved_image(watcher, queue) -> None:
     watcher.start(watch(after=1))
-    queue.saves()
+    queue.saves("cats/a.png")
     watcher.look(0)
     watcher.look(1)
     queue.ends("cancelled")
     watcher.look(2)
     watcher.look(100)
     assert len(queue.put_in) == 1
-    queue.saves("b.png")
+    queue.saves("dogs/b.png")
     watcher.look(101)
     watcher.look(102)
     assert len(queue.put_in) == 2
+    assert watcher.run_of("watch 2").look_in == OUTPUT  # what the cancelled one left is in it
 
 
 def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, queue) -> None:
     watcher.start(watch(after=1))
-    queue.saves()
+    queue.saves("cats/a.png")
     watcher.look(0)
     watcher.look(1)
     queue.busy = 0
     watcher.look(2)
     watcher.look(100)
     assert len(queue.put_in) == 1 and watcher.run_of("watch 1") is None
+    queue.saves("dogs/b.png")
+    watcher.look(101)
+    watcher.look(102)
+    assert watcher.run_of("watch 2").look_in == OUTPUT
 
 
 def test_a_run_looks_through_no_more_than_what_holds_the_new_images(watcher, queue) -> None:
