@@ -1,0 +1,133 @@
+"""The runs after the first, over a real folder and a real library: what is moved, copied, changed, listed, or met by another model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.embedders.image_list import ImageList
+from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.nodes.index_store import FolderStore
+from PIL import Image
+
+
+class Vision:
+    """Gives each picture one and the same vector, and counts them; it can be cancelled after some."""
+
+    def __init__(self, name: str, value: float) -> None:
+        self.name = self.fingerprint = self.weights = name
+        self.dims, self.value, self.embedded, self.cancelled_after = 8, value, 0, 10**9
+
+    def encode(self, pixels):
+        if self.embedded >= self.cancelled_after:
+            raise KeyboardInterrupt
+        self.embedded += len(pixels)
+        vectors = np.zeros((len(pixels), self.dims), np.float32)
+        vectors[:, 0], vectors[:, 1] = 1, self.value
+        return vectors
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def index(library, folder):
+    def run(vision: Vision | None = None, source=None, labels: str = "") -> SimpleNamespace:
+        encoders = Encoders(image=vision)
+        with FolderStore(library, "pictures", folder, "", encoders, [labels]) as store:
+            report = index_folder(folder, "", store, encoders, source=source)
+            store.activate()
+        return report
+
+    return run
+
+
+def paths(library) -> dict[str, tuple[int, bool]]:
+    """(image id, whether it is marked as missing) by path."""
+    with library.connection() as conn:
+        return {path: (id_, gone) for path, id_, gone in conn.execute("SELECT path, image_id, missing IS NOT NULL FROM paths")}
+
+
+def vectors(library) -> dict[str, int]:
+    with library.connection() as conn:
+        rows = conn.execute("SELECT e.name, count(*) FROM image_vectors v JOIN encoders e ON e.id = v.encoder_id GROUP BY e.name")
+        return dict(rows.fetchall())
+
+
+def active(library) -> str:
+    with library.connection() as conn:
+        return db.active_encoder(conn, "image").name
+
+
+def test_a_file_that_was_moved_keeps_its_vector_and_its_former_place_is_marked(library, folder, index):
+    vision = Vision("a", 1)
+    index(vision)
+    before = paths(library)
+    (folder / "sub").mkdir()
+    (folder / "0.png").rename(folder / "sub/renamed.png")
+    report = index(vision)
+    assert (vision.embedded, report.added, report.known_elsewhere, report.missing) == (4, 0, 1, 1)
+    assert paths(library)["sub/renamed.png"] == (before["0.png"][0], False) and paths(library)["0.png"][1]
+
+
+def test_a_file_that_was_changed_is_read_again_and_one_that_was_touched_keeps_its_vector(library, folder, index):
+    vision = Vision("a", 1)
+    index(vision)
+    before = paths(library)
+    Image.new("RGB", (8, 8), "white").save(folder / "1.png")
+    (folder / "2.png").touch()
+    report = index(vision)
+    assert (vision.embedded, report.added, report.known_elsewhere, report.unchanged) == (5, 1, 1, 2)
+    assert paths(library)["1.png"][0] != before["1.png"][0] and paths(library)["2.png"][0] == before["2.png"][0]
+
+
+def test_another_model_embeds_all_anew_in_its_next_run_and_never_mixes(library, folder, index):
+    index(Vision("a", 1))
+    other = Vision("b", -1)
+    Image.new("RGB", (8, 8), "white").save(folder / "new.png")
+    index(other)
+    assert other.embedded == 5 and vectors(library) == {"a": 4, "b": 5} and active(library) == "b"
+    with library.connection() as conn:
+        by_name = "SELECT e.name, array_agg(DISTINCT embedding::text) FROM image_vectors v JOIN encoders e ON e.id = v.encoder_id GROUP BY 1"
+        assert dict(conn.execute(by_name).fetchall()) == {"a": ["[1,1,0,0,0,0,0,0]"], "b": ["[1,-1,0,0,0,0,0,0]"]}
+
+
+def test_a_model_whose_run_was_cancelled_serves_no_search_until_a_run_is_done(library, folder, index):
+    index(Vision("a", 1))
+    other = Vision("b", -1)
+    other.cancelled_after = 0
+    with pytest.raises(KeyboardInterrupt):
+        index(other)
+    assert active(library) == "a"
+    other.cancelled_after = 100
+    index(other)
+    assert active(library) == "b" and vectors(library) == {"a": 4, "b": 4}
+
+
+def listed(folder: Path, text: str):
+    (folder / "list.txt").write_text(text, encoding="utf-8")
+    return ImageList(folder / "list.txt", {"pictures": folder}, db.normal_labels).of_root("pictures")
+
+
+def test_a_list_indexes_what_it_names_and_gives_each_line_its_labels(library, folder, index):
+    report = index(source=listed(folder, "0.png,Cat,big\n1.png\ngone.png\n"), labels="run")
+    assert (report.found, report.added, report.missing) == (2, 2, 0)
+    assert report.skipped == [("line 3: gone.png", f"there is no such file in {folder}")]
+    with library.connection() as conn:
+        by_path = "SELECT p.path, i.labels FROM paths p JOIN images i ON i.id = p.image_id ORDER BY p.path"
+        assert conn.execute(by_path).fetchall() == [("0.png", ["big", "cat", "run"]), ("1.png", ["run"])]
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    report = index(source=listed(folder, "copy.png,copied\n1.png,known\n3.png,new\n"))
+    assert (report.added, report.known_elsewhere, report.unchanged) == (1, 1, 1)
+    with library.connection() as conn:
+        labels = dict(conn.execute(by_path).fetchall())
+    assert labels == {"0.png": (both := ["big", "cat", "copied", "run"]), "copy.png": both, "1.png": ["known", "run"], "3.png": ["new"]}
