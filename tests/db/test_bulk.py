@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import psycopg
 import pytest
@@ -12,6 +14,10 @@ from diffusion_toolkit.db._builds import graph_bytes, making_pays, settings_for
 from diffusion_toolkit.db.claims import RUN_LOCK, FileState, Run
 from diffusion_toolkit.db.search.kinds import sources_of, state_of
 from diffusion_toolkit.db.status import library_status
+from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.nodes.index_store import FolderStore
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 DIMS = 8
 LARGE = 5000
@@ -168,6 +174,22 @@ def test_library_status_tells_what_is_put_off_and_who_makes_it(library, by_image
         assert told.remedy == "Nothing: the run that goes on makes them at its end."
     with alone(library):
         assert not [problem for problem in library_status(library).problems if "put off" in problem.what]
+
+
+def test_a_run_puts_off_the_indexes_of_what_it_reads_and_of_the_texts_that_it_finds(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk, "LEAST", 5)
+    for number in range(8):
+        about = PngInfo()
+        about.add_text("parameters", f"picture number {number}\nSteps: 20, Sampler: Euler, Seed: 1, Size: 8x8")
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png", pnginfo=about)
+    stand_in = {"fingerprint": "f", "name": "stand-in", "dims": 4}
+    looks = SimpleNamespace(**stand_in, weights="w", encode=lambda images: np.ones((len(images), 4), np.float32))
+    words = SimpleNamespace(**stand_in, encode_texts=lambda texts: np.ones((len(texts), 4), np.float32))
+    with FolderStore(library, "output", tmp_path, "", Encoders(image=looks, text=words)) as store:
+        before = indexes(library)
+        index_folder(tmp_path, "", store, Encoders(image=looks, text=words))
+        assert (len(before), indexes(library), len(noted(library))) == (2, [], 2)
+    assert db.refresh_search(library) == "2 vector indexes made" and indexes(library) == before
 
 
 def test_an_index_pays_to_make_anew_from_an_eighth_on_while_it_fits_into_memory():
