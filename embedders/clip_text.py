@@ -86,7 +86,11 @@ class SDXLTextEncoder:
         """How many texts are worth handing over at once."""
         return sum(worker.batch.most for worker in self._crew.workers)
 
-    def encode(self, pairs: Sequence[tuple[str, str]], states: bool = True) -> SDXLText:
+    def tokenized(self, pairs: Sequence[tuple[str, str] | Tokens]) -> list[Tokens]:
+        """What `encode` takes in place of pairs, so that a thread may make it ahead."""
+        return [pair if isinstance(pair, dict) else self._tokenize(*pair) for pair in pairs]
+
+    def encode(self, pairs: Sequence[tuple[str, str] | Tokens], states: bool = True) -> SDXLText:
         """Encode (text_g, text_l) pairs; an equal pair gives CLIPTextEncode's result, another CLIPTextEncodeSDXL's.
 
         Without `states` only the vectors are made: of the first section alone, and on an accelerator at half precision where that
@@ -104,7 +108,7 @@ class SDXLTextEncoder:
         with torch.inference_mode(), ThreadPoolExecutor(1) as ahead:  # the next chunk's tokens, while a device works on this one's
             if self._managed:
                 load([worker.patcher for worker in workers], min(size, workers[0].batch.most) * workers[0].section_bytes)
-            tokens = [ahead.submit(self._tokens, chunk) for chunk in chunks]
+            tokens = [ahead.submit(self.tokenized, chunk) for chunk in chunks]
             try:
                 if states:
                     rows = [row for made in share_out(tokens, [_with_states(worker) for worker in workers]) for row in made]
@@ -114,9 +118,6 @@ class SDXLTextEncoder:
                 for one in tokens:
                     one.cancel()
         return SDXLText(np.concatenate([clip_l for clip_l, _ in made]), np.concatenate([clip_g for _, clip_g in made]), [])
-
-    def _tokens(self, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
-        return [self._tokenize(text_g, text_l) for text_g, text_l in pairs]
 
     def _tokenize(self, text_g: str, text_l: str) -> dict[str, list[Any]]:
         """As comfy_extras/nodes_clip_sdxl.py: the shorter of two different texts is filled up with empty sections."""

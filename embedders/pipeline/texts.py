@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,8 @@ BATCH_CHARACTERS = 2_000_000  # fetched at once, of texts of any length
 STATES_CHARACTERS = 128 * SECTION_CHARACTERS  # the same where token states are made: 0.6 MB for each section, several times over
 BATCHES_AHEAD = 2
 
-Batch = tuple[int, Sequence[tuple[int, Text]]]  # how many texts were looked at for it, and those that still lack something
+Batch = tuple[int, Sequence[tuple[int, Text]], Any]  # how many texts were looked at for it, those that still lack something, prepared
+Prepare = Callable[[Sequence[tuple[int, Text]]], Any]
 
 
 @dataclass
@@ -54,9 +55,10 @@ class Texts:
 def fill_text_vectors(run: Run) -> None:
     encoder, pace = run.encoders.text, _pace(run.encoders.text)
     try:
-        for batch in _batches(run, Texts(*run.store.texts_without("text")), ["text"], "Prompt vectors", pace, BATCH_CHARACTERS):
+        missing = Texts(*run.store.texts_without("text"))
+        for batch, texts in _batches(run, missing, ["text"], "Prompt vectors", pace, BATCH_CHARACTERS, _joined):
             with _timed(pace, batch):
-                vectors = encoder.encode_texts([text.joined for _, text in batch])  # [n, 1024]
+                vectors = encoder.encode_texts(texts)  # [n, 1024]
             ids, vectors = _usable(run, batch, range(len(batch)), vectors)
             run.put(partial(_write_vectors, run, "text", "prompt and negative", ids, vectors))
     finally:
@@ -78,14 +80,15 @@ def fill_clip(run: Run, budget: int) -> None:
     alone = every.where(~np.isin(every.ids, states.todo.ids))
     del every, lacking
     encoder, pace = run.encoders.clip, _pace(run.encoders.clip)
-    for batch in _batches(run, alone, ["clip_l", "clip_g"], "CLIP vectors", pace, BATCH_CHARACTERS):
+    pairs = partial(_pairs, getattr(encoder, "tokenized", list))
+    for batch, texts in _batches(run, alone, ["clip_l", "clip_g"], "CLIP vectors", pace, BATCH_CHARACTERS, pairs):
         with _timed(pace, batch):
-            encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch], states=False)
+            encoded = encoder.encode(texts, states=False)
         run.put(partial(_write_clip, run, _both(run, batch, pooled, encoded), {}))
     pace = _pace(encoder)
-    for batch in _batches(run, states.todo, ["clip_l", "clip_g", "token_states"], states.stage, pace, STATES_CHARACTERS):
+    for batch, texts in _batches(run, states.todo, ["clip_l", "clip_g", "token_states"], states.stage, pace, STATES_CHARACTERS, pairs):
         with _timed(pace, batch):
-            encoded = encoder.encode([(text.text_g, text.text_l) for _, text in batch])
+            encoded = encoder.encode(texts)
         run.put(partial(_write_clip, run, _both(run, batch, pooled, encoded), states.kept(batch, encoded)))
         del encoded
     run.writer.drain()
@@ -133,20 +136,29 @@ class _States:
 
 
 def _batches(
-    run: Run, texts: Texts, families: Sequence[str], stage: str, pace: Pace, characters: int
-) -> Iterator[Sequence[tuple[int, Text]]]:
-    """The texts, fetched a little ahead, in batches that take about a second; without those that another run has seen to."""
+    run: Run, texts: Texts, families: Sequence[str], stage: str, pace: Pace, characters: int, prepared: Prepare
+) -> Iterator[tuple[Sequence[tuple[int, Text]], Any]]:
+    """The texts, fetched and `prepared` a little ahead, in batches that take about a second; without those that another run has seen to."""
     done = 0
-    ready: Ahead[Batch] = Ahead(_fetched(run, texts, families, pace, characters), "texts", BATCHES_AHEAD)
+    ready: Ahead[Batch] = Ahead(_fetched(run, texts, families, pace, characters, prepared), "texts", BATCHES_AHEAD)
     try:
         while (fetched := run.next_of(ready, "texts")) is not None:
             run.progress(stage, done, len(texts))
-            looked_at, batch = fetched
+            looked_at, batch, made = fetched
             if batch:
-                yield batch
+                yield batch, made
             done += looked_at
     finally:
         close_all(ready)
+
+
+def _joined(batch: Sequence[tuple[int, Text]]) -> list[str]:
+    return [text.joined for _, text in batch]
+
+
+def _pairs(tokenized: Callable[[list[tuple[str, str]]], Any], batch: Sequence[tuple[int, Text]]) -> Any:
+    """Tokenizing takes about as long as a GPU's forward of the vectors, so it is done ahead, where an encoder can."""
+    return tokenized([(text.text_g, text.text_l) for _, text in batch])
 
 
 def _pace(encoder: Any) -> Pace:
@@ -161,13 +173,14 @@ def _timed(pace: Pace, batch: Sequence[Any]) -> Iterator[None]:
     pace.took(len(batch), time.monotonic() - began)
 
 
-def _fetched(run: Run, texts: Texts, families: Sequence[str], pace: Pace, characters: int) -> Iterator[Batch]:
+def _fetched(run: Run, texts: Texts, families: Sequence[str], pace: Pace, characters: int, prepared: Prepare) -> Iterator[Batch]:
     for block in texts.blocks():
         start = 0
         while start < len(block):
             some = block.lengths[start : start + pace.size].cumsum(dtype=np.int64)
             end = start + max(1, int(np.searchsorted(some, characters, side="right")))
-            yield end - start, run.store.fetch_texts(block.ids[start:end].tolist(), families)
+            found = run.store.fetch_texts(block.ids[start:end].tolist(), families)
+            yield end - start, found, prepared(found)
             start = end
 
 

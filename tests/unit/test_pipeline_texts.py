@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -174,3 +175,17 @@ def test_copies_on_other_devices_are_given_back_when_the_texts_are_done(folder):
     encoder = Resting()
     index_folder(folder, "", MemoryStore(texts=many(1)), Encoders(text=encoder))
     assert encoder.rested == 1
+
+
+def test_what_an_encoder_prepares_is_made_by_another_thread(folder):
+    class Tokenizing(CountingEncoder):
+        threads = set()
+
+        def tokenized(self, pairs):
+            self.threads.add(threading.get_ident())
+            return [(*pair, "tokenized") for pair in pairs]
+
+    encoder = Tokenizing()
+    index_folder(folder, "", MemoryStore(texts=many(1)), Encoders(clip=encoder))
+    assert encoder.seen == [("text 0", "text 0", "tokenized")]
+    assert threading.get_ident() not in encoder.threads
