@@ -21,9 +21,9 @@ from .video import VideoError, exr_pixels, middle_frame
 
 _HASH_STEP = 2**20
 _FRAME_BYTES = 100 * 2**20  # that decoding a video may take, for want of a better guess
-_LARGE = 4 * 2**20  # pixels; larger pictures are made smaller where only a vector is wanted
 _DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
-SMALLEST_SIDE = 448  # of what is made smaller: twice the side that CLIP-ViT-H/14 looks at
+# Of what is made smaller where only a vector is wanted from 224 x 224: means of 2 x 2 pixels soften what is left, JPEG's own way less.
+HALVED_SIDE, DRAFT_SIDE = 896, 448
 
 
 class ImageError(ValueError):
@@ -63,7 +63,7 @@ class Ways:
 
     older_hash: Callable[[int], bool] = lambda size: False  # whether a file of this size needs its sha256 too
     room: Callable[[int], None] = lambda size: None  # waits until so many more bytes may be held in memory
-    begin_png: Callable[[bytes, PlainPng], Callable[[], np.ndarray | None]] | None = None  # what is begun is waited for; None: not done
+    begin_png: Callable[[bytes, PlainPng, int], Callable[[], np.ndarray | None]] | None = None  # what is begun is waited for; None: not done
     shrink: bool = False  # hand over fewer pixels where the vector stays the same; see `benchmarks/shrunk.py`
 
 
@@ -84,7 +84,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
             source = Source(content)
             if ways.begin_png is not None and (plain := plain_png(source)) is not None:
                 ways.room(plain.width * plain.height * 3)
-                pending = ways.begin_png(content, plain)
+                pending = ways.begin_png(content, plain, halvings(plain.width, plain.height) if ways.shrink else 0)
             if pending is None:
                 decoded, stored = _decode(content, ways)
         try:
@@ -93,7 +93,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
         finally:
             pixels = pending() if pending is not None else None
         if pixels is not None:
-            decoded = _made_smaller(Decoded(pixels, pixels.shape[1], pixels.shape[0]), ways)
+            decoded = Decoded(_made_smaller(pixels, ways), plain.width, plain.height)
         elif pending is not None:  # not as plain as it looks: Pillow says what is wrong, if anything is
             decoded, _ = _decode(content, ways)
         return ImageFile(
@@ -158,7 +158,7 @@ def _decode(data: bytes, ways: Ways) -> tuple[Decoded, np.ndarray | None]:
                 raise ImageError(f"{width} x {height} pixels are too many to decode safely")
             if ways.shrink and image.format == "JPEG" and image.mode in ("RGB", "L"):
                 short = max(1, min(width, height))
-                image.draft(image.mode, (width * SMALLEST_SIDE // short, height * SMALLEST_SIDE // short))
+                image.draft(image.mode, (width * DRAFT_SIDE // short, height * DRAFT_SIDE // short))
             ways.room(image.width * image.height * 7)  # Pillow's four bytes a pixel, and our three
             image.load()
             drafted = image.size != (width, height)
@@ -172,6 +172,7 @@ def _decode(data: bytes, ways: Ways) -> tuple[Decoded, np.ndarray | None]:
                 height, width, _ = pixels.shape
             elif orientation >= 5:
                 height, width = width, height
+            pixels = _made_smaller(pixels, ways)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -182,16 +183,24 @@ def _decode(data: bytes, ways: Ways) -> tuple[Decoded, np.ndarray | None]:
         raise ImageError("there is not enough memory to decode it") from error
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error) as error:
         raise ImageError(f"the image is damaged ({error})") from error
-    return _made_smaller(Decoded(pixels, width, height), ways), stored
+    return Decoded(pixels, width, height), stored
 
 
-def _made_smaller(decoded: Decoded, ways: Ways) -> Decoded:
-    """A large picture by a whole factor, which averages its pixels: for a vector from 224 x 224 the rest is only memory."""
-    height, width, _ = decoded.pixels.shape
-    factor = min(height, width) // SMALLEST_SIDE
-    if not ways.shrink or height * width <= _LARGE or factor < 2:
-        return decoded
-    return Decoded(np.asarray(Image.fromarray(decoded.pixels).reduce(factor)), decoded.width, decoded.height)
+def halvings(width: int, height: int) -> int:
+    """How often a picture is halved without any side becoming smaller than a vector needs."""
+    return max(0, (min(width, height) // HALVED_SIDE).bit_length() - 1)
+
+
+def _made_smaller(pixels: np.ndarray, ways: Ways) -> np.ndarray:
+    """Halved, each time to the rounded means of 2 x 2 pixels, as a worker does it: what a vector from 224 x 224 does not see is
+    only memory, and time to move it."""
+    height, width, _ = pixels.shape
+    if not ways.shrink or not (times := halvings(width, height)):
+        return pixels
+    image = Image.fromarray(pixels)
+    for _ in range(times):
+        image = image.reduce(2)
+    return np.asarray(image)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 _SIDE, _WAVES = 32, 8
 _LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # ITU-R 601-2, as Pillow's "L"
-_SMALL = 2**18  # pixels
+_SMALL = 200_000  # pixels
 _SAMPLES = 90  # along a side, at most, that the filter works on; products of more rows and columns OpenBLAS gives to threads
 
 

@@ -24,10 +24,14 @@ from .plain_png import PlainPng
 SCRIPT = Path(png_worker.__file__)
 MEMORY = 64 * 2**20  # bytes shared with a worker; a page counts once it is used, so 1024 x 1024 pixels take 5 MB
 MOST_KEPT = 256 * 2**20  # bytes of pixels that nobody holds, kept for the next ones
-WORTH = 24  # PNGs for each worker, after which more of them are expected: a worker starts in the time that it saves on so many
+WORTH = 8  # PNGs for each worker, after which more of them are expected: a worker starts in the time that it saves on twenty
 START_SECONDS, HANGING_SECONDS, CLOSING_SECONDS = 60.0, 60.0, 5.0
 MOST_DEATHS = 3  # for each worker; then files kill them, or something else does, and they are not started again
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}
+_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
+    # glibc: memory of one picture is kept for the next one, since fresh pages cost as much as to fill them
+    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**28)),
+}
 
 log = logging.getLogger("diffusion_toolkit")
 
@@ -50,16 +54,19 @@ class PngWorkers:
         self._seen = self._deaths = 0
         self._closed = False
 
-    def begin(self, path: str, png: bytes, plain: PlainPng) -> Callable[[], np.ndarray | None] | None:
-        """Have a worker decode; what is returned waits for its pixels, and must be called. None when nothing was begun."""
+    def begin(self, path: str, png: bytes, plain: PlainPng, halvings: int = 0) -> Callable[[], np.ndarray | None] | None:
+        """Have a worker decode, and halve the sides as long as they are even; what is returned waits for its pixels, and must be called.
+
+        None when nothing was begun.
+        """
         if png_worker.pixels_at(len(png)) + plain.width * plain.height * 3 > MEMORY or not (worker := self._take()):
             return None
         try:
-            worker.ask(png, plain)
+            worker.ask(png, plain, halvings)
         except (OSError, ValueError):
             self._gone(worker, path)
             return None
-        return partial(self._finish, worker, path, plain)
+        return partial(self._finish, worker, path)
 
     def stop(self) -> None:
         """Nothing is begun any more, and who waits for a worker waits no longer: they are killed."""
@@ -91,9 +98,9 @@ class PngWorkers:
             self._idle.put(None)  # for whoever else waits
         return worker
 
-    def _finish(self, worker: _Worker, path: str, plain: PlainPng) -> np.ndarray | None:
+    def _finish(self, worker: _Worker, path: str) -> np.ndarray | None:
         try:
-            pixels = worker.answer(plain, self._buffers)
+            pixels = worker.answer(self._buffers)
         except (OSError, ValueError):
             self._gone(worker, path)
             return None
@@ -182,7 +189,7 @@ class _Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-                env={**os.environ, **_ONE_THREAD},
+                env={**os.environ, **_ENVIRONMENT},
                 pass_fds=() if kept is None else (kept,),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
@@ -196,18 +203,24 @@ class _Worker:
         watch.start()
         try:
             told = self.process.stdout.read(1)
-            if told != png_worker.READY:
+            self._halves = told == png_worker.READY
+            if told not in (png_worker.READY, png_worker.READY_BUT_FOR_HALVING):
                 told += self.process.stdout.read(2000) or b""
                 raise ValueError(told.decode("utf-8", "replace") or f"it ended at once ({self.process.wait()})")
         finally:
             watch.cancel()
+            watch.join()
 
-    def ask(self, png: bytes, plain: PlainPng) -> None:
+    def ask(self, png: bytes, plain: PlainPng, halvings: int) -> None:
+        times = 0
+        while self._halves and times < halvings and not (plain.width | plain.height) & (1 << times):
+            times += 1
         self.memory[: len(png)] = png
-        self._at, self._since = png_worker.pixels_at(len(png)), time.monotonic()
-        self.process.stdin.write(png_worker.REQUEST.pack(len(png), *plain))
+        self._shape, self._at = (plain.height >> times, plain.width >> times, 3), png_worker.pixels_at(len(png))
+        self._since = time.monotonic()
+        self.process.stdin.write(png_worker.REQUEST.pack(len(png), *plain, times))
 
-    def answer(self, plain: PlainPng, buffers: PixelBuffers) -> np.ndarray | None:
+    def answer(self, buffers: PixelBuffers) -> np.ndarray | None:
         """uint8 [height, width, 3], or None of a PNG that it refuses."""
         told = self.process.stdout.read(1)
         self._since = float("inf")
@@ -215,7 +228,7 @@ class _Worker:
             return None
         if told != png_worker.GIVEN:
             raise BrokenPipeError
-        pixels = buffers.take((plain.height, plain.width, 3))
+        pixels = buffers.take(self._shape)
         pixels[:] = np.frombuffer(self.memory, np.uint8, pixels.size, self._at).reshape(pixels.shape)
         return pixels
 

@@ -25,8 +25,8 @@ def encoded(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def decoded(workers: PngWorkers, data: bytes, plain: PlainPng | None = None) -> np.ndarray | None:
-    pending = workers.begin("a.png", data, plain or plain_png(Source(data)))
+def decoded(workers: PngWorkers, data: bytes, plain: PlainPng | None = None, halvings: int = 0) -> np.ndarray | None:
+    pending = workers.begin("a.png", data, plain or plain_png(Source(data)), halvings)
     return pending() if pending is not None else None
 
 
@@ -56,7 +56,7 @@ def fake(tmp_path: Path, work: str) -> Path:
     """A worker that says it is ready, and then does this with each question."""
     script = tmp_path / "worker.py"
     script.write_text(
-        f"import os, sys, time\nout = open(1, 'wb', buffering=0)\nout.write(b'R')\nwhile sys.stdin.buffer.read(17):\n    {work}\n", encoding="utf-8"
+        f"import os, sys, time\nout = open(1, 'wb', buffering=0)\nout.write(b'R')\nwhile sys.stdin.buffer.read(18):\n    {work}\n", encoding="utf-8"
     )
     return script
 
@@ -65,6 +65,16 @@ def fake(tmp_path: Path, work: str) -> Path:
 def test_pixels_are_pillows_without_alpha(workers, pixels):
     for height in (37, 1):
         assert np.array_equal(decoded(workers, encoded(pixels[:height])), pixels[:height, :, :3])
+
+
+@pytest.mark.parametrize(("size", "halved"), [((64, 96), 2), ((64, 98), 1), ((63, 96), 0)], ids=str)
+def test_sides_are_halved_as_pillow_does_it_while_they_are_even(workers, size, halved):
+    pixels = np.random.default_rng(2).integers(0, 256, (*size, 4), np.uint8)
+    for data in (pixels, pixels[:, :, :3]):
+        image = Image.fromarray(pixels[:, :, :3])
+        for _ in range(halved):
+            image = image.reduce(2)
+        assert np.array_equal(decoded(workers, encoded(data), halvings=2), np.asarray(image))
 
 
 def test_a_damaged_png_is_refused_and_the_next_one_decoded(workers):

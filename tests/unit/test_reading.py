@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders import png_workers, reading
+from diffusion_toolkit.embedders import decode, reading
 from diffusion_toolkit.embedders.decode import read_image
 from diffusion_toolkit.embedders.reading import Reader
 from diffusion_toolkit.embedders.scan import FileEntry, scan
@@ -28,6 +28,14 @@ def entries(folder: Path) -> list[FileEntry]:
     return list(scan(folder, "", True, ""))
 
 
+def start_workers(reader: Reader, entries: list[FileEntry]) -> None:
+    reader._pngs._wanted_after = 1
+    list(reader.read(entries[:1]))
+    deadline = time.monotonic() + 30
+    while reader._pngs._idle.empty() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def test_files_come_in_their_order_as_if_read_alone(folder):
     wanted = entries(folder)
     with Reader(folder, workers=3) as reader:
@@ -40,14 +48,9 @@ def test_files_come_in_their_order_as_if_read_alone(folder):
 
 
 def test_workers_change_nothing_but_the_time(folder, monkeypatch):
-    monkeypatch.setattr(png_workers, "WORTH", 1)
     by_workers = 0
     with Reader(folder, workers=1) as reader:
-        reader._pngs._wanted_after = 1
-        list(reader.read(entries(folder)[:1]))
-        deadline = time.monotonic() + 30
-        while reader._pngs._idle.empty() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        start_workers(reader, entries(folder))
         finish = reader._pngs._finish
 
         def counted(*asked):
@@ -145,8 +148,26 @@ def test_a_jpeg_is_handed_over_smaller_and_known_by_its_own_size(tmp_path):
 
 
 def test_a_large_picture_is_handed_over_smaller(tmp_path):
-    Image.new("RGB", (3000, 2000), (200, 100, 50)).save(tmp_path / "a.png")
+    Image.new("RGB", (3000, 2000), (200, 100, 50)).save(tmp_path / "a.png", compress_level=1)
+    Image.new("RGB", (2000, 1791)).save(tmp_path / "b.png", compress_level=1)  # half of it would be too little
     with Reader(tmp_path) as reader:
-        [read] = reader.read(entries(tmp_path))
-    assert read.image.pixels.shape == (500, 750, 3) and (read.image.width, read.image.height) == (3000, 2000)
+        read, other = reader.read(entries(tmp_path))
+    assert read.image.pixels.shape == (1000, 1500, 3) and (read.image.width, read.image.height) == (3000, 2000)
     assert read.image.pixels[0, 0].tolist() == [200, 100, 50]
+    assert other.image.pixels.shape == (1791, 2000, 3)
+
+
+def test_a_large_picture_is_the_same_to_the_last_bit_whoever_made_it_smaller(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "HALVED_SIDE", 28)
+    random = np.random.default_rng(1)
+    for number, (width, height) in enumerate([(60, 56), (61, 57), (122, 114)]):
+        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    wanted = entries(tmp_path)
+    with Reader(tmp_path, workers=1) as reader:
+        alone = [read.image for read in reader.read(wanted)]
+    with Reader(tmp_path, workers=1) as reader:
+        start_workers(reader, wanted)
+        by_worker = [read.image for read in reader.read(wanted)]
+    assert [image.pixels.shape for image in by_worker] == [(28, 30, 3), (29, 31, 3), (29, 31, 3)]
+    for one, other in zip(alone, by_worker):
+        assert np.array_equal(one.pixels, other.pixels) and (one.phash, one.width, one.height) == (other.phash, other.width, other.height)
