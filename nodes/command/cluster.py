@@ -227,7 +227,7 @@ def _together(told: Mapping[int, tuple[str, int, int]], workers: int) -> tuple[s
         return f"Waiting for {workers} workers", 0, 0
     most = max(dict.fromkeys(stages), key=stages.count)
     at_it = [(done, total) for stage, done, total in told.values() if stage == most]
-    return f"{most} ({len(at_it)} of {workers} workers)", sum(done for done, _ in at_it), sum(total for _, total in at_it)
+    return f"{most} ({workers} workers)", sum(done for done, _ in at_it), sum(total for _, total in at_it)
 
 
 def _models(begun: Mapping[str, Any]) -> str:

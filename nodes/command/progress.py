@@ -86,12 +86,13 @@ class Bar:
             return
         from tqdm import tqdm
 
-        if stage != self._stage or self._bar is None:
+        if stage != self._stage or self._bar is None or bool(total) != bool(self._bar.total):
             self.close()
             name, _, more = stage.partition("; ")
-            if more:
+            if more and stage != self._stage:
                 tqdm.write(stage, file=sys.stderr)
-            self._bar = tqdm(desc=name, total=total or None, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.2)
+            counted = {} if total else {"bar_format": "{desc} [{elapsed}]"}
+            self._bar = tqdm(desc=name, total=total or None, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.2, **counted)
             self._stage = stage
         self._bar.total = total or None
         self._bar.update(done - self._bar.n)

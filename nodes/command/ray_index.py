@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +25,7 @@ _OF_THE_SHARE = ("found", "unchanged", "missing", "all_gone", "elsewhere")  # co
 
 def run_on_ray(context: Context, library: db.Library, job: Job, recipe: Recipe, bar: Bar) -> tuple[tuple[IndexReport, db.Counts, str], list[str]]:
     """What `index_run.run` gives, and what the workers noted."""
-    given, began, files = context.given, time.monotonic(), JobFiles(job)
+    given, files, states = context.given, JobFiles(job), _states_bytes(library)
     setup = {
         "comfyui": str(context.comfyui),
         "arguments": list(context.comfyui_arguments),
@@ -33,15 +35,18 @@ def run_on_ray(context: Context, library: db.Library, job: Job, recipe: Recipe, 
         "job": {**dataclasses.asdict(job), "root": str(job.root), "image_list": str(job.image_list or "")},
         "connection": connection_string(library),
     }
-    with connected(given.ray, given.workers, given.verbose) as ray:
+    # The standard output is the report's, and Ray prints what its machines say.
+    with redirect_stdout(sys.stderr), connected(given.ray, given.workers, given.verbose) as ray:
         context.cancel.take_signals()  # which Ray has taken
         with Cluster(ray, context.package, setup, given.workers, bar) as cluster:
             begun = cluster.begin()
+            began = time.monotonic()
             images = cluster.images()
             texts = cluster.texts() if {"text", "clip_l", "clip_g", "token_states"} & begun[0]["encoders"].keys() else []
-            lost = len(cluster.lost)
+            lost, seconds = len(cluster.lost), time.monotonic() - began
     report = together([files.report(), *(report_of(*answer) for answer in (*images, *texts))])
-    report.seconds = time.monotonic() - began
+    report.seconds = seconds
+    report.states_bytes = max(0, _states_bytes(library) - states)  # each worker saw those of all
     _activate(library, begun[0]["encoders"])
     names = begun[0]["names"]
     encoders = Encoders(**{kind: SimpleNamespace(name=name) if name else None for kind, name in names.items()})
@@ -61,6 +66,11 @@ def report_of(answer: Mapping[str, Any], helping: bool) -> IndexReport:
         elif not (helping and field.name in _OF_THE_SHARE):
             setattr(report, field.name, value)
     return report
+
+
+def _states_bytes(library: db.Library) -> int:
+    with library.connection() as connection:
+        return db.token_states_bytes(connection)
 
 
 def _activate(library: db.Library, made: Mapping[str, tuple[str, str]]) -> None:
