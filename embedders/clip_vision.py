@@ -200,7 +200,7 @@ def _twin_of(clip_vision: Any) -> Callable[[torch.device], _Worker]:
             raise RuntimeError("it carries patches")
         with torch.inference_mode(False):
             model = type(clip_vision)(clip_vision.config)
-            model.load_sd(clip_vision.get_sd())
+            model.load_sd({name: tensor.to("cpu", copy=True) for name, tensor in clip_vision.get_sd().items()})
         model.load_device = model.patcher.load_device = device
         if hasattr(model.patcher, "register_load_device"):  # of a patcher that streams weights
             model.patcher.register_load_device(device)
