@@ -60,20 +60,25 @@ def connected(address: str, workers: int | None, verbose: bool) -> Iterator[Any]
             "_node_ip_address": "127.0.0.1", "_temp_dir": scratch,
         }  # fmt: skip
     try:
-        import ray
-
-        logging_level = logging.INFO if verbose else logging.ERROR
-        ray.init(**options, logging_level=logging_level, log_to_driver=verbose, configure_logging=False)
-        yield ray
-    except ImportError as error:
-        raise UsageError('--ray needs Ray on each machine, with the Python that runs ComfyUI: python -m pip install "ray>=2.40"') from error
-    except ConnectionError as error:
-        raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one, and prints its address.") from error
+        yield _started(options, address, verbose)
     finally:
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()  # ends a cluster that was started here, leaves another
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _started(options: dict[str, Any], address: str, verbose: bool) -> Any:
+    try:
+        import ray
+
+        logging_level = logging.INFO if verbose else logging.ERROR
+        ray.init(**options, logging_level=logging_level, log_to_driver=verbose, configure_logging=False)
+        return ray
+    except ImportError as error:
+        raise UsageError('--ray needs Ray on each machine, with the Python that runs ComfyUI: python -m pip install "ray>=2.40"') from error
+    except ConnectionError as error:
+        raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one, and prints its address.") from error
 
 
 def _refuse_if_silent(address: str) -> None:
