@@ -17,6 +17,7 @@ from .metadata.containers import FileSource, Source, ffmpeg_format, open_source
 from .metadata.containers.pixels import MAX_PIXELS, open_image, stored_pixels
 from .phash import phash
 from .plain_png import PlainPng, plain_png
+from .png_workers import Picture
 from .video import VideoError, exr_pixels, middle_frame
 
 _HASH_STEP = 2**20
@@ -63,7 +64,7 @@ class Ways:
 
     older_hash: Callable[[int], bool] = lambda size: False  # whether a file of this size needs its sha256 too
     room: Callable[[int], None] = lambda size: None  # waits until so many more bytes may be held in memory
-    begin_png: Callable[[bytes, PlainPng, int], Callable[[], np.ndarray | None]] | None = None  # what is begun is waited for; None: not done
+    begin_png: Callable[[bytes, PlainPng, int], Callable[[], Picture | None]] | None = None  # what is begun is waited for; None: not done
     shrink: bool = False  # hand over fewer pixels where the vector stays the same; see `benchmarks/shrunk.py`
 
 
@@ -73,7 +74,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
     `definitions` are those of the ComfyUI that runs, for files that hold nothing but a workflow.
     """
     with FileSource(path) as file:
-        pending = stored = None
+        pending = stored = small = None
         if ffmpeg_format(file.read(0, 64)):
             source: Source = file
             ways.room(_FRAME_BYTES)
@@ -91,9 +92,10 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
             digests = _digests(source, ways)
             metadata = read_metadata(source, path=path, pixels=stored, definitions=definitions)
         finally:
-            pixels = pending() if pending is not None else None
-        if pixels is not None:
-            decoded = Decoded(_made_smaller(pixels, ways), plain.width, plain.height)
+            picture = pending() if pending is not None else None
+        if picture is not None:
+            decoded = Decoded(_made_smaller(picture.pixels, ways), plain.width, plain.height)
+            small = picture.small if decoded.pixels is picture.pixels else None
         elif pending is not None:  # not as plain as it looks: Pillow says what is wrong, if anything is
             decoded, _ = _decode(content, ways)
         return ImageFile(
@@ -104,7 +106,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
             height=decoded.height,
             size=source.size,
             mtime_ns=file.mtime_ns,
-            phash=phash(decoded.pixels),
+            phash=phash(decoded.pixels, small),
             older_hash=digests[1],
         )
 

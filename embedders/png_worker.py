@@ -1,11 +1,12 @@
 """A process of its own that decodes plain PNGs with kornia-rs: thrice as fast as Pillow, but it holds Python's lock meanwhile.
 
-Run by its path in an isolated Python, so that neither ComfyUI nor this package is imported, nor anything that lies beside it:
+Run by its path in an isolated Python, so that neither ComfyUI nor this package is imported:
 
     python -I png_worker.py MEMORY BYTES
 
 MEMORY is the descriptor, on Windows the name, of memory shared with the one who asks. A question on standard input is REQUEST: a
-PNG lies at the beginning of the memory. The answer is one byte, GIVEN once its pixels lie from `pixels_at` on, or REFUSED. What it
+PNG lies at the beginning of the memory. The answer is one byte, GIVEN once its pixels lie from `pixels_at` on, GIVEN_WITH_SMALL when
+behind them lies what their perceptual hash is made of (by `phash.py` beside this file: here they are at hand), or REFUSED. What it
 says first is READY (or READY_BUT_FOR_HALVING), or in words why it can't begin. It ends with its input. `png_workers` is who asks.
 """
 
@@ -19,7 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 REQUEST = struct.Struct("<QIIBB")  # bytes of the PNG, width, height, channels, how often its sides, which are even then, are halved
-READY, READY_BUT_FOR_HALVING, GIVEN, REFUSED = b"R", b"r", b"G", b"-"
+READY, READY_BUT_FOR_HALVING, GIVEN, GIVEN_WITH_SMALL, REFUSED = b"R", b"r", b"G", b"S", b"-"
+SMALL_SHAPE = (32, 32)
 _PAGE = 4096
 _KNOWN = {  # PNGs of 2 x 1 pixels, by channels
     3: "89504e470d0a1a0a0000000d49484452000000020000000108020000007b40e8dd0000000f49444154789c63606462fed5c00000041101815b8da953000000"
@@ -75,7 +77,21 @@ def halves_rightly() -> bool:
         return False
 
 
-def answer(memory: mmap.mmap, decode: Decoder, question: bytes) -> bytes:
+def loaded(name: str) -> Any:
+    """A file beside this one that needs numpy alone; None when it needs more by now."""
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, OSError):
+        return None
+    return module
+
+
+def answer(memory: mmap.mmap, decode: Decoder, hashing: Any, question: bytes) -> bytes:
     import numpy as np
 
     size, width, height, channels, halvings = REQUEST.unpack(question)
@@ -87,8 +103,13 @@ def answer(memory: mmap.mmap, decode: Decoder, question: bytes) -> bytes:
             pixels = half(pixels)
     except BaseException:  # a panic in Rust is no Exception; whatever it is, the one who asks has another decoder
         return REFUSED
-    np.frombuffer(memory, np.uint8, pixels.size, pixels_at(size)).reshape(pixels.shape)[:] = pixels
-    return GIVEN
+    place = pixels_at(size)
+    np.frombuffer(memory, np.uint8, pixels.size, place).reshape(pixels.shape)[:] = pixels
+    if hashing is None or pixels.shape[0] * pixels.shape[1] <= hashing.SMALL:
+        return GIVEN
+    place += pixels.size
+    memory[place : place + SMALL_SHAPE[0] * SMALL_SHAPE[1]] = hashing.made_small(pixels).tobytes()
+    return GIVEN_WITH_SMALL
 
 
 def main() -> None:
@@ -101,9 +122,10 @@ def main() -> None:
     except Exception as error:
         told.write(f"{type(error).__name__}: {error}".encode(errors="replace"))
         return
+    hashing = loaded("phash")
     told.write(READY if halves_rightly() else READY_BUT_FOR_HALVING)
     while len(question := sys.stdin.buffer.read(REQUEST.size)) == REQUEST.size:
-        told.write(answer(memory, decode, question))
+        told.write(answer(memory, decode, hashing, question))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,11 @@ _ENVIRONMENT = {
 log = logging.getLogger("diffusion_toolkit")
 
 
+class Picture(NamedTuple):
+    pixels: np.ndarray  # uint8 [height, width, 3]
+    small: np.ndarray | None  # what its perceptual hash is made of, where the worker made it
+
+
 class PngWorkers:
     """`count` workers, started in the background once so many PNGs have come that they pay. Threads share them; `close` ends them.
 
@@ -54,12 +60,12 @@ class PngWorkers:
         self._seen = self._deaths = 0
         self._closed = False
 
-    def begin(self, path: str, png: bytes, plain: PlainPng, halvings: int = 0) -> Callable[[], np.ndarray | None] | None:
+    def begin(self, path: str, png: bytes, plain: PlainPng, halvings: int = 0) -> Callable[[], Picture | None] | None:
         """Have a worker decode, and halve the sides as long as they are even; what is returned waits for its pixels, and must be called.
 
         None when nothing was begun.
         """
-        if png_worker.pixels_at(len(png)) + plain.width * plain.height * 3 > MEMORY or not (worker := self._take()):
+        if png_worker.pixels_at(len(png)) + plain.width * plain.height * 3 + 1024 > MEMORY or not (worker := self._take()):
             return None
         try:
             worker.ask(png, plain, halvings)
@@ -98,14 +104,14 @@ class PngWorkers:
             self._idle.put(None)  # for whoever else waits
         return worker
 
-    def _finish(self, worker: _Worker, path: str) -> np.ndarray | None:
+    def _finish(self, worker: _Worker, path: str) -> Picture | None:
         try:
-            pixels = worker.answer(self._buffers)
+            picture = worker.answer(self._buffers)
         except (OSError, ValueError):
             self._gone(worker, path)
             return None
         self._idle.put(worker)
-        return pixels
+        return picture
 
     def _give_up(self) -> None:
         self._working = False
@@ -220,17 +226,21 @@ class _Worker:
         self._since = time.monotonic()
         self.process.stdin.write(png_worker.REQUEST.pack(len(png), *plain, times))
 
-    def answer(self, buffers: PixelBuffers) -> np.ndarray | None:
-        """uint8 [height, width, 3], or None of a PNG that it refuses."""
+    def answer(self, buffers: PixelBuffers) -> Picture | None:
+        """None of a PNG that it refuses."""
         told = self.process.stdout.read(1)
         self._since = float("inf")
         if told == png_worker.REFUSED:
             return None
-        if told != png_worker.GIVEN:
+        if told not in (png_worker.GIVEN, png_worker.GIVEN_WITH_SMALL):
             raise BrokenPipeError
         pixels = buffers.take(self._shape)
         pixels[:] = np.frombuffer(self.memory, np.uint8, pixels.size, self._at).reshape(pixels.shape)
-        return pixels
+        if told == png_worker.GIVEN:
+            return Picture(pixels, None)
+        shape = png_worker.SMALL_SHAPE
+        small = np.frombuffer(self.memory, np.uint8, shape[0] * shape[1], self._at + pixels.size).reshape(shape)
+        return Picture(pixels, small.copy())
 
     def busy_for(self) -> float:
         return time.monotonic() - self._since

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit.embedders import png_workers
 from diffusion_toolkit.embedders.metadata.containers import Source
+from diffusion_toolkit.embedders.phash import made_small
 from diffusion_toolkit.embedders.plain_png import PlainPng, plain_png
 from diffusion_toolkit.embedders.png_workers import SCRIPT, PngWorkers
 from PIL import Image
@@ -27,7 +28,8 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 def decoded(workers: PngWorkers, data: bytes, plain: PlainPng | None = None, halvings: int = 0) -> np.ndarray | None:
     pending = workers.begin("a.png", data, plain or plain_png(Source(data)), halvings)
-    return pending() if pending is not None else None
+    picture = pending() if pending is not None else None
+    return picture.pixels if picture is not None else None
 
 
 def started(script: Path = SCRIPT) -> PngWorkers:
@@ -75,6 +77,16 @@ def test_sides_are_halved_as_pillow_does_it_while_they_are_even(workers, size, h
         for _ in range(halved):
             image = image.reduce(2)
         assert np.array_equal(decoded(workers, encoded(data), halvings=2), np.asarray(image))
+
+
+def test_a_large_picture_comes_with_what_its_perceptual_hash_is_made_of(workers):
+    small = np.random.default_rng(3).integers(0, 256, (20, 30, 3), np.uint8)
+    large = np.asarray(Image.fromarray(small).resize((700, 500), Image.Resampling.BICUBIC))
+    data = encoded(large)
+    picture = workers.begin("a.png", data, plain_png(Source(data)))()
+    assert np.array_equal(picture.small, made_small(large))
+    data = encoded(NOISE)
+    assert workers.begin("a.png", data, plain_png(Source(data)))().small is None
 
 
 def test_a_damaged_png_is_refused_and_the_next_one_decoded(workers):
