@@ -13,7 +13,7 @@ from ..scan import FileEntry
 from .batches import Pace
 from .records import Store
 
-BATCH_BYTES = 128 * 2**20  # of pixels and metadata in one batch: 42 pictures of 1024 x 1024
+BATCH_BYTES = 192 * 2**20  # of pixels and metadata in one batch: 64 pictures of 1024 x 1024
 CHANGED = "it changed while it was read; the next run reads it"
 
 File = tuple[FileEntry, ImageFile]
