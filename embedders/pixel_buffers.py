@@ -23,6 +23,8 @@ class PixelBuffers:
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """uint8 of this shape, with anything in it."""
         size = int(np.prod(shape))
+        if size < _STEP // 2:  # hundreds of small pictures in flight would hold a whole step each
+            return np.empty(shape, np.uint8)
         rounded = -(-size // _STEP) * _STEP
         try:
             buffer = self._free[rounded].pop()

@@ -7,7 +7,7 @@ import gc
 import numpy as np
 from diffusion_toolkit.embedders.pixel_buffers import PixelBuffers
 
-SHAPE = (100, 200, 3)
+SHAPE = (600, 500, 3)
 
 
 def address(array: np.ndarray) -> int:
@@ -20,7 +20,7 @@ def test_memory_that_nobody_holds_is_used_again():
     where = address(first)
     del first
     gc.collect()
-    assert address(buffers.take((50, 70, 3))) == where  # of the same size, rounded up
+    assert address(buffers.take((590, 500, 3))) == where  # of the same size, rounded up
 
 
 def test_a_view_of_it_is_enough_to_keep_it():
@@ -33,6 +33,12 @@ def test_a_view_of_it_is_enough_to_keep_it():
         other = buffers.take(SHAPE)
         other[:] = 9
         assert (np.asarray(views.pop()) == 7).all()
+
+
+def test_a_small_picture_takes_no_more_than_it_needs():
+    small = PixelBuffers(2**24).take((100, 200, 3))
+    owner = small if small.base is None else small.base
+    assert owner.nbytes == 60_000
 
 
 def test_no_more_is_kept_than_was_allowed():
