@@ -97,7 +97,7 @@ def test_another_model_embeds_all_anew_in_its_next_run_and_never_mixes(library, 
     index(other)
     assert other.embedded == 5 and vectors(library) == {"a": 4, "b": 5} and active(library) == "b"
     with library.connection() as conn:
-        by_name = "SELECT e.name, array_agg(DISTINCT embedding::text) FROM image_vectors v JOIN encoders e ON e.id = v.encoder_id GROUP BY 1"
+        by_name = "SELECT e.name, array_agg(DISTINCT embedding::text) FROM image_vectors JOIN encoders e ON e.id = encoder_id GROUP BY 1"
         assert dict(conn.execute(by_name).fetchall()) == {"a": ["[1,1,0,0,0,0,0,0]"], "b": ["[1,-1,0,0,0,0,0,0]"]}
 
 
