@@ -112,7 +112,8 @@ class SDXLTextEncoder:
             try:
                 if states:
                     rows = [row for made in share_out(tokens, [_with_states(worker) for worker in workers]) for row in made]
-                    return SDXLText(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]), [row[2] for row in rows])
+                    clip_l, clip_g, all_states = zip(*rows)
+                    return SDXLText(np.concatenate(clip_l), np.concatenate(clip_g), list(all_states))
                 made = share_out(tokens, [_vectors(worker) for worker in workers])
             finally:
                 for one in tokens:

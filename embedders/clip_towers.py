@@ -113,7 +113,8 @@ class ClipWorker:
         rows: dict[Any, np.ndarray] = {}
         for (_, needed), sections in by_length.items():
             batches = self.batch.run(
-                list(sections.values()), partial(launch, needed), lambda made: half.mended(made[1].float().cpu(), made[0], at).numpy(), self._relieve
+                list(sections.values()), partial(launch, needed),
+                lambda made: half.mended(made[1].float().cpu(), made[0], at).numpy(), self._relieve
             )
             rows.update(zip(sections, (row for batch in batches for row in batch)))
         return torch.stack([torch.from_numpy(rows[_section_key(section)]) for section in firsts]).numpy()

