@@ -74,6 +74,13 @@ def test_a_transaction_that_fails_keeps_its_claim(library, root, runs):
     assert runs[1].claim(root, files("a")).taken == set()
 
 
+def test_a_claim_does_not_wait_for_a_run_that_is_writing(library, root, runs):
+    runs[0].claim(root, files("a"))
+    with library.connection() as conn:
+        db.release_files(conn, runs[0], root, ["a.png"])
+        assert runs[1].claim(root, files("a", "b")) == db.Claimed(paths("b"), set(), ("run 1",))
+
+
 def test_a_run_that_ends_frees_what_it_has_not_written(library, root, runs):
     runs[0].claim(root, files("a"))
     runs[0].end()

@@ -63,13 +63,15 @@ def test_the_person_is_told_in_place_of_the_stage():
     assert said[1] == ("Waiting for the library's server (0 s of at most 120); Reading images", 3, 9)
 
 
+class Cancelled(BaseException):
+    pass
+
+
+def cancel(*_: object) -> None:
+    raise Cancelled
+
+
 def test_a_cancel_ends_the_waiting_of_the_thread_that_tells():
-    class Cancelled(BaseException):
-        pass
-
-    def cancel(*_: object) -> None:
-        raise Cancelled
-
     patience = Patience()
     patience.telling(cancel)
     with pytest.raises(Cancelled):
@@ -77,7 +79,8 @@ def test_a_cancel_ends_the_waiting_of_the_thread_that_tells():
 
 
 def test_a_cancel_ends_the_waiting_of_other_threads_too():
-    patience, raised = Patience(), []
+    patience, raised = Patience(seconds=30), []
+    told = patience.telling(cancel)
 
     def write() -> None:
         try:
@@ -87,8 +90,9 @@ def test_a_cancel_ends_the_waiting_of_other_threads_too():
 
     writer = threading.Thread(target=write)
     writer.start()
-    patience.give_up()
-    writer.join(30)
+    with pytest.raises(Cancelled):
+        told("Reading images", 0, 1)
+    writer.join(10)
     assert len(raised) == 1
 
 
