@@ -162,13 +162,14 @@ def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Project
     """The least effort at which the index finds enough, for each sort of mix, and what the worse of them finds then."""
     tried: dict[str, dict[int, float]] = {mix: {} for mix in MIXES}
     with library.connection() as conn:
+        scores = _Scores(conn, kinds, check)
         for place, effort in enumerate(EFFORTS):
             tell("Checking the hybrid index", place, len(EFFORTS))
             conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
             found = [np.array(nearest(conn, hybrid_id, question, effort), np.int64) for question in check.queries(projection)]
-            scores = _scores(conn, kinds, check, found)
+            of_found = scores.of(found)
             for mix, recalls in tried.items():
-                recalls[effort] = round(check.recall(scores, mix), 4)
+                recalls[effort] = round(check.recall(of_found, mix), 4)
             if all(recalls[effort] >= GOOD_RECALL for recalls in tried.values()):
                 break
     best = {mix: min(GOOD_RECALL, max(recalls.values()) - 0.002) for mix, recalls in tried.items()}
@@ -177,13 +178,27 @@ def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Project
     return {"efforts": efforts, "recalls": recalls, "recall": min(recalls.values()), "tried": tried}
 
 
-def _scores(conn: Connection, kinds: Kinds, check: Check, found: list[np.ndarray]) -> list[np.ndarray]:
-    """The true scores of what was found, by question. Compared in batches: ten thousand images of five kinds are 200 MB."""
-    ids = np.unique(np.concatenate(found))
-    scores = np.full((len(check), len(ids)), -np.inf, np.float32)
-    for batch, vectors in read_images(conn, kinds, ids.tolist()):
-        scores[:, np.searchsorted(ids, batch)] = check.compare(vectors)
-    return [scores[question, np.searchsorted(ids, of)] for question, of in enumerate(found)]
+class _Scores:
+    """The true scores of what is found, each image read once: the more candidates, the more of them were among the fewer before.
+
+    Compared in batches: ten thousand images of five kinds are 200 MB.
+    """
+
+    def __init__(self, conn: Connection, kinds: Kinds, check: Check) -> None:
+        self._conn, self._kinds, self._check = conn, kinds, check
+        self._ids = np.empty(0, np.int64)  # [n], ascending
+        self._scores = np.empty((len(check), 0), np.float32)  # [questions, n]
+
+    def of(self, found: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """By question, those of the images [n] that were found for it."""
+        new = np.setdiff1d(np.concatenate(found), self._ids)
+        scores = np.full((len(self._check), len(new)), -np.inf, np.float32)
+        for batch, vectors in read_images(self._conn, self._kinds, new.tolist()):
+            scores[:, np.searchsorted(new, batch)] = self._check.compare(vectors)
+        ids = np.concatenate([self._ids, new])
+        order = np.argsort(ids)
+        self._ids, self._scores = ids[order], np.concatenate([self._scores, scores], axis=1)[:, order]
+        return [self._scores[question, np.searchsorted(self._ids, of)] for question, of in enumerate(found)]
 
 
 def _finish(library: Library, hybrid_id: int, projection: Projection, details: dict, images: int) -> None:
