@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import warnings
 from pathlib import Path
 
@@ -16,8 +17,9 @@ STILL_PICTURES = ("mutated-", "png-")  # mostly: what is wrong with them is else
 SUFFIXES = {".png", ".jpg", ".webp", ".gif", ".avif", ".tiff", ".bmp", ".exr", ".mp4", ".mkv", ".webm"}
 
 
-def write_hostile_folder(folder: Path, good: int, hostile: int) -> tuple[set[str], set[str]]:
-    """The paths of the good files and of the hostile ones: taken evenly from all that Pillow makes no picture of either."""
+def write_hostile_folder(folder: Path, good: int, hostile: int, among: int | None = None) -> tuple[set[str], set[str]]:
+    """The paths of the good files and of the hostile ones: taken evenly from all, or the first `among`, that Pillow makes no
+    picture of either."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     names = [f"good-{number:04}.png" for number in range(good)]
@@ -25,7 +27,8 @@ def write_hostile_folder(folder: Path, good: int, hostile: int) -> tuple[set[str
         info = PngInfo()
         info.add_text("parameters", f"a cat, {name}\nSteps: 20, Seed: 1, Size: 32x32")
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / name, pnginfo=info)
-    claimed = ((name, content) for name, content in hostile_files() if Path(name).suffix in SUFFIXES and not name.startswith(STILL_PICTURES))
+    files = itertools.islice(hostile_files(), among)
+    claimed = ((name, content) for name, content in files if Path(name).suffix in SUFFIXES and not name.startswith(STILL_PICTURES))
     bad = [(name, content) for name, content in claimed if not _is_picture(name, content)]
     step = len(bad) / hostile
     chosen = [bad[int(number * step)] for number in range(hostile)]
