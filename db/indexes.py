@@ -47,7 +47,9 @@ def set_index(
     drawn from what is there. 'binary': HNSW over the signs alone, a sixteenth of the size, for libraries beyond memory.
     'none': every search compares with every vector. LibraryError while another process makes an index.
 
-    `analyse` tells the planner of it; once is enough for several indexes of a table. Nobody waits for it. It is made and dropped CONCURRENTLY, and takes its place by its name, which no search holds a lock
+    `analyse` tells the planner of it; once is enough for several indexes of a table.
+
+    Nobody waits for it. It is made and dropped CONCURRENTLY, and takes its place by its name, which no search holds a lock
     against; so it is this that waits, for whoever has read the vectors for minutes.
     """
     if method not in METHODS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from diffusion_toolkit.db._clean import MAX_DEPTH, clean_json, json_or_none
 
 
