@@ -35,7 +35,7 @@ FEWER = 400  # files that the other decoders are given
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--folder", type=Path, default=DEMO_FOLDER, help="pictures to make them from; default: the demo's (run tests/demo.py first)")
+    parser.add_argument("--folder", type=Path, default=DEMO_FOLDER, help="pictures to make them from; default: the demo's (tests/demo.py)")
     parser.add_argument("--rounds", type=int, default=2, help="of each way that is compared; the fastest counts")
     parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)  # decoder, part, parts: a process of the bare way
     options = parser.parse_args()
@@ -47,7 +47,8 @@ def main() -> None:
         folder = Path(scratch) / "images"
         folder.mkdir()
         size = make_images(options.folder, folder, options.images)
-        print(f"{machine()}\n{options.images} PNGs of {SIDE} x {SIDE}, {size / options.images / 1e6:.2f} MB each, file cache warm\n", flush=True)
+        sizes = f"{options.images} PNGs of {SIDE} x {SIDE}, {size / options.images / 1e6:.2f} MB each"
+        print(f"{machine()}\n{sizes}, file cache warm\n", flush=True)
         print("| way | images | s | images/s | processor ms/image |\n|---|---|---|---|---|", flush=True)
         bare: dict[str, Way] = {}
         for name in decoders():
@@ -66,7 +67,8 @@ def main() -> None:
             (f"ours / bare {fastest}", best, bare[fastest], 0.7),
             ("ours with Pillow / bare Pillow", ours["Pillow"], bare["Pillow"], 0.85),
         ):
-            print(f"\n{text}: {way.rate / against.rate:.2f} of its speed (bar {bar}); by the processor's time {against.cpu_ms / way.cpu_ms:.2f}")
+            speed, processor = way.rate / against.rate, against.cpu_ms / way.cpu_ms
+            print(f"\n{text}: {speed:.2f} of its speed (bar {bar}); by the processor's time {processor:.2f}")
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def texts(number: int) -> bytes:
 
     prompt = f"picture {number} of a shark under water, highly detailed, dramatic light, the sea is {number * 7919 % 1000} metres deep"
     graph = json.dumps(basic(pos=node("CLIPTextEncode", text=prompt, clip=["ckpt", 1])))
-    workflow = json.dumps({"nodes": [{"id": n, "type": "Reroute", "pos": [n, n], "size": [75, 26], "inputs": []} for n in range(60)], "n": number})
+    nodes = [{"id": n, "type": "Reroute", "pos": [n, n], "size": [75, 26], "inputs": []} for n in range(60)]
+    workflow = json.dumps({"nodes": nodes, "n": number})
     chunks = b""
     for key, text in (("prompt", graph), ("workflow", workflow)):
         body = b"tEXt" + key.encode() + b"\0" + text.encode()
@@ -246,7 +249,8 @@ def run_bare(folder: Path, name: str, count: int) -> Way | None:
     parts = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     command = [sys.executable, __file__, "--folder", str(folder), "--bare", name]
     started = [
-        subprocess.Popen([*command, str(part), str(parts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for part in range(parts)
+        subprocess.Popen([*command, str(part), str(parts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for part in range(parts)
     ]
 
     def tell(line: str) -> None:

@@ -24,7 +24,7 @@ CORPUS = REPOSITORY.parent / "shared" / "corpus"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=60, help="of the demo's pictures, beside the corpus and the made ones")
-    parser.add_argument("--full", action="store_true", help="a whole ViT-H/14 instead of the tests' small model: some seconds a picture on a CPU")
+    parser.add_argument("--full", action="store_true", help="a whole ViT-H/14, not the tests' small model: seconds a picture on a CPU")
     parser.add_argument("--worst", type=int, default=5, help="so many are named")
     options = parser.parse_args()
     prepare()

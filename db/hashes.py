@@ -1,4 +1,4 @@
-"""By which hash the library knows contents: blake3; of images that an older version has read sha256, until a file of theirs is read again."""
+"""By which hash the library knows contents: blake3; sha256 of those that an older version has read, until a file of theirs is read again."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def fake(tmp_path: Path, work: str) -> Path:
     """A worker that says it is ready, and then does this with each question."""
     script = tmp_path / "worker.py"
     script.write_text(
-        f"import os, sys, time\nout = open(1, 'wb', buffering=0)\nout.write(b'R')\nwhile sys.stdin.buffer.read(18):\n    {work}\n", encoding="utf-8"
+        "import os, sys, time\nout = open(1, 'wb', buffering=0)\nout.write(b'R')\n"
+        f"while sys.stdin.buffer.read(18):\n    {work}\n",
+        encoding="utf-8",
     )
     return script
 
