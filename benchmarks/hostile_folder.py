@@ -34,7 +34,8 @@ def main() -> None:
         report, seconds, indexed = index(folder, Path(scratch) / "library")
     named = dict(report.skipped)
     print(f"{machine()}\n{len(good)} sound pictures of 32x32, {len(hostile)} hostile files; a stand-in encoder\n")
-    print(f"In {seconds:.1f} s: {len(good & indexed)} of {len(good)} sound ones indexed, {len(hostile & named.keys())} of {len(hostile)} hostile ones named.")
+    told = len(hostile & named.keys())
+    print(f"In {seconds:.1f} s: {len(good & indexed)} of {len(good)} sound ones indexed, {told} of {len(hostile)} hostile ones named.")
     kinds = Counter(Path(name).suffix[1:] for name in hostile)
     print("Hostile: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) + ". The most frequent reasons:")
     for reason, count in Counter(reason.split("(")[0].strip() for reason in named.values()).most_common(6):
@@ -48,7 +49,8 @@ def index(folder: Path, directory: Path) -> tuple[SimpleNamespace, float, set[st
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.nodes.index_store import FolderStore
 
-    encoder = SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4, encode=lambda images: np.ones((len(images), 4), np.float32))
+    encoder = SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4)
+    encoder.encode = lambda images: np.ones((len(images), 4), np.float32)
     encoders, library = Encoders(image=encoder), db.open_library("default", directory)
     began = time.perf_counter()
     with FolderStore(library, "pictures", folder, "", encoders) as store:

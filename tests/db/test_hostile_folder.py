@@ -13,7 +13,8 @@ from host.hostile_folder import write_hostile_folder
 
 def test_sound_files_among_hostile_ones_are_indexed_and_each_hostile_one_is_named(library, tmp_path):
     good, hostile = write_hostile_folder(tmp_path / "pictures", good=20, hostile=40, among=250)
-    encoder = SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4, encode=lambda images: np.ones((len(images), 4), np.float32))
+    encoder = SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4)
+    encoder.encode = lambda images: np.ones((len(images), 4), np.float32)
     encoders = Encoders(image=encoder)
     with FolderStore(library, "output", tmp_path / "pictures", "", encoders) as store:
         report = index_folder(tmp_path / "pictures", "", store, encoders)
