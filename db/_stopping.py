@@ -19,7 +19,7 @@ def stop(ready: Sequence[str], fast: Sequence[str], immediate: Sequence[str], **
     """
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "creationflags": NO_WINDOW, **options}
     deadline = time.monotonic() + RECOVERY_SECONDS
-    while (rejected := subprocess.run(ready, **quiet).returncode == _REJECTS) and time.monotonic() < deadline:
+    while (rejected := subprocess.run(ready, check=False, **quiet).returncode == _REJECTS) and time.monotonic() < deadline:
         time.sleep(0.2)
-    if rejected or subprocess.run(fast, **quiet).returncode:
-        subprocess.run(immediate, **quiet)
+    if rejected or subprocess.run(fast, check=False, **quiet).returncode:
+        subprocess.run(immediate, check=False, **quiet)

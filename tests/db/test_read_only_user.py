@@ -57,7 +57,7 @@ def test_claims_too_are_refused_with_the_reason(as_reader, library, conn, root):
 
 
 def test_a_library_of_an_older_version_is_not_opened_by_one_who_cannot_bring_it_up_to_date(as_reader, dsn, library):
-    newest = sorted(Path(db.__file__).parent.glob("migrations/*.sql"))[-1].name
+    newest = max(Path(db.__file__).parent.glob("migrations/*.sql")).name
     library.close()
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute("DELETE FROM migrations WHERE name = %s", [newest])

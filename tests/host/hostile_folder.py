@@ -47,6 +47,6 @@ def _is_picture(name: str, content: bytes) -> bool:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 image.load()
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever a trap makes Pillow raise
         return False
     return True
