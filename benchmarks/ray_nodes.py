@@ -47,17 +47,17 @@ def main() -> None:
 
 def over_ray(ground: Ground, options: argparse.Namespace, worked: float) -> str:
     """Index it on a cluster that is made for it; what the report says."""
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short, since sockets lie in it
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_TMPDIR=temporary)
     from host import bootstrap
     from ray.cluster_utils import Cluster
 
     ground.base.mkdir()
     (ground.base / "object_info.json").write_text("{}", encoding="utf-8")
-    temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short, since sockets lie in it
     cluster = Cluster()
     try:
         for _ in range(options.nodes):
-            cluster.add_node(num_cpus=1, temp_dir=temporary, include_dashboard=False)
+            cluster.add_node(num_cpus=1, include_dashboard=False)
         command = [sys.executable, str(REPOSITORY / "run.py"), "index", str(ground.folder), "--comfyui", str(bootstrap.find_comfyui())]
         command += ["--models-from", str(REPOSITORY / "tests" / "host" / "stand_in_loaders.py"), "--text-embedder", "none"]
         command += ["--object-info", str(ground.base / "object_info.json"), "--ray", cluster.address]

@@ -90,21 +90,22 @@ def test_status_tells_what_library_status_does(server, pictures, command):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ray makes no cluster of several nodes on Windows")
-def test_on_ray_two_nodes_index_each_file_once(server, command, tmp_path, monkeypatch):
+def test_on_ray_two_nodes_index_each_file_once(server, command, monkeypatch):
     folder = server.output / "by-ray"
     folder.mkdir()
     for number in range(40):
         pixels(10_000 + number).save(folder / f"{number:02}.png")
     (folder / "broken.png").write_bytes(b"no picture")
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AUTH_MODE", "token"), ("RAY_AUTH_TOKEN", "0" * 64)):
+    scratch = short_folder()
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_TMPDIR": str(scratch)}
+    for name, value in settings.items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
-    scratch = short_folder()
     cluster = Cluster()
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1, temp_dir=str(scratch), include_dashboard=False)
+            cluster.add_node(num_cpus=1, include_dashboard=False)
         done = command.run(*arguments(folder, "--ray", cluster.address))
     finally:
         cluster.shutdown()
