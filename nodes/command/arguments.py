@@ -46,7 +46,9 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
         "index", help="bring the images of a folder into a library", description=_INDEX, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("folder", metavar="DIR|LIST", help="the folder to index, or a list of images: a text file with path,label,label2 on each line")
+    parser.add_argument(
+        "folder", metavar="DIR|LIST", help="the folder to index, or a list of images: a text file with path,label,label2 on each line"
+    )
     _add_common(parser)
     parser.add_argument("--root", metavar="NAME", help="the root that DIR is below, where several are; DIR may then be relative to it")
     parser.add_argument("--no-recursive", dest="recursive", action="store_false", help="not the folders inside it")
@@ -69,11 +71,14 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
         "from two files",
     )  # fmt: skip
     parser.add_argument(
-        "--object-info", metavar="FILE", help="what that ComfyUI answers at /object_info, as JSON: to read workflows of custom nodes as it does"
+        "--object-info", metavar="FILE",
+        help="what that ComfyUI answers at /object_info, as JSON: to read workflows of custom nodes as it does",
     )
     parser.add_argument("--strict", action="store_true", help="exit code 3 where a file could not be read")
     several = parser.add_argument_group("several machines", "With Ray (the extra `ray`), on one PostgreSQL that all of them reach.")
-    several.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster, such as 10.0.0.1:6379 or auto; local: one for this run on this machine")
+    several.add_argument(
+        "--ray", metavar="ADDRESS", help="a Ray cluster, such as 10.0.0.1:6379 or auto; local: one for this run on this machine"
+    )
     several.add_argument("--workers", type=_count, metavar="N", help="how many (one for each GPU, else for each machine)")
 
 

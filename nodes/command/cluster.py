@@ -76,9 +76,9 @@ def _started(options: dict[str, Any], address: str, verbose: bool) -> Any:
         ray.init(**options, logging_level=logging_level, log_to_driver=verbose, configure_logging=False)
         return ray
     except ImportError as error:
-        raise UsageError('--ray needs Ray on each machine, with the Python that runs ComfyUI: python -m pip install "ray>=2.40"') from error
+        raise UsageError('--ray needs Ray on each machine, in the Python that runs ComfyUI: python -m pip install "ray>=2.40"') from error
     except ConnectionError as error:
-        raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one, and prints its address.") from error
+        raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one.") from error
 
 
 def _refuse_if_silent(address: str) -> None:
@@ -88,7 +88,7 @@ def _refuse_if_silent(address: str) -> None:
         try:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         except OSError as error:
-            raise UsageError(f"Nothing answers at {address} ({error}). `ray start --head` starts a cluster, and prints its address.") from error
+            raise UsageError(f"Nothing answers at {address} ({error}). `ray start --head` starts a cluster.") from error
 
 
 def plan(nodes: Sequence[Mapping[str, Any]], workers: int | None) -> tuple[int, int, int]:

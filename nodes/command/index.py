@@ -50,8 +50,8 @@ def index(context: Context) -> int:
                     report, counts, text = run(library, job, encoders, definitions, bar)
     finally:
         bar.close()
-    record = {"library": library.name, "root": name, "subfolder": job.subfolder, "list": str(listed) if listed else None, **summary(report, counts), "notes": notes}
-    write_report(given.json, record, "\n".join([text, *(f"Note: {note}." for note in notes)]))
+    asked = {"library": library.name, "root": name, "subfolder": job.subfolder, "list": str(listed) if listed else None}
+    write_report(given.json, {**asked, **summary(report, counts), "notes": notes}, "\n".join([text, *(f"Note: {note}." for note in notes)]))
     return SKIPPED if given.strict and report.skipped else DONE
 
 

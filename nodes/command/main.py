@@ -32,11 +32,10 @@ def main(arguments: Sequence[str], package: Path) -> int:
         return CANCELLED if error.signal == signal.SIGINT else 128 + error.signal
     except ImportError as error:
         needed = f'"{sys.executable}" -m pip install -r "{package / "requirements.txt"}"'
-        print(f"run.py: can't import {error.name or 'a dependency'} ({error}). Run it with the Python that runs ComfyUI, and with\n{needed}", file=sys.stderr)
+        what = f"can't import {error.name or 'a dependency'} ({error})"
+        print(f"run.py: {what}. Run it with the Python that runs ComfyUI, after\n{needed}", file=sys.stderr)
         return WRONG
-    except RuntimeError as error:
-        return _tell(error)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         return _tell(error)
 
 

@@ -23,7 +23,9 @@ from .progress import Bar
 _OF_THE_SHARE = ("found", "unchanged", "missing", "all_gone", "elsewhere")  # counted by whose share it is, not by who helps with it
 
 
-def run_on_ray(context: Context, library: db.Library, job: Job, recipe: Recipe, bar: Bar) -> tuple[tuple[IndexReport, db.Counts, str], list[str]]:
+def run_on_ray(
+    context: Context, library: db.Library, job: Job, recipe: Recipe, bar: Bar
+) -> tuple[tuple[IndexReport, db.Counts, str], list[str]]:
     """What `index_run.run` gives, and what the workers noted."""
     given, files, states = context.given, JobFiles(job), _states_bytes(library)
     setup = {
