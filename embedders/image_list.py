@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .metadata.containers.sidecar import sidecar_names
-from .scan import SUFFIXES, FileEntry, OnError, contains, printable
+from .scan import SUFFIXES, FileEntry, OnError, Stopped, contains, printable
 
 MAX_BYTES = 2**30
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # as Windows writes them
@@ -116,9 +116,11 @@ class ListedFiles:
         self._list, self._name, self._root = images, name, os.path.realpath(root)
         self._inside = lru_cache(4096)(lambda folder: contains(self._root, os.path.realpath(folder)))
 
-    def files(self, on_error: OnError) -> Iterator[FileEntry]:
+    def files(self, on_error: OnError, stopped: Stopped = lambda: False) -> Iterator[FileEntry]:
         """In the order of the list; each that can't be had is told with its line."""
         for place, path, labels in self._list.files(self._name, on_error):
+            if stopped():
+                return
             file = os.path.join(self._root, path)
             try:
                 status = os.stat(file)

@@ -25,6 +25,11 @@ SUFFIXES = frozenset(
 OnError = Callable[[str, str], None]
 """Told (path relative to the root, reason) of each thing that was left out but might have been an image."""
 
+Stopped = Callable[[], bool]
+"""Whether nobody wants more files: asked also where none is found, as in a folder of other things or one that answers slowly."""
+
+LOOK_EVERY = 500  # things in a folder, between two such questions
+
 
 class ScanError(ValueError):
     """The folder that was asked for can't be scanned at all."""
@@ -69,12 +74,12 @@ class Scan:
         self._recursive = recursive
         self._on_error: OnError = lambda path, why: log.warning("%s: %s", path, why)
 
-    def files(self, on_error: OnError | None = None) -> Iterator[FileEntry]:
+    def files(self, on_error: OnError | None = None, stopped: Stopped = lambda: False) -> Iterator[FileEntry]:
         """Depth first with a stack of its own: folders may nest deeper than Python recurses."""
         self._on_error = on_error or self._on_error
         stack = [(self._start, self._name)]
         seen: set[str] = set()
-        while stack:
+        while stack and not stopped():
             folder, path = stack.pop()
             real = os.path.realpath(folder)
             if not contains(self._root, real):
@@ -82,7 +87,7 @@ class Scan:
             elif real not in seen:
                 seen.add(real)
                 folders: list[tuple[str, str]] = []
-                yield from self._folder(folder, path, folders)
+                yield from self._folder(folder, path, folders, stopped)
                 if self._recursive:
                     stack += reversed(folders)
 
@@ -105,7 +110,7 @@ class Scan:
             pass
         return False
 
-    def _folder(self, folder: str, path: str, folders: list[tuple[str, str]]) -> Iterator[FileEntry]:
+    def _folder(self, folder: str, path: str, folders: list[tuple[str, str]], stopped: Stopped) -> Iterator[FileEntry]:
         try:
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
@@ -113,7 +118,9 @@ class Scan:
             self._on_error(path or ".", f"the folder can't be read ({error.strerror or error})")
             return
         beside = {entry.name: entry for entry in listed if entry.name.endswith(SIDECARS)}
-        for entry in listed:
+        for number, entry in enumerate(listed):
+            if number % LOOK_EVERY == LOOK_EVERY - 1 and stopped():
+                return
             if entry.name.startswith("."):
                 continue
             below = f"{path}/{entry.name}" if path else entry.name

@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from ..known_files import KnownFiles
-from ..scan import FileEntry, OnError
+from ..scan import FileEntry, OnError, Stopped
+from .ahead import CLOSING_SECONDS
 from .records import IndexReport, Progress, Store
 
 SORTED_AT_ONCE = 512  # files that are held against the library together
@@ -23,7 +24,7 @@ T = TypeVar("T")
 class Source(Protocol):
     """Where a run's files come from: a folder (`scan.Scan`), or a list."""
 
-    def files(self, on_error: OnError) -> Iterator[FileEntry]: ...
+    def files(self, on_error: OnError, stopped: Stopped) -> Iterator[FileEntry]: ...
     def labels(self) -> Iterator[tuple[str, tuple[str, ...]]]: ...  # (path, labels) of files that have some of their own
     def covers(self, path: str) -> bool: ...  # whether a file that was not among them may be held to be gone
     def is_gone(self, path: str) -> bool: ...
@@ -50,19 +51,21 @@ class FoundFiles:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
-        self._thread.join()
+        self._thread.join(CLOSING_SECONDS)
 
     def stop(self) -> None:
         """End the search, and whoever iterates, in any thread."""
         self._stopped.set()
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
     def __iter__(self) -> Iterator[FileEntry]:
-        while True:
+        while not self._stopped.is_set():
             try:
                 lot = self._lots.get(timeout=0.2)
             except queue.Empty:
-                if self._stopped.is_set():
-                    return
                 self._waiting()
                 continue
             if isinstance(lot, BaseException):
@@ -113,7 +116,7 @@ class FoundFiles:
 
     def _look(self) -> None:
         try:
-            entries = self._source.files(on_error=lambda *problem: self._report.skipped.append(problem))
+            entries = self._source.files(lambda *problem: self._report.skipped.append(problem), self._stopped.is_set)
             while not self._stopped.is_set() and (lot := _next_lot(entries)):
                 unchanged = self._known.sort(lot).tolist()
                 self._report.found += len(lot)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...embedders.pipeline.files import Source
-    from ...embedders.scan import FileEntry, OnError
+    from ...embedders.scan import FileEntry, OnError, Stopped
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class SharedSource:
     def __init__(self, source: Source, share: Share) -> None:
         self._source, self._share = source, share
 
-    def files(self, on_error: OnError) -> Iterator[FileEntry]:
+    def files(self, on_error: OnError, stopped: Stopped = lambda: False) -> Iterator[FileEntry]:
         def ours(path: str, problem: str) -> None:
             if self._share.has_file(path):  # else each worker would name it
                 on_error(path, problem)
 
-        return (entry for entry in self._source.files(ours) if self._share.has_file(entry.path))
+        return (entry for entry in self._source.files(ours, stopped) if self._share.has_file(entry.path))
 
     def covers(self, path: str) -> bool:
         return self._share.has_file(path) and self._source.covers(path)
@@ -108,7 +108,7 @@ class SharedSource:
 class NoFiles:
     """The source of a run that has only texts to do."""
 
-    def files(self, on_error: OnError) -> Iterator[FileEntry]:
+    def files(self, on_error: OnError, stopped: Stopped = lambda: False) -> Iterator[FileEntry]:
         return iter(())
 
     def covers(self, path: str) -> bool:

@@ -17,7 +17,7 @@ def share():
 class Listed:
     """A source of some files, one of which can't be read."""
 
-    def files(self, on_error):
+    def files(self, on_error, stopped):
         from diffusion_toolkit.embedders.scan import FileEntry
 
         on_error("folder/0.gif", "it can't be read")
@@ -31,7 +31,7 @@ def test_every_file_is_in_one_share_and_so_is_every_problem(share):
     problems, found, gone = [], [], []
     for number in range(3):
         source = share.SharedSource(Listed(), share.Share(number, 3))
-        entries = [entry.path for entry in source.files(lambda *problem: problems.append(problem))]
+        entries = [entry.path for entry in source.files(lambda *problem: problems.append(problem), lambda: False)]
         assert len(entries) > 20 and all(source.covers(path) for path in entries)
         found += entries
         gone += [number] * source.covers("folder/gone.png")

@@ -6,6 +6,7 @@ import shutil
 import threading
 
 import pytest
+from diffusion_toolkit.embedders import scan
 from diffusion_toolkit.embedders.known_files import KnownFiles
 from diffusion_toolkit.embedders.pipeline import IndexReport, files
 from diffusion_toolkit.embedders.pipeline.files import FoundFiles
@@ -30,7 +31,7 @@ class Numbered:
     def __init__(self):
         self.given = 0
 
-    def files(self, on_error):
+    def files(self, on_error, stopped):
         while True:
             self.given += 1
             yield FileEntry(f"{self.given}.png", 1, 1)
@@ -140,7 +141,7 @@ def test_files_come_while_the_search_goes_on_and_no_more_wait_than_a_bounded_num
 
 def test_what_goes_wrong_in_the_search_reaches_the_one_who_waits_for_files():
     class Broken:
-        def files(self, on_error):
+        def files(self, on_error, stopped):
             yield FileEntry("a.png", 1, 1)
             raise MemoryError("of the search")
 
@@ -153,7 +154,7 @@ def test_who_waits_for_files_can_stop_waiting():
         pass
 
     class Slow:
-        def files(self, on_error):
+        def files(self, on_error, stopped):
             released.wait(20)
             yield from ()
 
@@ -164,3 +165,39 @@ def test_who_waits_for_files_can_stop_waiting():
     released = threading.Event()
     with pytest.raises(Cancelled), FoundFiles(Slow(), KnownFiles(), IndexReport(), waiting=cancel) as found:
         list(found)
+
+
+def test_a_search_that_finds_nothing_hears_that_nobody_wants_more(folder, monkeypatch):
+    monkeypatch.setattr(scan, "LOOK_EVERY", 2)
+    for number in range(20):
+        (folder / f"{number}.txt").write_bytes(b"")
+    asked = []
+
+    def stopped() -> bool:
+        asked.append(1)
+        return len(asked) > 5
+
+    assert [entry.path for entry in Scan(folder, pattern="*.webp").files(stopped=stopped)] == [] and len(asked) == 6
+
+
+def test_a_search_that_hangs_is_left_behind(monkeypatch):
+    class Dead:
+        def files(self, on_error, stopped):
+            released.wait(60)
+            yield from ()
+
+    released = threading.Event()
+    monkeypatch.setattr(files, "CLOSING_SECONDS", 0.05)
+    with FoundFiles(Dead(), KnownFiles(), IndexReport()) as found:
+        pass
+    assert found._thread.is_alive()
+    released.set()
+    found._thread.join(30)
+
+
+def test_who_is_told_to_stop_takes_nothing_that_waits():
+    with FoundFiles(Numbered(), KnownFiles(), IndexReport()) as found:
+        coming = iter(found)
+        next(coming)
+        found.stop()
+        assert len(list(coming)) < files.SORTED_AT_ONCE
