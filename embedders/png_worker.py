@@ -2,12 +2,13 @@
 
 Run by its path in an isolated Python, so that neither ComfyUI nor this package is imported:
 
-    python -I png_worker.py MEMORY BYTES
+    python -I png_worker.py MEMORY BYTES [PATH ...]
 
-MEMORY is the descriptor, on Windows the name, of memory shared with the one who asks. A question on standard input is REQUEST: a
-PNG lies at the beginning of the memory. The answer is one byte, GIVEN once its pixels lie from `pixels_at` on, GIVEN_WITH_SMALL when
-behind them lies what their perceptual hash is made of (by `phash.py` beside this file: here they are at hand), or REFUSED. What it
-says first is READY (or READY_BUT_FOR_HALVING), or in words why it can't begin. It ends with its input. `png_workers` is who asks.
+PATHs are further places of modules, such as our user's own, which -I leaves out. MEMORY is the descriptor, on Windows the name, of
+memory shared with the one who asks. A question on standard input is REQUEST: a PNG lies at the beginning of the memory. The answer
+is one byte, GIVEN once its pixels lie from `pixels_at` on, GIVEN_WITH_SMALL when behind them lies what their perceptual hash is
+made of (by `phash.py` beside this file: here they are at hand), or REFUSED. What it says first is READY (or READY_BUT_FOR_HALVING),
+or in words why it can't begin. It ends with its input. `png_workers` is who asks.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def answer(memory: mmap.mmap, decode: Decoder, hashing: Any, question: bytes) ->
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks
     place, size = sys.argv[1], int(sys.argv[2])
+    sys.path += [path for path in sys.argv[3:] if path not in sys.path]
     memory = mmap.mmap(-1, size, tagname=place) if sys.platform == "win32" else mmap.mmap(int(place), size)
     told = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
     try:

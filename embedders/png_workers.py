@@ -27,6 +27,7 @@ MEMORY = 64 * 2**20  # bytes shared with a worker; a page counts once it is used
 MOST_KEPT = 256 * 2**20  # bytes of pixels that nobody holds, kept for the next ones
 WORTH = 8  # PNGs for each worker, after which more of them are expected: a worker starts in the time that it saves on twenty
 START_SECONDS, HANGING_SECONDS, CLOSING_SECONDS = 60.0, 60.0, 5.0
+WAITING_SECONDS = 10.0  # for a worker that is free; then Pillow is as good
 MOST_DEATHS = 3  # for each worker; then files kill them, or something else does, and they are not started again
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
@@ -99,7 +100,10 @@ class PngWorkers:
                 if self._seen == self._wanted_after and not self._closed:
                     self._start(self._count)
             return None
-        worker = self._idle.get()
+        try:
+            worker = self._idle.get(timeout=WAITING_SECONDS)
+        except queue.Empty:
+            return None
         if worker is None:
             self._idle.put(None)  # for whoever else waits
         return worker
@@ -107,7 +111,7 @@ class PngWorkers:
     def _finish(self, worker: _Worker, path: str) -> Picture | None:
         try:
             picture = worker.answer(self._buffers)
-        except (OSError, ValueError):
+        except (OSError, ValueError, MemoryError):
             self._gone(worker, path)
             return None
         self._idle.put(worker)
@@ -190,7 +194,7 @@ class _Worker:
         self.memory, place, kept = _shared_memory()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", str(script), place, str(MEMORY)],
+                [sys.executable, "-I", str(script), place, str(MEMORY), *filter(None, sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -50,3 +50,15 @@ def test_no_more_is_kept_than_was_allowed():
     held.clear()
     gc.collect()
     assert sum(len(waiting) for waiting in buffers._free.values()) == 3
+
+
+def test_sizes_that_nobody_asks_for_any_more_make_room_for_those_of_now():
+    buffers = PixelBuffers(3 * 2**20)
+    held = [buffers.take(SHAPE) for _ in range(3)]
+    held.clear()
+    larger = buffers.take((1200, 500, 3))  # two steps
+    where = address(larger)
+    del larger
+    gc.collect()
+    assert {size: len(waiting) for size, waiting in buffers._free.items()} == {2**20: 1, 2**21: 1}
+    assert address(buffers.take((1200, 500, 3))) == where

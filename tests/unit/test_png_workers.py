@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -109,6 +111,35 @@ def test_a_worker_that_is_killed_is_named_with_its_file_and_replaced(workers, ca
     assert "decode a.png ended" in caplog.text
     wait_for_one(workers)
     assert decoded(workers, encoded(NOISE)) is not None
+
+
+def test_no_memory_for_what_a_worker_has_made_loses_a_file_to_pillow_and_no_worker(workers, monkeypatch):
+    def none(shape: tuple[int, ...]) -> np.ndarray:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers._buffers, "take", none)
+        assert decoded(workers, encoded(NOISE)) is None
+    wait_for_one(workers)
+    assert np.array_equal(decoded(workers, encoded(NOISE)), NOISE[:, :, :3])
+
+
+def test_who_waits_long_for_a_worker_takes_another_decoder(workers, monkeypatch):
+    monkeypatch.setattr(png_workers, "WAITING_SECONDS", 0.01)
+    taken = workers._idle.get()
+    assert decoded(workers, encoded(NOISE)) is None
+    workers._idle.put(taken)
+    assert decoded(workers, encoded(NOISE)) is not None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="descriptors are handed over")
+def test_a_worker_finds_modules_where_its_parent_does(tmp_path):
+    with open(tmp_path / "memory", "w+b") as memory:
+        memory.truncate(4096)
+        asked = [sys.executable, "-I", "-S", str(SCRIPT), str(memory.fileno()), "4096"]  # -S: it has Python's own modules alone
+        for paths, told in (([], b"ModuleNotFoundError"), (sys.path, b"R")):
+            done = subprocess.run([*asked, *filter(None, paths)], input=b"", stdout=subprocess.PIPE, pass_fds=[memory.fileno()], timeout=60)
+            assert done.stdout.startswith(told)
 
 
 def test_workers_that_die_of_every_file_are_given_up(tmp_path, caplog):
