@@ -31,10 +31,8 @@ def read_files(run: Run, files: FoundFiles) -> None:
     Four things go on at once: files are looked for and claimed, read, embedded (in this thread), and written.
     """
     flying, pace = InFlight(), _pace(run)
-    claimed = Ahead(_claimed(run, files), "claims", CLAIMED_AHEAD)
     reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes())
-    ready = _ahead(prepared(run.root, reader, claimed, pace, held_against(run.store, flying)))
-    expected, handled = _Expected(run), 0
+    expected, handled, stages = _Expected(run), 0, []
 
     def tell() -> None:
         complete = files.complete  # before the number, which grows until then
@@ -45,6 +43,8 @@ def read_files(run: Run, files: FoundFiles) -> None:
             run.progress("Looking through the folder", run.report.found, run.report.found)
 
     try:
+        stages.append(claimed := Ahead(_claimed(run, files), "claims", CLAIMED_AHEAD))
+        stages.append(ready := _ahead(prepared(run.root, reader, claimed, pace, held_against(run.store, flying))))
         while (batch := run.next_of(ready, "files", tell)) is not None:
             tell()
             handled += batch.files
@@ -54,7 +54,7 @@ def read_files(run: Run, files: FoundFiles) -> None:
         expected.tell(files.changed, files.complete)
     finally:
         files.stop()
-        close_all(claimed, ready)
+        close_all(*stages)
     run.writer.drain()
 
 
@@ -128,7 +128,8 @@ def _claimed(run: Run, files: FoundFiles) -> Iterator[FileEntry]:
         if len(waiting) == CLAIMED_AT_ONCE:
             yield from _taken(run, waiting)
             waiting = []
-    yield from _taken(run, waiting)
+    if not files.stopped:
+        yield from _taken(run, waiting)
 
 
 def _taken(run: Run, entries: list[FileEntry]) -> Iterator[FileEntry]:
