@@ -24,7 +24,7 @@ from .exported import StoredVectors, keep_still, stored_vectors, typical_length
 from .files import files_of_root, known_roots, mark_missing, page_of_files, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
-from .hashes import older_sizes, renew_hashes
+from .hashes import known_contents, older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .prune import Gone, count_gone, mark_all, missing_paths, refuse_beside_a_run, remove_missing
 from .phashes import images_without_phash, read_phashes, write_phashes
@@ -172,6 +172,7 @@ __all__ = [
     "images_without_vector",
     "indexes_of",
     "keep_still",
+    "known_contents",
     "known_files",
     "known_roots",
     "label_files",

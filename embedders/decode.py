@@ -25,6 +25,7 @@ _FRAME_BYTES = 100 * 2**20  # that decoding a video may take, for want of a bett
 _DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
 # Of what is made smaller where only a vector is wanted from 224 x 224: means of 2 x 2 pixels soften what is left, JPEG's own way less.
 HALVED_SIDE, DRAFT_SIDE = 896, 448
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class ImageError(ValueError):
@@ -44,7 +45,8 @@ class Decoded:
 class ImageFile:
     """One file, read once. `hash` is the blake3 of its content: by it an image is known, under whatever path.
 
-    `older_hash` is its sha256, by which older versions knew it; only where it was asked for.
+    `older_hash` is its sha256, by which older versions knew it; only where it was asked for. Of a content that was known there are
+    no pixels, no size and no `phash`: it is not decoded again (`Ways.known`).
     """
 
     hash: bytes
@@ -54,7 +56,7 @@ class ImageFile:
     height: int
     size: int
     mtime_ns: int
-    phash: int  # signed 64 bits
+    phash: int | None  # signed 64 bits
     older_hash: bytes | None = None
 
 
@@ -63,6 +65,7 @@ class Ways:
     """How one who reads many files for their vectors has them read."""
 
     older_hash: Callable[[int], bool] = lambda size: False  # whether a file of this size needs its sha256 too
+    known: Callable[[bytes], bool] = lambda hash: False  # whether the content of this hash was decoded before
     room: Callable[[int], None] = lambda size: None  # waits until so many more bytes may be held in memory
     begin_png: Callable[[bytes, PlainPng, int], Callable[[], Picture | None]] | None = None  # what is begun is waited for; None: not done
     shrink: bool = False  # hand over fewer pixels where the vector stays the same; see `benchmarks/shrunk.py`
@@ -74,41 +77,53 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
     `definitions` are those of the ComfyUI that runs, for files that hold nothing but a workflow.
     """
     with FileSource(path) as file:
-        pending = stored = small = None
-        if ffmpeg_format(file.read(0, 64)):
-            source: Source = file
+        source: Source = file
+        if not (filmed := bool(ffmpeg_format(file.read(0, 64)))):  # a picture is needed whole
+            ways.room(file.size)
+            source = Source(file.read(0, file.size))
+        hash, older_hash = _digests(source, ways)
+        small = None
+        if ways.known(hash):  # moved, copied or touched: texts beside it may be others, its pixels are not
+            decoded, metadata = None, read_metadata(source, path=path, definitions=definitions)
+        elif filmed:
             ways.room(_FRAME_BYTES)
             decoded = _decode_frame(file)
-        else:  # a picture is needed whole
-            ways.room(file.size)
-            content = file.read(0, file.size)
-            source = Source(content)
-            if ways.begin_png is not None and (plain := plain_png(source)) is not None:
-                ways.room(plain.width * plain.height * 3)
-                pending = ways.begin_png(content, plain, halvings(plain.width, plain.height) if ways.shrink else 0)
-            if pending is None:
-                decoded, stored = _decode(content, ways)
-        try:
-            digests = _digests(source, ways)
-            metadata = read_metadata(source, path=path, pixels=stored, definitions=definitions)
-        finally:
-            picture = pending() if pending is not None else None
-        if picture is not None:
-            decoded = Decoded(_made_smaller(picture.pixels, ways), plain.width, plain.height)
-            small = picture.small if decoded.pixels is picture.pixels else None
-        elif pending is not None:  # not as plain as it looks: Pillow says what is wrong, if anything is
-            decoded, _ = _decode(content, ways)
+            metadata = read_metadata(source, path=path, definitions=definitions)
+        else:
+            decoded, small, metadata = _picture(source, path, definitions, ways)
         return ImageFile(
-            hash=digests[0],
+            hash=hash,
             metadata=metadata,
-            pixels=decoded.pixels,
-            width=decoded.width,
-            height=decoded.height,
+            pixels=decoded.pixels if decoded else NO_PIXELS,
+            width=decoded.width if decoded else 0,
+            height=decoded.height if decoded else 0,
             size=source.size,
             mtime_ns=file.mtime_ns,
-            phash=phash(decoded.pixels, small),
-            older_hash=digests[1],
+            phash=phash(decoded.pixels, small) if decoded else None,
+            older_hash=older_hash,
         )
+
+
+def _picture(
+    source: Source, path: Path, definitions: NodeDefinitions, ways: Ways
+) -> tuple[Decoded, np.ndarray | None, ImageMetadata]:
+    """A picture's pixels, what its perceptual hash is made of where that was made on the way, and its metadata, read meanwhile."""
+    content, pending, stored = source.read(0, source.size), None, None
+    if ways.begin_png is not None and (plain := plain_png(source)) is not None:
+        ways.room(plain.width * plain.height * 3)
+        pending = ways.begin_png(content, plain, halvings(plain.width, plain.height) if ways.shrink else 0)
+    if pending is None:
+        decoded, stored = _decode(content, ways)
+    try:
+        metadata = read_metadata(source, path=path, pixels=stored, definitions=definitions)
+    finally:
+        picture = pending() if pending is not None else None
+    if picture is None:
+        if pending is not None:  # not as plain as it looks: Pillow says what is wrong, if anything is
+            decoded, _ = _decode(content, ways)
+        return decoded, None, metadata
+    decoded = Decoded(_made_smaller(picture.pixels, ways), plain.width, plain.height)
+    return decoded, picture.small if decoded.pixels is picture.pixels else None, metadata
 
 
 def decode(source: bytes | Path) -> Decoded:

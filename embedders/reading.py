@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,9 @@ class Reader:
     What is read is for vectors: of large pictures and of JPEGs fewer pixels are handed over (`decode.Ways.shrink`). Most of the
     work is done without Python's lock: reading, hashing, Pillow's decoding; plain PNGs go to processes (`png_workers`).
     `older_sizes` are the sizes of files whose images a library still knows by sha256: files of such a size get that hash too; None
-    says that any size may be.
+    says that any size may be. `known` tells the contents that a library has, by the first 8 bytes of their hashes as sorted int64;
+    it is asked once, when there is a first file to read. Those are not decoded again. That a new content has the 8 bytes of one of
+    a million has a chance of 5e-14, and shows when the library is asked for the whole hash.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class Reader:
         definitions: NodeDefinitions = {},
         *,
         older_sizes: Collection[int] | None = (),
+        known: Callable[[], np.ndarray] = lambda: np.empty(0, np.int64),
         workers: int | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self._root, self._definitions, self._most_bytes = root, definitions, most_bytes
         self._older_sizes = None if older_sizes is None else np.unique(np.fromiter(older_sizes, np.int64, len(older_sizes)))
+        self._ask_known = known
         self._workers = workers or min(_cores(), MOST_WORKERS)
 
     def __enter__(self) -> Reader:
@@ -71,6 +75,8 @@ class Reader:
         flying: deque[Future[Read]] = deque()
         try:
             for number, entry in enumerate(entries):
+                if number == 0:
+                    self._known = self._ask_known()
                 flying.append(self._pool.submit(self._read, entry, partial(room.take, number)))
                 if len(flying) >= self._workers * AHEAD:
                     yield _next(flying, room)
@@ -82,7 +88,7 @@ class Reader:
                 future.cancel()
 
     def _read(self, entry: FileEntry, take: partial[None]) -> Read:
-        ways = Ways(self._knew, take, partial(self._pngs.begin, entry.path), shrink=True)
+        ways = Ways(self._knew, self._knows, take, partial(self._pngs.begin, entry.path), shrink=True)
         try:
             return Read(entry, read_image(self._root / entry.path, definitions=self._definitions, ways=ways))
         except ImageError as error:
@@ -94,10 +100,10 @@ class Reader:
 
     def _knew(self, size: int) -> bool:
         """Whether the library may know a file of this size by its sha256."""
-        if self._older_sizes is None:
-            return True
-        place = int(np.searchsorted(self._older_sizes, size))
-        return place < len(self._older_sizes) and int(self._older_sizes[place]) == size
+        return self._older_sizes is None or _holds(self._older_sizes, size)
+
+    def _knows(self, hash: bytes) -> bool:
+        return _holds(self._known, int.from_bytes(hash[:8], "big", signed=True))
 
 
 class _Room:
@@ -133,6 +139,11 @@ def _next(flying: deque[Future[Read]], room: _Room) -> Read:
     read = flying.popleft().result()
     room.delivered()
     return read
+
+
+def _holds(numbers: np.ndarray, number: int) -> bool:
+    place = int(np.searchsorted(numbers, number))
+    return place < len(numbers) and int(numbers[place]) == number
 
 
 def _cores() -> int:

@@ -148,6 +148,11 @@ class FolderStore:
             return db.find_images(connection, hashes)
 
     @patient
+    def known_contents(self) -> np.ndarray:
+        with self._library.connection() as connection:
+            return db.known_contents(connection)
+
+    @patient
     def older_sizes(self) -> Sequence[int] | None:
         with self._library.connection() as connection:
             return db.older_sizes(connection)
@@ -166,7 +171,8 @@ class FolderStore:
             ]
             with self._library.connection() as connection:
                 db.link_paths(connection, self._root_id, links)
-                db.write_phashes(connection, {image_id: image.phash for _, image, image_id in files})
+                decoded = {image_id: image.phash for _, image, image_id in files if image.phash is not None}
+                db.write_phashes(connection, decoded)
                 db.release_files(connection, self._run, self._root_id, [entry.path for entry, _, _ in files])
             self._label([entry for entry, _, _ in files])
 

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from ..decode import NO_PIXELS
 from ..metadata import READER_VERSION
 from ..reading import Reader
 from ..scan import FileEntry
@@ -22,7 +23,6 @@ CLAIMED_AT_ONCE = 64  # files; other runs leave alone what this one has claimed,
 CLAIMED_AHEAD = 128
 BATCHES_AHEAD = 2  # that are read and not yet embedded
 EXPECTED_AT = 5000  # files to read, of which the store is told while the scan goes on; then at each doubling
-NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 def read_files(run: Run, files: FoundFiles) -> None:
@@ -31,7 +31,7 @@ def read_files(run: Run, files: FoundFiles) -> None:
     Four things go on at once: files are looked for and claimed, read, embedded (in this thread), and written.
     """
     flying, pace = InFlight(), _pace(run)
-    reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes())
+    reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes(), known=run.store.known_contents)
     expected, handled, stages = _Expected(run), 0, []
 
     def tell() -> None:

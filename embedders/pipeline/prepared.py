@@ -15,6 +15,7 @@ from .records import Store
 
 BATCH_BYTES = 192 * 2**20  # of pixels and metadata in one batch: 64 pictures of 1024 x 1024
 CHANGED = "it changed while it was read; the next run reads it"
+FORGOTTEN = "its image was taken out of the library meanwhile; the next run reads it"
 
 File = tuple[FileEntry, ImageFile]
 
@@ -94,6 +95,8 @@ def held_against(store: Store, flying: InFlight) -> Callable[[Batch, list[File]]
                 batch.twins.append((entry, image))
             elif image.hash in known:
                 batch.known.append((entry, image, known[image.hash]))
+            elif image.phash is None:  # known when the run began, so it was not decoded
+                batch.refused.append((entry.path, FORGOTTEN))
             elif image.hash not in first:
                 first[image.hash] = len(batch.fresh)
                 batch.fresh.append((entry, image))

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.embedders import decode
 from diffusion_toolkit.embedders.image_list import ImageList
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.pipeline.prepared import FORGOTTEN
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 class Vision:
@@ -88,6 +91,73 @@ def test_a_file_that_was_changed_is_read_again_and_one_that_was_touched_keeps_it
     report = index(vision)
     assert (vision.embedded, report.added, report.known_elsewhere, report.unchanged) == (5, 1, 1, 2)
     assert paths(library)["1.png"][0] != before["1.png"][0] and paths(library)["2.png"][0] == before["2.png"][0]
+
+
+def images(library) -> dict[int, tuple]:
+    """What is known of each, by id."""
+    with library.connection() as conn:
+        rows = conn.execute(
+            "SELECT i.id, width, height, phash, reader, t.joined FROM images i LEFT JOIN texts t ON t.id = i.prompt_id ORDER BY i.id"
+        )
+        return {id_: tuple(others) for id_, *others in rows}
+
+
+def test_content_that_is_known_is_not_decoded_again_whatever_its_file_is_called(library, folder, index, monkeypatch):
+    info = PngInfo()
+    info.add_text("parameters", "a shark\nSteps: 20, Sampler: Euler, Seed: 1")
+    Image.new("RGB", (8, 8), "green").save(folder / "prompt.png", pnginfo=info)
+    vision = Vision("a", 1)
+    index(vision)
+    before, places = images(library), paths(library)
+    assert [text for *_, text in before.values()].count("a shark") == 1
+    decoded = []
+    one_way = decode._decode
+    monkeypatch.setattr(decode, "_decode", lambda content, ways: decoded.append(content) or one_way(content, ways))
+    (folder / "0.png").rename(folder / "renamed.png")
+    (folder / "copy.png").write_bytes((folder / "1.png").read_bytes())
+    (folder / "2.png").touch()
+    (folder / "prompt.png").rename(folder / "moved.png")
+    Image.new("RGB", (9, 9), "white").save(folder / "new.png")
+    report = index(vision)
+    assert (report.added, report.known_elsewhere, report.skipped) == (1, 4, [])
+    assert decoded == [(folder / "new.png").read_bytes()] and vision.embedded == 6
+    after, now = images(library), paths(library)
+    assert {id_: after[id_] for id_ in before} == before
+    for path, former in {"renamed.png": "0.png", "copy.png": "1.png", "2.png": "2.png", "moved.png": "prompt.png"}.items():
+        assert now[path] == (places[former][0], False)
+
+
+def test_known_content_without_its_pixels_still_brings_the_text_beside_it_and_what_a_newer_reader_sees(library, folder, index):
+    index()
+    with library.connection() as conn:
+        conn.execute("UPDATE images SET reader = 0 WHERE id = %s", [paths(library)["0.png"][0]])
+    before = images(library)
+    (folder / "0.png").rename(folder / "older.png")
+    (folder / "1.png").rename(folder / "captioned.png")
+    (folder / "captioned.txt").write_text("a cat on a table", encoding="utf-8")
+    report = index()
+    assert (report.read_anew, report.sidecars_read, report.known_elsewhere) == (1, 1, 0)
+    after, now = images(library), paths(library)
+    assert after[now["older.png"][0]][3] > 0 and after[now["captioned.png"][0]][4] == "a cat on a table"
+    assert {id_: facts[:3] for id_, facts in after.items()} == {id_: facts[:3] for id_, facts in before.items()}
+
+
+def test_content_that_is_forgotten_while_a_run_counts_on_it_is_named_and_read_by_the_next(library, folder, index, monkeypatch):
+    index()
+    (folder / "0.png").rename(folder / "moved.png")
+    known = FolderStore.known_contents
+
+    def and_forgets(store):
+        found = known(store)
+        with library.connection() as conn:
+            conn.execute("DELETE FROM images WHERE id = %s", [paths(library)["0.png"][0]])
+        return found
+
+    monkeypatch.setattr(FolderStore, "known_contents", and_forgets)
+    report = index()
+    assert report.skipped == [("moved.png", FORGOTTEN)] and report.added == report.known_elsewhere == 0
+    monkeypatch.undo()
+    assert index().added == 1 and "moved.png" in paths(library)
 
 
 def test_another_model_embeds_all_anew_in_its_next_run_and_never_mixes(library, folder, index):

@@ -53,6 +53,8 @@ def test_what_is_written_is_known_by_blake3(library, folder):
     assert set(known_by(library).values()) == {"blake3"}
     with library.connection() as conn:
         assert db.older_sizes(conn) == []
+        first = sorted(int.from_bytes(blake3(file.read_bytes()).digest()[:8], "big", signed=True) for file in folder.iterdir())
+        assert db.known_contents(conn).tolist() == first
         hashes = {bytes(hash) for (hash,) in conn.execute("SELECT hash FROM images")}
     assert hashes == {blake3(file.read_bytes()).digest() for file in folder.iterdir()}
 
