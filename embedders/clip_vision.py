@@ -10,6 +10,7 @@ from .devices import Crew, free_bytes, half_dtype, load, make_room, working_on
 from .errors import EmbedderError
 from .fingerprint import combine, patched_weights_digest
 from .half import HalfPrecision
+from .narrow import used_centre
 from .sharing import share_out
 
 if TYPE_CHECKING:
@@ -170,10 +171,12 @@ class _Worker:
         from comfy.clip_model import clip_preprocess
 
         model, rows, together = self._model, {}, {}
+        images = [used_centre(image) for image in images]
         for row, image in enumerate(images):
             together.setdefault((image.shape, str(image.dtype)), []).append(row)
-        for (shape, _), same in together.items():
-            step = max(1, _PIXELS // (shape[0] * shape[1]))
+        for ((height, width, _), _), same in together.items():
+            resized = model.image_size**2 * max(height, width) // min(height, width)  # before the square is cut out of it
+            step = max(1, _PIXELS // max(height * width, resized))
             for some in (same[start : start + step] for start in range(0, len(same), step)):
                 pixels = torch.stack([self._on_device(images[row]) for row in some])  # [k, H, W, 3]
                 pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()

@@ -47,6 +47,24 @@ def test_images_of_different_sizes_in_one_batch_give_what_each_gives_alone(clip_
     assert_parity(ImageEncoder(clip_vision).encode(pictures), alone)
 
 
+@pytest.mark.parametrize("shape", [(7, 400), (450, 23)])
+def test_a_narrow_picture_gives_what_encode_image_gives(clip_vision: Any, picture: np.ndarray, shape: tuple[int, int]) -> None:  # noqa: F811
+    narrow = picture[: shape[0], : shape[1]]
+    theirs = clip_vision.encode_image(as_image(narrow)).image_embeds.numpy()
+    [ours] = ImageEncoder(clip_vision).encode([narrow])
+    assert ours @ theirs[0] / np.linalg.norm(ours) / np.linalg.norm(theirs) > 0.9999
+
+
+def test_a_line_of_pixels_is_not_scaled_as_a_whole(clip_vision: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    from comfy import clip_model
+
+    scaled, whole = [], clip_model.clip_preprocess
+    monkeypatch.setattr(clip_model, "clip_preprocess", lambda pixels, **how: (scaled.append(pixels[:, :10, :10].shape), whole(pixels[:, :10, :10], **how))[1])
+    lines = [np.full((1, 30_000, 3), 90, np.uint8), np.full((30_000, 1, 3), 90, np.uint8)]
+    assert np.isfinite(ImageEncoder(clip_vision).encode(lines)).all()
+    assert scaled == [(1, 1, 8, 3), (1, 8, 1, 3)]
+
+
 def test_no_images_give_no_vectors(clip_vision: Any) -> None:  # noqa: F811
     assert ImageEncoder(clip_vision).encode([]).shape == (0, 1024)
 
