@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import Connection, Error
 
 from ._clean import clean_text
+from .errors import LibraryError
 
 if TYPE_CHECKING:
     from .connection import Library
 
+ENDING_SECONDS = 1.0  # that a claim under way is waited for; what it waits for may be a server that recovers
 RUN_LOCK = 4_703_004  # advisory lock, this package's own number beside the run's; held as long as the run's session
 
 # A server learns late of a client whose computer is gone, and its files would be taken as long. Not that it ends one that works slowly.
@@ -67,7 +70,8 @@ class Run:
     """One indexing run, as long as its session lives; what a run that died had taken is free at once.
 
     Claims are made on that session alone: one that has ended, as on a server that was restarted, cannot go on claiming, and
-    the run begins anew with what it still holds.
+    the run begins anew with what it still holds. The session holds a lock, so it must not be a pooler's that lends it by
+    transaction.
     """
 
     def __init__(self, library: Library, who: str) -> None:
@@ -77,11 +81,17 @@ class Run:
         self._lock = threading.Lock()
         self._conn: Connection | None = None
         self._id: int | None = None
+        self._ended = False
 
     @property
     def id(self) -> int | None:
-        """The run's number; None before it has claimed anything."""
+        """The run's number; None before it has begun."""
         return self._id
+
+    def begin(self) -> None:
+        """Be a run to others, also before anything is claimed; anew where the session was lost."""
+        with self._in_session() as conn, conn.transaction():
+            conn.execute("SELECT")
 
     def claim(self, root_id: int, files: Sequence[FileState]) -> Claimed:
         """Take those of these files that no other living run has, and that are not yet in the library as they are."""
@@ -93,43 +103,64 @@ class Run:
             "times": [file.mtime_ns for file in files],
             "sidecars": [file.sidecar_mtime_ns for file in files],
         }
-        with self._lock, self._library.told():
-            conn = self._session()
-            try:
-                with conn.transaction():
-                    conn.execute("SELECT set_config('synchronous_commit', 'off', true)")  # a crash ends the run too
-                    values["run"] = self._id
-                    conn.execute(_END_DEAD, values)
-                    taken = {path for (path,) in conn.execute(_TAKE, values)}
-                    # A statement of its own, which sees all that was written before the files became ours.
-                    done = {path for (path,) in conn.execute(_GIVE_BACK_DONE, values)}
-                    others = []
-                    if len(taken) < len(values["paths"]):
-                        others = conn.execute(
-                            "SELECT DISTINCT r.who FROM claims c JOIN runs r ON r.id = c.run_id"
-                            " WHERE c.root_id = %(root)s AND c.path = ANY(%(paths)s) AND c.run_id <> %(run)s ORDER BY r.who",
-                            values,
-                        ).fetchall()
-            except Error:
-                if conn.closed:
-                    self._conn = None
-                raise
+        with self._in_session() as conn, conn.transaction():
+            conn.execute("SELECT set_config('synchronous_commit', 'off', true)")  # a crash ends the run too
+            values["run"] = self._id
+            conn.execute(_END_DEAD, values)
+            taken = {path for (path,) in conn.execute(_TAKE, values)}
+            # A statement of its own, which sees all that was written before the files became ours.
+            done = {path for (path,) in conn.execute(_GIVE_BACK_DONE, values)}
+            others = []
+            if len(taken) < len(values["paths"]):
+                others = conn.execute(
+                    "SELECT DISTINCT r.who FROM claims c JOIN runs r ON r.id = c.run_id"
+                    " WHERE c.root_id = %(root)s AND c.path = ANY(%(paths)s) AND c.run_id <> %(run)s ORDER BY r.who",
+                    values,
+                ).fetchall()
         return Claimed(frozenset(taken - done), frozenset(done), tuple(who for (who,) in others))
 
     def end(self) -> None:
-        """Give back what was taken and not written, and end the session; a claim afterwards begins anew."""
-        with self._lock:
-            conn, self._conn = self._conn, None
-            if conn is None:
-                return
+        """Give back what was taken and not written, and end the session, for good.
+
+        A claim that takes long at the moment, as while the server recovers, does that itself when it is through.
+        """
+        self._ended = True
+        if self._lock.acquire(timeout=ENDING_SECONDS):
             try:
-                conn.execute("DELETE FROM runs WHERE id = %s", [self._id])
-                conn.commit()
-            except Error:  # the server is gone, and the lock with it
-                pass
+                self._leave()
             finally:
-                conn.close()
-                self._id = None
+                self._lock.release()
+
+    @contextmanager
+    def _in_session(self) -> Iterator[Connection]:
+        """The run's session, for one who uses it at a time; LibraryError once the run has ended."""
+        with self._lock, self._library.told():
+            try:
+                if self._ended:  # by a thread that was left behind: nobody would end what it began
+                    raise LibraryError("This run has ended.")
+                yield self._session()
+                if self._ended:
+                    raise LibraryError("This run has ended.")
+            except Error:
+                if self._conn is not None and self._conn.closed:
+                    self._conn = None
+                raise
+            finally:
+                if self._ended:
+                    self._leave()
+
+    def _leave(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is None:
+            return
+        try:
+            conn.execute("DELETE FROM runs WHERE id = %s", [self._id])
+            conn.commit()
+        except Error:  # the server is gone, and the lock with it
+            pass
+        finally:
+            conn.close()
+            self._id = None
 
     def _session(self) -> Connection:
         """The run's own connection, which holds its lock; made anew where it was lost."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .approximate import refresh_approximation
 from .host import roots
 from .index_report import report_text
 from .index_store import FolderStore
+from .patience import Patience
 
 if TYPE_CHECKING:
     from ..db import Counts, Library
@@ -44,7 +46,8 @@ def run(
     files = JobFiles(job)
     reports = [files.report()]
     for part, source in files.parts():
-        with FolderStore(library, part.root_name, part.root, part.subfolder, encoders, [part.labels], part.namespace) as store:
+        about = (part.root_name, part.root, part.subfolder, encoders, [part.labels], part.namespace)
+        with FolderStore(library, *about, progress) as store:
             reports.append(index_part(part, source, store, encoders, definitions, progress))
             if reports[-1].unfinished:
                 break
@@ -118,17 +121,23 @@ def together(reports: Iterable[IndexReport]) -> IndexReport:
 def finish(library: Library, report: IndexReport, encoders: Encoders, progress: Progress) -> tuple[IndexReport, Counts, str]:
     """Bring what searches use up to date when all of a run is written; the report, also in words."""
     refreshed = fitted = ""
+    patience = Patience()
+    telling = patience.telling(progress)
     try:
         if not report.unfinished:
-            refreshed = db.refresh_search(library, progress)
-            fitted = refresh_approximation(library, progress) if encoders.clip is not None else ""
+            refreshed = db.refresh_search(library, telling)
+            fitted = refresh_approximation(library, telling) if encoders.clip is not None else ""
     except StandBack:
         report.unfinished = True
-    with library.connection() as connection:
-        counts = db.counts(connection)
+    counts = patience.again(partial(_counts, library))
     text = report_text(report, counts, encoders, library.warnings)
     if refreshed:
         text += f"\nSearch: {refreshed}."
     if fitted:
         text += f"\nApproximation of token states: {fitted}."
     return report, counts, text
+
+
+def _counts(library: Library) -> Counts:
+    with library.connection() as connection:
+        return db.counts(connection)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..embedders import pipeline
     from ..embedders.decode import ImageFile
-    from ..embedders.pipeline import Encoders
+    from ..embedders.pipeline import Encoders, Progress
     from ..embedders.scan import FileEntry
 
 PAGE = 20_000  # images asked for at once, of those that lack something
@@ -61,17 +61,26 @@ class FolderStore:
         encoders: Encoders,
         labels: Sequence[str] = (),
         namespace: str = "",
+        progress: Progress | None = None,
     ) -> None:
+        """`progress` is told while a server is waited for, also by this constructor, and may raise to cancel."""
         self._library = library
         self._labels, self._namespace = tuple(db.normal_labels(labels)), namespace
         self.labels_files = bool(self._labels or self._namespace)
         self._under = subfolder
         self.patience = Patience()
+        if progress is not None:
+            self.patience.telling(progress)
         self._run = db.Run(library, f"{platform.node()}, process {os.getpid()}")
         self.others: set[str] = set()  # runs, by computer and process, that had files which this one wanted
         self._encoder_ids: dict[str, int] = {}
         self._root_id = 0
-        self._enrol(root_name, root, encoder_records(encoders))
+        try:
+            self._enrol(root_name, root, encoder_records(encoders))
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
 
     @patient
     def _enrol(self, root_name: str, root: Path, encoders: Sequence[db.Encoder]) -> None:
@@ -85,6 +94,11 @@ class FolderStore:
             db.activate_encoders(connection, [id_ for family, id_ in self._encoder_ids.items() if family not in active])
             # An image without a negative prompt is recalled with the conditioning of the empty text.
             db.ensure_text(connection, db.TextPair("", ""))
+
+    @patient
+    def _begin(self) -> None:
+        """Be a run to others, who neither make indexes nor remove anything beside one; anew where a server that restarted forgot it."""
+        self._run.begin()
 
     def __enter__(self) -> FolderStore:
         return self
@@ -140,6 +154,7 @@ class FolderStore:
     def _expect(self, family: str, vectors: int) -> None:
         """So many are to be written: when it is many, the index over them is made at the end of the run."""
         if family in self._encoder_ids and family != "token_states":
+            self._begin()
             db.postpone_indexes(self._library, {self._encoder_ids[family]: vectors})
 
     @patient
@@ -232,6 +247,7 @@ class FolderStore:
     def images_without_vector(self, after: int = 0) -> Sequence[tuple[int, FileEntry]]:
         from ..embedders.scan import FileEntry
 
+        self._begin()
         with self._library.connection() as connection:
             files = db.images_without_vector(connection, self._encoder_ids["image"], self._root_id, self._under, after, PAGE)
         return [(id_, FileEntry(file.path, file.size, file.mtime_ns, file.sidecar_mtime_ns)) for id_, file in files]
@@ -244,10 +260,13 @@ class FolderStore:
     @patient
     def texts_without(self, family: str) -> tuple[np.ndarray, np.ndarray]:
         with self._library.connection() as connection:
-            return db.texts_lacking(connection, self._encoder_ids[family], self._root_id, self._under)
+            found = db.texts_lacking(connection, self._encoder_ids[family], self._root_id, self._under)
+        self._expect(family, len(found[0]))
+        return found
 
     @patient
     def fetch_texts(self, ids: Sequence[int], families: Sequence[str]) -> Sequence[tuple[int, pipeline.Text]]:
+        self._begin()
         with self._library.connection() as connection:
             return db.texts_still_lacking(connection, [self._encoder_ids[family] for family in families], ids)
 

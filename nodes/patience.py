@@ -27,7 +27,7 @@ class Patience:
         self._waiting: dict[int, float] = {}  # since when, by thread
         self._thread = threading.get_ident()
         self._progress: Progress | None = None
-        self._at = ("", 0, 0)
+        self._at = ("Opening the library", 0, 0)
 
     def telling(self, progress: Progress) -> Progress:
         """`progress` for a run in this thread, which also tells of waiting, in whatever thread. When it raises, waiting ends."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import psycopg
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db import claims as claims_module
+from diffusion_toolkit.db.bulk import another_run
 
 
 def files(*names: str, size: int = 10) -> list[db.FileState]:
@@ -118,6 +121,62 @@ def test_a_run_whose_session_was_lost_says_so_and_begins_anew_with_what_it_has(l
     assert runs[0].claim(root, files("b")).taken == paths("b")
     assert runs[1].claim(root, files("a", "b")).taken == set()
     assert claims(library) == 2
+
+
+def test_a_claim_after_the_end_begins_nothing(library, root, runs):
+    """As by a thread that was left behind: nobody would end it, and its files would be taken for as long as the process lives."""
+    runs[0].claim(root, files("a"))
+    runs[0].end()
+    with pytest.raises(db.LibraryError, match="has ended"):
+        runs[0].claim(root, files("a"))
+    assert runs[1].claim(root, files("a")).taken == paths("a")
+
+
+def test_the_end_does_not_wait_for_a_claim_that_still_connects_and_that_ends_itself(library, root, runs, monkeypatch):
+    connecting, connected, failed = threading.Event(), threading.Event(), []
+    connect = library.connect
+
+    def slow():
+        connecting.set()
+        connected.wait(30)
+        return connect()
+
+    def claim():
+        try:
+            runs[0].claim(root, files("a"))
+        except db.LibraryError as error:
+            failed.append(str(error))
+
+    monkeypatch.setattr(claims_module, "ENDING_SECONDS", 0.05)
+    monkeypatch.setattr(library, "connect", slow)
+    claiming = threading.Thread(target=claim)
+    claiming.start()
+    connecting.wait(30)
+    runs[0].end()
+    assert claiming.is_alive()
+    connected.set()
+    claiming.join(30)
+    assert failed == ["This run has ended."] and claims(library) == 0
+    assert runs[1].claim(root, files("a")).taken == paths("a")
+    with library.connection() as conn:
+        assert conn.execute("SELECT who FROM runs").fetchall() == [("run 2",)]
+
+
+def test_a_run_that_has_claimed_nothing_is_one_to_others_also_after_its_session_was_lost(library, runs, server):
+    def seen() -> bool:
+        with library.connection() as conn:
+            return another_run(conn)
+
+    assert not seen()
+    runs[0].begin()
+    assert seen()
+    with psycopg.connect(server.dsn("postgres")) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [runs[0]._conn.info.backend_pid])
+    assert not seen()
+    with pytest.raises(db.TryAgain):
+        runs[0].begin()
+    runs[0].begin()
+    assert seen()
 
 
 CLAIMER = """

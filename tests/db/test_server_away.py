@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.embedded import EmbeddedServer
-from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
 from diffusion_toolkit.nodes import patience
+from diffusion_toolkit.nodes.index_run import finish
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
 
@@ -99,3 +100,42 @@ def test_a_cancel_is_heard_while_the_server_is_away_and_what_was_committed_stays
         index_folder(folder, "", store, made)
     with library.connection() as conn:
         assert db.counts(conn).images == FILES
+
+
+def away(library, monkeypatch, times: int) -> None:
+    """Let the server be away for the next so many who ask for a connection."""
+    connection, left = library.connection, iter(range(times))
+
+    def asked():
+        if next(left, None) is not None:
+            raise db.TryAgain("No server answers.")
+        return connection()
+
+    monkeypatch.setattr(library, "connection", asked)
+
+
+def test_a_cancel_is_heard_before_the_run_has_begun(library, folder, monkeypatch):
+    class Cancelled(BaseException):
+        pass
+
+    def progress(stage: str, done: int, total: int) -> None:
+        assert stage.startswith("Waiting for the library's server")
+        raise Cancelled
+
+    away(library, monkeypatch, 10**9)
+    with pytest.raises(Cancelled):
+        FolderStore(library, "output", folder, "", Encoders(), progress=progress)
+
+
+def test_a_server_that_restarts_at_the_very_end_costs_no_report(library, monkeypatch):
+    away(library, monkeypatch, 1)
+    report, counts, text = finish(library, IndexReport(unfinished=True), Encoders(), lambda *told: None)
+    assert counts.images == 0 and text
+
+
+def test_a_run_that_has_only_vectors_to_make_is_one_to_others(library, folder):
+    with library.connection() as conn, pytest.raises(db.LibraryError, match="is indexing into this library"):
+        with FolderStore(library, "output", folder, "", Encoders()):
+            db.refuse_beside_a_run(conn)
+    with library.connection() as conn:
+        db.refuse_beside_a_run(conn)
