@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..decode import ImageFile
@@ -61,12 +61,13 @@ def prepared(
         batch, read = Batch(), []
         for one in reader.read(entries):
             batch.files += 1
-            if problem := _problem(root, one):
+            image, problem = _settled(root, one)
+            if image is None:
                 batch.refused.append((one.entry.path, problem))
             else:
-                read.append((one.entry, one.image))
-                batch.size += size_of(one.image)
-            del one  # a large picture is not held while the next one is waited for
+                read.append((one.entry, image))
+                batch.size += size_of(image)
+            del one, image  # a large picture is not held while the next one is waited for
             if batch.files >= pace.size or batch.size >= BATCH_BYTES:
                 sort(batch, read)
                 full, batch, read = batch, Batch(), []  # no pixels are held here while the batch waits
@@ -120,8 +121,11 @@ def as_known(batch: Batch, read: list[File]) -> None:
             batch.refused.append((entry.path, CHANGED))
 
 
-def _problem(root: Path, read: Read) -> str:
-    """Why a file can't be used, "" where it can: also one that is another now than when it was read, half old and half new."""
+def _settled(root: Path, read: Read) -> tuple[ImageFile | None, str]:
+    """The image, of the size and time by which the next scan knows its file; or why it can't be used.
+
+    A file that is another now than when it was read, half old and half new, is left to the next run.
+    """
     try:
         status = os.stat(root / read.entry.path)
         now = (status.st_size, status.st_mtime_ns)
@@ -129,6 +133,7 @@ def _problem(root: Path, read: Read) -> str:
         now = None
     found = (read.entry.size, read.entry.mtime_ns)
     if read.image is None:
-        return CHANGED if now is not None and now != found else read.problem
-    # A network drive may give an open file another time than its path; as long as the path gives the same, nothing has changed.
-    return "" if now in (found, (read.image.size, read.image.mtime_ns)) else CHANGED
+        return None, CHANGED if now is not None and now != found else read.problem
+    if now == found:  # a network drive may give an open file another time than its path; scans ask for that of the path
+        return replace(read.image, size=found[0], mtime_ns=found[1]), ""
+    return (read.image, "") if now == (read.image.size, read.image.mtime_ns) else (None, CHANGED)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from diffusion_toolkit.embedders.metadata.containers import source
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, StandBack, images, index_folder
 from diffusion_toolkit.embedders.pipeline.ahead import Ahead, close_all
 from diffusion_toolkit.embedders.pipeline.batches import Pace
@@ -203,15 +204,18 @@ def test_a_file_that_changes_while_it_is_read_is_named_and_left_for_the_next_run
     assert store.files["07.png"].size == (folder / "07.png").stat().st_size
 
 
-def test_a_drive_that_gives_an_open_file_another_time_than_its_path_is_indexed_all_the_same(folder, monkeypatch):
-    read = Reader.read
+def test_a_drive_that_gives_an_open_file_another_time_than_its_path_is_read_once_and_embedded_later(folder, monkeypatch):
+    opened = source.open_regular
 
-    def shifted(self, entries):
-        for one in read(self, entries):
-            yield one._replace(image=replace(one.image, mtime_ns=one.image.mtime_ns + 100))
+    def whole_seconds(path, flags=0):
+        descriptor, status = opened(path, flags)
+        return descriptor, SimpleNamespace(st_size=status.st_size, st_mtime_ns=status.st_mtime_ns // 10**9 * 10**9)
 
-    monkeypatch.setattr(Reader, "read", shifted)
-    assert index_folder(folder, "", MemoryStore(), Encoders()).added == 40
+    monkeypatch.setattr(source, "open_regular", whole_seconds)
+    store = MemoryStore()
+    assert index_folder(folder, "", store, Encoders()).added == 40
+    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()))
+    assert (report.unchanged, report.vectors, report.skipped) == (40, {"image": 40}, [])
 
 
 def test_half_of_a_file_that_is_still_being_written_is_no_damaged_image(folder, monkeypatch):
