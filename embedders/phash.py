@@ -15,6 +15,7 @@ _SIDE, _WAVES = 32, 8
 _LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # ITU-R 601-2, as Pillow's "L"
 SMALL = 200_000  # pixels; up to so many the steps are ImageHash's own
 _SAMPLES = 90  # along a side, at most, that the filter works on; products of more rows and columns OpenBLAS gives to threads
+_PLACES = 213  # of a block, at most, of which its weight is the mean: beyond a side of 19,170 they would take gigabytes
 
 
 def phash(pixels: np.ndarray, small: np.ndarray | None = None) -> int:
@@ -44,6 +45,8 @@ def made_small(pixels: np.ndarray) -> np.ndarray:
     """uint8 [32, 32] of a picture of more than `SMALL` pixels."""
     height, width, _ = pixels.shape
     rows, columns = -(-height // _SAMPLES), -(-width // _SAMPLES)
+    if columns > _PLACES:  # numpy adds up rows in one go, columns by slices: of a line of millions there are too many
+        return made_small(pixels.swapaxes(0, 1)).T
     grey = _column_sums(_luma(_row_sums(pixels, rows)), columns)  # [h, w] of at most 90 x 90
     small = _filter(height, rows) @ grey @ _filter(width, columns).T
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)
@@ -87,6 +90,10 @@ def _filter(length: int, size: int) -> np.ndarray:
     Pillow's rule for Lanczos' filter, whose weights are averaged over each block: centres at (i + 1/2) * scale, three lobes,
     stretched where the side shrinks; the weights of one value add up to one.
     """
+    if size > _PLACES:
+        whole, rest = divmod(length, size)
+        shorter = whole * _PLACES + -(-rest * _PLACES // size)
+        return _filter(shorter, _PLACES) * np.float32(_PLACES / size)
     scale = length / _SIDE
     stretch = max(scale, 1.0)
     centre = (np.arange(_SIDE)[:, None] + 0.5) * scale  # [32, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import imagehash
 import numpy as np
@@ -56,3 +57,15 @@ def test_large_pictures_are_hashed_nearly_as_imagehash_does(picture: np.ndarray,
 
 def test_a_large_picture_of_one_colour_has_hardly_any_bits() -> None:
     assert differing(phash(np.full((1000, 777, 3), (200, 100, 50), np.uint8)), 0) <= 2
+
+
+@pytest.mark.parametrize("size", [(150_000, 12), (12, 150_000)])
+def test_a_narrow_picture_is_hashed_as_imagehash_does_in_little_memory(picture: np.ndarray, size: tuple[int, int]) -> None:
+    narrow = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    theirs = int(str(imagehash.phash(Image.fromarray(narrow))), 16)
+    tracemalloc.start()
+    try:
+        assert differing(phash(narrow), theirs) <= 2
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
