@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 BUILDER_LOCK = 4_703_003  # advisory lock, this package's own number
 
 
+class Busy(LibraryError):
+    """Another process or thread makes an index."""
+
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
+
 @contextmanager
 def alone(library: Library) -> Iterator[None]:
-    """Hold the lock of whoever makes indexes; LibraryError when another process or thread has it."""
+    """Hold the lock of whoever makes indexes; Busy, a LibraryError, when another process or thread has it."""
     with library.connection() as conn:
         if not conn.execute("SELECT pg_try_advisory_lock(%s)", [BUILDER_LOCK]).fetchone()[0]:
-            raise LibraryError("Another process is building an index of this library. Queue again when it is done.")
+            raise Busy("Another process is building an index of this library. Queue again when it is done.")
         conn.commit()
         try:
             yield

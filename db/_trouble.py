@@ -110,7 +110,7 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTroub
     """Why a statement failed."""
     for kind, answer in _CODES.items():
         if isinstance(error, kind):
-            return ServerTrouble(_placed(answer, place))
+            return (TryAgain if kind is errors.LockNotAvailable else ServerTrouble)(_placed(answer, place))
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
         return TryAgain(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue "

@@ -6,39 +6,34 @@ killed. Meanwhile searches compare with every vector, which is right and takes l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from psycopg import Connection
 
-from ._builders import alone
+from ._builders import Busy, alone
 from ._builds import graph_bytes, making_pays, memory_for
 from ._generation import bump_generation, one_writer
 from ._index_sql import TABLES, index_name
-from .claims import RUN_LOCK
+from .claims import running
 from .connection import Library
 from .encoders import get_encoder
 from .errors import LibraryError
-from .indexes import METHODS, Progress, drop_indexes, indexes_of, set_index, step_aside
+from .indexes import METHODS, Progress, drop_indexes, graph_options, indexes_of, set_index, step_aside
 from .records import StoredEncoder
 
 LEAST = 1000  # new vectors, which any index takes in some seconds
 _PATIENCE = "20s"  # for whoever reads the index that is to go; after that it is kept up until the next try
 _GRAPHS = ("hnsw", "binary")  # IVFFlat takes new rows as fast as a table
-_OPTIONS = """
-SELECT split_part(option, '=', 1), split_part(option, '=', 2)::integer
-FROM pg_class c, unnest(c.reloptions) option WHERE c.oid = to_regclass(%s)
-"""
 _NOTE = """
 INSERT INTO postponed_indexes (encoder_id, method, m, ef_construction) VALUES (%s, %s, %s, %s) ON CONFLICT (encoder_id) DO NOTHING
 """
-# By the table too: a run that has ended is no longer in it, while the server may hold its session's lock for a moment.
-_RUNS = """
-SELECT EXISTS (SELECT FROM runs r JOIN pg_locks l ON l.objid = r.id
-               WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objsubid = 2
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+_WAITING = """
+SELECT p.encoder_id, p.method, p.m, p.ef_construction, e.family FROM postponed_indexes p JOIN encoders e ON e.id = p.encoder_id
+ORDER BY e.active DESC, p.encoder_id
 """
+_log = logging.getLogger("diffusion_toolkit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +62,22 @@ def postpone_indexes(library: Library, expected: Mapping[int, int]) -> list[str]
             graph = _graph(conn, encoder)
             pays = graph is not None and _pays(library, conn, graph, new)
         if left or pays:
-            with suppress(LibraryError), alone(library):
-                put_off += _put_off(library, encoder) if pays else []
-                with library.connection() as conn:
-                    left = _left_behind(conn, encoder)
-                drop_indexes(library, left, lambda stage, done, total: None, _PATIENCE)
+            try:
+                with alone(library):
+                    _drop_left(library, encoder)  # first: one of them may have the name that an index which steps aside takes
+                    put_off += _put_off(library, encoder) if pays else []
+                    _drop_left(library, encoder)
+            except Busy:
+                pass
+            except LibraryError as error:
+                _log.warning("The index over the vectors by %s is kept up, row by row: %s", encoder.name, error)
     return put_off
+
+
+def _drop_left(library: Library, encoder: StoredEncoder) -> None:
+    with library.connection() as conn:
+        left = _left_behind(conn, encoder)
+    drop_indexes(library, left, lambda stage, done, total: None, _PATIENCE)
 
 
 def make_postponed(library: Library, progress: Progress | None = None) -> int:
@@ -83,19 +88,21 @@ def make_postponed(library: Library, progress: Progress | None = None) -> int:
     with library.connection() as conn:
         if another_run(conn):
             return 0
-        waiting = conn.execute(
-            "SELECT p.encoder_id, p.method, p.m, p.ef_construction, e.family FROM postponed_indexes p JOIN encoders e ON e.id = p.encoder_id"
-            " ORDER BY e.active DESC, p.encoder_id"
-        ).fetchall()
+        waiting = conn.execute(_WAITING).fetchall()
     last_of = {TABLES[family]: encoder_id for encoder_id, *_, family in waiting}
+    made = 0
     for encoder_id, method, m, ef_construction, family in waiting:
+        with library.connection() as conn:
+            if encoder_id not in postponed(conn):  # another run that ended with this one has made it meanwhile
+                continue
         set_index(library, encoder_id, method, m, ef_construction, progress, analyse=last_of[TABLES[family]] == encoder_id)
-    return len(waiting)
+        made += 1
+    return made
 
 
 def another_run(conn: Connection) -> bool:
     """Whether anybody indexes at the moment."""
-    return conn.execute(_RUNS, [RUN_LOCK]).fetchone()[0]
+    return bool(running(conn))
 
 
 def postponed(conn: Connection) -> set[int]:
@@ -120,8 +127,7 @@ def _graph(conn: Connection, encoder: StoredEncoder) -> _Graph | None:
     methods = indexes_of(conn, encoder)
     if len(methods) != 1 or methods[0] not in _GRAPHS:
         return None
-    options = {"m": 16, "ef_construction": 64, **dict(conn.execute(_OPTIONS, [index_name(encoder, methods[0])]).fetchall())}
-    return _Graph(encoder, methods[0], options["m"], options["ef_construction"])
+    return _Graph(encoder, methods[0], *graph_options(conn, index_name(encoder, methods[0])))
 
 
 def _left_behind(conn: Connection, encoder: StoredEncoder) -> list[str]:

@@ -24,11 +24,11 @@ _SESSION = (
     "SELECT set_config('idle_session_timeout', '0', false), set_config('tcp_keepalives_idle', '30', false),"
     " set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)"
 )
-_END_DEAD = """
-DELETE FROM runs r WHERE r.id <> %(run)s AND NOT EXISTS (
-    SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %(lock)s AND l.objid = r.id AND l.objsubid = 2
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+_LIVES = """
+EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %(lock)s AND l.objid = r.id AND l.objsubid = 2
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 """
+_END_DEAD = f"DELETE FROM runs r WHERE r.id <> %(run)s AND NOT {_LIVES}"
 # In the order of the alphabet, so that two runs never wait for each other; what was ours before an answer got lost is ours still.
 _TAKE = """
 INSERT INTO claims (root_id, path, run_id)
@@ -180,6 +180,14 @@ class Run:
             raise
         self._conn, self._id = conn, number
         return conn
+
+
+def running(conn: Connection) -> list[str]:
+    """Who indexes at the moment: computer and process of each run.
+
+    By the table too: a run that has ended is no longer in it, while the server may hold its session's lock for a moment.
+    """
+    return [who for (who,) in conn.execute(f"SELECT r.who FROM runs r WHERE {_LIVES} ORDER BY r.who", {"lock": RUN_LOCK})]
 
 
 def release_files(conn: Connection, run: Run, root_id: int, paths: Sequence[str]) -> None:

@@ -20,6 +20,10 @@ from .records import StoredEncoder
 METHODS = ("hnsw", "ivfflat", "binary", "none")
 Progress = Callable[[str, int, int], None]
 _POLL_SECONDS = 0.5
+_OPTIONS = """
+SELECT split_part(option, '=', 1), split_part(option, '=', 2)::integer
+FROM pg_class c, unnest(c.reloptions) option WHERE c.oid = to_regclass(%s)
+"""
 
 
 def indexes_of(conn: Connection, encoder: StoredEncoder) -> list[str]:
@@ -30,6 +34,12 @@ def indexes_of(conn: Connection, encoder: StoredEncoder) -> list[str]:
     )
     there = {row[0] for row in rows}
     return [method for method in METHODS if index_name(encoder, method) in there]
+
+
+def graph_options(conn: Connection, name: str) -> tuple[int, int]:
+    """The m and ef_construction that the HNSW index of this name was made with, pgvector's own where none are written down."""
+    options = {"m": 16, "ef_construction": 64, **dict(conn.execute(_OPTIONS, [name]).fetchall())}
+    return options["m"], options["ef_construction"]
 
 
 def set_index(

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 from psycopg import Connection
 
 from ._generation import bump_generation, one_writer
-from .claims import RUN_LOCK
+from .claims import running
 from .connection import Library
 from .errors import LibraryError
 from .files import mark_missing, unmark_missing
 
 AT_ONCE = 1000
 
-_RUNNING = """
-SELECT r.who FROM runs r WHERE EXISTS (
-    SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = r.id AND l.objsubid = 2
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-"""
 _GONE = """
 WITH gone AS (SELECT image_id FROM paths WHERE missing IS NOT NULL AND root_id = ANY(%(roots)s)),
      lost AS (SELECT DISTINCT g.image_id FROM gone g
@@ -43,8 +38,7 @@ class Gone:
 
 def refuse_beside_a_run(conn: Connection) -> None:
     """LibraryError while somebody indexes: a run counts on the images that it has found to stay."""
-    who = [row[0] for row in conn.execute(_RUNNING, [RUN_LOCK])]
-    if who:
+    if who := running(conn):
         raise LibraryError(f"{', '.join(who)} is indexing into this library. Queue again when it is done.")
 
 

@@ -13,11 +13,13 @@ from ._generation import bump_generation, one_writer
 from ._index_sql import TABLES, index_name
 from .connection import Library
 from .encoders import get_encoder
-from .indexes import METHODS, set_index
+from .indexes import METHODS, graph_options, set_index
+from .prune import refuse_beside_a_run
 from .records import StoredEncoder, TextPair
 from .token_states import sound_token_states
 
 VECTORS_AT_ONCE = 20_000
+REMOVED_AT_ONCE = 1000  # so that no writer waits long
 STATES_AT_ONCE = 64  # 16 MB, which the server reads and none of which it sends
 _DEAD_LEAST = 1000
 Progress = Callable[[str, int, int], None]
@@ -124,43 +126,50 @@ def loose_ends(conn: Connection) -> LooseEnds:
     return LooseEnds(images, *texts)
 
 
-def remove_fileless_images(library: Library) -> int:
-    """Remove the images none of whose files is known, with their vectors and metadata; how many."""
-    with library.connection() as conn:
-        one_writer(conn)
-        removed = conn.execute(f"DELETE FROM images i WHERE {_FILELESS}").rowcount
-        if removed:
-            bump_generation(conn)
-        return removed
+def remove_fileless_images(library: Library, progress: Progress) -> int:
+    """Remove the images none of whose files is known, with their vectors and metadata; how many. LibraryError while a run goes on."""
+    return _remove(library, f"images i WHERE {_FILELESS}", "Removing images without a file", progress)
 
 
-def remove_unused_texts(library: Library) -> int:
-    """Remove the texts that no image has, with their vectors and token states; how many.
+def remove_unused_texts(library: Library, progress: Progress) -> int:
+    """Remove the texts that no image has, with their vectors and token states; how many. LibraryError while a run goes on.
 
     The empty one stays: images are sampled against it.
     """
-    with library.connection() as conn:
-        one_writer(conn)
-        removed = conn.execute(f"DELETE FROM texts t WHERE {_UNUSED}", _empty()).rowcount
-        if removed:
+    return _remove(library, f"texts t WHERE {_UNUSED}", "Removing texts that no image has", progress)
+
+
+def _remove(library: Library, which: str, stage: str, progress: Progress) -> int:
+    """Lot by lot: to remove a text with its vectors and token states takes a while, in which every other writer waits."""
+    with library.reading() as conn:
+        ids = [id_ for (id_,) in conn.execute(f"SELECT id FROM {which} ORDER BY id", _empty())]
+    removed = 0
+    for start in range(0, len(ids), REMOVED_AT_ONCE):
+        progress(stage, start, len(ids))
+        with library.connection() as conn:
+            refuse_beside_a_run(conn)
+            one_writer(conn)
+            lot = {**_empty(), "lot": ids[start : start + REMOVED_AT_ONCE]}
+            removed += conn.execute(f"DELETE FROM {which} AND id = ANY(%(lot)s)", lot).rowcount  # those that are still so
             bump_generation(conn)
-        return removed
+    return removed
 
 
 def mend_indexes(library: Library, progress: Progress) -> list[str]:
-    """Make the indexes of vectors that are not sound anew, by the same method, and drop what makings that were cut short have left.
+    """Make the indexes of vectors that are not sound anew, as they were, and drop what makings that were cut short have left.
 
     The names of both. LibraryError while another process makes an index.
     """
     with library.reading() as conn:
         names = [name for (name,) in conn.execute(_UNSOUND_INDEXES)]
         encoders = _all_encoders(conn)
+        made_with = {name: graph_options(conn, name) for name in names if "_ivfflat_" not in name}
     mended = []
     for encoder in encoders:
         for method in (method for method in METHODS if method != "none"):
             name = index_name(encoder, method)
             if name in names:
-                set_index(library, encoder.id, method, progress=progress)
+                set_index(library, encoder.id, method, *made_with.get(name, ()), progress=progress)
                 mended.append(name)
     left = [name for name in names if name not in mended]
     with alone(library), library.reading() as conn:

@@ -110,8 +110,8 @@ def prune(library: db.Library, found: Found, texts: bool, progress: Progress) ->
             ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", total.files)
             removed = db.remove_missing(library, root_id, ask, tell)
             files, images = files + removed[0], images + removed[1]
-    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), named, db.remove_fileless_images(library))
-    pruned.texts = db.remove_unused_texts(library) if texts else 0
+    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), named, db.remove_fileless_images(library, progress))
+    pruned.texts = db.remove_unused_texts(library, progress) if texts else 0
     return pruned
 
 

@@ -161,6 +161,28 @@ def test_what_a_making_that_was_killed_has_left_slows_no_later_run_down(library,
     assert indexes(library) == []
 
 
+def test_so_does_a_former_index_which_a_making_that_was_killed_at_its_end_has_left(library, by_image):
+    with library.connection() as conn:
+        conn.execute(f"CREATE INDEX image_vectors_former_hnsw_{by_image} ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
+    assert db.postpone_indexes(library, {by_image: LARGE}) == ["image aa"]
+    assert (indexes(library), noted(library)) == ([], [(by_image, "hnsw", 12, 40)])
+
+
+def test_an_index_that_is_kept_up_after_all_is_told_of(library, by_image, monkeypatch, caplog):
+    def failing(*_: object) -> None:
+        raise db.LibraryError("No disk.")
+
+    monkeypatch.setattr(bulk, "_put_off", failing)
+    assert db.postpone_indexes(library, {by_image: LARGE}) == []
+    assert "The index over the vectors by image aa is kept up, row by row: No disk." in caplog.text
+
+
+def test_what_another_run_has_made_meanwhile_is_not_made_again(library, by_image, monkeypatch):
+    db.postpone_indexes(library, {by_image: LARGE})
+    monkeypatch.setattr(bulk, "postponed", lambda conn: set())  # as it is by then
+    assert db.refresh_search(library) == "" and indexes(library) == []
+
+
 def test_library_status_tells_what_is_put_off_and_who_makes_it(library, by_image, server, dsn):
     db.postpone_indexes(library, {by_image: LARGE})
     status = library_status(library)
