@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .metadata import ImageMetadata, NodeDefinitions, read_metadata
 from .metadata.containers import FileSource, Source, ffmpeg_format, open_source
 from .metadata.containers.pixels import MAX_PIXELS, open_image, stored_pixels
+from .narrow import used_centre
 from .phash import phash
 from .plain_png import PlainPng, plain_png
 from .png_workers import Picture
@@ -94,7 +95,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
         return ImageFile(
             hash=hash,
             metadata=metadata,
-            pixels=decoded.pixels if decoded else NO_PIXELS,
+            pixels=_used(decoded.pixels, ways) if decoded else NO_PIXELS,
             width=decoded.width if decoded else 0,
             height=decoded.height if decoded else 0,
             size=source.size,
@@ -218,6 +219,12 @@ def _made_smaller(pixels: np.ndarray, ways: Ways) -> np.ndarray:
     for _ in range(times):
         image = image.reduce(2)
     return np.asarray(image)
+
+
+def _used(pixels: np.ndarray, ways: Ways) -> np.ndarray:
+    """What a vector sees of them: of a narrow picture the middle alone, which then holds on to nothing else."""
+    used = used_centre(pixels) if ways.shrink else pixels
+    return pixels if used is pixels else used.copy()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -101,6 +101,8 @@ def _pngs() -> Iterator[File]:
         for width, bits in ((0, 8), (1, 8), (0, 16), (3, 1)):
             ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 65537, bits, kind, 0, 0, 0))
             yield f"png-rows-of-{width}-pixels-of-kind-{kind}-of-{bits}-bits.png", png(ihdr=ihdr)
+    for width, height in ((30_000, 1), (1, 30_000), (1_500_000, 2), (2, 1_500_000)):  # sound, and small until they are scaled
+        yield f"png-narrow-{width}-x-{height}.png", _narrow(width, height)
     yield "png-chunk-longer-than-the-file.png", SIGNATURE + IHDR + struct.pack(">I", 2**32 - 1) + b"tEXtprompt\0{}"
     yield "png-chunk-length-signed.png", SIGNATURE + IHDR + struct.pack(">I", 2**31) + b"tEXtprompt\0{}"
     yield (
@@ -170,6 +172,12 @@ def _pngs() -> Iterator[File]:
         yield f"png-xmp-{name}.png", png({}, itxt(b"XML:com.adobe.xmp", packet))
 
 
+def _narrow(width: int, height: int) -> bytes:
+    """A sound picture in grey, of one colour."""
+    ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return SIGNATURE + ihdr + chunk(b"IDAT", zlib.compress(bytes(height * (width + 1)), 1)) + IEND
+
+
 def _generators() -> Iterator[File]:
     """What other generators' keys may hold."""
     lines = {
@@ -213,5 +221,7 @@ def _large() -> Iterator[File]:
         png({"prompt": json.dumps(hostile_graphs.picture(**{"6": hostile_graphs.node("CLIPTextEncode", text="a cat, " * 4_000_000)}))}),
     )
     yield "large-xmp.webp", riff(riff_chunk(b"VP8X", b"\x04" + bytes(9)) + riff_chunk(b"XMP ", b"<a>" * 10_000_000))
+    yield "large-narrow.png", _narrow(89_000_000, 2)
+    yield "large-narrow-and-tall.png", _narrow(2, 44_000_000)
     yield "large-mdat.mp4", FTYP + box(b"mdat", bytes(100_000_000)) + box(b"moov", meta_tags({"prompt": GRAPH}))
     yield "large-zeros.mkv", b"\x1aE\xdf\xa3" + bytes(50_000_000)

@@ -14,7 +14,7 @@ from blake3 import blake3
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from diffusion_toolkit.embedders.decode import ImageError, decode, read_image
+from diffusion_toolkit.embedders.decode import ImageError, Ways, decode, read_image
 
 RGB = np.array([[[250, 10, 10], [10, 250, 10], [10, 10, 250]], [[0, 0, 0], [128, 128, 128], [255, 255, 255]]], np.uint8)
 
@@ -147,3 +147,11 @@ def test_a_large_packed_text_does_not_cost_the_picture(after_the_pixels: bool) -
     file = io.BytesIO()
     Image.new("RGB", (4, 2), "red").save(file, "PNG", pnginfo=info)
     assert decode(file.getvalue()).pixels.shape == (2, 4, 3)
+
+
+def test_of_a_narrow_picture_that_is_read_for_its_vector_the_middle_alone_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "line.png").write_bytes(encoded(flat(3000, 2)))
+    read, whole = (read_image(tmp_path / "line.png", ways=ways) for ways in (Ways(shrink=True), Ways()))
+    assert read.pixels.shape == (2, 16, 3) and read.pixels.base is None
+    assert whole.pixels.shape == (2, 3000, 3)
+    assert (read.width, read.height, read.phash) == (3000, 2, whole.phash)
