@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .known_files import Row
+if TYPE_CHECKING:
+    from .known_files import Row
 
 
 @dataclass
@@ -35,7 +37,7 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
     drive that is not mounted leaves. Where not one known file of the root is there, none is gone.
     """
     presence = Presence(root, mounted=root.is_dir())
-    nearest = _Nearest(root)
+    nearest = Nearest(root)
     for rows in parts:
         tell(presence.known)
         presence.known += len(rows)
@@ -70,12 +72,13 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
 def still_gone(presence: Presence, paths: Sequence[str]) -> list[str]:
     """Those of these paths that are gone at this moment. OSError where the drive is not there any more."""
     there = presence.root / presence.witness if presence.witness else presence.root
-    gone = [path for path in paths if _is_gone(presence.root, path)]
+    gone = [path for path in paths if is_gone(presence.root, path)]
     there.stat()
     return gone
 
 
-def _is_gone(root: Path, path: str) -> bool:
+def is_gone(root: str | Path, path: str) -> bool:
+    """Whether there is no such file now; one that can't be looked at may be there."""
     try:
         os.stat(os.path.join(root, path))
     except (FileNotFoundError, NotADirectoryError):
@@ -85,10 +88,10 @@ def _is_gone(root: Path, path: str) -> bool:
     return False
 
 
-class _Nearest:
-    """Looks once at each folder."""
+class Nearest:
+    """The folders in which files are missing; looks once at each."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str | Path) -> None:
         self._root = root
         self._empty: dict[str, str | None] = {}
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .metadata.containers.sidecar import SUFFIXES as SIDECARS
 from .metadata.containers.sidecar import sidecar_names
+from .presence import Nearest, is_gone
 
 log = logging.getLogger("diffusion_toolkit")
 
@@ -71,7 +72,7 @@ class Scan:
         if not contains(self._root, os.path.realpath(self._start)):
             raise ScanError(f"The sub-folder {subfolder!r} leads out of {root}. Configure its target as a root of its own.")
         self._globs = [glob.strip().lower() for glob in pattern.split(";") if glob.strip()]
-        self._recursive = recursive
+        self._recursive, self._nearest = recursive, Nearest(self._root)
         self._on_error: OnError = lambda path, why: log.warning("%s: %s", path, why)
 
     def files(self, on_error: OnError | None = None, stopped: Stopped = lambda: False) -> Iterator[FileEntry]:
@@ -100,15 +101,11 @@ class Scan:
     def labels(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         return iter(())
 
-    def is_gone(self, path: str) -> bool:
-        """Whether there is no such file now; one that can't be looked at may be there."""
-        try:
-            os.stat(os.path.join(self._root, path))
-        except (FileNotFoundError, NotADirectoryError):
-            return True
-        except (OSError, ValueError):
-            pass
-        return False
+    def is_gone(self, path: str) -> bool | None:
+        """None where it is not there and the nearest folder that is there is empty, as a drive that is not mounted leaves it."""
+        if not is_gone(self._root, path):
+            return False
+        return True if self._nearest.empty_folder(os.path.dirname(path)) is None else None
 
     def _folder(self, folder: str, path: str, folders: list[tuple[str, str]], stopped: Stopped) -> Iterator[FileEntry]:
         try:

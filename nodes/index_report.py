@@ -70,7 +70,8 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
         lines.append(f"Known files that are gone: {report.missing}. They are marked, and nothing of them is removed; see Library Upkeep.")
     if report.all_gone:
         lines.append(
-            f"None of the {report.all_gone} known files is there. If this is a drive, mount it; nothing was marked as gone."
+            f"Not there, in folders that are empty or have none of their known files left: {report.all_gone} known files. They were not "
+            "marked as gone: if this is a drive, mount it; if they are deleted, see Library Upkeep."
         )
     if report.sidecars_read:
         lines.append(f"Known images whose side-car text came, went or changed: {report.sidecars_read}.")

@@ -145,6 +145,7 @@ class FolderStore:
         if paths:
             with self._library.connection() as connection:
                 db.release_files(connection, self._run, self._root_id, list(paths))
+                db.unmark_missing(connection, self._root_id, list(paths))  # it can't be read, but it is there
 
     @patient
     def expect(self, files: int) -> None:

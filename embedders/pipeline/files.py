@@ -27,7 +27,7 @@ class Source(Protocol):
     def files(self, on_error: OnError, stopped: Stopped) -> Iterator[FileEntry]: ...
     def labels(self) -> Iterator[tuple[str, tuple[str, ...]]]: ...  # (path, labels) of files that have some of their own
     def covers(self, path: str) -> bool: ...  # whether a file that was not among them may be held to be gone
-    def is_gone(self, path: str) -> bool: ...
+    def is_gone(self, path: str) -> bool | None: ...  # None: not there, but perhaps on a drive that is not mounted
 
 
 class FoundFiles:
@@ -85,7 +85,8 @@ class FoundFiles:
     def settle(self, store: Store, progress: Progress) -> None:
         """When all is found: label what was known already, and mark what is gone, unmark what is there again.
 
-        A folder in which nothing is left of what was known is more likely a drive that is not mounted: nothing is marked.
+        A folder in which nothing is left of what was known is more likely a drive that is not mounted, and so is one that is empty:
+        nothing of it is marked.
         """
         if store.labels_files:
             for paths in _lots(self._known.unchanged_paths(), MARKED_AT_ONCE):
@@ -101,7 +102,9 @@ class FoundFiles:
             return
         for paths in _lots(unseen, MARKED_AT_ONCE):
             progress("Files that are gone", self._report.missing, self._report.missing)
-            gone = [path for path in paths if self._source.is_gone(path)]
+            looks = [(path, self._source.is_gone(path)) for path in paths]
+            gone = [path for path, is_gone in looks if is_gone]
+            self._report.all_gone += sum(is_gone is None for _, is_gone in looks)
             store.mark_missing(gone, True)
             self._report.missing += len(gone)
 

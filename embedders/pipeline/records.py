@@ -113,7 +113,7 @@ class IndexReport:
     found: int = 0
     unchanged: int = 0
     missing: int = 0  # known files found to be gone, and marked now
-    all_gone: int = 0  # known files of a folder that has none of them left: likely a drive that is not mounted, so not marked
+    all_gone: int = 0  # known files of a folder that has none of them left, or is empty: likely a drive that is not mounted, so not marked
     elsewhere: int = 0  # files that another run is reading, or has written since this one looked
     added: int = 0
     known_elsewhere: int = 0

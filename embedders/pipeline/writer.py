@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from .records import TICK_SECONDS
+from .records import TICK_SECONDS, StandBack
 
 JOBS = 2  # batches that wait to be written; so many are lost by a crash at most, and one that is being written
 PARTING_SECONDS = 15.0  # what the last batches are waited for after a cancel or an error
@@ -19,7 +19,7 @@ class Writer:
     """Takes jobs, functions that call the store. Its first error is raised in the thread that puts; later jobs are dropped.
 
     Leaving the `with` block waits until all is written, also after an error or a cancel: what has been embedded is not thrown
-    away. `tick` is called while the putting thread waits, and may raise to cancel; the job is kept even then.
+    away; where that fails it is logged, and raised in place of StandBack. `tick` is called while the putting thread waits, and may raise to cancel; the job is kept even then.
     """
 
     def __init__(self, tick: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ class Writer:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, _: object) -> None:
         try:
             if kind is None:
                 self.drain()
@@ -45,6 +45,10 @@ class Writer:
             self._thread.join(PARTING_SECONDS)
             if self._thread.is_alive():
                 log.warning("The last batch of a run is still being written; it goes on in the background.")
+            if self._error is not None and kind is not None and raised is not self._error:
+                if kind is StandBack:  # after which the report says that all is written
+                    raise self._error
+                log.error("What was embedded before the end of a run was not written: %s", self._error)
 
     def put(self, job: Callable[[], None]) -> None:
         """Hand over a job once fewer than JOBS wait; raises what an earlier one raised."""

@@ -98,7 +98,7 @@ class SharedSource:
     def covers(self, path: str) -> bool:
         return self._share.has_file(path) and self._source.covers(path)
 
-    def is_gone(self, path: str) -> bool:
+    def is_gone(self, path: str) -> bool | None:
         return self._source.is_gone(path)
 
     def labels(self) -> Iterator[tuple[str, tuple[str, ...]]]:

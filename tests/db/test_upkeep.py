@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db.indexes import graph_options
 from PIL import Image
 
 PICTURES = ("a.png", "cats/b.png", "cats/c.png", "cats/deep/d.png", "copies/a again.png")
@@ -66,6 +67,15 @@ def test_a_run_marks_what_is_gone_and_unmarks_what_is_back(library, folder, upke
         assert conn.execute("SELECT path FROM paths WHERE missing IS NOT NULL").fetchall() == [("cats/b.png",)]
     (folder / "elsewhere.bin").rename(folder / "cats/b.png")
     assert upkeep.index().unchanged == 5
+    with library.connection() as conn:
+        assert conn.execute("SELECT count(*) FROM paths WHERE missing IS NOT NULL").fetchone() == (0,)
+
+
+def test_a_file_that_came_back_damaged_is_there(library, folder, upkeep):
+    (folder / "cats/b.png").unlink()
+    upkeep.index()
+    (folder / "cats/b.png").write_bytes(b"no picture")
+    assert upkeep.index().skipped.total == 1
     with library.connection() as conn:
         assert conn.execute("SELECT count(*) FROM paths WHERE missing IS NOT NULL").fetchone() == (0,)
 
@@ -180,6 +190,8 @@ def test_vectors_and_states_that_are_no_good_are_found_and_forgotten(library, up
 def test_an_index_that_is_not_sound_is_made_anew(library, upkeep):
     with library.connection() as conn:
         encoder = db.ensure_encoder(conn, db.Encoder("image", "i", "vision", 3, {}))
+    db.set_index(library, encoder, "hnsw", m=5, ef_construction=50)
+    with library.connection() as conn:
         name = f"image_vectors_hnsw_{encoder}"
         conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [name])
     found = look(upkeep, library)
@@ -187,6 +199,21 @@ def test_an_index_that_is_not_sound_is_made_anew(library, upkeep):
     assert found.done == [f"Made anew, or removed what was left of it: {name}."]
     with library.connection() as conn:
         assert db.indexes_of(conn, db.get_encoder(conn, encoder)) == ["hnsw"]
+        assert graph_options(conn, name) == (5, 50)
+
+
+def test_what_nothing_leads_to_is_removed_lot_by_lot_and_never_beside_a_run(library, folder, upkeep, monkeypatch):
+    monkeypatch.setattr(db.upkeep, "REMOVED_AT_ONCE", 2)
+    with library.connection() as conn:
+        for number in range(5):
+            db.ensure_text(conn, db.TextPair(f"of no image {number}", ""))
+    run, told = db.Run(library, "computer 7, process 12"), []
+    run.begin()
+    with pytest.raises(db.LibraryError, match="computer 7, process 12 is indexing"):
+        db.remove_unused_texts(library, quiet)
+    run.end()
+    assert db.remove_unused_texts(library, lambda stage, done, total: told.append((done, total))) == 5
+    assert told == [(0, 5), (2, 5), (4, 5)]
 
 
 def test_the_report_says_what_is_wrong_and_what_to_do(library, folder, upkeep):

@@ -80,6 +80,15 @@ def test_a_folder_that_is_gone_has_all_its_files_marked(folder):
     assert look(Scan(folder), known)[1] == dict.fromkeys(["cats/b.png", "cats/d.webp", "cats/deep/c.png"], True)
 
 
+def test_files_of_a_folder_that_is_there_and_empty_are_not_marked(folder):
+    """As a drive that is mounted below the root leaves it; Library Upkeep judges by the same rule."""
+    known = known_of(folder)
+    shutil.rmtree(folder / "cats")
+    (folder / "cats").mkdir()
+    _, marks, report = look(Scan(folder), known)
+    assert marks == {} and (report.missing, report.all_gone) == (0, 3)
+
+
 @pytest.mark.parametrize(
     "asked, judged",
     [
@@ -98,6 +107,7 @@ def test_only_what_was_asked_for_is_judged(folder, asked, judged):
         (folder / name).unlink()
     (folder / "another B.png").write_bytes(b"")
     (folder / "cats/x.png").write_bytes(b"")
+    (folder / "cats/deep/x.txt").write_bytes(b"")
     known.sort([FileEntry("stays.png", 0, (folder / "stays.png").stat().st_mtime_ns)])
     assert set(look(Scan(folder, *asked), known)[1]) == judged
 

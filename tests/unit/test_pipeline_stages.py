@@ -111,6 +111,37 @@ def test_what_the_writer_met_ends_a_run_that_waits_for_something_else():
         run.next_of(NeverReady(), "files")
 
 
+@pytest.mark.parametrize("ends_by", [KeyboardInterrupt, StandBack])
+def test_what_the_writer_meets_after_the_run_has_ended_is_told(ends_by, caplog):
+    """Logged; and raised in place of StandBack, after which a report says that all is written."""
+    ended = threading.Event()
+
+    def fail() -> None:
+        ended.wait(SECONDS)
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError if ends_by is StandBack else ends_by), Writer(lambda: None) as writer:
+        writer.put(fail)
+        threading.Timer(0.2, ended.set).start()
+        raise ends_by
+    assert ("not written: the disk is full" in caplog.text) == (ends_by is KeyboardInterrupt)
+
+
+def test_nothing_is_claimed_by_a_run_that_ends_before_it_reads(folder):
+    class Away(MemoryStore):
+        def older_sizes(self):
+            raise OSError("no server answers")
+
+        def claim(self, entries):
+            claimed.extend(entries)
+            return entries
+
+    claimed = []
+    with pytest.raises(OSError, match="no server answers"):
+        index_folder(folder, "", Away(), Encoders())
+    assert settled(lambda: len(claimed)) == 0
+
+
 def test_jobs_wait_in_a_short_queue_and_a_cancel_while_waiting_keeps_them_all():
     done, go = [], threading.Event()
 
