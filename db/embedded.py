@@ -60,7 +60,7 @@ class EmbeddedServer:
 
         Cheap when it runs; call it again after a lost connection: it brings a crashed server back at the same address
         where that can be had. Within a process the same directory gives the same object. Waits up to 120 s for
-        recovery. LibraryError when the server cannot be had.
+        recovery, then TryAgain: it goes on, since this process has joined. LibraryError when the server cannot be had.
         """
         installed()
         directory = Path(directory).expanduser().absolute()
@@ -79,7 +79,9 @@ class EmbeddedServer:
                     f"The library in {directory} cannot be started: {error}. Check the disk's free space and whose files "
                     "these are: they belong to the user who runs ComfyUI."
                 ) from error
-            _servers[directory] = server
+            finally:
+                if server._joined_by == os.getpid():
+                    _servers[directory] = server
         return server
 
     def dsn(self, database: str) -> str:
@@ -132,13 +134,20 @@ class EmbeddedServer:
                 self._refuse_if_used_elsewhere()
                 self._cluster.create()
                 self._start_server()
+        except TryAgain:  # it recovers: were nobody to use it, it would be stopped, and begin again at the beginning
+            if not joined:
+                self._stay()
+            raise
         except BaseException:
             if not joined:
                 self._users.release()
             raise
         if not joined:
-            self._joined_by = os.getpid()
-            atexit.register(self.stop)
+            self._stay()
+
+    def _stay(self) -> None:
+        self._joined_by = os.getpid()
+        atexit.register(self.stop)
 
     def _start_server(self) -> None:
         deadline = time.monotonic() + RECOVERY_SECONDS
@@ -154,13 +163,15 @@ class EmbeddedServer:
             )
             log_start = self._cluster.log_size()
             child = self._cluster.launch(address)
-            while self._probe() is not State.READY:
+            while (state := self._probe()) is not State.READY:
                 if child.poll() is not None:
                     said = self._cluster.log_since(log_start)
                     if "shared memory block" in said or "could not create any TCP/IP sockets" in said:
                         break  # an old backend still dies, or the port was taken meanwhile: once more
                     raise self._cluster.failure("The library's PostgreSQL did not start", log_start)
                 if time.monotonic() > deadline:
+                    if state is State.BUSY:
+                        raise self._still_busy()
                     raise self._cluster.failure("The library's PostgreSQL is still not ready", log_start)
                 time.sleep(0.05)
             else:
@@ -181,12 +192,15 @@ class EmbeddedServer:
         deadline = time.monotonic() + RECOVERY_SECONDS
         while (state := self._probe()) is State.BUSY:
             if time.monotonic() > deadline:
-                raise LibraryError(
-                    f"The library's PostgreSQL in {self.directory} is still recovering or stopping after {RECOVERY_SECONDS} s. "
-                    f"Queue again in a while; {self._cluster.log} tells how far it is."
-                )
+                raise self._still_busy()
             time.sleep(0.1)
         return state
+
+    def _still_busy(self) -> TryAgain:
+        return TryAgain(
+            f"The library's PostgreSQL in {self.directory} is still recovering or stopping after {RECOVERY_SECONDS} s. "
+            f"Queue again in a while; {self._cluster.log} tells how far it is."
+        )
 
     def _probe(self) -> State:
         import psycopg

@@ -16,8 +16,10 @@ import psutil
 import psycopg
 import pytest
 
+from diffusion_toolkit.db import embedded
+from diffusion_toolkit.db._locks import FileLock
 from diffusion_toolkit.db.embedded import EmbeddedServer
-from diffusion_toolkit.db.errors import LibraryError
+from diffusion_toolkit.db.errors import LibraryError, TryAgain
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 PEER = """
@@ -356,6 +358,21 @@ def test_a_killed_server_with_much_to_recover_is_waited_for(directory: Path):
     assert ask(server, "SELECT count(*) FROM much") == 50000
     assert "redo done" in (directory / "server.log").read_text(encoding="utf-8")
     server.stop()
+
+
+def test_a_server_that_recovers_for_long_is_not_left_to_be_stopped_meanwhile(directory: Path, monkeypatch):
+    """Whoever stops it makes the next start begin the recovery anew."""
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "RECOVERY_SECONDS", 0.2)
+        patch.setattr(EmbeddedServer, "_probe", lambda server: embedded.State.BUSY)
+        for _ in range(2):
+            with pytest.raises(TryAgain, match="still recovering"):
+                EmbeddedServer.start(directory)
+    keeper = FileLock(directory / "users.lock")
+    assert not keeper.acquire()
+    embedded._servers[directory.resolve()].stop()
+    assert keeper.acquire()
+    keeper.release()
 
 
 def test_stopping_after_the_folder_was_removed_is_quiet(tmp_path: Path) -> None:
