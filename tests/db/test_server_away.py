@@ -9,12 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db._trouble import failed_statement
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
 from diffusion_toolkit.nodes import patience
 from diffusion_toolkit.nodes.index_run import finish
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
+from psycopg.errors import LockNotAvailable
 
 FILES = 40
 
@@ -139,3 +141,7 @@ def test_a_run_that_has_only_vectors_to_make_is_one_to_others(library, folder):
             db.refuse_beside_a_run(conn)
     with library.connection() as conn:
         db.refuse_beside_a_run(conn)
+
+
+def test_a_writer_that_was_held_up_for_too_long_tries_again():
+    assert isinstance(failed_statement(LockNotAvailable()), db.TryAgain)
