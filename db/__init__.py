@@ -44,6 +44,7 @@ from .read import (
     images_without_vector,
     known_files,
     read_before,
+    still_without_vector,
     stored_pieces,
 )
 from .records import (
@@ -211,6 +212,7 @@ __all__ = [
     "search",
     "section_bytes",
     "set_index",
+    "still_without_vector",
     "stored_pieces",
     "stored_vectors",
     "text_vector",

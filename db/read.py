@@ -78,6 +78,12 @@ def images_without_vector(
     return [(image_id, FileState(*file)) for image_id, *file in conn.execute(_IMAGES_WITHOUT, values)]
 
 
+def still_without_vector(conn: Connection, encoder_id: int, image_ids: Collection[int]) -> set[int]:
+    """Those of these images that the encoder has not seen by now: another run may be at the same ones."""
+    seen = "SELECT image_id FROM image_vectors WHERE encoder_id = %s AND image_id = ANY(%s)"
+    return set(image_ids) - {image_id for (image_id,) in conn.execute(seen, [encoder_id, list(image_ids)])}
+
+
 def images_read_before(
     conn: Connection, version: int, root_id: int, under: str, after: int = 0, limit: int | None = None
 ) -> list[tuple[int, list[str]]]:

@@ -69,15 +69,25 @@ class Reader:
         self._pool.shutdown(cancel_futures=True)
         self._pngs.close()
 
-    def read(self, entries: Iterable[FileEntry]) -> Iterator[Read]:
-        """The files in the order of `entries`, which are asked for only as far ahead as the workers can use."""
+    def read(self, entries: Iterable[FileEntry | None]) -> Iterator[Read | None]:
+        """The files in the order of `entries`, which are asked for only as far ahead as the workers can use.
+
+        A None among them, which is given back, says that nothing else comes for now: those before it are not kept waiting.
+        """
         room = _Room(self._most_bytes)
         flying: deque[Future[Read]] = deque()
         try:
-            for number, entry in enumerate(entries):
+            number = 0
+            for entry in entries:
+                if entry is None:
+                    while flying:
+                        yield _next(flying, room)
+                    yield None
+                    continue
                 if number == 0:
                     self._known = self._ask_known()
                 flying.append(self._pool.submit(self._read, entry, partial(room.take, number)))
+                number += 1
                 if len(flying) >= self._workers * AHEAD:
                     yield _next(flying, room)
             while flying:

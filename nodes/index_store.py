@@ -254,6 +254,11 @@ class FolderStore:
         return [(id_, FileEntry(file.path, file.size, file.mtime_ns, file.sidecar_mtime_ns)) for id_, file in files]
 
     @patient
+    def still_without_vector(self, ids: Collection[int]) -> Collection[int]:
+        with self._library.connection() as connection:
+            return db.still_without_vector(connection, self._encoder_ids["image"], ids)
+
+    @patient
     def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None:
         with self._library.connection() as connection:
             db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)

@@ -49,6 +49,19 @@ class Ahead(Generic[T]):
         while (item := self.take()) is not None:
             yield item
 
+    def steadily(self, seconds: float) -> Iterator[T | None]:
+        """The items, and None whenever none came for so long."""
+        while True:
+            try:
+                item = self.take(seconds)
+            except TimeoutError:
+                yield None
+            else:
+                if item is None:
+                    return
+                yield item
+                del item
+
     def close(self) -> None:
         """Let both sides end: whoever waits here is woken, the thread stops at its next item. It is not waited for; `join` does."""
         with self._changed:

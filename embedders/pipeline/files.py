@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from .records import IndexReport, Progress, Store
 
 SORTED_AT_ONCE = 512  # files that are held against the library together
 SORTED_AFTER = 0.2  # seconds after which those found so far are: a slow drive shall not hold up the readers
-AHEAD = 16  # such lots that may wait for the readers
+AHEAD = 256  # such lots that may wait for the readers: 30 MB, and what a run expects is known so much earlier
 MARKED_AT_ONCE = 5000
 T = TypeVar("T")
 
@@ -36,9 +36,8 @@ class FoundFiles:
     `changed` grows meanwhile, and `complete` tells that it is done growing. Leaving the `with` ends the thread.
     """
 
-    def __init__(self, source: Source, known: KnownFiles, report: IndexReport, waiting: Callable[[], None] = lambda: None) -> None:
-        """`waiting` is called a few times a second while nothing comes; it may raise."""
-        self._source, self._known, self._report, self._waiting = source, known, report, waiting
+    def __init__(self, source: Source, known: KnownFiles, report: IndexReport) -> None:
+        self._source, self._known, self._report = source, known, report
         self._lots: queue.Queue[list[FileEntry] | BaseException | None] = queue.Queue(AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look, name="diffusion-toolkit-scan", daemon=True)
@@ -62,11 +61,15 @@ class FoundFiles:
         return self._stopped.is_set()
 
     def __iter__(self) -> Iterator[FileEntry]:
+        return (entry for entry in self.arriving() if entry is not None)
+
+    def arriving(self) -> Iterator[FileEntry | None]:
+        """The same files, and None a few times a second while none comes."""
         while not self._stopped.is_set():
             try:
                 lot = self._lots.get(timeout=0.2)
             except queue.Empty:
-                self._waiting()
+                yield None
                 continue
             if isinstance(lot, BaseException):
                 raise lot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,15 +15,18 @@ from ..metadata import READER_VERSION
 from ..reading import Reader
 from ..scan import FileEntry
 from .ahead import Ahead, close_all
-from .batches import Pace, usable_rows
+from .batches import Pace, batches, usable_rows
 from .files import FoundFiles
 from .prepared import BATCH_BYTES, Batch, File, InFlight, as_known, held_against, prepared
 from .records import Run
 
 CLAIMED_AT_ONCE = 64  # files; other runs leave alone what this one has claimed, so it claims little ahead
 CLAIMED_AHEAD = 128
+ASKED_AT_ONCE = 64  # images that lack a vector
 BATCHES_AHEAD = 2  # that are read and not yet embedded
-EXPECTED_AT = 5000  # files to read, of which the store is told while the scan goes on; then at each doubling
+NOTHING_CAME = 0.5  # seconds, after which what has come goes to the model
+EXPECTED_AT = 5000  # vectors to come, of which the store is told while the scan goes on; then as they get more by a quarter
+JUDGED_AT = 256  # files, by which a run is judged: of how many of them the content is new
 
 
 def read_files(run: Run, files: FoundFiles) -> None:
@@ -32,26 +36,27 @@ def read_files(run: Run, files: FoundFiles) -> None:
     """
     flying, pace = InFlight(), _pace(run)
     reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes(), known=run.store.known_contents)
-    expected, handled, stages = _Expected(run), 0, []
+    expected, handled, fresh, stages = _Expected(run), 0, 0, []
 
     def tell() -> None:
         complete = files.complete  # before the number, which grows until then
-        expected.tell(files.changed, complete)
+        if (seen := handled + run.report.elsewhere) >= JUDGED_AT:
+            expected.tell(files.changed * fresh // seen, complete)
         if files.changed or files.complete:
-            run.progress("Reading images", handled + run.report.elsewhere, files.changed)
+            run.progress("Reading images", seen, files.changed)
         else:
             run.progress("Looking through the folder", run.report.found, run.report.found)
 
     try:
         stages.append(claimed := Ahead(_claimed(run, files), "claims", CLAIMED_AHEAD))
-        stages.append(ready := _ahead(prepared(run.root, reader, claimed, pace, held_against(run.store, flying))))
+        stages.append(ready := _ahead(prepared(run.root, reader, claimed.steadily(NOTHING_CAME), pace, held_against(run.store, flying))))
         while (batch := run.next_of(ready, "files", tell)) is not None:
             tell()
             handled += batch.files
+            fresh += len(batch.fresh)
             vectors, usable = _embed(run, batch, pace)
             run.put(partial(_write, run, files, flying, batch, vectors, usable))
             del batch, vectors
-        expected.tell(files.changed, files.complete)
     finally:
         files.stop()
         close_all(*stages)
@@ -83,7 +88,10 @@ def fill_image_vectors(run: Run, unchanged: Callable[[str], bool]) -> None:
 
 
 class _Lacking:
-    """Files of images without a vector, page by page from the store; `ids` of those that are on their way, by path."""
+    """Files of images without a vector, page by page from the store; `ids` of those that are on their way, by path.
+
+    Other runs may be at the same images: each begins at another place of a page, and leaves out what has a vector by then.
+    """
 
     def __init__(self, run: Run, unchanged: Callable[[str], bool]) -> None:
         self._store, self._unchanged = run.store, unchanged
@@ -97,9 +105,13 @@ class _Lacking:
             after = page[-1][0]
             files = {image_id: entry for image_id, entry in page if self._unchanged(entry.path)}  # one of each image
             self.total += len(files)
-            for image_id, entry in files.items():
-                self.ids[entry.path] = image_id
-                yield entry
+            first = random.randrange(len(files) or 1)
+            for _, some in batches([*files][first:] + [*files][:first], ASKED_AT_ONCE):
+                left = set(self._store.still_without_vector(some))
+                self.total -= len(some) - len(left)
+                for image_id in (image_id for image_id in some if image_id in left):
+                    self.ids[files[image_id].path] = image_id
+                    yield files[image_id]
         self.complete = True
 
     def forget(self, batch: Batch) -> None:
@@ -108,24 +120,25 @@ class _Lacking:
 
 
 class _Expected:
-    """Tells the store how many files are to be read, as early as it is known: a large run is written in another way."""
+    """Tells the store how many vectors will come, once it can be judged: a large run is written in another way."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._next, self._told = EXPECTED_AT, 0
 
     def tell(self, count: int, complete: bool) -> None:
-        if count > self._told and (complete or count >= self._next):
-            self._told, self._next = count, 2 * count
+        if count >= self._next or (complete and count and not self._told):
+            self._told, self._next = count, count + count // 4 + 1
             self._run.writer.put(partial(self._run.store.expect, count))
 
 
 def _claimed(run: Run, files: FoundFiles) -> Iterator[FileEntry]:
-    """The files that no other run has, claimed a few at a time."""
+    """The files that no other run has, claimed a few at a time, and at once where no more come."""
     waiting: list[FileEntry] = []
-    for entry in files:
-        waiting.append(entry)
-        if len(waiting) == CLAIMED_AT_ONCE:
+    for entry in files.arriving():
+        if entry is not None:
+            waiting.append(entry)
+        if entry is None or len(waiting) == CLAIMED_AT_ONCE:
             yield from _taken(run, waiting)
             waiting = []
     if not files.stopped:
@@ -153,7 +166,8 @@ def _embed(run: Run, batch: Batch, pace: Pace) -> tuple[np.ndarray | None, list[
     if run.encoders.image is not None and batch.fresh:
         vectors = run.encoders.image.encode([image.pixels for _, image in batch.fresh])
         usable = usable_rows(vectors, [entry.path for entry, _ in batch.fresh], run.report)
-    pace.took(batch.files, time.monotonic() - began)
+    if batch.fresh:
+        pace.took(len(batch.fresh), time.monotonic() - began)
     for files in (batch.fresh, batch.copies, batch.twins, batch.known):
         files[:] = [(entry, replace(image, pixels=NO_PIXELS), *id_) for entry, image, *id_ in files]
     return vectors, usable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..scan import FileEntry
 from .batches import Pace
 from .records import Store
 
+FILES = 64  # in one batch, where the library knows most of them and the model has little to do
+LONGEST = 2.0  # seconds that a batch is waited for: a slow drive fills none
 BATCH_BYTES = 192 * 2**20  # of pixels and metadata in one batch: 64 pictures of 1024 x 1024
 CHANGED = "it changed while it was read; the next run reads it"
 FORGOTTEN = "its image was taken out of the library meanwhile; the next run reads it"
@@ -54,25 +57,34 @@ class InFlight:
 
 
 def prepared(
-    root: Path, reader: Reader, entries: Iterable[FileEntry], pace: Pace, sort: Callable[[Batch, list[File]], None]
+    root: Path, reader: Reader, entries: Iterable[FileEntry | None], pace: Pace, sort: Callable[[Batch, list[File]], None]
 ) -> Iterator[Batch]:
-    """Batches in the order of `entries`, of as many files as `pace` says, fewer where they are large; `sort` shares out the files."""
+    """Batches in the order of `entries`, of as many files for the model as `pace` says; `sort` shares out what was read.
+
+    There are fewer in one where they are large, where they come slowly, and before a None among the entries.
+    """
     with reader:
-        batch, read = Batch(), []
+        batch, read, until = Batch(), [], 0.0
         for one in reader.read(entries):
-            batch.files += 1
-            image, problem = _settled(root, one)
-            if image is None:
-                batch.refused.append((one.entry.path, problem))
-            else:
-                read.append((one.entry, image))
-                batch.size += size_of(image)
-            del one, image  # a large picture is not held while the next one is waited for
-            if batch.files >= pace.size or batch.size >= BATCH_BYTES:
+            if one is not None:
+                until = until if batch.files else time.monotonic() + LONGEST
+                batch.files += 1
+                image, problem = _settled(root, one)
+                if image is None:
+                    batch.refused.append((one.entry.path, problem))
+                else:
+                    read.append((one.entry, image))
+                    batch.size += size_of(image)
+                del image  # a large picture is not held while the next one is waited for
+            full = one is None or batch.size >= BATCH_BYTES or batch.files >= max(FILES, pace.size) or time.monotonic() > until
+            del one
+            if read and (full or len(batch.fresh) + len(read) >= pace.size):
                 sort(batch, read)
-                full, batch, read = batch, Batch(), []  # no pixels are held here while the batch waits
-                yield full
-                del full
+                read = []
+            if batch.files and (full or len(batch.fresh) >= pace.size):
+                done, batch = batch, Batch()  # no pixels are held here while the batch waits
+                yield done
+                del done
         if batch.files:
             sort(batch, read)
             yield batch

@@ -103,6 +103,7 @@ def test_what_lacks_a_vector_is_listed_until_it_has_one(conn, root, image, encod
     db.write_image_vectors(conn, by_image, ids[:1], unit(1)[None])
     db.write_text_vectors(conn, by_text, [text_id], unit(1)[None])
     assert [id_ for id_, _ in db.images_without_vector(conn, by_image, root, "a")] == [ids[1]]
+    assert db.still_without_vector(conn, by_image, ids[:2]) == {ids[1]}
     assert db.texts_without_vector(conn, by_text, root, "a") == []
     assert len(db.texts_without_vector(conn, states, root, "a")) == 1
     db.write_token_states(conn, states, {text_id: db.TokenStates(np.ones((1, 8), np.float16), np.ones(2, np.float16))})

@@ -18,6 +18,7 @@ class MemoryStore:
 
     files: dict = field(default_factory=dict)
     labelled: set = field(default_factory=set)
+    labels: dict = field(default_factory=dict)  # their own, by path
     images: dict = field(default_factory=dict)
     vectors: dict = field(default_factory=dict)
     texts: dict = field(default_factory=dict)
@@ -68,8 +69,10 @@ class MemoryStore:
                 image_id=image_id, size=image.size, mtime_ns=image.mtime_ns, sidecar_mtime_ns=entry.sidecar_mtime_ns
             )
 
-    def label_files(self, paths):
+    def label_files(self, paths, labels=()):
         self.labelled |= set(paths)
+        for path in paths:
+            self.labels.setdefault(path, set()).update(labels)
 
     def add_images(self, images, vectors):
         for row, (entry, image) in enumerate(images):
@@ -103,6 +106,9 @@ class MemoryStore:
     def _entry(self, path):
         file = self.files[path]
         return FileEntry(path, file.size, file.mtime_ns, file.sidecar_mtime_ns)
+
+    def still_without_vector(self, ids):
+        return set(ids) - self.vectors.keys()
 
     def add_image_vectors(self, ids, vectors):
         self.vectors.update(zip(ids, vectors))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 
 import pytest
 from diffusion_toolkit.embedders import scan
@@ -159,22 +160,21 @@ def test_what_goes_wrong_in_the_search_reaches_the_one_who_waits_for_files():
         list(found)
 
 
-def test_who_waits_for_files_can_stop_waiting():
-    class Cancelled(BaseException):
-        pass
-
+def test_who_waits_for_files_hears_that_none_comes():
     class Slow:
-        def files(self, on_error, stopped):
-            released.wait(20)
-            yield from ()
+        def files(self, *asked):
+            yield FileEntry("a.png", 1, 1)
+            time.sleep(files.SORTED_AFTER + 0.1)
+            yield FileEntry("b.png", 1, 1)
+            assert told.wait(20)
 
-    def cancel():
-        released.set()
-        raise Cancelled
-
-    released = threading.Event()
-    with pytest.raises(Cancelled), FoundFiles(Slow(), KnownFiles(), IndexReport(), waiting=cancel) as found:
-        list(found)
+    told = threading.Event()
+    with FoundFiles(Slow(), KnownFiles(), IndexReport()) as found:
+        came = found.arriving()
+        assert [next(entry for entry in came if entry).path for _ in range(2)] == ["a.png", "b.png"]
+        assert next(came) is None
+        told.set()
+        assert not any(came)
 
 
 def test_a_search_that_finds_nothing_hears_that_nobody_wants_more(folder, monkeypatch):

@@ -16,6 +16,7 @@ from diffusion_toolkit.embedders.pipeline.records import Run
 from diffusion_toolkit.embedders.pipeline.telling import Telling
 from diffusion_toolkit.embedders.pipeline.writer import Writer
 from diffusion_toolkit.embedders.reading import Reader
+from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore
 from PIL import Image
 
@@ -278,11 +279,14 @@ def test_a_refused_file_is_given_back_to_other_runs(folder):
     assert store.released == {"broken.png"}
 
 
-def test_the_store_is_told_how_many_files_will_come(folder):
+def test_the_store_is_told_how_many_vectors_will_come_and_of_none_where_all_is_known(folder, monkeypatch):
+    monkeypatch.setattr(images, "JUDGED_AT", 8)
     store = MemoryStore()
     index_folder(folder, "", store, Encoders())
     assert store.expected == [40]
-    index_folder(folder, "", store, Encoders())
+    for number in range(40):
+        (folder / f"{number:02}.png").rename(folder / f"moved {number:02}.png")
+    assert index_folder(folder, "", store, Encoders()).known_elsewhere == 40
     assert store.expected == [40]
 
 
@@ -291,7 +295,61 @@ def test_the_store_is_told_how_many_vectors_of_known_images_will_come(folder, mo
     index_folder(folder, "", store, Encoders())
     monkeypatch.setattr(images, "EXPECTED_AT", 30)
     index_folder(folder, "", store, Encoders(image=CountingEncoder()))
-    assert store.expected == [40, 40]
+    assert store.expected == [40]
+
+
+def test_what_a_slow_search_has_found_is_written_while_it_goes_on(folder):
+    written = threading.Event()
+
+    class Store(MemoryStore):
+        def add_images(self, images, vectors):
+            super().add_images(images, vectors)
+            written.set()
+
+    class Slow(Scan):
+        def files(self, *asked):
+            for number, entry in enumerate(super().files(*asked)):
+                time.sleep(0.25 if number < 2 else 0)
+                assert number < 3 or written.wait(SECONDS)
+                yield entry
+
+    assert index_folder(folder, "", Store(), Encoders(image=CountingEncoder()), source=Slow(folder)).added == 40
+
+
+def test_known_files_tell_nothing_of_how_long_the_model_takes(folder, monkeypatch):
+    store, told = MemoryStore(), []
+    index_folder(folder, "", store, Encoders())
+    (folder / "00.png").rename(folder / "moved.png")
+    Image.new("RGB", (9, 9)).save(folder / "new.png")
+    monkeypatch.setattr(Pace, "took", lambda self, images, seconds: told.append(images))
+    assert index_folder(folder, "", store, Encoders()).known_elsewhere == 1
+    assert told == [1]
+
+
+def test_images_to_which_another_run_gave_a_vector_meanwhile_are_not_embedded(folder, monkeypatch):
+    store, encoder = MemoryStore(page=40), CountingEncoder()
+    index_folder(folder, "", store, Encoders())
+    page = store.images_without_vector
+
+    def given(after=0):
+        found = page(after)
+        store.vectors.update(dict.fromkeys(range(1, 31), "another run's"))
+        return found
+
+    monkeypatch.setattr(store, "images_without_vector", given)
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.vectors, len(encoder.seen), len(store.vectors)) == ({"image": 10}, 10, 40)
+
+
+def test_labels_of_a_file_s_own_reach_the_library_for_what_is_unchanged(folder):
+    class Labelled(Scan):
+        def labels(self):
+            yield "03.png", ("cat", "striped")
+
+    store = MemoryStore()
+    index_folder(folder, "", store, Encoders())
+    index_folder(folder, "", store, Encoders(), source=Labelled(folder))
+    assert store.labels["03.png"] == {"cat", "striped"} and store.labels["04.png"] == set()
 
 
 def test_a_cancel_while_the_library_is_slow_is_heard_and_what_is_embedded_is_written(folder):
