@@ -14,14 +14,19 @@ import codecs
 import csv
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 from .metadata.containers.sidecar import sidecar_names
-from .scan import SUFFIXES, FileEntry, OnError, Stopped, contains, printable
+from .pipeline.records import Named
+from .scan import SUFFIXES, FileEntry, OnError, Stopped, contains, newest_of, printable
 
 MAX_BYTES = 2**30
+MAX_LINES = 10_000_000
+NO_LIST_AFTER = 1000  # lines with something on them and not one image: another kind of text
+LOOK_EVERY = 1000  # lines between two questions whether to go on
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # as Windows writes them
 
 
@@ -37,44 +42,75 @@ class ImageList:
     It is held as its bytes, and gone through anew for each purpose: a million lines take 60 MB.
     """
 
-    def __init__(self, file: Path, roots: Mapping[str, Path], normal_labels: Callable[[list[str]], list[str]] = sorted) -> None:
-        """`roots` are folders by name, resolved; `normal_labels` makes labels as the library keeps them, ValueError where it can't."""
+    def __init__(
+        self,
+        file: Path,
+        roots: Mapping[str, Path],
+        normal_labels: Callable[[list[str]], list[str]] = sorted,
+        tell: Callable[[int], None] = lambda lines: None,
+    ) -> None:
+        """`roots` are folders by name, resolved; `normal_labels` makes labels as the library keeps them, ValueError where it can't.
+
+        `tell` hears how many lines are read, and may raise.
+        """
         self.file = Path(os.path.abspath(file))
         self._text = _read(self.file)
         self._roots = sorted(roots.items(), key=lambda root: len(root[1].parts), reverse=True)  # of nested ones the inner is meant
         self._names = ", ".join(roots)
         self._normal_labels = normal_labels
-        self.problems: list[tuple[str, str]] = []  # ("line 7: cats/x.png", why it is left out), but for files that can't be had
+        self.problems = Named()  # ("line 7: cats/x.png", why it is left out), but for files that can't be had
         counts: dict[str, int] = {}
-        for line in self._lines(lambda *problem: self.problems.append(problem)):
+
+        def on_error(place: str, why: str) -> None:
+            self.problems.append((place, why))
+            if self.problems.total == NO_LIST_AFTER and not counts:
+                first = "{}: {}".format(*self.problems[0])
+                raise ListError(f"The first {NO_LIST_AFTER:,} lines of {self.file} name no image ({first}). Is it an image list?")
+
+        def stopped() -> bool:
+            tell(self._number)
+            return False
+
+        for line in self._lines(on_error, stopped):
             counts[line[0]] = counts.get(line[0], 0) + 1
         self.counts = {name: counts[name] for name in roots if name in counts}  # files named, by root
 
     def of_root(self, name: str) -> ListedFiles:
         return ListedFiles(self, name, dict(self._roots)[name])
 
-    def files(self, root: str, on_error: OnError) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    def files(self, root: str, stopped: Stopped = lambda: False) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         """(place in the list, path below the root, labels) of the files below this root, each once."""
-        for name, place, path, labels in self._lines(lambda *_: None):
+        for name, place, path, labels in self._lines(lambda *_: None, stopped):
             if name == root:
                 yield place, path, labels
 
-    def _lines(self, on_error: OnError) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-        """(root, place, path, labels) of each good line; the others are told to `on_error`."""
+    def _lines(self, on_error: OnError, stopped: Stopped) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+        """(root, place, path, labels) of each good line; the others are told to `on_error`.
+
+        A place has the text of its line only where that begins with an image's path: any text can be named as a list, also one that
+        is not for the eyes of whoever sees the report.
+        """
         met: set[int] = set()
         within = lru_cache(4096)(self._within)
         for number, raw in enumerate(_split(self._text), 1):
+            if number % LOOK_EVERY == 0:
+                self._number = number
+                if stopped():
+                    return
+            if number > MAX_LINES:
+                raise ListError(f"The image list {self.file} has more than {MAX_LINES:,} lines. Part it.")
+            place = f"line {number}"
             try:
                 line = raw.decode("utf-8").strip()
             except UnicodeDecodeError:
-                on_error(f"line {number}", "is not UTF-8; save the list as UTF-8")
+                on_error(place, "is not UTF-8; save the list as UTF-8")
                 continue
             if not line or line.startswith("#"):
                 continue
-            place = f"line {number}: {line[:200]}"
             try:
                 path, *labels = next(csv.reader([line], skipinitialspace=True))
                 path = path.strip()
+                _check_name(path)
                 place = f"line {number}: {path}"
                 kept = tuple(self._normal_labels([label for label in labels if label.strip()]))
                 root, below = self._placed(path, within)
@@ -90,17 +126,14 @@ class ImageList:
 
     def _placed(self, path: str, within: Callable[[str], tuple[str, str]]) -> tuple[str, str]:
         """The root that a path as it was written lies in, and the path below it; ValueError says what is wrong with it."""
-        if "\0" in path or not path:
-            raise ValueError("is no path")
-        if os.path.splitext(path)[1].lower() not in SUFFIXES:
-            hint = "; a path that holds a comma stands in quotes" if "." not in os.path.basename(path) else ""
-            raise ValueError(f"is no image or video by its name{hint}")
         folder, name = os.path.split(os.path.join(self.file.parent, os.path.expanduser(path)))
         root, below = within(folder)
         return root, f"{below}/{name}" if below else name
 
     def _within(self, folder: str) -> tuple[str, str]:
         """As it was named first: what lies behind a link in a root is known by the link's path. The system is asked where `..` leads."""
+        if on_another_host(folder, [root for _, root in self._roots]):
+            raise ValueError("lies on another computer, where none of the configured roots is")
         real = os.path.realpath(folder)
         for place in (real,) if ".." in Path(folder).parts else (os.path.normpath(folder), real):
             for name, root in self._roots:
@@ -118,7 +151,7 @@ class ListedFiles:
 
     def files(self, on_error: OnError, stopped: Stopped = lambda: False) -> Iterator[FileEntry]:
         """In the order of the list; each that can't be had is told with its line."""
-        for place, path, labels in self._list.files(self._name, on_error):
+        for place, path, labels in self._list.files(self._name, stopped):
             if stopped():
                 return
             file = os.path.join(self._root, path)
@@ -131,7 +164,7 @@ class ListedFiles:
                 elif printable(path) != path:
                     on_error(place, "its name is not UTF-8; rename it to have it indexed")
                 else:
-                    yield FileEntry(path, status.st_size, status.st_mtime_ns, _newest_beside(file), labels)
+                    yield FileEntry(path, status.st_size, status.st_mtime_ns, newest_of(text for _, text in sidecar_names(file)), labels)
             except FileNotFoundError:
                 comma = "" if not labels else "; a path that holds a comma stands in quotes"
                 on_error(place, f"there is no such file in {os.path.dirname(file)}{comma}")
@@ -139,7 +172,7 @@ class ListedFiles:
                 on_error(place, f"can't be read ({error.strerror or error})")
 
     def labels(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        return ((path, labels) for _, path, labels in self._list.files(self._name, lambda *_: None) if labels)
+        return ((path, labels) for _, path, labels in self._list.files(self._name) if labels)
 
     def covers(self, path: str) -> bool:
         return False
@@ -148,17 +181,23 @@ class ListedFiles:
         return False
 
 
-def _newest_beside(file: str) -> int:
-    """When a text beside the image was last written, as `Scan` tells it."""
-    newest = 0
-    for _, text in sidecar_names(file):
-        try:
-            status = os.lstat(text)
-        except OSError:
-            continue
-        if stat.S_ISREG(status.st_mode):
-            newest = max(newest, status.st_mtime_ns)
-    return newest
+def on_another_host(path: str, roots: Iterable[Path], paths: ModuleType = os.path) -> bool:
+    """Whether a path is one of Windows' to a computer, or a device, that no root is on: to look at it would sign in there."""
+
+    def host(whole: str) -> str:
+        drive = paths.splitdrive(paths.normpath(whole))[0].lower()
+        return drive if drive.startswith("\\\\") else ""
+
+    return bool(host(path)) and host(path) not in {host(str(root)) for root in roots}
+
+
+def _check_name(path: str) -> None:
+    """ValueError says why it can't be the path of an image."""
+    if "\0" in path or not path:
+        raise ValueError("is no path")
+    if os.path.splitext(path)[1].lower() not in SUFFIXES:
+        hint = "; a path that holds a comma stands in quotes" if "." not in os.path.basename(path) else ""
+        raise ValueError(f"is no image or video by its name{hint}")
 
 
 def _split(text: bytes) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -158,18 +158,21 @@ def scan(root: Path, subfolder: str, recursive: bool, pattern: str, on_error: On
     return Scan(root, subfolder, recursive, pattern).files(on_error)
 
 
-def _newest(name: str, beside: dict[str, os.DirEntry[str]]) -> int:
-    """When a text beside the image `name` was last written: of regular files only, since links are not read."""
+def newest_of(texts: Iterable[str]) -> int:
+    """When one of these was last written, 0 where there is none: of regular files only, since links are not read."""
     newest = 0
-    for _, text in sidecar_names(name):
-        if (entry := beside.get(text)) is not None:
-            try:
-                status = os.lstat(entry.path)
-            except OSError:
-                continue
-            if stat.S_ISREG(status.st_mode):
-                newest = max(newest, status.st_mtime_ns)
+    for text in texts:
+        try:
+            status = os.lstat(text)
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            newest = max(newest, status.st_mtime_ns)
     return newest
+
+
+def _newest(name: str, beside: dict[str, os.DirEntry[str]]) -> int:
+    return newest_of(beside[text].path for _, text in sidecar_names(name) if text in beside)
 
 
 def normal_subfolder(subfolder: str) -> str:

@@ -19,7 +19,8 @@ class Writer:
     """Takes jobs, functions that call the store. Its first error is raised in the thread that puts; later jobs are dropped.
 
     Leaving the `with` block waits until all is written, also after an error or a cancel: what has been embedded is not thrown
-    away; where that fails it is logged, and raised in place of StandBack. `tick` is called while the putting thread waits, and may raise to cancel; the job is kept even then.
+    away; where that fails it is logged, and raised in place of StandBack. `tick` is called while the putting thread waits, and
+    may raise to cancel; the job is kept even then.
     """
 
     def __init__(self, tick: Callable[[], None]) -> None:

@@ -163,7 +163,8 @@ def test_what_a_making_that_was_killed_has_left_slows_no_later_run_down(library,
 
 def test_so_does_a_former_index_which_a_making_that_was_killed_at_its_end_has_left(library, by_image):
     with library.connection() as conn:
-        conn.execute(f"CREATE INDEX image_vectors_former_hnsw_{by_image} ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
+        over = "image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)"
+        conn.execute(f"CREATE INDEX image_vectors_former_hnsw_{by_image} ON {over}")
     assert db.postpone_indexes(library, {by_image: LARGE}) == ["image aa"]
     assert (indexes(library), noted(library)) == ([], [(by_image, "hnsw", 12, 40)])
 
