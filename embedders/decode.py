@@ -21,6 +21,7 @@ from .plain_png import PlainPng, plain_png
 from .png_workers import Picture
 from .video import VideoError, exr_pixels, middle_frame
 
+MAX_BYTES = 2**31  # of a picture's file, which is read whole: more than MAX_PIXELS of eight bytes
 _HASH_STEP = 2**20
 _FRAME_BYTES = 100 * 2**20  # that decoding a video may take, for want of a better guess
 _DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
@@ -80,8 +81,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
     with FileSource(path) as file:
         source: Source = file
         if not (filmed := bool(ffmpeg_format(file.read(0, 64)))):  # a picture is needed whole
-            ways.room(file.size)
-            source = Source(file.read(0, file.size))
+            source = Source(_whole(file, ways))
         hash, older_hash = _digests(source, ways)
         small = None
         if ways.known(hash):  # moved, copied or touched: texts beside it may be others, its pixels are not
@@ -135,13 +135,20 @@ def decode(source: bytes | Path) -> Decoded:
     with open_source(source) as opened:
         if ffmpeg_format(opened.read(0, 64)):
             return _decode_frame(opened)
-        return _decode(opened.read(0, opened.size), Ways())[0]
+        return _decode(_whole(opened, Ways()), Ways())[0]
+
+
+def _whole(source: Source, ways: Ways) -> bytes:
+    if source.size > MAX_BYTES:
+        raise ImageError(f"it is no video, and {source.size / 10**9:.1f} GB are too many for a picture")
+    ways.room(source.size)
+    return source.read(0, source.size)
 
 
 def _decode_frame(source: Source) -> Decoded:
     container = ffmpeg_format(source.read(0, 64))
     try:
-        pixels = exr_pixels(source.read(0, source.size)) if container == "exr" else middle_frame(source, container or "")
+        pixels = exr_pixels(_whole(source, Ways())) if container == "exr" else middle_frame(source, container or "")
     except VideoError as error:
         raise ImageError(str(error)) from error
     except MemoryError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -60,13 +62,13 @@ class Reader:
     def __enter__(self) -> Reader:
         self._pngs = PngWorkers(self._workers)
         # One more than workers, so that a worker has its next file at once; more yet, so that slow disks are asked for several.
-        self._pool = ThreadPoolExecutor(2 * self._workers + 1, "diffusion_toolkit_reader")
+        self._threads = _Threads(2 * self._workers + 1)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """What is not yet begun is left; what is being read is waited for, which takes no longer than one file."""
+        """What is not yet begun is left; what is being read is waited for, be the drive as slow as it may."""
         self._pngs.stop()
-        self._pool.shutdown(cancel_futures=True)
+        self._threads.close()
         self._pngs.close()
 
     def read(self, entries: Iterable[FileEntry | None]) -> Iterator[Read | None]:
@@ -86,7 +88,7 @@ class Reader:
                     continue
                 if number == 0:
                     self._known = self._ask_known()
-                flying.append(self._pool.submit(self._read, entry, partial(room.take, number)))
+                flying.append(self._threads.submit(partial(self._read, entry, partial(room.take, number))))
                 number += 1
                 if len(flying) >= self._workers * AHEAD:
                     yield _next(flying, room)
@@ -114,6 +116,43 @@ class Reader:
 
     def _knows(self, hash: bytes) -> bool:
         return _holds(self._known, int.from_bytes(hash[:8], "big", signed=True))
+
+
+class _Threads:
+    """As `concurrent.futures` has them, but daemons: at its end Python waits for that one's, and for one that hangs in a dead drive
+    for ever."""
+
+    def __init__(self, count: int) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Future[Read], Callable[[], Read]] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"diffusion_toolkit_reader_{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Callable[[], Read]) -> Future[Read]:
+        future: Future[Read] = Future()
+        self._jobs.put((future, job))
+        return future
+
+    def close(self) -> None:
+        with suppress(queue.Empty):
+            while (waiting := self._jobs.get_nowait()) is not None:
+                waiting[0].cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (asked := self._jobs.get()) is not None:
+            future, job = asked
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(job())
+                except BaseException as error:
+                    future.set_exception(error)
+            del asked, future, job  # what was read is not held here until the next file comes
 
 
 class _Room:

@@ -36,8 +36,8 @@ def index_folder(
     at a time needs to be in memory. `definitions` are the running ComfyUI's, for the reader.
 
     `progress` is called here, by the thread that owns the models: before each batch, and twice a second while anything is
-    waited for. What it raises ends the run within a batch, and what is embedded by then is written; after StandBack there is a
-    report all the same.
+    waited for. What it raises ends the run within a batch, or some seconds where a drive or a server does not answer, and what is
+    embedded by then is written; after StandBack there is a report all the same.
     """
     started = time.monotonic()
     report, telling = IndexReport(), Telling(progress)

@@ -155,3 +155,12 @@ def test_of_a_narrow_picture_that_is_read_for_its_vector_the_middle_alone_is_kep
     assert read.pixels.shape == (2, 16, 3) and read.pixels.base is None
     assert whole.pixels.shape == (2, 3000, 3)
     assert (read.width, read.height, read.phash) == (3000, 2, whole.phash)
+
+
+def test_a_file_that_is_too_large_for_a_picture_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffusion_toolkit.embedders.decode.MAX_BYTES", 1000)
+    (tmp_path / "a.png").write_bytes(bytes(1001))
+    with pytest.raises(ImageError, match="too many for a picture"):
+        read_image(tmp_path / "a.png", ways=Ways(room=lambda size: pytest.fail("it waits for room")))
+    with pytest.raises(ImageError, match="too many for a picture"):
+        decode(tmp_path / "a.png")

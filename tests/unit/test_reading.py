@@ -136,6 +136,18 @@ def test_a_reader_that_is_left_early_leaves_no_thread_or_process_behind(folder):
     assert threading.active_count() == before  # also none that was about to start workers
 
 
+def test_no_thread_that_hangs_in_a_dead_drive_keeps_python_from_ending(folder):
+    with Reader(folder, workers=2):
+        threads = [thread for thread in threading.enumerate() if "reader" in thread.name]
+        assert len(threads) == 5 and all(thread.daemon for thread in threads)
+
+
+def test_files_are_given_back_when_nothing_else_comes_for_now(folder):
+    first, second, *_ = entries(folder)
+    with Reader(folder, workers=2) as reader:
+        assert [read and read.entry for read in reader.read([first, None, None, second])] == [first, None, None, second]
+
+
 def test_a_jpeg_is_handed_over_smaller_and_known_by_its_own_size(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned: what the file calls width is the picture's height
