@@ -9,6 +9,7 @@ from typing import Any
 
 MAX_JSON_BYTES = 4 * 2**20  # brackets and commas alone take some thirty times as much memory, once read
 MAX_DEPTH = 400  # levels of JSON; Python gives up at some 500, PostgreSQL at some thousands
+_BOXES = (dict, list, tuple)
 
 
 def clean_text(text: str) -> str:
@@ -39,13 +40,13 @@ def json_or_none(raw: bytes) -> str | None:
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, _BOXES) else []
     for _ in range(levels):
-        boxes = [box.values() if isinstance(box, dict) else box for box in level if isinstance(box, (dict, list, tuple))]
-        level = [item for box in boxes for item in box if isinstance(item, (dict, list, tuple))]
         if not level:
             return False
-    return True
+        boxes = [box.values() if isinstance(box, dict) else box for box in level]
+        level = [item for box in boxes for item in box if isinstance(item, _BOXES)]
+    return bool(level)
 
 
 def _clean(value: Any) -> Any:
