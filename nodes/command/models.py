@@ -39,7 +39,7 @@ class _Kind:
 
     option: str
     function: str  # in a person's script; "" where a file is all there is
-    family: str
+    families: tuple[str, ...]  # of the vectors that it makes; the last one's encoder names the file
     folder: str
     default: str
     load: Callable[[str], Any]
@@ -65,37 +65,51 @@ def load_models(recipe: Recipe, active: Mapping[str, StoredEncoder], tell: Calla
             tell(f"Loading: {kind.function}() of {recipe.script}")
             made[kind.option] = kind.wrap(function())
         elif wanted == AUTO:
-            made[kind.option], note = _by_the_library(kind, active.get(kind.family), tell)
+            made[kind.option], note = _by_the_library(kind, active, tell)
             notes += [note] if note else []
         elif wanted != NONE:
-            made[kind.option] = _load(kind, _path(kind, wanted), tell)
+            path = _path(kind, wanted)
+            tell(f"Loading {Path(path).name}")
+            made[kind.option] = _load(kind, path)
     return Encoders(image=made.get("clip_vision"), text=made.get("text_embedder"), clip=made.get("checkpoint")), notes
 
 
-def _by_the_library(kind: _Kind, encoder: StoredEncoder | None, tell: Callable[[str], None]) -> tuple[Any, str]:
-    """The model that made this library's vectors, so that a run without options never changes which that is; None and why."""
+def _by_the_library(kind: _Kind, active: Mapping[str, StoredEncoder], tell: Callable[[str], None]) -> tuple[Any, str]:
+    """The model that made this library's vectors, so that a run without options never changes which that is; None and why.
+
+    Of an SDXL both towers must be the library's: many a merge has the CLIP-G of another and a CLIP-L of its own.
+    """
+    from ...embedders.errors import EmbedderError
     from ..host import toolkit_directory
     from ..model_files import Known, by_likeness, candidates
 
-    if encoder is None:
+    wanted = {family: active[family].fingerprint for family in kind.families if family in active}
+    if not wanted:
         path = _find(kind, kind.default)
         if path is None:
             return None, f"no {kind.makes}: {kind.default} is not in {_folder(kind)} (name another with {_flag(kind)})"
-        return _load(kind, path, tell), ""
+        tell(f"Loading {Path(path).name}")
+        return _load(kind, path), ""
+    encoder = active[list(wanted)[-1]]
     known = Known(toolkit_directory() / "models.json")
     # A pair of files is no checkpoint; it is for a script.
-    files = [file for file in by_likeness(candidates(kind.family), encoder.name) if len(file.paths) == 1]
+    files = [file for file in by_likeness(candidates(kind.families[-1]), encoder.name) if len(file.paths) == 1]
     learnt = {file: known.fingerprints(file) for file in files}
-    sure = [file for file in files if (learnt[file] or {}).get(kind.family) == encoder.fingerprint]
-    for file in sure or [file for file in files if learnt[file] is None]:
+    sure = [file for file in files if wanted.items() <= (learnt[file] or {}).items()]
+    perhaps = sure or [file for file in files if learnt[file] is None]
+    for number, file in enumerate(perhaps, 1):
+        of = f" ({number} of {len(perhaps)} files)" if len(perhaps) > 1 else ""
+        tell(f"Looking for the model {encoder.name}{of}: loading {file.name}")
         try:
-            model = _load(kind, file.paths[0], tell)
+            model = _load(kind, file.paths[0])
         except Exception as error:  # whatever a foreign file makes ComfyUI raise
             log.info("%s is not the model of the library's vectors: %s", file.name, error)
+            if isinstance(error, (UsageError, EmbedderError)) and error.__cause__ is None:
+                known.remember(file, {})  # it could be read, and is another model; all else may be the machine's trouble
             continue
         fingerprints = _fingerprints(model)
         known.remember(file, fingerprints)
-        if fingerprints.get(kind.family) == encoder.fingerprint:
+        if wanted.items() <= fingerprints.items():
             return model, ""
     return None, (
         f"no {kind.makes}: no file in {_folder(kind)} is the model that made those of the library, {encoder.name} "
@@ -125,8 +139,7 @@ def _find(kind: _Kind, name: str) -> str | None:
     return found
 
 
-def _load(kind: _Kind, path: str | Path, tell: Callable[[str], None]) -> Any:
-    tell(f"Loading {Path(path).name}")
+def _load(kind: _Kind, path: str | Path) -> Any:
     model = kind.load(str(path))
     if model is None:
         raise UsageError(f"{_flag(kind)}: ComfyUI does not know what {path} is.")
@@ -193,15 +206,15 @@ def _folder(kind: _Kind) -> str:
 
 _KINDS = (
     _Kind(
-        "text_embedder", "", "text", "sentence_transformers", "bge-large-en-v1.5", _load_text_embedder, lambda model: model,
+        "text_embedder", "", ("text",), "sentence_transformers", "bge-large-en-v1.5", _load_text_embedder, lambda model: model,
         "prompt vectors",
     ),
     _Kind(
-        "clip_vision", "clip_vision", "image", "clip_vision", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", _load_clip_vision,
+        "clip_vision", "clip_vision", ("image",), "clip_vision", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", _load_clip_vision,
         _image_encoder, "image vectors",
     ),
     _Kind(
-        "checkpoint", "clip", "clip_g", "checkpoints", "sd_xl_base_1.0.safetensors", _load_checkpoint, _clip_encoder,
+        "checkpoint", "clip", ("clip_l", "clip_g"), "checkpoints", "sd_xl_base_1.0.safetensors", _load_checkpoint, _clip_encoder,
         "CLIP-L and CLIP-G vectors",
     ),
 )  # fmt: skip
