@@ -40,10 +40,15 @@ class Job:
 
 
 def run(
-    library: Library, job: Job, encoders: Encoders, definitions: Mapping[str, Mapping[str, Any]], progress: Progress
+    library: Library,
+    job: Job,
+    encoders: Encoders,
+    definitions: Mapping[str, Mapping[str, Any]],
+    progress: Progress,
+    files: JobFiles | None = None,
 ) -> tuple[IndexReport, Counts, str]:
-    """Index, make the encoders of this run the active ones, and `finish`."""
-    files = JobFiles(job)
+    """Index, make the encoders of this run the active ones, and `finish`. `files` are the job's, where they were looked at before."""
+    files = files or JobFiles(job, progress)
     reports = [files.report()]
     for part, source in files.parts():
         about = (part.root_name, part.root, part.subfolder, encoders, [part.labels], part.namespace)
@@ -62,9 +67,12 @@ class JobFiles:
         ListError, ScanError: the list or the folder can't be used.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, progress: Progress = lambda stage, done, total: None) -> None:
         self._job, self._roots = job, roots()
-        self._list = ImageList(job.image_list, self._roots, db.normal_labels) if job.image_list is not None else None
+        self._list = None
+        if job.image_list is not None:
+            tell = lambda lines: progress("Lines of the image list", lines, lines)  # noqa: E731
+            self._list = ImageList(job.image_list, self._roots, db.normal_labels, tell)
         if self._list is not None and not self._list.counts:
             fault = " {}: {}.".format(*self._list.problems[0]) if self._list.problems else ""
             raise ListError(f"The image list {job.image_list} names no image.{fault} Write one path on each line, as path,label,label2.")
@@ -80,7 +88,7 @@ class JobFiles:
 
     def report(self) -> IndexReport:
         """Of the lines that name no file."""
-        return IndexReport(skipped=Named(self._list.problems if self._list is not None else ()))
+        return IndexReport(skipped=self._list.problems if self._list is not None else Named())
 
 
 def index_part(

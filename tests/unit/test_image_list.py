@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import ntpath
 import os
+from pathlib import PureWindowsPath
 
 import pytest
+from diffusion_toolkit.embedders import image_list
 from diffusion_toolkit.embedders.image_list import ImageList, ListError
 from diffusion_toolkit.embedders.known_files import KnownFiles
 from diffusion_toolkit.embedders.pipeline import IndexReport
@@ -49,7 +52,7 @@ def test_a_file_is_named_as_a_scan_names_it(place):
 def test_a_path_with_a_comma_stands_in_quotes(place):
     assert entries(read(place, '"cats/one, two.png",cat\n'), "output")[0][0].path == "cats/one, two.png"
     unquoted = read(place, "cats/one, two.png\ncats/b.png, two.png\n")
-    assert unquoted.problems == [("line 1: cats/one", "is no image or video by its name; a path that holds a comma stands in quotes")]
+    assert unquoted.problems == [("line 1", "is no image or video by its name; a path that holds a comma stands in quotes")]
 
 
 @pytest.mark.parametrize("mark, encoding", [(codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (b"", "utf-8")])
@@ -112,6 +115,43 @@ def test_a_list_that_can_not_be_used_says_why(place, content, why):
         file.write_bytes(content)
     with pytest.raises(ListError, match=why):
         ImageList(file, {"output": place / "output"})
+
+
+def test_any_other_text_is_given_up_soon_and_not_quoted(place, monkeypatch):
+    monkeypatch.setattr(image_list, "NO_LIST_AFTER", 3)
+    with pytest.raises(ListError, match="The first 3 lines of .* name no image") as refused:
+        read(place, "a secret\nx\nx\na.png\n")
+    assert "secret" not in str(refused.value)
+    late = read(place, "a secret\na.png\nx\nx\n,secret\n")
+    assert late.counts == {"output": 1} and late.problems.total == 4 and "secret" not in str(late.problems)
+
+
+def test_reading_a_list_can_be_ended_and_has_an_end(place, monkeypatch):
+    monkeypatch.setattr(image_list, "LOOK_EVERY", 2)
+    told = []
+    images = read(place, "a.png\n\ncats/b.png\n\n../photos/sea.jpg\n", tell=told.append)
+    assert told == [2, 4, 6]
+    asked = iter([False, True])
+    assert [path for _, path, _ in images.files("photos", lambda: next(asked))] == []  # between lines that are of another root too
+    monkeypatch.setattr(image_list, "MAX_LINES", 2)
+    with pytest.raises(ListError, match="more than 2 lines"):
+        read(place, "a.png\na.png\na.png\n")
+
+
+@pytest.mark.parametrize(
+    "path, elsewhere",
+    [
+        (r"\\evil\share\a", True),
+        ("//evil/share/a", True),
+        (r"\\?\UNC\evil\share\a", True),
+        (r"\\NAS\photos\a", False),
+        (r"Z:\a", False),
+        (r"cats\a", False),
+    ],
+)
+def test_no_other_computer_is_asked_for_what_a_list_names(path, elsewhere):
+    roots = [PureWindowsPath(r"\\nas\photos\of mine"), PureWindowsPath(r"C:\output")]
+    assert image_list.on_another_host(path, roots, paths=ntpath) == elsewhere
 
 
 def test_known_files_of_a_list_gain_its_labels_and_what_it_does_not_name_is_not_held_to_be_gone(place):
