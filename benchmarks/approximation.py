@@ -60,10 +60,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs=2, default=(3, 3), metavar=("L", "G"), help="of the random CLIP; SDXL has 12 and 32")
     parser.add_argument("--texts", type=int, help=f"that are fitted on; by default as many as are encoded in {ENCODING_SECONDS} s, {LEAST} to {MOST}")
     parser.add_argument("--test", type=int, default=64, help="held-out texts")
-    parser.add_argument("--latents", type=int, default=6, help="held-out texts of which latents are made; 0: none")
+    parser.add_argument("--latents", type=int, default=6, help="held-out texts of which latents are made, two or more; 0: none")
     parser.add_argument("--prompts", type=Path, help="a file of texts, one a line")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    if options.latents == 1:
+        parser.error("--latents 1: how far another prompt moves a latent takes two. Give 0, or 2 and more.")
     clip, unet = _models(options)
     encoder = SDXLTextEncoder(clip)
     options.texts = options.texts or _as_many_as_fit(encoder)
