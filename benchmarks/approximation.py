@@ -1,12 +1,12 @@
 """Ways to estimate SDXL's token states from the CLIP-L and CLIP-G vectors of a text, held against its real ones on texts that no fit has seen.
 
-With real weights, which is what counts. It takes about a minute, since it fits on as many texts as can be encoded in half of one (1,152 at most):
+With real weights, which is what counts. It takes about a minute, since it fits on as many texts as can be encoded in 25 s (1,152 at most):
 
     .venv/bin/python benchmarks/approximation.py --checkpoint sd_xl_base_1.0.safetensors [--unet]
 
 Without a checkpoint CLIP's weights are random, which says little about real ones, and the CLIP has few layers:
 
-    .venv/bin/python benchmarks/approximation.py [--layers 3 3] [--texts 1152] [--prompts FILE] [--test 64] [--latents 6]
+    .venv/bin/python benchmarks/approximation.py [--layers 3 3] [--texts 1152] [--prompts FILE] [--test 64] [--latents 4]
 
 The latent is that of KSampler with a small seeded UNet of SDXL's shape, or the checkpoint's own with --unet: how far the estimate moves
 it, as a share of how far another prompt does. --prompts takes texts of your own, one a line.
@@ -35,7 +35,7 @@ from diffusion_toolkit.nodes.approximate import sections_of
 from host import stand_in_models
 from prompts import PRAISE, prompts
 
-ENCODING_SECONDS, LEAST = 25, 96
+ENCODING_SECONDS, LEAST = 25, 32
 Estimates = dict[str, np.ndarray]  # by way: [n, 77, 2048] float32
 
 
@@ -59,8 +59,8 @@ def main() -> None:
     parser.add_argument("--unet", action="store_true", help="latents by the checkpoint's own UNet")
     parser.add_argument("--layers", type=int, nargs=2, default=(3, 3), metavar=("L", "G"), help="of the random CLIP; SDXL has 12 and 32")
     parser.add_argument("--texts", type=int, help=f"that are fitted on; by default as many as are encoded in {ENCODING_SECONDS} s, {LEAST} to {MOST}")
-    parser.add_argument("--test", type=int, default=64, help="held-out texts")
-    parser.add_argument("--latents", type=int, default=6, help="held-out texts of which latents are made, two or more; 0: none")
+    parser.add_argument("--test", type=int, help="held-out texts, and as many variations of known ones; by default an eighth of what can be encoded, 8 to 64")
+    parser.add_argument("--latents", type=int, default=4, help="held-out texts of which latents are made, two or more; 0: none")
     parser.add_argument("--prompts", type=Path, help="a file of texts, one a line")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -68,7 +68,10 @@ def main() -> None:
         parser.error("--latents 1: how far another prompt moves a latent takes two. Give 0, or 2 and more.")
     clip, unet = _models(options)
     encoder = SDXLTextEncoder(clip)
-    options.texts = options.texts or _as_many_as_fit(encoder)
+    if options.texts is None or options.test is None:
+        fitting = _as_many_as_fit(encoder)
+        options.test = options.test or min(64, max(8, fitting // 8))
+        options.texts = options.texts or min(MOST, max(LEAST, fitting - 2 * options.test))
     texts = _texts(options.prompts, options.texts + options.test, options.seed)
     learnt, tested = texts[: -options.test], texts[-options.test :]
     rng = random.Random(options.seed)
@@ -91,10 +94,10 @@ def main() -> None:
 def _as_many_as_fit(encoder: SDXLTextEncoder) -> int:
     """The number of texts that take ENCODING_SECONDS, by what a batch takes once the model is loaded."""
     encoder.encode([("warm", "warm")])
-    batch = [(text, text) for text in prompts(32, seed=0)]
+    batch = [(text, text) for text in prompts(8, seed=0)]
     started = time.perf_counter()
     encoder.encode(batch)
-    return min(MOST, max(LEAST, int(ENCODING_SECONDS * len(batch) / (time.perf_counter() - started))))
+    return int(ENCODING_SECONDS * len(batch) / (time.perf_counter() - started))
 
 
 def _models(options: argparse.Namespace) -> tuple[Any, Any]:
