@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_toolkit.embedders import clip_text, clip_towers, clip_vision as image_encoder, devices, text_embedder
+from diffusion_toolkit.embedders import batch_size, clip_text, clip_towers, clip_vision as image_encoder, devices, text_embedder
 from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
 from diffusion_toolkit.embedders.clip_vision import ImageEncoder
 from diffusion_toolkit.embedders.text_embedder import TextEmbedder, load_text_embedder
@@ -126,6 +126,7 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(way: Way, monk
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(module, name, small_memory)
+    monkeypatch.setattr(batch_size, "GOOD_BATCHES", 1000)  # after which more would be tried
     encoder = way.make()
     for ours, theirs in zip(way.encode(encoder), whole):
         assert_parity(ours, theirs)

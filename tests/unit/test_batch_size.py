@@ -74,6 +74,9 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GB)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:75] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
         RuntimeError("Could not allocate tensor with 1073741824 bytes. There is not enough GPU video memory available!"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         MemoryError(),
     ],
 )
@@ -111,6 +114,51 @@ def test_what_is_under_way_is_finished_before_memory_is_sought():
 
     BatchSize(1).run("ab", launch, lambda batch: told.append(f"finish {batch}"), lambda everything: told.append("relieve"))
     assert told == ["finish a", "relieve", "finish b"]
+
+
+def test_a_batch_that_fails_when_it_is_waited_for_is_tried_again_in_halves_with_what_was_launched_behind_it():
+    model, size = Model(room=100), BatchSize(4)
+    waited = []
+
+    def finish(batch):
+        waited.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return list(batch)
+
+    assert size.run(range(9), model.launch, finish, model.relieved.append) == [[0, 1], [2, 3], [4, 5], [6, 7], [8]]
+    assert model.given == [4, 4, 2, 2, 2, 2, 1] and waited == [4, 2, 2, 2, 2, 1] and model.relieved == [False]
+
+
+def test_one_item_that_fails_when_it_is_waited_for_has_all_memory_and_is_then_an_error():
+    model = Model(room=100)
+
+    def finish(batch):
+        if 1 in batch:
+            raise MemoryError("bad allocation")
+        return list(batch)
+
+    with pytest.raises(EmbedderError, match=r"even one image \(bad allocation\)"):
+        BatchSize(2, "image").run(range(4), model.launch, finish, model.relieved.append)
+    assert model.given == [2, 2, 1, 1, 1, 1] and model.relieved == [False, True]
+
+
+def test_more_is_tried_again_when_all_went_well_for_a_while():
+    model, size = Model(room=5), BatchSize(16)
+    model.run(size, range(16))
+    model.room = 100
+    model.given.clear()
+    model.run(size, range(200))
+    assert model.given[0] == 4 and 8 in model.given and model.given[-2] == 16
+
+
+def test_where_more_was_too_much_again_it_is_tried_later():
+    model, size = Model(room=5), BatchSize(8)
+    model.run(size, range(600))
+    failed = [place for place, given in enumerate(model.given) if given == 8]
+    assert len(failed) > 3
+    waits = [later - before for before, later in zip(failed, failed[1:])]
+    assert all(later >= 1.8 * before for before, later in zip(waits, waits[1:]))
 
 
 def vectors(noise: float, overflowing: int = -1):
