@@ -92,7 +92,7 @@ def fill(library: Any, folder: Path, encoders: Any) -> None:
     from diffusion_toolkit.embedders.metadata import READER_VERSION
     from diffusion_toolkit.embedders.scan import Scan
 
-    store_of(library, folder, encoders)
+    store_of(library, folder, encoders).close()
     entries = list(Scan(folder).files())
     with library.connection() as conn:
         texts = len(entries) // IMAGES_A_TEXT
@@ -136,13 +136,15 @@ def run(library: Any, folder: Path, encoders: Any) -> int:
     """What the node does, without the models."""
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 
-    report = index_folder(folder, "", store_of(library, folder, encoders), encoders or Encoders())
+    with store_of(library, folder, encoders) as store:
+        report = index_folder(folder, "", store, encoders or Encoders())
     assert not report.skipped, report.skipped
     return report.unchanged
 
 
 def known(library: Any, folder: Path) -> int:
-    return len(store_of(library, folder, None).known_files())
+    with store_of(library, folder, None) as store:
+        return len(store.known_files())
 
 
 def scanned(folder: Path) -> int:
