@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .known_files import Row
 
+DRIVES_IN = ("/Volumes", "/media", "/mnt", "/run/media")
+DRIVES_OF_USERS_IN = ("/media", "/run/media")  # each in a folder of the user's name
+
 
 @dataclass
 class Presence:
@@ -25,7 +28,7 @@ class Presence:
     witness: str = ""  # a file that is there
     gone: list[str] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)
-    empty_folders: dict[str, int] = field(default_factory=dict)  # folders that are there and empty, and how many files they lack
+    mount_points: dict[str, int] = field(default_factory=dict)  # folders at which a drive may be missing, and how many files they lack
     unmarked: int = 0  # gone, and not yet marked as missing
     returned: list[str] = field(default_factory=list)  # marked as missing, and there, or not to be looked at
 
@@ -33,8 +36,7 @@ class Presence:
 def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], None] = lambda done: None) -> Presence:
     """Look at every known file; `tell` hears how many are done, and may raise.
 
-    A file counts as gone where the nearest folder above it that is there holds anything: a folder that is there and empty is what a
-    drive that is not mounted leaves. Where not one known file of the root is there, none is gone.
+    `Nearest` tells where a drive may be missing. Where not one known file of the root is there, none is gone.
     """
     presence = Presence(root, mounted=root.is_dir())
     nearest = Nearest(root)
@@ -47,12 +49,12 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
             try:
                 status = os.stat(os.path.join(root, path))
             except (FileNotFoundError, NotADirectoryError):
-                empty = nearest.empty_folder(os.path.dirname(path))
-                if empty is None:
+                point = nearest.mount_point(path)
+                if point is None:
                     presence.gone.append(path)
                     presence.unmarked += not missing
                     continue
-                presence.empty_folders[empty] = presence.empty_folders.get(empty, 0) + 1
+                presence.mount_points[point] = presence.mount_points.get(point, 0) + 1
                 presence.doubtful.append(path)
                 continue
             except (OSError, ValueError):
@@ -89,21 +91,67 @@ def is_gone(root: str | Path, path: str) -> bool:
 
 
 class Nearest:
-    """The folders in which files are missing; looks once at each."""
+    """Where a drive may be missing, of the folders in which files are; looks once at each.
+
+    A drive that is not mounted leaves a folder with nothing in it, or with hidden files alone, or a link that leads nowhere. Or nothing
+    at all: udisks, macOS and autofs remove the folder too, but only from one in which they mount drives.
+    """
 
     def __init__(self, root: str | Path) -> None:
-        self._root = root
-        self._empty: dict[str, str | None] = {}
+        self._root = os.path.realpath(root)
+        self._points: dict[str, str | None] = {}
+        self._holders: dict[str, str | None] = {}
 
-    def empty_folder(self, folder: str) -> str | None:
-        """The nearest folder that is there, `folder` or one above it, where it holds nothing; None where it holds something."""
-        if folder not in self._empty:
-            place = os.path.join(self._root, folder)
-            try:
-                with os.scandir(place) as entries:
-                    self._empty[folder] = place if next(entries, None) is None else None
-            except (FileNotFoundError, NotADirectoryError):
-                self._empty[folder] = self.empty_folder(os.path.dirname(folder)) if folder else place
-            except OSError:
-                self._empty[folder] = place  # nobody knows what it holds
-        return self._empty[folder]
+    def mount_point(self, path: str) -> str | None:
+        """The folder at which the drive of this file, which is not there, may be missing; None where the file is gone."""
+        file = os.path.join(self._root, path)
+        return os.path.dirname(file) if os.path.islink(file) else self._of_folder(os.path.dirname(path))
+
+    def _of_folder(self, folder: str) -> str | None:
+        if folder not in self._points:
+            self._points[folder] = self._look(folder)
+        return self._points[folder]
+
+    def _look(self, folder: str) -> str | None:
+        place = os.path.join(self._root, folder)
+        try:
+            with os.scandir(place) as entries:
+                return None if any(not entry.name.startswith(".") for entry in entries) else place
+        except FileNotFoundError:
+            if os.path.lexists(place):  # a link, on Windows also a junction
+                return place
+        except NotADirectoryError:
+            pass
+        except OSError:
+            return place  # nobody knows what it holds
+        if not folder:
+            return place
+        above = os.path.dirname(folder)
+        return self._of_folder(above) or self._holder(above)
+
+    def _holder(self, folder: str) -> str | None:
+        """This folder, if it is one in which drives are mounted."""
+        if folder not in self._holders:
+            place = os.path.normpath(os.path.join(self._root, folder))
+            self._holders[folder] = place if _holds_drives(place) else None
+        return self._holders[folder]
+
+
+def _holds_drives(place: str) -> bool:
+    if place in DRIVES_IN or (os.path.dirname(place) in DRIVES_OF_USERS_IN and not os.path.ismount(place)):
+        return True
+    try:
+        own = os.stat(place).st_dev
+        with os.scandir(place) as entries:
+            folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return False
+    return any(_device(folder) != own for folder in folders)
+
+
+def _device(folder: str) -> int | None:
+    """None where it does not answer, as a drive may not."""
+    try:
+        return os.stat(folder).st_dev
+    except OSError:
+        return None

@@ -102,10 +102,10 @@ class Scan:
         return iter(())
 
     def is_gone(self, path: str) -> bool | None:
-        """None where it is not there and the nearest folder that is there is empty, as a drive that is not mounted leaves it."""
+        """None where it is not there, and may be on a drive that is not mounted."""
         if not is_gone(self._root, path):
             return False
-        return True if self._nearest.empty_folder(os.path.dirname(path)) is None else None
+        return True if self._nearest.mount_point(path) is None else None
 
     def _folder(self, folder: str, path: str, folders: list[tuple[str, str]], stopped: Stopped) -> Iterator[FileEntry]:
         try:

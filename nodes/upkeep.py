@@ -54,7 +54,7 @@ def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Pro
         presence = look_at(folder, _pages(library, root_id), partial(_tell, progress, f"Files in {name}", files))
         if even_doubtful and presence.mounted:
             presence.gone += presence.doubtful
-            presence.doubtful, presence.empty_folders = [], {}
+            presence.doubtful, presence.mount_points = [], {}
         found.files.append((name, root_id, presence))
     if thorough:
         found.vectors = db.unsound_vectors(library, progress)

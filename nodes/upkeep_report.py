@@ -50,12 +50,12 @@ def _of_files(name: str, presence: Any) -> list[Problem]:
             )
         )
     elif presence.doubtful:
-        folders = ", ".join(list(presence.empty_folders)[:5]) + (", ..." if len(presence.empty_folders) > 5 else "")
+        folders = ", ".join(list(presence.mount_points)[:5]) + (", ..." if len(presence.mount_points) > 5 else "")
         said.append(
             Problem(
-                f"{len(presence.doubtful):,} files in {name} are gone from folders that are there and empty, as a drive leaves them that "
-                f"is not mounted: {folders}.",
-                "Mount it. If they were deleted: remove the empty folders, or prune with even_if_all_are_gone on.",
+                f"{len(presence.doubtful):,} files in {name} are not there, and may be on a drive that is not mounted in or at {folders}.",
+                "Mount it. If they were deleted: remove folders that are empty, and links that lead nowhere, or prune with "
+                "even_if_all_are_gone on.",
             )
         )
     if presence.unread:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
+from diffusion_toolkit.embedders import presence
 from diffusion_toolkit.embedders.presence import look_at, still_gone
 from diffusion_toolkit.embedders.scan import Scan
 
@@ -27,9 +29,9 @@ def test_files_that_are_there_changed_and_gone_are_told_apart(folder, rows):
     (folder / "cats/b.png").write_bytes(b"another picture")
     (folder / "cats/deep/c.png").unlink()
     (folder / "cats/deep/new.png").write_bytes(b"")
-    presence = look_at(folder, [rows[:2], rows[2:]])
-    assert (presence.known, presence.there, presence.changed, presence.gone) == (4, 3, 1, ["cats/deep/c.png"])
-    assert presence.unmarked == 1 and presence.returned == ["a.png"] and not presence.doubtful
+    judged = look_at(folder, [rows[:2], rows[2:]])
+    assert (judged.known, judged.there, judged.changed, judged.gone) == (4, 3, 1, ["cats/deep/c.png"])
+    assert judged.unmarked == 1 and judged.returned == ["a.png"] and not judged.doubtful
 
 
 def test_a_folder_that_is_gone_has_lost_its_files(folder, rows):
@@ -41,35 +43,73 @@ def test_files_of_a_folder_that_is_there_and_empty_are_doubtful(folder, rows):
     shutil.rmtree(folder / "cats")
     (folder / "cats").mkdir()
     (folder / "dogs/d.png").rename(folder / "dogs/e.png")
-    presence = look_at(folder, [rows])
-    assert presence.doubtful == ["cats/b.png", "cats/deep/c.png"] and presence.gone == ["dogs/d.png"]
-    assert presence.empty_folders == {str(folder / "cats"): 2}
+    judged = look_at(folder, [rows])
+    assert judged.doubtful == ["cats/b.png", "cats/deep/c.png"] and judged.gone == ["dogs/d.png"]
+    assert judged.mount_points == {str(folder / "cats"): 2}
+
+
+def test_a_drive_whose_folder_goes_with_it_is_doubtful(folder, rows, monkeypatch):
+    """As udisks and macOS do it: cats and dogs are drives here, and cats is pulled."""
+    stat = os.stat
+    shutil.rmtree(folder / "cats")
+
+    def on_drives(path, **more):
+        found = stat(path, **more)
+        return os.stat_result((*found[:2], 7, *found[3:])) if os.fspath(path).endswith("dogs") else found
+
+    assert look_at(folder, [rows]).gone == ["cats/b.png", "cats/deep/c.png"]
+    monkeypatch.setattr(presence.os, "stat", on_drives)
+    (folder / "a.png").unlink()
+    judged = look_at(folder, [rows])
+    assert judged.doubtful == ["cats/b.png", "cats/deep/c.png"] and judged.gone == ["a.png"]
+    assert Scan(folder).is_gone("cats/b.png") is None and Scan(folder).is_gone("a.png")
+
+
+def test_where_systems_mount_the_drives_of_people_a_folder_that_is_gone_is_doubtful(folder, rows, monkeypatch):
+    shutil.rmtree(folder / "cats")
+    monkeypatch.setattr(presence, "DRIVES_OF_USERS_IN", (os.path.realpath(folder.parent),))
+    assert look_at(folder, [rows]).doubtful == ["cats/b.png", "cats/deep/c.png"]
+
+
+def test_a_mount_point_with_a_hidden_file_is_empty(folder, rows):
+    shutil.rmtree(folder / "cats")
+    (folder / "cats").mkdir()
+    (folder / "cats/.keep").write_bytes(b"")
+    assert look_at(folder, [rows]).doubtful == ["cats/b.png", "cats/deep/c.png"]
+
+
+def test_files_behind_a_link_that_leads_nowhere_are_doubtful(folder, rows):
+    shutil.rmtree(folder / "cats")
+    (folder / "cats").symlink_to(folder / "mnt/cats")
+    (folder / "dogs/d.png").unlink()
+    (folder / "dogs/d.png").symlink_to(folder / "mnt/d.png")
+    assert look_at(folder, [rows]).doubtful == ["cats/b.png", "cats/deep/c.png", "dogs/d.png"]
 
 
 def test_where_no_known_file_is_left_none_is_gone(folder, rows):
     shutil.rmtree(folder)
     folder.mkdir()
     (folder / "lost+found").mkdir()
-    presence = look_at(folder, [rows])
-    assert presence.gone == [] and len(presence.doubtful) == 4 and presence.unmarked == 0 and presence.returned == []
+    judged = look_at(folder, [rows])
+    assert judged.gone == [] and len(judged.doubtful) == 4 and judged.unmarked == 0 and judged.returned == []
 
 
 def test_a_root_that_is_not_there_is_not_judged(folder, rows):
     shutil.rmtree(folder)
-    presence = look_at(folder, [rows])
-    assert not presence.mounted and presence.known == 4 and presence.gone == presence.doubtful == presence.returned == []
+    judged = look_at(folder, [rows])
+    assert not judged.mounted and judged.known == 4 and judged.gone == judged.doubtful == judged.returned == []
 
 
 def test_a_file_that_came_back_is_not_gone_any_more(folder, rows):
     (folder / "dogs/d.png").unlink()
     (folder / "dogs/e.png").write_bytes(b"")
-    presence = look_at(folder, [rows])
-    assert still_gone(presence, ["dogs/d.png", "a.png"]) == ["dogs/d.png"]
+    judged = look_at(folder, [rows])
+    assert still_gone(judged, ["dogs/d.png", "a.png"]) == ["dogs/d.png"]
 
 
 def test_a_drive_that_goes_away_meanwhile_makes_nothing_gone(folder, rows):
     (folder / "dogs/d.png").unlink()
-    presence = look_at(folder, [rows])
+    judged = look_at(folder, [rows])
     shutil.rmtree(folder)
     with pytest.raises(OSError):
-        still_gone(presence, ["dogs/d.png"])
+        still_gone(judged, ["dogs/d.png"])
