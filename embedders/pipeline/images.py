@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from ..decode import NO_PIXELS
+from ..errors import EmbedderError
 from ..metadata import READER_VERSION
 from ..reading import Reader
 from ..scan import FileEntry
@@ -164,13 +165,34 @@ def _embed(run: Run, batch: Batch, pace: Pace) -> tuple[np.ndarray | None, list[
     """The vectors [n, 1024] of the fresh images and the rows that can be stored; then nobody needs pixels any more."""
     began, vectors, usable = time.monotonic(), None, []
     if run.encoders.image is not None and batch.fresh:
-        vectors = run.encoders.image.encode([image.pixels for _, image in batch.fresh])
-        usable = usable_rows(vectors, [entry.path for entry, _ in batch.fresh], run.report)
+        try:
+            vectors, rows = run.encoders.image.encode([image.pixels for _, image in batch.fresh]), list(range(len(batch.fresh)))
+        except EmbedderError:
+            vectors, rows = _each_alone(run, batch)
+        usable = [rows[row] for row in usable_rows(vectors[rows], [batch.fresh[row][0].path for row in rows], run.report)]
     if batch.fresh:
         pace.took(len(batch.fresh), time.monotonic() - began)
     for files in (batch.fresh, batch.copies, batch.twins, batch.known):
         files[:] = [(entry, replace(image, pixels=NO_PIXELS), *id_) for entry, image, *id_ in files]
     return vectors, usable
+
+
+def _each_alone(run: Run, batch: Batch) -> tuple[np.ndarray, list[int]]:
+    """The vectors, and the rows that have one: an image that the encoder fails at is skipped with the reason, and ends no run.
+
+    Raises:
+        EmbedderError: it fails at a plain picture too, so that it is not for want of these images.
+    """
+    encode = run.encoders.image.encode
+    vectors, rows = np.repeat(encode([np.zeros((224, 224, 3), np.uint8)]), len(batch.fresh), axis=0), []
+    for row, (entry, image) in enumerate(batch.fresh):
+        try:
+            vectors[row] = encode([image.pixels])[0]
+        except EmbedderError as error:
+            run.report.skipped.append((entry.path, f"no vector can be made of it: {error}"))
+        else:
+            rows.append(row)
+    return vectors, rows
 
 
 def _write(run: Run, files: FoundFiles, flying: InFlight, batch: Batch, vectors: np.ndarray | None, usable: list[int]) -> None:

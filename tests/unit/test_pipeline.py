@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusion_toolkit.embedders.errors import EmbedderError
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 from diffusion_toolkit.embedders.reading import Reader
 from host.memory_store import CountingEncoder, MemoryStore
@@ -53,6 +55,30 @@ def test_a_file_that_is_no_image_is_skipped_with_its_reason(folder):
     assert report.added == 3
     [(path, reason)] = report.skipped
     assert path == "broken.png" and "PNG" in reason
+
+
+def test_an_image_that_the_encoder_fails_at_is_skipped_with_its_reason_and_ends_no_run(folder):
+    store, encoder = MemoryStore(), FailingEncoder(lambda pixels: pixels[0, 0, 0] == 50)
+    report = index_folder(folder, "", store, Encoders(image=encoder))
+    assert (report.added, report.vectors) == (3, {"image": 2})
+    assert store.vectors.keys() == {store.files[name].image_id for name in ("0.png", "2.png")}
+    assert report.skipped == [("1.png", "no vector can be made of it: there is not enough memory")]
+
+
+def test_an_encoder_that_fails_at_any_picture_ends_the_run(folder):
+    with pytest.raises(EmbedderError, match="not enough memory"):
+        index_folder(folder, "", MemoryStore(), Encoders(image=FailingEncoder(lambda pixels: True)))
+
+
+class FailingEncoder(CountingEncoder):
+    def __init__(self, fails: Callable[[np.ndarray], bool]) -> None:
+        super().__init__()
+        self._fails = fails
+
+    def encode(self, images):
+        if any(map(self._fails, images)):
+            raise EmbedderError("there is not enough memory")
+        return super().encode(images)
 
 
 def test_a_model_connected_later_embeds_what_is_missing(folder):
