@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP = getattr(signal, "SIGHUP", None)  # the terminal was closed, or the connection to it is lost; Windows has none
+_SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP)))
 LINE_SECONDS = 30.0  # between two lines of one stage, where there is no terminal
 
 
@@ -32,16 +33,19 @@ class Cancel:
         self._asked: int | None = None
         self._polite = False
         self._before: dict[int, Any] = {}
+        self._terminals: list[int] = []  # of the standard output and error, those that a person sees
 
     def __enter__(self) -> Cancel:
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
         self.take_signals()
         return self
 
     def take_signals(self) -> None:
         """Again, where another library has taken them."""
         for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != _HANGUP or self._before[number] != signal.SIG_IGN:  # as nohup asks for
+                signal.signal(number, self._on_signal)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -60,12 +64,23 @@ class Cancel:
             raise Cancelled(self._asked)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == _HANGUP:
+            self._forget_the_terminal()
+            if self._asked == number:  # the shell and the system both tell of it
+                return
         if self._asked is not None or not self._polite:
             self._asked = number
             raise Cancelled(number)
         self._asked = number
         with suppress(OSError, ValueError):  # not print: what is interrupted here may be printing
             os.write(sys.stderr.fileno(), b"\nCancelling after this batch; once more ends at once.\n")
+
+    def _forget_the_terminal(self) -> None:
+        """It is gone, and to write to it is an error, which would be the end in the middle of a batch."""
+        for number in self._terminals:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, number)
+            os.close(nothing)
 
 
 class Bar:
