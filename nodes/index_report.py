@@ -31,6 +31,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "read_anew": report.read_anew,
         "elsewhere": report.elsewhere,
         "missing": report.missing,
+        "all_gone": report.all_gone,
         "unfinished": report.unfinished,
         "prompts": report.prompts,
         "unknown": [list(file) for file in report.unknown],

@@ -11,7 +11,8 @@ NONE = "none"
 _EPILOG = """\
 Whatever follows -- is ComfyUI's own, such as: -- --base-directory /data/comfy --extra-model-paths-config paths.yaml --cpu
 Exit codes: 0 done; 1 failed, what was written is kept; 2 what was asked for can't be done; 3 with --strict, done but for files that
-could not be read; 130 cancelled (Ctrl-C), 143 terminated: what was written is kept, and the next run goes on from there.
+could not be read, or whose drive is away; 130 cancelled (Ctrl-C), 143 terminated, 129 its terminal closed: what was written is kept, and
+the next run goes on from there.
 """
 _INDEX = """\
 Bring the images of a folder into a library, as the node Index Folder does: only new and changed files are read. The folder lies below
@@ -31,10 +32,10 @@ def parse(arguments: Sequence[str]) -> Options:
     """Raises SystemExit, with code 2 and a message, as argparse does."""
     arguments = list(arguments)
     place = arguments.index("--") if "--" in arguments else len(arguments)
+    what = "The Diffusion Toolkit from a shell, with the Python, models, folders and libraries of a ComfyUI."
     parser = argparse.ArgumentParser(
-        prog="run.py", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="run.py", description=what, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.description = "The Diffusion Toolkit from a shell, with the Python, models, folders and libraries of a ComfyUI."
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_index(commands)
     _add_status(commands)
@@ -74,7 +75,7 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
         "--object-info", metavar="FILE",
         help="what that ComfyUI answers at /object_info, as JSON: to read workflows of custom nodes as it does",
     )
-    parser.add_argument("--strict", action="store_true", help="exit code 3 where a file could not be read")
+    parser.add_argument("--strict", action="store_true", help="exit code 3 where a file could not be read, or its drive is away")
     several = parser.add_argument_group("several machines", "With Ray (the extra `ray`), on one PostgreSQL that all of them reach.")
     several.add_argument(
         "--ray", metavar="ADDRESS", help="a Ray cluster, such as 10.0.0.1:6379 or auto; local: one for this run on this machine"

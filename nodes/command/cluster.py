@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import secrets
 import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +28,12 @@ from .share import HELPED_FROM, Answer, Shares
 log = logging.getLogger("diffusion_toolkit")
 
 LOCAL = "local"
+REQUIREMENT = "ray>=2.52"  # the first that lets in only those who have a token
+_OLDEST = (2, 52)
+_INSTALL = f'Install it: python -m pip install "{REQUIREMENT}"'
 LOOK_SECONDS = 0.5  # between two looks at the workers
 CONNECT_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0  # in which workers begin, where there is room for them
 STOP_SECONDS = 60.0  # for which they are given time to end their batch
 _OBJECTS = 100 * 2**20  # bytes of Ray's own store on a local cluster, the least it takes; nothing is kept there
 
@@ -46,18 +52,19 @@ def connected(address: str, workers: int | None, verbose: bool) -> Iterator[Any]
         UsageError: it is not installed, or there is no cluster.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its own words: this will be the default
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its own words: this will be the default. Else it warns here
     _refuse_if_silent(address)
     options: dict[str, Any] = {"address": address}
     scratch = None
     if address == LOCAL:
         if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # else one is left in the home folder
+            # Its processes listen on the network. Without a token of ours one is left in the home folder.
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         # Short, since sockets lie in it, and Ray would leave its logs behind in its own.
         scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if Path("/tmp").is_dir() and os.name != "nt" else None)
         options = {
             "num_cpus": max(os.cpu_count() or 1, workers or 1), "include_dashboard": False, "object_store_memory": _OBJECTS,
-            "_node_ip_address": "127.0.0.1", "_temp_dir": scratch,
+            "_temp_dir": os.path.join(scratch, "r"),  # which Ray opens to everybody; the folder around it stays ours
         }  # fmt: skip
     try:
         yield _started(options, address, verbose)
@@ -72,11 +79,13 @@ def _started(options: dict[str, Any], address: str, verbose: bool) -> Any:
     try:
         import ray
 
+        if version_of(ray.__version__) < _OLDEST:
+            raise UsageError(f"Ray {ray.__version__} is too old: before {REQUIREMENT[5:]} it asks nobody for a token. {_INSTALL}")
         logging_level = logging.INFO if verbose else logging.ERROR
         ray.init(**options, logging_level=logging_level, log_to_driver=verbose, configure_logging=False)
         return ray
     except ImportError as error:
-        raise UsageError('--ray needs Ray on each machine, in the Python that runs ComfyUI: python -m pip install "ray>=2.40"') from error
+        raise UsageError(f"--ray needs Ray on each machine, in the Python that runs ComfyUI. {_INSTALL}") from error
     except ConnectionError as error:
         raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one.") from error
 
@@ -86,9 +95,14 @@ def _refuse_if_silent(address: str) -> None:
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if separator and port.isdigit():
         try:
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
         except OSError as error:
             raise UsageError(f"Nothing answers at {address} ({error}). `ray start --head` starts a cluster.") from error
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The numbers that a version begins with: 2.52 of "2.52.0rc1"."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
 def plan(nodes: Sequence[Mapping[str, Any]], workers: int | None) -> tuple[int, int, int]:
@@ -113,17 +127,19 @@ def plan(nodes: Sequence[Mapping[str, Any]], workers: int | None) -> tuple[int, 
 class Cluster:
     """The workers of one run, in a `with` statement, after which there are none.
 
-    `package` and all of the setup's paths must be the same on each machine.
+    `package` and all of the setup's paths must be the same on each machine. What makes a worker stays in Ray's head node for as
+    long as that runs; the library's `connection`, which holds a password, therefore goes to it in a call.
     """
 
-    def __init__(self, ray: Any, package: Path, setup: dict[str, Any], workers: int | None, bar: Bar) -> None:
-        self._ray, self._bar = ray, bar
+    def __init__(self, ray: Any, package: Path, setup: dict[str, Any], connection: str, workers: int | None, bar: Bar) -> None:
+        self._ray, self._bar, self._connection = ray, bar, connection
         count, gpus, cpus = plan(ray.nodes(), workers)
         board, worker = _actors(str(package))
         self._board = ray.remote(num_cpus=0)(board).remote()
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, scheduling_strategy="SPREAD")(worker)
         self._workers = {number: remote.remote(self._board, number, setup) for number in range(count)}
         self._told: dict[int, tuple[str, int, int]] = {}  # how far each is
+        self._began = time.monotonic()
         self.lost: list[int] = []
 
     def __enter__(self) -> Cluster:
@@ -139,14 +155,14 @@ class Cluster:
 
     def begin(self) -> list[dict[str, Any]]:
         """Let each load ComfyUI and its models; what each has, which is the same models."""
-        begun = self._each({number: worker.begin.remote() for number, worker in self._workers.items()})
+        begun = self._each({number: worker.begin.remote(self._connection) for number, worker in self._workers.items()})
         if not begun:
             raise WorkerFailed("No worker could be started. `--verbose` shows what Ray says of it.")
         first, *others = begun
         for other in others:
             if other["encoders"] != first["encoders"]:
                 raise UsageError(
-                    f"The models of {first['machine']} and {other['machine']} differ: {_models(first)} there, {_models(other)} here. "
+                    f"Two workers have not the same models: {_models(first)} on {first['machine']}, {_models(other)} on {other['machine']}. "
                     "Copy the same files into both, or name them."
                 )
         return begun
@@ -196,7 +212,7 @@ class Cluster:
         except self._ray.exceptions.RayError as error:
             raise WorkerFailed(f"The cluster does not answer any more ({type(error).__name__}). What was written is kept.") from error
         told = {number: self._told[number] for number in running.values() if number in self._told}
-        self._bar(*_together(told, len(self._workers)))
+        self._bar(*_together(told, len(self._workers), time.monotonic() - self._began))
         return ended
 
     def _behind(self, running: Mapping[Any, int]) -> list[int]:
@@ -208,7 +224,7 @@ class Cluster:
         """None when the worker died."""
         try:
             answer = self._ray.get(call)
-        except self._ray.exceptions.RayActorError as error:
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
             log.warning("Worker %d died: %s", number, str(error).splitlines()[0])
             self._workers.pop(number)
             self.lost.append(number)
@@ -225,11 +241,12 @@ class Cluster:
         self._ray.wait(asked, num_returns=len(asked), timeout=STOP_SECONDS)
 
 
-def _together(told: Mapping[int, tuple[str, int, int]], workers: int) -> tuple[str, int, int]:
-    """What most workers are at, summed."""
+def _together(told: Mapping[int, tuple[str, int, int]], workers: int, seconds: float) -> tuple[str, int, int]:
+    """What most workers are at, summed, `seconds` after the start."""
     stages = [stage for stage, _, _ in told.values()]
     if not stages:
-        return f"Waiting for {workers} workers", 0, 0
+        why = "; another job may hold the cluster's CPUs or GPUs, see `ray status`" if seconds > PATIENCE_SECONDS else ""
+        return f"Waiting for {workers} workers{why}", 0, 0
     most = max(dict.fromkeys(stages), key=stages.count)
     at_it = [(done, total) for stage, done, total in told.values() if stage == most]
     return f"{most} ({workers} workers)", sum(done for done, _ in at_it), sum(total for _, total in at_it)
@@ -266,23 +283,18 @@ def _actors(package: str) -> tuple[type, type]:
     class Worker:
         def __init__(self, board: Any, number: int, setup: dict[str, Any]) -> None:
             import importlib.util
-            import sys
-            from pathlib import Path
 
-            here = Path(package)
-            sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here.resolve()]
-            name = "diffusion_toolkit"
-            spec = importlib.util.spec_from_file_location(name, here / "__init__.py", submodule_search_locations=[package])
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            spec.loader.exec_module(module)
+            spec = importlib.util.spec_from_file_location("run", package + "/run.py")
+            run = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(run)
+            run.load_package()
             import ray
             from diffusion_toolkit.nodes.command.ray_worker import Work
 
             self._work = Work(setup, lambda stage, done, total: ray.get(board.tell.remote(number, stage, done, total)))
 
-        def begin(self) -> dict[str, Any]:
-            return self._work.begin()
+        def begin(self, connection: str) -> dict[str, Any]:
+            return self._work.begin(connection)
 
         def images(self, number: int, of: int) -> dict[str, Any]:
             return self._work.images(number, of)

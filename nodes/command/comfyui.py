@@ -41,7 +41,7 @@ def find_comfyui(given: str | None, package: Path) -> Path:
 def start(folder: Path, arguments: Sequence[str]) -> None:
     """Make ComfyUI's modules ready to import, with its own `arguments`, as its main.py would before it starts its server.
 
-    No custom node is loaded, nothing listens. Where no accelerator is to be had it runs on the CPU, unasked.
+    No custom node is loaded, nothing listens; torch, which takes seconds to import, is not there yet: `find_accelerator`.
     """
     sys.path.insert(0, str(folder))
     sys.argv = [str(folder / "main.py"), *arguments]
@@ -52,6 +52,32 @@ def start(folder: Path, arguments: Sequence[str]) -> None:
 
     _choose_devices(args)
     _apply_folders(folder, args)
+
+
+def find_accelerator() -> None:
+    """To be called before torch or a model is needed: torch as ComfyUI imports it, and ComfyUI told where it has only a CPU."""
+    from comfy.cli_args import args
+
+    if args.cpu or args.directml is not None:
+        return
+    import cuda_malloc  # noqa: F401  (chooses torch's allocator, as in ComfyUI)
+    import torch
+
+    found = torch.cuda.is_available() or torch.backends.mps.is_available()
+    accelerator = getattr(torch, "accelerator", None)
+    if not found and not (accelerator is not None and accelerator.is_available()):
+        args.cpu = True
+
+
+def refuse_chosen_devices() -> None:
+    """UsageError where ComfyUI's arguments choose a GPU: each worker of Ray would take that one, in place of its own."""
+    from comfy.cli_args import args
+
+    for option in ("cuda_device", "default_device"):
+        if getattr(args, option) is not None:
+            name = "--" + option.replace("_", "-")
+            raise UsageError(f"{name} and --ray don't go together, since Ray gives each worker a GPU. Leave {name} out; which GPUs "
+                             "a machine lends is told by CUDA_VISIBLE_DEVICES where its Ray starts.")  # fmt: skip
 
 
 def load_definitions(file: str | None) -> Mapping[str, Mapping[str, Any]]:
@@ -68,6 +94,7 @@ def load_definitions(file: str | None) -> Mapping[str, Mapping[str, Any]]:
         if not isinstance(read, dict) or not all(isinstance(value, dict) for value in read.values()):
             raise UsageError(f"{file} is not what ComfyUI answers at /object_info: an object of node classes by name.")
         return read
+    find_accelerator()
     import nodes
     from comfy.cli_args import args
 
@@ -95,15 +122,6 @@ def _choose_devices(args: Any) -> None:
         _set_visible(str(args.cuda_device))
     if args.oneapi_device_selector is not None:
         os.environ["ONEAPI_DEVICE_SELECTOR"] = args.oneapi_device_selector
-    if args.cpu or args.directml is not None:
-        return
-    import cuda_malloc  # noqa: F401  (chooses torch's allocator, as in ComfyUI)
-    import torch
-
-    found = torch.cuda.is_available() or torch.backends.mps.is_available()
-    accelerator = getattr(torch, "accelerator", None)
-    if not found and not (accelerator is not None and accelerator.is_available()):
-        args.cpu = True
 
 
 def _set_visible(devices: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..host import ROOTS_VARIABLE, config_file, roots
@@ -24,7 +25,8 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
     if root_name is not None and not given_path.is_absolute() and (known[root_name] / given_path).exists():
         places.insert(0, known[root_name] / given_path)
     # As it was named first: what lies behind a link inside a root is known by the link's path.
-    for place in [*places, *(place.resolve() for place in places)]:
+    as_named = (place for place in places if ".." not in place.parts)  # where that leads is the system's to say
+    for place in [*as_named, *(place.resolve() for place in places)]:
         holding = [(name, folder) for name, folder in allowed.items() if place.is_relative_to(folder)]
         if holding:
             name, folder = max(holding, key=lambda one: len(one[1].parts))
@@ -36,16 +38,16 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
     )
 
 
-def is_list(given: str, root_name: str | None) -> bool:
+def is_list(given: str, beside: Sequence[str]) -> bool:
     """Whether it is a file, and so a list of images; unlike a node's, which anybody may queue who reaches the page, it may lie anywhere.
 
     Raises:
-        UsageError: a root was named beside it; a list's lines lie below whatever roots.
+        UsageError: an option that is for a folder was given `beside` it.
     """
     if not Path(given).expanduser().is_file():
         return False
-    if root_name is not None:
-        raise UsageError(f"{given} is a file, and so a list of images; these may lie below any root, so leave --root out.")
+    if beside:
+        raise UsageError(f"{given} is a file, and so a list of images, each of which is indexed: leave out {' and '.join(beside)}.")
     return True
 
 

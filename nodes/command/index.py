@@ -4,41 +4,45 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .comfyui import load_definitions
+from .comfyui import find_accelerator, load_definitions, refuse_chosen_devices
 from .context import Context
-from .errors import DONE, SKIPPED, UsageError
+from .errors import DONE, SKIPPED, ReportError, UsageError
 from .folders import below_a_root, is_list
 from .models import Recipe, load_models
 from .progress import Bar
+
+if TYPE_CHECKING:
+    from ...embedders.pipeline import Progress
+    from ..index_run import Job, JobFiles
 
 
 def index(context: Context) -> int:
     """Run it; the exit code."""
     from ... import db
-    from ...embedders.scan import normal_subfolder
     from ..host import open_library
     from ..index_report import summary
-    from ..index_run import Job, run
+    from ..index_run import run
 
     given = context.given
-    listed = Path(given.folder).expanduser().absolute() if is_list(given.folder, given.root) else None
-    name, root, below = below_a_root(given.folder, given.root) if listed is None else ("", Path(), "")
-    budget = int(given.token_state_budget * 2**30)
-    job = Job(name, root, normal_subfolder(below), given.recursive, given.pattern, budget, given.labels, given.namespace, listed)
+    check_report(given.json)
+    if given.ray:
+        refuse_chosen_devices()
     recipe = Recipe(given.clip_vision, given.checkpoint, given.text_embedder, given.models_from)
     bar = Bar(context.cancel, given.quiet)
     try:
+        job, files = asked_for(given, bar)
         bar("Opening the library", 0, 0)
         library = open_library(given.library)
         if given.ray:
             from .ray_index import run_on_ray
 
             with context.cancel.politely():
-                (report, counts, text), notes = run_on_ray(context, library, job, recipe, bar)
+                (report, counts, text), notes = run_on_ray(context, library, job, files, recipe, bar)
         else:
             with library.connection() as connection:
                 active = db.active_encoders(connection)
@@ -47,21 +51,63 @@ def index(context: Context) -> int:
                 bar("Reading ComfyUI's node classes", 0, 0)
                 definitions = load_definitions(given.object_info)
                 with context.cancel.politely():
-                    report, counts, text = run(library, job, encoders, definitions, bar)
+                    report, counts, text = run(library, job, encoders, definitions, bar, files)
     finally:
         bar.close()
-    asked = {"library": library.name, "root": name, "subfolder": job.subfolder, "list": str(listed) if listed else None}
+    listed = str(job.image_list) if job.image_list is not None else None
+    asked = {"library": library.name, "root": job.root_name, "subfolder": job.subfolder, "list": listed}
     write_report(given.json, {**asked, **summary(report, counts), "notes": notes}, "\n".join([text, *(f"Note: {note}." for note in notes)]))
-    return SKIPPED if given.strict and report.skipped else DONE
+    return SKIPPED if given.strict and (report.skipped or report.all_gone) else DONE
+
+
+def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:
+    """What to index, looked at before a model is loaded, which takes minutes.
+
+    Raises:
+        UsageError: there is nothing of the kind, or a label is none.
+    """
+    from ...db.labels import normal_label, normal_labels
+    from ...embedders.image_list import ListError
+    from ...embedders.scan import ScanError, normal_subfolder
+    from ..index_run import Job, JobFiles
+
+    for_folders = {"--root": given.root is not None, "--pattern": given.pattern, "--no-recursive": not given.recursive}
+    listed = absolute(given.folder) if is_list(given.folder, [option for option, is_given in for_folders.items() if is_given]) else None
+    name, root, below = below_a_root(given.folder, given.root) if listed is None else ("", Path(), "")
+    budget = int(given.token_state_budget * 2**30)
+    try:
+        normal_labels([given.labels])
+        normal_label(given.namespace)
+        where = (name, root, normal_subfolder(below), given.recursive, given.pattern)
+        job = Job(*where, budget, given.labels, given.namespace, Path(listed) if listed else None)
+        files = JobFiles(job, progress)
+        list(files.parts())
+    except (ListError, ScanError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    return job, files
+
+
+def absolute(file: str | None) -> str | None:
+    return str(Path(file).expanduser().absolute()) if file else None
 
 
 def _inference(recipe: Recipe) -> AbstractContextManager[Any]:
     """As ComfyUI runs its nodes. Without models there is no need of torch, which takes seconds to import."""
     if not recipe.has_models:
         return nullcontext()
+    find_accelerator()
     import torch
 
     return torch.inference_mode()
+
+
+def check_report(file: str | None) -> None:
+    """UsageError where it can't be written, which is better known before a night's work."""
+    if file not in (None, "-"):
+        try:
+            Path(file).open("a", encoding="utf-8").close()
+        except OSError as error:
+            raise UsageError(f"--json: {file} can't be written ({error.strerror or error}). Name another file.") from error
 
 
 def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
@@ -77,4 +123,4 @@ def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
         try:
             Path(file).write_text(encoded + "\n", encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"The report can't be written to {file} ({error}). What was indexed is in the library.") from error
+            raise ReportError(f"The report can't be written to {file} ({error}). What was indexed is in the library.") from error

@@ -7,40 +7,42 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import db
 from ...db.shared import connection_string
 from ...embedders.pipeline import Encoders, IndexReport
-from ..index_run import Job, JobFiles, finish, together
+from ..index_run import finish, together
 from .cluster import Cluster, connected
-from .models import Recipe
 from .context import Context
+from .index import absolute
+from .models import Recipe
 from .progress import Bar
+
+if TYPE_CHECKING:
+    from ..index_run import Job, JobFiles
 
 _OF_THE_SHARE = ("found", "unchanged", "missing", "all_gone", "elsewhere")  # counted by whose share it is, not by who helps with it
 
 
 def run_on_ray(
-    context: Context, library: db.Library, job: Job, recipe: Recipe, bar: Bar
+    context: Context, library: db.Library, job: Job, files: JobFiles, recipe: Recipe, bar: Bar
 ) -> tuple[tuple[IndexReport, db.Counts, str], list[str]]:
     """What `index_run.run` gives, and what the workers noted."""
-    given, files, states = context.given, JobFiles(job), _states_bytes(library)
+    given, states = context.given, _states_bytes(library)
     setup = {
         "comfyui": str(context.comfyui),
         "arguments": list(context.comfyui_arguments),
-        "object_info": _absolute(given.object_info),
-        "recipe": {**dataclasses.asdict(recipe), "script": _absolute(recipe.script)},
+        "object_info": absolute(given.object_info),
+        "recipe": {**dataclasses.asdict(recipe), "script": absolute(recipe.script)},
         "library": library.name,
         "job": {**dataclasses.asdict(job), "root": str(job.root), "image_list": str(job.image_list or "")},
-        "connection": connection_string(library),
     }
     # The standard output is the report's, and Ray prints what its machines say.
     with redirect_stdout(sys.stderr), connected(given.ray, given.workers, given.verbose) as ray:
         context.cancel.take_signals()  # which Ray has taken
-        with Cluster(ray, context.package, setup, given.workers, bar) as cluster:
+        with Cluster(ray, context.package, setup, connection_string(library), given.workers, bar) as cluster:
             begun = cluster.begin()
             began = time.monotonic()
             images = cluster.images()
@@ -79,7 +81,3 @@ def _activate(library: db.Library, made: Mapping[str, tuple[str, str]]) -> None:
     with library.connection() as connection:
         found = [db.find_encoder(connection, family, fingerprint) for family, (fingerprint, _) in made.items()]
         db.activate_encoders(connection, [encoder.id for encoder in found if encoder is not None])
-
-
-def _absolute(file: str | None) -> str | None:
-    return str(Path(file).expanduser().absolute()) if file else None

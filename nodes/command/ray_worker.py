@@ -12,11 +12,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .comfyui import load_definitions, start
+from .comfyui import find_accelerator, load_definitions, start
 from .errors import UsageError
 from .models import Recipe, load_models
 from .share import NoFiles, Share, SharedSource, SharedStore
@@ -34,7 +34,6 @@ class Setup:
     recipe: dict[str, Any]
     library: str
     job: dict[str, Any]
-    connection: str = field(repr=False)  # a secret
 
 
 class Stopped(BaseException):
@@ -49,9 +48,9 @@ class Work:
         self._setup, self._tell = Setup(**setup), tell
         self._told = 0.0
 
-    def begin(self) -> dict[str, Any]:
-        """Load what is needed; who made the vectors, by family: fingerprint and name."""
-        return _answer(self._begin)
+    def begin(self, connection: str) -> dict[str, Any]:
+        """Load what is needed; who made the vectors, by family: fingerprint and name. `connection` is the library's, a secret."""
+        return _answer(lambda: self._begin(connection))
 
     def images(self, number: int, of: int) -> dict[str, Any]:
         """Read and embed this share of the files."""
@@ -61,7 +60,7 @@ class Work:
         """Encode this share of the texts."""
         return _answer(lambda: self._index(Share(number, of), files=False))
 
-    def _begin(self) -> dict[str, Any]:
+    def _begin(self, connection: str) -> dict[str, Any]:
         from ... import db
         from ...db.shared import is_this_machine
         from ..index_run import Job
@@ -75,18 +74,21 @@ class Work:
             raise UsageError(f"{platform.node()} has no folder {self._job.root}: the images must lie at the same path on every machine.")
         os.environ.pop("DIFFUSION_TOOLKIT_DSN", None)  # the driver's library, whatever this machine calls by that name
         try:
-            self._library = db.open_library(setup.library, Path(), {setup.library: setup.connection})
+            self._library = db.open_library(setup.library, Path(), {setup.library: connection})
         except db.LibraryError as error:
-            if not is_this_machine(setup.connection):
+            if not is_this_machine(connection):
                 raise
             raise UsageError(
                 f"{platform.node()} can't reach the library {setup.library!r}: its server listens on the machine alone that the command "
                 "runs on. For several machines put it on a server that all of them reach, see the README, 'Which folders, which database'."
             ) from error
-        with self._library.connection() as connection:
-            active = db.active_encoders(connection)
+        with self._library.connection() as conn:
+            active = db.active_encoders(conn)
         self._tell("Loading the models", 0, 0)
-        self._encoders, notes = load_models(Recipe(**setup.recipe), active, lambda what: None)
+        recipe = Recipe(**setup.recipe)
+        if recipe.has_models:
+            find_accelerator()
+        self._encoders, notes = load_models(recipe, active, lambda what: None)
         self._definitions = load_definitions(setup.object_info)
         made = {record.family: [record.fingerprint, record.name] for record in encoder_records(self._encoders)}
         names = {kind: getattr(getattr(self._encoders, kind), "name", None) for kind in ("image", "text", "clip")}

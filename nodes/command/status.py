@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .context import Context
 from .errors import DONE, SKIPPED
-from .index import write_report
+from .index import check_report, write_report
 
 
 def status(context: Context) -> int:
@@ -12,6 +12,7 @@ def status(context: Context) -> int:
     from ..host import open_library
     from ..status_report import read_status, status_record, status_text
 
+    check_report(context.given.json)
     found = read_status(open_library(context.given.library))
     write_report(context.given.json, status_record(found), status_text(found))
     return SKIPPED if context.given.strict and found.problems else DONE

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from host.bootstrap import REPOSITORY
 from host.comfy_models import import_comfy
 
 
@@ -151,3 +154,122 @@ def test_where_there_is_no_terminal_a_stage_is_one_line(capsys):
         bar("Reading images", done, 100)
     bar("Prompt vectors", 0, 7)
     assert capsys.readouterr().err.splitlines() == ["Reading images: 0 of 100", "Prompt vectors: 0 of 7"]
+
+
+def test_a_folder_with_two_points_is_the_one_they_lead_to(roots, monkeypatch):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    monkeypatch.chdir(roots["photos"] / "2025")
+    assert below_a_root("../../output/2025", None) == ("output", roots["output"], "2025")
+    assert below_a_root("../2025", "photos") == ("photos", roots["photos"], "2025")
+    with pytest.raises(UsageError, match="below none of the roots"):
+        below_a_root(str(roots["output"] / ".." / "elsewhere"), None)
+
+
+def asked(*arguments: str):
+    """What such a command would do, as it is looked at before anything is loaded."""
+    from diffusion_toolkit.nodes.command.arguments import parse
+    from diffusion_toolkit.nodes.command.index import asked_for
+
+    return asked_for(parse(["index", *arguments]).given, lambda *told: None)
+
+
+@pytest.fixture
+def listed(roots, monkeypatch) -> Path:
+    """A list of one image in a root."""
+    from diffusion_toolkit.nodes import index_run
+
+    monkeypatch.setattr(index_run, "roots", lambda: roots)
+    (roots["photos"] / "sea.jpg").touch()
+    file = roots["photos"] / "list.txt"
+    file.write_text("sea.jpg,summer\n", encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("option", [["--pattern", "*.webp"], ["--no-recursive"], ["--root", "photos"]])
+def test_what_is_for_folders_is_refused_beside_a_list(listed, option):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    assert asked(str(listed))[0].image_list == listed
+    with pytest.raises(UsageError, match=f"a list of images.*{option[0]}"):
+        asked(str(listed), *option)
+
+
+def test_what_can_not_be_indexed_is_refused_before_anything_is_loaded(listed, roots):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    with pytest.raises(UsageError, match="There is no folder 'nowhere'"):
+        asked(str(roots["photos"] / "nowhere"))
+    with pytest.raises(UsageError, match="longer than"):
+        asked(str(roots["photos"]), "--labels", "x" * 300)
+    with pytest.raises(UsageError, match="longer than"):
+        asked(str(roots["photos"]), "--namespace", "x" * 300)
+    listed.write_text("nonsense\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="names no image"):
+        asked(str(listed))
+
+
+def test_a_report_that_can_not_be_written_is_refused_at_once_and_at_the_end_is_a_failure(tmp_path, capsys):
+    from diffusion_toolkit.nodes.command.errors import FAILED, WRONG, UsageError
+    from diffusion_toolkit.nodes.command.index import check_report, write_report
+    from diffusion_toolkit.nodes.command.main import _tell
+
+    file = str(tmp_path / "nowhere" / "report.json")
+    with pytest.raises(UsageError, match="--json") as at_once:
+        check_report(file)
+    with pytest.raises(RuntimeError, match="is in the library") as at_the_end:
+        write_report(file, {}, "done")
+    assert (_tell(at_once.value), _tell(at_the_end.value)) == (WRONG, FAILED)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_closed_terminal_cancels_and_telling_it_twice_ends_nothing_at_once():
+    from diffusion_toolkit.nodes.command.progress import Cancel, Cancelled
+
+    with Cancel() as cancel, cancel.politely():
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Cancelled) as ended:
+            cancel.check()
+    assert ended.value.signal == signal.SIGHUP
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_command_that_was_started_to_outlive_its_terminal_does():
+    from diffusion_toolkit.nodes.command.progress import Cancel
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Cancel():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_torch_is_not_imported_where_no_model_is(comfyui):
+    """It takes seconds, of which `run.py status` would have no use."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import run; run.load_package()\n"
+        "from pathlib import Path\n"
+        "from diffusion_toolkit.nodes.command.comfyui import start\n"
+        "start(Path(sys.argv[2]), [])\n"
+        "from diffusion_toolkit.nodes import host, index_run, status_report\n"
+        "from diffusion_toolkit.nodes.command import index, ray_worker, status\n"
+        "host.roots()\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(REPOSITORY), str(comfyui)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_gpu_chosen_for_all_workers_of_ray_is_refused(monkeypatch):
+    from comfy.cli_args import args
+    from diffusion_toolkit.nodes.command.comfyui import refuse_chosen_devices
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    refuse_chosen_devices()
+    monkeypatch.setattr(args, "default_device", 0)
+    with pytest.raises(UsageError, match="--default-device and --ray"):
+        refuse_chosen_devices()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from host.comfy_models import import_comfy
 
@@ -119,3 +123,63 @@ def test_workers_get_equal_parts_of_the_budget_that_is_left():
 
     assert part_of_budget(1000, used=200, workers=4) == 400
     assert part_of_budget(1000, used=1500, workers=4) == 1500
+
+
+def test_what_makes_a_worker_holds_no_password():
+    """Ray keeps it, also of a worker that has ended, in the memory of its head node and may be on a disk."""
+    from diffusion_toolkit.nodes.command.cluster import Cluster
+
+    made, called = [], []
+
+    class Method:
+        def __init__(self, name):
+            self.name = name
+
+        def remote(self, *arguments):
+            called.append((self.name, arguments))
+
+    class Actor:
+        def __getattr__(self, name):
+            return Method(name)
+
+    class Made:
+        def remote(self, *arguments):
+            made.append(arguments)
+            return Actor()
+
+    class Ray:
+        class exceptions:
+            RayError = RuntimeError
+
+        def nodes(self):
+            return [{"Alive": True, "Resources": {"CPU": 2.0}}]
+
+        def remote(self, **options):
+            return lambda kind: Made()
+
+        def wait(self, calls, **options):
+            return calls, []
+
+        def get(self, call, **options):
+            raise RuntimeError("the cluster is gone")
+
+    cluster = Cluster(Ray(), Path("package"), {"library": "default"}, "password=secret", None, lambda *told: None)
+    with pytest.raises(RuntimeError, match="does not answer"):
+        cluster.begin()
+    assert ("begin", ("password=secret",)) in called and len(made) == 2 and "secret" not in str(made)
+
+
+def test_a_ray_that_asks_nobody_for_a_token_is_refused(monkeypatch):
+    from diffusion_toolkit.nodes.command.cluster import connected
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__version__="2.51.1", shutdown=lambda: None))
+    with pytest.raises(UsageError, match=r"2\.51\.1 is too old.*ray>=2\.52"), connected("local", None, False):
+        pass
+
+
+def test_where_no_worker_begins_for_a_minute_the_bar_says_why():
+    from diffusion_toolkit.nodes.command.cluster import _together
+
+    assert _together({}, 2, 5.0)[0] == "Waiting for 2 workers"
+    assert "`ray status`" in _together({}, 2, 90.0)[0]
