@@ -71,8 +71,8 @@ def remove_missing(
     while True:
         progress(files)
         with library.connection() as conn:
-            refuse_beside_a_run(conn)
             one_writer(conn)
+            refuse_beside_a_run(conn)
             paths = missing_paths(conn, root_id)
             if not paths:
                 return files, images

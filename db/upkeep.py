@@ -43,6 +43,7 @@ AND NOT EXISTS (SELECT FROM images i WHERE i.negative_id = t.id)
 _UNSOUND_INDEXES = """
 SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
 WHERE NOT (x.indisvalid AND x.indisready) AND x.indrelid IN ('image_vectors'::regclass, 'text_vectors'::regclass)
+  AND c.relname ~ '^(image|text)_vectors_[a-z_]+_[0-9]+$'  -- ours: a person may be making one of their own
 ORDER BY c.relname
 """
 _DEAD = """
@@ -147,8 +148,8 @@ def _remove(library: Library, which: str, stage: str, progress: Progress) -> int
     for start in range(0, len(ids), REMOVED_AT_ONCE):
         progress(stage, start, len(ids))
         with library.connection() as conn:
-            refuse_beside_a_run(conn)
             one_writer(conn)
+            refuse_beside_a_run(conn)
             lot = {**_empty(), "lot": ids[start : start + REMOVED_AT_ONCE]}
             removed += conn.execute(f"DELETE FROM {which} AND id = ANY(%(lot)s)", lot).rowcount  # those that are still so
             bump_generation(conn)
@@ -171,8 +172,8 @@ def mend_indexes(library: Library, progress: Progress) -> list[str]:
             if name in names:
                 set_index(library, encoder.id, method, *made_with.get(name, ()), progress=progress)
                 mended.append(name)
-    left = [name for name in names if name not in mended]
     with alone(library), library.reading() as conn:
+        left = [name for (name,) in conn.execute(_UNSOUND_INDEXES)]  # now that nobody makes one
         for name in left:
             conn.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
     return mended + left

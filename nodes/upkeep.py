@@ -75,7 +75,11 @@ def repair(library: db.Library, found: Found, progress: Progress) -> None:
     for encoder, ids in found.states or ():
         db.forget(library, encoder.id, ids)
         found.done.append(f"Removed the damaged token states of {len(ids):,} texts by {encoder.name}: Index Folder makes them anew.")
-    mended = db.mend_indexes(library, progress)
+    try:
+        mended = db.mend_indexes(library, progress)
+    except db.LibraryError as error:  # what was done before is told all the same
+        mended = []
+        found.done.append(f"Indexes were left as they are: {error}")
     if mended:
         found.done.append(f"Made anew, or removed what was left of it: {', '.join(mended)}.")
     if refreshed := db.refresh_search(library, progress):

@@ -202,6 +202,24 @@ def test_an_index_that_is_not_sound_is_made_anew(library, upkeep):
         assert graph_options(conn, name) == (5, 50)
 
 
+def test_an_index_of_a_persons_own_is_left_and_what_was_done_is_told_beside_a_maker(library, upkeep, monkeypatch):
+    with library.connection() as conn:
+        conn.execute("CREATE INDEX of_mine ON image_vectors (image_id)")
+        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'of_mine'::regclass")  # as while it is made
+    found = look(upkeep, library)
+    upkeep.repair(library, found, quiet)
+    with library.connection() as conn:
+        assert conn.execute("SELECT to_regclass('of_mine') IS NOT NULL").fetchone() == (True,)
+
+    def busy(*_):
+        raise db.LibraryError("Another process is building an index.")
+
+    monkeypatch.setattr(db, "mend_indexes", busy)
+    found.done = ["before"]
+    upkeep.repair(library, found, quiet)
+    assert found.done[:2] == ["before", "Indexes were left as they are: Another process is building an index."]
+
+
 def test_what_nothing_leads_to_is_removed_lot_by_lot_and_never_beside_a_run(library, folder, upkeep, monkeypatch):
     monkeypatch.setattr(db.upkeep, "REMOVED_AT_ONCE", 2)
     with library.connection() as conn:
