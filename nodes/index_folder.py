@@ -13,6 +13,7 @@ from .types import CATEGORY, Library, TextEmbedder, library_name_input
 from .watch import Place, Watch, clock, watcher
 
 Progress = Callable[[str, int, int], None]
+LISTS = (".txt", ".csv", ".lst")
 
 
 class IndexFolder(io.ComfyNode):
@@ -108,8 +109,8 @@ class IndexFolder(io.ComfyNode):
                     "image_list",
                     default="",
                     optional=True,
-                    tooltip="A text file that names the images to index, in the place of a folder: path,label,label2 on each line, # "
-                    "before comments. Its path is below the root, or whole; paths in it are below its own folder, or whole.",
+                    tooltip="A text file (.txt, .csv or .lst) that names the images to index, in the place of a folder: path,label,label2 on each "
+                    "line, # before comments. Its path is below the root, or whole; paths in it are below its own folder, or whole.",
                 ),
             ],
             outputs=[
@@ -159,7 +160,9 @@ class IndexFolder(io.ComfyNode):
         asked_by = watcher().run_of(prompt.prompt_id) if prompt is not None else None
         place = Place(root, subfolder, library_name)
         node_key = (prompt.workflow if prompt is not None else "", cls.hidden.unique_id or "")
-        if not watch and prompt is not None and not image_list.strip():
+        if asked_by is not None and asked_by.place != place:  # a list runs this node: each watch is for one item of it
+            return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
+        if prompt is not None and (not watch or image_list.strip()):
             watcher().end(place, node_key, prompt.prompt_id)
         folder = root_folder(root)
         under = normal_subfolder(subfolder if asked_by is None else _new_below(asked_by, folder))
@@ -210,11 +213,13 @@ def _progress(node: Any, watch: Watch | None) -> Progress:
 
 
 def _list_file(name: str, below: Path) -> Path:
-    """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its lines."""
-    from ..embedders.image_list import ListError
+    """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its paths."""
+    from ..embedders.image_list import ListError, on_another_host
 
     file = below / name
-    if not any(file.resolve().is_relative_to(root) for root in roots().values()):
+    if file.suffix.lower() not in LISTS or file.name.startswith("."):
+        raise ListError(f"The image list {file} is no list by its name. Its name ends in {', '.join(LISTS)}; hidden files are not read.")
+    if on_another_host(str(file), roots().values()) or not any(file.resolve().is_relative_to(root) for root in roots().values()):
         raise ListError(f"The image list {file} lies below none of the roots: {', '.join(roots())}. Put it beside its images.")
     return file
 

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -127,6 +128,8 @@ class Watcher:
             kept = [w for w in self._watches if w.place != place and (w.node != node or not node[0] or w.from_prompt == from_prompt)]
             ended = len(kept) < len(self._watches)
             self._watches = kept
+            if not kept:
+                self._last_graph = {}
             return ended
 
     def run_of(self, prompt_id: str) -> Watch | None:
@@ -182,7 +185,8 @@ class Watcher:
             watch.failures, watch.not_before = watch.failures + 1, now + wait
             watch.saved_in |= watch.looks_in
             log.warning("Watching %s: the run failed: %s", watch.folder, run.message)
-            self.tell(watch, f"Watching: the run at {clock()} failed and is tried again in {wait / 60:.0f} min or later. {run.message}")
+            again = f"is tried again in {wait / 60:.0f} min or later" if watch in self._watches else "watching has ended"
+            self.tell(watch, f"Watching: the run at {clock()} failed and {again}. {run.message}")
         elif run.ended == "cancelled":
             watch.left |= watch.looks_in
             self.tell(watch, f"Watching: the run at {clock()} was cancelled; the next is when something new is saved.")
@@ -204,7 +208,10 @@ class Watcher:
             except Exception:  # of a host that is not as we know it: said once, and no watch goes on half alive
                 log.exception("Watching ended, by an error. Queue Index Folder to index what is new.")
                 with self._lock:
-                    self._watches.clear()
+                    ended, self._watches, self._running, self._last_graph = self._watches, [], {}, {}
+                with suppress(Exception):
+                    for watch in ended:
+                        self.tell(watch, f"Watching ended at {clock()}, by an error that is in the log. Queue this to index what is new.")
             time.sleep(LOOK_EVERY_S)
 
 

@@ -122,7 +122,8 @@ class HostQueue:
         """Queue the part, to be run up to its target.
 
         The prompt that ran last goes with it, and is not run: what ComfyUI's cache keeps, and what its memory gives up last, is what
-        the latest prompt has. So the next image is made as if nothing had come between.
+        the latest prompt has. So the next image is made as if nothing had come between. Its nodes are only asked whether they changed
+        (`fingerprint_inputs`), as for each prompt; one that hashes a large file does so again.
         """
         number, self._host.number = self._host.number, self._host.number + 1
         prompt_id = str(uuid.uuid4())

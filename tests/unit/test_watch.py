@@ -304,3 +304,4 @@ def test_a_fault_of_the_host_ends_watching_and_is_logged(queue, caplog) -> None:
     watcher.start(watch())
     watcher._thread.join(10)
     assert watcher.watches() == [] and "Watching ended" in caplog.text
+    assert queue.told and "Watching ended" in queue.told[0]  # the node says so too
