@@ -147,3 +147,12 @@ def test_a_list_outside_the_roots_is_not_read(server):
     with pytest.raises(PromptError, match="lies below none of the roots") as refused:
         server.queue(index(image_list=str(server.user / "list.txt"), clip=None, clip_vision=None))
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["notes.md", ".hidden.txt"])
+def test_a_text_that_is_no_list_by_its_name_is_not_read(server, pictures, name):
+    folder = pictures("listed", 1)
+    (server.output / folder / name).write_text("a secret.png\n", encoding="utf-8")
+    with pytest.raises(PromptError, match="no list by its name") as refused:
+        server.queue(index(image_list=f"{folder}/{name}", clip=None, clip_vision=None))
+    assert "secret" not in str(refused.value)

@@ -65,3 +65,12 @@ def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off
 def test_a_folder_into_which_comfyui_saves_nothing_is_not_watched(server):
     said = server.queue(index(root="input", watch=True, clip=None, clip_vision=None, text_embedder=None)).outputs["index"]["text"][0]
     assert "Not watched: ComfyUI saves nothing here" in said
+
+
+def test_a_node_that_gets_a_list_is_watched_no_longer(server, pictures):
+    folder, light = pictures("watched until listed", 1), {"clip": None, "clip_vision": None, "text_embedder": None, "watch": True}
+    assert "Watching" in server.queue(index(folder, **light)).outputs["index"]["text"][0]
+    (server.output / folder / "list.txt").write_text("0000.png\n", encoding="utf-8")
+    said = server.queue(index(folder, **light, image_list=f"{folder}/list.txt")).outputs["index"]["text"][0]
+    status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]
+    assert "Not watched: a list" in said and folder not in status["text"][0]
