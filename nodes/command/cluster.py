@@ -162,7 +162,7 @@ class Cluster:
         for other in others:
             if other["encoders"] != first["encoders"]:
                 raise UsageError(
-                    f"Two workers have not the same models: {_models(first)} on {first['machine']}, {_models(other)} on {other['machine']}. "
+                    f"Two workers differ in their models: {_models(first)} on {first['machine']}, {_models(other)} on {other['machine']}. "
                     "Copy the same files into both, or name them."
                 )
         return begun

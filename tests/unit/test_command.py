@@ -260,7 +260,7 @@ def test_torch_is_not_imported_where_no_model_is(comfyui):
         "host.roots()\n"
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(REPOSITORY), str(comfyui)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, str(REPOSITORY), str(comfyui)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
