@@ -36,7 +36,7 @@ def main() -> None:
         pixels = images._uploaded(pictures)
         whole = [images._vectors(pixels, None).float().numpy(), *texts.vectors(tokens)]
         for dtype in (torch.float16, torch.bfloat16):
-            for half in texts._half.values():
+            for half, *_ in (*texts._whole.values(), *texts._short.values()):
                 half.dtype, half.least = dtype, 1.0  # as if it had been looked at
             made = [images._vectors(pixels, dtype).float().numpy(), *texts.vectors(tokens)]
             for name, ours, theirs in zip(("image, 32 layers", "clip_l, 12 layers", "clip_g, 32 layers"), made, whole):

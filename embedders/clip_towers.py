@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .batch_size import BatchSize
 from .devices import free_bytes, half_dtype, make_room, working_on
-from .half import HalfPrecision
+from .half import LOOKED_AT, HalfPrecision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,10 @@ class ClipWorker:
         self.device = clip.patcher.load_device if managed else torch.device("cpu")
         self.batch = BatchSize(_SECTIONS.get(self.device.type, _SECTIONS_ELSEWHERE), "section of 77 tokens")
         self._clip, self._managed, self._set_options = clip, managed, set_options
-        self._half = {tower: HalfPrecision(half_dtype(self.device), tower) for tower in _TOWERS}
+        half = half_dtype(self.device)
+        self._whole = {tower: [HalfPrecision(half, tower)] for tower in _TOWERS}
+        dtypes = [torch.float32] if half is None else [half, torch.float32]
+        self._short = {tower: [HalfPrecision(dtype, f"{tower}, of a section's first tokens,") for dtype in dtypes] for tower in _TOWERS}
 
     @property
     def section_bytes(self) -> int:
@@ -95,27 +98,35 @@ class ClipWorker:
     def _pooled(self, texts: Sequence[Tokens], tower_name: str) -> np.ndarray:
         import torch
 
-        tower, half = getattr(self._clip.cond_stage_model, tower_name), self._half[tower_name]
+        tower = getattr(self._clip.cond_stage_model, tower_name)
         firsts = [[token for token, _ in text[_TOWERS[tower_name]][0]] for text in texts]
         by_length: dict[tuple[int, int], dict[Any, list[Any]]] = {}  # only sections of one length share a forward, and equal ones are one
         for section in firsts:
             by_length.setdefault((len(section), _needed(tower, section)), {})[_section_key(section)] = section
 
-        def at(sections: Sequence[list[Any]], dtype: torch.dtype | None) -> torch.Tensor:
-            return tower.encode(list(sections))[1] if dtype is None else _at_precision(tower, sections, dtype, self.device)
-
-        def launch(needed: int, sections: Sequence[list[Any]]) -> tuple[Sequence[list[Any]], torch.Tensor]:
-            half.look(sections, at)
+        def at(needed: int, sections: Sequence[list[Any]], dtype: torch.dtype | None) -> torch.Tensor:
+            if dtype is None:  # the host's own call
+                return tower.encode(list(sections))[1]
             if needed < len(sections[0]):
-                return sections, _of_first_tokens(tower, sections, needed, half.dtype or torch.float32, self.device)
-            return sections, at(sections, half.dtype)
+                return _of_first_tokens(tower, sections, needed, dtype, self.device)
+            return _at_precision(tower, sections, dtype, self.device)
+
+        def launch(needed: int, sections: Sequence[list[Any]]) -> tuple[Sequence[list[Any]], torch.Tensor, HalfPrecision]:
+            ways = (self._short if needed < len(sections[0]) else self._whole)[tower_name]
+            for way in ways:  # the first that gives the host's vectors
+                if way.dtype is not torch.float32 or len(sections) >= LOOKED_AT:  # a search's one text is not worth a look at float32
+                    way.look(sections, partial(at, needed))
+                if way.dtype is not None:
+                    break
+            return sections, at(needed, sections, way.dtype), way
+
+        def finish(needed: int, made: tuple[Sequence[list[Any]], torch.Tensor, HalfPrecision]) -> np.ndarray:
+            sections, vectors, way = made
+            return way.mended(vectors.float().cpu(), sections, partial(at, needed)).numpy()
 
         rows: dict[Any, np.ndarray] = {}
         for (_, needed), sections in by_length.items():
-            batches = self.batch.run(
-                list(sections.values()), partial(launch, needed),
-                lambda made: half.mended(made[1].float().cpu(), made[0], at).numpy(), self._relieve
-            )
+            batches = self.batch.run(list(sections.values()), partial(launch, needed), partial(finish, needed), self._relieve)
             rows.update(zip(sections, (row for batch in batches for row in batch)))
         return torch.stack([torch.from_numpy(rows[_section_key(section)]) for section in firsts]).numpy()
 

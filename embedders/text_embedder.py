@@ -76,11 +76,12 @@ class TextEmbedder:
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors to store: [n, 1024] float32, without the query's instruction."""
-        return self._encode(list(texts), self._text_prompt)
+        return self._encode(list(texts), self._text_prompt, self._crew.for_more(len(texts)))
 
     def encode_query(self, text: str) -> np.ndarray:
-        """The vector to search with: [1024] float32, with the model's query instruction."""
-        return self._encode([text], self._query_prompt)[0]
+        """The vector to search with: [1024] float32, with the model's query instruction. However many are asked for, they are no run
+        that other devices are worth loading for."""
+        return self._encode([text], self._query_prompt, self._crew.workers[:1])[0]
 
     @property
     def batch_size(self) -> int:
@@ -91,14 +92,13 @@ class TextEmbedder:
         """A large run is over: copies on other devices are given back. It may go on all the same."""
         self._crew.rest()
 
-    def _encode(self, texts: list[str], prompt: str) -> np.ndarray:
+    def _encode(self, texts: list[str], prompt: str, workers: Sequence[_Worker]) -> np.ndarray:
         import numpy as np
         import torch
 
         vectors = np.empty((len(texts), TEXT_DIMS), np.float32)
         if not texts:
             return vectors
-        workers = self._crew.for_more(len(texts))
         rows = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # those of like length together, so that little is padded
         size = len(texts) if len(workers) == 1 else -(-len(texts) // (2 * len(workers)))
         chunks = [rows[start : start + size] for start in range(0, len(rows), size)]

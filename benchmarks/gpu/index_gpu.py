@@ -178,8 +178,9 @@ class Models:
 
 
 def halves(encoder: Any) -> list[Any]:
-    half = encoder._crew.workers[0]._half
-    return list(half.values()) if isinstance(half, dict) else [half]
+    """How each forward of an encoder was looked at: a CLIP's towers have two ways, each with what is tried first."""
+    worker = encoder._crew.workers[0]
+    return [first for first, *_ in (*worker._whole.values(), *worker._short.values())] if hasattr(worker, "_whole") else [worker._half]
 
 
 def load(encoder: Any) -> None:

@@ -103,6 +103,25 @@ def test_a_short_text_is_not_computed_to_the_end_of_its_section(sdxl_clip: Any, 
     assert computed == {16}
 
 
+@pytest.mark.parametrize("half", [None, torch.float16])
+def test_a_way_that_gives_other_vectors_than_the_host_is_not_used(sdxl_clip: Any, half: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    pairs = [(text, text) for text in (f"{n} foxes" for n in range(8))]
+    theirs = SDXLTextEncoder(sdxl_clip).encode(pairs)
+    first_tokens = clip_towers._of_first_tokens
+    monkeypatch.setattr(clip_towers, "half_dtype", lambda device: half)
+    monkeypatch.setattr(clip_towers, "_of_first_tokens", lambda *how: first_tokens(*how).flip(1))  # as a patched tower may
+    ours = SDXLTextEncoder(sdxl_clip).encode(pairs, states=False)
+    assert_parity(ours.clip_l, theirs.clip_l)
+    assert_parity(ours.clip_g, theirs.clip_g)
+
+
+def test_searches_are_no_run_that_is_worth_a_second_copy(minilm: TextEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "other_devices", lambda first: pytest.fail("another device was asked for"))
+    monkeypatch.setattr(text_embedder, "_WORTH_TWINS", 2)
+    embedder = TextEmbedder(minilm._model, "minilm", "", "")
+    assert len([embedder.encode_query("a fox") for _ in range(4)]) == 4
+
+
 def test_token_states_keep_the_hosts_precision(sdxl_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     pairs = [(text, text) for text in TEXTS[:3]]
     whole = SDXLTextEncoder(sdxl_clip).encode(pairs)
