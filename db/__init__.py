@@ -21,7 +21,7 @@ from .encoders import (
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble, TryAgain
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
-from .files import files_of_root, known_roots, mark_missing, page_of_files, unmark_missing
+from .files import files_of_root, known_roots, mark_missing, page_of_files, unmark_missing, with_another_file
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .hashes import known_contents, older_sizes, renew_hashes
@@ -230,6 +230,7 @@ __all__ = [
     "wanted_approximation",
     "write_approximation",
     "write_image_vectors",
+    "with_another_file",
     "write_images",
     "write_phashes",
     "write_text_vectors",

@@ -16,6 +16,10 @@ _PAGE = """
 SELECT path, file_size, mtime_ns, sidecar_mtime_ns, missing IS NOT NULL FROM paths WHERE root_id = %s AND path > %s ORDER BY path LIMIT %s
 """
 _MARK = "UPDATE paths SET missing = {} WHERE root_id = %s AND path = ANY(%s) AND missing IS {} NULL"
+_WITH_ANOTHER = """
+SELECT count(*) FROM paths g WHERE g.root_id = %s AND g.path = ANY(%s)
+  AND EXISTS (SELECT FROM paths p WHERE p.image_id = g.image_id AND p.missing IS NULL)
+"""
 
 
 def files_of_root(conn: Connection, root_id: int, under: str = "") -> Iterator[list[tuple[str, int, int, int, bool]]]:
@@ -43,6 +47,11 @@ def page_of_files(conn: Connection, root_id: int, after: str = "") -> list[tuple
 def mark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> int:
     """Note that these files are gone; how many were not marked yet. Nothing else changes: they may come back."""
     return conn.execute(_MARK.format("now()", ""), [root_id, list(paths)]).rowcount
+
+
+def with_another_file(conn: Connection, root_id: int, paths: Sequence[str]) -> int:
+    """How many of these files are of images that lie under another path as well: such a file was moved, or was a copy."""
+    return conn.execute(_WITH_ANOTHER, [root_id, list(paths)]).fetchone()[0]
 
 
 def unmark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> int:

@@ -31,6 +31,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "read_anew": report.read_anew,
         "elsewhere": report.elsewhere,
         "missing": report.missing,
+        "moved": report.moved,
         "all_gone": report.all_gone,
         "unfinished": report.unfinished,
         "prompts": report.prompts,
@@ -68,7 +69,8 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     if report.elsewhere:
         lines.append(f"Being indexed by another run, and left to it: {report.elsewhere}.")
     if report.missing:
-        lines.append(f"Known files that are gone: {report.missing}. They are marked, and nothing of them is removed; see Library Upkeep.")
+        moved = f", {report.moved} of them to another place" if report.moved else ""
+        lines.append(f"Known files that are gone: {report.missing}{moved}. They are marked, and nothing of them is removed; see Library Upkeep.")
     if report.all_gone:
         lines.append(
             f"Not there, in folders that are empty or have none of their known files left: {report.all_gone} known files. They were not "
@@ -85,7 +87,7 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
         told = "; ".join(f"{meaning} {report.prompts[kind]}" for kind, meaning in PROMPTS.items() if report.prompts.get(kind))
         lines.append(f"Prompts of the images read: {told}.")
     long = [f"{seconds:.0f} s for {what}" for what, seconds in report.waited.items() if seconds >= max(1.0, WAITING * report.seconds)]
-    if long:
+    if long and (encoders.image or encoders.text or encoders.clip):
         lines.append(f"The models waited {' and '.join(long)}.")
     made = ", ".join(f"{kind} {n}" if kind == "image" else f"{kind} {n} {_texts(n)}" for kind, n in report.vectors.items())
     lines.append(f"Vectors made now: {made or 'none'}.")

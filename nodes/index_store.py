@@ -122,9 +122,10 @@ class FolderStore:
             return KnownFiles(db.files_of_root(connection, self._root_id, self._under))
 
     @patient
-    def mark_missing(self, paths: Sequence[str], gone: bool) -> None:
+    def mark_missing(self, paths: Sequence[str], gone: bool) -> int:
         with self._library.connection() as connection:
             (db.mark_missing if gone else db.unmark_missing)(connection, self._root_id, paths)
+            return db.with_another_file(connection, self._root_id, paths)
 
     @patient
     def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]:

@@ -108,7 +108,7 @@ class FoundFiles:
             looks = [(path, self._source.is_gone(path)) for path in paths]
             gone = [path for path, is_gone in looks if is_gone]
             self._report.all_gone += sum(is_gone is None for _, is_gone in looks)
-            store.mark_missing(gone, True)
+            self._report.moved += store.mark_missing(gone, True)
             self._report.missing += len(gone)
 
     def _labelled(self) -> Iterator[tuple[tuple[str, ...], list[str]]]:

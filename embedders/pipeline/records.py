@@ -48,7 +48,7 @@ class Store(Protocol):
     labels_files: bool  # whether this run gives labels or a namespace
 
     def known_files(self) -> KnownFiles: ...
-    def mark_missing(self, paths: Collection[str], gone: bool) -> None: ...  # gone, or there again
+    def mark_missing(self, paths: Collection[str], gone: bool) -> int: ...  # or there again; how many of their images lie elsewhere too
     def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]: ...  # without those that another run has, or has written
     def release(self, paths: Collection[str]) -> None: ...  # claimed files that were refused; written ones are released by it
     def expect(self, files: int) -> None: ...  # so many are to be read; told again, with more, as the scan finds more
@@ -114,6 +114,7 @@ class IndexReport:
     found: int = 0
     unchanged: int = 0
     missing: int = 0  # known files found to be gone, and marked now
+    moved: int = 0  # of these, files of images that lie under another path
     all_gone: int = 0  # known files of a folder that has none of them left, or is empty: likely a drive that is not mounted, so not marked
     elsewhere: int = 0  # files that another run is reading, or has written since this one looked
     added: int = 0

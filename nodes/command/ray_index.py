@@ -23,7 +23,7 @@ from .progress import Bar
 if TYPE_CHECKING:
     from ..index_run import Job, JobFiles
 
-_OF_THE_SHARE = ("found", "unchanged", "missing", "all_gone", "elsewhere")  # counted by whose share it is, not by who helps with it
+_OF_THE_SHARE = ("found", "unchanged", "missing", "moved", "all_gone", "elsewhere")  # counted by whose share it is, not by who helps with it
 
 
 def run_on_ray(

@@ -78,7 +78,7 @@ def test_a_file_that_was_moved_keeps_its_vector_and_its_former_place_is_marked(l
     (folder / "sub").mkdir()
     (folder / "0.png").rename(folder / "sub/renamed.png")
     report = index(vision)
-    assert (vision.embedded, report.added, report.known_elsewhere, report.missing) == (4, 0, 1, 1)
+    assert (vision.embedded, report.added, report.known_elsewhere, report.missing, report.moved) == (4, 0, 1, 1, 1)
     assert paths(library)["sub/renamed.png"] == (before["0.png"][0], False) and paths(library)["0.png"][1]
 
 

@@ -41,6 +41,7 @@ class MemoryStore:
 
     def mark_missing(self, paths, gone):
         self.missing = self.missing | set(paths) if gone else self.missing - set(paths)
+        return 0
 
     def claim(self, entries):
         return [entry for entry in entries if entry.path not in self.others]

@@ -24,6 +24,7 @@ class Store:
 
     def mark_missing(self, paths, gone):
         self.marks.update(dict.fromkeys(paths, gone))
+        return 0
 
 
 class Numbered:

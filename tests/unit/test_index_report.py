@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport
@@ -40,11 +42,12 @@ def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
     counts = db.Counts(1, 1, 1, none, 0, none)
     skipped = Named((f"{n}.png", "damaged") for n in range(60))
     waited = {"files": 9.0, "the library": 0.5}
-    report = IndexReport(skipped=skipped, elsewhere=7, missing=3, all_gone=2, waited=waited, unfinished=True, seconds=10.0)
-    text = index_report.report_text(report, counts, Encoders(), [])
+    report = IndexReport(skipped=skipped, elsewhere=7, missing=3, moved=2, all_gone=2, waited=waited, unfinished=True, seconds=10.0)
+    assert "The models waited" not in index_report.report_text(report, counts, Encoders(), [])
+    text = index_report.report_text(report, counts, Encoders(text=SimpleNamespace(name="MiniLM")), [])
     assert text.startswith("This run stood back before its end")
     assert "60 skipped." in text and "Skipped 10 more." in text
     assert "Being indexed by another run, and left to it: 7." in text
-    assert "Known files that are gone: 3." in text and "none of their known files left: 2 known files" in text
+    assert "Known files that are gone: 3, 2 of them to another place." in text and "none of their known files left: 2 known files" in text
     assert "The models waited 9 s for files." in text
     assert index_report.summary(report, counts)["skipped_total"] == 60
