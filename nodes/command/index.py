@@ -104,8 +104,11 @@ def _inference(recipe: Recipe) -> AbstractContextManager[Any]:
 def check_report(file: str | None) -> None:
     """UsageError where it can't be written, which is better known before a night's work."""
     if file not in (None, "-"):
+        there = Path(file).exists()
         try:
             Path(file).open("a", encoding="utf-8").close()
+            if not there:
+                Path(file).unlink()  # an empty one would be no JSON, where the run fails
         except OSError as error:
             raise UsageError(f"--json: {file} can't be written ({error.strerror or error}). Name another file.") from error
 

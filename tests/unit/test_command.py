@@ -215,6 +215,8 @@ def test_a_report_that_can_not_be_written_is_refused_at_once_and_at_the_end_is_a
     from diffusion_toolkit.nodes.command.index import check_report, write_report
     from diffusion_toolkit.nodes.command.main import _tell
 
+    check_report(str(tmp_path / "report.json"))
+    assert not list(tmp_path.iterdir())
     file = str(tmp_path / "nowhere" / "report.json")
     with pytest.raises(UsageError, match="--json") as at_once:
         check_report(file)
