@@ -128,8 +128,6 @@ class Watcher:
             kept = [w for w in self._watches if w.place != place and (w.node != node or not node[0] or w.from_prompt == from_prompt)]
             ended = len(kept) < len(self._watches)
             self._watches = kept
-            if not kept:
-                self._last_graph = {}
             return ended
 
     def run_of(self, prompt_id: str) -> Watch | None:
