@@ -13,7 +13,8 @@ Launched = TypeVar("Launched")
 Result = TypeVar("Result")
 
 SHARE = 0.7  # of the memory that is free; the rest is for what can't be foreseen, such as a library's workspaces
-_TOLD = ("out of memory", "not enough memory", "can't allocate memory", "could not allocate", "alloc failed", "alloc_failed", "insufficient memory")
+_TOLD = ("out of memory", "not enough memory", "can't allocate memory", "could not allocate", "alloc failed", "alloc_failed")
+_TOLD += ("insufficient memory",)
 _TOLD += ("when calling `cublascreate", "when calling `hipblascreate")  # at the first product of all, on a full GPU
 GOOD_BATCHES = 8  # after which more is tried again
 log = logging.getLogger("diffusion_toolkit")
