@@ -12,9 +12,9 @@ BROWSER = find_browser()
 collect_ignore_glob = [] if BROWSER else ["test_*.py"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def comfy_page(comfy_server: ComfyServer) -> Iterator[ComfyPage]:
-    """One page for the whole run, with the package's nodes."""
+    """One page for a file's tests, with the package's nodes; an open page takes an eighth of a core all the time."""
     with ComfyPage(comfy_server.url, browser=BROWSER) as page:
         yield page
 
