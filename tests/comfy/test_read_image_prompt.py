@@ -235,7 +235,6 @@ def test_loras_have_the_names_that_the_combos_have(server, fox, model_file):
     assert json.loads(values(result, "loras")[0]) == [
         {"name": os.path.join("styles", "ink.safetensors"), "strength_model": 0.7, "strength_clip": 0.6}
     ]
-    here.unlink()
 
 
 def test_nan_and_numbers_of_any_length_stay_in_the_raw_metadata_as_they_are(server, fox):
