@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,14 @@ from diffusion_toolkit.embedders.known_files import KnownFiles
 from diffusion_toolkit.embedders.metadata import Pieces
 from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
 from diffusion_toolkit.embedders.scan import FileEntry
+from PIL import Image
+
+
+def forty_pictures(folder: Path) -> Path:
+    """`folder` with 40 small PNGs of 40 colours in it."""
+    for i in range(40):
+        Image.new("RGB", (8, 8), (i * 5, 0, 0)).save(folder / f"{i:02}.png")
+    return folder
 
 
 @dataclass
