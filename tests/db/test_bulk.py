@@ -14,7 +14,7 @@ from diffusion_toolkit.db._builds import graph_bytes, making_pays, settings_for
 from diffusion_toolkit.db.claims import RUN_LOCK, FileState, Run
 from diffusion_toolkit.db.search.kinds import sources_of, state_of
 from diffusion_toolkit.db.status import library_status
-from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -201,7 +201,8 @@ def test_library_status_tells_what_is_put_off_and_who_makes_it(library, by_image
 
 def test_a_run_puts_off_the_indexes_of_what_it_reads_and_of_the_texts_that_it_finds(library, tmp_path, monkeypatch):
     monkeypatch.setattr(bulk, "LEAST", 5)
-    for number in range(8):
+    monkeypatch.setattr(images, "JUDGED_AT", 1)  # by the first batch, of which there are several
+    for number in range(80):
         about = PngInfo()
         about.add_text("parameters", f"picture number {number}\nSteps: 20, Sampler: Euler, Seed: 1, Size: 8x8")
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png", pnginfo=about)
