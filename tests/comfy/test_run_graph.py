@@ -109,8 +109,10 @@ def test_an_image_without_a_graph_is_passed_over_among_others_and_told(server, h
     saved = {"version": 0.4, "nodes": [{"id": 1, "type": "Nobody's", "inputs": [], "outputs": []}], "links": []}
     without = saved_in(server, "run-without", {"workflow": saved})
     graph = {**recall(f"{without} {heron}", save_as=""), "run": node("DiffusionToolkitRunGraph", graph=["recall", 2], run="in this graph")}
-    outputs = server.queue({**graph, "show": node("PreviewImage", images=["run", 0])}).outputs
-    assert len(outputs["show"]["images"]) == 1
+    done = server.queue({**graph, "show": node("PreviewImage", images=["run", 0])})
+    assert len(done.outputs["show"]["images"]) == 1
+    assert any(data["node"] == "run" and "Passed over" in data["text"] for kind, data in done.events if kind == "progress_text")
+    assert f"Image {without} has a workflow that can't be queued here" in done.outputs["recall"]["text"][0]
 
 
 def test_what_another_pack_makes_of_a_graph_as_it_is_queued_is_checked_too(server):
