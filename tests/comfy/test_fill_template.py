@@ -29,7 +29,7 @@ def test_a_template_of_the_users_folder_is_offered_and_filled_from_an_image(serv
     folder = pictures("fill-from", 1)
     server.queue(index(folder))
     [image_id] = ids_of(server, folder)
-    name = template(server, "ours.json", picture_graph("filled", prompt="%prompt%, in ink", seed=1))
+    name = template(server, "ours.json", picture_graph("filled", prompt="%prompt%, in ink", seed=1, scheduler="normal"))
     assert name in options(server, "template")
     [text] = values(server, fill(f"{image_id}", template=name, seeds="the image's own"), "fill", 0)
     graph = json.loads(text)
@@ -100,7 +100,7 @@ def test_a_filled_graph_is_written_where_save_as_says_and_can_be_queued_from_the
     said = server.queue(fill(f"{heron}", save_as="templates/like", seed=77)).outputs["fill"]["text"][0]
     assert f"like_{heron}_seed_77.json" in said
     assert written(server, f"templates/like_{heron}_seed_77.json")["5"]["inputs"]["seed"] == 77
-    graph = fill(f"{heron}", template_file=f"templates/like_{heron}_seed_77.json [output]", seed=78)
+    graph = fill(f"{heron}", template="text to image", template_file=f"templates/like_{heron}_seed_77.json [output]", seed=78)
     assert json.loads(values(server, graph, "fill", 0)[0])["5"]["inputs"]["seed"] == 78
 
 

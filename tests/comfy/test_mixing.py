@@ -219,7 +219,11 @@ def test_a_push_grows_with_its_strength_from_nothing(server, ids, direction):
         graph[f"probe_{name}"] = probe(["fox", 0], [name, 0])
         graph[f"negative_{name}"] = probe(["fox", 1], [name, 1])
     graph["label"] = values(["bit", 3])
+    other = "token by token" if direction == "whole text" else "whole text"
+    graph["other"] = push(str(ids["fox"]), disliked_ids=str(ids["city"]), strength=0.2, direction=other)
+    graph["probe_other"] = probe(["bit", 0], ["other", 0])
     outputs = run(server, **graph)
+    assert differs(outputs["probe_other"]) > 1e-3
     assert differs(outputs["probe_still"]) < 1e-5
     assert 1e-3 < differs(outputs["probe_bit"]) < differs(outputs["probe_far"])
     assert all(outputs[f"negative_{name}"]["states"][0]["difference"] == 0 for name in ("still", "bit", "far"))
@@ -232,6 +236,8 @@ def test_hits_are_pushed_each_from_its_own_negative_prompt(server, ids):
         server,
         search=search(server),
         push=push(hits=["search", 12], strength=0.5),
+        alone=push(["search", 4], strength=0.5),  # each image by itself
+        each=probe(["alone", 0], ["push", 0]),
         load=load(hits=["search", 12]),
         pushed=values(["push", 2]),
         loaded=values(["load", 4]),
@@ -242,6 +248,7 @@ def test_hits_are_pushed_each_from_its_own_negative_prompt(server, ids):
     assert outputs["pushed"]["values"] == outputs["loaded"]["values"] == found
     assert outputs["prompts"]["values"] == [hit["prompt"] for hit in outputs["search"]["hits"]]
     assert all(one["difference"] > 0 for one in outputs["probe"]["states"]) and len(outputs["probe"]["states"]) == 3
+    assert [one["difference"] for one in outputs["each"]["states"]] == [0, 0, 0]
     assert "Away from their negative prompts" in outputs["push"]["text"][0]
     assert outputs["load"]["text"][0].startswith("3 images: #")
 

@@ -115,9 +115,9 @@ def test_the_nearest_texts_come_with_the_scores_and_images_of_a_search(server, t
 
 
 def test_phrases_have_no_weights_and_no_lora_tags(server, told):
-    found, _ = run(server, by_prompt("an oil painting of a castle above deep blue water", phrases=20))
-    assert not {":", "<", "lora"} & set("".join(found["phrases"]).split()) and "1.3" not in found["prompt"][0]
-    assert "castle" in found["prompt"][0]
+    for image in (told[0], told[6]):  # whose prompts have a weight, and a LoRA's tag
+        found, _ = run(server, ask(image_ids=str(image), by="its prompt", texts=1, phrases=20))
+        assert found["phrases"] and not set(":<>") & set("".join(found["phrases"]))
 
 
 def test_encoded_its_score_is_that_of_an_image_with_this_very_prompt(server, told, pictures):
@@ -284,7 +284,7 @@ def test_it_runs_again_only_when_the_library_has_changed(server, told, pictures)
     graph = by_prompt("a shark")
     server.queue(graph)
     assert "node" not in server.queue(graph).executed
-    server.queue(index(pictures("told_later", 1)))
+    server.queue({**graph, **index(pictures("told_later", 1))})  # together: ComfyUI forgets what its last prompt did not hold
     assert "node" in server.queue(graph).executed
 
 
