@@ -136,11 +136,16 @@ def test_encoded_the_prompt_of_several_texts_phrases_is_nearer_than_every_stored
     assert {"shark", "castle"} <= words(found["prompt"][0])
 
 
-def test_each_phrase_alone_scores_what_a_query_by_it_would(server, told):
-    found, _ = run(server, by_prompt("a red car at night", encoded=True))
-    assert len(found["phrases"]) == len(found["phrase_scores"]) <= 6
+def test_each_phrase_alone_scores_what_a_query_by_it_would(server, told, pictures):
+    asked = "a shark and an old castle in an oil painting"
+    found, _ = run(server, by_prompt(asked, encoded=True))
+    assert 2 <= len(found["phrases"]) == len(found["phrase_scores"]) <= 6
     assert ", ".join(found["phrases"]) == found["prompt"][0]
     assert max(found["phrase_scores"]) <= found["score"][0] + 1e-6
+    phrase = found["phrases"][0]
+    server.queue(index(pictures("told_alone", 1, prompt=phrase)))
+    [hit] = server.queue(search_by_prompt(asked, top_k=1, filter_text="folder:told_alone")).outputs["search"]["hits"]
+    assert hit["score"] == pytest.approx(found["phrase_scores"][0], abs=2e-3)
 
 
 def test_pictures_that_look_alike_give_words_of_their_prompts(server, told):
