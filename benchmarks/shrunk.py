@@ -34,7 +34,7 @@ def main() -> None:
     from diffusion_toolkit.embedders.decode import decode
     from diffusion_toolkit.embedders.phash import phash
     from diffusion_toolkit.embedders.reading import Reader
-    from diffusion_toolkit.embedders.scan import scan
+    from diffusion_toolkit.embedders.scan import Scan
 
     clip_vision = model(options.full)
     encoder = ImageEncoder(clip_vision)
@@ -43,7 +43,7 @@ def main() -> None:
         folder = Path(scratch)
         make_files(folder, options.images)
         with Reader(folder) as reader:
-            for read in reader.read(scan(folder, "", True, "")):
+            for read in reader.read(Scan(folder, "", True, "").files()):
                 if read.image is None:
                     print(f"{read.entry.path}: {read.problem}")
                     continue

@@ -33,7 +33,7 @@ from .hybrid.candidates import LEAST_RECALL
 from .indexes import indexes_of, set_index
 from .labels import label_files, label_images, normal_labels
 from .listing import count_images, list_images
-from .missing_texts import texts_lacking, texts_still_lacking, texts_without_vector
+from .missing_texts import texts_lacking, texts_still_lacking
 from .question import FAMILIES, KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -219,7 +219,6 @@ __all__ = [
     "texts_lacking",
     "texts_still_lacking",
     "texts_that_begin_alike",
-    "texts_without_vector",
     "token_states",
     "token_states_bytes",
     "typical_length",

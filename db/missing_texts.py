@@ -75,11 +75,5 @@ def texts_still_lacking(conn: Connection, encoder_ids: Sequence[int], text_ids: 
     return [(text_id, TextPair(text_g, text_l)) for text_id, text_g, text_l in rows]
 
 
-def texts_without_vector(conn: Connection, encoder_id: int, root_id: int, under: str) -> list[tuple[int, TextPair]]:
-    """All of `texts_lacking` with their texts, by id; for libraries that are known to be small."""
-    ids, _ = texts_lacking(conn, encoder_id, root_id, under)
-    return texts_still_lacking(conn, [encoder_id], ids.tolist())
-
-
 def _table(conn: Connection, encoder_id: int) -> sql.Identifier:
     return sql.Identifier(TABLES[get_encoder(conn, encoder_id).family])

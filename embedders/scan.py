@@ -153,11 +153,6 @@ class Scan:
         return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.name, beside) if beside else 0)
 
 
-def scan(root: Path, subfolder: str, recursive: bool, pattern: str, on_error: OnError | None = None) -> Iterator[FileEntry]:
-    """The files of a `Scan`."""
-    return Scan(root, subfolder, recursive, pattern).files(on_error)
-
-
 def newest_of(texts: Iterable[str]) -> int:
     """When one of these was last written, 0 where there is none: of regular files only, since links are not read."""
     newest = 0

@@ -57,7 +57,7 @@ class IndexFolder(io.ComfyNode):
                     max=100000.0,
                     step=0.5,
                     tooltip="GiB of disk for token states in the whole library. They let the Loader give back exact "
-                    "CONDITIONING with no text encoder, and take about 0.25 MB a text. 0: keep none.",
+                    "CONDITIONING with no text encoder, and take about 0.25 MB for each 77 tokens. 0: keep none.",
                 ),
                 io.Clip.Input(
                     "clip",

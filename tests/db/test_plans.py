@@ -10,6 +10,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db.search import found
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import statement
+from host.lacking_texts import lacking_texts
 from pgvector import HalfVector
 from psycopg import sql
 
@@ -39,7 +40,7 @@ def filled(new_database, template, tmp_path_factory, image):
                 if family.startswith("image"):
                     db.write_image_vectors(conn, encoder, ids, draw(IMAGES))
                 else:
-                    text_ids = [text_id for text_id, _ in db.texts_without_vector(conn, encoder, root, "")]
+                    text_ids = [text_id for text_id, _ in lacking_texts(conn, encoder, root, "")]
                     db.write_text_vectors(conn, encoder, text_ids, draw(len(text_ids)))
                 db.activate_encoders(conn, [encoder])
             conn.execute("ANALYZE")

@@ -8,6 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
+from host.lacking_texts import lacking_texts
 
 
 def pair(text: str) -> db.TextPair:
@@ -32,7 +33,7 @@ def test_a_text_that_no_image_uses_any_more_keeps_its_vector(conn, root, image, 
     db.write_text_vectors(conn, encoder_id, [old], unit(1)[None])
     db.update_readings(conn, {image_id: db.Reading(prompt=pair("new"), reader=2)})
     assert np.array_equal(db.text_vector(conn, old, encoder_id), unit(1))
-    assert [text for _, text in db.texts_without_vector(conn, encoder_id, root, "")] == [pair("new")]
+    assert [text for _, text in lacking_texts(conn, encoder_id, root, "")] == [pair("new")]
 
 
 def test_new_pieces_replace_all_old_ones_of_that_image_only(conn, root, image):

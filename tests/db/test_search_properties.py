@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import connection
-from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid import candidates as hybrid
+from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
 from diffusion_toolkit.db.search import found
+from host.lacking_texts import lacking_texts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -44,7 +45,7 @@ def filled(new_database, template, tmp_path_factory, image):
             db.activate_encoders(conn, list(encoders.values()))
             vectors = {kind: np.full((IMAGES, DIMS), np.nan) for kind in db.KINDS}
             for family in ("text", "clip_l", "clip_g"):
-                texts = db.texts_without_vector(conn, encoders[family], root, "")
+                texts = lacking_texts(conn, encoders[family], root, "")
                 drawn = palette[rng.integers(len(palette), size=len(texts))]
                 db.write_text_vectors(conn, encoders[family], [text_id for text_id, _ in texts], drawn)
                 by_text = {pair.joined: vector for (_, pair), vector in zip(texts, drawn)}

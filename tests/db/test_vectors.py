@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from host.lacking_texts import lacking_texts
 
 
 def texts(conn, count: int) -> list[int]:
@@ -97,22 +98,22 @@ def test_what_lacks_a_vector_is_listed_until_it_has_one(conn, root, image, encod
     assert [(id_, file.path, file.size) for id_, file in lacking] == [(id_, r.path, r.file_size) for id_, r in zip(ids, records[:2])]
     assert len(db.images_without_vector(conn, by_image, root, "")) == 3
     assert [id_ for id_, _ in db.images_without_vector(conn, by_image, root, "", after=ids[0], limit=1)] == [ids[1]]
-    [(text_id, text)] = db.texts_without_vector(conn, by_text, root, "a")
+    [(text_id, text)] = lacking_texts(conn, by_text, root, "a")
     assert text == db.TextPair("a", "a")
 
     db.write_image_vectors(conn, by_image, ids[:1], unit(1)[None])
     db.write_text_vectors(conn, by_text, [text_id], unit(1)[None])
     assert [id_ for id_, _ in db.images_without_vector(conn, by_image, root, "a")] == [ids[1]]
     assert db.still_without_vector(conn, by_image, ids[:2]) == {ids[1]}
-    assert db.texts_without_vector(conn, by_text, root, "a") == []
-    assert len(db.texts_without_vector(conn, states, root, "a")) == 1
+    assert lacking_texts(conn, by_text, root, "a") == []
+    assert len(lacking_texts(conn, states, root, "a")) == 1
     db.write_token_states(conn, states, {text_id: db.TokenStates(np.ones((1, 8), np.float16), np.ones(2, np.float16))})
-    assert db.texts_without_vector(conn, states, root, "a") == []
+    assert lacking_texts(conn, states, root, "a") == []
 
 
 def test_a_recorded_empty_text_counts_as_used(conn, root, encoder):
     empty, by_text = db.ensure_text(conn, db.TextPair("", "")), encoder(conn, "text")
-    assert db.texts_without_vector(conn, by_text, root, "") == [(empty, db.TextPair("", ""))]
+    assert lacking_texts(conn, by_text, root, "") == [(empty, db.TextPair("", ""))]
 
 
 def test_counts_tell_the_five_kinds_apart(conn, root, image, encoder, unit):

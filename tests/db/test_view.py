@@ -8,6 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
+from host.lacking_texts import lacking_texts
 from pgvector import HalfVector, Vector
 
 IMAGES, DIMS = 2000, 64
@@ -43,7 +44,7 @@ def filled(new_database, template, tmp_path_factory, image):
                 if name.startswith("image"):
                     db.write_image_vectors(conn, encoder_id, ids, rng.normal(size=(IMAGES, DIMS)))
                 else:
-                    text_ids = [text_id for text_id, _ in db.texts_without_vector(conn, encoder_id, root, "")]
+                    text_ids = [text_id for text_id, _ in lacking_texts(conn, encoder_id, root, "")]
                     db.write_text_vectors(conn, encoder_id, text_ids, rng.normal(size=(len(text_ids), DIMS)))
             db.activate_encoders(conn, [e for name, e in encoders.items() if name != "image aa"])
             conn.execute("ANALYZE")

@@ -113,7 +113,7 @@ def test_a_folder_is_an_oserror(tmp_path):
 
 @needs_links
 def test_a_scan_passes_fifos_devices_and_circles(tmp_path):
-    from diffusion_toolkit.embedders.scan import scan
+    from diffusion_toolkit.embedders.scan import Scan
 
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
@@ -123,18 +123,18 @@ def test_a_scan_passes_fifos_devices_and_circles(tmp_path):
     (tmp_path / "below" / "round").symlink_to("round")
     (tmp_path / "below" / "image.png").write_bytes(png())
     skipped: dict[str, str] = {}
-    found = [entry.path for entry in scan(tmp_path, "", True, "", lambda path, why: skipped.__setitem__(path, why))]
+    found = [entry.path for entry in Scan(tmp_path, "", True, "").files(lambda path, why: skipped.__setitem__(path, why))]
     assert found == ["below/image.png"]
     assert {"fifo.png", "device.png", "self.png"} <= set(skipped)
 
 
 def test_a_name_that_is_not_utf_8_is_skipped_and_told(tmp_path):
-    from diffusion_toolkit.embedders.scan import scan
+    from diffusion_toolkit.embedders.scan import Scan
 
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png")).write_bytes(png())
     except OSError:
         pytest.skip("this file system takes UTF-8 names alone")
     skipped: list[str] = []
-    assert list(scan(tmp_path, "", True, "", lambda path, why: skipped.append(path))) == []
+    assert list(Scan(tmp_path, "", True, "").files(lambda path, why: skipped.append(path))) == []
     assert len(skipped) == 1

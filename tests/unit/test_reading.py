@@ -12,7 +12,7 @@ import pytest
 from diffusion_toolkit.embedders import decode, reading
 from diffusion_toolkit.embedders.decode import read_image
 from diffusion_toolkit.embedders.reading import Reader
-from diffusion_toolkit.embedders.scan import FileEntry, scan
+from diffusion_toolkit.embedders.scan import FileEntry, Scan
 from PIL import Image
 
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def entries(folder: Path) -> list[FileEntry]:
-    return list(scan(folder, "", True, ""))
+    return list(Scan(folder, "", True, "").files())
 
 
 def start_workers(reader: Reader, entries: list[FileEntry]) -> None:

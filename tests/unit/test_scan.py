@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from diffusion_toolkit.embedders.scan import FileEntry, ScanError, scan
+from diffusion_toolkit.embedders.scan import FileEntry, Scan, ScanError
 
 
 def touch(root: Path, *names: str) -> None:
@@ -20,12 +19,12 @@ def touch(root: Path, *names: str) -> None:
 
 
 def paths(root: Path, subfolder: str = "", recursive: bool = True, pattern: str = "") -> list[str]:
-    return [entry.path for entry in scan(root, subfolder, recursive, pattern)]
+    return [entry.path for entry in Scan(root, subfolder, recursive, pattern).files()]
 
 
 def problems(root: Path) -> list[tuple[str, str]]:
     told: list[tuple[str, str]] = []
-    list(scan(root, "", True, "", on_error=lambda path, reason: told.append((path, reason))))
+    list(Scan(root, "", True, "").files(lambda path, reason: told.append((path, reason))))
     return told
 
 
@@ -39,14 +38,14 @@ def test_finds_every_image_format_and_nothing_else(tmp_path: Path) -> None:
 def test_entry_tells_when_the_text_beside_it_was_written(tmp_path: Path, text: str) -> None:
     touch(tmp_path, "a.png", "b.png", text, "c.txt")
     os.utime(tmp_path / text, ns=(0, 1_700_000_000_000_000_000))
-    assert [entry.sidecar_mtime_ns for entry in scan(tmp_path, "", True, "")] == [1_700_000_000_000_000_000, 0]
+    assert [entry.sidecar_mtime_ns for entry in Scan(tmp_path, "", True, "").files()] == [1_700_000_000_000_000_000, 0]
 
 
 def test_of_several_texts_beside_an_image_the_newest_counts(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "a.txt", "a.json")
     for name, second in (("a.txt", 5), ("a.json", 9)):
         os.utime(tmp_path / name, ns=(0, second * 10**9))
-    assert next(scan(tmp_path, "", True, "")).sidecar_mtime_ns == 9 * 10**9
+    assert next(Scan(tmp_path, "", True, "").files()).sidecar_mtime_ns == 9 * 10**9
 
 
 def test_order_is_by_name_with_files_before_subfolders(tmp_path: Path) -> None:
@@ -57,7 +56,7 @@ def test_order_is_by_name_with_files_before_subfolders(tmp_path: Path) -> None:
 def test_entry_has_size_and_modification_time(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"12345")
     os.utime(tmp_path / "a.png", ns=(0, 1_700_000_000_000_000_000))
-    assert list(scan(tmp_path, "", True, "")) == [FileEntry("a.png", 5, 1_700_000_000_000_000_000)]
+    assert list(Scan(tmp_path, "", True, "").files()) == [FileEntry("a.png", 5, 1_700_000_000_000_000_000)]
 
 
 def test_not_recursive_stays_in_the_folder(tmp_path: Path) -> None:
@@ -88,23 +87,23 @@ def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("subfolder", ["..", "a/../..", "/etc", "a/../b"])
 def test_subfolder_outside_the_root_is_refused(tmp_path: Path, subfolder: str) -> None:
     with pytest.raises(ScanError, match="not below the root"):
-        scan(tmp_path, subfolder, True, "")
+        Scan(tmp_path, subfolder, True, "")
 
 
 def test_missing_subfolder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="no folder 'holiday'"):
-        scan(tmp_path, "holiday", True, "")
+        Scan(tmp_path, "holiday", True, "")
 
 
 def test_missing_root_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="gone does not exist"):
-        scan(tmp_path / "gone", "", True, "")
+        Scan(tmp_path / "gone", "", True, "")
 
 
 def test_folder_that_goes_away_during_the_scan_is_reported(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "sub/b.png", "z/c.png")
     told: list[tuple[str, str]] = []
-    entries = scan(tmp_path, "", True, "", on_error=lambda *problem: told.append(problem))
+    entries = Scan(tmp_path, "", True, "").files(lambda *problem: told.append(problem))
     first = next(entries)
     shutil.rmtree(tmp_path / "sub")
     assert [first.path] + [entry.path for entry in entries] == ["a.png", "z/c.png"]
@@ -129,7 +128,7 @@ if sys.platform != "win32":  # links need a privilege there, and names are alway
         touch(tmp_path, "root/a.png", "elsewhere/b.png")
         (tmp_path / "root/link").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(ScanError, match="leads out"):
-            scan(tmp_path / "root", "link", True, "")
+            Scan(tmp_path / "root", "link", True, "")
 
     def test_link_to_a_parent_folder_ends(tmp_path: Path) -> None:
         touch(tmp_path, "a/b.png")
@@ -148,7 +147,7 @@ if sys.platform != "win32":  # links need a privilege there, and names are alway
     def test_a_link_beside_an_image_is_no_text_of_it(tmp_path: Path) -> None:
         touch(tmp_path, "root/a.png", "secret.txt")
         (tmp_path / "root/a.txt").symlink_to(tmp_path / "secret.txt")
-        assert next(scan(tmp_path / "root", "", True, "")).sidecar_mtime_ns == 0
+        assert next(Scan(tmp_path / "root", "", True, "").files()).sidecar_mtime_ns == 0
 
     def test_fifo_is_reported_and_not_opened(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.png")
