@@ -363,4 +363,4 @@ def test_what_is_approximated_among_exact_ones_is_named(server, ids, pictures):
 )
 def test_what_can_not_be_made_says_why_and_what_to_do(server, ids, make, message):
     with pytest.raises(PromptError, match=message):
-        run(server, node=make(ids["fox"], ids["city"]), seen=values(["node", 1]))
+        run(server, node=make(ids["fox"], ids["city"]), seen=values(["node", 2]))
