@@ -11,13 +11,26 @@ NONE = "none"
 _EPILOG = """\
 Whatever follows -- is ComfyUI's own, such as: -- --base-directory /data/comfy --extra-model-paths-config paths.yaml --cpu
 Exit codes: 0 done; 1 failed, what was written is kept; 2 what was asked for can't be done; 3 with --strict, done but for files that
-could not be read, or whose drive is away; 130 cancelled (Ctrl-C), 143 terminated, 129 its terminal closed: what was written is kept, and
-the next run goes on from there.
+could not be read, or whose drive is away, or for problems that are left; 130 cancelled (Ctrl-C), 143 terminated, 129 its terminal
+closed: what was written is kept, and the next run goes on from there.
 """
 _INDEX = """\
 Bring the images of a folder into a library, as the node Index Folder does: only new and changed files are read. The folder lies below
 one of the roots that the nodes know (ComfyUI's output and input, and those in DIFFUSION_TOOLKIT_ROOTS or config.json).
 """
+_STATUS = "What a library holds, how healthy it is, and what to do, as the node Library Status tells it."
+_UPKEEP = {
+    "verify": ("look at every file that a library knows and at all that it keeps", """\
+Look at every file that a library knows and at everything that it keeps, as the node Library Upkeep does. Nothing is changed.
+"""),
+    "repair": ("mend what needs no model, and say what is left to do", """\
+Look as verify does, mend what needs no model, and tell what is left: vectors that were no good are made anew by the next `index`.
+"""),
+    "prune": ("show what is gone from the disk; with --yes remove it from a library", """\
+Name the files that are gone from the disk, and count the images that have no other. With --yes they are removed from the library,
+for good, with their labels and ratings. A drive that is not mounted is no reason: see the help page of Library Upkeep.
+"""),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,14 +52,21 @@ def parse(arguments: Sequence[str]) -> Options:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_index(commands)
     _add_status(commands)
-    return Options(parser.parse_args(arguments[:place]), arguments[place + 1 :])
+    for command in _UPKEEP:
+        _add_upkeep(commands, command)
+    given, unknown = parser.parse_known_args(arguments[:place])
+    if unknown:  # argparse would show the usage of all commands in place of this one's
+        commands.choices[given.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return Options(given, arguments[place + 1 :])
+
+
+def _add(commands: argparse._SubParsersAction, name: str, short: str, description: str) -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    return commands.add_parser(name, help=short, description=description, epilog=_EPILOG, formatter_class=raw)
 
 
 def _add_index(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "index", help="bring the images of a folder into a library", description=_INDEX, epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = _add(commands, "index", "bring the images of a folder into a library", _INDEX)
     parser.add_argument(
         "folder", metavar="DIR|LIST", help="the folder to index, or a list of images: a text file with path,label,label2 on each line"
     )
@@ -84,10 +104,24 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_status(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("status", help="what a library holds, how healthy it is, and what to do", epilog=_EPILOG,
-                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = _add(commands, "status", "what a library holds, how healthy it is, and what to do", _STATUS)
     _add_common(parser)
     parser.add_argument("--strict", action="store_true", help="exit code 3 where there is a problem")
+
+
+def _add_upkeep(commands: argparse._SubParsersAction, command: str) -> None:
+    parser = _add(commands, command, *_UPKEEP[command])
+    _add_common(parser)
+    parser.add_argument(
+        "--even-if-all-are-gone", action="store_true",
+        help="let files count as gone though all of their folder are, as on a drive that is not mounted",
+    )  # fmt: skip
+    if command == "prune":
+        parser.add_argument("--yes", action="store_true", help="remove it; without this it is only shown")
+        parser.add_argument("--unused-texts", action="store_true", help="with --yes, remove texts that no image has any more, too")
+    else:
+        parser.add_argument("--no-thorough", dest="thorough", action="store_false", help="don't read each vector and token state")
+    parser.add_argument("--strict", action="store_true", help="exit code 3 where a problem is left")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from argparse import Namespace
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -11,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from .comfyui import find_accelerator, load_definitions, refuse_chosen_devices
 from .context import Context
-from .errors import DONE, SKIPPED, ReportError, UsageError
+from .errors import DONE, SKIPPED, UsageError
 from .folders import below_a_root, is_list
 from .models import Recipe, load_models
 from .progress import Bar
+from .report import check_report, write_report
 
 if TYPE_CHECKING:
     from ...embedders.pipeline import Progress
@@ -99,31 +98,3 @@ def _inference(recipe: Recipe) -> AbstractContextManager[Any]:
     import torch
 
     return torch.inference_mode()
-
-
-def check_report(file: str | None) -> None:
-    """UsageError where it can't be written, which is better known before a night's work."""
-    if file not in (None, "-"):
-        there = Path(file).exists()
-        try:
-            Path(file).open("a", encoding="utf-8").close()
-            if not there:
-                Path(file).unlink()  # an empty one would be no JSON, where the run fails
-        except OSError as error:
-            raise UsageError(f"--json: {file} can't be written ({error.strerror or error}). Name another file.") from error
-
-
-def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
-    """The text to the standard output and the record to `file`; with "-" the record in the text's place."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a prompt may hold letters that a console lacks
-    encoded = json.dumps(record, indent=1)
-    if file == "-":
-        print(encoded)
-        return
-    print(text)
-    if file is not None:
-        try:
-            Path(file).write_text(encoded + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ReportError(f"The report can't be written to {file} ({error}). What was indexed is in the library.") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .context import Context
 from .errors import DONE, SKIPPED
-from .index import check_report, write_report
+from .report import check_report, write_report
 
 
 def status(context: Context) -> int:

@@ -1,0 +1,38 @@
+"""What a command has to tell at its end: text on the standard output, and the same for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .errors import ReportError, UsageError
+
+
+def check_report(file: str | None) -> None:
+    """UsageError where it can't be written, which is better known before a night's work."""
+    if file not in (None, "-"):
+        there = Path(file).exists()
+        try:
+            Path(file).open("a", encoding="utf-8").close()
+            if not there:
+                Path(file).unlink()  # an empty one would be no JSON, where the run fails
+        except OSError as error:
+            raise UsageError(f"--json: {file} can't be written ({error.strerror or error}). Name another file.") from error
+
+
+def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
+    """The text to the standard output and the record to `file`; with "-" the record in the text's place."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a prompt may hold letters that a console lacks
+    encoded = json.dumps(record, indent=1)
+    if file == "-":
+        print(encoded)
+        return
+    print(text)
+    if file is not None:
+        try:
+            Path(file).write_text(encoded + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"The report can't be written to {file} ({error}). What was done is in the library.") from error

@@ -1,0 +1,99 @@
+"""`run.py verify`, `repair` and `prune` over a real folder and a real library, less the process around them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def command(library, tmp_path, monkeypatch, capsys):
+    """Runs one with its options: (exit code, what it said, its JSON), on a library of three files, of which b.png is gone."""
+    from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.nodes import host, status_report, upkeep
+    from diffusion_toolkit.nodes.command.arguments import parse
+    from diffusion_toolkit.nodes.command.context import Context
+    from diffusion_toolkit.nodes.command.progress import Cancel
+    from diffusion_toolkit.nodes.command.upkeep import upkeep as run
+    from diffusion_toolkit.nodes.index_store import FolderStore
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, name in enumerate(("a.png", "b.png", "c.png")):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / name)
+    with FolderStore(library, "pictures", folder, "", Encoders()) as store:
+        index_folder(folder, "", store, Encoders())
+    (folder / "b.png").unlink()
+    for module in (upkeep, status_report):
+        monkeypatch.setattr(module, "roots", lambda: {"pictures": folder})
+    monkeypatch.setattr(status_report, "config_file", lambda: tmp_path / "config.json")
+    monkeypatch.setattr(status_report, "toolkit_directory", lambda: tmp_path)
+    monkeypatch.setattr(host, "open_library", lambda name: library)
+
+    def command(*arguments: str):
+        file = tmp_path / "report.json"
+        with Cancel() as cancel:
+            code = run(Context(parse([*arguments, "--json", str(file)]).given, tmp_path, [], tmp_path, cancel))
+        return code, capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
+
+    return command
+
+
+def held(library) -> list[tuple[str, bool]]:
+    """Each path that the library has, and whether it is marked as missing."""
+    with library.connection() as conn:
+        return conn.execute("SELECT path, missing IS NOT NULL FROM paths ORDER BY path").fetchall()
+
+
+def test_verify_names_problems_changes_nothing_and_strict_tells_by_the_exit_code(library, command):
+    before = held(library)
+    code, said, record = command("verify", "--strict")
+    assert code == 3 and "1 files in pictures are gone" in said and record["action"] == "verify"
+    assert record["unsound_vectors"] == {} and held(library) == before
+    assert command("verify")[0] == 0
+    assert command("verify", "--no-thorough")[2]["unsound_vectors"] is None
+
+
+def test_repair_marks_what_is_gone_and_says_so(library, command):
+    code, said, record = command("repair")
+    assert code == 0 and "Marked 1 files of pictures as missing" in said and record["done"][0].startswith("Marked 1 files")
+    assert held(library) == [("a.png", False), ("b.png", True), ("c.png", False)]
+
+
+def test_prune_shows_and_removes_only_with_yes(library, command):
+    before = held(library)
+    code, said, record = command("prune")
+    assert code == 0 and "prune would remove: 1 files" in said and "pictures: b.png" in said and "`prune --yes`" in said
+    assert record["pruned"]["files"] == 1 and held(library) == before
+    code, said, record = command("prune", "--yes")
+    assert code == 0 and "Removed: 1 files" in said and "--yes" not in said
+    assert held(library) == [("a.png", False), ("c.png", False)]
+
+
+def test_a_folder_that_is_emptied_is_pruned_only_when_that_is_said(library, command, tmp_path):
+    for file in (tmp_path / "pictures").iterdir():
+        file.unlink()
+    command("prune", "--yes")
+    assert len(held(library)) == 3
+    command("prune", "--yes", "--even-if-all-are-gone")
+    assert held(library) == []
+
+
+def test_ctrl_c_ends_it_within_a_page(library, command, monkeypatch):
+    from diffusion_toolkit.nodes.command import upkeep
+    from diffusion_toolkit.nodes.command.progress import Cancelled
+
+    monkeypatch.setattr(upkeep.Bar, "__call__", lambda self, *told: self._cancel.check() if told[0] != "Files in pictures" else interrupt(self))
+
+    def interrupt(bar):
+        import signal
+
+        signal.raise_signal(signal.SIGINT)  # polite: what is asked next ends it
+        bar._cancel.check()
+        pytest.fail("it went on")
+
+    with pytest.raises(Cancelled):
+        command("prune", "--yes")
+    assert len(held(library)) == 3
