@@ -162,7 +162,9 @@ def _load_checkpoint(path: str) -> Any:
 
 def _load_text_embedder(path: str) -> Any:
     from ...embedders.text_embedder import load_text_embedder
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # it would be drawn into ours
     return load_text_embedder(path, allow_download=False)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import signal
 import sys
 import time
@@ -14,7 +16,8 @@ from typing import Any
 
 _HANGUP = getattr(signal, "SIGHUP", None)  # the terminal was closed, or the connection to it is lost; Windows has none
 _SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP)))
-LINE_SECONDS = 30.0  # between two lines of one stage, where there is no terminal
+LINE_SECONDS = 10.0  # between two lines of one stage, where there is no terminal
+CLOCK_SECONDS = 1.0  # between two looks of a bar that stands still
 
 
 class Cancelled(KeyboardInterrupt):
@@ -90,38 +93,45 @@ class Bar:
         self._cancel, self._quiet = cancel, quiet
         self._terminal = sys.stderr.isatty()
         self._bar: Any = None
-        self._stage, self._told = "", 0.0
+        self._stage = ""
+        self._told: dict[str, float] = {}  # when each stage was told last
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         self._cancel.check()
         if self._quiet:
             return
-        if not self._terminal:
-            self._line(stage, done, total)
-            return
-        from tqdm import tqdm
-
-        if stage != self._stage or self._bar is None or bool(total) != bool(self._bar.total):
-            self.close()
-            name, _, more = stage.partition("; ")
-            if more and stage != self._stage:
-                tqdm.write(stage, file=sys.stderr)
-            counted = {} if total else {"bar_format": "{desc} [{elapsed}]"}
-            self._bar = tqdm(desc=name, total=total or None, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.2, **counted)
-            self._stage = stage
-        self._bar.total = total or None
-        self._bar.update(done - self._bar.n)
+        same = re.sub(r"\d+", "", stage)  # a stage that tells how long it has waited is still the same
+        if self._terminal:
+            self._draw(stage, same, done, total)
+        elif (now := time.monotonic()) >= self._told.get(same, -math.inf) + LINE_SECONDS:
+            self._told[same] = now
+            print(f"{stage}: {done} of {total}" if total else stage, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
-    def _line(self, stage: str, done: int, total: int) -> None:
+    def _draw(self, stage: str, same: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
         now = time.monotonic()
-        if stage != self._stage or now - self._told > LINE_SECONDS:
-            self._stage, self._told = stage, now
-            print(f"{stage}: {done} of {total}" if total else stage, file=sys.stderr, flush=True)
+        name, _, more = stage.partition("; ")
+        if same != self._stage or self._bar is None or bool(total) != bool(self._bar.total):
+            self.close()
+            if more and same not in self._told:
+                tqdm.write(stage, file=sys.stderr)
+            counted = {} if total else {"bar_format": "{desc}"}
+            self._bar = tqdm(desc=name, total=total or None, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.2, **counted)
+            self._stage, self._told[same] = same, now
+        self._bar.set_description_str(name, refresh=False)
+        self._bar.total = total or None
+        self._bar.update(done - self._bar.n)
+        if now > self._told[same] + CLOCK_SECONDS:
+            if not total:
+                self._bar.bar_format = "{desc} [{elapsed}]"  # no clock for what tells only that it begins: it would stand still
+            self._told[same] = now
+            self._bar.refresh()
 
 
 def set_up_log(verbose: bool) -> None:

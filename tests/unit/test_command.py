@@ -146,14 +146,38 @@ def test_outside_a_run_ctrl_c_ends_at_once():
     assert signal.getsignal(signal.SIGINT) is not None
 
 
-def test_where_there_is_no_terminal_a_stage_is_one_line(capsys):
-    from diffusion_toolkit.nodes.command.progress import Bar, Cancel
+def test_where_there_is_no_terminal_a_stage_is_a_line_each_ten_seconds(capsys, monkeypatch):
+    from diffusion_toolkit.nodes.command import progress
 
-    bar = Bar(Cancel())
-    for done in range(100):
-        bar("Reading images", done, 100)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = progress.Bar(progress.Cancel())
+    for done in range(25):
+        bar("Reading images", done, 25)
+        bar(f"Waiting for the server ({done} s of at most 120)", 0, 0)  # which comes and goes
+        now[0] += 1
     bar("Prompt vectors", 0, 7)
-    assert capsys.readouterr().err.splitlines() == ["Reading images: 0 of 100", "Prompt vectors: 0 of 7"]
+    assert capsys.readouterr().err.splitlines() == [
+        "Reading images: 0 of 25", "Waiting for the server (0 s of at most 120)", "Reading images: 10 of 25",
+        "Waiting for the server (10 s of at most 120)", "Reading images: 20 of 25", "Waiting for the server (20 s of at most 120)",
+        "Prompt vectors: 0 of 7",
+    ]  # fmt: skip
+
+
+def test_on_a_terminal_a_stage_that_waits_has_a_clock_that_ticks(capsys, monkeypatch):
+    from diffusion_toolkit.nodes.command import progress
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = progress.Bar(progress.Cancel())
+    for second in range(3):
+        bar(f"Waiting for the server ({second} s of at most 120); Reading images", 0, 0)
+        now[0] += 1.5
+    bar.close()
+    told = capsys.readouterr().err
+    assert told.count("Reading images") == 1, "the rest of a stage is told once"
+    assert "(0 s of at most 120)\r" in told.replace("\x1b[A", "\r") and "(2 s of at most 120) [00:00]" in told
 
 
 def test_a_folder_with_two_points_is_the_one_they_lead_to(roots, monkeypatch):
