@@ -30,9 +30,13 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "sidecars_read": report.sidecars_read,
         "read_anew": report.read_anew,
         "elsewhere": report.elsewhere,
+        "others": sorted(report.others),
         "missing": report.missing,
         "moved": report.moved,
         "all_gone": report.all_gone,
+        "labels": sorted(report.labels),
+        "namespace": "".join(report.namespaces),
+        "labelled": report.labelled,
         "unfinished": report.unfinished,
         "prompts": report.prompts,
         "unknown": [list(file) for file in report.unknown],
@@ -60,40 +64,43 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     """Lines that say what this run did, what the library now holds, what was left out and why."""
     rate = _rate(report)
     lines = [
-        f"Found {report.found} images in {report.seconds:.1f} s{f', {rate:.1f} images/s' if rate else ''}: {report.added} added, "
-        f"{report.unchanged} unchanged, {report.known_elsewhere} known under another path or rewritten, "
-        f"{report.skipped.total} skipped.",
+        f"Found {some(report.found, 'image')}: {report.added:,} added, {report.unchanged:,} unchanged, {report.known_elsewhere:,} whose "
+        f"content was known (copied, moved, renamed or only touched), {report.skipped.total:,} skipped. Indexing took {report.seconds:.1f} s"
+        + (f", for {rate:.1f} images read a second." if rate else "."),
     ]
     if report.unfinished:
         lines.insert(0, "This run stood back before its end; the next one goes on where it stopped.")
     if report.elsewhere:
-        lines.append(f"Being indexed by another run, and left to it: {report.elsewhere}.")
+        who = f" ({'; '.join(sorted(report.others))})" if report.others else ""
+        lines.append(f"Being indexed by another run{who}, and left to it: {report.elsewhere}.")
     if report.missing:
         moved = f", {report.moved} of them to another place" if report.moved else ""
-        lines.append(f"Known files that are gone: {report.missing}{moved}. They are marked, and nothing of them is removed; see Library Upkeep.")
+        gone = f"Known files that are gone: {report.missing}{moved}."
+        lines.append(f"{gone} They are marked, and nothing of them is removed; see Library Upkeep.")
     if report.all_gone:
         lines.append(
             f"Not there, in folders that are empty or have none of their known files left: {report.all_gone} known files. They were not "
             "marked as gone: if this is a drive, mount it; if they are deleted, see Library Upkeep."
         )
+    lines += _labelled(report)
     if report.sidecars_read:
         lines.append(f"Known images whose side-car text came, went or changed: {report.sidecars_read}.")
     if report.read_anew:
         lines.append(
-            f"Read by an older version before, and anew now: {report.read_anew} images, from the metadata that the library "
-            f"keeps; {report.opened_again} files without a prompt there were opened again."
+            f"Read by an older version before, and anew now: {some(report.read_anew, 'image')}, from the metadata that the library "
+            f"keeps; files without a prompt there, which were opened again: {report.opened_again}."
         )
     if report.prompts:
         told = "; ".join(f"{meaning} {report.prompts[kind]}" for kind, meaning in PROMPTS.items() if report.prompts.get(kind))
         lines.append(f"Prompts of the images read: {told}.")
     long = [f"{seconds:.0f} s for {what}" for what, seconds in report.waited.items() if seconds >= max(1.0, WAITING * report.seconds)]
-    if long and (encoders.image or encoders.text or encoders.clip):
+    if long and any(report.vectors.values()):
         lines.append(f"The models waited {' and '.join(long)}.")
-    made = ", ".join(f"{kind} {n}" if kind == "image" else f"{kind} {n} {_texts(n)}" for kind, n in report.vectors.items())
+    made = ", ".join(f"{kind} {n}" if kind == "image" else f"{kind} {some(n, 'text')}" for kind, n in report.vectors.items())
     lines.append(f"Vectors made now: {made or 'none'}.")
     held = ", ".join(_held(kind, n, counts.images_with[kind]) for kind, n in counts.vectors.items())
-    lines.append(f"The library holds {counts.images} images, {counts.texts} texts; images with a vector: {held}.")
-    states = f"Token states: {counts.token_states} {_texts(counts.token_states)} kept"
+    lines.append(f"The library holds {some(counts.images, 'image')}, {some(counts.texts, 'text')}; images with a vector: {held}.")
+    states = f"Token states: {some(counts.token_states, 'text')} kept"
     if counts.token_states:
         states += f" in {counts.token_states_bytes / 1e6:.1f} MB ({counts.token_states_bytes / counts.token_states / 1e3:.0f} kB a text)"
     if report.states_kept:
@@ -112,7 +119,8 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     ]
     if left_out:
         lines.append("Not made in this run: " + "; ".join(left_out) + ".")
-    lines += [f"Models: {model.name}" for model in (encoders.text, encoders.image, encoders.clip) if model is not None]
+    if names := [model.name for model in (encoders.text, encoders.image, encoders.clip) if model is not None]:
+        lines.append(f"Models: {'; '.join(names)}.")
     lines += [f"Note: {warning}" for warning in warnings]
     lines += _named("Skipped", report.skipped)
     lines += _named("Prompt unknown:", report.unknown)
@@ -122,11 +130,20 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
 
 def _held(kind: str, vectors: int, images: int) -> str:
     """Images of one text share its vectors, so there are fewer of these."""
-    return f"{kind} {images}" if kind == "image" or not vectors else f"{kind} {images} ({vectors} {_texts(vectors)})"
+    return f"{kind} {images}" if kind == "image" or not vectors else f"{kind} {images} ({some(vectors, 'text')})"
 
 
-def _texts(n: int) -> str:
-    return "text" if n == 1 else "texts"
+def _labelled(report: IndexReport) -> list[str]:
+    given = [f"{'label' if len(report.labels) == 1 else 'labels'} {', '.join(sorted(report.labels))}"] if report.labels else []
+    given += [f"namespace {name}" for name in report.namespaces]
+    if report.labelled:
+        return [f"Given to {some(report.labelled, 'image')}: {'; '.join(given) or 'the labels of their lines'}."]
+    return [f"No image of this run was without {'; '.join(given)}."] if given else []
+
+
+def some(n: int, what: str) -> str:
+    """1 image, 2 images."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _named(what: str, files: Named) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from ..embedders.pipeline.files import Source
 
 
+class LabelError(ValueError):
+    """Labels were given, and there is none among them."""
+
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
+
 @dataclass(frozen=True)
 class Job:
     """What to index, and what to do with it."""
@@ -37,6 +44,7 @@ class Job:
     labels: str = ""
     namespace: str = ""
     image_list: Path | None = None  # in the folder's place: files below whatever roots
+    may_be_missing: bool = False  # a sub-folder that is not there holds nothing, in the place of an error
 
 
 def run(
@@ -46,6 +54,7 @@ def run(
     definitions: Mapping[str, Mapping[str, Any]],
     progress: Progress,
     files: JobFiles | None = None,
+    refresh: bool = True,
 ) -> tuple[IndexReport, Counts, str]:
     """Index, make the encoders of this run the active ones, and `finish`. `files` are the job's, where they were looked at before."""
     files = files or JobFiles(job, progress)
@@ -57,18 +66,23 @@ def run(
             if reports[-1].unfinished:
                 break
             store.activate()
-    return finish(library, together(reports), encoders, progress)
+    report, counts, text = finish(library, together(reports), encoders, progress, refresh)
+    if job.pattern.strip() and not report.found:
+        text += f"\nNo image here matches the pattern {job.pattern.strip()}."
+    return report, counts, text
 
 
 class JobFiles:
     """The files of a job: those of its folder, or of its list, which may lie below several roots.
 
     Raises:
-        ListError, ScanError: the list or the folder can't be used.
+        ListError, ScanError, LabelError: the list, the folder or the labels can't be used.
     """
 
     def __init__(self, job: Job, progress: Progress = lambda stage, done, total: None) -> None:
         self._job, self._roots = job, roots()
+        if job.labels.strip() and not db.normal_labels([job.labels]):
+            raise LabelError(f"There is no label in {job.labels!r}. Write words, parted by commas, or nothing.")
         self._list = None
         if job.image_list is not None:
             tell = lambda lines: progress("Lines of the image list", lines, lines)  # noqa: E731
@@ -81,6 +95,8 @@ class JobFiles:
         """The job for each root that it has files below, with these files."""
         job = self._job
         if self._list is None:
+            if job.may_be_missing and not (job.root / job.subfolder).exists():
+                return
             yield job, Scan(job.root, job.subfolder, job.recursive, job.pattern)
         else:
             for name in self._list.counts:
@@ -95,7 +111,7 @@ def index_part(
     part: Job, source: Source, store: FolderStore, encoders: Encoders, definitions: Mapping[str, Mapping[str, Any]], progress: Progress
 ) -> IndexReport:
     """The pipeline over the files of one root."""
-    return index_folder(
+    report = index_folder(
         part.root,
         part.subfolder,
         store,
@@ -105,10 +121,14 @@ def index_part(
         definitions=definitions,
         progress=store.patience.telling(progress),
     )
+    report.others, report.labelled = store.others, store.labelled
+    report.labels, report.namespaces = set(store.labels), {store.namespace} - {""}
+    return report
 
 
 def together(reports: Iterable[IndexReport]) -> IndexReport:
-    """One report of several: of the roots of a list, or of workers. A file that two of them name for one reason is named once."""
+    """One report of several: of the roots of a list, or of workers. A file that two of them name for one reason is named once, and
+    in the order of the names, since threads name them as they come."""
     whole, named = IndexReport(), {}
     for report in reports:
         for name, value in ((field.name, getattr(report, field.name)) for field in fields(IndexReport)):
@@ -122,21 +142,34 @@ def together(reports: Iterable[IndexReport]) -> IndexReport:
             elif isinstance(before, dict):
                 before.update({kind: before.get(kind, 0) + n for kind, n in value.items()})
             else:
-                setattr(whole, name, before or value if isinstance(before, bool) else before + value)
+                setattr(whole, name, before | value if isinstance(before, (bool, set)) else before + value)
+    for name in named:
+        getattr(whole, name).sort(key=_in_order)
     return whole
 
 
-def finish(library: Library, report: IndexReport, encoders: Encoders, progress: Progress) -> tuple[IndexReport, Counts, str]:
-    """Bring what searches use up to date when all of a run is written; the report, also in words."""
+def _in_order(item: tuple[str, str]) -> list[str | int]:
+    """Line 9 before line 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item[0])]
+
+
+def finish(
+    library: Library, report: IndexReport, encoders: Encoders, progress: Progress, refresh: bool = True
+) -> tuple[IndexReport, Counts, str]:
+    """Bring what searches use up to date when all of a run is written; the report, also in words.
+
+    Without `refresh`, and where `progress` asks to stand back meanwhile, the report says that this is to be done yet.
+    """
     refreshed = fitted = ""
     patience = Patience()
     telling = patience.telling(progress)
     try:
-        if not report.unfinished:
+        if refresh and not report.unfinished:
             refreshed = db.refresh_search(library, telling)
             fitted = refresh_approximation(library, telling) if encoders.clip is not None else ""
     except StandBack:
-        report.unfinished = True
+        refresh = False
+    report.unrefreshed = not (refresh or report.unfinished)
     counts = patience.again(partial(_counts, library))
     text = report_text(report, counts, encoders, library.warnings)
     if refreshed:

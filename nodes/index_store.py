@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import db
+from ..db.labels import normal_label
 from ..embedders.graph import Settings, Text
 from ..embedders.known_files import KnownFiles
 from ..embedders.metadata import READER_VERSION, ImageMetadata, Pieces
@@ -65,8 +66,9 @@ class FolderStore:
     ) -> None:
         """`progress` is told while a server is waited for, also by this constructor, and may raise to cancel."""
         self._library = library
-        self._labels, self._namespace = tuple(db.normal_labels(labels)), namespace
-        self.labels_files = bool(self._labels or self._namespace)
+        self.labels, self.namespace = tuple(db.normal_labels(labels)), normal_label(namespace)
+        self.labels_files = bool(self.labels or self.namespace)
+        self.labelled = 0  # images that were given some
         self._under = subfolder
         self.patience = Patience()
         if progress is not None:
@@ -198,7 +200,8 @@ class FolderStore:
         """Give these known files what the run gives, and `labels` of their own."""
         if paths and (labels or self.labels_files):
             with self._library.connection() as connection:
-                db.label_files(connection, self._root_id, paths, (*self._labels, *labels), self._namespace)
+                changed = db.label_files(connection, self._root_id, paths, (*self.labels, *labels), self.namespace)
+            self.labelled += changed
 
     def _label(self, entries: Sequence[FileEntry]) -> None:
         together: dict[tuple[str, ...], list[str]] = {}
@@ -212,13 +215,14 @@ class FolderStore:
         if not images:
             return
         records = [
-            replace(_record(entry, image), labels=(*self._labels, *entry.labels), namespace=self._namespace) for entry, image in images
+            replace(_record(entry, image), labels=(*self.labels, *entry.labels), namespace=self.namespace) for entry, image in images
         ]
         with self._library.connection() as connection:
             ids = db.write_images(connection, self._root_id, records)
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
             db.release_files(connection, self._run, self._root_id, [entry.path for entry, _ in images])
+        self.labelled += sum(bool(record.labels or record.namespace) for record in records)
 
     @patient
     def images_read_before(self, version: int, after: int = 0) -> Sequence[tuple[int, Sequence[str]]]:
@@ -270,6 +274,11 @@ class FolderStore:
             found = db.texts_lacking(connection, self._encoder_ids[family], self._root_id, self._under)
         self._expect(family, len(found[0]))
         return found
+
+    @patient
+    def count_without(self, family: str) -> int:
+        with self._library.connection() as connection:
+            return db.count_lacking(connection, self._encoder_ids[family])
 
     @patient
     def fetch_texts(self, ids: Sequence[int], families: Sequence[str]) -> Sequence[tuple[int, pipeline.Text]]:

@@ -67,6 +67,7 @@ class Store(Protocol):
     def still_without_vector(self, ids: Collection[int]) -> Collection[int]: ...  # another run may have made some meanwhile
     def add_image_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None: ...
     def texts_without(self, family: str) -> tuple[np.ndarray, np.ndarray]: ...  # ids [n] int64, characters [n] int32; by characters
+    def count_without(self, family: str) -> int: ...  # of the whole library
     def fetch_texts(self, ids: Sequence[int], families: Sequence[str]) -> Sequence[tuple[int, Text]]: ...  # that still lack one of these
     def add_text_vectors(self, family: str, ids: Sequence[int], vectors: np.ndarray) -> None: ...
     def add_token_states(self, states: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None: ...
@@ -117,6 +118,7 @@ class IndexReport:
     moved: int = 0  # of these, files of images that lie under another path
     all_gone: int = 0  # known files of a folder that has none of them left, or is empty: likely a drive that is not mounted, so not marked
     elsewhere: int = 0  # files that another run is reading, or has written since this one looked
+    others: set[str] = field(default_factory=set)  # the runs that were reading some of these
     added: int = 0
     known_elsewhere: int = 0
     sidecars_read: int = 0  # known images whose side-car text came, went or changed
@@ -126,13 +128,17 @@ class IndexReport:
     unknown: Named = field(default_factory=Named)  # path of an image whose prompt is unknown, and why
     vectors: dict[str, int] = field(default_factory=dict)
     states_kept: int = 0
-    states_left_out: int = 0
+    states_left_out: int = 0  # texts whose token states do not fit the budget; where it is full, those of the whole library
     states_bytes: int = 0
     skipped: Named = field(default_factory=Named)  # path, reason
     unread_metadata: Named = field(default_factory=Named)  # indexed, but without what this says
     seconds: float = 0.0
     waited: dict[str, float] = field(default_factory=dict)  # seconds in which the models had nothing to do, by what for
+    labels: set[str] = field(default_factory=set)  # that this run gives to each image
+    namespaces: set[str] = field(default_factory=set)
+    labelled: int = 0  # images that were without one of these, or of their own of a list
     unfinished: bool = False  # it stood back before its end; the next run goes on
+    unrefreshed: bool = False  # all is indexed, and what searches use was not brought up to date
 
     def count(self, kind: str, n: int) -> None:
         self.vectors[kind] = self.vectors.get(kind, 0) + n

@@ -51,7 +51,7 @@ def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off
         time.sleep(0.2)
     [run] = watch_runs(server)
     assert run["status"]["completed"], run["status"]
-    assert "Found 1 images" in (said := run["outputs"][PREFIX + NODE]["text"][0]) and "1 added" in said
+    assert "Found 1 image:" in (said := run["outputs"][PREFIX + NODE]["text"][0]) and "1 added" in said
     assert server.queue(saving(1)).executed == []  # what was cached is so still
     assert len(ids_of(server, FOLDER)) == 2
     status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]

@@ -41,13 +41,38 @@ def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
     none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
     counts = db.Counts(1, 1, 1, none, 0, none)
     skipped = Named((f"{n}.png", "damaged") for n in range(60))
+    others = {"computer 7, process 12"}
     waited = {"files": 9.0, "the library": 0.5}
-    report = IndexReport(skipped=skipped, elsewhere=7, missing=3, moved=2, all_gone=2, waited=waited, unfinished=True, seconds=10.0)
-    assert "The models waited" not in index_report.report_text(report, counts, Encoders(), [])
+    report = IndexReport(skipped=skipped, elsewhere=7, others=others, missing=3, moved=2, all_gone=2, waited=waited, unfinished=True, seconds=10.0)
+    text = index_report.report_text(report, counts, Encoders(text=SimpleNamespace(name="MiniLM")), [])
+    assert "The models waited" not in text  # for they had nothing to do
+    report.vectors = {"prompt and negative": 1}
     text = index_report.report_text(report, counts, Encoders(text=SimpleNamespace(name="MiniLM")), [])
     assert text.startswith("This run stood back before its end")
     assert "60 skipped." in text and "Skipped 10 more." in text
-    assert "Being indexed by another run, and left to it: 7." in text
+    assert "Being indexed by another run (computer 7, process 12), and left to it: 7." in text
     assert "Known files that are gone: 3, 2 of them to another place." in text and "none of their known files left: 2 known files" in text
     assert "The models waited 9 s for files." in text
     assert index_report.summary(report, counts)["skipped_total"] == 60
+
+
+def told(index_report, report: IndexReport) -> tuple[str, dict]:
+    none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
+    counts = db.Counts(1, 1, 1, none, 0, none)
+    return index_report.report_text(report, counts, Encoders(), []), index_report.summary(report, counts)
+
+
+def test_labels_and_how_many_images_got_them_are_told(index_report):
+    text, record = told(index_report, IndexReport(labels={"sea side", "holiday"}, namespaces={"client a"}, labelled=12))
+    assert "Given to 12 images: labels holiday, sea side; namespace client a." in text
+    assert (record["labels"], record["namespace"], record["labelled"]) == (["holiday", "sea side"], "client a", 12)
+    assert "No image of this run was without label holiday." in told(index_report, IndexReport(labels={"holiday"}))[0]
+    assert "Given to 1 image: the labels of their lines." in told(index_report, IndexReport(labelled=1))[0]
+    text, record = told(index_report, IndexReport())
+    assert "Given" not in text and "without" not in text and record["namespace"] == ""
+
+
+def test_one_image_is_not_told_as_several(index_report):
+    text, _ = told(index_report, IndexReport(found=1, added=1, seconds=0.5))
+    assert text.startswith("Found 1 image: 1 added, 0 unchanged") and "Indexing took 0.5 s, for 2.0 images read a second." in text
+    assert "The library holds 1 image, 1 text;" in text

@@ -1,0 +1,74 @@
+"""A whole run as Index Folder and the command make it, over a real library: what its report tells."""
+
+from __future__ import annotations
+
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.embedders.pipeline import Encoders, StandBack
+from diffusion_toolkit.nodes import index_run
+from diffusion_toolkit.nodes.index_run import Job
+from PIL import Image
+
+
+@pytest.fixture
+def run(library, tmp_path, monkeypatch):
+    """Runs over a folder with four pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(folder / f"{number}.png")
+    monkeypatch.setattr(index_run, "roots", lambda: {"output": folder})
+
+    def run(subfolder="", progress=lambda stage, done, total: None, refresh=True, **job):
+        return index_run.run(library, Job("output", folder, subfolder, **job), Encoders(), {}, progress, refresh=refresh)
+
+    return run
+
+
+def test_how_many_images_were_given_labels_is_told_of_new_and_of_known_ones(run, tmp_path):
+    report, _, text = run(labels="Holiday")
+    assert report.labelled == 4 and "Given to 4 images: label holiday." in text
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "pictures/new.png")
+    (tmp_path / "pictures/0.png").rename(tmp_path / "pictures/moved.png")
+    report, _, text = run(labels="holiday, Sea Side", namespace="Client A")
+    assert report.labelled == 5 and "Given to 5 images: labels holiday, sea side; namespace client a." in text
+    report, _, text = run(labels="holiday", namespace="client a")
+    assert report.labelled == 0 and "No image of this run was without label holiday; namespace client a." in text
+
+
+def test_who_else_has_files_is_told(run, library):
+    with library.connection() as conn:
+        root_id = db.ensure_root(conn, "output", str(index_run.roots()["output"]))
+    other = db.Run(library, "computer 7, process 12")
+    other.claim(root_id, [db.FileState("0.png", 1, 1, 0)])
+    report, _, text = run()
+    other.end()
+    assert (report.added, report.elsewhere) == (3, 1) and "by another run (computer 7, process 12), and left to it: 1." in text
+
+
+def test_what_searches_use_can_be_left_for_later_and_that_is_told(run, monkeypatch):
+    assert run()[0].unrefreshed is False
+    report, _, text = run(refresh=False)
+    assert report.unrefreshed and not report.unfinished and "stood back" not in text
+
+    def refresh(library, progress):
+        progress("Making an index", 0, 1)
+        raise AssertionError("it goes on")
+
+    def progress(stage, done, total):
+        if stage == "Making an index":
+            raise StandBack
+
+    monkeypatch.setattr(db, "refresh_search", refresh)
+    report, _, _ = run(progress=progress)
+    assert report.unrefreshed and not report.unfinished
+
+
+def test_a_pattern_that_no_file_has_is_named(run):
+    assert "No image here matches the pattern *.webp." in run(pattern="*.webp")[2]
+    assert "No image here" not in run(pattern="*.png")[2]
+
+
+def test_a_folder_that_is_waited_for_holds_nothing_yet(run):
+    report, counts, text = run("new", may_be_missing=True)
+    assert (report.found, counts.images) == (0, 0) and text.startswith("Found 0 images")

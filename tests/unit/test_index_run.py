@@ -1,0 +1,43 @@
+"""What Index Folder and the command have in common: which files a job has, and one report of several."""
+
+from __future__ import annotations
+
+import pytest
+from diffusion_toolkit.embedders.pipeline import IndexReport
+from diffusion_toolkit.embedders.pipeline.records import Named
+from diffusion_toolkit.embedders.scan import ScanError
+from diffusion_toolkit.nodes import index_run
+from diffusion_toolkit.nodes.index_run import Job, JobFiles, together
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_run, "roots", lambda: {"output": tmp_path})
+    return tmp_path
+
+
+@pytest.mark.parametrize("labels", [",,", " , \n,"])
+def test_labels_that_hold_none_are_refused(folder, labels):
+    with pytest.raises(ValueError, match="There is no label in"):
+        JobFiles(Job("output", folder, labels=labels))
+
+
+@pytest.mark.parametrize("labels", ["", "  ", "sea,,", "a, b"])
+def test_no_labels_at_all_and_an_empty_one_beside_others_are_taken(folder, labels):
+    assert len(list(JobFiles(Job("output", folder, labels=labels)).parts())) == 1
+
+
+def test_a_folder_that_is_not_there_is_an_error_unless_it_is_waited_for(folder):
+    with pytest.raises(ScanError, match="There is no folder 'new'"):
+        list(JobFiles(Job("output", folder, "new")).parts())
+    assert list(JobFiles(Job("output", folder, "new", may_be_missing=True)).parts()) == []
+    (folder / "new").mkdir()
+    assert len(list(JobFiles(Job("output", folder, "new", may_be_missing=True)).parts())) == 1
+
+
+def test_of_several_reports_the_files_come_in_order_and_each_label_and_run_once():
+    first = IndexReport(skipped=Named([("line 10: b.png", "damaged"), ("line 9: a.png", "damaged")]), labels={"sea"}, labelled=2, others={"a", "b"})
+    second = IndexReport(skipped=Named([("line 2: c.png", "damaged")]), labels={"sea"}, labelled=3, others={"b"}, unrefreshed=True)
+    whole = together([first, second])
+    assert [place for place, _ in whole.skipped] == ["line 2: c.png", "line 9: a.png", "line 10: b.png"]
+    assert (whole.labels, whole.labelled, whole.others, whole.unrefreshed, whole.unfinished) == ({"sea"}, 5, {"a", "b"}, True, False)
