@@ -21,8 +21,8 @@ from ..indexes import build_index, check_graph
 from ..question import KINDS
 from ..search.kinds import family_of
 from ..stream import count_vectors
-from .candidates import nearest
-from .check import EFFORTS, GOOD_RECALL, MIXES, Check
+from .candidates import compared_of, nearest
+from .check import EFFORTS, GOOD_RECALL, MIXES, WANTED, Check
 from .projection import DIMS, Projection, fit
 from .rows import Kinds, read_images, write_rows
 
@@ -166,7 +166,7 @@ def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Project
         for place, effort in enumerate(EFFORTS):
             tell("Checking the hybrid index", place, len(EFFORTS))
             conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
-            found = [np.array(nearest(conn, hybrid_id, question, effort), np.int64) for question in check.queries(projection)]
+            found = [np.array(nearest(conn, hybrid_id, question, compared_of(effort, WANTED)), np.int64) for question in check.queries(projection)]
             of_found = scores.of(found)
             for mix, recalls in tried.items():
                 recalls[effort] = round(check.recall(of_found, mix), 4)

@@ -29,14 +29,14 @@ def test_one_index_serves_any_weights(library, fill, weights):
     parts = parts_of(weights)
     with library.connection() as conn:
         found = asked(conn, parts)
-    assert len(found.ids) == ready_effort(library) < len(ids)
+    assert len(found.ids) == ready_compared(library) < len(ids)
     assert set(best_of(ids, vectors, parts)) <= set(found.ids)
     assert found.method == f"hybrid index, {len(found.ids)} candidates compared exactly"
 
 
-def ready_effort(library) -> int:
+def ready_compared(library) -> int:
     with library.connection() as conn:
-        return ready_hybrid(conn, 1)["effort"]
+        return ready_hybrid(conn, 1)["compared"]
 
 
 def test_images_that_lack_a_kind_are_found_by_the_others(library, fill):
@@ -81,7 +81,7 @@ def test_the_index_is_what_a_search_reads(library, fill):
     with library.connection() as conn:
         ready, query = ready_hybrid(conn, 10), np.ones(27, np.float16)
         plan = conn.execute(
-            sql.SQL("EXPLAIN {}").format(statement(ready["id"], 27)), {"query": HalfVector(query), "effort": 100, "tail": 10}
+            sql.SQL("EXPLAIN {}").format(statement(ready["id"], 27)), {"query": HalfVector(query), "compared": 100, "tail": 10}
         ).fetchall()
     assert any("Index Scan using hybrid_vectors_hnsw" in line for (line,) in plan)
 
@@ -146,6 +146,6 @@ def test_a_mix_in_which_one_kind_decides_has_its_own_number_of_candidates(librar
     fill(700)
     build_hybrid(library)
     with library.connection() as conn:
-        conn.execute("""UPDATE hybrids SET details = jsonb_set(details, '{efforts}', '{"even": 150, "uneven": 300}')""")
+        conn.execute("""UPDATE hybrids SET details = jsonb_set(details, '{efforts}', '{"even": 80, "uneven": 400}')""")
         found = asked(conn, parts_of(dict(zip(("prompt", "image", "clip_g"), weights))))
-    assert len(found.ids) == {"even": 150, "uneven": 300}[mix]
+    assert len(found.ids) == {"even": 80, "uneven": 200}[mix]  # of 400 that the graph is searched for
