@@ -10,7 +10,7 @@ from comfy_api.v0_0_2 import io
 
 from .asking import all_of
 from .hits import search_fingerprint
-from .host import log, names_missing_requirements, open_library, progress_on, readable_file, show_text
+from .host import ReadableFiles, log, names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
 from .shown_images import library_inputs, load_pictures, or_nothing, report_input, save_report
 from .types import CATEGORY, Hits
@@ -138,14 +138,14 @@ def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[s
 
     with library.connection() as connection:
         missing = db.images_without_phash(connection, chosen)
-    unread = 0
+    unread, readable = 0, ReadableFiles()
     for start in range(0, len(missing), _HASHED):
         progress("Opening pictures without a hash", start, len(missing))
         with library.connection() as connection:
             images = db.get_images(connection, missing[start : start + _HASHED])
         hashes = {}
         for image in images:
-            file, note = readable_file(image)
+            file, note = readable.of(image)
             try:
                 if file is not None:
                     hashes[image.id] = phash(decode(file).pixels)

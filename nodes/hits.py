@@ -11,7 +11,7 @@ from comfy_api.v0_0_2 import io
 from .asking import Found, Wanted, all_of, find, in_words
 from .filter_text import moment_of
 from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness
-from .host import library_fingerprint, readable_file
+from .host import ReadableFiles, library_fingerprint
 from .links import QueryPart, SearchOptions
 from .no_hits import why_no_hits
 from .pictures import drawn, picture_of
@@ -150,7 +150,8 @@ class Shown:
 
 def hit_values(found: Found) -> tuple[list[Any], Shown]:
     """A value for each of `hit_outputs`, lists but for the hits themselves; and what is to be shown."""
-    files, notes = zip(*(readable_file(image) for image in found.images))
+    readable = ReadableFiles()
+    files, notes = zip(*map(readable.of, found.images))
     pictures, notes = zip(*(picture_of(image, file, note) for image, file, note in zip(found.images, files, notes)))
     settings, replaced = zip(*(wireable(image) for image in found.images))
     notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(sureness, found.images))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from .hit_records import path_of, short_prompt
-from .host import readable_file
+from .host import ReadableFiles, readable_file
 from .pictures import drawn, picture_of
 from .types import Filter, library_input, library_name_input
 
@@ -64,9 +64,9 @@ def load_pictures(library: Library, ids: Sequence[int]) -> Pictures:
         return Pictures([], [], [], [], [])
     with library.connection() as connection:
         images = db.get_images(connection, ids)
-    loaded = Pictures([], [], [], [], [])
+    loaded, readable = Pictures([], [], [], [], []), ReadableFiles()
     for image in images:
-        file, note = readable_file(image)
+        file, note = readable.of(image)
         tensor, note = picture_of(image, file, note)
         loaded.tensors.append(tensor)
         loaded.paths.append(path_of(image, file))

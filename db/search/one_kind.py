@@ -133,5 +133,5 @@ def _statement(kind: str, encoder_id: int, dims: int, index: str | None, filtere
 
 def _run(conn: Connection, direction: Direction, n: int, filter: Filter | None, index: str | None) -> Scored:
     own = {"query": HalfVector(direction.vector), "n": n, "candidates": _candidates(index, n)}
-    rows = conn.execute(statement(direction, filter, index), {**(filter.parameters if filter else {}), **own}, binary=True)
+    rows = conn.execute(statement(direction, filter, index), {**(filter.parameters if filter else {}), **own}, binary=True).fetchall()
     return [(image_id, direction.weight * cosine + direction.constant) for image_id, cosine in rows]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ...db import Connection, StoredImage, get_images
@@ -109,7 +110,8 @@ def _record(image: StoredImage) -> dict[str, Any]:
 
 def told(image: StoredImage, names: Sequence[str]) -> dict[str, Any]:
     """These fields of an image as JSON has them, under the names that all routes give them."""
-    record = {_RENAMED.get(name, name): _plain(getattr(image, name)) for name in names}
+    record = {_RENAMED.get(name, name): getattr(image, name) for name in names}
+    record |= {name: _plain(value) for name, value in record.items() if not isinstance(value, (str, int, float, NoneType))}
     return record | {name: str(record[name]) for name in _BEYOND_JAVASCRIPT if record.get(name) is not None}
 
 

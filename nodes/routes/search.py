@@ -11,7 +11,7 @@ from ...db.encoders import CONNECT
 from ...db.question import FAMILIES
 from ..asking import Found, Wanted, find, in_words
 from ..hit_records import hit_record, path_of, sureness
-from ..host import readable_file, roots, toolkit_directory
+from ..host import ReadableFiles, toolkit_directory
 from ..links import KINDS, QueryPart, SearchOptions
 from ..no_hits import why_no_hits
 from ..query_by_description import description_query
@@ -59,7 +59,7 @@ def encoded_parts(asked: Search, uploads: dict[str, bytes]) -> dict[int, QueryPa
 def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
     """The answer to a question whose words and pictures are vectors by now."""
     library = opened(asked.library)
-    with library.connection() as connection:
+    with library.reading() as connection:
         parts = [encoded.get(place) or _without_model(connection, library, part, place) for place, part in enumerate(asked.parts)]
     parts = [_weighed(part, given.weight) for part, given in zip(parts, asked.parts)]
     seen = {part.id for part in asked.parts if part.id is not None}
@@ -160,10 +160,9 @@ def _pixels(data: bytes) -> Any:
 
 
 def _answer(found: Found) -> dict[str, Any]:
-    allowed = list(roots().values())
-    hits = []
+    hits, readable = [], ReadableFiles()
     for hit, image in zip(found.hits.hits, found.images):
-        file, note = readable_file(image, allowed)
+        file, note = readable.of(image)
         notes = "; ".join(filter(None, (note, sureness(image))))
         record = hit_record(hit, image, path_of(image, file), notes, found.hits.parts)
         record["prompt_confidence"] = record.pop("confidence")  # its name everywhere else
