@@ -1,7 +1,8 @@
 """A second run over unchanged files: Index Folder's pipeline against a bare os.walk with stat.
 
 The files are in the library already, with every vector (of 16 dimensions: their length plays no part, since none is read). Both ways
-look at the same folder, in turn, several times; the best of each counts, since a shared machine only ever makes them slower.
+look at the same folder, in turn, several times; the best of each counts, since a shared machine only ever makes them slower. One more run
+is over a library whose budget of token states is full: two distinct texts an image, and token states of none of them.
 
     .venv/bin/python benchmarks/rerun.py [--files 100000] [--rounds 3]
 """
@@ -36,13 +37,15 @@ def main() -> None:
     try:
         folder = scratch / "images"
         make_files(folder, options.files)
-        library = open_library("default", scratch / "library")
+        library, full = (open_library("default", scratch / name) for name in ("library", "full"))
         encoders = stand_ins()
-        fill(library, folder, encoders)
+        fill(library, folder, encoders, options.files // IMAGES_A_TEXT)
+        fill(full, folder, encoders, 2 * options.files, states=False)
         ways = {
             "bare os.walk with stat": lambda: walk(folder),
             "second run, no model connected": lambda: run(library, folder, None),
             "second run, all models connected": lambda: run(library, folder, encoders),
+            f"the same, {2 * options.files:,} texts without token states, whose budget is full": lambda: run(full, folder, encoders, budget=0),
             "the known files alone": lambda: known(library, folder),
             "the scan alone": lambda: scanned(folder),
         }
@@ -56,8 +59,9 @@ def main() -> None:
         print(f"{machine()}\n{options.files:,} files in folders of {FOLDER_SIZE:,}; best of {options.rounds}\n")
         print("| way | s | times the bare walk |\n|---|---|---|")
         print("\n".join(f"| {way.name} | {way.seconds:.2f} | {way.seconds / bare.seconds:.2f} |" for way in best.values()), flush=True)
-        library.close()
-        EmbeddedServer.start(scratch / "library").stop()
+        for one, name in ((library, "library"), (full, "full")):
+            one.close()
+            EmbeddedServer.start(scratch / name).stop()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -87,25 +91,24 @@ def store_of(library: Any, folder: Path, encoders: Any) -> Any:
     return FolderStore(library, "bench", folder, "", encoders or Encoders())
 
 
-def fill(library: Any, folder: Path, encoders: Any) -> None:
-    """Rows as a first run leaves them, by literal SQL."""
+def fill(library: Any, folder: Path, encoders: Any, texts: int, states: bool = True) -> None:
+    """Rows as a first run leaves them, by literal SQL; `texts` distinct ones, each image with a prompt and a negative of them."""
     from diffusion_toolkit.embedders.metadata import READER_VERSION
     from diffusion_toolkit.embedders.scan import Scan
 
     store_of(library, folder, encoders).close()
     entries = list(Scan(folder).files())
     with library.connection() as conn:
-        texts = len(entries) // IMAGES_A_TEXT
         conn.execute(
             "INSERT INTO texts (hash, text_g, text_l) SELECT decode(md5(n::text), 'hex'), 'a prompt of some length, number ' || n, '' "
             "FROM generate_series(1, %s) n",
             [texts],
         )
         conn.execute(
-            "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader, hashed_by, prompt_id) "
-            "SELECT decode(md5(n::text), 'hex'), 1, 1, false, false, '[]', %s, 'blake3', 1 + (SELECT min(id) FROM texts) + n %% (%s - 1) "
-            "FROM generate_series(1, %s) n",
-            [READER_VERSION, texts, len(entries)],
+            "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader, hashed_by, prompt_id, negative_id) "
+            "SELECT decode(md5(n::text), 'hex'), 1, 1, false, false, '[]', %(reader)s, 'blake3', first + n %% %(texts)s, "
+            "first + (n + %(files)s) %% %(texts)s FROM generate_series(1, %(files)s) n, (SELECT 1 + min(id) AS first FROM texts) t",
+            {"reader": READER_VERSION, "texts": texts, "files": len(entries)},
         )
         conn.execute(
             "INSERT INTO paths (root_id, path, image_id, file_size, mtime_ns) SELECT r.id, f.path, f.n, f.size, f.mtime "
@@ -120,10 +123,11 @@ def fill(library: Any, folder: Path, encoders: Any) -> None:
         conn.execute(
             f"INSERT INTO text_vectors SELECT t.id, e.id, {vector} FROM texts t, encoders e WHERE e.family IN ('text', 'clip_l', 'clip_g')"
         )
-        conn.execute(
-            "INSERT INTO token_states (text_id, encoder_id, tokens, states) SELECT t.id, e.id, 77, ''::bytea FROM texts t, encoders e "
-            "WHERE e.family = 'token_states'"
-        )
+        if states:
+            conn.execute(
+                "INSERT INTO token_states (text_id, encoder_id, tokens, states) SELECT t.id, e.id, 77, ''::bytea FROM texts t, encoders e "
+                "WHERE e.family = 'token_states'"
+            )
     with library.reading() as conn:
         conn.execute("VACUUM ANALYZE")  # as autovacuum leaves it within a minute
 
@@ -132,12 +136,12 @@ def walk(folder: Path) -> int:
     return sum(1 for where, _, names in os.walk(folder) for name in names if os.stat(os.path.join(where, name)))
 
 
-def run(library: Any, folder: Path, encoders: Any) -> int:
+def run(library: Any, folder: Path, encoders: Any, budget: int = 5 * 2**30) -> int:
     """What the node does, without the models."""
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 
     with store_of(library, folder, encoders) as store:
-        report = index_folder(folder, "", store, encoders or Encoders())
+        report = index_folder(folder, "", store, encoders or Encoders(), token_state_budget=budget)
     assert not report.skipped, report.skipped
     return report.unchanged
 

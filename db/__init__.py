@@ -33,7 +33,7 @@ from .hybrid.candidates import LEAST_RECALL
 from .indexes import indexes_of, set_index
 from .labels import label_files, label_images, normal_labels
 from .listing import count_images, list_images
-from .missing_texts import texts_lacking, texts_still_lacking
+from .missing_texts import count_lacking, texts_lacking, texts_still_lacking
 from .question import FAMILIES, KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -145,6 +145,7 @@ __all__ = [
     "count_comparable",
     "count_gone",
     "count_images",
+    "count_lacking",
     "counts",
     "damaged_states",
     "drop_hybrid",

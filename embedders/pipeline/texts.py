@@ -23,6 +23,7 @@ BLOCK = 1024  # texts of like length, which one run goes through before it takes
 BATCH_CHARACTERS = 2_000_000  # fetched at once, of texts of any length
 STATES_CHARACTERS = 128 * SECTION_CHARACTERS  # the same where token states are made: 0.6 MB for each section, several times over
 BATCHES_AHEAD = 2
+LITTLE_ROOM = 1000  # a budget is full when less than this part of it is left: what most texts take may never fit it to the end
 
 Batch = tuple[int, Sequence[tuple[int, Text]], Any]  # how many texts were looked at for it, those that still lack something, prepared
 Prepare = Callable[[Sequence[tuple[int, Text]]], Any]
@@ -73,8 +74,8 @@ def fill_clip(run: Run, budget: int) -> None:
     A text that gets token states gets its vectors from the same pass of the CLIP; the others are encoded for their vectors alone,
     which is several times faster, and come first.
     """
-    lacking = {family: _encodable(run, Texts(*run.store.texts_without(family)), family) for family in ("clip_l", "clip_g", "token_states")}
-    states = _States(run, lacking["token_states"], budget)
+    lacking = {family: _encodable(run, family) for family in ("clip_l", "clip_g")}
+    states = _States(run, budget)
     pooled = {family: np.sort(lacking[family].ids) for family in ("clip_l", "clip_g")}
     every = _united([lacking["clip_l"], lacking["clip_g"]])
     alone = every.where(~np.isin(every.ids, states.todo.ids))
@@ -96,13 +97,20 @@ def fill_clip(run: Run, budget: int) -> None:
 
 
 class _States:
-    """Which texts' token states fit the budget: chosen by what their lengths let expect, then held to what they really take."""
+    """Which texts' token states fit the budget: chosen by what their lengths let expect, then held to what they really take.
 
-    def __init__(self, run: Run, lacking: Texts, budget: int) -> None:
+    Where it is full, nobody asks which texts have none: a library of some size has hundreds of thousands of them, at each run.
+    """
+
+    def __init__(self, run: Run, budget: int) -> None:
         self._run, self._budget = run, budget
         self.before = self._used = run.store.token_states_bytes()
         # dead rows make a section look larger than it is
         self._section = min(run.store.section_bytes() or TOKEN_STATE_BYTES, TOKEN_STATE_BYTES)
+        if budget - self._used < max(self._section, budget // LITTLE_ROOM):
+            lacking, left_out = Texts(np.empty(0, np.int64), np.empty(0, np.int32)), run.store.count_without("token_states")
+        else:
+            lacking, left_out = _encodable(run, "token_states"), 0
         oldest = np.argsort(lacking.ids)
         wanted, fits = 0, np.zeros(len(lacking), bool)
         for row, takes in zip(oldest, ((1 + lacking.lengths[oldest].astype(np.int64) // SECTION_CHARACTERS) * self._section)):
@@ -112,7 +120,7 @@ class _States:
                 wanted += int(takes)
                 fits[row] = True
         self.todo = lacking.where(fits)
-        run.report.states_left_out = len(lacking) - len(self.todo)
+        run.report.states_left_out = left_out + len(lacking) - len(self.todo)
         self.stage = (
             f"CLIP vectors; token states for {len(self.todo)} texts, about {wanted / 1e6:.0f} MB more on disk "
             f"(budget {budget / 2**30:g} GiB, {self._used / 1e6:.0f} MB used)"
@@ -220,8 +228,9 @@ def _write_clip(
         run.report.states_kept += len(states)
 
 
-def _encodable(run: Run, texts: Texts, family: str) -> Texts:
-    """Without those that are no prompts by their length; they are named once."""
+def _encodable(run: Run, family: str) -> Texts:
+    """Those that lack what the family makes, without such that are no prompts by their length; they are named once."""
+    texts = Texts(*run.store.texts_without(family))
     too_long = texts.lengths > LONGEST_TEXT
     for id_ in texts.ids[too_long].tolist():
         for _, text in run.store.fetch_texts([id_], [family]):

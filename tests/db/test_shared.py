@@ -25,7 +25,7 @@ def test_a_server_that_only_this_machine_reaches_is_known(server):
     assert is_this_machine(server) and not is_this_machine("postgresql://db.example/images")
 
 
-def test_the_texts_of_all_shares_are_all_texts_each_once(library, tmp_path):
+def test_the_texts_of_all_shares_are_all_texts_each_once_and_so_are_their_counts(library, tmp_path):
     import_comfy()
     from diffusion_toolkit.embedders.pipeline import Encoders
     from diffusion_toolkit.nodes.command.share import Share, SharedStore
@@ -38,12 +38,13 @@ def test_the_texts_of_all_shares_are_all_texts_each_once(library, tmp_path):
         texts = [db.TextPair(f"text {number}", "") for number in range(10)]
         pictures = [db.ImageRecord(bytes([n]) * 32, 8, 8, f"{n}.png", 1, 1, prompt=text) for n, text in enumerate(texts)]
         db.write_images(conn, root, pictures)
-    found = []
+    found, counted = [], 0
     for number in range(3):
         with SharedStore(Share(number, 3), library, "output", Path(tmp_path), "", Encoders(text=Embedder())) as store:
             ids, lengths = store.texts_without("text")
+            counted += store.count_without("text")
         assert len(ids) == len(lengths) > 1
         found += ids.tolist()
     with library.connection() as conn:
         every = {id_ for (id_,) in conn.execute("SELECT id FROM texts WHERE text_g LIKE 'text %'")}
-    assert every <= set(found) and len(found) == len(set(found))
+    assert every <= set(found) and len(found) == len(set(found)) == counted

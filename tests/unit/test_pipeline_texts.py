@@ -70,6 +70,30 @@ def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
     assert encoder.seen == []
 
 
+@pytest.mark.parametrize(("room", "full"), [(0.5, True), (2, False)])
+def test_which_texts_lack_token_states_is_not_asked_where_none_fits(folder, room, full):
+    asked = []
+
+    class Asked(MemoryStore):
+        def texts_without(self, family):
+            asked.append(family)
+            return super().texts_without(family)
+
+    store = Asked(texts=many(9))
+    store.made["token_states"][0] = (np.ones((77, 2048)), None)
+    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=int((1 + room) * TOKEN_STATE_BYTES))
+    assert ("token_states" in asked) is not full
+    assert (report.states_kept, report.states_left_out, report.vectors["clip_g"]) == ((0, 8, 9) if full else (2, 6, 9))
+
+
+def test_a_large_budget_is_full_with_little_room_left_which_the_longer_texts_would_never_fill(folder, monkeypatch):
+    monkeypatch.setattr(texts, "LITTLE_ROOM", 2)
+    store = MemoryStore(texts=many(9))
+    store.made["token_states"] |= {number: (np.ones((77, 2048)), None) for number in range(3)}
+    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=5 * TOKEN_STATE_BYTES)
+    assert (report.states_kept, report.states_left_out) == (0, 6)
+
+
 def test_long_texts_count_against_the_budget_by_what_they_take(folder):
     class Long(CountingEncoder):
         def encode(self, items):
