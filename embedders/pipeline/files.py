@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import queue
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -16,7 +18,6 @@ from .records import IndexReport, Progress, Store
 
 SORTED_AT_ONCE = 512  # files that are held against the library together
 SORTED_AFTER = 0.2  # seconds after which those found so far are: a slow drive shall not hold up the readers
-AHEAD = 256  # such lots that may wait for the readers: 30 MB, and what a run expects is known so much earlier
 MARKED_AT_ONCE = 5000
 T = TypeVar("T")
 
@@ -31,14 +32,15 @@ class Source(Protocol):
 
 
 class FoundFiles:
-    """The new and the changed files of a source, by iterating, while a thread looks for more; a bounded number waits.
+    """The new and the changed files of a source, by iterating, while a thread looks for more.
 
-    `changed` grows meanwhile, and `complete` tells that it is done growing. Leaving the `with` ends the thread.
+    It looks to the end, whoever reads how slowly: how large a run is decides how it is written, and its progress. What waits is packed, in
+    some 20 bytes a file. `changed` grows meanwhile, and `complete` tells that it is done growing. Leaving the `with` ends the thread.
     """
 
     def __init__(self, source: Source, known: KnownFiles, report: IndexReport) -> None:
         self._source, self._known, self._report = source, known, report
-        self._lots: queue.Queue[list[FileEntry] | BaseException | None] = queue.Queue(AHEAD)
+        self._lots: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look, name="diffusion-toolkit-scan", daemon=True)
         self.changed = 0
@@ -75,7 +77,7 @@ class FoundFiles:
                 raise lot
             if lot is None:
                 return
-            yield from lot
+            yield from _unpacked(lot)
 
     def other_sidecar(self, entry: FileEntry) -> bool:
         """Whether the text beside a file came, went or changed since the library read it."""
@@ -130,18 +132,11 @@ class FoundFiles:
                 changed = [entry for entry, same in zip(lot, unchanged) if not same]
                 self.changed += len(changed)
                 if changed:
-                    self._put(changed)
+                    self._lots.put(_packed(changed))
             self.complete = not self._stopped.is_set()
-            self._put(None)
+            self._lots.put(None)
         except BaseException as error:  # it is the reader's, who waits for files
-            self._put(error)
-
-    def _put(self, lot: list[FileEntry] | BaseException | None) -> None:
-        while not self._stopped.is_set():
-            try:
-                return self._lots.put(lot, timeout=0.2)
-            except queue.Full:
-                pass
+            self._lots.put(error)
 
 
 def _next_lot(entries: Iterator[FileEntry]) -> list[FileEntry]:
@@ -151,6 +146,14 @@ def _next_lot(entries: Iterator[FileEntry]) -> list[FileEntry]:
         if len(lot) == SORTED_AT_ONCE or time.monotonic() > until:
             break
     return lot
+
+
+def _packed(lot: list[FileEntry]) -> bytes:
+    return zlib.compress(marshal.dumps([tuple(entry) for entry in lot]), 1)
+
+
+def _unpacked(lot: bytes) -> list[FileEntry]:
+    return [FileEntry(*fields) for fields in marshal.loads(zlib.decompress(lot))]
 
 
 def _lots(items: Iterator[T], size: int) -> Iterator[list[T]]:

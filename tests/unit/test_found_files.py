@@ -141,14 +141,31 @@ def test_what_was_known_is_labelled_when_the_run_gives_labels(folder):
     assert set(store.labelled) == {"cats/b.png", "cats/d.webp", "cats/deep/c.png"}
 
 
-def test_files_come_while_the_search_goes_on_and_no_more_wait_than_a_bounded_number():
+def test_files_come_while_the_search_goes_on():
     source = Numbered()
     with FoundFiles(source, KnownFiles(), IndexReport()) as found:
         assert next(iter(found)).path == "1.png" and not found.complete
         assert 0 < found.changed <= source.given
-        found._thread.join(0.5)  # it could find many more meanwhile
-        assert source.given <= files.SORTED_AT_ONCE * (files.AHEAD + 3)
+    found._thread.join(30)
     assert not found._thread.is_alive()
+
+
+def test_the_search_goes_on_to_its_end_while_nobody_reads_and_what_waits_takes_few_bytes():
+    many = 20_000
+    every = [FileEntry(f"2025/ä {n // 1000}/ComfyUI_{n:08}_.png", n, 2**60 + n, n % 2, ("cat", "ö")[: n % 3]) for n in range(1000)]
+
+    class Many(Numbered):
+        def files(self, on_error, stopped):
+            return (every[number % 1000] for number in range(many))
+
+    with FoundFiles(Many(), KnownFiles(), IndexReport()) as found:
+        found._thread.join(20)
+        assert found.complete and found.changed == many
+        waiting = [found._lots.get() for _ in range(found._lots.qsize())]
+        assert sum(len(lot) for lot in waiting[:-1]) < 40 * many
+        for lot in waiting:
+            found._lots.put(lot)
+        assert list(found) == every * (many // 1000)
 
 
 def test_what_goes_wrong_in_the_search_reaches_the_one_who_waits_for_files():
