@@ -39,7 +39,7 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
     `Nearest` tells where a drive may be missing. Where not one known file of the root is there, none is gone.
     """
     presence = Presence(root, mounted=root.is_dir())
-    nearest = Nearest(root)
+    nearest, names = Nearest(root), Names(root)
     for rows in parts:
         tell(presence.known)
         presence.known += len(rows)
@@ -60,6 +60,9 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
             except (OSError, ValueError):
                 presence.unread += 1
             else:
+                if missing and not names.have(path):
+                    presence.gone.append(path)
+                    continue
                 presence.there += 1
                 presence.changed += (status.st_size, status.st_mtime_ns) != (size, mtime_ns)
                 presence.witness = presence.witness or path
@@ -74,20 +77,51 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
 def still_gone(presence: Presence, paths: Sequence[str]) -> list[str]:
     """Those of these paths that are gone at this moment. OSError where the drive is not there any more."""
     there = presence.root / presence.witness if presence.witness else presence.root
-    gone = [path for path in paths if is_gone(presence.root, path)]
+    names = Names(presence.root)
+    gone = [path for path in paths if is_gone(presence.root, path, names)]
     there.stat()
     return gone
 
 
-def is_gone(root: str | Path, path: str) -> bool:
-    """Whether there is no such file now; one that can't be looked at may be there."""
+def is_gone(root: str | Path, path: str, names: Names) -> bool:
+    """Whether there is no such file now, or none of this name; one that can't be looked at may be there."""
     try:
         os.stat(os.path.join(root, path))
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):
-        pass
-    return False
+        return False
+    return not names.have(path)
+
+
+class Names:
+    """What is in the folders below a root, as it is spelled; looks once at each.
+
+    Where upper and lower case are one, as on Windows and macOS, `a.png` is still found when it is called `A.png` now.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = root
+        self._listed: dict[str, frozenset[str] | None] = {}
+
+    def have(self, path: str) -> bool:
+        """Whether a file that is found by this path, or may be, is called so, and so are its folders."""
+        folder = ""
+        for name in path.split("/"):
+            if folder not in self._listed:
+                self._listed[folder] = self._list(folder)
+            listed = self._listed[folder]
+            if listed is not None and name not in listed:
+                return False
+            folder = f"{folder}/{name}" if folder else name
+        return True
+
+    def _list(self, folder: str) -> frozenset[str] | None:
+        """None where it can't be read."""
+        try:
+            return frozenset(os.listdir(os.path.join(self._root, folder)))
+        except OSError:
+            return None
 
 
 class Nearest:

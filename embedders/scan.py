@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from .metadata.containers.sidecar import SUFFIXES as SIDECARS
 from .metadata.containers.sidecar import sidecar_names
-from .presence import Nearest, is_gone
+from .presence import Names, Nearest, is_gone
 
 log = logging.getLogger("diffusion_toolkit")
 
@@ -71,8 +71,8 @@ class Scan:
             raise ScanError(f"There is no folder {subfolder!r} in {root}. Check the spelling of the sub-folder.")
         if not contains(self._root, os.path.realpath(self._start)):
             raise ScanError(f"The sub-folder {subfolder!r} leads out of {root}. Configure its target as a root of its own.")
-        self._globs = [glob.strip().lower() for glob in pattern.split(";") if glob.strip()]
-        self._recursive, self._nearest = recursive, Nearest(self._root)
+        self._globs = globs_of(pattern)
+        self._recursive, self._nearest, self._names = recursive, Nearest(self._root), Names(self._root)
         self._on_error: OnError = lambda path, why: log.warning("%s: %s", path, why)
 
     def files(self, on_error: OnError | None = None, stopped: Stopped = lambda: False) -> Iterator[FileEntry]:
@@ -103,7 +103,7 @@ class Scan:
 
     def is_gone(self, path: str) -> bool | None:
         """None where it is not there, and may be on a drive that is not mounted."""
-        if not is_gone(self._root, path):
+        if not is_gone(self._root, path, self._names):
             return False
         return True if self._nearest.mount_point(path) is None else None
 
@@ -135,11 +135,7 @@ class Scan:
                 self._on_error(printable(below), f"can't be read ({error.strerror or error})")
 
     def _wanted(self, name: str, path: str) -> bool:
-        name = name.lower()
-        stem, dot, suffix = name.rpartition(".")
-        if not stem or dot + suffix not in SUFFIXES:
-            return False
-        return not self._globs or any(fnmatchcase(path.lower() if "/" in glob else name, glob) for glob in self._globs)
+        return is_wanted(name, path, self._globs)
 
     def _file(self, entry: os.DirEntry[str], path: str, beside: dict[str, os.DirEntry[str]]) -> FileEntry | None:
         if entry.is_symlink() and not contains(self._root, os.path.realpath(entry.path)):
@@ -151,6 +147,19 @@ class Scan:
             self._on_error(path, "is not a regular file")
             return None
         return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.name, beside) if beside else 0)
+
+
+def globs_of(pattern: str) -> list[str]:
+    return [glob.strip().lower() for glob in pattern.split(";") if glob.strip()]
+
+
+def is_wanted(name: str, path: str, globs: Sequence[str]) -> bool:
+    """Whether a file is an image or video by its name, and matches one of the globs, if there are any."""
+    name = name.lower()
+    stem, dot, suffix = name.rpartition(".")
+    if not stem or dot + suffix not in SUFFIXES:
+        return False
+    return not globs or any(fnmatchcase(path.lower() if "/" in glob else name, glob) for glob in globs)
 
 
 def newest_of(texts: Iterable[str]) -> int:

@@ -39,6 +39,32 @@ def test_a_folder_that_is_gone_has_lost_its_files(folder, rows):
     assert look_at(folder, [rows]).gone == ["cats/b.png", "cats/deep/c.png"]
 
 
+@pytest.fixture
+def caseless(folder, monkeypatch):
+    """As Windows and macOS look for files."""
+    stat = os.stat
+
+    def any_case(path, **more):
+        path = os.fspath(path)
+        every = [os.path.join(where, name) for where, folders, names in os.walk(folder) for name in (*folders, *names)]
+        return stat(next((one for one in every if one.lower() == path.lower()), path), **more)
+
+    monkeypatch.setattr(os, "stat", any_case)
+
+
+@pytest.mark.parametrize(("renamed", "called"), [("cats/b.png", "cats/B.PNG"), ("cats", "CATS")])
+def test_a_file_or_folder_that_is_spelled_in_another_case_now_is_gone_from_its_former_path(folder, rows, caseless, renamed, called):
+    (folder / renamed).rename(folder / called)
+    assert os.path.exists(folder / "cats/b.png")
+    found = Scan(folder)
+    assert found.is_gone("cats/b.png") and not found.is_gone("dogs/d.png")
+    assert found.is_gone("cats/deep/c.png") == (renamed == "cats")
+    marked = [(*row[:4], row[0] == "cats/b.png") for row in rows]
+    judged = look_at(folder, [marked])
+    assert judged.gone == ["cats/b.png"] and judged.returned == [] and judged.unmarked == 0
+    assert still_gone(judged, ["cats/b.png", "dogs/d.png"]) == ["cats/b.png"]
+
+
 def test_files_of_a_folder_that_is_there_and_empty_are_doubtful(folder, rows):
     shutil.rmtree(folder / "cats")
     (folder / "cats").mkdir()
