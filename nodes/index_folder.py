@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
 from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, roots, show_text
 from .types import CATEGORY, Library, TextEmbedder, library_name_input
-from .watch import Place, Watch, clock, watcher
+from .watch import LONG_QUIET_S, Place, Watch, clock, watcher
+
+if TYPE_CHECKING:
+    from ..embedders.pipeline import IndexReport
 
 Progress = Callable[[str, int, int], None]
 LISTS = (".txt", ".csv", ".lst")
@@ -162,8 +165,9 @@ class IndexFolder(io.ComfyNode):
         node_key = (prompt.workflow if prompt is not None else "", cls.hidden.unique_id or "")
         if asked_by is not None and asked_by.place != place:  # a list runs this node: each watch is for one item of it
             return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
+        ended: list[Path] = []
         if prompt is not None and (not watch or image_list.strip()):
-            watcher().end(place, node_key, prompt.prompt_id)
+            ended = watcher().end(place, node_key, prompt.prompt_id)
         folder = root_folder(root)
         under = normal_subfolder(subfolder if asked_by is None else _new_below(asked_by, folder))
         listed = _list_file(image_list.strip(), folder) if image_list.strip() else None
@@ -175,16 +179,20 @@ class IndexFolder(io.ComfyNode):
             clip=SDXLTextEncoder(clip) if clip is not None else None,
         )
         budget = int(token_state_budget * 2**30)
-        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, image_list=listed)
-        report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by))
+        watches = watch and prompt is not None and listed is None
+        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=watches)
+        refresh = asked_by is None or asked_by.refreshes
+        report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by), refresh=refresh)
         if asked_by is not None:
-            made_room = f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty.\n"
-            text = f"{made_room if report.unfinished else f'Watched at {clock()}. '}{text}"
+            watcher().ran(asked_by, report.unfinished, report.unrefreshed)
+            text = _watched(report) + text
             watcher().tell(asked_by, text)
+        elif watches:
+            text = ("" if (folder / under).is_dir() else f"There is no folder {under!r} in {root} yet.\n") + text
+            text += "\n" + _watch(prompt, place, node_key, folder, under, recursive, pattern, watch_after)
         elif watch and listed is not None:
             text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
-        elif watch and prompt is not None:
-            text += "\n" + _watch(prompt, place, node_key, folder / under, recursive, watch_after)
+        text += "".join(f"\nNo longer watched: {was}." for was in ended)
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,
@@ -232,16 +240,30 @@ def _new_below(watch: Watch, root: Path) -> str:
     return place.relative_to(root).as_posix()
 
 
-def _watch(prompt: Any, place: Place, node_key: tuple[str, str], folder: Path, recursive: bool, after: int) -> str:
+def _watched(report: IndexReport) -> str:
+    """What a watch's run says before its report."""
+    if report.unfinished:
+        return f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty.\n"
+    later = (
+        "\nAll of it is indexed. The indexes that searches use take long to make, and are made when the queue has been empty for "
+        f"{LONG_QUIET_S / 60:.0f} min."
+    )
+    return f"Watched at {clock()}, and on until this is queued with watch off or ComfyUI ends.{later if report.unrefreshed else ''}\n"
+
+
+def _watch(
+    prompt: Any, place: Place, node_key: tuple[str, str], root: Path, under: str, recursive: bool, pattern: str, after: int
+) -> str:
     """Watch from now on; a line for the report."""
     from .watched_prompts import CannotWatch, check_saved_in, part_leading_to
 
+    folder = (root / under).resolve()
     try:
-        check_saved_in(folder.resolve())
+        check_saved_in(root, folder)
         part = part_leading_to(prompt, node_key[1])
     except CannotWatch as reason:
         return f"Not watched: {reason}"
-    watcher().start(Watch(place, folder.resolve(), recursive, float(after), node_key, prompt.prompt_id, part))
+    watcher().start(Watch(place, root, folder, recursive, pattern, float(after), node_key, prompt.prompt_id, part))
     return (
         f"Watching: images that ComfyUI saves here are indexed when its queue has been empty for {after} s, "
         "until this is queued with watch off or ComfyUI ends."

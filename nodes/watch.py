@@ -22,6 +22,7 @@ log = logging.getLogger("diffusion_toolkit")
 
 LOOK_EVERY_S = 1.0
 RETRY_S, LONGEST_RETRY_S = 60.0, 3600.0  # after a failed run, twice as long after each further one
+LONG_QUIET_S = 1800.0  # of an empty queue, after which indexes are made whose making has had to make room for a prompt
 
 
 class Place(NamedTuple):
@@ -37,8 +38,10 @@ class Watch:
     """One watched folder, and how to index it. `part` is for the queue alone; `node` is (workflow's id, node's id)."""
 
     place: Place
+    root: Path
     folder: Path
     recursive: bool
+    pattern: str
     after: float  # seconds for which the queue is empty first
     node: tuple[str, str]
     from_prompt: str
@@ -47,15 +50,21 @@ class Watch:
     failures: int = 0
     not_before: float = 0.0
     done_as: str = ""  # the prompt of its latest finished run
+    behind: bool = False  # the making of indexes had to make room: all is indexed, and searches are slower than they could be
+    refreshes: bool = field(default=True, init=False)  # whether the run at hand makes them
     stood_back: bool = field(default=False, init=False)
     looks_in: set[Path] = field(default_factory=set, init=False)  # those of the run at hand
     left: set[Path] = field(default_factory=set, init=False)  # those of cancelled runs, for the next one
 
     def covers(self, file: Path) -> bool:
-        """Whether a run would come upon this file; as everywhere hidden folders and files are left out."""
+        """Whether a run would come upon this file, or upon a text beside images; as everywhere hidden folders and files are left out."""
+        from ..embedders.scan import SIDECARS, globs_of, is_wanted
+
         if not (file.is_relative_to(self.folder) if self.recursive else file.parent == self.folder):
             return False
-        return not any(part.startswith(".") for part in file.relative_to(self.folder).parts)
+        if any(part.startswith(".") for part in file.relative_to(self.folder).parts):
+            return False
+        return file.name.endswith(SIDECARS) or is_wanted(file.name, file.relative_to(self.root).as_posix(), globs_of(self.pattern))
 
     @property
     def look_in(self) -> Path:
@@ -118,15 +127,15 @@ class Watcher:
                 self._thread = threading.Thread(target=self._look_on, name="diffusion-toolkit-watch", daemon=True)
                 self._thread.start()
 
-    def end(self, place: Place, node: tuple[str, str], from_prompt: str) -> bool:
-        """Stop watching what this node watched, and this folder for this library. Says whether there was anything.
+    def end(self, place: Place, node: tuple[str, str], from_prompt: str) -> list[Path]:
+        """Stop watching what this node watched, and this folder for this library; the folders that were watched.
 
         A node that a list runs several times has several watches of one prompt, which do not replace each other. Without a
         workflow's id, as a program queues it, a node is not known again.
         """
         with self._lock:
             kept = [w for w in self._watches if w.place != place and (w.node != node or not node[0] or w.from_prompt == from_prompt)]
-            ended = len(kept) < len(self._watches)
+            ended = [watch.folder for watch in self._watches if watch not in kept]
             self._watches = kept
             return ended
 
@@ -142,6 +151,15 @@ class Watcher:
 
             watch.stood_back = True
             raise StandBack("Another prompt waits.")
+
+    def ran(self, watch: Watch, unfinished: bool, unrefreshed: bool) -> None:
+        """Its run ends in order, and this is what it has left: files, or only what searches use, which waits for a long quiet."""
+        with self._lock:
+            watch.stood_back = unfinished
+            behind = unrefreshed or (watch.behind and unfinished)
+            for one in (watch, *self._watches):
+                if one.place.library_name == watch.place.library_name:
+                    one.behind = behind
 
     def tell(self, watch: Watch, text: str) -> None:
         """Show this on the node, wherever a page has it open."""
@@ -169,8 +187,12 @@ class Watcher:
             self._running.clear()
             if self._quiet_since is None:
                 self._quiet_since = now
+            quiet = now - self._quiet_since
             for watch in self._watches:
-                if watch.saved_in and now - self._quiet_since >= watch.after and now >= watch.not_before:
+                refreshes = not watch.behind or quiet >= LONG_QUIET_S
+                due = watch.saved_in or (watch.behind and refreshes)
+                if due and quiet >= watch.after and now >= watch.not_before:
+                    watch.refreshes = refreshes
                     watch.looks_in, watch.stood_back = watch.saved_in | watch.left, False
                     watch.saved_in, watch.left = set(), set()
                     self._running[self._queue.put(watch.part, self._last_graph)] = watch
@@ -187,6 +209,7 @@ class Watcher:
             self.tell(watch, f"Watching: the run at {clock()} failed and {again}. {run.message}")
         elif run.ended == "cancelled":
             watch.left |= watch.looks_in
+            watch.behind = False
             self.tell(watch, f"Watching: the run at {clock()} was cancelled; the next is when something new is saved.")
         else:
             watch.failures = 0
@@ -199,7 +222,7 @@ class Watcher:
         while True:
             with self._lock:
                 if not self._watches:
-                    self._thread = None
+                    self._thread, self._last_graph = None, {}
                     return
             try:
                 self.look(time.monotonic())

@@ -60,11 +60,13 @@ def running_prompt() -> Running | None:
     return next((Running(context.prompt_id, entry) for entry in entries if entry[1] == context.prompt_id), None)
 
 
-def check_saved_in(folder: Path) -> None:
-    """CannotWatch where nothing that ComfyUI saves can come into a folder."""
+def check_saved_in(root: Path, folder: Path) -> None:
+    """CannotWatch where nothing that ComfyUI saves can come into a folder, or it is none of the root's."""
     import folder_paths
 
     output = Path(folder_paths.get_output_directory()).resolve()
+    if not folder.is_relative_to(root):
+        raise CannotWatch(f"It leads out of {root}, to {folder}. Configure that as a root of its own.")
     if not folder.is_relative_to(output) and not output.is_relative_to(folder):
         raise CannotWatch(f"ComfyUI saves nothing here, but in {output}. Queue Index Folder again when there are new images.")
 

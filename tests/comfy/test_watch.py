@@ -26,9 +26,14 @@ def saving(color: int) -> dict[str, Any]:
     }
 
 
-def watch_runs(server) -> list[dict[str, Any]]:
-    """The watch's runs that ComfyUI's history holds."""
-    return [entry for entry in server.get("/history").values() if PREFIX + NODE in entry["prompt"][2]]
+def watch_runs(server, of: str = NODE) -> list[dict[str, Any]]:
+    """The runs of this node's watch that ComfyUI's history holds, once there is one."""
+    end = time.monotonic() + 60
+    while True:
+        runs = [entry for entry in server.get("/history").values() if PREFIX + of in entry["prompt"][2]]
+        if runs or time.monotonic() > end:
+            return runs
+        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -46,9 +51,6 @@ def watching(server, pictures) -> Iterator[str]:
 def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off(server, watching):
     assert "Watching: images that ComfyUI saves here are indexed" in watching
     server.queue(saving(1))
-    end = time.monotonic() + 60
-    while not watch_runs(server) and time.monotonic() < end:
-        time.sleep(0.2)
     [run] = watch_runs(server)
     assert run["status"]["completed"], run["status"]
     assert "Found 1 image:" in (said := run["outputs"][PREFIX + NODE]["text"][0]) and "1 added" in said
@@ -56,10 +58,24 @@ def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off
     assert len(ids_of(server, FOLDER)) == 2
     status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]
     assert f"Watched by Index Folder: {server.output / FOLDER}." in status["text"][0]
-    server.queue(index(FOLDER, watch=False))
+    assert "Watched at" in said and "until this is queued with watch off" in said
+    said = server.queue(index(FOLDER, watch=False)).outputs["index"]["text"][0]
+    assert f"No longer watched: {server.output / FOLDER}." in said
     server.queue(saving(2))
     time.sleep(3.5)
     assert len(watch_runs(server)) == 1
+
+
+def test_a_folder_that_is_not_there_yet_is_watched(server):
+    folder, light = "watched_later/2026", {"clip": None, "clip_vision": None, "text_embedder": None}
+    said = server.queue(index(folder, **light, watch=True, watch_after=1)).outputs["index"]["text"][0]
+    assert said.startswith(f"There is no folder {folder!r} in output yet.") and "Watching: images that ComfyUI saves here" in said
+    assert not (server.output / folder).exists()
+    flat = node("EmptyImage", width=64, height=64, batch_size=1, color=77)
+    server.queue({"1": flat, "2": node("SaveImage", images=["1", 0], filename_prefix=f"{folder}/flat")})
+    [run] = watch_runs(server, "index")
+    server.queue(index(folder, **light, watch=False))
+    assert "1 added" in run["outputs"][PREFIX + "index"]["text"][0] and len(ids_of(server, folder)) == 1
 
 
 def test_a_folder_into_which_comfyui_saves_nothing_is_not_watched(server):

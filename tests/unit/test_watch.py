@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from diffusion_toolkit.embedders.pipeline import StandBack
-from diffusion_toolkit.nodes.watch import Finished, Place, Watch, Watcher
+from diffusion_toolkit.nodes.watch import LONG_QUIET_S, Finished, Place, Watch, Watcher
 
 OUTPUT = Path("/pictures").absolute()
 
@@ -64,9 +64,19 @@ def watcher(queue: FakeQueue) -> Watcher:
     return watcher
 
 
-def watch(subfolder: str = "", node: str = "4", after: float = 5, recursive: bool = True, prompt: str = "first", part: str = "") -> Watch:
-    place = Place("output", subfolder, "default")
-    return Watch(place, OUTPUT / subfolder, recursive, after, ("workflow", node), prompt, part or f"part {subfolder}")
+def watch(
+    subfolder: str = "",
+    node: str = "4",
+    after: float = 5,
+    recursive: bool = True,
+    prompt: str = "first",
+    part: str = "",
+    pattern: str = "",
+    library: str = "default",
+) -> Watch:
+    place = Place("output", subfolder, library)
+    part = part or f"part {subfolder}"
+    return Watch(place, OUTPUT, OUTPUT / subfolder, recursive, pattern, after, ("workflow", node), prompt, part)
 
 
 def parts(queue: FakeQueue) -> list[object]:
@@ -113,6 +123,22 @@ def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:
     assert queue.put_in == []
 
 
+def test_what_the_pattern_leaves_out_starts_no_run_but_a_text_beside_images_does(watcher, queue) -> None:
+    watcher.start(watch(pattern="*.png; cats/*.webp"))
+    for name in ("a.mp4", "dogs/a.webp", "a.latent"):
+        queue.saves(name)
+    watcher.look(0)
+    watcher.look(100)
+    assert queue.put_in == []
+    for name in ("A.PNG", "cats/a.webp", "a.txt"):
+        queue.saves(name)
+        watcher.look(1000)
+        watcher.look(2000)
+        queue.ends()
+    watcher.look(3000)
+    assert len(queue.put_in) == 3
+
+
 def test_what_was_saved_before_the_watch_began_starts_no_run(watcher, queue) -> None:
     queue.saves()
     watcher.start(watch())
@@ -148,6 +174,65 @@ def test_a_run_makes_room_for_a_waiting_prompt_and_is_taken_up_after_it(watcher,
     watcher.look(12)
     assert len(queue.put_in) == 2
     watcher.make_room(running)
+
+
+def run_that_is(watcher, queue, unfinished: bool, unrefreshed: bool) -> None:
+    """The run in the queue ends in order, with this left to do."""
+    watcher.ran(watcher.run_of(f"watch {len(queue.put_in)}"), unfinished, unrefreshed)
+    queue.ends()
+
+
+def test_indexes_whose_making_had_to_make_room_wait_for_a_long_quiet(watcher, queue) -> None:
+    one = watch(after=5)
+    watcher.start(one)
+    watcher.start(watch("elsewhere", node="7", library="another"))
+    queue.saves("a.png")
+    watcher.look(0)
+    watcher.look(5)
+    assert one.refreshes
+    queue.waiting = 1
+    with pytest.raises(StandBack):
+        watcher.make_room(one)
+    queue.waiting = 0
+    run_that_is(watcher, queue, unfinished=False, unrefreshed=True)
+    assert [one.behind for one in watcher.watches()] == [True, False]
+    watcher.look(10)
+    watcher.look(1000)
+    assert len(queue.put_in) == 1  # all that is new is indexed, so there is no hurry
+    queue.saves("b.png")
+    watcher.look(1001)
+    watcher.look(1006)
+    assert len(queue.put_in) == 2 and not one.refreshes
+    watcher.look(1007)
+    run_that_is(watcher, queue, unfinished=False, unrefreshed=True)
+    watcher.look(1010)
+    watcher.look(1010 + LONG_QUIET_S - 1)
+    assert len(queue.put_in) == 2
+    watcher.look(1010 + LONG_QUIET_S)
+    assert parts(queue) == ["part "] * 3 and one.refreshes
+    run_that_is(watcher, queue, unfinished=False, unrefreshed=False)
+    watcher.look(5000)
+    watcher.look(20000)
+    assert len(queue.put_in) == 3
+
+
+def test_files_that_are_left_and_a_cancel_make_no_run_of_indexes(watcher, queue) -> None:
+    one = watch(after=1)
+    watcher.start(one)
+    queue.saves()
+    watcher.look(0)
+    watcher.look(1)
+    run_that_is(watcher, queue, unfinished=False, unrefreshed=True)
+    watcher.look(2)
+    watcher.look(2 + LONG_QUIET_S)
+    run_that_is(watcher, queue, unfinished=True, unrefreshed=False)  # a prompt came before it got to the indexes
+    watcher.look(3000)
+    assert one.behind
+    watcher.look(3000 + LONG_QUIET_S)
+    queue.ends("cancelled")
+    watcher.look(6000)
+    watcher.look(6000 + 2 * LONG_QUIET_S)
+    assert len(queue.put_in) == 3
 
 
 def test_a_persons_own_run_is_no_watchs(watcher, queue) -> None:
@@ -282,9 +367,10 @@ def test_an_ended_watch_runs_no_more(watcher, queue) -> None:
     watcher.start(watch(after=1))
     queue.saves()
     watcher.look(0)
-    assert watcher.end(Place("output", "", "default"), ("another workflow", "9"), "second")
+    assert watcher.end(Place("output", "", "default"), ("another workflow", "9"), "second") == [OUTPUT]
     watcher.look(100)
     assert queue.put_in == []
+    assert watcher.end(Place("output", "", "default"), ("another workflow", "9"), "second") == []
 
 
 def test_of_a_watchs_runs_the_history_keeps_the_latest(watcher, queue) -> None:
