@@ -34,6 +34,7 @@ _INSTALL = f'Install it: python -m pip install "{REQUIREMENT}"'
 LOOK_SECONDS = 0.5  # between two looks at the workers
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0  # in which workers begin, where there is room for them
+HUNG_SECONDS = 900.0  # without a word from a worker that others wait for; loading a model from a slow drive may take long
 STOP_SECONDS = 60.0  # for which they are given time to end their batch
 _OBJECTS = 100 * 2**20  # bytes of Ray's own store on a local cluster, the least it takes; nothing is kept there
 
@@ -140,6 +141,7 @@ class Cluster:
         self._workers = {number: remote.remote(self._board, number, setup) for number in range(count)}
         self._told: dict[int, tuple[str, int, int]] = {}  # how far each is
         self._began = time.monotonic()
+        self._heard = dict.fromkeys(self._workers, self._began)  # when each told something new, or was given work
         self.lost: list[int] = []
 
     def __enter__(self) -> Cluster:
@@ -182,10 +184,11 @@ class Cluster:
             for call in self._ended(running):
                 answer = self._answer(call, running.pop(call))
                 done += [answer] if answer is not None else []
+            self._give_up(running, bool(done))
         return done
 
     def _share_out(self, what: str, helping: bool) -> list[Answer]:
-        """Give each worker a share, and the shares of those that died to others."""
+        """Give each worker a share, and the shares of those that died or hang to others."""
         shares = Shares(len(self._workers))
         running: dict[Any, int] = {}  # the call and its worker
         while not shares.complete or running:
@@ -193,8 +196,9 @@ class Cluster:
                 share = shares.take(number, self._behind(running) if helping else ())
                 if share is not None:
                     running[getattr(self._workers[number], what).remote(share, shares.count)] = number
+                    self._heard[number] = time.monotonic()
             if not running:
-                raise WorkerFailed("All workers died. What was written is kept; the same command goes on from there.")
+                raise WorkerFailed("No worker is left: all died or hung. What was written is kept; the same command goes on from there.")
             for call in self._ended(running):
                 number = running.pop(call)
                 answer = self._answer(call, number)
@@ -202,17 +206,35 @@ class Cluster:
                     shares.died(number)
                 else:
                     shares.done(number, answer)
+            for number in self._give_up(running, bool(self.lost) or len(running) < len(self._workers)):
+                shares.died(number)
         return shares.answers
+
+    def _give_up(self, running: dict[Any, int], waited_for: bool) -> list[int]:
+        """End the workers that hang, on a drive or a GPU that does not answer: all that are still at work, where others wait for
+        them, and none has told anything new for long."""
+        if not waited_for or any(time.monotonic() < self._heard[number] + HUNG_SECONDS for number in running.values()):
+            return []
+        given_up = list(running.values())
+        for number in given_up:
+            at = self._told.get(number, ("beginning", 0, 0))[0]
+            log.warning("Worker %d told nothing new for %.0f minutes, and is given up. It was at: %s", number, HUNG_SECONDS / 60, at)
+            self._ray.kill(self._workers.pop(number))
+            self.lost.append(number)
+        running.clear()
+        return given_up
 
     def _ended(self, running: dict[Any, int]) -> list[Any]:
         """Calls that are done, after a while at most; the bar moves, and a cancel is raised here."""
         ended, _ = self._ray.wait(list(running), num_returns=1, timeout=LOOK_SECONDS)
         try:
-            self._told = self._ray.get(self._board.all.remote(), timeout=30)
+            told = self._ray.get(self._board.all.remote(), timeout=30)
         except self._ray.exceptions.RayError as error:
             raise WorkerFailed(f"The cluster does not answer any more ({type(error).__name__}). What was written is kept.") from error
-        told = {number: self._told[number] for number in running.values() if number in self._told}
-        self._bar(*_together(told, len(self._workers), time.monotonic() - self._began))
+        self._heard.update((number, time.monotonic()) for number, said in told.items() if said != self._told.get(number))
+        self._told = told
+        at_work = {number: told[number] for number in running.values() if number in told}
+        self._bar(*_together(at_work, len(self._workers), time.monotonic() - self._began))
         return ended
 
     def _behind(self, running: Mapping[Any, int]) -> list[int]:
@@ -243,13 +265,18 @@ class Cluster:
 
 def _together(told: Mapping[int, tuple[str, int, int]], workers: int, seconds: float) -> tuple[str, int, int]:
     """What most workers are at, summed, `seconds` after the start."""
-    stages = [stage for stage, _, _ in told.values()]
+    stages = [_plain(stage) for stage, _, _ in told.values()]
     if not stages:
         why = "; another job may hold the cluster's CPUs or GPUs, see `ray status`" if seconds > PATIENCE_SECONDS else ""
         return f"Waiting for {workers} workers{why}", 0, 0
     most = max(dict.fromkeys(stages), key=stages.count)
-    at_it = [(done, total) for stage, done, total in told.values() if stage == most]
+    at_it = [(done, total) for stage, done, total in told.values() if _plain(stage) == most]
     return f"{most} ({workers} workers)", sum(done for done, _ in at_it), sum(total for _, total in at_it)
+
+
+def _plain(stage: str) -> str:
+    """Without what is said after it, such as how much of the budget is used: that is the worker's own part of it."""
+    return stage.partition("; ")[0]
 
 
 def _models(begun: Mapping[str, Any]) -> str:

@@ -80,32 +80,38 @@ def refuse_chosen_devices() -> None:
                              "a machine lends is told by CUDA_VISIBLE_DEVICES where its Ray starts.")  # fmt: skip
 
 
-def load_definitions(file: str | None) -> Mapping[str, Mapping[str, Any]]:
-    """The classes that a saved workflow may name: those of a saved /object_info, else ComfyUI's own, without custom nodes.
+def read_definitions(file: str) -> Mapping[str, Mapping[str, Any]]:
+    """The classes that a saved workflow may name: those of a saved /object_info.
 
     Raises:
         UsageError: the file can't be read.
     """
-    if file is not None:
-        try:
-            read = json.loads(Path(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file} can't be read ({error}). It should hold what ComfyUI answers at /object_info.") from error
-        if not isinstance(read, dict) or not all(isinstance(value, dict) for value in read.values()):
-            raise UsageError(f"{file} is not what ComfyUI answers at /object_info: an object of node classes by name.")
-        return read
+    try:
+        read = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} can't be read ({error}). It should hold what ComfyUI answers at /object_info.") from error
+    if not isinstance(read, dict) or not all(isinstance(value, dict) for value in read.values()):
+        raise UsageError(f"{file} is not what ComfyUI answers at /object_info: an object of node classes by name.")
+    return read
+
+
+def own_definitions() -> Mapping[str, Mapping[str, Any]]:
+    """ComfyUI's own classes, without custom nodes. They take it many seconds to import."""
     find_accelerator()
     import nodes
     from comfy.cli_args import args
 
     from ..definitions import node_definitions
 
-    root, before = logging.getLogger(), logging.getLogger().level
+    root, ours = logging.getLogger(), logging.getLogger("diffusion_toolkit")
+    before = root.level
+    ours.setLevel(before)
     root.setLevel(logging.CRITICAL)  # one of its packs needs the server, and is not missed
     try:
         asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=not getattr(args, _FAR_NODES, False)))
     finally:
         root.setLevel(before)
+        ours.setLevel(logging.NOTSET)
     return node_definitions()
 
 

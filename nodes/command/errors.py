@@ -17,3 +17,9 @@ class ReportError(RuntimeError):
     """What was asked for is done, and the report of it can't be written."""
 
     __module__ = "diffusion_toolkit"  # it names the cause, as all our own errors do
+
+
+class LoadError(RuntimeError):
+    """A model, or ComfyUI's node classes, can't be had when a run turns out to need them; what was written is kept."""
+
+    __module__ = "diffusion_toolkit"

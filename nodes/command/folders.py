@@ -42,10 +42,14 @@ def is_list(given: str, beside: Sequence[str]) -> bool:
     """Whether it is a file, and so a list of images; unlike a node's, which anybody may queue who reaches the page, it may lie anywhere.
 
     Raises:
-        UsageError: an option that is for a folder was given `beside` it.
+        UsageError: it is an image, or an option that is for a folder was given `beside` it.
     """
+    from ...embedders.scan import SUFFIXES
+
     if not Path(given).expanduser().is_file():
         return False
+    if Path(given).suffix.lower() in SUFFIXES:
+        raise UsageError(f"{given} is an image. Name its folder, with --pattern for this one alone, or a list that has it on a line.")
     if beside:
         raise UsageError(f"{given} is a file, and so a list of images, each of which is indexed: leave out {' and '.join(beside)}.")
     return True

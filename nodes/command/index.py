@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .comfyui import find_accelerator, load_definitions, refuse_chosen_devices
+from .comfyui import read_definitions, refuse_chosen_devices
 from .context import Context
 from .errors import DONE, SKIPPED, UsageError
 from .folders import below_a_root, is_list
+from .later import Definitions, Inference
 from .models import Recipe, load_models
 from .progress import Bar
 from .report import check_report, write_report
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 def index(context: Context) -> int:
     """Run it; the exit code."""
     from ... import db
-    from ..host import open_library
     from ..index_report import summary
     from ..index_run import run
 
@@ -31,12 +31,15 @@ def index(context: Context) -> int:
     check_report(given.json)
     if given.ray:
         refuse_chosen_devices()
+    elif given.workers:
+        raise UsageError("--workers is for --ray: this machine's GPUs are all used without it. Leave it out, or add --ray local.")
     recipe = Recipe(given.clip_vision, given.checkpoint, given.text_embedder, given.models_from)
     bar = Bar(context.cancel, given.quiet)
     try:
         job, files = asked_for(given, bar)
+        definitions = read_definitions(given.object_info) if given.object_info else Definitions()
         bar("Opening the library", 0, 0)
-        library = open_library(given.library)
+        library = context.library()
         if given.ray:
             from .ray_index import run_on_ray
 
@@ -45,14 +48,13 @@ def index(context: Context) -> int:
         else:
             with library.connection() as connection:
                 active = db.active_encoders(connection)
-            with _inference(recipe):
-                encoders, notes = load_models(recipe, active, lambda what: bar(what, 0, 0))
-                bar("Reading ComfyUI's node classes", 0, 0)
-                definitions = load_definitions(given.object_info)
+            with Inference() as inference:
+                encoders, notes = load_models(recipe, active, lambda what: bar(what, 0, 0), inference)
                 with context.cancel.politely():
                     report, counts, text = run(library, job, encoders, definitions, bar, files)
     finally:
         bar.close()
+    text = re.sub(r" \(connect \w+\)", "", text)  # which is for a graph; the notes tell why
     listed = str(job.image_list) if job.image_list is not None else None
     asked = {"library": library.name, "root": job.root_name, "subfolder": job.subfolder, "list": listed}
     write_report(given.json, {**asked, **summary(report, counts), "notes": notes}, "\n".join([text, *(f"Note: {note}." for note in notes)]))
@@ -88,13 +90,3 @@ def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:
 
 def absolute(file: str | None) -> str | None:
     return str(Path(file).expanduser().absolute()) if file else None
-
-
-def _inference(recipe: Recipe) -> AbstractContextManager[Any]:
-    """As ComfyUI runs its nodes. Without models there is no need of torch, which takes seconds to import."""
-    if not recipe.has_models:
-        return nullcontext()
-    find_accelerator()
-    import torch
-
-    return torch.inference_mode()

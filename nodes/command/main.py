@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config import ConfigurationError
 from .arguments import parse
 from .comfyui import find_comfyui, start
 from .context import Context
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str], package: Path) -> int:
 
 def _tell(error: Exception) -> int:
     """A message for a person is printed alone; whatever else went wrong with its traceback."""
-    if isinstance(error, UsageError):
+    if isinstance(error, (UsageError, ConfigurationError)):
         print(f"run.py: {error}", file=sys.stderr)
         return WRONG
     if type(error).__module__ == "diffusion_toolkit":  # our own errors name the cause and the next step

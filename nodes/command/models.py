@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import AUTO, NONE
 from .errors import UsageError
+from .later import Later, about
 
 if TYPE_CHECKING:
     from ...db import StoredEncoder
     from ...embedders.pipeline import Encoders
+    from ..model_files import Known, ModelFile
 
 log = logging.getLogger("diffusion_toolkit")
 
@@ -28,10 +30,6 @@ class Recipe:
     text_embedder: str = AUTO
     script: str | None = None
 
-    @property
-    def has_models(self) -> bool:
-        return {self.clip_vision, self.checkpoint, self.text_embedder} != {NONE}
-
 
 @dataclass(frozen=True)
 class _Kind:
@@ -39,7 +37,8 @@ class _Kind:
 
     option: str
     function: str  # in a person's script; "" where a file is all there is
-    families: tuple[str, ...]  # of the vectors that it makes; the last one's encoder names the file
+    loader: str  # as `model_files` calls it
+    families: tuple[str, ...]  # of what it makes; the last one's encoder names the file
     folder: str
     default: str
     load: Callable[[str], Any]
@@ -47,69 +46,114 @@ class _Kind:
     makes: str
 
 
-def load_models(recipe: Recipe, active: Mapping[str, StoredEncoder], tell: Callable[[str], None]) -> tuple[Encoders, list[str]]:
+def load_models(
+    recipe: Recipe, active: Mapping[str, StoredEncoder], tell: Callable[[str], None], inference: Callable[[], None]
+) -> tuple[Encoders, list[str]]:
     """The models of a run, and a line for each kind that is left out unasked. `active` are the library's encoders by family.
+
+    A file that is known to hold the library's model is loaded when there is work for it (`Later`), another at once. `inference`
+    is called before any is.
 
     Raises:
         UsageError: a file that was named is not there, or is no such model.
         EmbedderError: a model makes other vectors than the library's.
     """
     from ...embedders.pipeline import Encoders
+    from ..host import toolkit_directory
+    from ..model_files import Known, ModelFile
 
+    shelf = _Shelf(active, Known(toolkit_directory() / "models.json"), tell, inference)
+    wanted = {kind: getattr(recipe, kind.option) for kind in _KINDS}
+    named = {kind: _path(kind, name) for kind, name in wanted.items() if name not in (AUTO, NONE)}  # all, before any is loaded
     script = _script(recipe.script) if recipe.script else None
     made, notes = {}, []
     for kind in _KINDS:
-        wanted = getattr(recipe, kind.option)
         function = getattr(script, kind.function, None) if kind.function else None
-        if function is not None and wanted == AUTO:
+        if function is not None and wanted[kind] == AUTO:
             tell(f"Loading: {kind.function}() of {recipe.script}")
+            inference()
             made[kind.option] = kind.wrap(function())
-        elif wanted == AUTO:
-            made[kind.option], note = _by_the_library(kind, active, tell)
+        elif wanted[kind] == AUTO:
+            made[kind.option], note = _by_the_library(kind, shelf)
             notes += [note] if note else []
-        elif wanted != NONE:
-            path = _path(kind, wanted)
-            tell(f"Loading {Path(path).name}")
-            made[kind.option] = _load(kind, path)
+        elif kind in named:
+            made[kind.option] = shelf.get(kind, ModelFile(kind.loader, (Path(named[kind]),)))
     return Encoders(image=made.get("clip_vision"), text=made.get("text_embedder"), clip=made.get("checkpoint")), notes
 
 
-def _by_the_library(kind: _Kind, active: Mapping[str, StoredEncoder], tell: Callable[[str], None]) -> tuple[Any, str]:
+@dataclass(frozen=True)
+class _Shelf:
+    """Model files, and what is known of them."""
+
+    active: Mapping[str, StoredEncoder]
+    known: Known
+    tell: Callable[[str], None]
+    inference: Callable[[], None]
+
+    def wanted(self, kind: _Kind) -> dict[str, str]:
+        """The fingerprints of the library's model, by family."""
+        return {family: self.active[family].fingerprint for family in kind.families if family in self.active}
+
+    def learnt(self, kind: _Kind, file: ModelFile) -> dict[str, str] | None:
+        """By family; None where the file was never loaded, or too little was learnt to tell. Nothing: it can't be used at all."""
+        learnt, wanted = self.known.fingerprints(file), self.wanted(kind)
+        if learnt and not learnt.keys() >= set(kind.families) and all(wanted.get(family, one) == one for family, one in learnt.items()):
+            return None  # as an older version, and a search's look for a model, keep it
+        return learnt
+
+    def get(self, kind: _Kind, file: ModelFile, why: str = "Loading") -> Any:
+        """The file's model, at once or `Later`."""
+        told = about(kind.families, self.active)
+        if told is not None and self.learnt(kind, file) == self.wanted(kind):
+            return Later(told, lambda: self._as_learnt(kind, file))
+        return self.load(kind, file, why)
+
+    def load(self, kind: _Kind, file: ModelFile, why: str = "Loading") -> Any:
+        self.tell(f"{why} {file.name}")
+        self.inference()
+        model = _load(kind, file.paths[0])
+        self.known.remember(file, _fingerprints(model))
+        return model
+
+    def _as_learnt(self, kind: _Kind, file: ModelFile) -> Any:
+        before = self.wanted(kind)
+        model = self.load(kind, file)
+        if _fingerprints(model) != before:
+            raise UsageError(f"{file.name} is another model than it was. Run the same again, or name another with {_flag(kind)}.")
+        return model
+
+
+def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
     """The model that made this library's vectors, so that a run without options never changes which that is; None and why.
 
-    Of an SDXL both towers must be the library's: many a merge has the CLIP-G of another and a CLIP-L of its own.
+    Of an SDXL both towers must be the library's: many a merge has the CLIP-G of another and a CLIP-L of its own. So must be the layer
+    that its token states are taken from, which a CLIP may have been given in a graph.
     """
     from ...embedders.errors import EmbedderError
-    from ..host import toolkit_directory
-    from ..model_files import Known, by_likeness, candidates
+    from ..model_files import ModelFile, by_likeness, candidates
 
-    wanted = {family: active[family].fingerprint for family in kind.families if family in active}
+    wanted = shelf.wanted(kind)
     if not wanted:
         path = _find(kind, kind.default)
         if path is None:
             return None, f"no {kind.makes}: {kind.default} is not in {_folder(kind)} (name another with {_flag(kind)})"
-        tell(f"Loading {Path(path).name}")
-        return _load(kind, path), ""
-    encoder = active[list(wanted)[-1]]
-    known = Known(toolkit_directory() / "models.json")
+        return shelf.get(kind, ModelFile(kind.loader, (Path(path),))), ""
+    encoder = shelf.active[list(wanted)[-1]]
     # A pair of files is no checkpoint; it is for a script.
     files = [file for file in by_likeness(candidates(kind.families[-1]), encoder.name) if len(file.paths) == 1]
-    learnt = {file: known.fingerprints(file) for file in files}
+    learnt = {file: shelf.learnt(kind, file) for file in files}
     sure = [file for file in files if wanted.items() <= (learnt[file] or {}).items()]
     perhaps = sure or [file for file in files if learnt[file] is None]
     for number, file in enumerate(perhaps, 1):
         of = f" ({number} of {len(perhaps)} files)" if len(perhaps) > 1 else ""
-        tell(f"Looking for the model {encoder.name}{of}: loading {file.name}")
         try:
-            model = _load(kind, file.paths[0])
+            model = shelf.get(kind, file, f"Looking for the model {encoder.name}{of}: loading")
         except Exception as error:  # whatever a foreign file makes ComfyUI raise
             log.info("%s is not the model of the library's vectors: %s", file.name, error)
             if isinstance(error, (UsageError, EmbedderError)) and error.__cause__ is None:
-                known.remember(file, {})  # it could be read, and is another model; all else may be the machine's trouble
+                shelf.known.remember(file, {})  # it could be read, and is another model; all else may be the machine's trouble
             continue
-        fingerprints = _fingerprints(model)
-        known.remember(file, fingerprints)
-        if wanted.items() <= fingerprints.items():
+        if isinstance(model, Later) or wanted.items() <= _fingerprints(model).items():
             return model, ""
     return None, (
         f"no {kind.makes}: no file in {_folder(kind)} is the model that made those of the library, {encoder.name} "
@@ -182,7 +226,7 @@ def _clip_encoder(model: Any) -> Any:
 
 def _fingerprints(model: Any) -> dict[str, str]:
     if hasattr(model, "clip_l_fingerprint"):
-        return {"clip_l": model.clip_l_fingerprint, "clip_g": model.clip_g_fingerprint}
+        return {"clip_l": model.clip_l_fingerprint, "clip_g": model.clip_g_fingerprint, "token_states": model.fingerprint}
     return {"image" if hasattr(model, "weights") else "text": model.fingerprint}
 
 
@@ -208,15 +252,15 @@ def _folder(kind: _Kind) -> str:
 
 _KINDS = (
     _Kind(
-        "text_embedder", "", ("text",), "sentence_transformers", "bge-large-en-v1.5", _load_text_embedder, lambda model: model,
+        "text_embedder", "", "text", ("text",), "sentence_transformers", "bge-large-en-v1.5", _load_text_embedder, lambda model: model,
         "prompt vectors",
     ),
     _Kind(
-        "clip_vision", "clip_vision", ("image",), "clip_vision", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", _load_clip_vision,
-        _image_encoder, "image vectors",
+        "clip_vision", "clip_vision", "image", ("image",), "clip_vision", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors",
+        _load_clip_vision, _image_encoder, "image vectors",
     ),
     _Kind(
-        "checkpoint", "clip", ("clip_l", "clip_g"), "checkpoints", "sd_xl_base_1.0.safetensors", _load_checkpoint, _clip_encoder,
-        "CLIP-L and CLIP-G vectors",
+        "checkpoint", "clip", "clip", ("token_states", "clip_l", "clip_g"), "checkpoints", "sd_xl_base_1.0.safetensors", _load_checkpoint,
+        _clip_encoder, "CLIP-L and CLIP-G vectors",
     ),
 )  # fmt: skip

@@ -23,7 +23,7 @@ from .progress import Bar
 if TYPE_CHECKING:
     from ..index_run import Job, JobFiles
 
-_OF_THE_SHARE = ("found", "unchanged", "missing", "moved", "all_gone", "elsewhere")  # counted by whose share it is, not by who helps with it
+_OF_THE_SHARE = ("found", "unchanged", "missing", "moved", "all_gone", "elsewhere")  # counted by whose share it is
 
 
 def run_on_ray(
@@ -55,7 +55,7 @@ def run_on_ray(
     names = begun[0]["names"]
     encoders = Encoders(**{kind: SimpleNamespace(name=name) if name else None for kind, name in names.items()})
     notes = list(dict.fromkeys(note for one in begun for note in one["notes"]))
-    notes += [f"{lost} of the workers died; their shares were done by others"] if lost else []
+    notes += [f"{lost} of the workers died or hung; their shares were done by others"] if lost else []
     return finish(library, report, encoders, bar), notes
 
 

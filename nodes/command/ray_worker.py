@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .comfyui import find_accelerator, load_definitions, start
+from .comfyui import read_definitions, start
 from .errors import UsageError
+from .later import Definitions, Inference
 from .models import Recipe, load_models
 from .share import NoFiles, Share, SharedSource, SharedStore
 
@@ -46,6 +46,7 @@ class Work:
     def __init__(self, setup: dict[str, Any], tell: Callable[[str, int, int], bool]) -> None:
         """`tell` says how far this worker is, and returns whether to go on."""
         self._setup, self._tell = Setup(**setup), tell
+        self._inference = Inference()
         self._told = 0.0
 
     def begin(self, connection: str) -> dict[str, Any]:
@@ -85,12 +86,10 @@ class Work:
         with self._library.connection() as conn:
             active = db.active_encoders(conn)
         self._tell("Loading the models", 0, 0)
-        recipe = Recipe(**setup.recipe)
-        if recipe.has_models:
-            find_accelerator()
-        self._encoders, notes = load_models(recipe, active, lambda what: None)
-        self._definitions = load_definitions(setup.object_info)
-        made = {record.family: [record.fingerprint, record.name] for record in encoder_records(self._encoders)}
+        self._definitions = read_definitions(setup.object_info) if setup.object_info else Definitions()
+        with self._inference:
+            self._encoders, notes = load_models(Recipe(**setup.recipe), active, lambda what: self._progress(what, 0, 0), self._inference)
+            made = {record.family: [record.fingerprint, record.name] for record in encoder_records(self._encoders)}
         names = {kind: getattr(getattr(self._encoders, kind), "name", None) for kind in ("image", "text", "clip")}
         return {"machine": platform.node(), "encoders": made, "names": names, "notes": notes}
 
@@ -103,7 +102,7 @@ class Work:
         reports = []
         for part, source in JobFiles(self._job).parts():
             arguments = (part.root_name, part.root, part.subfolder, encoders, [part.labels], part.namespace, self._progress)
-            with SharedStore(share, self._library, *arguments) as store, self._inference():
+            with SharedStore(share, self._library, *arguments) as store, self._inference:
                 part = replace(part, token_state_budget=part_of_budget(part.token_state_budget, store.token_states_bytes(), share.of))
                 ours = SharedSource(source, share) if files else NoFiles()
                 reports.append(index_part(part, ours, store, encoders, self._definitions, self._progress))
@@ -111,13 +110,6 @@ class Work:
         told = asdict(report)
         lists = [name for name, value in told.items() if isinstance(value, list)]
         return {**told, **{name: list(told[name]) for name in lists}, "totals": {name: getattr(report, name).total for name in lists}}
-
-    @staticmethod
-    def _inference() -> Any:
-        import contextlib
-
-        torch = sys.modules.get("torch")  # where there are no models there is no need to import it
-        return torch.inference_mode() if torch is not None else contextlib.nullcontext()
 
     def _progress(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()

@@ -9,10 +9,9 @@ from .report import check_report, write_report
 
 def status(context: Context) -> int:
     """Print it; the exit code."""
-    from ..host import open_library
     from ..status_report import read_status, status_record, status_text
 
     check_report(context.given.json)
-    found = read_status(open_library(context.given.library))
+    found = read_status(context.library())
     write_report(context.given.json, status_record(found), status_text(found))
     return SKIPPED if context.given.strict and found.problems else DONE

@@ -21,7 +21,6 @@ _NOTHING_YET = "\nNothing was removed: `prune --yes` removes it from the library
 
 def upkeep(context: Context) -> int:
     """Look at everything, and do what was asked for; the exit code."""
-    from ..host import open_library
     from ..upkeep_report import problems, upkeep_record, upkeep_text
 
     given, bar = context.given, Bar(context.cancel, context.given.quiet)
@@ -29,7 +28,7 @@ def upkeep(context: Context) -> int:
     try:
         bar("Opening the library", 0, 0)
         with context.cancel.politely():
-            action, found, pruned = attend(open_library(given.library), given, bar)
+            action, found, pruned = attend(context.library(), given, bar)
     finally:
         bar.close()
     text = upkeep_text(found, action, pruned) + _NOTHING_YET * (action == WOULD_PRUNE and bool(pruned.gone.files or pruned.fileless))

@@ -33,6 +33,30 @@ def test_what_the_command_indexed_is_complete_for_the_node(server, pictures, com
     assert "0 added, 3 unchanged" in text and "Vectors made now: none." in text
 
 
+def test_the_librarys_model_is_loaded_only_when_there_is_work_for_it(server, pictures, command):
+    only_text = ("--clip-vision", "none", "--checkpoint", "none")
+    folder = server.output / pictures("by-command-later", 2)
+    first = command.run(*arguments(folder, models=(*only_text, "--text-embedder", TEXT_EMBEDDER)))
+    assert first.report["added"] == 2 and f"Loading {TEXT_EMBEDDER}" in first.told
+    again = command.run(*arguments(folder, models=only_text))
+    assert again.code == 0 and again.report["unchanged"] == 2 and "Loading" not in again.told, again.told
+    assert TEXT_EMBEDDER in again.said and again.report["notes"] == []
+    pictures("by-command-later", 3)
+    work = command.run(*arguments(folder, models=only_text))
+    assert work.code == 0 and work.report["added"] == 1 and f"Loading {TEXT_EMBEDDER}" in work.told, work.told
+    assert "Vectors made now: prompt and negative 1 text." in work.said
+
+
+def test_the_command_verifies_and_shows_what_prune_would_remove(server, pictures, command):
+    folder = pictures("by-command-gone", 2)
+    command.run(*arguments(server.output / folder))
+    (server.output / folder / "0001.png").unlink()
+    verified = command.run("verify", "--strict")
+    assert verified.code == 3 and verified.report["action"] == "verify" and "files in output are gone" in verified.said
+    shown = command.run("prune")
+    assert shown.code == 0 and f"output: {folder}/0001.png" in shown.report["pruned"]["named"] and "`prune --yes`" in shown.said
+
+
 def test_a_run_without_options_never_changes_the_librarys_models(server, pictures, command):
     folder = pictures("by-command-auto", 1)
     server.queue(index(folder, text_embedder=None))

@@ -220,6 +220,47 @@ def test_what_is_for_folders_is_refused_beside_a_list(listed, option):
         asked(str(listed), *option)
 
 
+def test_an_image_in_the_place_of_a_folder_is_told_to_be_one(listed, roots):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    with pytest.raises(UsageError, match="is an image. Name its folder"):
+        asked(str(roots["photos"] / "sea.jpg"))
+
+
+def context(tmp_path: Path, *arguments: str):
+    from diffusion_toolkit.nodes.command.arguments import parse
+    from diffusion_toolkit.nodes.command.context import Context
+    from diffusion_toolkit.nodes.command.progress import Cancel
+
+    return Context(parse(arguments).given, tmp_path, [], tmp_path, Cancel())
+
+
+def test_workers_without_ray_are_refused(tmp_path):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.index import index
+
+    with pytest.raises(UsageError, match="--workers is for --ray"):
+        index(context(tmp_path, "index", "pictures", "--workers", "2"))
+
+
+def test_an_unknown_library_or_a_broken_setting_ends_with_code_2(tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import host
+    from diffusion_toolkit.nodes.command.errors import FAILED, WRONG
+    from diffusion_toolkit.nodes.command.main import _tell
+
+    monkeypatch.setattr(host, "toolkit_directory", lambda: tmp_path)
+    with pytest.raises(RuntimeError, match="no library 'nowhere'") as unknown:
+        context(tmp_path, "status", "--library", "nowhere").library()
+    (tmp_path / "config.json").write_text('{"libraries": {"nowhere": "host=127.0.0.1 port=1"}}', encoding="utf-8")
+    (tmp_path / "config.json").chmod(0o600)
+    with pytest.raises(RuntimeError) as silent:
+        context(tmp_path, "status", "--library", "nowhere").library()
+    (tmp_path / "config.json").write_text("nonsense", encoding="utf-8")
+    with pytest.raises(RuntimeError, match="can't be read") as broken:
+        context(tmp_path, "status", "--library", "nowhere").library()
+    assert [_tell(one.value) for one in (unknown, silent, broken)] == [WRONG, FAILED, WRONG]
+
+
 def test_what_can_not_be_indexed_is_refused_before_anything_is_loaded(listed, roots):
     from diffusion_toolkit.nodes.command.errors import UsageError
 
@@ -282,7 +323,7 @@ def test_torch_is_not_imported_where_no_model_is(comfyui):
         "from diffusion_toolkit.nodes.command.comfyui import start\n"
         "start(Path(sys.argv[2]), [])\n"
         "from diffusion_toolkit.nodes import host, index_run, status_report\n"
-        "from diffusion_toolkit.nodes.command import index, ray_worker, status\n"
+        "from diffusion_toolkit.nodes.command import index, later, models, ray_worker, status, upkeep\n"
         "host.roots()\n"
         "sys.exit('torch' in sys.modules)"
     )

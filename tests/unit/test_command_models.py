@@ -17,12 +17,16 @@ def comfyui():
 
 @pytest.fixture
 def loader(tmp_path, monkeypatch):
-    """Finds a model for a library of CLIP-L "l" and CLIP-G "g" among files: name to (CLIP-L, CLIP-G), or what loading it raises."""
+    """Finds a model for a library of CLIP-L "l", CLIP-G "g" and token states "s" among files: name to (CLIP-L, CLIP-G, token states), or
+    what loading it raises. The library has been told too little of it to load it later."""
     from diffusion_toolkit.nodes import host, model_files
     from diffusion_toolkit.nodes.command import models
 
     monkeypatch.setattr(host, "toolkit_directory", lambda: tmp_path)
-    active = {family: SimpleNamespace(fingerprint=family[-1], name="mine.safetensors") for family in ("clip_l", "clip_g")}
+    active = {
+        family: SimpleNamespace(family=family, fingerprint=family[-1], name="mine.safetensors", dims=8, details={})
+        for family in ("clip_l", "clip_g", "token_states")
+    }
 
     def find(**files):
         for name in files:
@@ -36,24 +40,30 @@ def loader(tmp_path, monkeypatch):
             loaded.append(name)
             if isinstance(files[name], Exception):
                 raise files[name]
-            clip_l, clip_g = files[name]
-            return SimpleNamespace(clip_l_fingerprint=clip_l, clip_g_fingerprint=clip_g)
+            clip_l, clip_g, states = files[name]
+            encode = lambda pairs, states=True: [name, *pairs]  # noqa: E731
+            return SimpleNamespace(
+                clip_l_fingerprint=clip_l, clip_g_fingerprint=clip_g, fingerprint=states, encode=encode, batch_size=3,
+                tokenized=lambda pairs: [pair.upper() for pair in pairs],
+            )  # fmt: skip
 
         kind = replace(models._KINDS[-1], load=load, wrap=lambda model: model)
-        model, note = models._by_the_library(kind, active, told.append)
+        monkeypatch.setattr(models, "_KINDS", (kind,))
+        shelf = models._Shelf(active, model_files.Known(find.kept), told.append, lambda: None)
+        model, note = models._by_the_library(kind, shelf)
         return model, note, loaded
 
     told: list[str] = []
-    find.told, find.kept = told, tmp_path / "models.json"
+    find.told, find.kept, find.active = told, tmp_path / "models.json", active
     return find
 
 
 def test_a_merge_that_has_the_librarys_clip_g_and_another_clip_l_is_not_its_model(loader):
-    model, _, loaded = loader(a=("other", "g"), b=("l", "g"))
+    model, _, loaded = loader(a=("other", "g", "s"), b=("l", "g", "s"))
     assert (model.clip_l_fingerprint, loaded) == ("l", ["a", "b"])
-    model, _, loaded = loader(a=("other", "g"), b=("l", "g"))
+    model, _, loaded = loader(a=("other", "g", "s"), b=("l", "g", "s"))
     assert (model.clip_l_fingerprint, loaded) == ("l", ["b"]), "what was learnt of both is looked at too"
-    model, note, _ = loader(a=("other", "g"))
+    model, note, _ = loader(a=("other", "g", "s"))
     assert model is None and "--checkpoint" in note
 
 
@@ -64,3 +74,71 @@ def test_a_file_that_is_another_model_is_loaded_once_and_one_that_memory_lacked_
     assert loader(**files)[2] == ["odd", "large"] and loader(**files)[2] == ["large"]
     assert list(json.loads(loader.kept.read_text(encoding="utf-8")).values()) == [{}]
     assert loader.told[0] == "Looking for the model mine.safetensors (1 of 2 files): loading odd"
+
+
+def test_a_model_whose_token_states_are_of_another_layer_is_not_the_librarys(loader):
+    model, note, _ = loader(a=("l", "g", "other"))
+    assert model is None and "--checkpoint" in note
+
+
+def test_what_an_older_version_learnt_of_a_file_is_completed(loader):
+    from diffusion_toolkit.nodes.model_files import Known, ModelFile
+
+    loader(mine=("l", "g", "s"), other=("x", "g", "s"))
+    for name, clip_l in (("mine", "l"), ("other", "x")):
+        Known(loader.kept).remember(ModelFile("clip", (loader.kept.parent / name,)), {"clip_l": clip_l, "clip_g": "g"})
+    model, _, loaded = loader(mine=("l", "g", "s"), other=("x", "g", "s"))
+    assert (model.fingerprint, loaded) == ("s", ["mine"])
+
+
+@pytest.fixture
+def later(loader):
+    """`loader`, for a library that has been told all of its model, which was found before."""
+    loader(mine=("l", "g", "s"))
+    loader.active["token_states"].details.update(clip_l="l", clip_g="g")
+    return loader
+
+
+def test_the_librarys_model_is_loaded_when_it_has_work(later):
+    model, note, loaded = later(mine=("l", "g", "s"))
+    told = (model.name, model.clip_l_fingerprint, model.clip_g_fingerprint, model.fingerprint, model.halves)
+    assert told == ("mine.safetensors", "l", "g", "s", {"clip_l": "l", "clip_g": "g"}) and note == ""
+    assert model.batch_size >= 64 and model.tokenized(["a"]) == ["a"] and loaded == []
+    assert model.encode(["a"], states=False) == ["mine", "a"] and loaded == ["mine"]
+    assert model.batch_size == 3 and model.tokenized(["a"]) == ["A"]
+    model.encode(["b"])
+    assert loaded == ["mine"]
+
+
+def test_a_file_that_is_another_model_when_it_is_loaded_ends_the_run(later):
+    from diffusion_toolkit.nodes.command.errors import LoadError
+
+    with pytest.raises(LoadError, match="another model than it was.*What was written is kept"):
+        later(mine=("l", "g", "other"))[0].encode(["a"])
+
+
+def test_named_files_are_looked_for_before_one_is_loaded(tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import host
+    from diffusion_toolkit.nodes.command import models
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    monkeypatch.setattr(host, "toolkit_directory", lambda: tmp_path)
+    (tmp_path / "modules.json").touch()
+    recipe = models.Recipe(text_embedder=str(tmp_path), checkpoint="nowhere.safetensors")
+    with pytest.raises(UsageError, match="--checkpoint: there is no"):
+        models.load_models(recipe, {}, lambda what: pytest.fail(what), lambda: None)
+
+
+def test_node_classes_that_can_not_be_imported_end_the_run_and_are_tried_once(monkeypatch):
+    """Else each picture with a graph would be told as one that can't be read."""
+    from diffusion_toolkit.nodes.command import later
+    from diffusion_toolkit.nodes.command.errors import LoadError
+
+    tried = []
+    monkeypatch.setattr(later, "own_definitions", lambda: tried.append(1) or open("nowhere/at all"))
+    definitions = later.Definitions()
+    assert not tried
+    for _ in range(2):
+        with pytest.raises(LoadError, match="FileNotFoundError.*--object-info"):
+            definitions.get("KSampler")
+    assert tried == [1]

@@ -183,3 +183,84 @@ def test_where_no_worker_begins_for_a_minute_the_bar_says_why():
 
     assert _together({}, 2, 5.0)[0] == "Waiting for 2 workers"
     assert "`ray status`" in _together({}, 2, 90.0)[0]
+
+
+def test_the_bar_tells_what_most_workers_are_at_without_each_ones_own_part():
+    from diffusion_toolkit.nodes.command.cluster import _together
+
+    told = {0: ("CLIP vectors; budget 2 GiB", 1, 10), 1: ("CLIP vectors; budget 3 GiB", 2, 10), 2: ("Reading images", 5, 5)}
+    assert _together(told, 3, 0.0) == ("CLIP vectors (3 workers)", 3, 20)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Shares out work among workers, of whom some hang for ever at what they are given; the clock goes on a minute with each look."""
+    from diffusion_toolkit.nodes.command import cluster
+
+    now, killed, given = [0.0], [], []
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+
+    def run(workers: int, hang: set[int], told=lambda: {}):
+        def method(number):
+            return SimpleNamespace(remote=lambda *share: given.append((number, *share)) or (number, len(given)))
+
+        class Ray:
+            class exceptions:
+                RayError = RayActorError = OutOfMemoryError = ConnectionError
+
+            def wait(self, calls, **options):
+                now[0] += 60
+                assert now[0] < 10_000, "it waits for ever"
+                return [call for call in calls if call[0] not in hang], []
+
+            def get(self, call, **options):
+                return told() if call == "board" else {"worker": call[0]}
+
+            def kill(self, actor):
+                killed.append(actor.number)
+
+        made = cluster.Cluster.__new__(cluster.Cluster)
+        made._ray, made._bar, made._began, made._told, made.lost = Ray(), lambda *told: None, 0.0, {}, []
+        made._board = SimpleNamespace(all=SimpleNamespace(remote=lambda: "board"))
+        made._workers = {number: SimpleNamespace(number=number, images=method(number), begin=method(number)) for number in range(workers)}
+        made._heard = dict.fromkeys(made._workers, 0.0)
+        return made
+
+    run.killed, run.given, run.now = killed, given, now
+    return run
+
+
+def test_a_worker_that_hangs_is_given_up_and_its_share_done_by_another(hanging, caplog):
+    cluster = hanging(3, {1})
+    answers = cluster.images()
+    assert sorted(share for _, share, _ in hanging.given) == [0, 1, 1, 2] and len(answers) == 3
+    assert hanging.killed == cluster.lost == [1] and "Worker 1 told nothing new for 15 minutes, and is given up" in caplog.text
+
+
+def test_where_all_hang_in_the_end_the_run_fails(hanging):
+    from diffusion_toolkit.nodes.command.cluster import WorkerFailed
+
+    hang = {1}
+    cluster = hanging(2, hang)
+    cluster._ray.kill = lambda actor: hang.add(0)  # the drive that it hangs on is gone for the other too
+    with pytest.raises(WorkerFailed, match="all died or hung"):
+        cluster.images()
+
+
+def test_a_worker_that_tells_of_its_work_is_waited_for(hanging):
+    hang, steps = {1}, []
+
+    def told():
+        steps.append(1)
+        if len(steps) > 40:
+            hang.clear()
+        return {1: ("Reading images", len(steps) // 10, 100)}
+
+    cluster = hanging(2, hang, told)
+    assert len(cluster.images()) == 2 and cluster.lost == [] and hanging.now[0] > 2400
+
+
+def test_who_does_not_begin_is_not_waited_for_once_others_have(hanging):
+    cluster = hanging(2, {1})
+    begun = cluster._each({number: worker.begin.remote("") for number, worker in cluster._workers.items()})
+    assert begun == [{"worker": 0}] and cluster.lost == [1]
