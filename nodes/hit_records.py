@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 from .links import KINDS, AskedPart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ..db import Hit, StoredImage
 
@@ -18,9 +19,9 @@ PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
 
 def path_of(image: StoredImage, file: Path | None) -> str:
     """Where the picture is, or was seen last."""
-    if file is None and image.files:
-        file = Path(image.files[0].root) / image.files[0].path
-    return str(file) if file is not None else ""
+    if file is not None:
+        return str(file)
+    return os.path.join(image.files[0].root, *image.files[0].path.split("/")) if image.files else ""
 
 
 def sureness(image: StoredImage) -> str:

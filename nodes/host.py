@@ -176,7 +176,7 @@ class ReadableFiles:
     """Which files of images may be read now. Ask one of these of many images: it looks at each folder once."""
 
     def __init__(self) -> None:
-        self._allowed = list(roots().values())
+        self._allowed = [os.path.normcase(root) for root in roots().values()]
         self._folders: dict[str, tuple[str, bool]] = {}  # where a folder really is, and whether that is inside a configured root
 
     def of(self, image: StoredImage) -> tuple[Path | None, str]:
@@ -207,7 +207,8 @@ class ReadableFiles:
         return None, note
 
     def _is_allowed(self, place: str) -> bool:
-        return any(Path(place).is_relative_to(root) for root in self._allowed)
+        place = os.path.normcase(place)
+        return any(place == root or place.startswith(os.path.join(root, "")) for root in self._allowed)
 
 
 def readable_file(image: StoredImage) -> tuple[Path | None, str]:
