@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import Connection
@@ -12,18 +12,31 @@ from .claims import running
 from .connection import Library
 from .errors import LibraryError
 from .files import mark_missing, unmark_missing
+from .records import TextPair
 
 AT_ONCE = 1000
 
-_GONE = """
-WITH gone AS (SELECT image_id FROM paths WHERE missing IS NOT NULL AND root_id = ANY(%(roots)s)),
-     lost AS (SELECT DISTINCT g.image_id FROM gone g
-              WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = g.image_id AND (p.missing IS NULL OR p.root_id <> ALL(%(roots)s))))
-SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone), count(*),
-       count(*) FILTER (WHERE i.labels <> '{}' OR i.namespace <> '' OR i.rating IS NOT NULL)
-FROM lost JOIN images i ON i.id = lost.image_id
+# Told by name, not by marks: a user who may only read can ask this.
+_LOST = """
+WITH gone AS (SELECT p.image_id FROM paths p JOIN unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path) USING (root_id, path)),
+     lost AS (SELECT image_id AS id FROM gone GROUP BY image_id
+              HAVING count(*) = (SELECT count(*) FROM paths p WHERE p.image_id = gone.image_id))
 """
-_NAMED = "SELECT path FROM paths WHERE root_id = %s AND missing IS NOT NULL AND path > %s ORDER BY path LIMIT %s"
+_GONE = f"""
+{_LOST}
+SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone), count(*),
+       count(*) FILTER (WHERE i.labels <> '{{}}' OR i.namespace <> '' OR i.rating IS NOT NULL)
+FROM lost JOIN images i USING (id)
+"""
+_TEXTS_LEFT = f"""
+{_LOST},
+     kept AS (SELECT prompt_id, negative_id FROM images i
+              WHERE NOT EXISTS (SELECT FROM lost l WHERE l.id = i.id) AND EXISTS (SELECT FROM paths p WHERE p.image_id = i.id))
+SELECT count(*) FROM (
+    SELECT id FROM texts WHERE hash <> %(empty)s EXCEPT SELECT prompt_id FROM kept EXCEPT SELECT negative_id FROM kept
+) t
+"""
+_MARKED = "SELECT path FROM paths WHERE root_id = %s AND missing IS NOT NULL ORDER BY path LIMIT %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +63,19 @@ def mark_all(conn: Connection, root_id: int, gone: Sequence[str], there: Sequenc
         unmark_missing(conn, root_id, there[start : start + AT_ONCE])
 
 
-def count_gone(conn: Connection, root_ids: Sequence[int]) -> Gone:
-    """Of the files of these roots that are marked."""
-    return Gone(*conn.execute(_GONE, {"roots": list(root_ids)}).fetchone())
+def count_gone(conn: Connection, gone: Mapping[int, Sequence[str]]) -> Gone:
+    """Of these files, by root, which need not be marked yet."""
+    return Gone(*conn.execute(_GONE, _named(gone)).fetchone())
 
 
-def missing_paths(conn: Connection, root_id: int, after: str = "", most: int = AT_ONCE) -> list[str]:
-    """Paths of this root that are marked, in the order of the alphabet."""
-    return [path for (path,) in conn.execute(_NAMED, [root_id, after, most])]
+def count_texts_left(conn: Connection, gone: Mapping[int, Sequence[str]]) -> int:
+    """Texts that no image has once these files, and the images without any known file, are removed."""
+    return conn.execute(_TEXTS_LEFT, {**_named(gone), "empty": TextPair("", "").hash}).fetchone()[0]
+
+
+def _named(gone: Mapping[int, Sequence[str]]) -> dict[str, list[int] | list[str]]:
+    roots = [root_id for root_id, paths in gone.items() for _ in paths]
+    return {"roots": roots, "paths": [path for paths in gone.values() for path in paths]}
 
 
 def remove_missing(
@@ -73,7 +91,7 @@ def remove_missing(
         with library.connection() as conn:
             one_writer(conn)
             refuse_beside_a_run(conn)
-            paths = missing_paths(conn, root_id)
+            paths = [path for (path,) in conn.execute(_MARKED, [root_id, AT_ONCE])]
             if not paths:
                 return files, images
             gone = still_gone(paths)

@@ -16,6 +16,7 @@ from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
 from .question import FAMILIES
 from .records import StoredEncoder
 
+MISSING = "missing_files"  # the key of the problem that files were gone when they were last looked for
 SMALL = AUTOMATIC_FROM  # rows below which no index is needed
 _TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")  # those with indexes of vectors
 _DEAD_SHARE, _DEAD_LEAST = 0.2, 10_000
@@ -62,6 +63,7 @@ class Problem:
 
     what: str
     remedy: str
+    key: str = ""  # by which another report knows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +307,7 @@ def _missing(conn: Connection) -> list[Problem]:
         Problem(
             f"{missing:,} {'file was' if missing == 1 else 'files were'} gone when their folder was last indexed.",
             "Library Upkeep shows them, and removes them from the library when asked.",
+            MISSING,
         )
     ]
 

@@ -78,6 +78,7 @@ class LibraryUpkeep(io.ComfyNode):
     ) -> io.NodeOutput:
         import json
 
+        from .index_report import some
         from .upkeep import look, prune, repair, would_prune
         from .upkeep_report import problems, upkeep_record, upkeep_text
 
@@ -97,5 +98,7 @@ class LibraryUpkeep(io.ComfyNode):
             found = look(opened, False, even_if_all_are_gone, progress)
             found.done, found.vectors, found.states = done, [] if thorough else None, [] if thorough else None
         text, record = upkeep_text(found, action, pruned), upkeep_record(found, action, pruned)
+        count = len(problems(found))
+        show_text(cls, f"Done: {some(count, 'problem') if count else 'no problem found'}")
         removed = pruned.gone.images + pruned.fileless if pruned is not None and action == PRUNE else 0
-        return io.NodeOutput(opened.name, text, len(problems(found)), removed, json.dumps(record), ui={"text": [text], "upkeep": [record]})
+        return io.NodeOutput(opened.name, text, count, removed, json.dumps(record), ui={"text": [text], "upkeep": [record]})

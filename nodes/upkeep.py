@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from .. import db
 from ..embedders.presence import Presence, look_at, still_gone
 from .host import roots
+from .index_report import some
 from .status_report import read_status
 
 Progress = Callable[[str, int, int], None]
@@ -22,6 +24,7 @@ class Found:
 
     status: db.LibraryStatus
     files: list[tuple[str, int, Presence]] = field(default_factory=list)  # root's name and id
+    elsewhere: dict[int, int] = field(default_factory=dict)  # by root: images of files that are gone, which lie under another path too
     unconfigured: list[tuple[str, str, int]] = field(default_factory=list)  # name, path, files
     vectors: list[tuple[db.StoredEncoder, list[int]]] | None = None  # unsound ones; None: not looked at
     states: list[tuple[db.StoredEncoder, list[int]]] | None = None
@@ -56,6 +59,10 @@ def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Pro
             presence.gone += presence.doubtful
             presence.doubtful, presence.mount_points = [], {}
         found.files.append((name, root_id, presence))
+        if presence.gone:
+            with library.reading() as conn:
+                gone = db.count_gone(conn, {root_id: presence.gone})
+            found.elsewhere[root_id] = gone.images_of_them - gone.images
     if thorough:
         found.vectors = db.unsound_vectors(library, progress)
         found.states = db.damaged_states(library, progress)
@@ -68,13 +75,13 @@ def repair(library: db.Library, found: Found, progress: Progress) -> None:
         if presence.unmarked or presence.returned:
             with library.connection() as conn:
                 db.mark_all(conn, root_id, presence.gone, presence.returned)
-            found.done.append(f"Marked {presence.unmarked:,} files of {name} as missing, unmarked {len(presence.returned):,}.")
+            found.done.append(f"Marked as missing in {name}: {some(presence.unmarked, 'file')}; unmarked: {len(presence.returned):,}.")
     for encoder, ids in found.vectors or ():
         db.forget(library, encoder.id, ids)
-        found.done.append(f"Removed {len(ids):,} vectors by {encoder.name} that were no good: Index Folder makes them anew.")
+        found.done.append(f"Removed as no good: {some(len(ids), 'vector')} by {encoder.name}. Index Folder makes them anew.")
     for encoder, ids in found.states or ():
         db.forget(library, encoder.id, ids)
-        found.done.append(f"Removed the damaged token states of {len(ids):,} texts by {encoder.name}: Index Folder makes them anew.")
+        found.done.append(f"Removed the damaged token states of {some(len(ids), 'text')} by {encoder.name}: Index Folder makes them anew.")
     try:
         mended = db.mend_indexes(library, progress)
     except db.LibraryError as error:  # what was done before is told all the same
@@ -89,13 +96,10 @@ def repair(library: db.Library, found: Found, progress: Progress) -> None:
 
 
 def would_prune(library: db.Library, found: Found) -> Pruned:
-    """What `prune` would remove; nothing is written."""
-    with library.connection() as conn:
-        _mark(conn, found)
-        pruned = Pruned(db.count_gone(conn, _mounted(found)), fileless=found.loose.images, texts=found.loose.texts)
-        pruned.named = _named(conn, found)
-        conn.rollback()
-    return pruned
+    """What `prune` would remove, with the texts that no image has then; nothing is written, and a user who may only read can ask."""
+    gone = _gone(found)
+    with library.reading() as conn:
+        return Pruned(db.count_gone(conn, gone), _named(found), found.loose.images, db.count_texts_left(conn, gone))
 
 
 def prune(library: db.Library, found: Found, texts: bool, progress: Progress) -> Pruned:
@@ -105,27 +109,22 @@ def prune(library: db.Library, found: Found, texts: bool, progress: Progress) ->
     """
     with library.connection() as conn:
         db.refuse_beside_a_run(conn)
-        _mark(conn, found)
-        total = db.count_gone(conn, _mounted(found))
-        named = _named(conn, found)
+        for _, root_id, presence in found.files:
+            db.mark_all(conn, root_id, presence.gone, [*presence.returned, *presence.doubtful])
+        total = db.count_gone(conn, _gone(found))
     files = images = 0
     for name, root_id, presence in found.files:
         if presence.mounted:
             ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", total.files)
             removed = db.remove_missing(library, root_id, ask, tell)
             files, images = files + removed[0], images + removed[1]
-    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), named, db.remove_fileless_images(library, progress))
+    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), _named(found), db.remove_fileless_images(library, progress))
     pruned.texts = db.remove_unused_texts(library, progress) if texts else 0
     return pruned
 
 
-def _mark(conn: db.Connection, found: Found) -> None:
-    for _, root_id, presence in found.files:
-        db.mark_all(conn, root_id, presence.gone, [*presence.returned, *presence.doubtful])
-
-
-def _mounted(found: Found) -> list[int]:
-    return [root_id for _, root_id, presence in found.files if presence.mounted]
+def _gone(found: Found) -> dict[int, list[str]]:
+    return {root_id: presence.gone for _, root_id, presence in found.files}
 
 
 def _pages(library: db.Library, root_id: int) -> Iterator[list[tuple[str, int, int, int, bool]]]:
@@ -153,10 +152,5 @@ def _still_gone(name: str, presence: Presence, paths: list[str]) -> list[str]:
         ) from error
 
 
-def _named(conn: db.Connection, found: Found) -> list[str]:
-    named: list[str] = []
-    for name, root_id, presence in found.files:
-        if not presence.mounted:
-            continue
-        named += [f"{name}: {path}" for path in db.missing_paths(conn, root_id, most=NAMED - len(named))] if len(named) < NAMED else []
-    return named
+def _named(found: Found) -> list[str]:
+    return list(islice((f"{name}: {path}" for name, _, presence in found.files for path in sorted(presence.gone)), NAMED))

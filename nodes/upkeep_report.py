@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..db import Problem
-from ..db.status import in_bytes
+from ..db.status import MISSING, in_bytes
+from .index_report import some
 from .links import KINDS
 from .upkeep import NAMED, Found, Pruned
 
@@ -15,36 +16,42 @@ _MAKE_ANEW = "repair removes them; then queue Index Folder, which makes them ane
 
 def problems(found: Found) -> list[Problem]:
     """What is wrong, each with what to do; the files first, then what is in the library, then what Library Status tells."""
-    said = [problem for name, _, presence in found.files for problem in _of_files(name, presence)]
+    said = [problem for name, id_, presence in found.files for problem in _of_files(name, presence, found.elsewhere.get(id_, 0))]
     for encoder, ids in found.vectors or ():
-        said.append(Problem(f"{len(ids):,} vectors by {encoder.name} are zero, not finite or of another length.", _MAKE_ANEW))
+        said.append(Problem(f"{some(len(ids), 'vector')} by {encoder.name}: zero, not finite or of another length.", _MAKE_ANEW))
     for encoder, ids in found.states or ():
-        said.append(Problem(f"The token states of {len(ids):,} texts by {encoder.name} are damaged.", _MAKE_ANEW))
+        said.append(Problem(f"The token states of {some(len(ids), 'text')} by {encoder.name} are damaged.", _MAKE_ANEW))
     if found.loose.images:
-        said.append(
-            Problem(f"{found.loose.images:,} images have no known file any more: theirs were overwritten.", "prune removes them.")
-        )
+        what = f"{_are(found.loose.images, 'image')} without any known file: theirs were overwritten."
+        said.append(Problem(what, "prune removes what has none."))
     if found.loose.texts:
         states = f", whose token states take {in_bytes(found.loose.states_bytes)}" if found.loose.states_bytes else ""
         remedy = "Keep them, or let prune remove them with unused_texts on."
-        said.append(Problem(f"{found.loose.texts:,} texts belong to no image any more{states}.", remedy))
-    return said + [problem for problem in found.status.problems if not _told_better(problem)]
+        said.append(Problem(f"{_are(found.loose.texts, 'text')} of no image any more{states}.", remedy))
+    return said + [problem for problem in found.status.problems if problem.key != MISSING]  # which goes by the marks of the last run
 
 
-def _of_files(name: str, presence: Any) -> list[Problem]:
+def _are(n: int, what: str) -> str:
+    return f"{some(n, what)} {'is' if n == 1 else 'are'}"
+
+
+def _of_files(name: str, presence: Any, elsewhere: int) -> list[Problem]:
     if not presence.mounted:
         return []  # Library Status tells it
     said = []
     if presence.changed:
-        what = f"{presence.changed:,} files in {name} were changed since they were indexed."
+        what = f"Changed in {name} since they were indexed: {some(presence.changed, 'file')}."
         said.append(Problem(what, "Queue Index Folder on it: it reads them."))
     if presence.gone:
         remedy = "Index Folder finds those again that were moved; prune removes the others from the library."
-        said.append(Problem(f"{len(presence.gone):,} files in {name} are gone.", remedy))
+        what = f"Gone from {name}: {some(len(presence.gone), 'file')}"
+        if elsewhere:
+            what += f"; known elsewhere too: {some(elsewhere, 'image')} of theirs (moved or copied)"
+        said.append(Problem(f"{what}.", remedy))
     if presence.doubtful and not presence.there:
         said.append(
             Problem(
-                f"Not one of the {len(presence.doubtful):,} known files in {name} ({presence.root}) is there: its drive may not be "
+                f"Not one of {some(len(presence.doubtful), 'known file')} in {name} ({presence.root}) is there: its drive may not be "
                 "mounted.",
                 "Mount it. If they were all deleted: prune with even_if_all_are_gone on.",
             )
@@ -53,23 +60,21 @@ def _of_files(name: str, presence: Any) -> list[Problem]:
         folders = ", ".join(list(presence.mount_points)[:5]) + (", ..." if len(presence.mount_points) > 5 else "")
         said.append(
             Problem(
-                f"{len(presence.doubtful):,} files in {name} are not there, and may be on a drive that is not mounted in or at {folders}.",
+                f"Not there in {name}: {some(len(presence.doubtful), 'file')}, perhaps on a drive that is not mounted in or at {folders}.",
                 "Mount it. If they were deleted: remove folders that are empty, and links that lead nowhere, or prune with "
                 "even_if_all_are_gone on.",
             )
         )
     if presence.unread:
-        said.append(Problem(f"{presence.unread:,} files in {name} can't be looked at.", "Check the permissions of their folders."))
+        said.append(Problem(f"{some(presence.unread, 'file')} in {name} can't be looked at.", "Check the permissions of their folders."))
     return said
 
 
-def _told_better(problem: Problem) -> bool:
-    """Library Status goes by the marks of the last run."""
-    return "when their folder was last indexed" in problem.what
-
-
 def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
-    lines = [f"Library '{found.status.name}': {found.status.images:,} images, {found.status.paths:,} files, {found.status.texts:,} texts"]
+    lines = [
+        f"Library '{found.status.name}': {some(found.status.images, 'image')}, {some(found.status.paths, 'file')}, "
+        f"{some(found.status.texts, 'text')}"
+    ]
     if pruned is not None:
         lines += _pruned_lines(pruned, action)
     lines += found.done or (["There was nothing to repair that needs no model."] if action == "repair" else [])
@@ -83,10 +88,10 @@ def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
             f"  {name}: {presence.there:,} of {presence.known:,} are there, {presence.changed:,} of them changed; "
             f"{len(presence.gone):,} gone"
             if presence.mounted
-            else f"  {name}: {presence.root} is not there now, its {presence.known:,} files were not judged"
+            else f"  {name}: {presence.root} is not there now, with {some(presence.known, 'file')}, which are not judged"
         )
     for name, path, files in found.unconfigured:
-        lines.append(f"  {name}: {path} is no configured folder now, its {files:,} files were not judged")
+        lines.append(f"  {name}: {path} is no configured folder now; {some(files, 'file')}, not judged")
     lines += ["", "Images with a vector, of those that could have one:"]
     lines += [f"  {KINDS[known.kind]}: {known.have:,} of {known.could:,}" for known in found.status.coverage]
     if found.vectors is None:
@@ -99,11 +104,12 @@ def _pruned_lines(pruned: Pruned, action: str) -> list[str]:
     gone = pruned.gone
     stay = gone.images_of_them - gone.images
     lines = [
-        f"{'Removed' if done else 'prune would remove'}: {gone.files:,} files that are gone, {gone.images:,} images that have no other file"
+        f"{'Removed' if done else 'prune would remove'}: {some(gone.files, 'file')} gone from the disk, "
+        + f"{some(gone.images, 'image')} with no other file"
         + (f" ({gone.given:,} of them with a label, namespace or rating of yours)" if gone.given else "")
-        + (f"; {stay:,} images stay, with files elsewhere" if stay > 0 else "")
-        + (f"; {pruned.fileless:,} images without any known file" if pruned.fileless else "")
-        + (f"; {pruned.texts:,} texts that no image has" if pruned.texts and done else "")
+        + (f"; {some(pruned.fileless, 'image')} without any known file" if pruned.fileless else "")
+        + (f"; {'' if done else 'with unused_texts on also '}{some(pruned.texts, 'text')} of no image" if pruned.texts else "")
+        + (f". What stays: {some(stay, 'image')} with files elsewhere" if stay > 0 else "")
         + "."
     ]
     lines += [f"  {name}" for name in pruned.named]
@@ -128,10 +134,11 @@ def upkeep_record(found: Found, action: str, pruned: Pruned | None) -> dict[str,
                 "there": presence.there,
                 "changed": presence.changed,
                 "gone": len(presence.gone),
+                "elsewhere": found.elsewhere.get(id_, 0),
                 "doubtful": len(presence.doubtful),
                 "unread": presence.unread,
             }
-            for name, _, presence in found.files
+            for name, id_, presence in found.files
         ],
         "unconfigured": [{"root": name, "path": path, "files": files} for name, path, files in found.unconfigured],
         "unsound_vectors": _counted(found.vectors),

@@ -27,6 +27,6 @@ def test_a_library_is_verified_repaired_and_what_is_gone_is_shown(server, pictur
     shown = upkeep(server, action="show what prune would remove")["upkeep"]["upkeep"][0]
     assert f"output: {folder}/0001.png" in shown["pruned"]["named"] and shown["pruned"]["files"] >= 1
     repaired = upkeep(server, action="repair")["upkeep"]["upkeep"][0]
-    assert any("of output as missing" in line for line in repaired["done"])
+    assert any("Marked as missing in output" in line for line in repaired["done"])
     status = server.get("/diffusion_toolkit/status")
     assert any("gone when their folder was last indexed" in problem["what"] for problem in status["problems"])

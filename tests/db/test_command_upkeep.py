@@ -51,7 +51,7 @@ def held(library) -> list[tuple[str, bool]]:
 def test_verify_names_problems_changes_nothing_and_strict_tells_by_the_exit_code(library, command):
     before = held(library)
     code, said, record = command("verify", "--strict")
-    assert code == 3 and "1 files in pictures are gone" in said and record["action"] == "verify"
+    assert code == 3 and "Gone from pictures: 1 file." in said and record["action"] == "verify"
     assert record["unsound_vectors"] == {} and held(library) == before
     assert command("verify")[0] == 0
     assert command("verify", "--no-thorough")[2]["unsound_vectors"] is None
@@ -59,17 +59,17 @@ def test_verify_names_problems_changes_nothing_and_strict_tells_by_the_exit_code
 
 def test_repair_marks_what_is_gone_and_says_so(library, command):
     code, said, record = command("repair")
-    assert code == 0 and "Marked 1 files of pictures as missing" in said and record["done"][0].startswith("Marked 1 files")
+    assert code == 0 and "Marked as missing in pictures: 1 file;" in said and record["done"][0].startswith("Marked as missing")
     assert held(library) == [("a.png", False), ("b.png", True), ("c.png", False)]
 
 
 def test_prune_shows_and_removes_only_with_yes(library, command):
     before = held(library)
     code, said, record = command("prune")
-    assert code == 0 and "prune would remove: 1 files" in said and "pictures: b.png" in said and "`prune --yes`" in said
+    assert code == 0 and "prune would remove: 1 file " in said and "pictures: b.png" in said and "`prune --yes`" in said
     assert record["pruned"]["files"] == 1 and held(library) == before
     code, said, record = command("prune", "--yes")
-    assert code == 0 and "Removed: 1 files" in said and "--yes" not in said
+    assert code == 0 and "Removed: 1 file " in said and "--yes" not in said
     assert held(library) == [("a.png", False), ("c.png", False)]
 
 

@@ -180,7 +180,7 @@ def test_vectors_and_states_that_are_no_good_are_found_and_forgotten(library, up
     assert [(encoder.name, bad) for encoder, bad in found.vectors] == [("vision", [ids[1]])]
     assert [(encoder.name, bad) for encoder, bad in found.states] == [("clip", [texts[0]])]
     upkeep.repair(library, found, quiet)
-    assert "Removed 1 vectors by vision that were no good" in found.done[0] and "damaged token states of 1 texts" in found.done[1]
+    assert "Removed as no good: 1 vector by vision." in found.done[0] and "damaged token states of 1 text by" in found.done[1]
     after = look(upkeep, library, thorough=True)
     assert after.vectors == after.states == []
     with library.connection() as conn:
@@ -241,8 +241,63 @@ def test_the_report_says_what_is_wrong_and_what_to_do(library, folder, upkeep):
     Image.new("RGB", (8, 8), "white").save(folder / "cats/c.png")
     found = look(upkeep, library)
     text = upkeep_report.upkeep_text(found, "show what prune would remove", upkeep.would_prune(library, found))
-    assert "prune would remove: 1 files that are gone, 1 images that have no other file." in text and "  pictures: cats/b.png" in text
-    assert "1 files in pictures were changed since they were indexed.\n   -> Queue Index Folder on it: it reads them." in text
+    assert "prune would remove: 1 file gone from the disk, 1 image with no other file." in text and "  pictures: cats/b.png" in text
+    assert "Changed in pictures since they were indexed: 1 file.\n   -> Queue Index Folder on it: it reads them." in text
     assert "pictures: 4 of 5 are there, 1 of them changed; 1 gone" in text and "image: 0 of 4" in text
     record = upkeep_report.upkeep_record(found, "verify", None)
     assert record["files"][0]["gone"] == 1 and record["unsound_vectors"] is None
+
+
+def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder, upkeep):
+    from diffusion_toolkit.nodes import upkeep_report
+
+    (folder / "a.png").unlink()  # there is a copy
+    (folder / "cats/b.png").rename(folder / "moved.png")
+    (folder / "cats/c.png").unlink()
+    upkeep.index()
+    found = look(upkeep, library)
+    [problem] = [problem for problem in upkeep_report.problems(found) if "Gone" in problem.what]
+    assert problem.what == "Gone from pictures: 3 files; known elsewhere too: 2 images of theirs (moved or copied)."
+    assert upkeep_report.upkeep_record(found, "verify", None)["files"][0]["elsewhere"] == 2
+    text = upkeep_report.upkeep_text(found, "show what prune would remove", upkeep.would_prune(library, found))
+    assert "prune would remove: 3 files gone from the disk, 1 image with no other file. What stays: 2 images with files elsewhere." in text
+
+
+def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice(library, folder, upkeep):
+    from diffusion_toolkit.nodes import status_report, upkeep_report
+
+    (folder / "cats/b.png").unlink()
+    upkeep.index()
+    by_status = [problem for problem in status_report.read_status(library).problems if problem.key == db.status.MISSING]
+    assert len(by_status) == 1 and "gone when their folder was last indexed" in by_status[0].what
+    assert by_status[0] not in upkeep_report.problems(look(upkeep, library))
+
+
+def test_texts_are_counted_as_they_are_once_the_images_are_gone(library, folder, upkeep):
+    def holding(conn, path: str, prompt: str, negative: str) -> None:
+        ids = [db.ensure_text(conn, db.TextPair(text, "")) for text in (prompt, negative)]
+        conn.execute("UPDATE images SET prompt_id = %s, negative_id = %s WHERE id = (SELECT image_id FROM paths WHERE path = %s)", [*ids, path])
+
+    with library.connection() as conn:
+        holding(conn, "cats/b.png", "lost with b", "shared")
+        holding(conn, "cats/c.png", "lost with c, which has no file", "")
+        holding(conn, "cats/deep/d.png", "kept", "shared")
+        holding(conn, "a.png", "kept, by a copy", "")
+        db.ensure_text(conn, db.TextPair("of no image before", ""))
+        conn.execute("DELETE FROM paths WHERE path = 'cats/c.png'")
+    (folder / "cats/b.png").unlink()
+    (folder / "cats/c.png").unlink()
+    (folder / "a.png").unlink()
+    shown = upkeep.would_prune(library, look(upkeep, library))
+    assert (shown.gone.images, shown.fileless, shown.texts) == (1, 1, 3)
+    removed = upkeep.prune(library, look(upkeep, library), True, quiet)
+    assert (removed.gone.images, removed.fileless, removed.texts) == (1, 1, 3)
+
+
+def test_a_user_who_may_only_read_is_shown_what_prune_would_remove(library, folder, upkeep):
+    (folder / "cats/b.png").unlink()
+    with library.connection() as conn:
+        conn.execute(f"ALTER DATABASE {conn.info.dbname} SET default_transaction_read_only = on")
+    library.close()
+    shown = upkeep.would_prune(library, look(upkeep, library))
+    assert shown.gone.files == 1 and shown.named == ["pictures: cats/b.png"]
