@@ -16,20 +16,26 @@ FILES = 80
 STAND_IN = {"fingerprint": "f", "weights": "w", "name": "stand-in", "dims": 4}
 INDEXER = """
 import threading
+import time
 from types import SimpleNamespace
 import numpy as np
 from diffusion_toolkit.db import bulk
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
 from diffusion_toolkit.nodes.index_store import FolderStore
 bulk.LEAST, images.JUDGED_AT = 5, 1  # by the first batch, of which there are several
-library = db.open_library("default", folder)
+library, batches = db.open_library("default", folder), []
 def hang(*told):
     print("hangs", flush=True)
     threading.Event().wait()
-def encode(pictures):
+def put_off():
     with library.connection() as conn:
-        if %r == "reading" and bulk.postponed(conn):
-            hang()
+        return bulk.postponed(conn)
+def encode(pictures):
+    batches.append(pictures)
+    if %r == "reading" and len(batches) == 2:
+        while not put_off():  # by the writer's thread
+            time.sleep(0.05)
+        hang()
     return np.ones((len(pictures), 4), np.float32)
 encoders = Encoders(image=SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4, encode=encode))
 with FolderStore(library, "output", folder / "pictures", "", encoders) as store:
