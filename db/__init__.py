@@ -69,6 +69,7 @@ from .token_states import many_token_states, section_bytes, token_states, token_
 from .upkeep import (
     LooseEnds,
     damaged_states,
+    fileless_images,
     forget,
     loose_ends,
     mend_indexes,
@@ -156,6 +157,7 @@ __all__ = [
     "ensure_root",
     "ensure_text",
     "exact_cosines",
+    "fileless_images",
     "files_of_root",
     "find_encoder",
     "find_encoder_with",

@@ -37,7 +37,7 @@ class Pruned:
     """What is removed, or would be."""
 
     gone: db.Gone
-    named: list[str] = field(default_factory=list)  # the first of the files, each with its root
+    named: list[str] = field(default_factory=list)  # the first of the files, each with its root, and of the images without a file
     fileless: int = 0
     texts: int = 0
 
@@ -99,7 +99,7 @@ def would_prune(library: db.Library, found: Found) -> Pruned:
     """What `prune` would remove, with the texts that no image has then; nothing is written, and a user who may only read can ask."""
     gone = _gone(found)
     with library.reading() as conn:
-        return Pruned(db.count_gone(conn, gone), _named(found), found.loose.images, db.count_texts_left(conn, gone))
+        return Pruned(db.count_gone(conn, gone), _named(conn, found), found.loose.images, db.count_texts_left(conn, gone))
 
 
 def prune(library: db.Library, found: Found, texts: bool, progress: Progress) -> Pruned:
@@ -111,14 +111,14 @@ def prune(library: db.Library, found: Found, texts: bool, progress: Progress) ->
         db.refuse_beside_a_run(conn)
         for _, root_id, presence in found.files:
             db.mark_all(conn, root_id, presence.gone, [*presence.returned, *presence.doubtful])
-        total = db.count_gone(conn, _gone(found))
+        total, named = db.count_gone(conn, _gone(found)), _named(conn, found)
     files = images = 0
     for name, root_id, presence in found.files:
         if presence.mounted:
             ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", total.files)
             removed = db.remove_missing(library, root_id, ask, tell)
             files, images = files + removed[0], images + removed[1]
-    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), _named(found), db.remove_fileless_images(library, progress))
+    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), named, db.remove_fileless_images(library, progress))
     pruned.texts = db.remove_unused_texts(library, progress) if texts else 0
     return pruned
 
@@ -152,5 +152,6 @@ def _still_gone(name: str, presence: Presence, paths: list[str]) -> list[str]:
         ) from error
 
 
-def _named(found: Found) -> list[str]:
-    return list(islice((f"{name}: {path}" for name, _, presence in found.files for path in sorted(presence.gone)), NAMED))
+def _named(conn: db.Connection, found: Found) -> list[str]:
+    files = islice((f"{name}: {path}" for name, _, presence in found.files for path in sorted(presence.gone)), NAMED)
+    return [*files, *(f"image {id_}, without any known file" for id_ in db.fileless_images(conn, NAMED))]

@@ -9,7 +9,7 @@ from ..db import Problem
 from ..db.status import MISSING, in_bytes
 from .index_report import some
 from .links import KINDS
-from .upkeep import NAMED, Found, Pruned
+from .upkeep import Found, Pruned
 
 _MAKE_ANEW = "repair removes them; then queue Index Folder, which makes them anew."
 
@@ -113,8 +113,8 @@ def _pruned_lines(pruned: Pruned, action: str) -> list[str]:
         + "."
     ]
     lines += [f"  {name}" for name in pruned.named]
-    if gone.files > NAMED:
-        lines.append(f"  and {gone.files - NAMED:,} more.")
+    if (more := gone.files + pruned.fileless - len(pruned.named)) > 0:
+        lines.append(f"  and {more:,} more.")
     return lines
 
 

@@ -94,8 +94,8 @@ class FoundFiles:
         nothing of it is marked.
         """
         if store.labels_files:
-            for paths in _lots(self._known.unchanged_paths(), MARKED_AT_ONCE):
-                progress("Labels of known images", 0, 0)
+            for number, paths in enumerate(_lots(self._known.unchanged_paths(), MARKED_AT_ONCE)):
+                progress("Labels of known images", number * MARKED_AT_ONCE, self._report.unchanged)
                 store.label_files(paths)
         for labels, paths in self._labelled():
             store.label_files(paths, labels)

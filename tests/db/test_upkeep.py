@@ -159,8 +159,12 @@ def test_images_and_texts_that_nothing_leads_to_are_removed_the_texts_when_asked
         conn.execute("DELETE FROM paths WHERE path = 'cats/b.png'")
     found = look(upkeep, library)
     assert (found.loose.images, found.loose.texts) == (1, 1)
+    with library.connection() as conn:
+        [lost] = conn.execute("SELECT id FROM images i WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id)").fetchone()
+    assert upkeep.would_prune(library, found).named == [f"image {lost}, without any known file"]
     removed = upkeep.prune(library, found, False, quiet)
     assert (removed.fileless, removed.texts, held(library)[1]) == (1, 0, 3)
+    assert removed.named == [f"image {lost}, without any known file"]
     assert upkeep.prune(library, look(upkeep, library), True, quiet).texts == 1
     with library.connection() as conn:
         assert db.find_text(conn, db.TextPair("", "")) is not None  # images are sampled against the empty one

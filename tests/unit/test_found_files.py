@@ -69,6 +69,16 @@ def test_new_and_changed_files_come_and_unchanged_ones_are_counted(folder):
     assert (report.found, report.unchanged, report.missing) == (5, 3, 0)
 
 
+def test_it_is_told_how_far_the_labelling_of_known_images_is(folder, monkeypatch):
+    monkeypatch.setattr(files, "MARKED_AT_ONCE", 3)
+    store, told = Store(), []
+    store.labels_files = True
+    with FoundFiles(Scan(folder), known_of(folder), IndexReport()) as found:
+        assert list(found) == []
+        found.settle(store, lambda *progress: told.append(progress))
+    assert told == [("Labels of known images", 0, 4), ("Labels of known images", 3, 4)] and len(store.labelled) == 4
+
+
 def test_a_file_that_is_gone_is_marked_and_one_that_is_back_is_unmarked(folder):
     known = known_of(folder, missing={"cats/b.png"})
     (folder / "a.png").unlink()
