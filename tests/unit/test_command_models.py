@@ -129,6 +129,21 @@ def test_named_files_are_looked_for_before_one_is_loaded(tmp_path, monkeypatch):
         models.load_models(recipe, {}, lambda what: pytest.fail(what), lambda: None)
 
 
+def test_the_thread_of_a_run_is_as_comfyuis_nodes_have_it_from_the_first_model_on():
+    import torch
+    from diffusion_toolkit.nodes.command.later import Inference
+
+    inference = Inference()
+    with inference:
+        assert not torch.is_inference_mode_enabled()
+        inference(), inference()
+        assert torch.is_inference_mode_enabled()
+    assert not torch.is_inference_mode_enabled()
+    with inference:  # as a worker of Ray does with each call
+        assert torch.is_inference_mode_enabled()
+    assert not torch.is_inference_mode_enabled()
+
+
 def test_node_classes_that_can_not_be_imported_end_the_run_and_are_tried_once(monkeypatch):
     """Else each picture with a graph would be told as one that can't be read."""
     from diffusion_toolkit.nodes.command import later
