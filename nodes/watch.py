@@ -66,6 +66,10 @@ class Watch:
             return False
         return file.name.endswith(SIDECARS) or is_wanted(file.name, file.relative_to(self.root).as_posix(), globs_of(self.pattern))
 
+    def folder_of(self, file: Path) -> Path | None:
+        """The folder in which a run would come upon this file, where it really is or by a link in the watched folder."""
+        return next((place.parent for place in (file.resolve(), file) if self.covers(place)), None)
+
     @property
     def look_in(self) -> Path:
         """The folder that a run looks through: no more of a large one than holds what is new."""
@@ -178,7 +182,7 @@ class Watcher:
                 self._quiet_since = None
                 self._last_graph = one.graph
                 for watch in self._watches:
-                    watch.saved_in.update(file.parent for file in one.saved if watch.covers(file))
+                    watch.saved_in.update(filter(None, map(watch.folder_of, one.saved)))
             if tasks:
                 self._quiet_since = None
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -145,14 +146,14 @@ def saved_files(entry: Mapping[str, Any]) -> Iterator[Path]:
     """The files in the output folder that a prompt's nodes say they saved in this run; what came from the cache is older."""
     import folder_paths
 
-    output = Path(folder_paths.get_output_directory())
+    output = Path(folder_paths.get_output_directory()).resolve()
     messages = (entry.get("status") or {}).get("messages") or ()
     cached = {node for kind, data in messages if kind == "execution_cached" for node in data.get("nodes") or ()}
     for node_id, shown in (entry.get("outputs") or {}).items():
         for items in shown.values() if node_id not in cached and isinstance(shown, Mapping) else ():
             for item in items if isinstance(items, list) else ():
                 if isinstance(item, Mapping) and item.get("type") == "output" and item.get("filename"):
-                    yield (output / str(item.get("subfolder") or "") / str(item["filename"])).resolve()
+                    yield Path(os.path.normpath(output / str(item.get("subfolder") or "") / str(item["filename"])))
 
 
 def _end(entry: Mapping[str, Any]) -> tuple[str, str]:

@@ -139,6 +139,20 @@ def test_what_the_pattern_leaves_out_starts_no_run_but_a_text_beside_images_does
     assert len(queue.put_in) == 3
 
 
+@pytest.mark.parametrize(
+    "watched, saved, looks_in",
+    [("cats", "cats/link/a.png", "cats/link"), ("elsewhere", "cats/link/b.png", "elsewhere"), ("cats", "elsewhere/c.png", "")],
+)
+def test_what_is_saved_through_a_link_in_the_watched_folder_is_come_upon(tmp_path, watched, saved, looks_in) -> None:
+    root = tmp_path.resolve()
+    for folder in ("cats", "elsewhere"):
+        (root / folder).mkdir()
+    (root / "cats/link").symlink_to(root / "elsewhere", target_is_directory=True)
+    one = watch(watched)
+    one.root, one.folder = root, root / watched
+    assert one.folder_of(root / saved) == (root / looks_in if looks_in else None)
+
+
 def test_what_was_saved_before_the_watch_began_starts_no_run(watcher, queue) -> None:
     queue.saves()
     watcher.start(watch())
