@@ -155,7 +155,8 @@ def test_a_search_is_cached_until_the_library_changes(server, animals, pictures)
     graph = search_by_prompt("something blue")
     server.queue(graph)
     assert "search" not in server.queue(graph).executed
-    server.queue(index(pictures("changes", 1)))
+    with_an_index_run = {**index(pictures("changes", 1)), **graph}  # queued alone it would empty ComfyUI's cache
+    assert "search" in server.queue(with_an_index_run).cached
     assert "search" in server.queue(graph).executed
 
 
@@ -165,7 +166,7 @@ def test_a_saved_prompt_that_is_queued_again_is_fresh(server, animals, pictures)
     [image] = server.queue(graph).outputs["save"]["images"]
     saved = json.loads(Image.open(server.output / image["filename"]).text["prompt"])
     assert "is_changed" in saved["search"], "ComfyUI no longer leaves it there: this test has lost its point"
-    server.queue(index(pictures("fresh", 1)))
+    assert "search" in server.queue({**index(pictures("fresh", 1)), **graph}).cached  # the library changes, and the cache does not
     assert "search" in server.queue(saved).executed
 
 
