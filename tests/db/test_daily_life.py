@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,6 +81,23 @@ def test_a_file_that_was_moved_keeps_its_vector_and_its_former_place_is_marked(l
     report = index(vision)
     assert (vision.embedded, report.added, report.known_elsewhere, report.missing, report.moved) == (4, 0, 1, 1, 1)
     assert paths(library)["sub/renamed.png"] == (before["0.png"][0], False) and paths(library)["0.png"][1]
+
+
+def test_a_file_of_which_only_the_case_was_changed_leaves_its_former_path_where_case_does_not_count(library, folder, index, monkeypatch):
+    vision, stat = Vision("a", 1), os.stat
+    index(vision)
+    (folder / "0.png").rename(folder / "0.PNG")
+
+    def any_case(path, **more):  # as Windows and macOS look for files
+        return stat(str(path).replace("0.png", "0.PNG"), **more)
+
+    monkeypatch.setattr(os, "stat", any_case)
+    assert (folder / "0.png").exists()
+    report = index(vision)
+    assert (vision.embedded, report.known_elsewhere, report.missing, report.moved, report.skipped) == (4, 1, 1, 1, [])
+    assert {path for path, (_, gone) in paths(library).items() if gone} == {"0.png"}
+    report = index(vision)
+    assert (report.unchanged, report.missing) == (4, 0) and paths(library)["0.png"][1]
 
 
 def test_a_file_that_was_changed_is_read_again_and_one_that_was_touched_keeps_its_vector(library, folder, index):
