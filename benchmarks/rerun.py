@@ -45,7 +45,7 @@ def main() -> None:
             "bare os.walk with stat": lambda: walk(folder),
             "second run, no model connected": lambda: run(library, folder, None),
             "second run, all models connected": lambda: run(library, folder, encoders),
-            f"the same, {2 * options.files:,} texts without token states, whose budget is full": lambda: run(full, folder, encoders, budget=0),
+            f"the same, {2 * options.files:,} texts without states, whose budget is full": lambda: run(full, folder, encoders, budget=0),
             "the known files alone": lambda: known(library, folder),
             "the scan alone": lambda: scanned(folder),
         }
