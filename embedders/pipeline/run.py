@@ -29,7 +29,7 @@ def index_folder(
     definitions: NodeDefinitions = {},
     progress: Progress = lambda stage, done, total: None,
 ) -> IndexReport:
-    """Index the images under `root`/`subfolder`, or those that `source` gives. `token_state_budget` is bytes on disk, for the whole library.
+    """Index the images under `root`/`subfolder`, or those that `source` gives. `token_state_budget` is bytes on disk of the library.
 
     Files whose size and modification time are known are not opened; what an older reader made of their metadata is made
     anew from the metadata itself, which the library keeps. Images come first, model by model afterwards, so that one model
