@@ -17,21 +17,20 @@ from .records import TextPair
 AT_ONCE = 1000
 
 # Told by name, not by marks: a user who may only read can ask this.
-_LOST = """
+_GONE = """
 WITH gone AS (SELECT p.image_id FROM paths p JOIN unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path) USING (root_id, path)),
      lost AS (SELECT image_id AS id FROM gone GROUP BY image_id
               HAVING count(*) = (SELECT count(*) FROM paths p WHERE p.image_id = gone.image_id))
-"""
-_GONE = f"""
-{_LOST}
 SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone), count(*),
-       count(*) FILTER (WHERE i.labels <> '{{}}' OR i.namespace <> '' OR i.rating IS NOT NULL)
+       count(*) FILTER (WHERE i.labels <> '{}' OR i.namespace <> '' OR i.rating IS NOT NULL)
 FROM lost JOIN images i USING (id)
 """
-_TEXTS_LEFT = f"""
-{_LOST},
-     kept AS (SELECT prompt_id, negative_id FROM images i
-              WHERE NOT EXISTS (SELECT FROM lost l WHERE l.id = i.id) AND EXISTS (SELECT FROM paths p WHERE p.image_id = i.id))
+# Against the names, whose number the planner knows: of a sum over them it knows nothing, and may compare each image with each.
+_TEXTS_LEFT = """
+WITH staying AS (SELECT DISTINCT p.image_id AS id FROM paths p
+                 WHERE NOT EXISTS (SELECT FROM unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path)
+                                   WHERE g.root_id = p.root_id AND g.path = p.path)),
+     kept AS (SELECT prompt_id, negative_id FROM images JOIN staying USING (id))
 SELECT count(*) FROM (
     SELECT id FROM texts WHERE hash <> %(empty)s EXCEPT SELECT prompt_id FROM kept EXCEPT SELECT negative_id FROM kept
 ) t
