@@ -65,8 +65,8 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     rate = _rate(report)
     lines = [
         f"Found {some(report.found, 'image')}: {report.added:,} added, {report.unchanged:,} unchanged, {report.known_elsewhere:,} whose "
-        f"content was known (copied, moved, renamed or only touched), {report.skipped.total:,} skipped. Indexing took {report.seconds:.1f} s"
-        + (f", for {rate:.1f} images read a second." if rate else "."),
+        f"content was known (copied, moved, renamed or only touched), {report.skipped.total:,} skipped. "
+        f"Indexing took {report.seconds:.1f} s" + (f", for {rate:.1f} images read a second." if rate else "."),
     ]
     if report.unfinished:
         lines.insert(0, "This run stood back before its end; the next one goes on where it stopped.")

@@ -280,7 +280,8 @@ def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice(libra
 def test_texts_are_counted_as_they_are_once_the_images_are_gone(library, folder, upkeep):
     def holding(conn, path: str, prompt: str, negative: str) -> None:
         ids = [db.ensure_text(conn, db.TextPair(text, "")) for text in (prompt, negative)]
-        conn.execute("UPDATE images SET prompt_id = %s, negative_id = %s WHERE id = (SELECT image_id FROM paths WHERE path = %s)", [*ids, path])
+        of = "(SELECT image_id FROM paths WHERE path = %s)"
+        conn.execute(f"UPDATE images SET prompt_id = %s, negative_id = %s WHERE id = {of}", [*ids, path])
 
     with library.connection() as conn:
         holding(conn, "cats/b.png", "lost with b", "shared")

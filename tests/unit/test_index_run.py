@@ -36,7 +36,8 @@ def test_a_folder_that_is_not_there_is_an_error_unless_it_is_waited_for(folder):
 
 
 def test_of_several_reports_the_files_come_in_order_and_each_label_and_run_once():
-    first = IndexReport(skipped=Named([("line 10: b.png", "damaged"), ("line 9: a.png", "damaged")]), labels={"sea"}, labelled=2, others={"a", "b"})
+    two = Named([("line 10: b.png", "damaged"), ("line 9: a.png", "damaged")])
+    first = IndexReport(skipped=two, labels={"sea"}, labelled=2, others={"a", "b"})
     second = IndexReport(skipped=Named([("line 2: c.png", "damaged")]), labels={"sea"}, labelled=3, others={"b"}, unrefreshed=True)
     whole = together([first, second])
     assert [place for place, _ in whole.skipped] == ["line 2: c.png", "line 9: a.png", "line 10: b.png"]
