@@ -79,24 +79,12 @@ class LibraryUpkeep(io.ComfyNode):
         import json
 
         from .index_report import some
-        from .upkeep import look, prune, repair, would_prune
+        from .upkeep import attend
         from .upkeep_report import problems, upkeep_record, upkeep_text
 
         opened, progress = open_library(library_name, library), progress_on(cls)
         show_text(cls, "Looking at the library")
-        thorough = thorough and action in (VERIFY, REPAIR)
-        found, pruned = look(opened, thorough, even_if_all_are_gone, progress), None
-        if action == SHOW:
-            pruned = would_prune(opened, found)
-        elif action in (REPAIR, PRUNE):
-            done: list[str] = []
-            if action == REPAIR:
-                repair(opened, found, progress)
-                done = found.done
-            else:
-                pruned = prune(opened, found, unused_texts, progress)
-            found = look(opened, False, even_if_all_are_gone, progress)
-            found.done, found.vectors, found.states = done, [] if thorough else None, [] if thorough else None
+        found, pruned = attend(opened, action, thorough, even_if_all_are_gone, unused_texts, progress)
         text, record = upkeep_text(found, action, pruned), upkeep_record(found, action, pruned)
         count = len(problems(found))
         show_text(cls, f"Done: {some(count, 'problem') if count else 'no problem found'}")

@@ -16,6 +16,7 @@ from .status_report import read_status
 
 Progress = Callable[[str, int, int], None]
 NAMED = 50
+VERIFY, REPAIR, WOULD_PRUNE, PRUNE = "verify", "repair", "show what prune would remove", "prune"
 
 
 @dataclass
@@ -40,6 +41,28 @@ class Pruned:
     named: list[str] = field(default_factory=list)  # the first of the files, each with its root, and of the images without a file
     fileless: int = 0
     texts: int = 0
+
+
+def attend(
+    library: db.Library, action: str, thorough: bool, even_doubtful: bool, unused_texts: bool, progress: Progress
+) -> tuple[Found, Pruned | None]:
+    """Look at everything and do what was asked for: what is found at the end, and what was or would be removed.
+
+    As `look`, `prune`; `thorough` is not heard where something is to be removed.
+    """
+    thorough = thorough and action in (VERIFY, REPAIR)
+    found, pruned = look(library, thorough, even_doubtful, progress), None
+    if action == VERIFY:
+        return found, None
+    if action == WOULD_PRUNE:
+        return found, would_prune(library, found)
+    if action == REPAIR:
+        repair(library, found, progress)
+    else:
+        pruned = prune(library, found, unused_texts, progress)
+    after = look(library, False, even_doubtful, progress)
+    after.done, after.vectors, after.states = found.done, [] if thorough else None, [] if thorough else None
+    return after, pruned
 
 
 def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Progress) -> Found:

@@ -116,6 +116,7 @@ def _add_status(commands: argparse._SubParsersAction) -> None:
 def _add_upkeep(commands: argparse._SubParsersAction, command: str) -> None:
     parser = _add(commands, command, *_UPKEEP[command])
     _add_common(parser)
+    parser.set_defaults(thorough=command != "prune", unused_texts=False, yes=False)
     parser.add_argument(
         "--even-if-all-are-gone", action="store_true",
         help="let files count as gone though all of their folder are, as on a drive that is not mounted",
