@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
             except (OSError, ValueError):
                 presence.unread += 1
             else:
-                if missing and not names.have(path):
+                if missing and names.otherwise(path):
                     presence.gone.append(path)
                     continue
                 presence.there += 1
@@ -91,37 +92,53 @@ def is_gone(root: str | Path, path: str, names: Names) -> bool:
         return True
     except (OSError, ValueError):
         return False
-    return not names.have(path)
+    return names.otherwise(path)
 
 
 class Names:
-    """What is in the folders below a root, as it is spelled; looks once at each.
+    """How what is in the folders below a root is spelled; looks once at each.
 
     Where upper and lower case are one, as on Windows and macOS, `a.png` is still found when it is called `A.png` now.
     """
 
     def __init__(self, root: str | Path) -> None:
         self._root = root
-        self._listed: dict[str, frozenset[str] | None] = {}
+        self._listed: dict[str, dict[str, list[str]]] = {}
 
-    def have(self, path: str) -> bool:
-        """Whether a file that is found by this path, or may be, is called so, and so are its folders."""
+    def otherwise(self, path: str) -> bool:
+        """Whether the file that is found by this path, or a folder on the way, is there by another spelling alone.
+
+        That another is there must be seen: a folder's list may be older than a file in it that was found.
+        """
         folder = ""
         for name in path.split("/"):
             if folder not in self._listed:
                 self._listed[folder] = self._list(folder)
-            listed = self._listed[folder]
-            if listed is not None and name not in listed:
-                return False
+            spelled = self._listed[folder].get(_folded(name), [])
+            if spelled and name not in spelled and any(self._are_one(folder, name, other) for other in spelled):
+                return True
             folder = f"{folder}/{name}" if folder else name
-        return True
+        return False
 
-    def _list(self, folder: str) -> frozenset[str] | None:
-        """None where it can't be read."""
+    def _list(self, folder: str) -> dict[str, list[str]]:
+        """Spellings by what they have in common; none where the folder can't be read."""
+        spelled: dict[str, list[str]] = {}
         try:
-            return frozenset(os.listdir(os.path.join(self._root, folder)))
+            for name in os.listdir(os.path.join(self._root, folder)):
+                spelled.setdefault(_folded(name), []).append(name)
         except OSError:
-            return None
+            pass
+        return spelled
+
+    def _are_one(self, folder: str, name: str, other: str) -> bool:
+        try:
+            return os.path.samefile(os.path.join(self._root, folder, name), os.path.join(self._root, folder, other))
+        except OSError:
+            return False
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 class Nearest:

@@ -65,6 +65,17 @@ def test_a_file_or_folder_that_is_spelled_in_another_case_now_is_gone_from_its_f
     assert still_gone(judged, ["cats/b.png", "dogs/d.png"]) == ["cats/b.png"]
 
 
+def test_a_file_that_came_back_after_its_folder_was_listed_is_there(folder, rows, monkeypatch):
+    """As while a backup is restored; and some network drives list late what they already find."""
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda place: [name for name in listdir(place) if name != "b.png"])
+    if not (folder / "cats/B.png").exists():  # where case counts, another file
+        shutil.copy(folder / "cats/b.png", folder / "cats/B.png")
+    judged = look_at(folder, [[(*row[:4], True) for row in rows]])
+    assert judged.gone == [] and len(judged.returned) == 4
+    assert still_gone(judged, [row[0] for row in rows]) == [] and not Scan(folder).is_gone("cats/b.png")
+
+
 def test_files_of_a_folder_that_is_there_and_empty_are_doubtful(folder, rows):
     shutil.rmtree(folder / "cats")
     (folder / "cats").mkdir()
