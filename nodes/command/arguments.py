@@ -66,7 +66,8 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def _add(commands: argparse._SubParsersAction, name: str, short: str, description: str) -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    return commands.add_parser(name, help=short, description=description, epilog=_EPILOG, formatter_class=raw)
+    # Beginnings of options are none: `prune --y` would remove.
+    return commands.add_parser(name, help=short, description=description, epilog=_EPILOG, formatter_class=raw, allow_abbrev=False)
 
 
 def _add_index(commands: argparse._SubParsersAction) -> None:

@@ -54,11 +54,16 @@ def index(context: Context) -> int:
                     report, counts, text = run(library, job, encoders, definitions, bar, files)
     finally:
         bar.close()
-    text = re.sub(r" \(connect \w+\)", "", text)  # which is for a graph; the notes tell why
+    text = for_a_shell(text)
     listed = str(job.image_list) if job.image_list is not None else None
     asked = {"library": library.name, "root": job.root_name, "subfolder": job.subfolder, "list": listed}
     write_report(given.json, {**asked, **summary(report, counts), "notes": notes}, "\n".join([text, *(f"Note: {note}." for note in notes)]))
     return SKIPPED if given.strict and (report.skipped or report.all_gone) else DONE
+
+
+def for_a_shell(text: str) -> str:
+    """Index Folder's report without what to connect, which is for a graph: the notes tell why a model is not there."""
+    return re.sub(r"(?m)^Not made in this run: .*", lambda line: re.sub(r" \(connect \w+\)", "", line[0]), text)
 
 
 def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:

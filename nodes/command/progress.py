@@ -100,7 +100,7 @@ class Bar:
         self._cancel.check()
         if self._quiet:
             return
-        same = re.sub(r"\d+", "", stage)  # a stage that tells how long it has waited is still the same
+        same = re.sub(r"\(\d+ s ", "(", stage)  # a stage that tells how long it has waited is still the same
         if self._terminal:
             self._draw(stage, same, done, total)
         elif (now := time.monotonic()) >= self._told.get(same, -math.inf) + LINE_SECONDS:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from host.bootstrap import REPOSITORY
@@ -45,6 +46,14 @@ def test_what_follows_two_hyphens_is_comfyuis():
     options = parse(["index", "pictures", "--strict", "--", "--cpu", "--strict"])
     assert (options.given.folder, options.given.strict) == ("pictures", True)
     assert options.comfyui_arguments == ["--cpu", "--strict"]
+
+
+def test_the_beginning_of_an_option_is_not_the_option():
+    from diffusion_toolkit.nodes.command.arguments import parse
+
+    assert parse(["prune", "--yes"]).given.yes
+    with pytest.raises(SystemExit):
+        parse(["prune", "--y"])
 
 
 @pytest.mark.parametrize("wrong", [["--token-state-budget", "-1"], ["--token-state-budget", "nan"], ["--workers", "0"], ["--nonsense"]])
@@ -164,6 +173,15 @@ def test_where_there_is_no_terminal_a_stage_is_a_line_each_ten_seconds(capsys, m
     ]  # fmt: skip
 
 
+def test_a_stage_that_differs_by_a_number_in_a_name_is_another(capsys):
+    from diffusion_toolkit.nodes.command import progress
+
+    bar = progress.Bar(progress.Cancel())
+    for number in (1, 2):
+        bar(f"Looking for the model m ({number} of 2 files): loading merge_v{number}.safetensors", 0, 0)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_on_a_terminal_a_stage_that_waits_has_a_clock_that_ticks(capsys, monkeypatch):
     from diffusion_toolkit.nodes.command import progress
 
@@ -233,6 +251,19 @@ def context(tmp_path: Path, *arguments: str):
     from diffusion_toolkit.nodes.command.progress import Cancel
 
     return Context(parse(arguments).given, tmp_path, [], tmp_path, Cancel())
+
+
+def test_what_a_graph_would_connect_is_left_out_of_the_report_and_no_file_is_renamed():
+    from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport
+    from diffusion_toolkit.embedders.pipeline.records import Named
+    from diffusion_toolkit.nodes.command.index import for_a_shell
+    from diffusion_toolkit.nodes.index_report import report_text
+
+    counts = SimpleNamespace(images=0, texts=0, vectors={}, images_with={}, token_states=0, token_states_bytes=0)
+    text = report_text(IndexReport(skipped=Named([("a (connect me).png", "is broken")])), counts, Encoders(), [])
+    assert "(connect clip)" in text
+    said = for_a_shell(text)
+    assert "Not made in this run: image vectors; prompt" in said and "Skipped a (connect me).png: is broken" in said
 
 
 def test_workers_without_ray_are_refused(tmp_path):
