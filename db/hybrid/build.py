@@ -175,7 +175,7 @@ def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Project
     best = {mix: min(GOOD_RECALL, max(recalls.values()) - 0.002) for mix, recalls in tried.items()}
     efforts = {mix: next(e for e, recall in recalls.items() if recall >= best[mix]) for mix, recalls in tried.items()}
     recalls = {mix: tried[mix][efforts[mix]] for mix in MIXES}
-    return {"efforts": efforts, "recalls": recalls, "recall": min(recalls.values()), "tried": tried}
+    return {"half_compared": True, "efforts": efforts, "recalls": recalls, "recall": min(recalls.values()), "tried": tried}
 
 
 class _Scores:

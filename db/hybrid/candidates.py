@@ -94,7 +94,7 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
     how = ", filtered as it goes" if filter else ""
     return Candidates(
         _OF_IMAGES.format(nearest=statement(ready["id"], len(query), filter).as_string(conn)),
-        _parameters(query, ready["compared"], filter),
+        _parameters(query, ready["effort"] if filter else ready["compared"], filter),  # filtered, the graph is followed until so many pass
         f"hybrid index{how}, {{count:,}} candidates compared exactly",
     )
 
@@ -107,7 +107,7 @@ def nearest(conn: Connection, hybrid_id: int, query: Any, compared: int) -> list
 def compared_of(effort: int, n: int) -> int:
     """How many of the `effort` that the graph is searched for are compared exactly, for the `n` best.
 
-    What is missed is missed in the graph, which leads past it; the projection puts the 50 best of 100,000 images among the first 150, by
+    An index that was checked with all of them compared goes on so. What is missed is missed in the graph, which leads past it; the projection puts the 50 best of 100,000 images among the first 150, by
     870 dimensions of five kinds, and to compare one more takes a third of what it took to find it.
     """
     return min(effort, max(3 * max(n, WANTED), effort // 2))
@@ -139,7 +139,7 @@ def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | No
         return None
     of_50 = row["details"].get("efforts", {}).get(mix, 400)
     effort = max(of_50, 2 * n, math.ceil(of_50 * n / 50))
-    return {**row, "effort": effort, "compared": compared_of(effort, n)}
+    return {**row, "effort": effort, "compared": compared_of(effort, n) if row["details"].get("half_compared") else effort}
 
 
 def projection_of(conn: Connection, ready: dict[str, Any]) -> Projection:

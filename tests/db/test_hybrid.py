@@ -104,6 +104,18 @@ def test_a_filter_is_kept_in_the_index_and_beside_it(library, fill):
     assert len(found.ids) >= 140 and "filtered as it goes" in found.method
 
 
+def test_all_is_compared_of_a_filtered_search_and_by_an_index_that_was_checked_so(library, fill):
+    fill(1000)
+    build_hybrid(library)
+    even, parts = Filter(sql.SQL("i.id %% %(two)s = 0"), {"two": 2}), parts_of({"prompt": 1, "image": 1})
+    with library.connection() as conn:
+        conn.execute("""UPDATE hybrids SET details = jsonb_set(details, '{efforts}', '{"even": 400, "uneven": 400}')""")
+        assert len(asked(conn, parts).ids) == 200
+        assert len(asked(conn, parts, filter=even).ids) > 300  # the graph is followed for as long as more are wanted
+        conn.execute("UPDATE hybrids SET details = details - 'half_compared'")
+        assert len(asked(conn, parts).ids) == 400
+
+
 def test_without_an_index_over_the_kinds_there_are_no_candidates_and_a_reason(library, fill):
     fill(50)
     parts = parts_of({"prompt": 1, "clip_g": 1})
