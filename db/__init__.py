@@ -26,7 +26,7 @@ from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .hashes import known_contents, older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
-from .prune import Gone, count_gone, count_texts_left, mark_all, refuse_beside_a_run, remove_missing
+from .prune import Gone, count_elsewhere, count_gone, count_texts_left, mark_all, refuse_beside_a_run, remove_missing
 from .phashes import images_without_phash, read_phashes, write_phashes
 from .hybrid.build import build_hybrid, drop_hybrid
 from .hybrid.candidates import LEAST_RECALL
@@ -144,6 +144,7 @@ __all__ = [
     "contrasts_of_image",
     "contrasts_of_library",
     "count_comparable",
+    "count_elsewhere",
     "count_gone",
     "count_texts_left",
     "count_images",

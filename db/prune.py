@@ -17,13 +17,18 @@ from .records import TextPair
 AT_ONCE = 1000
 
 # Told by name, not by marks: a user who may only read can ask this.
-_GONE = """
-WITH gone AS (SELECT p.image_id FROM paths p JOIN unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path) USING (root_id, path)),
+_OF_GONE = """
+WITH gone AS (SELECT p.root_id, p.image_id FROM paths p JOIN unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path) USING (root_id, path)),
      lost AS (SELECT image_id AS id FROM gone GROUP BY image_id
               HAVING count(*) = (SELECT count(*) FROM paths p WHERE p.image_id = gone.image_id))
+"""
+_GONE = f"""{_OF_GONE}
 SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone), count(*),
-       count(*) FILTER (WHERE i.labels <> '{}' OR i.namespace <> '' OR i.rating IS NOT NULL)
+       count(*) FILTER (WHERE i.labels <> '{{}}' OR i.namespace <> '' OR i.rating IS NOT NULL)
 FROM lost JOIN images i USING (id)
+"""
+_ELSEWHERE = f"""{_OF_GONE}
+SELECT root_id, count(DISTINCT image_id) FROM gone WHERE NOT EXISTS (SELECT FROM lost WHERE lost.id = gone.image_id) GROUP BY root_id
 """
 # Against the names, whose number the planner knows: of a sum over them it knows nothing, and may compare each image with each.
 _TEXTS_LEFT = """
@@ -65,6 +70,11 @@ def mark_all(conn: Connection, root_id: int, gone: Sequence[str], there: Sequenc
 def count_gone(conn: Connection, gone: Mapping[int, Sequence[str]]) -> Gone:
     """Of these files, by root, which need not be marked yet."""
     return Gone(*conn.execute(_GONE, _named(gone)).fetchone())
+
+
+def count_elsewhere(conn: Connection, gone: Mapping[int, Sequence[str]]) -> dict[int, int]:
+    """By root: of how many images these files are that have another, which is none of these in any root."""
+    return dict(conn.execute(_ELSEWHERE, _named(gone)).fetchall())
 
 
 def count_texts_left(conn: Connection, gone: Mapping[int, Sequence[str]]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import db
 from ..embedders.presence import Presence, look_at, still_gone
-from .host import roots
+from .host import log, roots
 from .index_report import some
 from .status_report import read_status
 
@@ -58,8 +58,12 @@ def attend(
         return found, would_prune(library, found)
     if action == REPAIR:
         repair(library, found, progress)
-    else:
+    elif action == PRUNE:
         pruned = prune(library, found, unused_texts, progress)
+        log.info("Library Upkeep removed %d files and %d images from %r: %s", pruned.gone.files, pruned.gone.images + pruned.fileless, library.name,
+                 ", ".join(pruned.named))  # fmt: skip  # the last look may be broken off
+    else:
+        raise ValueError(f"There is no action {action!r}.")
     after = look(library, False, even_doubtful, progress)
     after.done, after.vectors, after.states = found.done, [] if thorough else None, [] if thorough else None
     return after, pruned
@@ -82,10 +86,8 @@ def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Pro
             presence.gone += presence.doubtful
             presence.doubtful, presence.mount_points = [], {}
         found.files.append((name, root_id, presence))
-        if presence.gone:
-            with library.reading() as conn:
-                gone = db.count_gone(conn, {root_id: presence.gone})
-            found.elsewhere[root_id] = gone.images_of_them - gone.images
+    with library.reading() as conn:
+        found.elsewhere = db.count_elsewhere(conn, _gone(found))
     if thorough:
         found.vectors = db.unsound_vectors(library, progress)
         found.states = db.damaged_states(library, progress)

@@ -267,6 +267,25 @@ def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder
     assert "prune would remove: 3 files gone from the disk, 1 image with no other file. What stays: 2 images with files elsewhere." in text
 
 
+def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, folder, upkeep, tmp_path, monkeypatch):
+    from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.nodes.index_store import FolderStore
+
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    for name in ("b.png", "c.png", "deep/d.png"):
+        shutil.copyfile(folder / "cats" / name, backup / name.replace("/", " "))
+    with FolderStore(library, "backup", backup, "", Encoders()) as store:
+        index_folder(backup, "", store, Encoders())
+    monkeypatch.setattr(upkeep, "roots", lambda: {"pictures": folder, "backup": backup})
+    for file in (folder / "cats/b.png", backup / "b.png", folder / "cats/c.png"):
+        file.unlink()
+    found = look(upkeep, library)
+    roots = {name: root_id for name, root_id, _ in found.files}
+    assert found.elsewhere == {roots["pictures"]: 1}  # c.png; b.png is lost
+    assert upkeep.would_prune(library, found).gone.images == 1
+
+
 def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice(library, folder, upkeep):
     from diffusion_toolkit.nodes import status_report, upkeep_report
 
