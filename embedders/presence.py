@@ -106,19 +106,20 @@ class Names:
         self._listed: dict[str, dict[str, list[str]]] = {}
 
     def otherwise(self, path: str) -> bool:
-        """Whether the file that is found by this path, or a folder on the way, is there by another spelling alone.
+        """Whether the file that is found by this path, or a folder on the way, is there by another spelling alone."""
+        return self.spelled(path) != path
 
-        That another is there must be seen: a folder's list may be older than a file in it that was found.
-        """
-        folder = ""
+    def spelled(self, path: str) -> str:
+        """The path as its folders have it; as it is, where no other spelling of it is seen: a list may be older than what is found."""
+        whole = ""
         for name in path.split("/"):
-            if folder not in self._listed:
-                self._listed[folder] = self._list(folder)
-            spelled = self._listed[folder].get(_folded(name), [])
-            if spelled and name not in spelled and any(self._are_one(folder, name, other) for other in spelled):
-                return True
-            folder = f"{folder}/{name}" if folder else name
-        return False
+            if whole not in self._listed:
+                self._listed[whole] = self._list(whole)
+            there = self._listed[whole].get(_folded(name), [])
+            if name not in there:
+                name = next((other for other in there if self._are_one(whole, name, other)), name)
+            whole = f"{whole}/{name}" if whole else name
+        return whole
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """Spellings by what they have in common; none where the folder can't be read."""

@@ -180,7 +180,8 @@ class IndexFolder(io.ComfyNode):
         )
         budget = int(token_state_budget * 2**30)
         watches = watch and prompt is not None and listed is None
-        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=watches)
+        to_come = watches and _is_saved_in(folder, under) and not (asked_by is not None and asked_by.looks_in)
+        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=to_come)
         refresh = asked_by is None or asked_by.refreshes
         report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by), refresh=refresh)
         if asked_by is not None:
@@ -249,6 +250,17 @@ def _watched(report: IndexReport) -> str:
         f"{LONG_QUIET_S / 60:.0f} min."
     )
     return f"Watched at {clock()}, and on until this is queued with watch off or ComfyUI ends.{later if report.unrefreshed else ''}\n"
+
+
+def _is_saved_in(root: Path, under: str) -> bool:
+    """Whether ComfyUI may save into this folder, which need not be there yet."""
+    from .watched_prompts import CannotWatch, check_saved_in
+
+    try:
+        check_saved_in(root, (root / under).resolve())
+    except CannotWatch:
+        return False
+    return True
 
 
 def _watch(

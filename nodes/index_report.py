@@ -38,6 +38,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "namespace": "".join(report.namespaces),
         "labelled": report.labelled,
         "unfinished": report.unfinished,
+        "unrefreshed": report.unrefreshed,
         "prompts": report.prompts,
         "unknown": [list(file) for file in report.unknown],
         "skipped": [list(file) for file in report.skipped],
@@ -138,7 +139,9 @@ def _labelled(report: IndexReport) -> list[str]:
     given += [f"namespace {name}" for name in report.namespaces]
     if report.labelled:
         return [f"Given to {some(report.labelled, 'image')}: {'; '.join(given) or 'the labels of their lines'}."]
-    return [f"No image of this run was without {'; '.join(given)}."] if given else []
+    if not given or not report.found or report.unfinished:
+        return []
+    return [f"All images of this run had {'; '.join(given)} before."]
 
 
 def some(n: int, what: str) -> str:

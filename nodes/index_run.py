@@ -13,6 +13,7 @@ from .. import db
 from ..embedders.image_list import ImageList, ListError
 from ..embedders.pipeline import Encoders, IndexReport, Progress, StandBack, index_folder
 from ..embedders.pipeline.records import Named
+from ..embedders.presence import Names
 from ..embedders.scan import Scan
 from .approximate import refresh_approximation
 from .host import roots
@@ -67,7 +68,7 @@ def run(
                 break
             store.activate()
     report, counts, text = finish(library, together(reports), encoders, progress, refresh)
-    if job.pattern.strip() and not report.found:
+    if job.pattern.strip() and not report.found and not report.unfinished and (job.root / job.subfolder).is_dir() and job.image_list is None:
         text += f"\nNo image here matches the pattern {job.pattern.strip()}."
     return report, counts, text
 
@@ -95,8 +96,9 @@ class JobFiles:
         """The job for each root that it has files below, with these files."""
         job = self._job
         if self._list is None:
-            if job.may_be_missing and not (job.root / job.subfolder).exists():
+            if job.may_be_missing and job.root.is_dir() and not (job.root / job.subfolder).exists():
                 return
+            job = replace(job, subfolder=Names(job.root).spelled(job.subfolder))  # typed in another case, its files would be others
             yield job, Scan(job.root, job.subfolder, job.recursive, job.pattern)
         else:
             for name in self._list.counts:
@@ -148,9 +150,10 @@ def together(reports: Iterable[IndexReport]) -> IndexReport:
     return whole
 
 
-def _in_order(item: tuple[str, str]) -> list[str | int]:
+def _in_order(item: tuple[str, str]) -> list[str | tuple[int, str]]:
     """Line 9 before line 10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item[0])]
+    parts = re.split(r"(\d+)", item[0])  # text and digits in turn; of digits, which may be thousands, the longer are the greater number
+    return [(len(part.lstrip("0")), part.lstrip("0")) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def finish(

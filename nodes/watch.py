@@ -160,10 +160,13 @@ class Watcher:
         """Its run ends in order, and this is what it has left: files, or only what searches use, which waits for a long quiet."""
         with self._lock:
             watch.stood_back = unfinished
-            behind = unrefreshed or (watch.behind and unfinished)
-            for one in (watch, *self._watches):
-                if one.place.library_name == watch.place.library_name:
-                    one.behind = behind
+            self._set_behind(watch, unrefreshed or (watch.behind and unfinished))
+
+    def _set_behind(self, watch: Watch, behind: bool) -> None:
+        """Of all watches of its library, which have its indexes in common."""
+        for one in (watch, *self._watches):
+            if one.place.library_name == watch.place.library_name:
+                one.behind = behind
 
     def tell(self, watch: Watch, text: str) -> None:
         """Show this on the node, wherever a page has it open."""
@@ -213,7 +216,7 @@ class Watcher:
             self.tell(watch, f"Watching: the run at {clock()} failed and {again}. {run.message}")
         elif run.ended == "cancelled":
             watch.left |= watch.looks_in
-            watch.behind = False
+            self._set_behind(watch, False)
             self.tell(watch, f"Watching: the run at {clock()} was cancelled; the next is when something new is saved.")
         else:
             watch.failures = 0

@@ -33,7 +33,7 @@ def test_how_many_images_were_given_labels_is_told_of_new_and_of_known_ones(run,
     report, _, text = run(labels="holiday, Sea Side", namespace="Client A")
     assert report.labelled == 5 and "Given to 5 images: labels holiday, sea side; namespace client a." in text
     report, _, text = run(labels="holiday", namespace="client a")
-    assert report.labelled == 0 and "No image of this run was without label holiday; namespace client a." in text
+    assert report.labelled == 0 and "All images of this run had label holiday; namespace client a before." in text
 
 
 def test_who_else_has_files_is_told(run, library):

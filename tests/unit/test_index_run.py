@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from diffusion_toolkit.embedders.pipeline import IndexReport
 from diffusion_toolkit.embedders.pipeline.records import Named
@@ -35,10 +37,27 @@ def test_a_folder_that_is_not_there_is_an_error_unless_it_is_waited_for(folder):
     assert len(list(JobFiles(Job("output", folder, "new", may_be_missing=True)).parts())) == 1
 
 
+def test_a_root_that_is_not_there_is_an_error_even_where_a_folder_of_it_is_waited_for(folder):
+    with pytest.raises(ScanError, match="does not exist"):
+        list(JobFiles(Job("output", folder / "pulled", "new", may_be_missing=True)).parts())
+
+
+def test_a_sub_folder_is_spelled_as_it_is_called(folder, monkeypatch):
+    (folder / "Cats" / "old").mkdir(parents=True)
+    (folder / "dogs").mkdir()
+    stat, isdir = os.stat, os.path.isdir
+    called = lambda path: str(path).replace("cats", "Cats").replace("OLD", "old")  # noqa: E731  (as Windows and macOS look for it)
+    monkeypatch.setattr(os, "stat", lambda path, **more: stat(called(path), **more))
+    monkeypatch.setattr(os.path, "isdir", lambda path: isdir(called(path)))
+    monkeypatch.setattr(os.path, "samefile", lambda one, other: called(one) == called(other))
+    given = {"cats/OLD": "Cats/old", "Cats": "Cats", "dogs": "dogs", "": ""}
+    assert {typed: next(JobFiles(Job("output", folder, typed)).parts())[0].subfolder for typed in given} == given
+
+
 def test_of_several_reports_the_files_come_in_order_and_each_label_and_run_once():
-    two = Named([("line 10: b.png", "damaged"), ("line 9: a.png", "damaged")])
+    two = Named([("line 10: b.png", "damaged"), ("line 9: a.png", "damaged"), (f"line 10: {'1' * 5000}.png", "damaged")])
     first = IndexReport(skipped=two, labels={"sea"}, labelled=2, others={"a", "b"})
     second = IndexReport(skipped=Named([("line 2: c.png", "damaged")]), labels={"sea"}, labelled=3, others={"b"}, unrefreshed=True)
     whole = together([first, second])
-    assert [place for place, _ in whole.skipped] == ["line 2: c.png", "line 9: a.png", "line 10: b.png"]
+    assert [place for place, _ in whole.skipped] == ["line 2: c.png", "line 9: a.png", f"line 10: {'1' * 5000}.png", "line 10: b.png"]
     assert (whole.labels, whole.labelled, whole.others, whole.unrefreshed, whole.unfinished) == ({"sea"}, 5, {"a", "b"}, True, False)
