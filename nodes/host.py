@@ -194,12 +194,15 @@ class ReadableFiles:
                 if stat.S_ISLNK(status.st_mode):
                     file = os.path.realpath(file)
                     status, allowed = os.stat(file), self._is_allowed(file)
-            except OSError:
-                status = None
+                trouble = ""
+            except (FileNotFoundError, NotADirectoryError):
+                status, trouble = None, "the file is gone"
+            except OSError as error:  # nobody may look there, or its server does not answer
+                status, trouble = None, f"the file can't be looked at ({error.strerror or error})"
             if not allowed:
                 note = "the file is no longer under a configured root"
-            elif status is None or not stat.S_ISREG(status.st_mode):
-                note = "the file is gone"
+            elif trouble or not stat.S_ISREG(status.st_mode):
+                note = trouble or "the file is gone"
             elif (status.st_size, status.st_mtime_ns) != (known.size, known.mtime_ns):
                 note = "the file was changed since it was indexed"
             else:

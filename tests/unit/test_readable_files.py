@@ -48,6 +48,16 @@ def test_what_became_of_a_file_is_told(root: Path) -> None:
     assert host.readable_file(SimpleNamespace(files=[])) == (None, "no file of it is known any more")
 
 
+def test_a_file_that_can_not_be_looked_at_is_not_said_to_be_gone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = stored(root, "a.png")
+
+    def refuses(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(host.os, "lstat", refuses)
+    assert host.ReadableFiles().of(image)[1] == "the file can't be looked at (Permission denied)"
+
+
 def test_of_several_files_the_first_that_may_be_read_is_taken(root: Path) -> None:
     image = stored(root, "cats/a.png", "copy.png")
     (root / "cats" / "a.png").unlink()
