@@ -11,6 +11,8 @@ from .index_report import some
 from .links import KINDS
 from .upkeep import Found, Pruned
 
+_UNUSED_TEXTS = "unused_texts on (from a shell --unused-texts)"
+_ALL_GONE = "even_if_all_are_gone on (from a shell --even-if-all-are-gone)"
 _MAKE_ANEW = "repair removes them; then queue Index Folder, which makes them anew."
 
 
@@ -26,7 +28,7 @@ def problems(found: Found) -> list[Problem]:
         said.append(Problem(what, "prune removes what has none."))
     if found.loose.texts:
         states = f", whose token states take {in_bytes(found.loose.states_bytes)}" if found.loose.states_bytes else ""
-        remedy = "Keep them, or let prune remove them with unused_texts on."
+        remedy = f"Keep them, or let prune remove them with {_UNUSED_TEXTS}."
         said.append(Problem(f"{_are(found.loose.texts, 'text')} of no image any more{states}.", remedy))
     return said + [problem for problem in found.status.problems if problem.key != MISSING]  # which goes by the marks of the last run
 
@@ -53,7 +55,7 @@ def _of_files(name: str, presence: Any, elsewhere: int) -> list[Problem]:
             Problem(
                 f"Not one of {some(len(presence.doubtful), 'known file')} in {name} ({presence.root}) is there: its drive may not be "
                 "mounted.",
-                "Mount it. If they were all deleted: prune with even_if_all_are_gone on.",
+                f"Mount it. If they were all deleted: prune with {_ALL_GONE}.",
             )
         )
     elif presence.doubtful:
@@ -62,7 +64,7 @@ def _of_files(name: str, presence: Any, elsewhere: int) -> list[Problem]:
             Problem(
                 f"Not there in {name}: {some(len(presence.doubtful), 'file')}, perhaps on a drive that is not mounted in or at {folders}.",
                 "Mount it. If they were deleted: remove folders that are empty, and links that lead nowhere, or prune with "
-                "even_if_all_are_gone on.",
+                f"{_ALL_GONE}.",
             )
         )
     if presence.unread:
@@ -108,10 +110,15 @@ def _pruned_lines(pruned: Pruned, action: str) -> list[str]:
         + f"{some(gone.images, 'image')} with no other file"
         + (f" ({gone.given:,} of them with a label, namespace or rating of yours)" if gone.given else "")
         + (f"; {some(pruned.fileless, 'image')} without any known file" if pruned.fileless else "")
-        + (f"; {'' if done else 'with unused_texts on also '}{some(pruned.texts, 'text')} of no image" if pruned.texts else "")
+        + (f"; {'' if done else f'with {_UNUSED_TEXTS} also '}{some(pruned.texts, 'text')} of no image" if pruned.texts else "")
         + (f". What stays: {some(stay, 'image')} with files elsewhere" if stay > 0 else "")
         + "."
     ]
+    if pruned.unsought:
+        lines.append(
+            f"Of these files, {pruned.unsought:,} have gone since Index Folder last looked. Queue it first: what was only moved or renamed it "
+            "finds again, and it keeps its labels."
+        )
     lines += [f"  {name}" for name in pruned.named]
     if (more := gone.files + pruned.fileless - len(pruned.named)) > 0:
         lines.append(f"  and {more:,} more.")

@@ -20,7 +20,7 @@ one of the roots that the nodes know (ComfyUI's output and input, and those in D
 """
 _STATUS = """\
 What a library holds, how healthy it is, and what to do, as the node Library Status tells it. Where it says to queue Index Folder,
-`index` does the same.
+`index` does the same, where it names Library Upkeep `verify`, `repair` and `prune` do.
 """
 _UPKEEP = {
     "verify": ("look at every file that a library knows and at all that it keeps", """\

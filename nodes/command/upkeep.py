@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .context import Context
-from .errors import DONE, SKIPPED
+from .errors import DONE, SKIPPED, UsageError
 from .progress import Bar
 from .report import check_report, write_report
+
+if TYPE_CHECKING:
+    from ...db import Library
 
 _NOTHING_YET = "\nNothing was removed: `prune --yes` removes it from the library, for good."
 
 
 def upkeep(context: Context) -> int:
     """Look at everything, and do what was asked for; the exit code."""
-    from ..upkeep import WOULD_PRUNE, attend
+    from ..upkeep import PRUNE, WOULD_PRUNE, attend
     from ..upkeep_report import problems, upkeep_record, upkeep_text
 
     given, bar = context.given, Bar(context.cancel, context.given.quiet)
@@ -21,9 +26,21 @@ def upkeep(context: Context) -> int:
     try:
         bar("Opening the library", 0, 0)
         with context.cancel.politely():
-            found, pruned = attend(context.library(), action, given.thorough, given.even_if_all_are_gone, given.unused_texts, bar)
+            library = context.library()
+            if action == PRUNE:
+                _refuse_beside_a_run(library)
+            found, pruned = attend(library, action, given.thorough, given.even_if_all_are_gone, given.unused_texts, bar)
     finally:
         bar.close()
     text = upkeep_text(found, action, pruned) + _NOTHING_YET * (action == WOULD_PRUNE and bool(pruned.gone.files or pruned.fileless))
     write_report(given.json, upkeep_record(found, action, pruned), text)
     return SKIPPED if given.strict and problems(found) else DONE
+
+
+def _refuse_beside_a_run(library: Library) -> None:
+    """UsageError before anything is looked at, which may take an hour; one that begins later is refused by `attend`."""
+    from ...db.claims import running
+
+    with library.reading() as connection:
+        if who := running(connection):
+            raise UsageError(f"{', '.join(who)} is indexing into the library {library.name!r}. Prune it when that is done.")

@@ -76,10 +76,36 @@ def test_prune_shows_and_removes_only_with_yes(library, command):
 def test_a_folder_that_is_emptied_is_pruned_only_when_that_is_said(library, command, tmp_path):
     for file in (tmp_path / "pictures").iterdir():
         file.unlink()
-    command("prune", "--yes")
+    assert "--even-if-all-are-gone" in command("prune", "--yes")[1]
     assert len(held(library)) == 3
     command("prune", "--yes", "--even-if-all-are-gone")
     assert held(library) == []
+
+
+def test_texts_of_no_image_are_told_with_the_option_that_removes_them(library, command):
+    from diffusion_toolkit import db
+
+    with library.connection() as conn:
+        db.ensure_text(conn, db.TextPair("a cat", ""))
+    said = command("prune")[1]
+    assert "(from a shell --unused-texts) also 1 text of no image" in said and "remove them with unused_texts on (from a shell" in said
+    assert "; 1 text of no image" in command("prune", "--yes", "--unused-texts")[1]
+
+
+def test_prune_beside_a_run_is_refused_before_anything_is_looked_at(library, command, monkeypatch):
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes import upkeep
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    run = db.Run(library, "gpu-box, process 12")
+    run.begin()
+    try:
+        assert command("verify")[0] == command("repair")[0] == command("prune")[0] == 0
+        monkeypatch.setattr(upkeep, "look", lambda *arguments: pytest.fail("it was looked at"))
+        with pytest.raises(UsageError, match="gpu-box, process 12 is indexing"):
+            command("prune", "--yes")
+    finally:
+        run.end()
 
 
 def test_ctrl_c_waits_for_the_page_at_hand_and_removes_nothing(library, command, monkeypatch):
