@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,18 @@ def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a prompt may hold letters that a console lacks
     encoded = json.dumps(record, indent=1)
-    if file == "-":
-        print(encoded)
-        return
-    print(text)
-    if file is not None:
-        try:
+    try:
+        if file not in (None, "-"):
             Path(file).write_text(encoded + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ReportError(f"The report can't be written to {file} ({error}). What was done is in the library.") from error
+    except OSError as error:
+        raise ReportError(f"The report can't be written to {file} ({error}). What was done is in the library.") from error
+    finally:
+        _print(encoded if file == "-" else text)
+
+
+def _print(text: str) -> None:
+    """To whoever reads the standard output, which `head` does for some lines only."""
+    try:
+        print(text, flush=True)
+    except OSError:  # BrokenPipeError, on Windows EINVAL
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end

@@ -321,6 +321,23 @@ def test_a_report_that_can_not_be_written_is_refused_at_once_and_at_the_end_is_a
     assert (_tell(at_once.value), _tell(at_the_end.value)) == (WRONG, FAILED)
 
 
+def test_a_reader_that_wants_no_more_lines_does_not_cost_the_report(tmp_path):
+    """As `run.py prune --yes --json FILE | head` does."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r})\n"
+        "from host.package import load_package; load_package()\n"
+        "from diffusion_toolkit.nodes.command.report import write_report\n"
+        f"write_report({str(tmp_path / 'report.json')!r}, {{'removed': 1}}, 'a line\\n' * 100_000)"
+    )
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "") and '"removed": 1' in (tmp_path / "report.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
 def test_a_closed_terminal_cancels_and_telling_it_twice_ends_nothing_at_once():
     from diffusion_toolkit.nodes.command.progress import Cancel, Cancelled
