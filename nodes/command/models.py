@@ -155,10 +155,21 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
             continue
         if isinstance(model, Later) or wanted.items() <= _fingerprints(model).items():
             return model, ""
+    same = next((file.name for file in files if _differs_by_layer(wanted, shelf.known.fingerprints(file) or {})), None)
+    how = f"to change to another, name it with {_flag(kind)}"
+    if same is not None:
+        how = f"{same} is but for its last layer: give the CLIP as it was set in the graph with --models-from"
     return None, (
         f"no {kind.makes}: no file in {_folder(kind)} is the model that made those of the library, {encoder.name} "
-        f"[{encoder.fingerprint[:8]}]; to change to another, name it with {_flag(kind)}"
+        f"[{encoder.fingerprint[:8]}]; {how}"
     )
+
+
+def _differs_by_layer(wanted: Mapping[str, str], learnt: Mapping[str, str]) -> bool:
+    """The token states' layer is all that can differ where both towers are the library's."""
+    if not {"token_states", "clip_l", "clip_g"} <= wanted.keys() & learnt.keys():
+        return False
+    return [family for family in wanted if learnt[family] != wanted[family]] == ["token_states"]
 
 
 def _path(kind: _Kind, name: str) -> str:

@@ -78,7 +78,9 @@ def test_a_file_that_is_another_model_is_loaded_once_and_one_that_memory_lacked_
 
 def test_a_model_whose_token_states_are_of_another_layer_is_not_the_librarys(loader):
     model, note, _ = loader(a=("l", "g", "other"))
-    assert model is None and "--checkpoint" in note
+    assert model is None and "a is but for its last layer" in note and "--models-from" in note
+    note = loader(b=("l", "other", "x"))[1]
+    assert "--checkpoint" in note and "layer" not in note
 
 
 def test_what_an_older_version_learnt_of_a_file_is_completed(loader):
