@@ -46,6 +46,11 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
     return records
 
 
+def this_process() -> str:
+    """As other runs tell of this one."""
+    return f"{platform.node()}, process {os.getpid()}"
+
+
 class FolderStore:
     """`embedders.pipeline.Store` over a library. `activate` makes this run's encoders the active ones, at its end.
 
@@ -73,7 +78,7 @@ class FolderStore:
         self.patience = Patience()
         if progress is not None:
             self.patience.telling(progress)
-        self._run = db.Run(library, f"{platform.node()}, process {os.getpid()}")
+        self._run = db.Run(library, this_process())
         self.others: set[str] = set()  # runs, by computer and process, that had files which this one wanted
         self._encoder_ids: dict[str, int] = {}
         self._root_id = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from .progress import Bar
 
 if TYPE_CHECKING:
     from ..index_run import Job, JobFiles
+    from .share import Answer
 
 _OF_THE_SHARE = ("found", "unchanged", "missing", "moved", "all_gone", "elsewhere")  # counted by whose share it is
 
@@ -48,7 +49,7 @@ def run_on_ray(
             images = cluster.images()
             texts = cluster.texts() if {"text", "clip_l", "clip_g", "token_states"} & begun[0]["encoders"].keys() else []
             lost, seconds = len(cluster.lost), time.monotonic() - began
-    report = together([files.report(), *(report_of(*answer) for answer in (*images, *texts))])
+    report = report_of_all(files.report(), [*images, *texts], {one["run"] for one in begun})
     report.seconds = seconds
     report.states_bytes = max(0, _states_bytes(library) - states)  # each worker saw those of all
     _activate(library, begun[0]["encoders"])
@@ -57,6 +58,18 @@ def run_on_ray(
     notes = list(dict.fromkeys(note for one in begun for note in one["notes"]))
     notes += [f"{lost} of the workers died or hung; their shares were done by others"] if lost else []
     return finish(library, report, encoders, bar), notes
+
+
+def report_of_all(lines: IndexReport, answers: Sequence[Answer], workers: set[str]) -> IndexReport:
+    """One of all shares, and of a list's `lines`. Of what a worker left to others, that is told which is not of these `workers`: not
+    the files of its share that a helper read."""
+    reports = [report_of(*answer) for answer in answers]
+    report = together([lines, *reports])
+    helped = (one for one, (_, helping) in zip(reports, answers) if helping)
+    read = sum(one.added + one.known_elsewhere + one.sidecars_read + one.skipped.total for one in helped)
+    report.elsewhere = max(0, report.elsewhere - read)
+    report.others -= workers
+    return report
 
 
 def report_of(answer: Mapping[str, Any], helping: bool) -> IndexReport:

@@ -65,7 +65,7 @@ class Work:
         from ... import db
         from ...db.shared import is_this_machine
         from ..index_run import Job
-        from ..index_store import encoder_records
+        from ..index_store import encoder_records, this_process
 
         setup = self._setup
         start(Path(setup.comfyui), setup.arguments)
@@ -91,7 +91,7 @@ class Work:
             self._encoders, notes = load_models(Recipe(**setup.recipe), active, lambda what: self._progress(what, 0, 0), self._inference)
             made = {record.family: [record.fingerprint, record.name] for record in encoder_records(self._encoders)}
         names = {kind: getattr(getattr(self._encoders, kind), "name", None) for kind in ("image", "text", "clip")}
-        return {"machine": platform.node(), "encoders": made, "names": names, "notes": notes}
+        return {"machine": platform.node(), "run": this_process(), "encoders": made, "names": names, "notes": notes}
 
     def _index(self, share: Share, files: bool) -> dict[str, Any]:
         from ...embedders.pipeline import Encoders

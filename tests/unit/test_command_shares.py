@@ -118,6 +118,21 @@ def test_a_helpers_report_does_not_count_the_files_it_found():
     assert (own.found, own.unchanged, own.added) == (9, 5, 2)
 
 
+def test_what_helpers_read_is_not_told_as_left_to_another_run():
+    from dataclasses import asdict
+
+    from diffusion_toolkit.embedders.pipeline import IndexReport
+    from diffusion_toolkit.nodes.command.ray_index import report_of_all
+
+    def answer(helping, **counts):
+        return {**asdict(IndexReport(**counts)), "totals": {name: 0 for name in ("skipped", "unknown", "unread_metadata")}}, helping
+
+    owner = answer(False, found=200, added=95, elsewhere=105, others={"gpu-box, process 12", "gpu-box, process 99"})
+    helper = answer(True, found=200, added=97, known_elsewhere=3, elsewhere=100, others={"gpu-box, process 11"})
+    whole = report_of_all(IndexReport(), [owner, helper], {"gpu-box, process 11", "gpu-box, process 12"})
+    assert (whole.found, whole.added, whole.elsewhere, whole.others) == (200, 192, 5, {"gpu-box, process 99"})
+
+
 def test_workers_get_equal_parts_of_the_budget_that_is_left():
     from diffusion_toolkit.nodes.command.ray_worker import part_of_budget
 
