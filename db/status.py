@@ -28,6 +28,10 @@ SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM paths), (SELECT coun
 """
 # Images that have a vector of the kind by the encoder; a text's vector counts for each of its images.
 _BY_IMAGE = "SELECT count(*) FROM image_vectors WHERE encoder_id = %s"
+_OUT_OF_REACH = """
+SELECT count(*) FROM images i WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id)
+  AND NOT EXISTS (SELECT FROM image_vectors v WHERE v.image_id = i.id AND v.encoder_id = ANY(%s))
+"""
 _BY_TEXT = """
 SELECT count(*) FROM images i
 WHERE EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{})
@@ -137,7 +141,7 @@ def library_status(library: Library, reader_version: int = 0) -> LibraryStatus:
             paths=paths,
             texts=texts,
             token_states=states,
-            coverage=_coverage(conn, encoders, {"image": images, "prompt": prompts, "negative": negatives}),
+            coverage=_coverage(conn, encoders, {"image": images - _out_of_reach(conn, encoders), "prompt": prompts, "negative": negatives}),
             encoders=encoders,
             indexes=[VectorIndex(*row) for row in conn.execute(_INDEXES, [list(_TABLES)])],
             hybrids=[tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids WHERE kinds <> '{}' ORDER BY id")],
@@ -159,6 +163,12 @@ def _encoders(conn: Connection) -> list[EncoderStatus]:
     for table in ("image_vectors", "text_vectors", "token_states"):
         kept |= dict(conn.execute(f"SELECT encoder_id, count(*) FROM {table} GROUP BY encoder_id").fetchall())
     return [EncoderStatus(StoredEncoder(*row), kept.get(row[0], 0)) for row in rows]
+
+
+def _out_of_reach(conn: Connection, encoders: list[EncoderStatus]) -> int:
+    """Images that lack a vector and can't get one, since no file of them is known any more."""
+    active = [known.encoder.id for known in encoders if known.encoder.active and known.encoder.family == "image"]
+    return conn.execute(_OUT_OF_REACH, [active]).fetchone()[0]
 
 
 def _coverage(conn: Connection, encoders: list[EncoderStatus], could: dict[str, int]) -> list[Coverage]:

@@ -68,6 +68,8 @@ class Scan:
         parts = _parts(subfolder)
         self._start, self._name = os.path.join(self._root, *parts), "/".join(parts)
         if not os.path.isdir(self._start):
+            if os.path.isfile(self._start):
+                raise ScanError(f"{subfolder!r} is a file. Name the folder that it is in; a pattern such as {parts[-1]!r} takes it alone.")
             raise ScanError(f"There is no folder {subfolder!r} in {root}. Check the spelling of the sub-folder.")
         if not contains(self._root, os.path.realpath(self._start)):
             raise ScanError(f"The sub-folder {subfolder!r} leads out of {root}. Configure its target as a root of its own.")

@@ -181,7 +181,7 @@ class IndexFolder(io.ComfyNode):
         budget = int(token_state_budget * 2**30)
         watches = watch and prompt is not None and listed is None
         to_come = watches and _is_saved_in(folder, under) and not (asked_by is not None and asked_by.looks_in)
-        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=to_come)
+        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=to_come or bool(ended))
         refresh = asked_by is None or asked_by.refreshes
         report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by), refresh=refresh)
         if asked_by is not None:

@@ -41,6 +41,7 @@ class Pruned:
     named: list[str] = field(default_factory=list)  # the first of the files, each with its root, and of the images without a file
     fileless: int = 0
     texts: int = 0
+    unsought: int = 0  # files that nobody has looked for in other places: they may be moved only
 
 
 def attend(
@@ -124,7 +125,8 @@ def would_prune(library: db.Library, found: Found) -> Pruned:
     """What `prune` would remove, with the texts that no image has then; nothing is written, and a user who may only read can ask."""
     gone = _gone(found)
     with library.reading() as conn:
-        return Pruned(db.count_gone(conn, gone), _named(conn, found), found.loose.images, db.count_texts_left(conn, gone))
+        texts, unsought = db.count_texts_left(conn, gone), sum(presence.unmarked for _, _, presence in found.files)
+        return Pruned(db.count_gone(conn, gone), _named(conn, found), found.loose.images, texts, unsought)
 
 
 def prune(library: db.Library, found: Found, texts: bool, progress: Progress) -> Pruned:

@@ -93,12 +93,12 @@ class FoundFiles:
         A folder in which nothing is left of what was known is more likely a drive that is not mounted, and so is one that is empty:
         nothing of it is marked.
         """
+        for labels, paths in self._labelled():  # with the run's too: before the others, so that each image is counted once
+            store.label_files(paths, labels)
         if store.labels_files:
             for number, paths in enumerate(_lots(self._known.unchanged_paths(), MARKED_AT_ONCE)):
                 progress("Labels of known images", number * MARKED_AT_ONCE, self._report.unchanged)
                 store.label_files(paths)
-        for labels, paths in self._labelled():
-            store.label_files(paths, labels)
         for paths in _lots(self._known.returned_paths(), MARKED_AT_ONCE):
             store.mark_missing(paths, False)
         unseen = (path for path in self._known.unseen_paths() if self._source.covers(path))

@@ -32,6 +32,8 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
             name, folder = max(holding, key=lambda one: len(one[1].parts))
             return name, folder, place.relative_to(folder).as_posix().removeprefix(".")
     place = places[0].resolve()
+    if not place.exists():
+        raise UsageError(f"There is no folder {place}. Check its spelling, or name it by its --root: {', '.join(allowed)}.")
     raise UsageError(
         f"{place} lies below none of the roots: {_told(allowed)}. Add it, or a folder around it, to {config_file()}, such as "
         f'{{"roots": {{"{place.name}": "{place.as_posix()}"}}}}, or to {ROOTS_VARIABLE}, for ComfyUI and for this command.'

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ...db import Library
 
 _NOTHING_YET = "\nNothing was removed: `prune --yes` removes it from the library, for good."
+_INDEX_FIRST = " Run `index` first: what was only moved or renamed would lose its labels."
 
 
 def upkeep(context: Context) -> int:
@@ -32,7 +33,9 @@ def upkeep(context: Context) -> int:
             found, pruned = attend(library, action, given.thorough, given.even_if_all_are_gone, given.unused_texts, bar)
     finally:
         bar.close()
-    text = upkeep_text(found, action, pruned) + _NOTHING_YET * (action == WOULD_PRUNE and bool(pruned.gone.files or pruned.fileless))
+    text = upkeep_text(found, action, pruned)
+    if action == WOULD_PRUNE and (pruned.gone.files or pruned.fileless):
+        text += _NOTHING_YET + _INDEX_FIRST * bool(pruned.unsought)
     write_report(given.json, upkeep_record(found, action, pruned), text)
     return SKIPPED if given.strict and problems(found) else DONE
 

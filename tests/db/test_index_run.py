@@ -36,6 +36,14 @@ def test_how_many_images_were_given_labels_is_told_of_new_and_of_known_ones(run,
     assert report.labelled == 0 and "All images of this run had label holiday; namespace client a before." in text
 
 
+def test_an_image_that_its_line_and_the_run_give_labels_counts_once(run, tmp_path):
+    run()
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{tmp_path / 'pictures/0.png'},uno\n{tmp_path / 'pictures/1.png'}\n", encoding="utf-8")
+    report, _, text = run(image_list=listed, labels="zwei")
+    assert report.labelled == 2 and "Given to 2 images: label zwei." in text
+
+
 def test_who_else_has_files_is_told(run, library):
     with library.connection() as conn:
         root_id = db.ensure_root(conn, "output", str(index_run.roots()["output"]))

@@ -56,6 +56,15 @@ def test_missing_vectors_name_the_model_and_the_step(filled):
     assert "image vector" not in said and "negative" not in said
 
 
+def test_an_image_of_which_no_file_is_known_does_not_lack_a_vector_that_nothing_can_make(filled):
+    with filled.connection() as conn:
+        conn.execute("DELETE FROM image_vectors WHERE image_id IN (SELECT min(id) FROM images)")
+    assert "1 of 3 images have no image vector" in told(filled)
+    with filled.connection() as conn:
+        conn.execute("DELETE FROM paths WHERE image_id IN (SELECT min(id) FROM images)")
+    assert "have no image vector" not in told(filled)
+
+
 def test_images_that_an_older_reader_has_read(filled):
     assert "1 images were read by an older version" in told(filled, reader_version=3)
     assert "older version" not in told(filled, reader_version=1)

@@ -126,6 +126,9 @@ def test_a_folder_outside_the_roots_is_refused_with_the_line_that_adds_it(roots,
     from diffusion_toolkit.nodes.command.errors import UsageError
     from diffusion_toolkit.nodes.command.folders import below_a_root
 
+    with pytest.raises(UsageError, match="There is no folder"):
+        below_a_root(str(tmp_path / "elsewhere"), None)
+    (tmp_path / "elsewhere").mkdir()
     with pytest.raises(UsageError, match=r'config\.json, such as \{"roots": \{"elsewhere": "'):
         below_a_root(str(tmp_path / "elsewhere"), None)
     with pytest.raises(UsageError, match="no root 'nowhere'"):
@@ -205,6 +208,7 @@ def test_a_folder_with_two_points_is_the_one_they_lead_to(roots, monkeypatch):
     monkeypatch.chdir(roots["photos"] / "2025")
     assert below_a_root("../../output/2025", None) == ("output", roots["output"], "2025")
     assert below_a_root("../2025", "photos") == ("photos", roots["photos"], "2025")
+    (roots["photos"].parent / "elsewhere").mkdir()
     with pytest.raises(UsageError, match="below none of the roots"):
         below_a_root(str(roots["output"] / ".." / "elsewhere"), None)
 

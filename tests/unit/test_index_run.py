@@ -37,6 +37,12 @@ def test_a_folder_that_is_not_there_is_an_error_unless_it_is_waited_for(folder):
     assert len(list(JobFiles(Job("output", folder, "new", may_be_missing=True)).parts())) == 1
 
 
+def test_a_file_in_a_folders_place_is_told(folder):
+    (folder / "a.png").touch()
+    with pytest.raises(ScanError, match="'a.png' is a file. Name the folder"):
+        list(JobFiles(Job("output", folder, "a.png")).parts())
+
+
 def test_a_root_that_is_not_there_is_an_error_even_where_a_folder_of_it_is_waited_for(folder):
     with pytest.raises(ScanError, match="does not exist"):
         list(JobFiles(Job("output", folder / "pulled", "new", may_be_missing=True)).parts())
