@@ -2,88 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from diffusion_toolkit.embedders.pipeline import StandBack
-from diffusion_toolkit.nodes.watch import LONG_QUIET_S, Finished, Place, Watch, Watcher
-
-OUTPUT = Path("/pictures").absolute()
-
-
-class FakeQueue:
-    """ComfyUI's queue, with nothing in it but what the test says."""
-
-    def __init__(self) -> None:
-        self.busy = self.waiting = 0
-        self.done: list[Finished] = []
-        self.put_in: list[tuple[object, object]] = []
-        self.forgotten: list[str] = []
-        self.told: list[str] = []
-
-    def tasks(self) -> int:
-        return self.busy + self.waiting
-
-    def others_wait(self) -> bool:
-        return self.waiting > 0
-
-    def finished(self) -> list[Finished]:
-        done, self.done = self.done, []
-        return done
-
-    def put(self, part: object, beside: object) -> str:
-        self.put_in.append((part, beside))
-        self.busy = 1
-        return f"watch {len(self.put_in)}"
-
-    def forget(self, prompt_id: str) -> None:
-        self.forgotten.append(prompt_id)
-
-    def tell(self, place: Place, text: str) -> None:
-        self.told.append(text)
-
-    def ends(self, ended: str = "done") -> None:
-        """The watch's run that is in the queue ends."""
-        self.busy = 0
-        self.done.append(Finished(f"watch {len(self.put_in)}", {}, [], ended, "no such checkpoint" if ended == "failed" else ""))
-
-    def saves(self, name: str = "a.png") -> None:
-        """A person's prompt ends that saved this file."""
-        self.done.append(Finished("a person's", {"9": "its nodes"}, [OUTPUT / name], "done"))
+from diffusion_toolkit.nodes.watch import Place, Watcher
+from host.watch_queue import OUTPUT, parts, queue, watch, watcher  # noqa: F401  (fixtures)
 
 
-@pytest.fixture
-def queue() -> FakeQueue:
-    return FakeQueue()
-
-
-@pytest.fixture
-def watcher(queue: FakeQueue) -> Watcher:
-    watcher = Watcher(queue)
-    watcher._thread = object()  # type: ignore[assignment]  # the test looks by itself
-    return watcher
-
-
-def watch(
-    subfolder: str = "",
-    node: str = "4",
-    after: float = 5,
-    recursive: bool = True,
-    prompt: str = "first",
-    part: str = "",
-    pattern: str = "",
-    library: str = "default",
-) -> Watch:
-    place = Place("output", subfolder, library)
-    part = part or f"part {subfolder}"
-    return Watch(place, OUTPUT, OUTPUT / subfolder, recursive, pattern, after, ("workflow", node), prompt, part)
-
-
-def parts(queue: FakeQueue) -> list[object]:
-    return [part for part, _ in queue.put_in]
-
-
-def test_a_saved_image_is_indexed_when_the_queue_has_been_empty_for_some_seconds(watcher, queue) -> None:
+def test_a_saved_image_is_indexed_when_the_queue_has_been_empty_for_some_seconds(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=5))
     watcher.look(1)
     queue.saves()
@@ -98,7 +23,7 @@ def test_a_saved_image_is_indexed_when_the_queue_has_been_empty_for_some_seconds
     assert len(queue.put_in) == 1
 
 
-def test_a_prompt_in_between_begins_the_wait_anew(watcher, queue) -> None:
+def test_a_prompt_in_between_begins_the_wait_anew(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=5))
     queue.saves()
     watcher.look(0)
@@ -112,7 +37,7 @@ def test_a_prompt_in_between_begins_the_wait_anew(watcher, queue) -> None:
     assert len(queue.put_in) == 1
 
 
-def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:
+def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch("cats"))
     watcher.start(watch("dogs", node="5", recursive=False))
     queue.saves("birds/a.png")
@@ -123,7 +48,7 @@ def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:
     assert queue.put_in == []
 
 
-def test_what_the_pattern_leaves_out_starts_no_run_but_a_text_beside_images_does(watcher, queue) -> None:
+def test_what_the_pattern_leaves_out_starts_no_run_but_a_text_beside_images_does(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(pattern="*.png; cats/*.webp"))
     for name in ("a.mp4", "dogs/a.webp", "a.latent"):
         queue.saves(name)
@@ -156,7 +81,7 @@ def test_what_is_saved_through_a_link_in_the_watched_folder_is_come_upon(tmp_pat
     assert one.folder_of(root / saved) == (root / looks_in if looks_in else None)
 
 
-def test_what_was_saved_before_the_watch_began_starts_no_run(watcher, queue) -> None:
+def test_what_was_saved_before_the_watch_began_starts_no_run(watcher, queue) -> None:  # noqa: F811
     queue.saves()
     watcher.start(watch())
     watcher.look(0)
@@ -164,7 +89,7 @@ def test_what_was_saved_before_the_watch_began_starts_no_run(watcher, queue) -> 
     assert queue.put_in == []
 
 
-def test_the_latest_prompt_goes_along_so_that_the_cache_keeps_what_it_made(watcher, queue) -> None:
+def test_the_latest_prompt_goes_along_so_that_the_cache_keeps_what_it_made(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch())
     queue.saves()
     watcher.look(0)
@@ -172,7 +97,7 @@ def test_the_latest_prompt_goes_along_so_that_the_cache_keeps_what_it_made(watch
     assert queue.put_in == [("part ", {"9": "its nodes"})]
 
 
-def test_a_run_makes_room_for_a_waiting_prompt_and_is_taken_up_after_it(watcher, queue) -> None:
+def test_a_run_makes_room_for_a_waiting_prompt_and_is_taken_up_after_it(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=5))
     queue.saves()
     watcher.look(0)
@@ -193,86 +118,12 @@ def test_a_run_makes_room_for_a_waiting_prompt_and_is_taken_up_after_it(watcher,
     watcher.make_room(running)
 
 
-def run_that_is(watcher, queue, unfinished: bool, unrefreshed: bool) -> None:
-    """The run in the queue ends in order, with this left to do."""
-    watcher.ran(watcher.run_of(f"watch {len(queue.put_in)}"), unfinished, unrefreshed)
-    queue.ends()
-
-
-def test_indexes_whose_making_had_to_make_room_wait_for_a_long_quiet(watcher, queue) -> None:
-    one = watch(after=5)
-    watcher.start(one)
-    watcher.start(watch("elsewhere", node="7", library="another"))
-    queue.saves("a.png")
-    watcher.look(0)
-    watcher.look(5)
-    assert one.refreshes
-    queue.waiting = 1
-    with pytest.raises(StandBack):
-        watcher.make_room(one)
-    queue.waiting = 0
-    run_that_is(watcher, queue, unfinished=False, unrefreshed=True)
-    assert [one.behind for one in watcher.watches()] == [True, False]
-    watcher.look(10)
-    watcher.look(1000)
-    assert len(queue.put_in) == 1  # all that is new is indexed, so there is no hurry
-    queue.saves("b.png")
-    watcher.look(1001)
-    watcher.look(1006)
-    assert len(queue.put_in) == 2 and not one.refreshes
-    watcher.look(1007)
-    run_that_is(watcher, queue, unfinished=False, unrefreshed=True)
-    watcher.look(1010)
-    watcher.look(1010 + LONG_QUIET_S - 1)
-    assert len(queue.put_in) == 2
-    watcher.look(1010 + LONG_QUIET_S)
-    assert parts(queue) == ["part "] * 3 and one.refreshes
-    run_that_is(watcher, queue, unfinished=False, unrefreshed=False)
-    watcher.look(5000)
-    watcher.look(20000)
-    assert len(queue.put_in) == 3
-
-
-def test_files_that_are_left_and_a_cancel_make_no_run_of_indexes(watcher, queue) -> None:
-    one = watch(after=1)
-    watcher.start(one)
-    queue.saves()
-    watcher.look(0)
-    watcher.look(1)
-    run_that_is(watcher, queue, unfinished=False, unrefreshed=True)
-    watcher.look(2)
-    watcher.look(2 + LONG_QUIET_S)
-    run_that_is(watcher, queue, unfinished=True, unrefreshed=False)  # a prompt came before it got to the indexes
-    watcher.look(3000)
-    assert one.behind
-    watcher.look(3000 + LONG_QUIET_S)
-    queue.ends("cancelled")
-    watcher.look(6000)
-    watcher.look(6000 + 2 * LONG_QUIET_S)
-    assert len(queue.put_in) == 3
-
-
-def test_indexes_whose_making_was_cancelled_are_left_by_all_watches_of_the_library(watcher, queue) -> None:
-    for subfolder in ("", "cats"):
-        watcher.start(watch(subfolder, node=subfolder, after=1))
-    queue.saves()
-    watcher.look(0)
-    watcher.look(1)
-    run_that_is(watcher, queue, unfinished=False, unrefreshed=True)
-    watcher.look(2)
-    assert [one.behind for one in watcher.watches()] == [True, True]
-    watcher.look(2 + LONG_QUIET_S)
-    queue.ends("cancelled")
-    watcher.look(3000)
-    assert [one.behind for one in watcher.watches()] == [False, False]
-
-
-def test_a_persons_own_run_is_no_watchs(watcher, queue) -> None:
+def test_a_persons_own_run_is_no_watchs(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch())
     assert watcher.run_of("a person's") is None
 
 
-def test_a_failed_run_is_tried_again_ever_more_seldom_and_told(watcher, queue) -> None:
+def test_a_failed_run_is_tried_again_ever_more_seldom_and_told(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     queue.saves()
     started, seconds = [], 0
@@ -289,7 +140,7 @@ def test_a_failed_run_is_tried_again_ever_more_seldom_and_told(watcher, queue) -
     assert "failed" in queue.told[0] and "no such checkpoint" in queue.told[0]
 
 
-def test_after_a_good_run_a_failure_is_again_the_first(watcher, queue) -> None:
+def test_after_a_good_run_a_failure_is_again_the_first(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     for ended in ("failed", "done", "failed"):
         queue.saves()
@@ -300,7 +151,7 @@ def test_after_a_good_run_a_failure_is_again_the_first(watcher, queue) -> None:
     assert "in 1 min" in queue.told[-1]
 
 
-def test_a_cancelled_run_waits_for_the_next_saved_image(watcher, queue) -> None:
+def test_a_cancelled_run_waits_for_the_next_saved_image(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     queue.saves("cats/a.png")
     watcher.look(0)
@@ -316,7 +167,7 @@ def test_a_cancelled_run_waits_for_the_next_saved_image(watcher, queue) -> None:
     assert watcher.run_of("watch 2").look_in == OUTPUT  # what the cancelled one left is in it
 
 
-def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, queue) -> None:
+def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     queue.saves("cats/a.png")
     watcher.look(0)
@@ -331,7 +182,7 @@ def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, qu
     assert watcher.run_of("watch 2").look_in == OUTPUT
 
 
-def test_a_run_looks_through_no_more_than_what_holds_the_new_images(watcher, queue) -> None:
+def test_a_run_looks_through_no_more_than_what_holds_the_new_images(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     queue.saves("2026/11/a.png")
     watcher.look(0)
@@ -354,7 +205,7 @@ def test_a_run_looks_through_no_more_than_what_holds_the_new_images(watcher, que
     assert running.look_in == OUTPUT
 
 
-def test_two_watched_folders_take_turns(watcher, queue) -> None:
+def test_two_watched_folders_take_turns(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch("cats", node="4", after=1))
     watcher.start(watch("dogs", node="5", after=1))
     queue.saves("cats/a.png")
@@ -369,13 +220,13 @@ def test_two_watched_folders_take_turns(watcher, queue) -> None:
     assert parts(queue) == ["part cats", "part dogs"]
 
 
-def test_a_node_that_is_queued_again_over_another_folder_leaves_the_first(watcher, queue) -> None:
+def test_a_node_that_is_queued_again_over_another_folder_leaves_the_first(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch("cats", node="4", prompt="first"))
     watcher.start(watch("dogs", node="4", prompt="second"))
     assert [one.place.subfolder for one in watcher.watches()] == ["dogs"]
 
 
-def test_programs_that_queue_without_a_workflow_do_not_replace_each_others_nodes(watcher, queue) -> None:
+def test_programs_that_queue_without_a_workflow_do_not_replace_each_others_nodes(watcher, queue) -> None:  # noqa: F811
     for folder in ("cats", "dogs"):
         one = watch(folder, prompt=folder)
         one.node = ("", "4")
@@ -383,19 +234,19 @@ def test_programs_that_queue_without_a_workflow_do_not_replace_each_others_nodes
     assert watcher.folders("default") == [str(OUTPUT / "cats"), str(OUTPUT / "dogs")] and watcher.folders("another") == []
 
 
-def test_another_node_over_the_same_folder_takes_the_watch_over(watcher, queue) -> None:
+def test_another_node_over_the_same_folder_takes_the_watch_over(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch("cats", node="4", prompt="first", part="old"))
     watcher.start(watch("cats", node="7", prompt="second", part="new"))
     assert [one.part for one in watcher.watches()] == ["new"]
 
 
-def test_a_node_that_a_list_runs_for_several_folders_watches_them_all(watcher, queue) -> None:
+def test_a_node_that_a_list_runs_for_several_folders_watches_them_all(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch("cats", node="4", prompt="one list"))
     watcher.start(watch("dogs", node="4", prompt="one list"))
     assert len(watcher.watches()) == 2
 
 
-def test_an_ended_watch_runs_no_more(watcher, queue) -> None:
+def test_an_ended_watch_runs_no_more(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     queue.saves()
     watcher.look(0)
@@ -405,7 +256,7 @@ def test_an_ended_watch_runs_no_more(watcher, queue) -> None:
     assert watcher.end(Place("output", "", "default"), ("another workflow", "9"), "second") == []
 
 
-def test_of_a_watchs_runs_the_history_keeps_the_latest(watcher, queue) -> None:
+def test_of_a_watchs_runs_the_history_keeps_the_latest(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     for n in range(3):
         queue.saves()
@@ -416,7 +267,7 @@ def test_of_a_watchs_runs_the_history_keeps_the_latest(watcher, queue) -> None:
     assert queue.forgotten == ["watch 1", "watch 2"]
 
 
-def test_a_fault_of_the_host_ends_watching_and_is_logged(queue, caplog) -> None:
+def test_a_fault_of_the_host_ends_watching_and_is_logged(queue, caplog) -> None:  # noqa: F811
     queue.tasks = lambda: 1 / 0
     watcher = Watcher(queue)
     watcher.start(watch())
