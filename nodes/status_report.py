@@ -83,7 +83,8 @@ def status_text(status: LibraryStatus) -> str:
     lines += [f"  over {', '.join(kinds)}: fitted on {images:,} images{'' if ready else ', not finished'}" for kinds, images, ready in status.hybrids]
     data, indexes = status.vector_bytes
     lines += ["", f"On disk: vectors {in_bytes(data)}, their indexes {in_bytes(indexes)}{_an_image(data + indexes, status.images)}"]
-    others = {table: sum(sizes) for table, sizes in status.sizes.items() if table in ("token_states", "metadata", "images", "texts", "paths")}
+    tables = ("token_states", "approximations", "metadata", "images", "texts", "paths")
+    others = {table: sum(sizes) for table, sizes in status.sizes.items() if table in tables}
     lines.append("  " + ", ".join(f"{table.replace('_', ' ')} {in_bytes(size)}" for table, size in others.items()))
     if status.token_states:
         each = others["token_states"] / status.token_states
