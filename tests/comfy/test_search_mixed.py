@@ -61,8 +61,12 @@ def test_one_query_gives_what_search_by_prompt_gives(server, sea):
 
 def test_a_negative_weight_finds_what_is_unlike(server, sea):
     ocean = query_by_prompt("something on the ocean")
-    both = prompts(server.queue(search((1.0, ocean), top_k=1000)))
-    without = prompts(server.queue(search((1.0, ocean), (-1.0, query_by_prompt("a shark")), top_k=1000)))
+
+    def ranked(*queries) -> list[str]:
+        """Among this file's own: how many of another file's lie between is chance."""
+        return [prompt for prompt in prompts(server.queue(search(*queries, top_k=1000))) if prompt in PROMPTS]
+
+    both, without = ranked((1.0, ocean)), ranked((1.0, ocean), (-1.0, query_by_prompt("a shark")))
     assert without.index(PROMPTS[1]) < without.index(PROMPTS[0])
     assert abs(both.index(PROMPTS[0]) - both.index(PROMPTS[1])) < without.index(PROMPTS[0]) - without.index(PROMPTS[1])
 
