@@ -18,7 +18,8 @@ AT_ONCE = 1000
 
 # Told by name, not by marks: a user who may only read can ask this.
 _OF_GONE = """
-WITH gone AS (SELECT p.root_id, p.image_id FROM paths p JOIN unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path) USING (root_id, path)),
+WITH gone AS (SELECT p.root_id, p.image_id FROM paths p
+              JOIN unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path) USING (root_id, path)),
      lost AS (SELECT image_id AS id FROM gone GROUP BY image_id
               HAVING count(*) = (SELECT count(*) FROM paths p WHERE p.image_id = gone.image_id))
 """

@@ -113,13 +113,20 @@ class Names:
         """The path as its folders have it; as it is, where no other spelling of it is seen: a list may be older than what is found."""
         whole = ""
         for name in path.split("/"):
-            if whole not in self._listed:
-                self._listed[whole] = self._list(whole)
-            there = self._listed[whole].get(_folded(name), [])
+            there = self._spellings(whole, name)
             if name not in there:
                 name = next((other for other in there if self._are_one(whole, name, other)), name)
             whole = f"{whole}/{name}" if whole else name
         return whole
+
+    def _spellings(self, folder: str, name: str) -> list[str]:
+        """As what the folder lists it; nothing, without a look at a list that may be long, where no other spelling leads to it."""
+        other = name.swapcase()
+        if name.isascii() and (other == name or not os.path.exists(os.path.join(self._root, folder, other))):
+            return []
+        if folder not in self._listed:
+            self._listed[folder] = self._list(folder)
+        return self._listed[folder].get(_folded(name), [])
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """Spellings by what they have in common; none where the folder can't be read."""

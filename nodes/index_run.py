@@ -68,7 +68,8 @@ def run(
                 break
             store.activate()
     report, counts, text = finish(library, together(reports), encoders, progress, refresh)
-    if job.pattern.strip() and not report.found and not report.unfinished and (job.root / job.subfolder).is_dir() and job.image_list is None:
+    looked = job.image_list is None and not report.unfinished and (job.root / job.subfolder).is_dir()
+    if looked and not report.found and job.pattern.strip():
         text += f"\nNo image here matches the pattern {job.pattern.strip()}."
     return report, counts, text
 

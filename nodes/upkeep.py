@@ -61,8 +61,9 @@ def attend(
         repair(library, found, progress)
     elif action == PRUNE:
         pruned = prune(library, found, unused_texts, progress)
-        log.info("Library Upkeep removed %d files and %d images from %r: %s", pruned.gone.files, pruned.gone.images + pruned.fileless, library.name,
-                 ", ".join(pruned.named))  # fmt: skip  # the last look may be broken off
+        images = pruned.gone.images + pruned.fileless
+        removed = f"{some(pruned.gone.files, 'file')} and {some(images, 'image')}"
+        log.info("Removed from library %r: %s. %s", library.name, removed, ", ".join(pruned.named))  # the look below may be broken off
     else:
         raise ValueError(f"There is no action {action!r}.")
     after = look(library, False, even_doubtful, progress)

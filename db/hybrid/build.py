@@ -166,7 +166,8 @@ def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Project
         for place, effort in enumerate(EFFORTS):
             tell("Checking the hybrid index", place, len(EFFORTS))
             conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
-            found = [np.array(nearest(conn, hybrid_id, question, compared_of(effort, WANTED)), np.int64) for question in check.queries(projection)]
+            compared = compared_of(effort, WANTED)
+            found = [np.array(nearest(conn, hybrid_id, question, compared), np.int64) for question in check.queries(projection)]
             of_found = scores.of(found)
             for mix, recalls in tried.items():
                 recalls[effort] = round(check.recall(of_found, mix), 4)

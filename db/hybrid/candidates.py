@@ -107,8 +107,8 @@ def nearest(conn: Connection, hybrid_id: int, query: Any, compared: int) -> list
 def compared_of(effort: int, n: int) -> int:
     """How many of the `effort` that the graph is searched for are compared exactly, for the `n` best.
 
-    An index that was checked with all of them compared goes on so. What is missed is missed in the graph, which leads past it; the projection puts the 50 best of 100,000 images among the first 150, by
-    870 dimensions of five kinds, and to compare one more takes a third of what it took to find it.
+    What is missed is missed in the graph, which leads past it; the projection puts the 50 best of 100,000 images among the first 150,
+    by 870 dimensions of five kinds, and to compare one more takes a third of what it took to find it.
     """
     return min(effort, max(3 * max(n, WANTED), effort // 2))
 
@@ -125,7 +125,8 @@ def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Co
 
 
 def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | None = None) -> dict[str, Any] | None:
-    """The index that searches use, and for `n` images with such a mix of weights the `effort`, its hnsw.ef_search, and how many are `compared`.
+    """The index that searches use, and for `n` images with such a mix of weights the `effort`, its hnsw.ef_search, and how many
+    are `compared`: all of them by an index that was checked so, before `compared_of` was.
 
     The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe. What was read is
     remembered with the library's `state`, where a search has just asked for it.

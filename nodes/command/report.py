@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -41,5 +42,7 @@ def _print(text: str) -> None:
     """To whoever reads the standard output, which `head` does for some lines only."""
     try:
         print(text, flush=True)
-    except OSError:  # BrokenPipeError, on Windows EINVAL
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and not (os.name == "nt" and error.errno == errno.EINVAL):  # a full disk, say
+            raise ReportError(f"The report can't be written ({error}). What was done is in the library.") from error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end

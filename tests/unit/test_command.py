@@ -325,6 +325,17 @@ def test_a_report_that_can_not_be_written_is_refused_at_once_and_at_the_end_is_a
     assert (_tell(at_once.value), _tell(at_the_end.value)) == (WRONG, FAILED)
 
 
+def test_a_full_disk_under_the_standard_output_is_a_failure(monkeypatch):
+    from diffusion_toolkit.nodes.command.report import write_report
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("builtins.print", full)
+    with pytest.raises(RuntimeError, match="No space left on device.*is in the library"):
+        write_report(None, {}, "done")
+
+
 def test_a_reader_that_wants_no_more_lines_does_not_cost_the_report(tmp_path):
     """As `run.py prune --yes --json FILE | head` does."""
     code = (

@@ -65,12 +65,31 @@ def test_a_file_or_folder_that_is_spelled_in_another_case_now_is_gone_from_its_f
     assert still_gone(judged, ["cats/b.png", "dogs/d.png"]) == ["cats/b.png"]
 
 
-def test_a_file_that_came_back_after_its_folder_was_listed_is_there(folder, rows, monkeypatch):
+@pytest.fixture
+def listed_late(monkeypatch):
     """As while a backup is restored; and some network drives list late what they already find."""
     listdir = os.listdir
     monkeypatch.setattr(os, "listdir", lambda place: [name for name in listdir(place) if name != "b.png"])
-    if not (folder / "cats/B.png").exists():  # where case counts, another file
-        shutil.copy(folder / "cats/b.png", folder / "cats/B.png")
+
+
+def test_a_file_that_came_back_after_its_folder_was_listed_is_there(folder, rows, caseless, listed_late):
+    all_are_there(folder, rows)
+
+
+def test_a_file_that_is_not_listed_yet_is_not_another_of_its_letters(folder, rows, listed_late):
+    if not (folder / "cats/B.PNG").exists():  # where case counts
+        shutil.copy(folder / "cats/b.png", folder / "cats/B.PNG")
+    all_are_there(folder, rows)
+
+
+def test_where_case_counts_no_folder_is_listed_for_it(folder, monkeypatch):
+    if (folder / "cats/B.PNG").exists():
+        pytest.skip("upper and lower case are one on this file system")
+    monkeypatch.setattr(os, "listdir", lambda place: pytest.fail(f"{place} was listed"))
+    assert not Scan(folder).is_gone("cats/b.png") and presence.Names(folder).spelled("") == ""
+
+
+def all_are_there(folder, rows):
     judged = look_at(folder, [[(*row[:4], True) for row in rows]])
     assert judged.gone == [] and len(judged.returned) == 4
     assert still_gone(judged, [row[0] for row in rows]) == [] and not Scan(folder).is_gone("cats/b.png")
