@@ -24,9 +24,9 @@ class Presence:
     mounted: bool = True
     known: int = 0
     there: int = 0  # as they were, or changed
-    changed: int = 0
     unread: int = 0  # that can't be looked at
     witness: str = ""  # a file that is there
+    changed: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)
     mount_points: dict[str, int] = field(default_factory=dict)  # folders at which a drive may be missing, and how many files they lack
@@ -65,7 +65,8 @@ def look_at(root: Path, parts: Iterable[Sequence[Row]], tell: Callable[[int], No
                     presence.gone.append(path)
                     continue
                 presence.there += 1
-                presence.changed += (status.st_size, status.st_mtime_ns) != (size, mtime_ns)
+                if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+                    presence.changed.append(path)
                 presence.witness = presence.witness or path
             if missing:
                 presence.returned.append(path)

@@ -11,6 +11,8 @@ from .index_report import some
 from .links import KINDS
 from .upkeep import Found, Pruned
 
+NAMED_HERE = 10  # changed files, and gone ones, of each root
+LISTED = 10_000  # of the same, for programs
 _UNUSED_TEXTS = "unused_texts on (from a shell --unused-texts)"
 _ALL_GONE = "even_if_all_are_gone on (from a shell --even-if-all-are-gone)"
 _MAKE_ANEW = "repair removes them; then queue Index Folder, which makes them anew."
@@ -42,7 +44,7 @@ def _of_files(name: str, presence: Any, elsewhere: int) -> list[Problem]:
         return []  # Library Status tells it
     said = []
     if presence.changed:
-        what = f"Changed in {name} since they were indexed: {some(presence.changed, 'file')}."
+        what = f"Changed in {name} since they were indexed: {some(len(presence.changed), 'file')}."
         said.append(Problem(what, "Queue Index Folder on it: it reads them."))
     if presence.gone:
         remedy = "Index Folder finds those again that were moved; prune removes the others from the library."
@@ -87,11 +89,13 @@ def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
     lines += ["", "Files:"]
     for name, _, presence in found.files:
         lines.append(
-            f"  {name}: {presence.there:,} of {presence.known:,} are there, {presence.changed:,} of them changed; "
+            f"  {name}: {presence.there:,} of {presence.known:,} are there, {len(presence.changed):,} of them changed; "
             f"{len(presence.gone):,} gone"
             if presence.mounted
             else f"  {name}: {presence.root} is not there now, with {some(presence.known, 'file')}, which are not judged"
         )
+        lines += _some_of("changed", presence.changed)
+        lines += _some_of("gone", presence.gone) if pruned is None else []  # else they stand above
     for name, path, files in found.unconfigured:
         lines.append(f"  {name}: {path} is no configured folder now; {some(files, 'file')}, not judged")
     lines += ["", "Images with a vector, of those that could have one:"]
@@ -99,6 +103,11 @@ def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
     if found.vectors is None:
         lines.append("Vectors and token states were not read (thorough is off).")
     return "\n".join(lines)
+
+
+def _some_of(what: str, paths: list[str]) -> list[str]:
+    lines = [f"    {what}: {path}" for path in sorted(paths)[:NAMED_HERE]]
+    return lines + ([f"    {what}: {len(paths) - NAMED_HERE:,} more"] if len(paths) > NAMED_HERE else [])
 
 
 def _pruned_lines(pruned: Pruned, action: str) -> list[str]:
@@ -139,8 +148,10 @@ def upkeep_record(found: Found, action: str, pruned: Pruned | None) -> dict[str,
                 "mounted": presence.mounted,
                 "known": presence.known,
                 "there": presence.there,
-                "changed": presence.changed,
+                "changed": len(presence.changed),
+                "changed_files": sorted(presence.changed)[:LISTED],
                 "gone": len(presence.gone),
+                "gone_files": sorted(presence.gone)[:LISTED],
                 "elsewhere": found.elsewhere.get(id_, 0),
                 "doubtful": len(presence.doubtful),
                 "unread": presence.unread,

@@ -252,6 +252,22 @@ def test_the_report_says_what_is_wrong_and_what_to_do(library, folder, upkeep):
     assert record["files"][0]["gone"] == 1 and record["unsound_vectors"] is None
 
 
+def test_what_is_changed_and_gone_is_named_some_for_a_person_more_for_a_program(library, folder, upkeep, monkeypatch):
+    from diffusion_toolkit.nodes import upkeep_report
+
+    monkeypatch.setattr(upkeep_report, "NAMED_HERE", 2)
+    for name in ("a.png", "cats/c.png", "cats/deep/d.png"):
+        Image.new("RGB", (8, 9), "white").save(folder / name)
+    (folder / "cats/b.png").unlink()
+    found = look(upkeep, library)
+    text = upkeep_report.upkeep_text(found, "verify", None)
+    assert "1 gone\n    changed: a.png\n    changed: cats/c.png\n    changed: 1 more\n    gone: cats/b.png\n" in text
+    [root] = upkeep_report.upkeep_record(found, "verify", None)["files"]
+    assert root["changed_files"] == ["a.png", "cats/c.png", "cats/deep/d.png"] and root["gone_files"] == ["cats/b.png"]
+    shown = upkeep_report.upkeep_text(found, "prune", upkeep.would_prune(library, found))
+    assert shown.count("cats/b.png") == 1 and "    changed: a.png" in shown
+
+
 def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder, upkeep):
     from diffusion_toolkit.nodes import upkeep_report
 

@@ -30,7 +30,7 @@ def test_files_that_are_there_changed_and_gone_are_told_apart(folder, rows):
     (folder / "cats/deep/c.png").unlink()
     (folder / "cats/deep/new.png").write_bytes(b"")
     judged = look_at(folder, [rows[:2], rows[2:]])
-    assert (judged.known, judged.there, judged.changed, judged.gone) == (4, 3, 1, ["cats/deep/c.png"])
+    assert (judged.known, judged.there, judged.changed, judged.gone) == (4, 3, ["cats/b.png"], ["cats/deep/c.png"])
     assert judged.unmarked == 1 and judged.returned == ["a.png"] and not judged.doubtful
 
 
