@@ -20,7 +20,7 @@ from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
 from diffusion_toolkit.embedders.clip_vision import ImageEncoder
 from diffusion_toolkit.embedders.text_embedder import TextEmbedder, load_text_embedder
 from host.comfy_models import assert_parity, clip_vision, comfyui, embedding_directory, host_inference, sdxl_clip  # noqa: F401  (fixtures)
-from host.stand_in_models import write_text_embedder_folder
+from host.stand_in_models import small_clip, write_text_embedder_folder
 
 pytestmark = pytest.mark.usefixtures("host_inference")
 
@@ -191,3 +191,22 @@ def test_a_model_that_cannot_be_copied_works_on_its_own_device(sdxl_clip: Any, m
 def test_a_few_items_are_not_worth_a_second_copy(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "other_devices", lambda first: pytest.fail("another device was asked for"))
     way.encode(way.make())
+
+
+def test_models_whose_layers_wait_for_their_weights_are_the_same(comfyui: Path, clip_vision: Any, sdxl_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """On an NVIDIA GPU ComfyUI makes layers without weights, which a file's take the place of."""
+    import comfy.clip_vision
+    import comfy.memory_management
+
+    picture = [np.random.default_rng(4).integers(0, 255, (230, 260, 3), np.uint8)]
+    vector, texts = ImageEncoder(clip_vision).encode(picture), SDXLTextEncoder(sdxl_clip).encode([("two foxes", "dusk")])
+    monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
+    with torch.inference_mode(False):
+        waiting, clip = comfy.clip_vision.ClipVisionModel(clip_vision.config), small_clip(1)
+    assert waiting.model.visual_projection.weight is None
+    waiting.load_sd(clip_vision.get_sd())
+    assert ImageEncoder(waiting).fingerprint == ImageEncoder(clip_vision).fingerprint
+    assert np.array_equal(ImageEncoder(waiting).encode(picture), vector)
+    assert np.array_equal(image_encoder._twin_of(waiting)(torch.device("cpu")).encode(picture), vector)
+    assert SDXLTextEncoder(clip).fingerprint == SDXLTextEncoder(sdxl_clip).fingerprint
+    assert np.array_equal(SDXLTextEncoder(clip).encode([("two foxes", "dusk")]).states[0], texts.states[0])

@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-from .stand_in_models import fill_with_seeded_weights, small_clip_vision, small_vae
+from .stand_in_models import fill_with_seeded_weights, give_memory, small_clip_vision, small_vae
 
 _L, _G = {"num_hidden_layers": 3, "intermediate_size": 1024}, {"num_hidden_layers": 3, "intermediate_size": 1024}
 _T5 = {"d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 1}  # 4096 wide and the whole vocabulary: 263 MB in float16
@@ -119,9 +119,10 @@ def _fill(model: Any, seed: int) -> None:
     import torch
 
     large = "t5xxl.transformer.shared.weight"
+    give_memory(model)
     weights = model.state_dict()
     vocabulary = weights.pop(large, None)
-    fill_with_seeded_weights(SimpleNamespace(state_dict=lambda: weights), seed)
+    fill_with_seeded_weights(SimpleNamespace(state_dict=lambda: weights, modules=model.modules), seed)
     if vocabulary is not None:
         random = torch.randn(2, 181, vocabulary.shape[1], generator=torch.Generator().manual_seed(seed)).to(vocabulary.dtype)
         rows = torch.arange(len(vocabulary))

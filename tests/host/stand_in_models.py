@@ -133,6 +133,7 @@ def fill_with_seeded_weights(module: torch.nn.Module, seed: int) -> None:
     """
     import torch
 
+    give_memory(module)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
             if not tensor.is_floating_point() or name.endswith("logit_scale"):
@@ -147,6 +148,20 @@ def fill_with_seeded_weights(module: torch.nn.Module, seed: int) -> None:
             else:
                 values *= 0.02
             tensor.copy_(values)
+
+
+def give_memory(module: torch.nn.Module) -> None:
+    """On an NVIDIA GPU ComfyUI's layers have no weights at all until a file's are loaded into them (comfy.ops, `aimdo_enabled`)."""
+    import torch
+
+    for layer in module.modules():
+        dtype = getattr(layer, "weight_comfy_model_dtype", None)
+        if isinstance(layer, torch.nn.Linear) and layer.weight is None:
+            layer.weight = torch.nn.Parameter(torch.empty(layer.out_features, layer.in_features, dtype=dtype), requires_grad=False)
+            if layer.comfy_need_lazy_init_bias:
+                layer.bias = torch.nn.Parameter(torch.empty(layer.out_features, dtype=dtype), requires_grad=False)
+        elif isinstance(layer, torch.nn.Embedding) and layer.weight.is_meta:
+            layer.weight = torch.nn.Parameter(torch.empty_like(layer.weight, device="cpu"), requires_grad=False)
 
 
 def write_text_embedder_folder(path: str | Path) -> Path:
