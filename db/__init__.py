@@ -84,6 +84,7 @@ from .vectors import (
     write_image_vectors,
     write_text_vectors,
 )
+from .words import Words
 from .write import ensure_root, ensure_text, find_images, link_paths, update_readings, write_images
 
 __all__ = [
@@ -131,6 +132,7 @@ __all__ = [
     "TextPair",
     "TokenStates",
     "TryAgain",
+    "Words",
     "activate_encoders",
     "active_encoder",
     "active_encoders",

@@ -27,7 +27,7 @@ def alone(library: Library) -> Iterator[None]:
     """Hold the lock of whoever makes indexes; Busy, a LibraryError, when another process or thread has it."""
     with library.connection() as conn:
         if not conn.execute("SELECT pg_try_advisory_lock(%s)", [BUILDER_LOCK]).fetchone()[0]:
-            raise Busy("Another process is building an index of this library. Queue again when it is done.")
+            raise Busy("Another process is building an index of this library. Try again when it is done.")
         conn.commit()
         try:
             yield

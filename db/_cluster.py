@@ -265,7 +265,7 @@ class Cluster:
         said = "\n".join(f"  {line[:300]}" for line in lines)
         return LibraryError(
             f"{what}. Next step: read the last lines of {self.log}, free disk space or undo the last ALTER SYSTEM in "
-            f"{self.data / 'postgresql.auto.conf'} if they point there, and queue again. They say:\n{said}"
+            f"{self.data / 'postgresql.auto.conf'} if they point there, and try again. They say:\n{said}"
         )
 
     def log_since(self, start: int) -> str:

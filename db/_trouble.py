@@ -49,13 +49,13 @@ _REFUSALS = [
         "The PostgreSQL server and this computer do not agree on encryption. Correct the sslmode or certificates in {place}.",
     ),
 ]
-_STARTING = "The library's PostgreSQL server is starting or stopping. Queue again in a moment."
+_STARTING = "The library's PostgreSQL server is starting or stopping. Try again in a moment."
 _EVERY_ONE = {"database", "role"}  # whose entries need all their words, not one
 _PASSING = {"too many clients", "could not translate host name"}  # entries, by their first word, that may well be over in a moment
 
 _CODES = {
     errors.DiskFull: (
-        "The disk of the PostgreSQL server is full; nothing of this step was written. Free space, then queue again."
+        "The disk of the PostgreSQL server is full; nothing of this step was written. Free space, then try again."
     ),
     errors.ReadOnlySqlTransaction: (
         "The PostgreSQL server is read-only (a standby, or set so); search works, indexing does not. Name a "
@@ -67,13 +67,13 @@ _CODES = {
         "SCHEMA public."
     ),
     errors.LockNotAvailable: (
-        "Another program has been writing to the library for too long. Wait for it or end it, then queue again."
+        "Another program has been writing to the library for too long. Wait for it or end it, then try again."
     ),
     errors.QueryCanceled: (
-        "The PostgreSQL server cancelled the statement (an administrator, or its statement_timeout). Queue again."
+        "The PostgreSQL server cancelled the statement (an administrator, or its statement_timeout). Try again."
     ),
     errors.OutOfMemory: (
-        "The PostgreSQL server ran out of memory. Give it more, or close other programs, then queue again."
+        "The PostgreSQL server ran out of memory. Give it more, or close other programs, then try again."
     ),
     errors.DependentObjectsStillExist: (
         "Something of yours in the database is built on the view `image`, which must change now. Drop it, queue "
@@ -118,7 +118,7 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTroub
             "it connects anew."
         )
     if isinstance(error, (errors.DeadlockDetected, errors.SerializationFailure)):
-        return TryAgain("Another program changed the same rows of the library at the same time. Queue again.")
+        return TryAgain("Another program changed the same rows of the library at the same time. Try again.")
     said = error.diag.message_primary or type(error).__name__
     return ServerTrouble(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
 

@@ -88,7 +88,7 @@ class EmbeddedServer:
         """libpq's connection string, password included: never show, log or save it."""
         address = self._address()
         if address is None:
-            raise TryAgain(f"The library's server in {self.directory} has stopped. Queue again to start it.")
+            raise TryAgain(f"The library's server in {self.directory} has stopped. Try again to start it.")
         return self._conninfo(address, database)
 
     def stop(self) -> None:
@@ -118,7 +118,7 @@ class EmbeddedServer:
         if not self._starting.acquire(timeout=2 * RECOVERY_SECONDS):
             raise LibraryError(
                 f"Another process has been starting the library in {self.directory} for too long. Close other ComfyUIs that "
-                "use it, then queue again."
+                "use it, then try again."
             )
         try:
             yield
@@ -199,7 +199,7 @@ class EmbeddedServer:
     def _still_busy(self) -> TryAgain:
         return TryAgain(
             f"The library's PostgreSQL in {self.directory} is still recovering or stopping after {RECOVERY_SECONDS} s. "
-            f"Queue again in a while; {self._cluster.log} tells how far it is."
+            f"Try again in a while; {self._cluster.log} tells how far it is."
         )
 
     def _probe(self) -> State:

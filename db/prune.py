@@ -57,7 +57,7 @@ class Gone:
 def refuse_beside_a_run(conn: Connection) -> None:
     """LibraryError while somebody indexes: a run counts on the images that it has found to stay."""
     if who := running(conn):
-        raise LibraryError(f"{', '.join(who)} is indexing into this library. Queue again when it is done.")
+        raise LibraryError(f"{', '.join(who)} is indexing into this library. Try again when it is done.")
 
 
 def mark_all(conn: Connection, root_id: int, gone: Sequence[str], there: Sequence[str]) -> None:

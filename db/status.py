@@ -11,14 +11,15 @@ from ._builders import being_built
 from ._index_sql import TABLES
 from .bulk import another_run, postponed
 from .connection import Library
-from .encoders import CONNECT
 from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
 from .question import FAMILIES
 from .records import StoredEncoder
+from .words import Words
 
 MISSING = "missing_files"  # the key of the problem that files were gone when they were last looked for
 SMALL = AUTOMATIC_FROM  # rows below which no index is needed
 _TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")  # those with indexes of vectors
+_FOLDERS_NAMED = 3
 _DEAD_SHARE, _DEAD_LEAST = 0.2, 10_000
 
 _COUNTS = """
@@ -36,6 +37,16 @@ _BY_TEXT = """
 SELECT count(*) FROM images i
 WHERE EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{})
 """
+# Folders of images that lack a vector, those with most of them first; by a root's own name what lies in it alone.
+_FOLDERS = """
+SELECT concat_ws('/', r.name, CASE WHEN p.path LIKE '%%/%%' THEN split_part(p.path, '/', 1) END)
+FROM images i JOIN paths p ON p.image_id = i.id JOIN roots r ON r.id = p.root_id
+WHERE p.missing IS NULL AND {}
+GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT %s
+"""
+_TEXT_OF = {"negative": "negative_id"}  # by kind; of the others that are of texts it is the prompt
+_NO_VECTOR = "NOT EXISTS (SELECT FROM image_vectors v WHERE v.image_id = i.id AND v.encoder_id = %s)"
+_NO_TEXT_VECTOR = "i.{0} IS NOT NULL AND NOT EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{0})"
 _INDEXES = """
 SELECT c.relname, t.relname, a.amname, i.indisvalid AND i.indisready, pg_relation_size(c.oid)
 FROM pg_index i
@@ -120,6 +131,7 @@ class LibraryStatus:
     postponed: list[StoredEncoder]  # those whose index a large run has put off until it is done
     roots: list[tuple[str, str, int]]  # name, absolute path, files known there
     problems: list[Problem] = field(default_factory=list)
+    words: Words = field(default_factory=Words)  # in which they are told
 
     @property
     def vector_bytes(self) -> tuple[int, int]:
@@ -128,8 +140,11 @@ class LibraryStatus:
         return sum(data for data, _ in found), sum(indexes for _, indexes in found)
 
 
-def library_status(library: Library, reader_version: int = 0) -> LibraryStatus:
-    """Ask everything of one library. `reader_version` is the newest reader's; images that an older one has read are counted."""
+def library_status(library: Library, reader_version: int = 0, words: Words | None = None) -> LibraryStatus:
+    """Ask everything of one library. `reader_version` is the newest reader's; images that an older one has read are counted.
+
+    The problems are told in the nodes' words, or in these.
+    """
     with library.connection() as conn:
         images, paths, texts, states, prompts, negatives, tail = conn.execute(_COUNTS).fetchone()
         encoders, put_off = _encoders(conn), postponed(conn)
@@ -151,6 +166,7 @@ def library_status(library: Library, reader_version: int = 0) -> LibraryStatus:
             roots=conn.execute(_ROOTS).fetchall(),
             read_before=conn.execute("SELECT count(*) FROM images WHERE reader < %s", [reader_version]).fetchone()[0],
             postponed=[known.encoder for known in encoders if known.encoder.id in put_off],
+            words=words or Words(),
         )
         status.problems.extend(_problems(conn, status, library.warnings))
     return status
@@ -175,7 +191,7 @@ def _coverage(conn: Connection, encoders: list[EncoderStatus], could: dict[str, 
     active = {known.encoder.family: known.encoder.id for known in encoders if known.encoder.active}
     found = []
     for kind, family in FAMILIES.items():
-        statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format("negative_id" if kind == "negative" else "prompt_id")
+        statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format(_TEXT_OF.get(kind, "prompt_id"))
         have = conn.execute(statement, [active[family]]).fetchone()[0] if family in active else 0
         found.append(Coverage(kind, have, could[kind if kind in could else "prompt"]))
     return found
@@ -184,20 +200,20 @@ def _coverage(conn: Connection, encoders: list[EncoderStatus], could: dict[str, 
 def _problems(conn: Connection, status: LibraryStatus, warnings: tuple[str, ...]) -> list[Problem]:
     found = [Problem(*_parted(warning)) for warning in warnings]
     if not status.images:
-        return [*found, Problem("The library is empty.", "Queue Index Folder on a folder with images.")]
-    found += _incomplete(status)
+        return [*found, Problem("The library is empty.", f"{status.words.index} on a folder with images.")]
+    found += _incomplete(conn, status)
     built = being_built(conn)  # what is not done yet is no problem then
     found += _index_problems(status, built)
     found += [] if built else _postponed_problems(status, another_run(conn))
     found += _hybrid_problems(status, built)
-    found += _missing(conn)
+    found += _missing(conn, status.words)
     found += _upkeep(conn)
     found += _memory(conn, status)
     return found
 
 
-def _incomplete(status: LibraryStatus) -> list[Problem]:
-    found = []
+def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
+    found, words = [], status.words
     by_family: dict[str, list[Coverage]] = {}
     for coverage in status.coverage:
         by_family.setdefault(FAMILIES[coverage.kind], []).append(coverage)
@@ -207,7 +223,7 @@ def _incomplete(status: LibraryStatus) -> list[Problem]:
         if family not in active and kinds:
             names = " and ".join(coverage.kind for coverage in kinds)
             found.append(
-                Problem(f"There are no {names} vectors: searches by them find nothing.", f"Queue Index Folder with {CONNECT[family]} connected.")
+                Problem(f"There are no {names} vectors: searches by them find nothing.", f"{words.index} {words.with_model(family)}.")
             )
             continue
         for coverage in kinds:
@@ -217,14 +233,14 @@ def _incomplete(status: LibraryStatus) -> list[Problem]:
                     Problem(
                         f"{missing:,} of {coverage.could:,} images have no {coverage.kind} vector by {active[family].name} "
                         f"[{active[family].fingerprint[:8]}].",
-                        f"Queue Index Folder on their folders with that model connected ({CONNECT[family]}).",
+                        f"{words.index} on {_folders_lacking(conn, coverage.kind, active[family].id)} {words.with_that_model(family)}.",
                     )
                 )
     if status.read_before:
         found.append(
             Problem(
                 f"{status.read_before:,} images were read by an older version of this package, which understood less.",
-                "Queue Index Folder on their folders: it reads what the library keeps, not the files.",
+                f"{words.index} on their folders: it reads what the library keeps, not the files.",
             )
         )
     for known in status.encoders:
@@ -239,6 +255,16 @@ def _incomplete(status: LibraryStatus) -> list[Problem]:
     return found
 
 
+def _folders_lacking(conn: Connection, kind: str, encoder: int) -> str:
+    """Where images without such a vector lie, for a person: "output/2025 and input"."""
+    lacking = _NO_VECTOR if kind == "image" else _NO_TEXT_VECTOR.format(_TEXT_OF.get(kind, "prompt_id"))
+    found = [name for (name,) in conn.execute(_FOLDERS.format(lacking), [encoder, _FOLDERS_NAMED + 1])]
+    if not found:
+        return "their folders"
+    named = found if len(found) <= _FOLDERS_NAMED else [*found[:_FOLDERS_NAMED], "other folders"]
+    return " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+
+
 def _forgetting(status: LibraryStatus, encoder: StoredEncoder) -> str:
     """The statements that remove an encoder with its vectors. Its indexes are no part of its row, and only a table written anew is smaller."""
     table = TABLES[encoder.family]
@@ -251,7 +277,7 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
     found = [
         Problem(
             f"The index {index.name} is not sound (its making was cut short): searches don't use it.",
-            f"DROP INDEX {index.name}; or make it anew with Build Index, which removes it.",
+            f"DROP INDEX {index.name}; or {status.words.make_anew}.",
         )
         for index in status.indexes
         if not index.sound and not built
@@ -265,7 +291,7 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
             found.append(
                 Problem(
                     f"{known.vectors:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
-                    "Make one with Build Index.",
+                    f"Make one with {status.words.build}.",
                 )
             )
     return found
@@ -279,7 +305,7 @@ def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Proble
     return [
         Problem(
             f"Indexes are put off while much is written: {which}. Searches by these compare with every vector until they are made.",
-            "Nothing: the run that goes on makes them at its end." if run_goes_on else "Queue Index Folder: any run makes them at its end.",
+            "Nothing: the run that goes on makes them at its end." if run_goes_on else f"{status.words.index}: any run makes them at its end.",
         )
     ]
 
@@ -290,12 +316,12 @@ def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:
         if not ready and built:
             continue
         if not ready:
-            found.append(Problem(f"The index over {', '.join(kinds)} was not finished.", "Queue Index Folder or Build Index again."))
+            found.append(Problem(f"The index over {', '.join(kinds)} was not finished.", f"{status.words.index_or_build} again."))
         elif status.images >= REFIT_AT * max(fitted_on, 1):
             found.append(
                 Problem(
                     f"The index over {', '.join(kinds)} was made when there were {fitted_on:,} images; the library has {status.images:,} now.",
-                    "Queue Index Folder or Build Index: it is fitted anew.",
+                    f"{status.words.index_or_build}: it is fitted anew.",
                 )
             )
     if any(ready for _, _, ready in status.hybrids) and status.hybrid_tail > TAIL_MOST:
@@ -303,20 +329,20 @@ def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:
             Problem(
                 f"{status.hybrid_tail:,} new images are not in the index over several kinds yet. With more than {TAIL_MOST:,}, searches do "
                 "without it.",
-                "Queue Index Folder or Build Index: it takes them in.",
+                f"{status.words.index_or_build}: it takes them in.",
             )
         )
     return found
 
 
-def _missing(conn: Connection) -> list[Problem]:
+def _missing(conn: Connection, words: Words) -> list[Problem]:
     missing = conn.execute("SELECT count(*) FROM paths WHERE missing IS NOT NULL").fetchone()[0]
     if not missing:
         return []
     return [
         Problem(
             f"{missing:,} {'file was' if missing == 1 else 'files were'} gone when their folder was last indexed.",
-            "Library Upkeep shows them, and removes them from the library when asked.",
+            f"{words.gone}.",
             MISSING,
         )
     ]
@@ -343,8 +369,8 @@ def _memory(conn: Connection, status: LibraryStatus) -> list[Problem]:
         Problem(
             f"The indexes of vectors take {in_bytes(used)}; the server keeps {in_bytes(buffers)} of everything in its own memory "
             f"(shared_buffers) and counts on {in_bytes(cache)} in all.",
-            "Give PostgreSQL more memory (ALTER SYSTEM SET shared_buffers, then restart it), or make smaller indexes with Build Index "
-            "(method binary).",
+            "Give PostgreSQL more memory (ALTER SYSTEM SET shared_buffers, then restart it), or make smaller indexes with "
+            f"{status.words.build} (method binary).",
         )
     ]
 

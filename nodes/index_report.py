@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..db import Counts
+    from ..db import Counts, Words
     from ..embedders.pipeline import Encoders, IndexReport
     from ..embedders.pipeline.records import Named
 
@@ -61,7 +61,7 @@ def _rate(report: IndexReport) -> float | None:
     return read / report.seconds if read and report.seconds > 0 else None
 
 
-def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str]) -> str:
+def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str], words: Words) -> str:
     """Lines that say what this run did, what the library now holds, what was left out and why."""
     rate = _rate(report)
     lines = [
@@ -77,11 +77,12 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     if report.missing:
         moved = f", {report.moved} of them to another place" if report.moved else ""
         gone = f"Known files that are gone: {report.missing}{moved}."
-        lines.append(f"{gone} They are marked, and nothing of them is removed; see Library Upkeep.")
+        lines.append(f"{gone} They are marked, and nothing of them is removed; {words.see_gone}.")
     if report.all_gone:
         lines.append(
             f"Not there, in folders that are empty or have none of their known files left: {report.all_gone} known files. They were not "
-            "marked as gone: if this is a drive, mount it; if they are deleted, see Library Upkeep."
+            "marked as gone: if this is a drive, mount it; if they are deleted, "
+            f"{words.see_gone}."
         )
     lines += _labelled(report)
     if report.sidecars_read:
@@ -107,14 +108,14 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     if report.states_kept:
         states += f", {report.states_kept} of them now ({report.states_bytes / 1e6:.1f} MB)"
     if report.states_left_out:
-        states += f"; {report.states_left_out} not kept: they do not fit token_state_budget"
+        states += f"; {report.states_left_out} not kept: they do not fit {words.states_budget}"
     lines.append(states + ".")
     left_out = [
         what
         for what, model in (
-            ("image vectors (connect clip_vision)", encoders.image),
-            ("prompt and negative vectors (connect text_embedder)", encoders.text),
-            ("CLIP-L and CLIP-G vectors, token states (connect clip)", encoders.clip),
+            ("image vectors" + words.to_connect("clip_vision"), encoders.image),
+            ("prompt and negative vectors" + words.to_connect("text_embedder"), encoders.text),
+            ("CLIP-L and CLIP-G vectors, token states" + words.to_connect("clip"), encoders.clip),
         )
         if model is None
     ]

@@ -22,7 +22,7 @@ from .index_store import FolderStore
 from .patience import Patience
 
 if TYPE_CHECKING:
-    from ..db import Counts, Library
+    from ..db import Counts, Library, Words
     from ..embedders.pipeline.files import Source
 
 
@@ -56,8 +56,10 @@ def run(
     progress: Progress,
     files: JobFiles | None = None,
     refresh: bool = True,
+    words: Words | None = None,
 ) -> tuple[IndexReport, Counts, str]:
-    """Index, make the encoders of this run the active ones, and `finish`. `files` are the job's, where they were looked at before."""
+    """Index, make the encoders of this run the active ones, and `finish`. `files` are the job's, where they were looked at before;
+    the report is in the nodes' words, or in these."""
     files = files or JobFiles(job, progress)
     reports = [files.report()]
     for part, source in files.parts():
@@ -67,7 +69,7 @@ def run(
             if reports[-1].unfinished:
                 break
             store.activate()
-    report, counts, text = finish(library, together(reports), encoders, progress, refresh)
+    report, counts, text = finish(library, together(reports), encoders, progress, refresh, words)
     looked = job.image_list is None and not report.unfinished and (job.root / job.subfolder).is_dir()
     if looked and not report.found and job.pattern.strip():
         text += f"\nNo image here matches the pattern {job.pattern.strip()}."
@@ -158,7 +160,7 @@ def _in_order(item: tuple[str, str]) -> list[str | tuple[int, str]]:
 
 
 def finish(
-    library: Library, report: IndexReport, encoders: Encoders, progress: Progress, refresh: bool = True
+    library: Library, report: IndexReport, encoders: Encoders, progress: Progress, refresh: bool = True, words: Words | None = None
 ) -> tuple[IndexReport, Counts, str]:
     """Bring what searches use up to date when all of a run is written; the report, also in words.
 
@@ -175,7 +177,7 @@ def finish(
         refresh = False
     report.unrefreshed = not (refresh or report.unfinished)
     counts = patience.again(partial(_counts, library))
-    text = report_text(report, counts, encoders, library.warnings)
+    text = report_text(report, counts, encoders, library.warnings, words or db.Words())
     if refreshed:
         text += f"\nSearch: {refreshed}."
     if fitted:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..db import Library, LibraryStatus, Problem, has_password, library_status
+from ..db import Library, LibraryStatus, Problem, Words, has_password, library_status
 from ..db.status import in_bytes
 from ..embedders.metadata import READER_VERSION
 from .config import configuration_faults
@@ -17,9 +17,9 @@ from .links import KINDS
 LEAST_FREE = 2 * 10**9  # bytes on the disk of the library that comes with this package
 
 
-def read_status(library: Library) -> LibraryStatus:
-    """The library's status, the host's problems included."""
-    status = library_status(library, READER_VERSION)
+def read_status(library: Library, words: Words | None = None) -> LibraryStatus:
+    """The library's status, the host's problems included; in the nodes' words, or in these."""
+    status = library_status(library, READER_VERSION, words)
     status.problems.extend(_host_problems(library, status))
     return status
 

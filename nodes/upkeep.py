@@ -45,14 +45,20 @@ class Pruned:
 
 
 def attend(
-    library: db.Library, action: str, thorough: bool, even_doubtful: bool, unused_texts: bool, progress: Progress
+    library: db.Library,
+    action: str,
+    thorough: bool,
+    even_doubtful: bool,
+    unused_texts: bool,
+    progress: Progress,
+    words: db.Words | None = None,
 ) -> tuple[Found, Pruned | None]:
     """Look at everything and do what was asked for: what is found at the end, and what was or would be removed.
 
-    As `look`, `prune`; `thorough` is not heard where something is to be removed.
+    As `look`, `prune`; the report is in the nodes' words, or in these. `thorough` is not heard where something is to be removed.
     """
     thorough = thorough and action in (VERIFY, REPAIR)
-    found, pruned = look(library, thorough, even_doubtful, progress), None
+    found, pruned = look(library, thorough, even_doubtful, progress, words), None
     if action == VERIFY:
         return found, None
     if action == WOULD_PRUNE:
@@ -66,14 +72,14 @@ def attend(
         log.info("Removed from library %r: %s. %s", library.name, removed, ", ".join(pruned.named))  # the look below may be broken off
     else:
         raise ValueError(f"There is no action {action!r}.")
-    after = look(library, False, even_doubtful, progress)
+    after = look(library, False, even_doubtful, progress, words)
     after.done, after.vectors, after.states = found.done, [] if thorough else None, [] if thorough else None
     return after, pruned
 
 
-def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Progress) -> Found:
+def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Progress, words: db.Words | None = None) -> Found:
     """Everything; `thorough` also reads every vector and token state. With `even_doubtful`, doubtful files count as gone."""
-    found = Found(read_status(library))
+    found = Found(read_status(library, words))
     allowed = list(roots().values())
     with library.connection() as conn:
         known = db.known_roots(conn)
@@ -105,10 +111,10 @@ def repair(library: db.Library, found: Found, progress: Progress) -> None:
             found.done.append(f"Marked as missing in {name}: {some(presence.unmarked, 'file')}; unmarked: {len(presence.returned):,}.")
     for encoder, ids in found.vectors or ():
         db.forget(library, encoder.id, ids)
-        found.done.append(f"Removed as no good: {some(len(ids), 'vector')} by {encoder.name}. Index Folder makes them anew.")
+        found.done.append(f"Removed as no good: {some(len(ids), 'vector')} by {encoder.name}. {found.status.words.indexing} makes them anew.")
     for encoder, ids in found.states or ():
         db.forget(library, encoder.id, ids)
-        found.done.append(f"Removed the damaged token states of {some(len(ids), 'text')} by {encoder.name}: Index Folder makes them anew.")
+        found.done.append(f"Removed the damaged token states of {some(len(ids), 'text')} by {encoder.name}: {found.status.words.indexing} makes them anew.")
     try:
         mended = db.mend_indexes(library, progress)
     except db.LibraryError as error:  # what was done before is told all the same
@@ -176,7 +182,7 @@ def _still_gone(name: str, presence: Presence, paths: list[str]) -> list[str]:
         return still_gone(presence, paths)
     except OSError as error:
         raise db.LibraryError(
-            f"The folder of {name} went away meanwhile ({error}). Nothing more was removed. Queue again when it is there."
+            f"The folder of {name} went away meanwhile ({error}). Nothing more was removed. Try again when it is there."
         ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..db import Problem
+from ..db import Problem, Words
 from ..db.status import MISSING, in_bytes
 from .index_report import some
 from .links import KINDS
@@ -13,24 +13,23 @@ from .upkeep import Found, Pruned
 
 NAMED_HERE = 10  # changed files, and gone ones, of each root
 LISTED = 10_000  # of the same, for programs
-_UNUSED_TEXTS = "unused_texts on (from a shell --unused-texts)"
-_ALL_GONE = "even_if_all_are_gone on (from a shell --even-if-all-are-gone)"
-_MAKE_ANEW = "repair removes them; then queue Index Folder, which makes them anew."
 
 
 def problems(found: Found) -> list[Problem]:
     """What is wrong, each with what to do; the files first, then what is in the library, then what Library Status tells."""
-    said = [problem for name, id_, presence in found.files for problem in _of_files(name, presence, found.elsewhere.get(id_, 0))]
+    words, elsewhere = found.status.words, found.elsewhere
+    said = [problem for name, id_, presence in found.files for problem in _of_files(name, presence, elsewhere.get(id_, 0), words)]
+    make_anew = f"repair removes them, and {words.indexing} then makes them anew."
     for encoder, ids in found.vectors or ():
-        said.append(Problem(f"{some(len(ids), 'vector')} by {encoder.name}: zero, not finite or of another length.", _MAKE_ANEW))
+        said.append(Problem(f"{some(len(ids), 'vector')} by {encoder.name}: zero, not finite or of another length.", make_anew))
     for encoder, ids in found.states or ():
-        said.append(Problem(f"The token states of {some(len(ids), 'text')} by {encoder.name} are damaged.", _MAKE_ANEW))
+        said.append(Problem(f"The token states of {some(len(ids), 'text')} by {encoder.name} are damaged.", make_anew))
     if found.loose.images:
         what = f"{_are(found.loose.images, 'image')} without any known file: theirs were overwritten."
         said.append(Problem(what, "prune removes what has none."))
     if found.loose.texts:
         states = f", whose token states take {in_bytes(found.loose.states_bytes)}" if found.loose.states_bytes else ""
-        remedy = f"Keep them, or let prune remove them with {_UNUSED_TEXTS}."
+        remedy = f"Keep them, or let prune remove them with {words.unused_texts}."
         said.append(Problem(f"{_are(found.loose.texts, 'text')} of no image any more{states}.", remedy))
     return said + [problem for problem in found.status.problems if problem.key != MISSING]  # which goes by the marks of the last run
 
@@ -39,15 +38,15 @@ def _are(n: int, what: str) -> str:
     return f"{some(n, what)} {'is' if n == 1 else 'are'}"
 
 
-def _of_files(name: str, presence: Any, elsewhere: int) -> list[Problem]:
+def _of_files(name: str, presence: Any, elsewhere: int, words: Words) -> list[Problem]:
     if not presence.mounted:
         return []  # Library Status tells it
     said = []
     if presence.changed:
         what = f"Changed in {name} since they were indexed: {some(len(presence.changed), 'file')}."
-        said.append(Problem(what, "Queue Index Folder on it: it reads them."))
+        said.append(Problem(what, f"{words.index} on it: it reads them."))
     if presence.gone:
-        remedy = "Index Folder finds those again that were moved; prune removes the others from the library."
+        remedy = f"{words.indexing} finds those again that were moved; prune removes the others from the library."
         what = f"Gone from {name}: {some(len(presence.gone), 'file')}"
         if elsewhere:
             what += f"; known elsewhere too: {some(elsewhere, 'image')} of theirs (moved or copied)"
@@ -57,7 +56,7 @@ def _of_files(name: str, presence: Any, elsewhere: int) -> list[Problem]:
             Problem(
                 f"Not one of {some(len(presence.doubtful), 'known file')} in {name} ({presence.root}) is there: its drive may not be "
                 "mounted.",
-                f"Mount it. If they were all deleted: prune with {_ALL_GONE}.",
+                f"Mount it. If they were all deleted: prune with {words.all_gone}.",
             )
         )
     elif presence.doubtful:
@@ -66,7 +65,7 @@ def _of_files(name: str, presence: Any, elsewhere: int) -> list[Problem]:
             Problem(
                 f"Not there in {name}: {some(len(presence.doubtful), 'file')}, perhaps on a drive that is not mounted in or at {folders}.",
                 "Mount it. If they were deleted: remove folders that are empty, and links that lead nowhere, or prune with "
-                f"{_ALL_GONE}.",
+                f"{words.all_gone}.",
             )
         )
     if presence.unread:
@@ -80,7 +79,7 @@ def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
         f"{some(found.status.texts, 'text')}"
     ]
     if pruned is not None:
-        lines += _pruned_lines(pruned, action)
+        lines += _pruned_lines(pruned, action, found.status.words)
     lines += found.done or (["There was nothing to repair that needs no model."] if action == "repair" else [])
     said = problems(found)
     for number, problem in enumerate(said, start=1):
@@ -101,7 +100,7 @@ def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
     lines += ["", "Images with a vector, of those that could have one:"]
     lines += [f"  {KINDS[known.kind]}: {known.have:,} of {known.could:,}" for known in found.status.coverage]
     if found.vectors is None:
-        lines.append("Vectors and token states were not read (thorough is off).")
+        lines.append("Vectors and token states were not read: a thorough verify does.")
     return "\n".join(lines)
 
 
@@ -110,7 +109,7 @@ def _some_of(what: str, paths: list[str]) -> list[str]:
     return lines + ([f"    {what}: {len(paths) - NAMED_HERE:,} more"] if len(paths) > NAMED_HERE else [])
 
 
-def _pruned_lines(pruned: Pruned, action: str) -> list[str]:
+def _pruned_lines(pruned: Pruned, action: str, words: Words) -> list[str]:
     done = action == "prune"
     gone = pruned.gone
     stay = gone.images_of_them - gone.images
@@ -119,13 +118,13 @@ def _pruned_lines(pruned: Pruned, action: str) -> list[str]:
         + f"{some(gone.images, 'image')} with no other file"
         + (f" ({gone.given:,} of them with a label, namespace or rating of yours)" if gone.given else "")
         + (f"; {some(pruned.fileless, 'image')} without any known file" if pruned.fileless else "")
-        + (f"; {'' if done else f'with {_UNUSED_TEXTS} also '}{some(pruned.texts, 'text')} of no image" if pruned.texts else "")
+        + (f"; {'' if done else f'with {words.unused_texts} also '}{some(pruned.texts, 'text')} of no image" if pruned.texts else "")
         + (f". What stays: {some(stay, 'image')} with files elsewhere" if stay > 0 else "")
         + "."
     ]
     if pruned.unsought:
         lines.append(
-            f"{pruned.unsought:,} of these {'has' if pruned.unsought == 1 else 'have'} gone since Index Folder last looked. Queue it "
+            f"{pruned.unsought:,} of these {'has' if pruned.unsought == 1 else 'have'} gone since {words.indexing} last looked. {words.index} "
             "first: it finds what was only moved or renamed, which keeps its labels then."
         )
     lines += [f"  {name}" for name in pruned.named]

@@ -19,13 +19,11 @@ Bring the images of a folder into a library, as the node Index Folder does: only
 one of the roots that the nodes know (ComfyUI's output and input, and those in DIFFUSION_TOOLKIT_ROOTS or config.json).
 """
 _STATUS = """\
-What a library holds, how healthy it is, and what to do, as the node Library Status tells it. Where it says to queue Index Folder,
-`index` does the same, where it names Library Upkeep `verify`, `repair` and `prune` do.
+What a library holds, how healthy it is, and what to do, as the node Library Status tells it.
 """
 _UPKEEP = {
     "verify": ("look at every file that a library knows and at all that it keeps", """\
 Look at every file that a library knows and at everything that it keeps, as the node Library Upkeep does. Nothing is changed.
-Where it says to queue Index Folder, `index` does the same.
 """),
     "repair": ("mend what needs no model, and say what is left to do", """\
 Look as verify does, mend what needs no model, and tell what is left: vectors that were no good are made anew by the next `index`.

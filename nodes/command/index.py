@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ def index(context: Context) -> int:
     from ... import db
     from ..index_report import summary
     from ..index_run import run
+    from .words import ShellWords
 
     given = context.given
     check_report(given.json)
@@ -51,19 +51,13 @@ def index(context: Context) -> int:
             with Inference() as inference:
                 encoders, notes = load_models(recipe, active, lambda what: bar(what, 0, 0), inference)
                 with context.cancel.politely():
-                    report, counts, text = run(library, job, encoders, definitions, bar, files)
+                    report, counts, text = run(library, job, encoders, definitions, bar, files, words=ShellWords())
     finally:
         bar.close()
-    text = for_a_shell(text)
     listed = str(job.image_list) if job.image_list is not None else None
     asked = {"library": library.name, "root": job.root_name, "subfolder": job.subfolder, "list": listed}
     write_report(given.json, {**asked, **summary(report, counts), "notes": notes}, "\n".join([text, *(f"Note: {note}." for note in notes)]))
     return SKIPPED if given.strict and (report.skipped or report.all_gone) else DONE
-
-
-def for_a_shell(text: str) -> str:
-    """Index Folder's report without what to connect, which is for a graph: the notes tell why a model is not there."""
-    return re.sub(r"(?m)^Not made in this run: .*", lambda line: re.sub(r" \(connect \w+\)", "", line[0]), text)
 
 
 def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:

@@ -19,6 +19,7 @@ from .context import Context
 from .index import absolute
 from .models import Recipe
 from .progress import Bar
+from .words import ShellWords
 
 if TYPE_CHECKING:
     from ..index_run import Job, JobFiles
@@ -57,7 +58,7 @@ def run_on_ray(
     encoders = Encoders(**{kind: SimpleNamespace(name=name) if name else None for kind, name in names.items()})
     notes = list(dict.fromkeys(note for one in begun for note in one["notes"]))
     notes += [f"{lost} of the workers died or hung; their shares were done by others"] if lost else []
-    return finish(library, report, encoders, bar), notes
+    return finish(library, report, encoders, bar, words=ShellWords()), notes
 
 
 def report_of_all(lines: IndexReport, answers: Sequence[Answer], workers: set[str]) -> IndexReport:

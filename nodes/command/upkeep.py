@@ -20,6 +20,7 @@ def upkeep(context: Context) -> int:
     """Look at everything, and do what was asked for; the exit code."""
     from ..upkeep import PRUNE, WOULD_PRUNE, attend
     from ..upkeep_report import problems, upkeep_record, upkeep_text
+    from .words import ShellWords
 
     given, bar = context.given, Bar(context.cancel, context.given.quiet)
     action = WOULD_PRUNE if given.command == "prune" and not given.yes else given.command
@@ -30,7 +31,7 @@ def upkeep(context: Context) -> int:
             library = context.library()
             if action == PRUNE:
                 _refuse_beside_a_run(library)
-            found, pruned = attend(library, action, given.thorough, given.even_if_all_are_gone, given.unused_texts, bar)
+            found, pruned = attend(library, action, given.thorough, given.even_if_all_are_gone, given.unused_texts, bar, ShellWords())
     finally:
         bar.close()
     text = upkeep_text(found, action, pruned)

@@ -88,8 +88,31 @@ def test_texts_of_no_image_are_told_with_the_option_that_removes_them(library, c
     with library.connection() as conn:
         db.ensure_text(conn, db.TextPair("a cat", ""))
     said = command("prune")[1]
-    assert "(from a shell --unused-texts) also 1 text of no image" in said and "remove them with unused_texts on (from a shell" in said
+    assert "with --unused-texts also 1 text of no image" in said and "let prune remove them with --unused-texts." in said
     assert "; 1 text of no image" in command("prune", "--yes", "--unused-texts")[1]
+
+
+def test_what_helps_is_told_in_the_words_of_a_shell(library, command, encoder, tmp_path, capsys):
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes.command.arguments import parse
+    from diffusion_toolkit.nodes.command.context import Context
+    from diffusion_toolkit.nodes.command.status import status
+
+    (tmp_path / "pictures/c.png").write_bytes(b"another")
+    with library.connection() as conn:
+        text = db.ensure_text(conn, db.TextPair("a cat", "a cat"))
+        conn.execute("UPDATE images SET prompt_id = %s", [text])
+        encoder(conn, "image"), encoder(conn, "text")
+    said = command("verify")[1]
+    assert "Run `index` on it: it reads them." in said and "`index` finds those again that were moved" in said
+    assert "-> Run `index` with --checkpoint FILE." in said and "of 3 images have no image vector" in said
+    assert "-> Run `index` on pictures with that model (looked for by itself, or named: --clip-vision FILE)." in said
+    assert "Run `index` first: it finds what was only moved" in command("prune")[1]
+    command("repair")
+    status(Context(parse(["status"]).given, tmp_path, [], tmp_path, None))
+    said += capsys.readouterr().out
+    assert "`prune` shows them, and removes them from the library with --yes." in said
+    assert not [word for word in ("ueue", "Index Folder", "Library Upkeep", "connect") if word in said]
 
 
 def test_prune_beside_a_run_is_refused_before_anything_is_looked_at(library, command, monkeypatch):

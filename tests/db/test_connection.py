@@ -214,7 +214,7 @@ def test_connections_that_the_server_ended_are_made_anew(library, server):
 
 
 def test_a_connection_lost_in_use_says_so_and_the_next_works(library, server):
-    with pytest.raises(db.LibraryError, match="was lost; nothing of this step was written. Queue again"):
+    with pytest.raises(db.LibraryError, match="was lost; nothing of this step was written. Try again"):
         with library.connection() as conn, psycopg.connect(server.dsn("postgres")) as admin:
             admin.execute("SELECT pg_terminate_backend(%s, 5000)", [conn.info.backend_pid])
             db.counts(conn)

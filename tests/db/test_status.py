@@ -51,9 +51,20 @@ def test_counts_coverage_and_versions(filled):
 
 def test_missing_vectors_name_the_model_and_the_step(filled):
     said = told(filled)
-    assert "1 of 2 images have no prompt vector by text aa [aa]. Queue Index Folder on their folders with that model" in said
+    assert "1 of 2 images have no prompt vector by text aa [aa]. Queue Index Folder on output/folder with that model" in said
     assert "There are no clip_l vectors: searches by them find nothing. Queue Index Folder with a CLIP connected." in said
     assert "image vector" not in said and "negative" not in said
+
+
+def test_the_folders_of_images_that_lack_a_vector_are_named_those_with_most_first(library, conn, root, image, encoder):
+    encoder(conn, "image")
+    db.write_images(conn, root, [image(1, path="of the root.png"), image(2, path="b/deep/1.png"), image(3, path="b/2.png")])
+    conn.commit()
+    assert "Queue Index Folder on output/b and output with that model connected (a CLIP_VISION)." in told(library)
+    db.write_images(conn, root, [image(4, path="d/4.png"), image(5, path="c/5.png"), image(6, path="a/6.png")])
+    db.mark_missing(conn, root, ["a/6.png"])
+    conn.commit()
+    assert "on output/b, output, output/c and other folders with that model" in told(library)
 
 
 def test_an_image_of_which_no_file_is_known_does_not_lack_a_vector_that_nothing_can_make(filled):

@@ -281,11 +281,11 @@ def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder
     assert upkeep_report.upkeep_record(found, "verify", None)["files"][0]["elsewhere"] == 2
     text = upkeep_report.upkeep_text(found, "show what prune would remove", upkeep.would_prune(library, found))
     assert "prune would remove: 3 files gone from the disk, 1 image with no other file. What stays: 2 images with files elsewhere." in text
-    assert "Queue it first" not in text
+    assert "Queue Index Folder first" not in text
     (folder / "moved.png").rename(folder / "moved again.png")
     found = look(upkeep, library)
     text = upkeep_report.upkeep_text(found, "show what prune would remove", upkeep.would_prune(library, found))
-    assert "1 of these has gone since Index Folder last looked. Queue it first" in text
+    assert "1 of these has gone since Index Folder last looked. Queue Index Folder first" in text
 
 
 def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, folder, upkeep, tmp_path, monkeypatch):

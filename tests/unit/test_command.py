@@ -257,17 +257,25 @@ def context(tmp_path: Path, *arguments: str):
     return Context(parse(arguments).given, tmp_path, [], tmp_path, Cancel())
 
 
-def test_what_a_graph_would_connect_is_left_out_of_the_report_and_no_file_is_renamed():
+def test_a_report_is_in_the_words_of_where_it_is_read():
+    from diffusion_toolkit.db import Words
     from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport
-    from diffusion_toolkit.embedders.pipeline.records import Named
-    from diffusion_toolkit.nodes.command.index import for_a_shell
+    from diffusion_toolkit.nodes.command.words import ShellWords
     from diffusion_toolkit.nodes.index_report import report_text
 
     counts = SimpleNamespace(images=0, texts=0, vectors={}, images_with={}, token_states=0, token_states_bytes=0)
-    text = report_text(IndexReport(skipped=Named([("a (connect me).png", "is broken")])), counts, Encoders(), [])
-    assert "(connect clip)" in text
-    said = for_a_shell(text)
-    assert "Not made in this run: image vectors; prompt" in said and "Skipped a (connect me).png: is broken" in said
+    report = IndexReport(missing=1, states_left_out=1)
+    text = report_text(report, counts, Encoders(), [], Words())
+    assert "(connect clip)" in text and "see Library Upkeep." in text and "token_state_budget" in text
+    said = report_text(report, counts, Encoders(), [], ShellWords())
+    assert "Not made in this run: image vectors; prompt" in said and "see `prune`." in said and "fit --token-state-budget" in said
+
+
+def test_the_shell_has_its_own_for_each_of_the_nodes_words():
+    from diffusion_toolkit.db import Words
+    from diffusion_toolkit.nodes.command.words import ShellWords
+
+    assert {name for name in vars(Words) if not name.startswith("__")} == {name for name in vars(ShellWords) if not name.startswith("_")}
 
 
 def test_workers_without_ray_are_refused(tmp_path):

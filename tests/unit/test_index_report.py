@@ -23,7 +23,7 @@ def test_vectors_that_images_share_are_told_beside_the_images_that_have_one(inde
     vectors = {"prompt": 29, "negative": 1, "clip_l": 0, "image": 43}
     counts = db.Counts(43, 43, 30, vectors, 0, images_with={"prompt": 43, "negative": 43, "clip_l": 0, "image": 43})
     report = IndexReport(vectors={"image": 43, "prompt and negative": 30})
-    text = index_report.report_text(report, counts, Encoders(), [])
+    text = index_report.report_text(report, counts, Encoders(), [], db.Words())
     assert "images with a vector: prompt 43 (29 texts), negative 43 (1 text), clip_l 0, image 43." in text
     assert "Vectors made now: image 43, prompt and negative 30 texts." in text
     assert "Token states: 0 texts kept." in text
@@ -33,7 +33,7 @@ def test_vectors_that_images_share_are_told_beside_the_images_that_have_one(inde
 def test_what_token_states_take_is_told_for_all_and_for_one_text(index_report):
     none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
     counts = db.Counts(1, 1, 4, none, 4, none, token_states_bytes=1_000_000)
-    text = index_report.report_text(IndexReport(states_kept=2, states_bytes=480_000, states_left_out=1), counts, Encoders(), [])
+    text = index_report.report_text(IndexReport(states_kept=2, states_bytes=480_000, states_left_out=1), counts, Encoders(), [], db.Words())
     assert "Token states: 4 texts kept in 1.0 MB (250 kB a text), 2 of them now (0.5 MB); 1 not kept" in text
 
 
@@ -44,10 +44,10 @@ def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
     others = {"computer 7, process 12"}
     waited = {"files": 9.0, "the library": 0.5}
     report = IndexReport(skipped=skipped, elsewhere=7, others=others, missing=3, moved=2, all_gone=2, waited=waited, unfinished=True, seconds=10.0)
-    text = index_report.report_text(report, counts, Encoders(text=SimpleNamespace(name="MiniLM")), [])
+    text = index_report.report_text(report, counts, Encoders(text=SimpleNamespace(name="MiniLM")), [], db.Words())
     assert "The models waited" not in text  # for they had nothing to do
     report.vectors = {"prompt and negative": 1}
-    text = index_report.report_text(report, counts, Encoders(text=SimpleNamespace(name="MiniLM")), [])
+    text = index_report.report_text(report, counts, Encoders(text=SimpleNamespace(name="MiniLM")), [], db.Words())
     assert text.startswith("This run stood back before its end")
     assert "60 skipped." in text and "Skipped 10 more." in text
     assert "Being indexed by another run (computer 7, process 12), and left to it: 7." in text
@@ -59,7 +59,7 @@ def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
 def told(index_report, report: IndexReport) -> tuple[str, dict]:
     none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
     counts = db.Counts(1, 1, 1, none, 0, none)
-    return index_report.report_text(report, counts, Encoders(), []), index_report.summary(report, counts)
+    return index_report.report_text(report, counts, Encoders(), [], db.Words()), index_report.summary(report, counts)
 
 
 def test_labels_and_how_many_images_got_them_are_told(index_report):

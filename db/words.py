@@ -1,0 +1,30 @@
+"""In what words a report says what helps: a node's where a node tells it, and in a shell the command's."""
+
+from __future__ import annotations
+
+from .encoders import CONNECT
+
+
+class Words:
+    """The nodes'. `nodes/command/words.py` has the command's."""
+
+    index = "Queue Index Folder"
+    indexing = "Index Folder"
+    index_or_build = "Queue Index Folder or Build Index"
+    build = "Build Index"
+    make_anew = "make it anew with Build Index, which removes it"
+    gone = "Library Upkeep shows them, and removes them from the library when asked"
+    see_gone = "see Library Upkeep"
+    unused_texts = "unused_texts on"
+    all_gone = "even_if_all_are_gone on"
+    states_budget = "token_state_budget"
+
+    def with_model(self, family: str) -> str:
+        return f"with {CONNECT[family]} connected"
+
+    def with_that_model(self, family: str) -> str:
+        return f"with that model connected ({CONNECT[family]})"
+
+    def to_connect(self, name: str) -> str:
+        """Beside what a run did not make, for lack of this input."""
+        return f" (connect {name})"
