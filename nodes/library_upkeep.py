@@ -6,8 +6,7 @@ from comfy_api.v0_0_2 import io
 
 from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, show_text
 from .types import CATEGORY, Library, library_input, library_name_input
-
-VERIFY, REPAIR, SHOW, PRUNE = "verify", "repair", "show what prune would remove", "prune"
+from .upkeep_actions import PRUNE, REPAIR, VERIFY, WOULD_PRUNE
 
 
 class LibraryUpkeep(io.ComfyNode):
@@ -28,10 +27,11 @@ class LibraryUpkeep(io.ComfyNode):
                 library_name_input(),
                 io.Combo.Input(
                     "action",
-                    options=[VERIFY, REPAIR, SHOW, PRUNE],
+                    options=[VERIFY, REPAIR, WOULD_PRUNE, PRUNE],
                     default=VERIFY,
                     tooltip=f"{VERIFY}: look, change nothing. {REPAIR}: also mend what needs no model, and say what Index Folder has "
-                    f"to do. {SHOW}: name what is gone, change nothing. {PRUNE}: remove it from the library, for good, with its labels.",
+                    f"to do. {WOULD_PRUNE}: name what is gone, change nothing. {PRUNE}: remove it from the library, for good, with its "
+                    "labels.",
                 ),
                 io.Boolean.Input(
                     "thorough",

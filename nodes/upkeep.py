@@ -13,10 +13,10 @@ from ..embedders.presence import Presence, look_at, still_gone
 from .host import log, roots
 from .index_report import some
 from .status_report import read_status
+from .upkeep_actions import PRUNE, REPAIR, VERIFY, WOULD_PRUNE
 
 Progress = Callable[[str, int, int], None]
 NAMED = 50
-VERIFY, REPAIR, WOULD_PRUNE, PRUNE = "verify", "repair", "show what prune would remove", "prune"
 
 
 @dataclass

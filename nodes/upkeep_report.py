@@ -10,6 +10,7 @@ from ..db.status import MISSING, in_bytes
 from .index_report import some
 from .links import KINDS
 from .upkeep import Found, Pruned
+from .upkeep_actions import PRUNE, REPAIR
 
 NAMED_HERE = 10  # changed files, and gone ones, of each root
 LISTED = 10_000  # of the same, for programs
@@ -80,7 +81,7 @@ def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
     ]
     if pruned is not None:
         lines += _pruned_lines(pruned, action, found.status.words)
-    lines += found.done or (["There was nothing to repair that needs no model."] if action == "repair" else [])
+    lines += found.done or (["There was nothing to repair that needs no model."] if action == REPAIR else [])
     said = problems(found)
     for number, problem in enumerate(said, start=1):
         lines += [f"{number}. {problem.what}", f"   -> {problem.remedy}"]
@@ -110,7 +111,7 @@ def _some_of(what: str, paths: list[str]) -> list[str]:
 
 
 def _pruned_lines(pruned: Pruned, action: str, words: Words) -> list[str]:
-    done = action == "prune"
+    done = action == PRUNE
     gone = pruned.gone
     stay = gone.images_of_them - gone.images
     lines = [

@@ -18,7 +18,8 @@ _INDEX_FIRST = " Run `index` first: what was only moved or renamed would lose it
 
 def upkeep(context: Context) -> int:
     """Look at everything, and do what was asked for; the exit code."""
-    from ..upkeep import PRUNE, WOULD_PRUNE, attend
+    from ..upkeep import attend
+    from ..upkeep_actions import PRUNE, WOULD_PRUNE
     from ..upkeep_report import problems, upkeep_record, upkeep_text
     from .words import ShellWords
 
