@@ -37,7 +37,8 @@ def index(context: Context) -> int:
     bar = Bar(context.cancel, given.quiet)
     try:
         job, files = asked_for(given, bar)
-        definitions = read_definitions(given.object_info) if given.object_info else Definitions()
+        own = Definitions()
+        definitions = read_definitions(given.object_info) if given.object_info else own
         bar("Opening the library", 0, 0)
         library = context.library()
         if given.ray:
@@ -51,7 +52,9 @@ def index(context: Context) -> int:
             with Inference() as inference:
                 encoders, notes = load_models(recipe, active, lambda what: bar(what, 0, 0), inference)
                 with context.cancel.politely():
-                    report, counts, text = run(library, job, encoders, definitions, bar, files, words=ShellWords())
+                    report, counts, text = run(library, job, encoders, definitions, own.telling(bar), files, words=ShellWords())
+                if own.loading_seconds:
+                    notes.append(f"{own.loading_seconds:.1f} s went into loading ComfyUI's node classes; --object-info spares that")
     finally:
         bar.close()
     listed = str(job.image_list) if job.image_list is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ from .errors import LoadError, UsageError
 
 if TYPE_CHECKING:
     from ...db import StoredEncoder
+    from ...embedders.pipeline import Progress
 
+LOADING = "Loading ComfyUI's node classes, which say how a graph is read"
 _one_at_a_time = threading.RLock()  # threads that import parts of ComfyUI at once may get modules that are half made
 
 
@@ -95,10 +98,20 @@ class Later:
 
 
 class Definitions(Mapping[str, Mapping[str, Any]]):
-    """ComfyUI's own node classes, imported when a file's graph is read."""
+    """ComfyUI's own node classes, imported when a file's graph is read: by a thread that reads, while all others wait."""
 
     def __init__(self) -> None:
         self._made: Mapping[str, Mapping[str, Any]] | Exception | None = None
+        self._began = 0.0  # when their import did; 0: it does not go on
+        self.loading_seconds = 0.0  # which is no time of indexing
+
+    def telling(self, progress: Progress) -> Progress:
+        """`progress`, which tells of the import while it goes on, in the place of the files that wait for it."""
+
+        def tell(stage: str, done: int, total: int) -> None:
+            progress(*(LOADING, 0, 0) if self._began else (stage, done, total))
+
+        return tell
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
         return self._now()[name]
@@ -112,10 +125,12 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
     def _now(self) -> Mapping[str, Mapping[str, Any]]:
         with _one_at_a_time:
             if self._made is None:
+                self._began = time.monotonic()
                 try:
                     self._made = own_definitions()
                 except Exception as error:  # whatever ComfyUI's files raise: else each picture would be told as broken
                     self._made = error
+                self.loading_seconds, self._began = time.monotonic() - self._began, 0.0
         if isinstance(self._made, Exception):
             why = f"{type(self._made).__name__}: {self._made}"
             raise LoadError(f"ComfyUI's node classes can't be had ({why}). --object-info names a file in their place.") from self._made

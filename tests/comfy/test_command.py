@@ -29,6 +29,7 @@ def test_what_the_command_indexed_is_complete_for_the_node(server, pictures, com
     assert done.code == 0, done.told
     assert (done.report["root"], done.report["subfolder"], done.report["added"]) == ("output", folder, 3)
     assert "3 added" in done.said and "Vectors made now: image 3, prompt and negative" in done.said
+    assert "Loading ComfyUI's node classes" in done.told and "s went into loading ComfyUI's node classes" in done.said
     text = server.queue(index(folder)).outputs["index"]["text"][0]
     assert "0 added, 3 unchanged" in text and "Vectors made now: none." in text
 

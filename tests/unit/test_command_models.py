@@ -159,3 +159,15 @@ def test_node_classes_that_can_not_be_imported_end_the_run_and_are_tried_once(mo
         with pytest.raises(LoadError, match="FileNotFoundError.*--object-info"):
             definitions.get("KSampler")
     assert tried == [1]
+
+
+def test_that_node_classes_are_loaded_is_told_in_the_place_of_the_files_that_wait_for_them(monkeypatch):
+    from diffusion_toolkit.nodes.command import later
+
+    definitions, told = later.Definitions(), []
+    tell = definitions.telling(lambda *stage: told.append(stage))
+    monkeypatch.setattr(later, "own_definitions", lambda: tell("Reading images", 0, 5) or {"KSampler": {}})
+    tell("Reading images", 0, 5)
+    assert not definitions.loading_seconds and "KSampler" in definitions and definitions.loading_seconds > 0
+    tell("Reading images", 1, 5)
+    assert told == [("Reading images", 0, 5), (later.LOADING, 0, 0), ("Reading images", 1, 5)]
