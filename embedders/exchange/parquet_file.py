@@ -1,7 +1,8 @@
 """One row an image as Parquet, for datasets: pandas, polars, DuckDB and the like open it. It has no token states.
 
-Vectors are lists of float32 of their own fixed length, null where the image has none; what is known of the image stands in columns
-of its own, so that a table can be asked by them. The encoders stand in the schema's metadata under `diffusion_toolkit`.
+Vectors are lists of float32, null where the image has none; what is known of the image stands in columns of its own, so that a table can
+be asked by them. The encoders stand in the schema's metadata under `diffusion_toolkit`. The lists are not of a fixed length by their type,
+as they once were: pyarrow before 26 can't read such a column that has a null in it.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class ParquetSource:
         self._made_by = read_encoders(schema.metadata[_KEY].decode("utf-8", "replace"), path.name)
         wanted = _schema(pa)
         for column in wanted:
-            if column.name not in schema.names or schema.field(column.name).type != column.type:
+            if column.name not in schema.names or not _is_as_wanted(pa, schema.field(column.name).type, column.type):
                 found = schema.field(column.name).type if column.name in schema.names else "not there"
                 raise ExchangeError(f"The column {column.name} of {path.name} is {found} where {column.type} is needed. Export it again.")
         self.count = self._file.metadata.num_rows
@@ -122,7 +123,7 @@ class ParquetSource:
         return False
 
     def _rows_from(self, first: int) -> Iterator[dict[str, Any]]:
-        """Some in memory at a time: a vector that is null takes as much of it as any other, and next to nothing of the file."""
+        """Some in memory at a time: packed, a group may take next to nothing of the file."""
         start = 0
         for number in range(self._file.num_row_groups):
             group = self._file.metadata.row_group(number)
@@ -187,9 +188,16 @@ def _schema(pa: Any) -> pyarrow.Schema:
         *((name, pa.float64()) for name in _BROKEN),
         ("seed", pa.uint64()),
         ("created", pa.timestamp("us", tz="UTC")),
-        *((name, pa.list_(pa.float32(), dims)) for name, (_, dims) in VECTORS.items()),
+        *((name, pa.list_(pa.float32())) for name in VECTORS),
     ]
     return pa.schema(columns)
+
+
+def _is_as_wanted(pa: Any, found: Any, wanted: Any) -> bool:
+    """A list of a fixed length will do: earlier versions wrote vectors so."""
+    if pa.types.is_fixed_size_list(found) and pa.types.is_list(wanted):
+        return found.value_type == wanted.value_type
+    return found == wanted
 
 
 def _pyarrow() -> Any:

@@ -92,7 +92,7 @@ def test_a_file_of_which_only_the_case_was_changed_leaves_its_former_path_where_
         return stat(str(path).replace("0.png", "0.PNG"), **more)
 
     monkeypatch.setattr(os, "stat", any_case)
-    assert (folder / "0.png").exists()
+    assert os.path.exists(folder / "0.png")  # not pathlib, which has its own `stat` before Python 3.11
     report = index(vision)
     assert (vision.embedded, report.known_elsewhere, report.missing, report.moved, report.skipped) == (4, 1, 1, 1, [])
     assert {path for path, (_, gone) in paths(library).items() if gone} == {"0.png"}
