@@ -42,6 +42,9 @@ def start(folder: Path, arguments: Sequence[str]) -> None:
     """Make ComfyUI's modules ready to import, with its own `arguments`, as its main.py would before it starts its server.
 
     No custom node is loaded, nothing listens; torch, which takes seconds to import, is not there yet: `find_accelerator`.
+
+    Raises:
+        UsageError: the folder that the arguments put in the place of ComfyUI's is not there.
     """
     sys.path.insert(0, str(folder))
     sys.argv = [str(folder / "main.py"), *arguments]
@@ -50,6 +53,8 @@ def start(folder: Path, arguments: Sequence[str]) -> None:
     comfy.options.enable_args_parsing()
     from comfy.cli_args import args
 
+    if args.base_directory and not Path(args.base_directory).is_dir():  # ComfyUI would make it
+        raise UsageError(f"There is no folder {Path(args.base_directory).absolute()} (--base-directory). Check its spelling.")
     _choose_devices(args)
     _apply_folders(folder, args)
 

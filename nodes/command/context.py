@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,18 +27,34 @@ class Context:
     cancel: Cancel
 
     def library(self) -> Library:
-        """The library that was named.
+        """The library that was named. `index` makes the one that comes with this package where it is not there yet.
 
         Raises:
-            UsageError: there is none of this name.
+            UsageError: there is none of this name, or none yet.
             LibraryError, ConfigurationError: it can't be had.
         """
         from ...db import LibraryError
         from ..host import library_names, open_library
 
+        if self.given.command != "index":
+            self._refuse_without_own_library()
         try:
             return open_library(self.given.library)
         except LibraryError as error:
             if self.given.library in library_names():
                 raise
             raise UsageError(str(error)) from error
+
+    def _refuse_without_own_library(self) -> None:
+        from ...db.connection import VARIABLE
+        from ..config import configured_libraries
+        from ..host import config_file, toolkit_directory
+
+        place = toolkit_directory() / "library"
+        if self.given.library != "default" or place.is_dir():
+            return
+        if not os.environ.get(VARIABLE, "").strip() and "default" not in configured_libraries(config_file()):
+            raise UsageError(
+                f"There is no library yet: {place} is not there. `index` makes it. If you have one: name the ComfyUI that it belongs to "
+                f"(--comfyui, -- --base-directory, -- --user-directory), or set {VARIABLE} as where that starts."
+            )

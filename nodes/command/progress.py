@@ -95,6 +95,7 @@ class Bar:
         self._bar: Any = None
         self._stage = ""
         self._told: dict[str, float] = {}  # when each stage was told last
+        self._lines: dict[str, str] = {}  # and as what
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         self._cancel.check()
@@ -104,8 +105,10 @@ class Bar:
         if self._terminal:
             self._draw(stage, same, done, total)
         elif (now := time.monotonic()) >= self._told.get(same, -math.inf) + LINE_SECONDS:
-            self._told[same] = now
-            print(f"{stage}: {done} of {total}" if total else stage, file=sys.stderr, flush=True)
+            line = f"{stage}: {done} of {total}" if total else stage
+            if line != self._lines.get(same):
+                print(line, file=sys.stderr, flush=True)
+            self._told[same], self._lines[same] = now, line
 
     def close(self) -> None:
         if self._bar is not None:

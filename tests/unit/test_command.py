@@ -158,6 +158,34 @@ def test_outside_a_run_ctrl_c_ends_at_once():
     assert signal.getsignal(signal.SIGINT) is not None
 
 
+def test_a_library_that_is_not_there_is_made_by_index_alone(tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import host
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
+    monkeypatch.setattr(host, "toolkit_directory", lambda: tmp_path)
+    for command in ("status", "verify", "repair", "prune"):
+        with pytest.raises(UsageError, match="There is no library yet"):
+            context(tmp_path, command).library()
+    assert not list(tmp_path.iterdir())
+    opened = []
+    monkeypatch.setattr(host, "open_library", opened.append)
+    context(tmp_path, "index", ".").library()
+    (tmp_path / "library").mkdir()
+    context(tmp_path, "status").library()
+    (tmp_path / "library").rmdir()
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", "postgresql://elsewhere/images")
+    context(tmp_path, "status").library()
+    assert len(opened) == 3
+
+
+def test_a_base_directory_that_is_not_there_is_not_made(comfyui, tmp_path):
+    command = [sys.executable, str(REPOSITORY / "run.py"), "status", "--comfyui", str(comfyui), "--", "--base-directory", "misspelt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 2 and "misspelt (--base-directory). Check its spelling." in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_where_there_is_no_terminal_a_stage_is_a_line_each_ten_seconds(capsys, monkeypatch):
     from diffusion_toolkit.nodes.command import progress
 
@@ -166,11 +194,12 @@ def test_where_there_is_no_terminal_a_stage_is_a_line_each_ten_seconds(capsys, m
     bar = progress.Bar(progress.Cancel())
     for done in range(25):
         bar("Reading images", done, 25)
+        bar("Loading a model", 0, 0)  # what stands still is told once
         bar(f"Waiting for the server ({done} s of at most 120)", 0, 0)  # which comes and goes
         now[0] += 1
     bar("Prompt vectors", 0, 7)
     assert capsys.readouterr().err.splitlines() == [
-        "Reading images: 0 of 25", "Waiting for the server (0 s of at most 120)", "Reading images: 10 of 25",
+        "Reading images: 0 of 25", "Loading a model", "Waiting for the server (0 s of at most 120)", "Reading images: 10 of 25",
         "Waiting for the server (10 s of at most 120)", "Reading images: 20 of 25", "Waiting for the server (20 s of at most 120)",
         "Prompt vectors: 0 of 7",
     ]  # fmt: skip
