@@ -1,9 +1,9 @@
 """On a machine with a GPU: token states stored and recalled against CLIPTextEncode, at float16 and bfloat16, and the time to have them.
 
-    python benchmarks/gpu/recall_gpu.py [--dtypes float16 bfloat16] [--texts 50] [--layers full|few] [--comfyui FOLDER]
+    python3 benchmarks/gpu/recall_gpu.py [--dtypes float16 bfloat16] [--texts 50] [--disable-dynamic-vram] [--rehearse] [--comfyui FOLDER]
 
 Needs ComfyUI's `comfy` package (FOLDER; .cache/ComfyUI without it) and what it imports, but no server, no database and nothing else of this
-package's requirements: see bundle.py for a machine that can fetch nothing. Runs on the CPU where there is no GPU, and says so.
+package's requirements: see README.md in this folder.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "benchmarks")]
+from as_comfyui import REPOSITORY, gpu_bytes, options_of, rehearsal, start, synchronise
+
 FROM_THE_LIBRARY = 0.6e-3  # s: the least that the bytes take out of PostgreSQL, by benchmarks/recall.py (0.64 ms for 332 kB, without a checksum)
 
 
@@ -27,36 +26,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dtypes", nargs="+", default=["float16", "bfloat16"], help="of the CLIP's weights")
     parser.add_argument("--texts", type=int, default=50)
-    parser.add_argument("--layers", choices=("full", "few"), default="full", help="few: the tests' CLIP of 3 and 3 layers")
-    parser.add_argument("--comfyui", type=Path, default=REPOSITORY / ".cache" / "ComfyUI")
-    options = parser.parse_args()
-    sys.path.insert(0, str(options.comfyui))
-    import torch
-    from comfy.cli_args import args
+    options = options_of(parser)
+    with rehearsal(options.rehearse):
+        measure(options)
 
-    args.cpu = not torch.cuda.is_available()
-    from host.package import load_package
+
+def measure(options: argparse.Namespace) -> None:
+    print(f"{start(options)}\n")
+    import torch
     from host.varied_texts import VARIED
 
-    load_package()
-    print(f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'NO GPU: the CPU'}, torch {torch.__version__}; seeded random weights, {options.layers} layers\n")
-    texts = dict(list(VARIED.items())[: options.texts])
+    texts = dict(list(VARIED.items())[: 6 if options.rehearse else options.texts])
     with torch.inference_mode():
         for dtype in options.dtypes:
-            clip = made(options.layers, dtype)
+            clip = made(options.rehearse, dtype)
             equality(clip, dtype, texts)
-            if options.layers == "full":
-                times(clip, dtype, texts["short"])
+            times(clip, dtype, VARIED["short"], options.rehearse)
             del clip
 
 
-def made(layers: str, dtype: str) -> Any:
+def made(small: bool, dtype: str) -> Any:
     import torch
     from full_size import full_size_clip
     from host.stand_in_models import small_clip
 
     with torch.inference_mode(False):
-        return full_size_clip(dtype=dtype) if layers == "full" else small_clip(1, dtype=dtype)
+        return small_clip(1, dtype=dtype) if small else full_size_clip(dtype=dtype)
 
 
 def equality(clip: Any, dtype: str, texts: dict[str, str]) -> None:
@@ -93,7 +88,7 @@ def clip_text_encode(clip: Any, text: str) -> tuple[Any, Any]:
     return states[0].float().cpu().numpy(), extra["pooled_output"][0].float().cpu().numpy()
 
 
-def times(clip: Any, dtype: str, text: str) -> None:
+def times(clip: Any, dtype: str, text: str, small: bool) -> None:
     """From stored bytes to tensors where the sampler wants them, against encoding with a CLIP that is loaded, and one that is not."""
     import comfy.model_management as host
     import comfy.sd
@@ -122,7 +117,8 @@ def times(clip: Any, dtype: str, text: str) -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    recalled, taken = best(recall), peak()
+    before = gpu_bytes()
+    recalled, taken = best(recall), gpu_bytes() - before
     with tempfile.TemporaryDirectory() as folder:
         names = write_clip_files(Path(folder))
         files = [str(Path(folder) / name) for name in names]
@@ -131,12 +127,12 @@ def times(clip: Any, dtype: str, text: str) -> None:
             host.unload_all_models()
             encode(comfy.sd.load_clip(files, clip_type=comfy.sd.CLIPType.STABLE_DIFFUSION))
 
-        loaded = best(cold, rounds=3)
+        loaded = best(cold, rounds=1 if small else 3)
     whole = recalled + FROM_THE_LIBRARY
     print(
         f"{dtype}: one text of a section: recalled from its bytes {recalled * 1e3:.2f} ms, verified (GPU memory {taken / 1e6:.1f} MB), with {FROM_THE_LIBRARY * 1e3:.1f} ms "
         f"more for their read from PostgreSQL {whole * 1e3:.2f} ms; encoded by a CLIP that is loaded {warm * 1e3:.1f} ms ({warm / whole:.1f} x), by one that is loaded first "
-        f"{loaded * 1e3:.0f} ms ({loaded / whole:.0f} x; GPU memory {peak() / 1e6:.0f} MB)\n"
+        f"{loaded * 1e3:.0f} ms ({loaded / whole:.0f} x; GPU memory {(gpu_bytes() - before) / 1e6:.0f} MB)\n"
     )
 
 
@@ -146,19 +142,6 @@ def packing_module() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def synchronise() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def peak() -> int:
-    import torch
-
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
 
 
 def best(job: Callable[[], None], rounds: int = 7) -> float:

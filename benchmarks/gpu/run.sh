@@ -6,7 +6,11 @@ bundle=$here/../../.cache/gpu
 into=${TMPDIR:-/tmp}/comfyui-bundle
 script=$1
 shift
-mkdir -p "$into"
-tar -xzf "$bundle/comfyui.tar.gz" -C "$into"
-python -m pip install --quiet --no-index --no-deps --target "$into" "$bundle"/*.whl
-PYTHONPATH=$into python "$here/$script" --comfyui "$into" "$@"
+if [ ! -d "$into" ]; then
+    rm -rf "$into.part"
+    mkdir "$into.part"
+    tar -xzf "$bundle/comfyui.tar.gz" -C "$into.part"
+    python3 -m pip install --quiet --no-index --no-deps --no-cache-dir --target "$into.part" "$bundle"/*.whl
+    mv "$into.part" "$into"
+fi
+PYTHONPATH=$into PYTHONUNBUFFERED=1 exec python3 "$here/$script" --comfyui "$into" "$@"
