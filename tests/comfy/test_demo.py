@@ -82,6 +82,12 @@ def test_the_remembered_prompt_is_sampled_from_its_stored_states(said: str) -> N
     assert Path(re.search(r"^    image: (.*)$", said, re.MULTILINE)[1]).suffix == ".png"
 
 
+def test_the_command_for_the_same_library_works_as_it_stands(said: str) -> None:
+    command = said[said.index("The same library from a shell:") :].splitlines()[1]
+    done = subprocess.run(command, shell=True, cwd=Path.cwd(), capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0 and "Library 'default': 3 images, 3 files" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_contact_sheet_is_a_picture(said: str) -> None:
     from PIL import Image
 

@@ -20,7 +20,7 @@ from host import bootstrap, stand_in
 from host.client import ComfyError, PromptError, PromptResult
 from host.contact_sheet import Row, write_contact_sheet
 from host.demo_options import parse_arguments
-from host.demo_report import hit_lines, index_table
+from host.demo_report import hit_lines, index_table, shell_lines
 from host.package import load_package
 from host.progress import Progress
 from host.server import ComfyServer, has_accelerator
@@ -30,6 +30,7 @@ WORKFLOWS = bootstrap.REPOSITORY / "example_workflows"
 RUN = ("condition_from_memory", "index_folder", "search_by_image", "search_by_prompt")
 TEMPLATE_FOLDER = "template-images"
 OWN_ROOT = "your folder"
+STAND_INS = Path(__file__).with_name("stand_in_loaders.py")
 
 
 def main(arguments: list[str]) -> int:
@@ -62,6 +63,8 @@ class _Demo:
         self.rows: list[Row] = []
 
     def run(self) -> int:
+        load_package()
+        self._check_folder()
         self._configure_root()
         started = time.monotonic()
         print(f"Starting ComfyUI from {self.server.comfyui}")
@@ -80,10 +83,20 @@ class _Demo:
                 self.rows, "What the library found (stand-in models, see the README)" if self.notes else "What the library found",
                 self.base / "contact_sheet.png",
             )  # fmt: skip
-            print(f"\nContact sheet: {sheet}")
+            print(f"\nContact sheet: {sheet}\n")
+            loaders = STAND_INS if {"StandInCheckpoint", "StandInCLIPVision"} <= _types(prompts["index_folder"]) else None
+            images = self.options.folder or self.server.output / TEMPLATE_FOLDER
+            print(shell_lines(Path(sys.executable), bootstrap.REPOSITORY, self.server.comfyui, self.base, images, loaders), flush=True)
             if self.options.keep_running:
                 self._keep_running()
         return 0
+
+    def _check_folder(self) -> None:
+        """Before ComfyUI is started, which takes half a minute."""
+        from diffusion_toolkit.embedders.scan import Scan
+
+        if self.options.folder is not None and next(iter(Scan(self.options.folder).files()), None) is None:
+            raise ComfyError(f"there is no image in {self.options.folder} (PNG, JPEG, WebP and others that the README names): name another")
 
     def _configure_root(self) -> None:
         """Name the person's folder to ComfyUI by file rather than DIFFUSION_TOOLKIT_ROOTS: any path fits in, a ':' or '=' too."""
@@ -106,7 +119,6 @@ class _Demo:
 
     def _prompts(self) -> dict[str, dict[str, Any]]:
         """The shipped workflows in API format, with stand-ins for models that are not there, said loudly."""
-        load_package()
         from diffusion_toolkit.embedders.workflow import to_api
 
         prompts, notes = {}, []
@@ -132,7 +144,7 @@ class _Demo:
         summary = result.outputs[node_id]["summary"][0]
         print(index_table(summary))
         if not summary["images"]:
-            raise ComfyError("there is no image that could be read in that folder (PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF): name another")
+            raise ComfyError("there is no image that could be read in that folder: name another")
 
     def _search(self, by_prompt: dict[str, Any], by_image: dict[str, Any]) -> None:
         print("Searching (search_by_prompt.json, search_by_image.json)")
@@ -204,6 +216,10 @@ class _Demo:
             print("ComfyUI has ended.")
         except KeyboardInterrupt:
             print("\nStopping ComfyUI.")
+
+
+def _types(prompt: dict[str, Any]) -> set[str]:
+    return {node["class_type"] for node in prompt.values()}
 
 
 def _set(prompt: dict[str, Any], class_type: str, **inputs: Any) -> str:

@@ -1,10 +1,13 @@
-"""What the main-job command prints at its end: a table of what was indexed, and the hits."""
+"""What the main-job command prints at its end: a table of what was indexed, the hits, and how a shell gets at the same library."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 import textwrap
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 KINDS = {  # of vectors; CLIP vectors of negative prompts are stored too, and not counted here
@@ -24,7 +27,8 @@ def index_table(summary: dict[str, Any]) -> str:
         ("  new", summary["added"]),
         ("  unchanged since the last run", summary["unchanged"]),
         ("  skipped", len(summary["skipped"])),
-        ("images/s", f"{rate:.1f}" if rate is not None else "nothing new"),
+        ("seconds of indexing alone", f"{summary['seconds']:.1f}"),
+        ("images/s in these", f"{rate:.1f}" if rate is not None else "nothing new"),
         None,
         ("images in the library", summary["images"]),
         ("distinct texts, the empty one included", summary["texts"]),
@@ -34,6 +38,20 @@ def index_table(summary: dict[str, Any]) -> str:
     line = "  " + "-" * 50
     table = [line, *(f"  {row[0]:<38}{row[1]:>12}" if row else line for row in rows), line]
     return "\n".join([*table, *(f"  skipped {path}: {reason}" for path, reason in summary["skipped"])])
+
+
+def shell_lines(python: Path, package: Path, comfyui: Path, base: Path, images: Path, loaders: Path | None) -> str:
+    """The commands that ask the demo's library and add to it; `loaders` makes the stand-ins, where the vectors are theirs."""
+    here = Path.cwd()
+
+    def line(command: str, *options: str | Path) -> str:
+        given = [python, package / "run.py", command, *options, "--comfyui", comfyui, "--", "--base-directory", base]
+        given += ["--extra-model-paths-config", base / "extra_model_paths.yaml"]
+        words = [os.path.relpath(one, here) if isinstance(one, Path) and one.is_relative_to(here) else str(one) for one in given]
+        return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+    made_by = ("--models-from", loaders) if loaders is not None else ()
+    return f"The same library from a shell:\n  {line('status')}\n  {line('index', images, *made_by)}"
 
 
 def hit_lines(asked: str, query: str, hits: Sequence[dict[str, Any]]) -> str:

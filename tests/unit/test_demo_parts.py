@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from host import stand_in
 from host.contact_sheet import Row, write_contact_sheet
-from host.demo_report import hit_lines, index_table
+from host.demo_report import hit_lines, index_table, shell_lines
 from host.template_images import literal_prompts
 
 SUMMARY = {
@@ -100,7 +101,8 @@ def test_the_table_holds_every_count_of_the_summary() -> None:
     table = index_table(SUMMARY)
 
     shown = {line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[1] for line in table.splitlines() if line.strip(" -")}
-    wanted = {"images found": "12", "images/s": "4.0", "images in the library": "10", "prompt vectors": "4"}
+    wanted = {"images found": "12", "seconds of indexing alone": "3.0", "images/s in these": "4.0", "prompt vectors": "4"}
+    wanted["images in the library"] = "10"
     assert wanted.items() <= shown.items()
     assert shown["CLIP-G vectors of prompts"] == "6"
     assert "skipped a b.png: it is cut off" in table
@@ -108,6 +110,17 @@ def test_the_table_holds_every_count_of_the_summary() -> None:
 
 def test_a_run_that_read_nothing_shows_no_rate() -> None:
     assert "nothing new" in index_table({**SUMMARY, "images_per_second": None})
+
+
+def test_how_a_shell_gets_at_the_demos_library_is_told_with_what_made_its_vectors(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    package, comfyui = tmp_path / "package", tmp_path / "a ComfyUI"
+    told = shell_lines(Path("python"), package, comfyui, package / "demo", tmp_path / "mine", package / "loaders.py")
+    head, status, index = told.replace('"', "'").splitlines()
+    asked = "--comfyui 'a ComfyUI' -- --base-directory package/demo --extra-model-paths-config package/demo/extra_model_paths.yaml"
+    assert status == f"  python package/run.py status {asked}".replace("/", os.sep)
+    assert index == f"  python package/run.py index mine --models-from package/loaders.py {asked}".replace("/", os.sep)
+    assert "--models-from" not in shell_lines(Path("python"), package, comfyui, package / "demo", tmp_path, None)
 
 
 def test_hits_are_listed_with_score_id_file_and_prompt() -> None:
