@@ -13,9 +13,11 @@ from ._builds import graph_bytes, settings_for
 from ._generation import bump_generation, one_writer
 from ._index_sql import EF_CONSTRUCTION, TABLES, M, create_statement, index_name
 from .connection import Library
+from .effort import find_efforts
 from .encoders import get_encoder
 from .errors import LibraryError
 from .records import StoredEncoder
+from .search.found import EXACT_BELOW
 
 METHODS = ("hnsw", "ivfflat", "binary", "none")
 Progress = Callable[[str, int, int], None]
@@ -50,14 +52,15 @@ def set_index(
     ef_construction: int = EF_CONSTRUCTION,
     progress: Progress | None = None,
     analyse: bool = True,
-) -> None:
+) -> dict[str, int | None] | None:
     """Make this the index over an encoder's vectors, in place of what it has; made anew when it is of this method already.
 
     'hnsw': the best of them. 'ivfflat': smaller and soon made, for a filled library only: its lists, sqrt(rows) of them, are
     drawn from what is there. 'binary': HNSW over the signs alone, a sixteenth of the size, for libraries beyond memory.
     'none': every search compares with every vector. LibraryError while another process makes an index.
 
-    `analyse` tells the planner of it; once is enough for several indexes of a table.
+    `analyse` tells the planner of it; once is enough for several indexes of a table. An HNSW index that searches would use is tried,
+    and what `find_efforts` found is returned.
 
     Nobody waits for it. It is made and dropped CONCURRENTLY, and takes its place by its name, which no search holds a lock
     against; so it is this that waits, for whoever has read the vectors for minutes.
@@ -96,6 +99,7 @@ def set_index(
             conn.execute("DELETE FROM postponed_indexes WHERE encoder_id = %s", [encoder.id])  # whoever put it off, this is what is wanted
             bump_generation(conn)
         drop_indexes(library, formers, tell)
+        return find_efforts(library, encoder, tell) if method == "hnsw" and rows >= EXACT_BELOW else None
 
 
 def step_aside(conn: Connection, encoder: StoredEncoder) -> list[str]:

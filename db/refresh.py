@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .bulk import make_postponed
 from .connection import Library
+from .effort import try_grown
 from .errors import LibraryError
 from .hybrid.tail import refresh_hybrid
 from .search import forget_samples
@@ -23,6 +24,11 @@ def refresh_search(library: Library, progress: Callable[[str, int, int], None] |
         said += [f"{made} vector index{'es' * (made > 1)} made"] if made else []
     except LibraryError as error:
         said.append(f"The vector indexes were not made: {error}")
+    try:
+        tried = try_grown(library, progress)
+        said += [f"{tried} vector index{'es' * (tried > 1)} tried"] if tried else []
+    except LibraryError as error:
+        said.append(f"The vector indexes were not tried: {error}")
     try:
         said += filter(None, [refresh_hybrid(library, progress)])
     except LibraryError as error:

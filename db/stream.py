@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import Connection, sql
 
+from ._index_sql import TABLES
 from .filters import Filter
 from .search.kinds import TEXT_KINDS
 
@@ -48,17 +49,28 @@ def stream_vectors(
     statement = sql.SQL("COPY (SELECT i.id, v.embedding FROM {} WHERE {} ORDER BY i.id) TO STDOUT (FORMAT BINARY)").format(
         _source(kind, encoder), chosen.condition
     )
-    row = np.dtype(
-        [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2")]
-        + [("vector", ">f2", (encoder.dims,))]
-    )
+    row = np.dtype([("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), *_vector(encoder)])
     for rows in _rows(conn, statement, chosen, row, batch):
         yield rows["id"].astype(np.int64), unit_rows(rows["vector"].astype(np.float32))
+
+
+def stream_encoder(conn: Connection, encoder: StoredEncoder) -> Iterator[np.ndarray]:
+    """Unit vectors float32 [n, dims] of all that an encoder has made, in any order, as `stream_vectors` gives them."""
+    statement = sql.SQL("COPY (SELECT v.embedding FROM {} v WHERE v.encoder_id = {}) TO STDOUT (FORMAT BINARY)").format(
+        sql.Identifier(TABLES[encoder.family]), sql.Literal(encoder.id)
+    )
+    for rows in _rows(conn, statement, _ALL, np.dtype([("fields", ">i2"), *_vector(encoder)]), BATCH):
+        yield unit_rows(rows["vector"].astype(np.float32))
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """`vectors` [n, dims] at length 1 each."""
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _vector(encoder: StoredEncoder) -> list[tuple]:
+    """The fields of a row that hold a vector."""
+    return [("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2"), ("vector", ">f2", (encoder.dims,))]
 
 
 def _source(kind: str, encoder: StoredEncoder) -> sql.Composed:

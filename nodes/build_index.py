@@ -128,5 +128,17 @@ def _of_one_kind(library, what: str, method: str, settings: dict[str, int], prog
         encoder = db.active_encoder(connection, WHATS[what])
     if encoder is None:
         raise db.LibraryError(f"The library has no vectors of {what} yet. Index a folder with their model first.")
-    db.set_index(library, encoder.id, method, progress=progress, **settings)
-    return f"No index over {what} now: every search compares with all." if method == "none" else f"Index over {what} by {encoder.name}: {method}."
+    efforts = db.set_index(library, encoder.id, method, progress=progress, **settings)
+    if method == "none":
+        return f"No index over {what} now: every search compares with all."
+    return f"Index over {what} by {encoder.name}: {method}.{_found_with(efforts) if efforts else ''}"
+
+
+def _found_with(efforts: dict[str, int | None]) -> str:
+    """What a trial of the index found, by the shape of a question."""
+    shapes = {
+        "near": "one query", "far": "a description, or a vector from elsewhere", "unlike": "like one and unlike another",
+        "between": "several of this kind", "opposite": "only unlike",
+    }  # fmt: skip
+    told = [f"{words}: {efforts[shape] or 'compared with all instead'}" for shape, words in shapes.items()]
+    return f" Candidates that it takes to find the best images, as tried on this library: {'; '.join(told)}."

@@ -12,7 +12,7 @@ EFFORTS = (100, 125, 150, 200, 250, 300, 400, 600, 800, 1000)
 GOOD_RECALL = 0.993  # above the .99 that is promised, since 16 questions of a shape tell it no better
 WANTED = 50
 MIXES = ("even", "uneven")
-_EQUAL = 1e-5  # scores this near are one
+EQUAL = 1e-5  # scores this near are one
 _ITSELF = 0.9999  # cosine
 _QUESTIONS = 64  # a quarter of each shape
 _MIXES = ((1, 1, 1, 1, 1), (1, -0.3), (1, 1, -1), (0.4, 0.3, 0.3))  # weights, of as many kinds as there are
@@ -92,4 +92,4 @@ class Check:
     def _share(self, question: int, found: np.ndarray, k: int) -> float:
         best = np.sort(self._best[question])[::-1][:k]
         best = best[np.isfinite(best)]
-        return min(1.0, float((found >= best[-1] - _EQUAL).sum()) / len(best)) if len(best) else 1.0
+        return min(1.0, float((found >= best[-1] - EQUAL).sum()) / len(best)) if len(best) else 1.0

@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from ..filters import Filter
 from ..question import Part
 from .kinds import Direction, Source, direction_of, key_of, sources_of, state_of
-from .one_kind import CONDITION, Scored
+from .one_kind import CONDITION, Scored, nearest_exactly
 
 # A subselect a cell: whatever PostgreSQL thinks of the number of ids, each is one probe of a primary key, never a scan.
 _CELL = "(SELECT 1 - (v.embedding <=> {query}) FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
@@ -124,7 +124,9 @@ def _among(kinds: tuple[tuple[str, Source], ...]) -> str:
 
 
 def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Scored:
-    """The best `n` images of several kinds together, by comparing with every vector of them."""
+    """The best `n` images of these kinds together, by comparing with every vector of them."""
+    if len(directions) == 1 and directions[0].kind == "image":
+        return nearest_exactly(conn, directions[0], n, filter)  # without the join, which takes half as long again
     names = [sql.SQL("{}.cosine").format(_name(place)) for place in range(len(directions))]
     joins = [
         sql.SQL(_JOIN).format(alias=_name(place), query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source))

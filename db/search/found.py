@@ -12,7 +12,7 @@ from ..filters import Filter
 from ..hybrid.candidates import candidates
 from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import Direction
-from .one_kind import Scored, how, nearest_by_index, nearest_exactly
+from .one_kind import Scored, how, nearest_by_index
 
 EXACT_BELOW = 10_000  # rows of a kind that are compared one by one in some milliseconds, and then none is missed
 _SEVERAL = 2  # times as many where several kinds are asked for: their indexes have to look far
@@ -24,6 +24,7 @@ _SCANNED, _PROBED, _FOLLOWED = 0.9, 2.0, 12.0
 _EACH_KIND = 800  # candidates of a kind, of which 50 are wanted: recall .996 where 100 gave .931
 _ALL = 2**31 - 1
 _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_tuples)
+_MISSED = "Compared with all: what is near to none of the library's vectors, as the sum or the opposite of some is, its index would miss too often."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     rows = max(direction.source.rows for direction in directions)
     enough = EXACT_BELOW if len(directions) == 1 else EXACT_BELOW * _SEVERAL
     indexed = not exact and rows >= enough and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
+    note = ""
+    if indexed and len(directions) == 1 and directions[0].is_missed:
+        indexed, note = False, _MISSED
     if filter is not None:
         few = _fewest_to_follow(n, rows) if indexed else rows * _SCANNED / _PROBED
         if _estimate(conn, filter) <= 3 * few:
@@ -62,13 +66,12 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
             if among is not None:
                 count, found, cosines = among
                 return Found(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", "", cosines, whole=len(found) < n)
-    note = ""
     if indexed:
         found = _by_index(conn, directions, n, filter)
         if found is not None and len(found.scored) >= needed:
             return found
         note = found.note if found is not None else ""
-    everything = nearest_exactly(conn, directions[0], n, filter) if len(directions) == 1 else nearest_of_all(conn, directions, n, filter)
+    everything = nearest_of_all(conn, directions, n, filter)
     return Found(everything, "exact", note, whole=len(everything) < n)
 
 
@@ -121,8 +124,9 @@ def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, fil
     k = max(_EACH_KIND, 2 * n)
     ids = set()
     for direction in directions:
-        nearest = nearest_by_index if direction.index else nearest_exactly
-        ids.update(image_id for image_id, _ in nearest(conn, direction, k, filter))
+        by_index = direction.index is not None and not direction.is_missed
+        nearest = nearest_by_index(conn, direction, k, filter) if by_index else nearest_of_all(conn, [direction], k, filter)
+        ids.update(image_id for image_id, _ in nearest)
     cosines = cosines_of(conn, directions, sorted(ids))
     found = scored(directions, sorted(ids), cosines)
     return Found(found, "candidates of each kind, compared exactly", "", dict(zip(sorted(ids), cosines.tolist())))

@@ -10,6 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from .._session import set_now
 from ..filters import Filter
+from ..hybrid.check import WANTED
 from .kinds import TEXT_KINDS, Direction
 
 Scored = list[tuple[int, float]]
@@ -54,9 +55,7 @@ _ORDERS = {
     "binary": "binary_quantize(v.embedding::halfvec({dims}))::bit({dims}) <~> binary_quantize(%(query)s::halfvec({dims}))",
 }
 CONDITION = "\0"  # stands for the filter's in a statement; no SQL has it
-_EF_LEAST = 100
 _EF_MOST = 1000  # that pgvector takes
-_LARGE = 300_000  # rows, from which on twice as many: at 1,000,000 ef 100 finds .98 of the best 10 and 200 finds .997, in the same time
 _BY_BITS = 20  # times as many candidates as are wanted, where an index knows no more of a number than its sign
 _SHARE_PROBED = 8  # one of so many lists of an IVFFlat index
 
@@ -86,7 +85,8 @@ def how(direction: Direction, n: int) -> str:
 
 
 def nearest_exactly(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
-    """The `n` images nearest of all, by comparing with every vector of the kind."""
+    """The `n` images nearest of all, by comparing with every image vector; texts' go through `cosines.nearest_of_all`: here their whole
+    rows would be sorted, on disk."""
     return _run(conn, direction, n, filter, None)
 
 
@@ -100,8 +100,9 @@ def statement(direction: Direction, filter: Filter | None, index: str | None) ->
 def _settings(direction: Direction, n: int) -> dict[str, str]:
     if direction.source.index == "ivfflat":
         return {"ivfflat.probes": str(_probes(direction))}
-    least = 2 * _EF_LEAST if direction.source.rows >= _LARGE else _EF_LEAST
-    ef = max(least, 2 * _candidates(direction.source.index, n))  # with less than is asked for, pgvector silently returns less
+    effort = direction.source.effort(direction.shape) or _EF_MOST
+    # With less than is asked for, pgvector silently returns less; of more than the 50 that it was tried with, as many times more.
+    ef = max(effort, 2 * _candidates(direction.source.index, n), effort * n // WANTED)
     if direction.kind in ("prompt", "negative"):
         ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
     return {"hnsw.ef_search": str(min(_EF_MOST, ef))}

@@ -128,7 +128,7 @@ def test_an_index_that_gave_few_does_not_say_that_they_are_all(filled, indexed, 
     conn, query = filled
     monkeypatch.setattr(found, "_estimate", lambda *_: 1e9)
     conn.execute("SELECT set_config('hnsw.iterative_scan', 'off', true)")
-    parts = [db.Part("image", query)]
+    parts = [db.Part("image", query, encoder_id=db.active_encoder(conn, "image").id)]
     directions = directions_of(parts, sources_of(state_of(conn), parts), [1.0], [0.0])
     some, few = (found.best(conn, directions, 201, below(seed), exact=False) for seed in (1200, 100))
     conn.rollback()

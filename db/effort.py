@@ -1,0 +1,142 @@
+"""How far a graph over one kind has to be searched in this very library, for each shape of question: found by trying.
+
+A graph leads from near to nearer. So it finds what is near to one stored vector with few steps, and may miss half of the best for a
+question that is near to none: the sum of two pictures that have nothing in common, or what is least like one. How many more steps
+help, and whether any number does, is a matter of how the vectors lie.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from pgvector import HalfVector
+from psycopg import Connection, sql
+
+from ._builders import alone
+from ._generation import bump_generation, one_writer
+from ._index_sql import TABLES, index_name
+from .connection import Library
+from .hybrid.candidates import LEAST_RECALL
+from .hybrid.check import EFFORTS, EQUAL, WANTED
+from .records import StoredEncoder
+from .search.found import EXACT_BELOW
+from .search.kinds import SHAPES, state_of
+from .stream import stream_encoder, unit_rows
+from .vectors import as_halfvecs
+
+_GROWN = 2  # times the vectors that there were when an index was tried: then it is tried again
+_GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best; 64 questions, of which one may miss a whole cluster, tell less:
+_FAIR = (0.97, 0.97)
+_DRAWN = 256  # stored vectors, of which questions are made: of 32 a single one whose cluster is missed would decide
+_FEWER = 64  # for what takes longer
+_NOISE, _GAP, _TRACE = 0.5, 2.0, 0.01  # lengths, of vectors that are added to stored ones of length 1; the last, since two may be equal
+_NEAREST = """
+SELECT 1 - (found.embedding <=> %(query)s) FROM (
+    SELECT v.embedding FROM {table} v WHERE v.encoder_id = {encoder} ORDER BY v.embedding::halfvec({dims}) <=> %(query)s LIMIT {wanted}
+) found
+"""
+Progress = Callable[[str, int, int], None]
+
+
+def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -> dict[str, int | None]:
+    """The least hnsw.ef_search by which the encoder's HNSW index finds enough, for each of SHAPES; None where none does.
+
+    Kept as a comment on the index, which goes and is given other names with it.
+    """
+    with library.connection() as conn:
+        questions = _questions(conn, encoder)
+        best = _best(conn, encoder, questions, progress)
+        efforts = {}
+        for place, shape in enumerate(SHAPES):
+            progress("Trying the index", place, len(SHAPES))
+            good = _GOOD if shape == "near" else _FAIR
+            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape]), good)
+    with library.connection() as conn:
+        one_writer(conn)
+        rows = next(source.rows for source in state_of(conn).sources if source.encoder.id == encoder.id)
+        said = json.dumps({"rows": rows, "efforts": efforts})
+        conn.execute(sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(index_name(encoder, "hnsw")), sql.Literal(said)))
+        bump_generation(conn)
+    return efforts
+
+
+def try_grown(library: Library, progress: Progress | None = None) -> int:
+    """Try the active encoders' HNSW indexes that were not tried yet, or have twice the vectors since; how many these were.
+
+    LibraryError while another process makes an index.
+    """
+    with library.connection() as conn:
+        sources = [source for source in state_of(conn).sources if source.encoder.active and source.index == "hnsw"]
+        grown = [source.encoder for source in sources if source.rows >= max(EXACT_BELOW, _GROWN * source.tried)]
+        grown = [encoder for encoder in grown if _count(conn, encoder) >= EXACT_BELOW]  # some share a table, by whose size `rows` goes
+    if grown:
+        with alone(library):
+            for encoder in grown:
+                find_efforts(library, encoder, progress or (lambda stage, done, total: None))
+    return len(grown)
+
+
+def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray]:
+    """Unit vectors [n, dims] float32 by shape, as PostgreSQL is asked them, made of stored ones that are drawn by chance."""
+    statement = sql.SQL("SELECT embedding FROM {} WHERE encoder_id = %s ORDER BY random() LIMIT %s").format(_table(encoder))
+    drawn = [row[0].to_numpy() for row in conn.execute(statement, [encoder.id, _DRAWN], binary=True)]
+    stored = unit_rows(np.array(drawn, np.float32))
+    some, others = stored[:_FEWER], np.roll(stored, 1, axis=0)[:_FEWER]
+    noise = unit_rows(np.random.default_rng(encoder.id).standard_normal((len(stored) + 1, encoder.dims), np.float32))
+    made = (stored + _NOISE * noise[1:], some + _GAP * noise[0], some - others + _TRACE * noise[1 : len(some) + 1], some + others, -some)
+    return {shape: unit_rows(as_halfvecs(16 * unit_rows(of), encoder.dims).astype(np.float32)) for shape, of in zip(SHAPES, made, strict=True)}
+
+
+def _best(conn: Connection, encoder: StoredEncoder, questions: Mapping[str, np.ndarray], progress: Progress) -> dict[str, np.ndarray]:
+    """The best 50 cosines [n, 50] that there are, best first."""
+    total = _count(conn, encoder)
+    asked = np.concatenate(list(questions.values()))
+    best, seen = np.full((len(asked), WANTED), -np.inf, np.float32), 0
+    for vectors in stream_encoder(conn, encoder):
+        progress("Comparing with all, to try the index", seen, total)
+        scores = np.concatenate([best, asked @ vectors.T], axis=1)
+        best = np.partition(scores, scores.shape[1] - WANTED, axis=1)[:, -WANTED:]
+        seen += len(vectors)
+    ends = np.cumsum([len(of) for of in questions.values()])
+    return dict(zip(questions, np.split(np.sort(best, axis=1)[:, ::-1], ends)))
+
+
+def _recalls(conn: Connection, encoder: StoredEncoder, questions: np.ndarray, best: np.ndarray, effort: int) -> tuple[float, float]:
+    """Of the 10 and of the 50 best, the share that the index finds, by score: equals are as good."""
+    conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
+    statement = sql.SQL(_NEAREST).format(
+        table=_table(encoder), encoder=sql.Literal(encoder.id), dims=sql.Literal(encoder.dims), wanted=sql.Literal(WANTED)
+    )
+    shares = []
+    for question, right in zip(questions, best):
+        rows = conn.execute(statement, {"query": HalfVector(16 * question)}).fetchall()
+        found = np.array(rows, float)[:, 0] if rows else np.empty(0)
+        shares.append([min(1.0, (found >= right[k - 1] - EQUAL).sum() / k) for k in (10, WANTED)])
+    return tuple(np.mean(shares, axis=0).tolist())
+
+
+def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float]) -> int | None:
+    """The least effort whose recalls are good; where none is, one that is as good as any, if that will do."""
+    if _reach(recalls(EFFORTS[0]), good):
+        return EFFORTS[0]
+    most = recalls(EFFORTS[-1])
+    if min(most) < LEAST_RECALL:
+        return None
+    wanted = [min(enough, found - 0.002) for enough, found in zip(good, most)]
+    return EFFORTS[bisect.bisect_left(EFFORTS[:-1], True, key=lambda effort: _reach(recalls(effort), wanted))]
+
+
+def _reach(recalls: Sequence[float], wanted: Sequence[float]) -> bool:
+    return all(recall >= least for recall, least in zip(recalls, wanted))
+
+
+def _count(conn: Connection, encoder: StoredEncoder) -> int:
+    return conn.execute(sql.SQL("SELECT count(*) FROM {} WHERE encoder_id = %s").format(_table(encoder)), [encoder.id]).fetchone()[0]
+
+
+def _table(encoder: StoredEncoder) -> sql.Identifier:
+    return sql.Identifier(TABLES[encoder.family])

@@ -1,0 +1,182 @@
+"""An index of one kind is tried on its own library: for what it misses, searches look further or compare with all."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db import effort, indexes
+from diffusion_toolkit.db.effort import find_efforts, try_grown
+from diffusion_toolkit.db.hybrid.check import EFFORTS
+from diffusion_toolkit.db.refresh import refresh_search
+from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.search.kinds import SHAPES, Source, directions_of, sources_of, state_of
+from diffusion_toolkit.db.search.one_kind import nearest_by_index
+
+DIMS, ROWS = 16, 3000
+
+
+@pytest.fixture
+def low_limits(monkeypatch):
+    """Indexes are used and tried at a size that a test can fill."""
+    for module in (found, indexes, effort):
+        monkeypatch.setattr(module, "EXACT_BELOW", 1000)
+    monkeypatch.setattr(found, "_FOLLOWED", 0.1)
+
+
+@pytest.fixture
+def by_image(library, encoder, image, low_limits):
+    """An image encoder with 3,000 vectors, whose index is yet to be made."""
+    with library.connection() as conn:
+        encoder_id = encoder(conn, "image", dims=DIMS)
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(n) for n in range(ROWS)])
+    db.set_index(library, encoder_id, "none")
+    with library.connection() as conn:
+        db.write_image_vectors(conn, encoder_id, ids, np.random.default_rng(1).normal(size=(ROWS, DIMS)))
+    return encoder_id
+
+
+def part(cluster: int, weight: float = 1.0, **fields) -> db.Part:
+    return db.Part("image", np.eye(DIMS, dtype=np.float32)[cluster], weight, **{"fingerprint": "aa", **fields})
+
+
+def ids_and_how(library, parts, exact=False) -> tuple[list[int], str, str]:
+    with library.connection() as conn:
+        answer = db.search(conn, db.Question(parts=parts, k=50, exact=exact))
+    return [hit.image_id for hit in answer.hits], answer.method, answer.note
+
+
+def source_of(library, encoder_id):
+    with library.connection() as conn:
+        return next(source for source in state_of(conn).sources if source.encoder.id == encoder_id)
+
+
+def told(library, encoder_id: int, rows: int, *efforts: int | None) -> None:
+    """Say that the index of so many rows was tried, and took these efforts, in the order of SHAPES."""
+    said = json.dumps({"rows": rows, "efforts": dict(zip(SHAPES, efforts, strict=True))})
+    with library.connection() as conn:
+        conn.execute(f"COMMENT ON INDEX image_vectors_hnsw_{encoder_id} IS '{said}'")
+        db.bump_generation(conn)
+
+
+def test_a_new_index_is_tried_with_questions_of_all_shapes(library, by_image):
+    efforts = db.set_index(library, by_image, "hnsw")
+    assert list(efforts) == list(SHAPES) and set(efforts.values()) <= {*EFFORTS, None} and efforts["near"] is not None
+    assert source_of(library, by_image).efforts == efforts
+
+
+@pytest.mark.parametrize(
+    ("recalls", "least"),
+    [
+        ({100: (1.0, 0.99)}, 100),
+        ({100: (0.98, 0.99), 125: (0.99, 0.98), 150: (0.99, 0.985), 1000: (1.0, 1.0)}, 150),
+        ({100: (0.5, 0.5), 250: (0.9, 0.9), 300: (0.958, 0.959), 1000: (0.96, 0.96)}, 300),  # as good as any
+        ({100: (0.5, 0.5), 800: (0.93, 0.93), 1000: (0.95, 0.95)}, 1000),
+        ({100: (0.9, 0.9), 1000: (1.0, 0.94)}, None),
+    ],
+)
+def test_the_least_effort_that_will_do(recalls, least):
+    def found(effort: int) -> tuple[float, float]:
+        return recalls[max(tried for tried in recalls if tried <= effort)]
+
+    assert effort._least(found, (0.99, 0.985)) == least
+
+
+def test_what_the_index_would_miss_is_compared_with_all_and_said(library, by_image):
+    db.set_index(library, by_image, "hnsw")
+    told(library, by_image, ROWS, 100, 100, 100, None, None)
+    for parts in ((part(0), part(1)), (part(2, -1.0),)):
+        right, _, _ = ids_and_how(library, parts, exact=True)
+        ids, method, note = ids_and_how(library, parts)
+        assert ids == right and method == "exact" and "its index would miss too often" in note
+    for parts in ((part(0),), (part(0), part(1, -1.0))):
+        assert ids_and_how(library, parts)[1:] == ("index", "")
+
+
+def test_without_a_trial_sums_and_opposites_are_compared_with_all(library, by_image, monkeypatch):
+    monkeypatch.setattr(indexes, "EXACT_BELOW", 10**9)
+    assert db.set_index(library, by_image, "hnsw") is None
+    assert source_of(library, by_image).efforts is None
+    methods = {parts: ids_and_how(library, tuple(part(n, weight) for n, weight in enumerate(parts)))[1] for parts in ((1.0,), (1.0, 1.0), (-1.0,))}
+    assert methods == {(1.0,): "index", (1.0, 1.0): "exact", (-1.0,): "exact"}
+
+
+def test_searches_look_as_far_as_the_trial_says(library, by_image):
+    db.set_index(library, by_image, "hnsw")
+    told(library, by_image, ROWS, 250, 600, 800, 900, 1000)
+    near, apart = (part(0),), (part(0, fingerprint=None),)
+    for parts, wanted in ((near, "250"), (apart, "600"), ((part(0), part(1, -1.0)), "800"), ((part(0), part(1)), "900"), ((part(0, -1.0),), "1000")):
+        with library.connection() as conn:
+            [direction] = directions_of(parts, sources_of(state_of(conn), parts), [of.weight for of in parts], [0.0] * len(parts))
+            nearest_by_index(conn, direction, 25)
+            assert conn.execute("SHOW hnsw.ef_search").fetchone() == (wanted,)
+
+
+@pytest.mark.parametrize(
+    ("parts", "shape"),
+    [
+        ((part(0),), "near"),
+        ((part(0), part(1, 0.2), part(2, -0.2)), "near"),
+        ((part(0, fingerprint=None),), "far"),
+        ((part(0, fingerprint=None, encoder_id=1),), "near"),
+        ((part(0), part(1, -0.5)), "unlike"),
+        ((part(0), part(1)), "between"),
+        ((part(0), part(1), part(2, -1.0)), "between"),
+        ((part(0, -1.0),), "opposite"),
+        ((part(0, -1.0), part(1, -1.0)), "opposite"),
+    ],
+)
+def test_the_shape_of_a_question(parts, shape):
+    source = Source(db.StoredEncoder(1, "image", "aa", "an encoder", DIMS, {}, True), 0, None)
+    [direction] = directions_of(parts, [source] * len(parts), [of.weight for of in parts], [0.0] * len(parts))
+    assert direction.shape == shape and shape in SHAPES
+
+
+def test_an_index_is_tried_once_and_again_when_it_has_doubled(library, by_image):
+    assert try_grown(library) == 0  # there is none
+    with library.connection() as conn:
+        conn.execute(f"CREATE INDEX image_vectors_hnsw_{by_image} ON image_vectors USING hnsw ((embedding::halfvec({DIMS})) halfvec_cosine_ops) WHERE encoder_id = {by_image}")
+        db.bump_generation(conn)
+    assert refresh_search(library) == "1 vector index tried"
+    assert refresh_search(library) == "" and source_of(library, by_image).tried > 1000
+    tried = source_of(library, by_image).tried
+    told(library, by_image, tried // 2, 100, 100, 100, 100, 100)  # as if the first half had been there then
+    assert try_grown(library) == 1 and source_of(library, by_image).tried == tried
+
+
+def test_an_encoder_of_few_vectors_in_a_large_table_is_not_tried(library, by_image, encoder, image):
+    with library.connection() as conn:
+        other = encoder(conn, "image", fingerprint="bb", dims=DIMS)
+        db.write_image_vectors(conn, other, [1, 2], np.eye(2, DIMS))
+    assert source_of(library, other).index == "hnsw" and source_of(library, other).rows > 1000
+    assert try_grown(library) == 0
+
+
+def test_others_words_on_an_index_are_no_trial(library, by_image):
+    db.set_index(library, by_image, "hnsw")
+    for comment in ("made by hand, keep", "{}", "[1]", '{"rows": 5, "efforts": {"near": 100}}'):
+        with library.connection() as conn:
+            conn.execute(f"COMMENT ON INDEX image_vectors_hnsw_{by_image} IS '{comment}'")
+            db.bump_generation(conn)
+        assert (source_of(library, by_image).efforts, source_of(library, by_image).tried) == (None, 0)
+
+
+def test_images_that_are_all_alike_can_be_tried(library, by_image):
+    with library.connection() as conn:
+        conn.execute("UPDATE image_vectors SET embedding = (SELECT embedding FROM image_vectors LIMIT 1)")
+    assert db.set_index(library, by_image, "hnsw")["near"] == 100
+
+
+def test_a_cancelled_trial_leaves_the_index(library, by_image):
+    def cancel(stage: str, done: int, total: int) -> None:
+        if stage.startswith("Comparing with all"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        db.set_index(library, by_image, "hnsw", progress=cancel)
+    assert (source_of(library, by_image).index, source_of(library, by_image).efforts) == ("hnsw", None)
+    with library.connection() as conn:
+        find_efforts(library, db.get_encoder(conn, by_image), lambda stage, done, total: None)
+    assert source_of(library, by_image).efforts["near"] == 100
