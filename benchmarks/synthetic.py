@@ -1,11 +1,15 @@
 """Fill a library in a folder with synthetic images, by the package's own schema and COPY, the HNSW indexes made afterwards.
 
 A vector is the centre of its cluster plus noise: `noise` is the length of the noise against the centre's 1, spread over
-all dimensions, so that two vectors of a cluster have a cosine of about 1 / (1 + noise^2). Each kind draws its clusters
-independently of the others. Lengths are as the models give them: text vectors are unit vectors, the others are not.
+all dimensions, so that two vectors of a cluster have a cosine of about 1 / (1 + noise^2). Lengths are as the models give them: text vectors are unit vectors, the others are not.
 What was drawn is written to synthetic.json in the folder; `Data` draws the same again, and queries that are not in the library.
 
-    .venv/bin/python benchmarks/synthetic.py FOLDER [--rows 100000] [--images-per-text 1] [--noise 1.0] [--kinds prompt,image]
+Two presets. `apart`: each kind draws its clusters independently of the others, as issue 5's bars have it, and the noise goes in all
+dimensions: within a cluster all are about equally far, the hardest case. `issue`: what gives the figures that the issue measured
+(IVFFlat, HNSW, candidates of each kind, the kinds side by side) all at once; the search for it is in RESULTS.md, "Data like the
+issue's". Its noise lies in the 28 dimensions of the centres, and an image's cluster is the same in all kinds, but for 1 % of each.
+
+    .venv/bin/python benchmarks/synthetic.py FOLDER [--rows 100000] [--preset issue] [--images-per-text 1] [--noise 1.0] [--kinds prompt,image]
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ CHECKPOINTS = {  # share of the images; the last two are what the filters of 1 %
 SAMPLERS = ["euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "ddim", "uni_pc"]
 SIZES = [(1024, 1024), (832, 1216), (1216, 832), (1536, 640), (512, 768)]
 BATCH = 5000
+PRESETS: dict[str, dict[str, Any]] = {"apart": {}, "issue": {"rows_per_cluster": 400, "rank": 28, "flat": True, "shared": 0.99}}
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Data:
     kinds: tuple[str, ...] = tuple(DIMS)
     seed: int = 1
     rank: int = 32  # the centres lie in a space of so many dimensions: clusters have near and far ones; 0: all are alike far
+    flat: bool = False  # the noise lies in the space of the centres, not in all dimensions
+    shared: float = 0.0  # share of the items of each kind whose cluster is their image's, the same in all kinds
 
     @classmethod
     def of(cls, folder: Path) -> Data:
@@ -69,7 +76,13 @@ class Data:
 
     def clusters(self, kind: str) -> np.ndarray:
         """The cluster of each item."""
-        return self._rng(kind, 0).integers(self._cluster_count(kind), size=self.items(kind))
+        own = self._rng(kind, 0).integers(self._cluster_count(kind), size=self.items(kind))
+        if not self.shared:
+            return own
+        common = (np.random.default_rng([self.seed, len(DIMS)]).random(self.texts) * self._cluster_count(kind)).astype(int)
+        if kind == "image":
+            common = np.repeat(common, self.images_per_text)[: self.rows]
+        return np.where(self._rng(kind, 4).random(len(own)) < self.shared, common, own)
 
     def vectors(self, kind: str, batch: int = BATCH) -> Iterator[np.ndarray]:
         """All vectors [n, dims] float32 of a kind, in batches of 5,000 items."""
@@ -89,14 +102,22 @@ class Data:
     def _centres(self, kind: str) -> np.ndarray:
         rng = self._rng(kind, 1)
         if self.rank:
-            axes = rng.standard_normal((self.rank, DIMS[kind]), np.float32)
+            axes = self._axes(kind, rng)
             centres = rng.standard_normal((self._cluster_count(kind), self.rank), np.float32) @ axes
         else:
             centres = rng.standard_normal((self._cluster_count(kind), DIMS[kind]), np.float32)
         return centres / np.linalg.norm(centres, axis=1, keepdims=True)
 
+    def _axes(self, kind: str, rng: np.random.Generator) -> np.ndarray:
+        """What spans the space of the centres: the first thing that `rng` draws."""
+        return rng.standard_normal((self.rank, DIMS[kind]), np.float32)
+
     def _around(self, kind: str, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        points = centres + rng.standard_normal(centres.shape, np.float32) * np.float32(self.noise / DIMS[kind] ** 0.5)
+        if self.flat:
+            noise = rng.standard_normal((len(centres), self.rank), np.float32) @ self._axes(kind, self._rng(kind, 1)) / np.float32(self.rank**0.5)
+        else:
+            noise = rng.standard_normal(centres.shape, np.float32)
+        points = centres + noise * np.float32(self.noise / DIMS[kind] ** 0.5)
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         return points * rng.uniform(*LENGTHS[kind], size=(len(points), 1)).astype(np.float32)
 
@@ -244,21 +265,25 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--images-per-text", type=int, default=1)
+    parser.add_argument("--preset", choices=list(PRESETS), default="apart", help="sets the options down to --shared that are not given")
     parser.add_argument("--noise", type=float, default=Data.noise)
     parser.add_argument("--rows-per-cluster", type=int, default=Data.rows_per_cluster)
     parser.add_argument("--rank", type=int, default=Data.rank, help="0: unrelated clusters, among which HNSW finds no way")
+    parser.add_argument("--flat", action="store_true", help="the noise in the space of the centres only")
+    parser.add_argument("--shared", type=float, default=Data.shared, help="share of each kind whose cluster is the same in all kinds")
     parser.add_argument("--missing", type=float, default=0.0, help="share of the images without a prompt, and without a negative")
     parser.add_argument("--kinds", default=",".join(DIMS), help="comma-separated")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-index", action="store_true", help="leave the HNSW indexes out")
     parser.add_argument("--all-texts", action="store_true", help="CLIP vectors of the negatives too, as Index Folder stores them")
     parser.add_argument("--memory", default="", help="maintenance_work_mem for the index builds, such as 5GB")
+    parser.set_defaults(**PRESETS[parser.parse_known_args()[0].preset])
     options = parser.parse_args()
     if (options.folder / "synthetic.json").exists():
         raise SystemExit(f"{options.folder} is filled already. Remove it, or name another folder.")
     data = Data(
         options.rows, options.images_per_text, options.noise, options.rows_per_cluster, options.missing,
-        tuple(options.kinds.split(",")), options.seed, options.rank,
+        tuple(options.kinds.split(",")), options.seed, options.rank, options.flat, options.shared,
     )  # fmt: skip
     fill(options.folder, data, not options.no_index, options.memory, options.all_texts)
     stop(options.folder)
