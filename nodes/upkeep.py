@@ -104,6 +104,7 @@ def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Pro
 
 def repair(library: db.Library, found: Found, progress: Progress) -> None:
     """Mend what needs no model; what was done is added to `found.done`. Vectors that are removed here are made by the next run."""
+    indexing = found.status.words.indexing
     for name, root_id, presence in found.files:
         if presence.unmarked or presence.returned:
             with library.connection() as conn:
@@ -111,10 +112,10 @@ def repair(library: db.Library, found: Found, progress: Progress) -> None:
             found.done.append(f"Marked as missing in {name}: {some(presence.unmarked, 'file')}; unmarked: {len(presence.returned):,}.")
     for encoder, ids in found.vectors or ():
         db.forget(library, encoder.id, ids)
-        found.done.append(f"Removed as no good: {some(len(ids), 'vector')} by {encoder.name}. {found.status.words.indexing} makes them anew.")
+        found.done.append(f"Removed as no good: {some(len(ids), 'vector')} by {encoder.name}. {indexing} makes them anew.")
     for encoder, ids in found.states or ():
         db.forget(library, encoder.id, ids)
-        found.done.append(f"Removed the damaged token states of {some(len(ids), 'text')} by {encoder.name}: {found.status.words.indexing} makes them anew.")
+        found.done.append(f"Removed the damaged token states of {some(len(ids), 'text')} by {encoder.name}: {indexing} makes them anew.")
     try:
         mended = db.mend_indexes(library, progress)
     except db.LibraryError as error:  # what was done before is told all the same

@@ -125,8 +125,8 @@ def _pruned_lines(pruned: Pruned, action: str, words: Words) -> list[str]:
     ]
     if pruned.unsought:
         lines.append(
-            f"{pruned.unsought:,} of these {'has' if pruned.unsought == 1 else 'have'} gone since {words.indexing} last looked. {words.index} "
-            "first: it finds what was only moved or renamed, which keeps its labels then."
+            f"{pruned.unsought:,} of these {'has' if pruned.unsought == 1 else 'have'} gone since {words.indexing} last looked. "
+            f"{words.index} first: it finds what was only moved or renamed, which keeps its labels then."
         )
     lines += [f"  {name}" for name in pruned.named]
     if (more := gone.files + pruned.fileless - len(pruned.named)) > 0:

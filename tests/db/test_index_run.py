@@ -49,7 +49,8 @@ def test_what_node_classes_take_to_load_is_no_time_of_indexing_even_over_several
         loading_seconds = 0.0
 
     slow, one_part = Slow(), index_run.index_folder
-    monkeypatch.setattr(index_run, "index_folder", lambda *given, **more: setattr(slow, "loading_seconds", 1000.0) or one_part(*given, **more))
+    load = lambda *given, **more: setattr(slow, "loading_seconds", 1000.0) or one_part(*given, **more)  # noqa: E731
+    monkeypatch.setattr(index_run, "index_folder", load)
     (tmp_path / "input").mkdir()
     Image.new("RGB", (8, 8), "white").save(tmp_path / "input/w.png")
     roots = {**index_run.roots(), "input": tmp_path / "input"}
