@@ -44,15 +44,9 @@ def open_video(source: Source, container: str, probe: bool = True) -> Iterator[I
     except ImportError as error:
         raise NoFFmpeg(f"a video is read through PyAV, which is not there ({error}); run: pip install av") from error
     options = {"probesize": "1000000" if probe else "32", "analyzeduration": "1000000" if probe else "0"}
-    opened = av.open(
-        SourceFile(source),
-        "r",
-        format=container,
-        options=options,
-        metadata_encoding="utf-8",
-        metadata_errors="surrogateescape",
-    )
-    with opened:
+    # PyAV 19 decodes tags so by itself and takes no such arguments.
+    decoded = {"metadata_encoding": "utf-8", "metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+    with av.open(SourceFile(source), "r", format=container, options=options, **decoded) as opened:
         yield opened
 
 
