@@ -10,6 +10,7 @@ from psycopg import Connection
 
 from ..filters import Filter
 from ..hybrid.candidates import candidates
+from ..hybrid.check import mix_of
 from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import Direction
 from .one_kind import Scored, how, nearest_by_index
@@ -57,8 +58,8 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     enough = EXACT_BELOW if len(directions) == 1 else EXACT_BELOW * _SEVERAL
     indexed = not exact and rows >= enough and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
     note = ""
-    if indexed and len(directions) == 1 and directions[0].is_missed:
-        indexed, note = False, _MISSED
+    if indexed and max(directions, key=lambda one: one.weight).is_missed and mix_of([one.weight for one in directions]) == "uneven":
+        indexed, note = False, _MISSED  # hardly more than one kind decides, and for several at once the hybrid index was tried
     if filter is not None:
         few = _fewest_to_follow(n, rows) if indexed else rows * _SCANNED / _PROBED
         if _estimate(conn, filter) <= 3 * few:

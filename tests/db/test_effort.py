@@ -95,6 +95,18 @@ def test_what_the_index_would_miss_is_compared_with_all_and_said(library, by_ima
         assert ids_and_how(library, parts)[1:] == ("index", "")
 
 
+def test_so_is_a_mix_in_which_such_a_kind_decides(library, by_image, encoder):
+    db.set_index(library, by_image, "hnsw")
+    told(library, by_image, ROWS, 100, 100, 100, None, None)
+    with library.connection() as conn:
+        by_text = encoder(conn, "text", dims=DIMS)
+        db.update_readings(conn, {1: db.Reading(prompt=db.TextPair("a shark", "a shark"))})
+        db.write_text_vectors(conn, by_text, [db.find_text(conn, db.TextPair("a shark", "a shark"))], np.eye(1, DIMS))
+    for weight, words in ((0.1, "its index would miss too often"), (1.0, "")):
+        _, _, note = ids_and_how(library, (part(0), part(1), db.Part("prompt", np.eye(1, DIMS, dtype=np.float32)[0], weight)))
+        assert words in note and bool(words) == bool(note)
+
+
 def test_without_a_trial_sums_and_opposites_are_compared_with_all(library, by_image, monkeypatch):
     monkeypatch.setattr(indexes, "EXACT_BELOW", 10**9)
     assert db.set_index(library, by_image, "hnsw") is None
