@@ -129,9 +129,10 @@ def get_text(conn: Connection, text_id: int) -> TextPair:
 def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
     """The images of these ids, aligned with them; NoSuchImage names the ids that do not exist."""
     files: dict[int, list[StoredFile]] = {}
-    for image_id, *file in conn.execute(_FILES, [list(ids)]).fetchall():  # all at once: row by row holds up other threads
+    wanted = "{" + ",".join(map(str, ids)) + "}"  # psycopg takes as long to write a list of 50 as PostgreSQL to find its files
+    for image_id, *file in conn.execute(_FILES, [wanted]).fetchall():  # all at once: row by row holds up other threads
         files.setdefault(image_id, []).append(StoredFile(*file))
-    images = {image.id: image for image in (_image(row, files) for row in conn.execute(_IMAGES, [list(ids)]).fetchall())}
+    images = {image.id: image for image in (_image(row, files) for row in conn.execute(_IMAGES, [wanted]).fetchall())}
     missing = sorted(set(ids) - images.keys())
     if missing:
         empty = not conn.execute("SELECT EXISTS (SELECT FROM images)").fetchone()[0]

@@ -177,18 +177,18 @@ class ReadableFiles:
 
     def __init__(self) -> None:
         self._allowed = [os.path.normcase(root) for root in roots().values()]
-        self._folders: dict[str, tuple[str, bool]] = {}  # where a folder really is, and whether that is inside a configured root
+        self._folders: dict[tuple[str, str], tuple[str, bool]] = {}  # where a root's folder really is, and whether that is allowed
 
     def of(self, image: StoredImage) -> tuple[Path | None, str]:
         """A file that still holds the image, inside a root that is configured now; else None and what became of it."""
         note = "no file of it is known any more"
         for known in image.files:
-            folder, name = os.path.split(os.path.join(known.root, known.path))
-            if folder not in self._folders:
-                real = os.path.realpath(folder)
-                self._folders[folder] = real, self._is_allowed(real)
-            real, allowed = self._folders[folder]
-            file = os.path.join(real, name)  # of some hundred files: pathlib takes ten times as long
+            folder, name = os.path.split(known.path)
+            if (known.root, folder) not in self._folders:
+                real = os.path.realpath(os.path.join(known.root, folder))
+                self._folders[known.root, folder] = os.path.join(real, ""), self._is_allowed(real)
+            start, allowed = self._folders[known.root, folder]
+            file = start + name  # of some hundred files: pathlib takes ten times as long
             try:
                 status = os.lstat(file)
                 if stat.S_ISLNK(status.st_mode):

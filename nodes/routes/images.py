@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ...db import Connection, StoredImage, get_images
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 SIZES = (32, 1024)  # the smallest and largest thumbnail's longer side
 LARGEST_ID = 2**63 - 1
 _RENAMED = {"id": "image_id", "negative": "negative_prompt"}  # as hits and the view `image` have them
-_BEYOND_JAVASCRIPT = ("seed", "phash")  # numbers above 2^53
+_AS_TEXT = {  # what JSON has no word for, and numbers above 2^53, which JavaScript has not
+    "created": datetime.isoformat, "indexed": datetime.isoformat, "hash": bytes.hex, "seed": str, "phash": str,
+}  # fmt: skip
 _QUALITY = 80
 _VERSION = 1  # of how thumbnails are made
 
@@ -101,23 +104,23 @@ def _file(image: StoredImage) -> Path:
 
 
 def _record(image: StoredImage) -> dict[str, Any]:
-    record = told(image, [field.name for field in fields(image) if field.name != "files"])
+    record = told(image, tuple(field.name for field in fields(image) if field.name != "files"))
     record["files"] = [str(Path(file.root) / file.path) for file in image.files]
     file, record["note"] = readable_file(image)
     record["file"] = str(file) if file is not None else None
     return record
 
 
-def told(image: StoredImage, names: Sequence[str]) -> dict[str, Any]:
+def told(image: StoredImage, names: tuple[str, ...]) -> dict[str, Any]:
     """These fields of an image as JSON has them, under the names that all routes give them."""
-    record = {_RENAMED.get(name, name): getattr(image, name) for name in names}
-    record |= {name: _plain(value) for name, value in record.items() if not isinstance(value, (str, int, float, NoneType))}
-    return record | {name: str(record[name]) for name in _BEYOND_JAVASCRIPT if record.get(name) is not None}
+    read, told_as, texts = _reading(names)
+    record = dict(zip(told_as, read(image)))
+    for name, as_text in texts:
+        if record[name] is not None:
+            record[name] = as_text(record[name])
+    return record
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return list(value) if isinstance(value, tuple) else value
+@functools.cache
+def _reading(names: tuple[str, ...]) -> tuple[Callable[[StoredImage], tuple], list[str], list[tuple[str, Callable[[Any], str]]]]:
+    return attrgetter(*names), [_RENAMED.get(name, name) for name in names], [(name, _AS_TEXT[name]) for name in names if name in _AS_TEXT]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from .refusals import Refusal
 if TYPE_CHECKING:
     from aiohttp import BodyPartReader, web
 
-LARGEST_JSON = 2 * 2**20  # bytes: ten vectors of 4,000 numbers, or 64 long texts; reading it holds up every thread
+LARGEST_JSON = 2 * 2**20  # bytes: ten vectors of 4,000 numbers, or 64 long texts
 MOST_UPLOADS = 16
 BODY_SECONDS = 60.0
 
@@ -36,15 +35,15 @@ def refuse_other_origins(request: web.Request) -> None:
     raise Refusal(403, "origin", "Pages of other sites may not do this. ComfyUI's --enable-cors-header lets a site in.")
 
 
-async def read_json(request: web.Request) -> Any:
-    """The body as JSON. NaN and Infinity, which Python would take, are none."""
+async def read_json(request: web.Request) -> bytes:
+    """The body, said to be JSON; `schema.checked` reads it."""
     if request.content_type != "application/json":
         raise Refusal(415, "content_type", "Send JSON, with the header Content-Type: application/json.")
-    return parse_json(await _within_time(_read(request.content, LARGEST_JSON, request.content_length)))
+    return await _within_time(_read(request.content, LARGEST_JSON, request.content_length))
 
 
-async def read_form(request: web.Request, name: str, optional: bool = False) -> tuple[Any, dict[str, bytes]]:
-    """The JSON of the field `name` and the other fields' bytes, of a multipart form; of a JSON body, itself alone.
+async def read_form(request: web.Request, name: str, optional: bool = False) -> tuple[bytes, dict[str, bytes]]:
+    """The field `name`, which is JSON, and the other fields of a multipart form; of a JSON body, itself alone.
 
     Where the field is `optional`, a form without it asks with {}.
     """
@@ -53,19 +52,7 @@ async def read_form(request: web.Request, name: str, optional: bool = False) -> 
     return await _within_time(_read_form(request, name, optional))
 
 
-def parse_json(body: bytes) -> Any:
-    """ValueError, RecursionError and all: one refusal."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number in JSON")
-
-    try:
-        return json.loads(body, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, "json", f"The body is no JSON: {error}.") from None
-
-
-async def _read_form(request: web.Request, name: str, optional: bool) -> tuple[Any, dict[str, bytes]]:
+async def _read_form(request: web.Request, name: str, optional: bool) -> tuple[bytes, dict[str, bytes]]:
     left = request.client_max_size  # ComfyUI's --max-upload-size
     if (request.content_length or 0) > left:
         raise _too_large(left)
@@ -88,10 +75,10 @@ async def _read_form(request: web.Request, name: str, optional: bool) -> tuple[A
     except (ValueError, AssertionError, RuntimeError) as error:
         raise Refusal(400, "form", f"The form can't be read: {error}.") from None
     if question is None and optional:
-        return {}, files
+        return b"{}", files
     if question is None:
         raise Refusal(400, "form", f"The form has no field {name!r} with the JSON of the request.")
-    return parse_json(question), files
+    return question, files
 
 
 async def _read_part(part: BodyPartReader, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from codecs import BOM_UTF8
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -92,12 +93,15 @@ class Labels(_Strict):
     rating: int | None = Field(None, ge=-1, le=5, strict=True, description="-1 rejected, 0 to 5 stars; null takes it away.")
 
 
-def checked(model: type[BaseModel], data: Any) -> Any:
-    """`data` as `model`; a refusal names each fault and where it lies."""
+def checked(model: type[BaseModel], body: bytes) -> Any:
+    """The JSON `body` as `model`; a refusal names each fault and where it lies."""
     try:
-        return model.model_validate(data)
+        return model.model_validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
-        faults = [_fault(model, fault) for fault in error.errors(include_url=False, include_input=False)]
+        found = error.errors(include_url=False, include_input=False)
+        if found[0]["type"] == "json_invalid":
+            raise Refusal(400, "json", f"The body is no JSON: {found[0]['ctx']['error']}.") from None
+        faults = [_fault(model, fault) for fault in found]
         faults.sort(key=lambda fault: not fault["message"].startswith(_NO_SUCH))  # it tells why another is missing
         first = faults[0]
         message = f"{first['at'] or 'The body'}: {first['message']}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...db import Connection, Library, StoredEncoder, active_encoder, parse_filter
+from ...db import Connection, Library, LibraryError, ServerTrouble, StoredEncoder, active_encoder, parse_filter
 from ...db.encoders import CONNECT
 from ...db.question import FAMILIES
 from ..asking import Found, Wanted, find, in_words
@@ -59,9 +60,8 @@ def encoded_parts(asked: Search, uploads: dict[str, bytes]) -> dict[int, QueryPa
 def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
     """The answer to a question whose words and pictures are vectors by now."""
     library = opened(asked.library)
-    with library.reading() as connection:
-        parts = [encoded.get(place) or _without_model(connection, library, part, place) for place, part in enumerate(asked.parts)]
-    parts = [_weighed(part, given.weight) for part, given in zip(parts, asked.parts)]
+    parts = [encoded.get(place) or _without_model(library, part) for place, part in enumerate(asked.parts)]
+    parts = [replace(part, weight=given.weight) for part, given in zip(parts, asked.parts)]
     seen = {part.id for part in asked.parts if part.id is not None}
     wanted = Wanted(
         k=asked.k,
@@ -71,7 +71,12 @@ def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
         options=SearchOptions(**{name: getattr(asked, name) for name in _OPTIONS}),
         leave_out=tuple(sorted(seen | set(asked.leave_out))),
     )
-    found = find(library, parts, wanted)
+    try:
+        found = find(library, parts, wanted)
+    except LibraryError as error:
+        if not isinstance(error, ServerTrouble):
+            _check_dimensions(library, asked)  # told by the place in the body; asked only now, since most vectors fit
+        raise
     answer = _answer(found)
     return answer if found.hits.hits else {**answer, "note": why_no_hits(library, parts, wanted, found.hits.note)}
 
@@ -124,22 +129,23 @@ def _encoded(part: Part, place: int, encoder: StoredEncoder, uploads: dict[str, 
     return query.parts[0]
 
 
-def _without_model(connection: Connection, library: Library, part: Part, place: int) -> QueryPart:
-    if part.id is not None:
+def _without_model(library: Library, part: Part) -> QueryPart:
+    if part.id is None:
+        return QueryPart(part.kind, direction(part.vector), label=f"a vector of {len(part.vector)}")
+    with library.reading() as connection:
         return stored_query(connection, library.name, part.id, (part.kind,)).parts[0]
-    encoder = _encoder(connection, FAMILIES[part.kind])
-    if len(part.vector) != encoder.dims:
-        raise Refusal(
-            400,
-            "dimensions",
-            f"parts.{place}.vector has {len(part.vector)} numbers; the library's {KINDS[part.kind]} vectors have {encoder.dims} (by "
-            f"{encoder.name}).",
-        )
-    return QueryPart(part.kind, direction(part.vector), encoder.fingerprint, encoder.name, label=f"a vector of {encoder.dims}")
 
 
-def _weighed(part: QueryPart, weight: float) -> QueryPart:
-    return replace(part, weight=weight)
+def _check_dimensions(library: Library, asked: Search) -> None:
+    with library.connection() as connection:
+        for place, part in enumerate(asked.parts):
+            if part.vector is not None and len(part.vector) != (encoder := _encoder(connection, FAMILIES[part.kind])).dims:
+                raise Refusal(
+                    400,
+                    "dimensions",
+                    f"parts.{place}.vector has {len(part.vector)} numbers; the library's {KINDS[part.kind]} vectors have {encoder.dims} "
+                    f"(by {encoder.name}).",
+                )
 
 
 def _encoder(connection: Connection, family: str) -> StoredEncoder:
@@ -159,8 +165,17 @@ def _pixels(data: bytes) -> Any:
     return decode(data).pixels  # uint8 [H, W, 3]
 
 
+@functools.lru_cache(maxsize=1)
+def _readable(second: int) -> ReadableFiles:
+    """Where folders lead is looked at once a second: to follow them takes as long as all else that is told of hits.
+
+    This tells only what a hit's file is; `images` looks anew before it gives one away.
+    """
+    return ReadableFiles()
+
+
 def _answer(found: Found) -> dict[str, Any]:
-    hits, readable = [], ReadableFiles()
+    hits, readable = [], _readable(int(time.monotonic()))
     for hit, image in zip(found.hits.hits, found.images):
         file, note = readable.of(image)
         notes = "; ".join(filter(None, (note, sureness(image))))

@@ -51,7 +51,7 @@ def image_id(server, pictures) -> int:
         (b"{", "no JSON"),
         (b"\xff\xfe", "no JSON"),
         (b"[" * 100_000, "no JSON"),
-        (b'{"parts": [{"kind": "prompt", "vector": [NaN]}]}', "NaN is no number"),
+        (b'{"parts": [{"kind": "prompt", "vector": [NaN]}]}', "parts.0.vector.0: Input should be a finite number"),
         (b'{"parts": [{"kind": "prompt", "vector": [1e999]}]}', "parts.0.vector.0: Input should be a finite number"),
         (b'{"parts": [{"kind": "prompt", "vector": ["1"]}]}', "parts.0.vector.0"),
         (b"[]", "Input should be"),

@@ -1,0 +1,43 @@
+"""JSON in and out of the HTTP routes: read by the class that checks it, and written a few entries at a time."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+import pytest
+from diffusion_toolkit.nodes.routes.handlers import as_json
+from diffusion_toolkit.nodes.routes.images import told
+from diffusion_toolkit.nodes.routes.refusals import Refusal
+from diffusion_toolkit.nodes.routes.schema import Labels, checked
+
+
+@pytest.mark.parametrize("hits", [0, 1, 4, 5, 6, 23])
+def test_an_answer_is_written_whole_whatever_the_number_of_hits(hits: int) -> None:
+    answer = {"library": "naïve \u2028 \"quoted\"", "hits": [{"rank": n, "score": 0.1 * n, "parts": [n, None], "labels": ("a", "b")} for n in range(hits)]}
+    assert json.loads(as_json(answer)) == json.loads(json.dumps(answer))
+
+
+def test_a_path_that_is_no_utf_8_is_written_by_numbers() -> None:
+    answer = {"hits": [{"path": "/pictures/\udce9t\udce9/a.png"}, {"path": "/pictures/été/a.png"}]}
+    assert json.loads(as_json(answer)) == answer
+
+
+def test_what_json_has_no_word_for_is_told_as_text() -> None:
+    image = SimpleNamespace(id=7, negative=None, hash=b"\x01\xff", seed=2**64 - 1, created=datetime(2024, 5, 1, tzinfo=timezone.utc), indexed=None)
+    assert told(image, ("id", "negative", "hash", "seed", "created", "indexed")) == {
+        "image_id": 7, "negative_prompt": None, "hash": "01ff", "seed": "18446744073709551615",
+        "created": "2024-05-01T00:00:00+00:00", "indexed": None,
+    }  # fmt: skip
+
+
+def test_a_byte_order_mark_before_the_json_is_passed_over() -> None:
+    assert checked(Labels, b'\xef\xbb\xbf{"rating": 5}').rating == 5
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"namespace": "\\ud800"}'])
+def test_what_is_no_json_is_refused_as_that(body: bytes) -> None:
+    with pytest.raises(Refusal, match="The body is no JSON: .+ line 1") as refused:
+        checked(Labels, body)
+    assert (refused.value.status, refused.value.kind) == (400, "json")
