@@ -394,11 +394,15 @@ def test_a_reader_that_wants_no_more_lines_does_not_cost_the_report(tmp_path):
 def test_a_closed_terminal_cancels_and_telling_it_twice_ends_nothing_at_once():
     from diffusion_toolkit.nodes.command.progress import Cancel, Cancelled
 
-    with Cancel() as cancel, cancel.politely():
-        os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGHUP)
-        with pytest.raises(Cancelled) as ended:
-            cancel.check()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may have been started with nohup
+    try:
+        with Cancel() as cancel, cancel.politely():
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            with pytest.raises(Cancelled) as ended:
+                cancel.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert ended.value.signal == signal.SIGHUP
 
 
