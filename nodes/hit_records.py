@@ -66,6 +66,15 @@ def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart]
     return f"{line}\n    " + "; ".join(gave) if gave else line
 
 
+def what_helps(notes: Sequence[str]) -> list[str]:
+    """A line below hits some of whose files are gone, as their notes begin."""
+    gone = sum(note.startswith("the file is gone") for note in notes)
+    if not gone:
+        return []
+    which = "1 file is" if gone == 1 else f"{gone} files are"
+    return [f"{which} gone. Index Folder finds again what was moved or renamed; Library Upkeep removes the rest from the library."]
+
+
 def hit_record(hit: Hit, image: StoredImage, path: str, note: str, parts: Sequence[AskedPart]) -> dict[str, Any]:
     """The same as JSON."""
     gave = [

@@ -10,7 +10,7 @@ from comfy_api.v0_0_2 import io
 
 from .asking import Found, Wanted, all_of, find, in_words
 from .filter_text import moment_of
-from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness
+from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness, what_helps
 from .host import ReadableFiles, library_fingerprint
 from .links import QueryPart, SearchOptions
 from .no_hits import why_no_hits
@@ -143,9 +143,10 @@ class Shown:
         ]
 
     def lines(self, order: str = "score") -> list[str]:
-        """One a hit, with what it was put in order by."""
+        """One a hit, with what it was put in order by; then what helps where files are gone."""
         of = zip(self._found.hits.hits, self._found.images, self._notes)
-        return [hit_line(hit, image, note, self._found.hits.parts, ordered_by(image, order)) for hit, image, note in of]
+        lines = [hit_line(hit, image, note, self._found.hits.parts, ordered_by(image, order)) for hit, image, note in of]
+        return lines + what_helps(self._notes)
 
 
 def hit_values(found: Found) -> tuple[list[Any], Shown]:

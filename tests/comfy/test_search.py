@@ -118,6 +118,7 @@ def test_a_file_that_is_gone_keeps_its_place_in_every_list(server, pictures):
     assert values["image"][gone] == {"shape": [1, 48, 64, 3], "mean": 0.5}
     assert values["prompt"][gone] == "an umbrella number 0 for rainy days"
     assert "gone" in hits(result)[gone]["note"]
+    assert "1 file is gone. Index Folder finds again what was moved" in result.outputs["search"]["text"][0]
 
 
 def test_a_file_that_changed_is_not_shown_as_the_old_picture(server, pictures):

@@ -42,3 +42,11 @@ def test_a_line_shows_what_its_list_is_ordered_by_before_the_prompt(hit_records)
     image = SimpleNamespace(prompt="a fox")
     assert hit_records.hit_line(hit, image, "", (), "seed 5") == "3. 0.500 \u00b7 98 %  #7  seed 5  a fox"
     assert hit_records.hit_line(hit, image, "", ()) == "3. 0.500 \u00b7 98 %  #7  a fox"
+
+
+def test_what_helps_is_told_once_for_all_files_that_are_gone(hit_records):
+    gone = "the file is gone; the prompt is inferred"
+    assert hit_records.what_helps(["", "the file was changed since it was indexed", "the prompt is inferred"]) == []
+    [line] = hit_records.what_helps([gone, "", "the file is gone"])
+    assert line.startswith("2 files are gone. Index Folder finds again what was moved or renamed; Library Upkeep removes the rest")
+    assert hit_records.what_helps([gone])[0].startswith("1 file is gone.")
