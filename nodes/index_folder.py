@@ -194,6 +194,9 @@ class IndexFolder(io.ComfyNode):
         elif watch and listed is not None:
             text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
         text += "".join(f"\nNo longer watched: {was}." for was in ended)
+        if not watch and listed is None:
+            around = watcher().around((folder / under).resolve(), library_name)
+            text += "".join(f"\nStill watched, as a part of {whole}." for whole in around)
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,

@@ -120,6 +120,11 @@ class Watcher:
         """The folders that are watched for a library."""
         return [str(watch.folder) for watch in self.watches() if watch.place.library_name == library_name]
 
+    def around(self, folder: Path, library_name: str) -> list[str]:
+        """The folders that are watched for a library and have this one in them."""
+        within = (watch for watch in self.watches() if watch.place.library_name == library_name and watch.recursive)
+        return [str(watch.folder) for watch in within if watch.folder in folder.parents]
+
     def start(self, watch: Watch) -> None:
         """Watch from now on, in place of what this node or this folder had."""
         with self._lock:

@@ -71,8 +71,11 @@ def test_a_folder_that_is_not_there_yet_is_watched(server):
     said = server.queue(index(folder, **light, watch=True, watch_after=1)).outputs["index"]["text"][0]
     assert said.startswith(f"There is no folder {folder!r} in output yet.") and "Watching: images that ComfyUI saves here" in said
     assert not (server.output / folder).exists()
+    above = "watched_later"
+    server.queue(index(above, **light, watch=True, watch_after=1))
     said = server.queue(index(folder, **light, watch=False)).outputs["index"]["text"][0]
-    assert f"No longer watched: {server.output / folder}." in said
+    assert f"No longer watched: {server.output / folder}.\nStill watched, as a part of {server.output / above}." in said
+    server.queue(index(above, **light, watch=False))
     server.queue(index(folder, **light, watch=True, watch_after=1))
     flat = node("EmptyImage", width=64, height=64, batch_size=1, color=77)
     server.queue({"1": flat, "2": node("SaveImage", images=["1", 0], filename_prefix=f"{folder}/flat")})

@@ -37,6 +37,14 @@ def test_a_prompt_in_between_begins_the_wait_anew(watcher, queue) -> None:  # no
     assert len(queue.put_in) == 1
 
 
+def test_a_folder_that_is_watched_as_a_part_of_others_is_known(watcher) -> None:  # noqa: F811
+    for subfolder, more in (("", {"node": "1"}), ("cats", {"node": "2"}), ("dogs", {"node": "3", "recursive": False})):
+        watcher.start(watch(subfolder, **more))
+    assert watcher.around(OUTPUT / "cats" / "old", "default") == [str(OUTPUT), str(OUTPUT / "cats")]
+    assert watcher.around(OUTPUT / "cats", "default") == watcher.around(OUTPUT / "dogs/old", "default") == [str(OUTPUT)]
+    assert watcher.around(OUTPUT, "default") == watcher.around(OUTPUT / "cats", "another") == []
+
+
 def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch("cats"))
     watcher.start(watch("dogs", node="5", recursive=False))
