@@ -125,8 +125,8 @@ def _among(kinds: tuple[tuple[str, Source], ...]) -> str:
 
 def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Scored:
     """The best `n` images of these kinds together, by comparing with every vector of them."""
-    if len(directions) == 1 and directions[0].kind == "image":
-        return nearest_exactly(conn, directions[0], n, filter)  # without the join, which takes half as long again
+    if len(directions) == 1:
+        return nearest_exactly(conn, directions[0], n, filter)
     names = [sql.SQL("{}.cosine").format(_name(place)) for place in range(len(directions))]
     joins = [
         sql.SQL(_JOIN).format(alias=_name(place), query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source))

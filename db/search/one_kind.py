@@ -47,6 +47,21 @@ FROM nearest
 ORDER BY distance, image_id
 LIMIT %(n)s
 """
+# Compared with all, a text is to have an image, and its images come last: to sort texts with their vectors would take room on disk.
+_BY_TEXT_EXACTLY = """
+WITH nearest AS MATERIALIZED (
+    SELECT v.text_id, v.embedding <=> %(query)s AS distance
+    FROM text_vectors v
+    WHERE v.encoder_id = {encoder} AND EXISTS (SELECT FROM images i WHERE i.{text_id} = v.text_id AND {condition})
+    ORDER BY {order}
+    {cut}
+)
+SELECT i.id, 1 - distance
+FROM nearest JOIN images i ON i.{text_id} = nearest.text_id
+WHERE {condition}
+ORDER BY distance, i.id
+LIMIT %(n)s
+"""
 # An index is over the vector cast to its size; the bare column is one that no index can order by.
 _ORDERS = {
     None: "v.embedding <=> %(query)s",
@@ -85,8 +100,7 @@ def how(direction: Direction, n: int) -> str:
 
 
 def nearest_exactly(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
-    """The `n` images nearest of all, by comparing with every image vector; texts' go through `cosines.nearest_of_all`: here their whole
-    rows would be sorted, on disk."""
+    """The `n` images nearest of all, by comparing with every vector of the kind."""
     return _run(conn, direction, n, filter, None)
 
 
@@ -129,7 +143,7 @@ def _statement(kind: str, encoder_id: int, dims: int, index: str | None, filtere
     if kind == "image":
         exists = sql.SQL("EXISTS (SELECT FROM images i WHERE i.id = v.image_id AND {})").format(condition)
         return sql.SQL(_BY_IMAGE).format(exists=exists if filtered else condition, **names).as_string()
-    return sql.SQL(_BY_TEXT).format(condition=condition, text_id=sql.Identifier(TEXT_KINDS[kind][1]), **names).as_string()
+    return sql.SQL(_BY_TEXT if index else _BY_TEXT_EXACTLY).format(condition=condition, text_id=sql.Identifier(TEXT_KINDS[kind][1]), **names).as_string()
 
 
 def _run(conn: Connection, direction: Direction, n: int, filter: Filter | None, index: str | None) -> Scored:
