@@ -37,6 +37,7 @@ _BY_TEXT = """
 SELECT count(*) FROM images i
 WHERE EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{})
 """
+_STATES_SIZE = "SELECT coalesce(avg(pg_column_size(states)), 0)::bigint FROM (SELECT states FROM token_states LIMIT 1000) s"
 # Folders of images that lack a vector, those with most of them first; by a root's own name what lies in it alone.
 _FOLDERS = """
 SELECT concat_ws('/', r.name, CASE WHEN p.path LIKE '%%/%%' THEN split_part(p.path, '/', 1) END)
@@ -120,6 +121,7 @@ class LibraryStatus:
     paths: int
     texts: int
     token_states: int
+    states_size: int  # bytes of one text's, on the average of some; a table keeps the space of those that were removed
     coverage: list[Coverage]
     encoders: list[EncoderStatus]
     indexes: list[VectorIndex]
@@ -156,6 +158,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             paths=paths,
             texts=texts,
             token_states=states,
+            states_size=conn.execute(_STATES_SIZE).fetchone()[0],
             coverage=_coverage(conn, encoders, {"image": images - _out_of_reach(conn, encoders), "prompt": prompts, "negative": negatives}),
             encoders=encoders,
             indexes=[VectorIndex(*row) for row in conn.execute(_INDEXES, [list(_TABLES)])],

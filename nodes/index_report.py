@@ -104,9 +104,9 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     lines.append(f"The library holds {some(counts.images, 'image')}, {some(counts.texts, 'text')}; images with a vector: {held}.")
     states = f"Token states: {some(counts.token_states, 'text')} kept"
     if counts.token_states:
-        states += f" in {counts.token_states_bytes / 1e6:.1f} MB ({counts.token_states_bytes / counts.token_states / 1e3:.0f} kB a text)"
+        states += f"; their table takes {counts.token_states_bytes / 1e6:.1f} MB"
     if report.states_kept:
-        states += f", {report.states_kept} of them now ({report.states_bytes / 1e6:.1f} MB)"
+        states += f"; {report.states_kept} kept now ({report.states_bytes / 1e6:.1f} MB)"
     if report.states_left_out:
         states += f"; {report.states_left_out} not kept: they do not fit {words.states_budget}"
     lines.append(states + ".")

@@ -87,8 +87,8 @@ def status_text(status: LibraryStatus) -> str:
     others = {table: sum(sizes) for table, sizes in status.sizes.items() if table in tables}
     lines.append("  " + ", ".join(f"{table.replace('_', ' ')} {in_bytes(size)}" for table, size in others.items()))
     if status.token_states:
-        each = others["token_states"] / status.token_states
-        lines.append(f"  Token states of {status.token_states:,} texts, {in_bytes(each)} each: these the Loader recalls exactly with no text encoder")
+        each = in_bytes(status.states_size)
+        lines.append(f"  Token states of {status.token_states:,} texts, {each} each: these the Loader recalls exactly with no text encoder")
     lines += ["", "Folders:", *(f"  {name}: {path}, {files:,} files" for name, path, files in status.roots)]
     lines += ["", f"PostgreSQL {status.server}, pgvector {status.pgvector}"]
     return "\n".join(line for line in lines if line is not None)

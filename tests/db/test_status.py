@@ -49,6 +49,21 @@ def test_counts_coverage_and_versions(filled):
     assert status.vector_bytes[0] > 0 and status.sizes["images"][0] > 0
 
 
+def test_what_the_token_states_of_a_text_take_does_not_grow_when_others_are_removed(library):
+    with library.connection() as conn:
+        states = db.ensure_encoder(conn, db.Encoder("token_states", "s", "clip", 64, {}))
+        texts = [db.ensure_text(conn, db.TextPair(text, "")) for text in ("one", "two", "three")]
+        noise = np.random.default_rng(5).standard_normal((77, 64))
+        db.write_token_states(conn, states, {id_: db.TokenStates(noise, np.ones(2)) for id_ in texts})
+    before = library_status(library).states_size
+    with library.connection() as conn:
+        conn.execute("DELETE FROM token_states WHERE text_id = ANY(%s)", [texts[1:]])
+    assert library_status(library).states_size == before and 77 * 64 < before < 77 * 64 * 2 + 1000
+    with library.connection() as conn:
+        conn.execute("DELETE FROM token_states")
+    assert library_status(library).states_size == 0
+
+
 def test_missing_vectors_name_the_model_and_the_step(filled):
     said = told(filled)
     assert "1 of 2 images have no prompt vector by text aa [aa]. Queue Index Folder on output/folder with that model" in said

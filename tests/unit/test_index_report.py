@@ -30,11 +30,11 @@ def test_vectors_that_images_share_are_told_beside_the_images_that_have_one(inde
     assert index_report.summary(report, counts)["images_with_vectors"]["prompt"] == 43
 
 
-def test_what_token_states_take_is_told_for_all_and_for_one_text(index_report):
+def test_what_token_states_take_is_told_for_all_and_for_those_of_this_run(index_report):
     none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
     counts = db.Counts(1, 1, 4, none, 4, none, token_states_bytes=1_000_000)
     text = index_report.report_text(IndexReport(states_kept=2, states_bytes=480_000, states_left_out=1), counts, Encoders(), [], db.Words())
-    assert "Token states: 4 texts kept in 1.0 MB (250 kB a text), 2 of them now (0.5 MB); 1 not kept" in text
+    assert "Token states: 4 texts kept; their table takes 1.0 MB; 2 kept now (0.5 MB); 1 not kept" in text
 
 
 def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
