@@ -50,10 +50,10 @@ class Context:
         from ..config import configured_libraries
         from ..host import config_file, toolkit_directory
 
-        place = toolkit_directory() / "library"
-        if self.given.library != "default" or place.is_dir():
+        if self.given.library != "default" or os.environ.get(VARIABLE, "").strip():
             return
-        if not os.environ.get(VARIABLE, "").strip() and "default" not in configured_libraries(config_file()):
+        place = toolkit_directory() / "library"
+        if not place.is_dir() and "default" not in configured_libraries(config_file()):
             raise UsageError(
                 f"There is no library yet: {place} is not there. `index` makes it. If you have one: name the ComfyUI that it belongs to "
                 f"(--comfyui, -- --base-directory, -- --user-directory), or set {VARIABLE} as where that starts."
