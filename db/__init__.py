@@ -26,6 +26,7 @@ from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.beginnings import longer_words
 from .hashes import known_contents, older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
+from .problems import Problem
 from .prune import Gone, count_elsewhere, count_gone, count_texts_left, mark_all, refuse_beside_a_run, remove_missing
 from .phashes import images_without_phash, read_phashes, write_phashes
 from .hybrid.build import build_hybrid, drop_hybrid
@@ -64,7 +65,7 @@ from .records import (
 )
 from .refresh import refresh_search
 from .search import encoder_of, exact_cosines, forget_samples, search
-from .status import LibraryStatus, Problem, library_status
+from .status import LibraryStatus, library_status
 from .token_states import many_token_states, section_bytes, token_states, token_states_bytes, write_token_states
 from .upkeep import (
     LooseEnds,

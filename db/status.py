@@ -1,26 +1,17 @@
-"""How a library is: what it holds, how complete and how healthy that is, how large, and what to do about each problem."""
+"""How a library is: what it holds, how complete that is, how large, and its problems."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from psycopg import Connection
 
-from ._builders import being_built
-from ._index_sql import TABLES
-from .bulk import another_run, postponed
+from .bulk import postponed
 from .connection import Library
-from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
+from .problems import TEXT_OF, VECTOR_TABLES, Problem, problems_of
 from .question import FAMILIES
 from .records import StoredEncoder
 from .words import Words
-
-MISSING = "missing_files"  # the key of the problem that files were gone when they were last looked for
-SMALL = AUTOMATIC_FROM  # rows below which no index is needed
-_TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")  # those with indexes of vectors
-_FOLDERS_NAMED = 3
-_DEAD_SHARE, _DEAD_LEAST = 0.2, 10_000
 
 _COUNTS = """
 SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM paths), (SELECT count(*) FROM texts),
@@ -38,16 +29,6 @@ SELECT count(*) FROM images i
 WHERE EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{})
 """
 _STATES_SIZE = "SELECT coalesce(avg(pg_column_size(states)), 0)::bigint FROM (SELECT states FROM token_states LIMIT 1000) s"
-# Folders of images that lack a vector, those with most of them first; by a root's own name what lies in it alone.
-_FOLDERS = """
-SELECT concat_ws('/', r.name, CASE WHEN p.path LIKE '%%/%%' THEN split_part(p.path, '/', 1) END)
-FROM images i JOIN paths p ON p.image_id = i.id JOIN roots r ON r.id = p.root_id
-WHERE p.missing IS NULL AND {}
-GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT %s
-"""
-_TEXT_OF = {"negative": "negative_id"}  # by kind; of the others that are of texts it is the prompt
-_NO_VECTOR = "NOT EXISTS (SELECT FROM image_vectors v WHERE v.image_id = i.id AND v.encoder_id = %s)"
-_NO_TEXT_VECTOR = "i.{0} IS NOT NULL AND NOT EXISTS (SELECT FROM text_vectors v WHERE v.encoder_id = %s AND v.text_id = i.{0})"
 _INDEXES = """
 SELECT c.relname, t.relname, a.amname, i.indisvalid AND i.indisready, pg_relation_size(c.oid)
 FROM pg_index i
@@ -66,20 +47,6 @@ ORDER BY pg_total_relation_size(c.oid) DESC
 _ROOTS = """
 SELECT r.name, r.path, (SELECT count(*) FROM paths p WHERE p.root_id = r.id) FROM roots r ORDER BY r.name, r.path
 """
-_UPKEEP = """
-SELECT relname, n_live_tup, n_dead_tup, coalesce(last_analyze, last_autoanalyze) IS NOT NULL
-FROM pg_stat_user_tables
-WHERE relid = ANY(%s::regclass[])
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong, or that could be better, and what to do about it."""
-
-    what: str
-    remedy: str
-    key: str = ""  # by which another report knows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +105,7 @@ class LibraryStatus:
     @property
     def vector_bytes(self) -> tuple[int, int]:
         """Of all vectors and of their indexes."""
-        found = [self.sizes.get(table, (0, 0)) for table in _TABLES]
+        found = [self.sizes.get(table, (0, 0)) for table in VECTOR_TABLES]
         return sum(data for data, _ in found), sum(indexes for _, indexes in found)
 
 
@@ -161,7 +128,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             states_size=conn.execute(_STATES_SIZE).fetchone()[0],
             coverage=_coverage(conn, encoders, {"image": images - _out_of_reach(conn, encoders), "prompt": prompts, "negative": negatives}),
             encoders=encoders,
-            indexes=[VectorIndex(*row) for row in conn.execute(_INDEXES, [list(_TABLES)])],
+            indexes=[VectorIndex(*row) for row in conn.execute(_INDEXES, [list(VECTOR_TABLES)])],
             hybrids=[tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids WHERE kinds <> '{}' ORDER BY id")],
             hybrid_tail=tail,
             size=conn.execute("SELECT pg_database_size(current_database())").fetchone()[0],
@@ -171,7 +138,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             postponed=[known.encoder for known in encoders if known.encoder.id in put_off],
             words=words or Words(),
         )
-        status.problems.extend(_problems(conn, status, library.warnings))
+        status.problems.extend(problems_of(conn, status, library.warnings))
     return status
 
 
@@ -194,206 +161,7 @@ def _coverage(conn: Connection, encoders: list[EncoderStatus], could: dict[str, 
     active = {known.encoder.family: known.encoder.id for known in encoders if known.encoder.active}
     found = []
     for kind, family in FAMILIES.items():
-        statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format(_TEXT_OF.get(kind, "prompt_id"))
+        statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format(TEXT_OF.get(kind, "prompt_id"))
         have = conn.execute(statement, [active[family]]).fetchone()[0] if family in active else 0
         found.append(Coverage(kind, have, could[kind if kind in could else "prompt"]))
     return found
-
-
-def _problems(conn: Connection, status: LibraryStatus, warnings: tuple[str, ...]) -> list[Problem]:
-    found = [Problem(*_parted(warning)) for warning in warnings]
-    if not status.images:
-        return [*found, Problem("The library is empty.", f"{status.words.index} on a folder with images.")]
-    found += _incomplete(conn, status)
-    built = being_built(conn)  # what is not done yet is no problem then
-    found += _index_problems(status, built)
-    found += [] if built else _postponed_problems(status, another_run(conn))
-    found += _hybrid_problems(status, built)
-    found += _missing(conn, status.words)
-    found += _upkeep(conn)
-    found += _memory(conn, status)
-    return found
-
-
-def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
-    found, words = [], status.words
-    by_family: dict[str, list[Coverage]] = {}
-    for coverage in status.coverage:
-        by_family.setdefault(FAMILIES[coverage.kind], []).append(coverage)
-    active = {known.encoder.family: known.encoder for known in status.encoders if known.encoder.active}
-    for family, kinds in by_family.items():
-        kinds = [coverage for coverage in kinds if coverage.could]
-        if family not in active and kinds:
-            names = " and ".join(coverage.kind for coverage in kinds)
-            found.append(
-                Problem(f"There are no {names} vectors: searches by them find nothing.", f"{words.index} {words.with_model(family)}.")
-            )
-            continue
-        for coverage in kinds:
-            if coverage.have < coverage.could:
-                missing = coverage.could - coverage.have
-                found.append(
-                    Problem(
-                        f"{missing:,} of {coverage.could:,} images have no {coverage.kind} vector by {active[family].name} "
-                        f"[{active[family].fingerprint[:8]}].",
-                        f"{words.index} on {_folders_lacking(conn, coverage.kind, active[family].id)} {words.with_that_model(family)}.",
-                    )
-                )
-    if status.read_before:
-        found.append(
-            Problem(
-                f"{status.read_before:,} images were read by an older version of this package, which understood less.",
-                f"{words.index} on their folders: it reads what the library keeps, not the files.",
-            )
-        )
-    for known in status.encoders:
-        if not known.encoder.active and known.vectors:
-            found.append(
-                Problem(
-                    f"{known.vectors:,} vectors are kept of {known.encoder.name} [{known.encoder.fingerprint[:8]}], which is not the last "
-                    f"one indexed with ({known.encoder.family}). Searches with that model still use them.",
-                    f"Nothing, or give the space back, for good, while nobody uses the library: {_forgetting(status, known.encoder)}",
-                )
-            )
-    return found
-
-
-def _folders_lacking(conn: Connection, kind: str, encoder: int) -> str:
-    """Where images without such a vector lie, for a person: "output/2025 and input"."""
-    lacking = _NO_VECTOR if kind == "image" else _NO_TEXT_VECTOR.format(_TEXT_OF.get(kind, "prompt_id"))
-    found = [name for (name,) in conn.execute(_FOLDERS.format(lacking), [encoder, _FOLDERS_NAMED + 1])]
-    if not found:
-        return "their folders"
-    named = found if len(found) <= _FOLDERS_NAMED else [*found[:_FOLDERS_NAMED], "other folders"]
-    return " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
-
-
-def _forgetting(status: LibraryStatus, encoder: StoredEncoder) -> str:
-    """The statements that remove an encoder with its vectors. Its indexes are no part of its row, and only a table written anew is smaller."""
-    table = TABLES[encoder.family]
-    indexes = [index.name for index in status.indexes if index.table == table and _trailing_id(index.name) == encoder.id]
-    drops = "".join(f"DROP INDEX {name}; " for name in indexes)
-    return f"{drops}DELETE FROM encoders WHERE id = {encoder.id}; VACUUM FULL {table};"
-
-
-def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
-    found = [
-        Problem(
-            f"The index {index.name} is not sound (its making was cut short): searches don't use it.",
-            f"DROP INDEX {index.name}; or {status.words.make_anew}.",
-        )
-        for index in status.indexes
-        if not index.sound and not built
-    ]
-    sound = {(index.table, _trailing_id(index.name)) for index in status.indexes if index.sound}
-    for known in status.encoders:
-        table = TABLES[known.encoder.family]
-        if known.encoder in status.postponed:
-            continue
-        if table in _TABLES and known.encoder.active and known.vectors >= SMALL and (table, known.encoder.id) not in sound:
-            found.append(
-                Problem(
-                    f"{known.vectors:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
-                    f"Make one with {status.words.build}.",
-                )
-            )
-    return found
-
-
-def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Problem]:
-    if not status.postponed:
-        return []
-    count = {known.encoder.id: known.vectors for known in status.encoders}
-    which = ", ".join(f"{encoder.family} ({count[encoder.id]:,} vectors)" for encoder in status.postponed)
-    return [
-        Problem(
-            f"Indexes are put off while much is written: {which}. Searches by these compare with every vector until they are made.",
-            "Nothing: the run that goes on makes them at its end." if run_goes_on else f"{status.words.index}: any run makes them at its end.",
-        )
-    ]
-
-
-def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:
-    found = []
-    for kinds, fitted_on, ready in status.hybrids:
-        if not ready and built:
-            continue
-        if not ready:
-            found.append(Problem(f"The index over {', '.join(kinds)} was not finished.", f"{status.words.index_or_build} again."))
-        elif status.images >= REFIT_AT * max(fitted_on, 1):
-            found.append(
-                Problem(
-                    f"The index over {', '.join(kinds)} was made when there were {fitted_on:,} images; the library has {status.images:,} now.",
-                    f"{status.words.index_or_build}: it is fitted anew.",
-                )
-            )
-    if any(ready for _, _, ready in status.hybrids) and status.hybrid_tail > TAIL_MOST:
-        found.append(
-            Problem(
-                f"{status.hybrid_tail:,} new images are not in the index over several kinds yet. With more than {TAIL_MOST:,}, searches do "
-                "without it.",
-                f"{status.words.index_or_build}: it takes them in.",
-            )
-        )
-    return found
-
-
-def _missing(conn: Connection, words: Words) -> list[Problem]:
-    missing = conn.execute("SELECT count(*) FROM paths WHERE missing IS NOT NULL").fetchone()[0]
-    if not missing:
-        return []
-    return [
-        Problem(
-            f"{missing:,} {'file was' if missing == 1 else 'files were'} gone when their folder was last indexed.",
-            f"{words.gone}.",
-            MISSING,
-        )
-    ]
-
-
-def _upkeep(conn: Connection) -> list[Problem]:
-    found = []
-    for table, live, dead, analysed in conn.execute(_UPKEEP, [["images", "paths", "texts", *_TABLES]]):
-        if dead > max(_DEAD_LEAST, _DEAD_SHARE * live):
-            found.append(Problem(f"{dead:,} dead rows lie in {table}: it is larger and slower than it need be.", f"VACUUM ANALYZE {table};"))
-        elif live > SMALL and not analysed:
-            found.append(Problem(f"The planner knows nothing of {table} yet, and may choose slow plans.", f"ANALYZE {table};"))
-    return found
-
-
-def _memory(conn: Connection, status: LibraryStatus) -> list[Problem]:
-    buffers, cache = conn.execute(
-        "SELECT pg_size_bytes(current_setting('shared_buffers')), pg_size_bytes(current_setting('effective_cache_size'))"
-    ).fetchone()
-    used = sum(index.size for index in status.indexes)
-    if used <= buffers or used <= cache // 2:
-        return []
-    return [
-        Problem(
-            f"The indexes of vectors take {in_bytes(used)}; the server keeps {in_bytes(buffers)} of everything in its own memory "
-            f"(shared_buffers) and counts on {in_bytes(cache)} in all.",
-            "Give PostgreSQL more memory (ALTER SYSTEM SET shared_buffers, then restart it), or make smaller indexes with "
-            f"{status.words.build} (method binary).",
-        )
-    ]
-
-
-def in_bytes(size: int) -> str:
-    """For a person: 1.4 GB."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            break
-        amount /= 1000
-    return f"{amount:.0f} {unit}" if amount >= 100 or unit == "bytes" else f"{amount:.2g} {unit}"
-
-
-def _parted(warning: str) -> tuple[str, str]:
-    """What is wrong, and the sentence that says what to do."""
-    what, _, remedy = warning.rpartition(". ") if warning.count(". ") else (warning, "", "")
-    return (f"{what}.", remedy) if what else (warning, "")
-
-
-def _trailing_id(name: str) -> int:
-    match = re.search(r"_(\d+)$", name)
-    return int(match[1]) if match else 0

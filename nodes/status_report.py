@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..db import Library, LibraryStatus, Problem, Words, has_password, library_status
-from ..db.status import in_bytes
+from ..db.problems import in_bytes
 from ..embedders.metadata import READER_VERSION
 from .config import configuration_faults
 from .host import ConfigurationError, config_file, roots, toolkit_directory
@@ -55,7 +55,7 @@ def status_record(status: LibraryStatus) -> dict[str, Any]:
         "tables": {table: {"data": data, "indexes": indexes} for table, (data, indexes) in status.sizes.items()},
         "roots": [{"name": name, "path": path, "files": files} for name, path, files in status.roots],
         "read_before": status.read_before,
-        "problems": [asdict(problem) for problem in status.problems],
+        "problems": [problem.told() for problem in status.problems],
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..db import Problem, Words
-from ..db.status import MISSING, in_bytes
+from ..db.problems import MISSING, in_bytes
 from .index_report import some
 from .links import KINDS
 from .upkeep import Found, Pruned
@@ -165,7 +165,7 @@ def upkeep_record(found: Found, action: str, pruned: Pruned | None) -> dict[str,
         "unused_texts": found.loose.texts,
         "done": found.done,
         "pruned": None if pruned is None else _pruned_record(pruned),
-        "problems": [asdict(problem) for problem in problems(found)],
+        "problems": [problem.told() for problem in problems(found)],
     }
 
 

@@ -52,6 +52,7 @@ def test_verify_names_problems_changes_nothing_and_strict_tells_by_the_exit_code
     before = held(library)
     code, said, record = command("verify", "--strict")
     assert code == 3 and "Gone from pictures: 1 file." in said and record["action"] == "verify"
+    assert all(problem.keys() == {"what", "remedy"} for problem in record["problems"])
     assert record["unsound_vectors"] == {} and held(library) == before
     assert command("verify")[0] == 0
     assert command("verify", "--no-thorough")[2]["unsound_vectors"] is None
