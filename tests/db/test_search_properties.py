@@ -181,7 +181,7 @@ def test_candidates_of_each_kind_give_what_the_exact_search_gives(filled, asked,
         by_index = ask(conn, asked, k=k)
     kinds = {(p.kind) for p in asked}
     if len(kinds) == len(asked) > 1 and len(exactly.hits) == k:
-        assert by_index.method == "candidates of each kind, compared exactly"
+        assert by_index.method == "candidates of each kind, compared exactly" or (by_index.method == "exact" and may_be_missed(asked))
     assert [(h.image_id, h.rank) for h in by_index.hits] == [(h.image_id, h.rank) for h in exactly.hits]
     for one, other in zip(by_index.hits, exactly.hits):
         assert one.score == pytest.approx(other.score, abs=1e-6)
@@ -196,6 +196,11 @@ def mixed(filled):
     conn.commit()
     build_hybrid(library)
     return conn
+
+
+def may_be_missed(asked) -> bool:
+    """Whether the kind that decides, if one does, is asked for by being unlike, which an index that was not tried isn't trusted with."""
+    return any(abs(part.weight) == max(abs(other.weight) for other in asked) and part.weight < 0 for part in asked)
 
 
 @quick
@@ -213,7 +218,7 @@ def test_the_hybrid_index_gives_what_the_exact_search_gives(mixed, asked, k, nor
         patch.setattr(found, "_estimate", lambda *_: 1e9)
         by_index = ask(conn, asked, **more)
     if len({p.kind for p in asked}) == len(asked) > 1 and len(exactly.hits) == k:
-        assert by_index.method.startswith(("hybrid index", "exact")), by_index  # the latter where being unlike decides
+        assert by_index.method.startswith("hybrid index") or by_index.method == "exact" or may_be_missed(asked), by_index
     assert [(h.image_id, h.rank) for h in by_index.hits] == [(h.image_id, h.rank) for h in exactly.hits]
     assert [h.score for h in by_index.hits] == pytest.approx([h.score for h in exactly.hits], abs=1e-6)
 
