@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .links import AskedPart, Hits, QueryPart, SearchOptions
@@ -51,7 +51,7 @@ def question_of(parts: Sequence[QueryPart], wanted: Wanted) -> Question:
     return db.Question(
         parts=tuple(map(as_part, parts)),
         k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
-        leave_out=wanted.leave_out, percentiles=wanted.percentiles, **asdict(wanted.options),
+        leave_out=wanted.leave_out, percentiles=wanted.percentiles, **vars(wanted.options),
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def as_part(part: QueryPart) -> Part:
     """The same as the library is asked it."""
     from .. import db
 
-    return db.Part(**{field.name: getattr(part, field.name) for field in fields(part)})
+    return db.Part(**vars(part))
 
 
 def all_of(linked: Filter | None, text: str) -> Filter | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
 
 
-def path_of(image: StoredImage, file: Path | None) -> str:
+def path_of(image: StoredImage, file: Path | str | None) -> str:
     """Where the picture is, or was seen last."""
     if file is not None:
         return str(file)

@@ -181,6 +181,11 @@ class ReadableFiles:
 
     def of(self, image: StoredImage) -> tuple[Path | None, str]:
         """A file that still holds the image, inside a root that is configured now; else None and what became of it."""
+        place, note = self.place_of(image)
+        return (None if place is None else Path(place)), note
+
+    def place_of(self, image: StoredImage) -> tuple[str | None, str]:
+        """The same as text: of many files a Path each takes a third of the time."""
         note = "no file of it is known any more"
         for known in image.files:
             folder, name = os.path.split(known.path)
@@ -206,7 +211,7 @@ class ReadableFiles:
             elif (status.st_size, status.st_mtime_ns) != (known.size, known.mtime_ns):
                 note = "the file was changed since it was indexed"
             else:
-                return Path(file), ""
+                return file, ""
         return None, note
 
     def _is_allowed(self, place: str) -> bool:

@@ -177,9 +177,9 @@ def _readable(second: int) -> ReadableFiles:
 def _answer(found: Found) -> dict[str, Any]:
     hits, readable = [], _readable(int(time.monotonic()))
     for hit, image in zip(found.hits.hits, found.images):
-        file, note = readable.of(image)
+        place, note = readable.place_of(image)
         notes = "; ".join(filter(None, (note, sureness(image))))
-        record = hit_record(hit, image, path_of(image, file), notes, found.hits.parts)
+        record = hit_record(hit, image, path_of(image, place), notes, found.hits.parts)
         record["prompt_confidence"] = record.pop("confidence")  # its name everywhere else
         record |= told(image, HIT_FIELDS)
         hits.append(record)
