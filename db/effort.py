@@ -29,11 +29,11 @@ from .stream import stream_encoder, unit_rows
 from .vectors import as_halfvecs
 
 _GROWN = 2  # times the vectors that there were when an index was tried: then it is tried again
-_GOOD = (0.985, 0.98)  # recall of the 10 and of the 50 best, of questions that are a little harder than a person's; what is asked of
-_FAIR = (0.97, 0.97)  # other shapes is less, since of 64 questions one that misses a whole cluster is more than a hundredth
-_DRAWN = 256  # stored vectors, of which questions are made
+_GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best
+_FAIR = (0.97, 0.97)  # the same of other shapes than `near`: of 64 questions one that misses a whole cluster is more than a hundredth
+_DRAWN = 512  # stored vectors, of which questions are made
 _FEWER = 64  # for what takes longer
-_NOISE, _GAP = 0.5, 2.0  # lengths, of vectors that are added to stored ones of length 1
+_NOISE, _GAP = 0.3, 2.0  # lengths, of vectors that are added to stored ones of length 1
 _NEAREST = """
 SELECT 1 - (found.embedding <=> %(query)s) FROM (
     SELECT v.embedding FROM {table} v WHERE v.encoder_id = {encoder} ORDER BY v.embedding::halfvec({dims}) <=> %(query)s LIMIT {wanted}
@@ -53,8 +53,8 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
         efforts = {}
         for place, shape in enumerate(SHAPES):
             progress("Trying the index", place, len(SHAPES))
-            good = _GOOD if shape == "near" else _FAIR
-            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape]), good)
+            good, enough = (_GOOD, LEAST_RECALL) if shape == "near" else (_FAIR, min(_FAIR))
+            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape]), good, enough)
     with library.connection() as conn:
         one_writer(conn)
         rows = next(source.rows for source in state_of(conn).sources if source.encoder.id == encoder.id)
@@ -121,14 +121,14 @@ def _recalls(conn: Connection, encoder: StoredEncoder, questions: np.ndarray, be
     return tuple(np.mean(shares, axis=0).tolist())
 
 
-def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float]) -> int | None:
-    """The least effort whose recalls are good; where none is, one that is as good as any, if that will do."""
+def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float], enough: float) -> int | None:
+    """The least effort whose recalls are good; where none is, one that is as good as any, if that is `enough`."""
     if _reach(recalls(EFFORTS[0]), good):
         return EFFORTS[0]
     most = recalls(EFFORTS[-1])
-    if min(most) < LEAST_RECALL:
+    if min(most) < enough:
         return None
-    wanted = [min(enough, found - 0.002) for enough, found in zip(good, most)]
+    wanted = [min(recall, found - 0.002) for recall, found in zip(good, most)]
     return EFFORTS[bisect.bisect_left(EFFORTS[:-1], True, key=lambda effort: _reach(recalls(effort), wanted))]
 
 

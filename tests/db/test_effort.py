@@ -81,7 +81,7 @@ def test_the_least_effort_that_will_do(recalls, least):
     def found(effort: int) -> tuple[float, float]:
         return recalls[max(tried for tried in recalls if tried <= effort)]
 
-    assert effort._least(found, (0.99, 0.985)) == least
+    assert effort._least(found, (0.99, 0.985), 0.95) == least
 
 
 def test_what_the_index_would_miss_is_compared_with_all_and_said(library, by_image):
