@@ -113,9 +113,7 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTroub
             return (TryAgain if kind is errors.LockNotAvailable else ServerTrouble)(_placed(answer, place))
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
         return TryAgain(
-            "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Queue "
-            "again: "
-            "it connects anew."
+            "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Try again: it connects anew."
         )
     if isinstance(error, (errors.DeadlockDetected, errors.SerializationFailure)):
         return TryAgain("Another program changed the same rows of the library at the same time. Try again.")
