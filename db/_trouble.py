@@ -76,7 +76,7 @@ _CODES = {
         "The PostgreSQL server ran out of memory. Give it more, or close other programs, then try again."
     ),
     errors.DependentObjectsStillExist: (
-        "Something of yours in the database is built on the view `image`, which must change now. Drop it, queue "
+        "Something of yours in the database is built on the view `image`, which must change now. Drop it, try "
         "again, then make it anew."
     ),
 }
