@@ -3,14 +3,17 @@
 Two sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
 image is near in all of them. Every row says by which method the answers were found.
 
-    .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5]
+    .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5] [--effort 100]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,11 +35,19 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=5, help="queries of each weights that the plain SQL answers too; 0: none")
     parser.add_argument("--sorts", default="like,mixed")
     parser.add_argument("--build", metavar="KINDS", help="first make the hybrid index over these kinds, or: all")
+    parser.add_argument("--effort", type=int, help="ef_search in place of what the check after the build chose")
     options = parser.parse_args()
     kinds = options.kinds.split(",")
     data, library = Data.of(options.folder), open_filled(options.folder)
     if options.build:
         build(library, options.build)
+    with effort(library, options.effort):
+        compare(options, kinds, data, library)
+    stop(options.folder)
+
+
+def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: Any) -> None:
+    """Print the table."""
     plain = plain_connection(library)
     if options.plain:
         ensure_wide(plain, data)
@@ -71,7 +82,22 @@ def main() -> None:
             if short < options.k:
                 print(f"  (a search gave {short} hits)")
     plain.close()
-    stop(options.folder)
+
+
+@contextmanager
+def effort(library: Any, ef_search: int | None) -> Iterator[None]:
+    """Search with this ef_search, whatever the check found; the library gets back what it had."""
+    with library.connection() as conn:
+        details = conn.execute("SELECT details FROM hybrids").fetchone()
+        if ef_search and details:
+            forced = {"efforts": {"even": ef_search, "uneven": ef_search}, "recalls": {}, "recall": 1}
+            conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps(forced)])
+    try:
+        yield
+    finally:
+        with library.connection() as conn:
+            if details:
+                conn.execute("UPDATE hybrids SET details = %s::jsonb", [json.dumps(details[0])])
 
 
 def build(library: Any, kinds: str) -> None:
