@@ -87,17 +87,20 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
 @contextmanager
 def effort(library: Any, ef_search: int | None) -> Iterator[None]:
     """Search with this ef_search, whatever the check found; the library gets back what it had."""
+    if not ef_search:
+        yield
+        return
     with library.connection() as conn:
         details = conn.execute("SELECT details FROM hybrids").fetchone()
-        if ef_search and details:
-            forced = {"efforts": {"even": ef_search, "uneven": ef_search}, "recalls": {}, "recall": 1}
-            conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps(forced)])
+        if details is None:
+            raise SystemExit("There is no hybrid index to search with an effort: add --build.")
+        forced = {"efforts": {"even": ef_search, "uneven": ef_search}, "recalls": {}, "recall": 1}
+        conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps(forced)])
     try:
         yield
     finally:
         with library.connection() as conn:
-            if details:
-                conn.execute("UPDATE hybrids SET details = %s::jsonb", [json.dumps(details[0])])
+            conn.execute("UPDATE hybrids SET details = %s::jsonb", [json.dumps(details[0])])
 
 
 def build(library: Any, kinds: str) -> None:
