@@ -97,8 +97,8 @@ def ours(library: Any, kind: str, queries: np.ndarray, k: int, filtered: Any, me
     from diffusion_toolkit import db
 
     def answer(number: int) -> list[int]:
-        with library.connection() as conn:
-            found = db.search(conn, db.Question(parts=(db.Part(kind, queries[number]),), k=k, filter=filtered))
+        with library.reading() as conn:  # as the nodes do
+            found = db.search(conn, question(kind, queries[number], k, filtered))
             methods[found.method] += 1
             return [hit.image_id for hit in found.hits]
 
@@ -106,17 +106,24 @@ def ours(library: Any, kind: str, queries: np.ndarray, k: int, filtered: Any, me
 
 
 def held(library: Any, kind: str, queries: np.ndarray, k: int, filtered: Any) -> Way:
-    """`db.search` alone, in one transaction: what a caller with a connection of its own pays."""
+    """`db.search` alone: what a caller with a connection of its own pays."""
     from diffusion_toolkit import db
 
-    borrowed = library.connection()
+    borrowed = library.reading()
     conn = borrowed.__enter__()  # given back when the process ends
 
     def answer(number: int) -> list[int]:
-        found = db.search(conn, db.Question(parts=(db.Part(kind, queries[number]),), k=k, filter=filtered))
+        found = db.search(conn, question(kind, queries[number], k, filtered))
         return [hit.image_id for hit in found.hits]
 
     return Way("ours, connection held", answer)
+
+
+def question(kind: str, vector: np.ndarray, k: int, filtered: Any) -> Any:
+    """As a search node asks, which tells the model that made the vector."""
+    from diffusion_toolkit import db
+
+    return db.Question(parts=(db.Part(kind, vector, fingerprint=f"synthetic-{FAMILIES[kind]}"),), k=k, filter=filtered)
 
 
 if __name__ == "__main__":

@@ -81,8 +81,9 @@ def ours(library: Any, kind: str, queries: np.ndarray, k: int) -> list[Way]:
         return [image.id for image in find(library, [part], Wanted(k)).images]
 
     def ids(number: int) -> list[int]:
-        with library.connection() as conn:
-            answer = db.search(conn, db.Question(parts=(db.Part(kind, queries[number]),), k=k))
+        with library.reading() as conn:
+            part = db.Part(kind, queries[number], fingerprint=f"synthetic-{FAMILIES[kind]}")
+            answer = db.search(conn, db.Question(parts=(part,), k=k))
             return [hit.image_id for hit in answer.hits]
 
     return [Way("ours, input to rows", rows), Way("ours, search alone", ids)]
