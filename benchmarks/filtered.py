@@ -109,8 +109,8 @@ def held(library: Any, kind: str, queries: np.ndarray, k: int, filtered: Any) ->
     """`db.search` alone: what a caller with a connection of its own pays."""
     from diffusion_toolkit import db
 
-    borrowed = library.reading()
-    conn = borrowed.__enter__()  # given back when the process ends
+    conn = library.connect()  # closed with the process
+    conn.autocommit = True
 
     def answer(number: int) -> list[int]:
         found = db.search(conn, question(kind, queries[number], k, filtered))
