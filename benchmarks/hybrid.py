@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from harness import machine
 from measured import WIDE, Truth, Way, ensure_wide, folder_argument, in_turn, plain_connection
-from synthetic import DIMS, Data, open_filled, stop
+from synthetic import DIMS, FAMILIES, Data, open_filled, stop
 
 WEIGHTS = {
     3: [(0.4, 0.3, 0.3), (1, 0, 0), (1, -0.3, 0), (0.5, 0.5, -0.5)],
@@ -117,7 +117,7 @@ def ours(library: Any, kinds: list[str], queries: dict, weights: tuple, k: int, 
     from diffusion_toolkit import db
 
     def answer(number: int) -> list[int]:
-        parts = tuple(db.Part(kind, queries[kind][number], weight) for kind, weight in zip(kinds, weights))
+        parts = tuple(db.Part(kind, queries[kind][number], weight, fingerprint=f"synthetic-{FAMILIES[kind]}") for kind, weight in zip(kinds, weights))
         with library.connection() as conn:
             found = db.search(conn, db.Question(parts=parts, k=k))
             methods[found.method] += 1
