@@ -25,7 +25,7 @@ from .hybrid.check import EFFORTS, EQUAL, WANTED
 from .records import StoredEncoder
 from .search.found import EXACT_BELOW
 from .search.kinds import SHAPES, state_of
-from .stream import stream_encoder, unit_rows
+from .stream import sound_rows, stream_encoder, unit_rows
 from .vectors import as_halfvecs
 
 _GROWN = 2  # times the vectors that there were when an index was tried: then it is tried again
@@ -72,7 +72,8 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
     with library.connection() as conn:
         sources = [source for source in state_of(conn).sources if source.encoder.active and source.index == "hnsw"]
         grown = [source.encoder for source in sources if source.rows >= max(EXACT_BELOW, _GROWN * source.tried)]
-        grown = [encoder for encoder in grown if _count(conn, encoder) >= EXACT_BELOW]  # some share a table, by whose size `rows` goes
+        # Some share a table, by whose size `rows` goes; and what was found can be written down by the index's owner alone.
+        grown = [encoder for encoder in grown if _is_ours(conn, encoder) and _count(conn, encoder) >= EXACT_BELOW]
     if grown:
         with alone(library):
             for encoder in grown:
@@ -84,7 +85,7 @@ def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray
     """Unit vectors [n, dims] float32 by shape, as PostgreSQL is asked them, made of stored ones that are drawn by chance."""
     statement = sql.SQL("SELECT embedding FROM {} WHERE encoder_id = %s ORDER BY random() LIMIT %s").format(_table(encoder))
     drawn = [row[0].to_numpy() for row in conn.execute(statement, [encoder.id, _DRAWN], binary=True)]
-    stored = unit_rows(np.array(drawn, np.float32))
+    stored = sound_rows(np.array(drawn, np.float32))
     noise = unit_rows(np.random.default_rng(encoder.id).standard_normal((len(stored) + 1, encoder.dims), np.float32))
     new = stored + _NOISE * noise[1:]  # a question is no stored vector, and two of them are never equal
     some, others, third = (np.roll(new, by, axis=0)[:_FEWER] for by in range(3))
@@ -113,7 +114,7 @@ def _recalls(conn: Connection, encoder: StoredEncoder, questions: np.ndarray, be
     statement = sql.SQL(_NEAREST).format(
         table=_table(encoder), encoder=sql.Literal(encoder.id), dims=sql.Literal(encoder.dims), wanted=sql.Literal(WANTED)
     )
-    shares = []
+    shares = [] if len(questions) else [[0.0, 0.0]]  # of damaged vectors alone nothing can be asked
     for question, right in zip(questions, best):
         rows = conn.execute(statement, {"query": HalfVector(16 * question)}).fetchall()
         found = np.array(rows, float)[:, 0] if rows else np.empty(0)
@@ -134,6 +135,11 @@ def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float],
 
 def _reach(recalls: Sequence[float], wanted: Sequence[float]) -> bool:
     return all(recall >= least for recall, least in zip(recalls, wanted))
+
+
+def _is_ours(conn: Connection, encoder: StoredEncoder) -> bool:
+    name = index_name(encoder, "hnsw")
+    return conn.execute("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)", [name]).fetchone() == (True,)
 
 
 def _count(conn: Connection, encoder: StoredEncoder) -> int:

@@ -55,12 +55,19 @@ def stream_vectors(
 
 
 def stream_encoder(conn: Connection, encoder: StoredEncoder) -> Iterator[np.ndarray]:
-    """Unit vectors float32 [n, dims] of all that an encoder has made, in any order, as `stream_vectors` gives them."""
+    """Unit vectors float32 [n, dims] of all that an encoder has made, in any order, but for damaged ones."""
     statement = sql.SQL("COPY (SELECT v.embedding FROM {} v WHERE v.encoder_id = {}) TO STDOUT (FORMAT BINARY)").format(
         sql.Identifier(TABLES[encoder.family]), sql.Literal(encoder.id)
     )
     for rows in _rows(conn, statement, _ALL, np.dtype([("fields", ">i2"), *_vector(encoder)]), BATCH):
-        yield unit_rows(rows["vector"].astype(np.float32))
+        yield sound_rows(rows["vector"].astype(np.float32))
+
+
+def sound_rows(vectors: np.ndarray) -> np.ndarray:
+    """Those of `vectors` [n, dims] that have a direction, at length 1 each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vectors = unit_rows(vectors)
+    return vectors[np.isfinite(vectors).all(axis=1)]
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

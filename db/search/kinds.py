@@ -206,11 +206,12 @@ def _shape(parts: Sequence[Part], weights: Sequence[float], total: np.ndarray) -
     wanted = [(part, weight * unit(part.vector)) for part, weight in zip(parts, weights) if weight > 0]
     if not wanted:
         return "opposite"
-    alike = unit(sum(vector for _, vector in wanted))  # to which images are to be like, before some are left out that are like others
+    alike = sum(vector for _, vector in wanted)  # to which images are to be like, before some are left out that are like others
+    length = float(np.linalg.norm(alike))
     part, vector = max(wanted, key=lambda one: float(one[1] @ alike))
-    if unit(vector) @ alike < _ALONE:
+    if vector @ alike <= _ALONE * length * np.linalg.norm(vector):  # none is, where those that are wanted cancel each other out
         return "between"
-    if alike @ total < _ALONE:
+    if alike @ total < _ALONE * length:
         return "unlike"
     return "far" if part.fingerprint is None and part.encoder_id is None else "near"
 

@@ -42,6 +42,9 @@ def part(cluster: int, weight: float = 1.0, **fields) -> db.Part:
     return db.Part("image", np.eye(DIMS, dtype=np.float32)[cluster], weight, **{"fingerprint": "aa", **fields})
 
 
+OPPOSITE = db.Part("image", -np.eye(DIMS, dtype=np.float32)[0], fingerprint="aa")
+
+
 def ids_and_how(library, parts, exact=False) -> tuple[list[int], str, str]:
     with library.connection() as conn:
         answer = db.search(conn, db.Question(parts=parts, k=50, exact=exact))
@@ -137,6 +140,8 @@ def test_searches_look_as_far_as_the_trial_says(library, by_image):
         ((part(0), part(1)), "between"),
         ((part(0), part(1), part(2, -1.0)), "between"),
         ((part(0, -1.0),), "opposite"),
+        ((part(0, 1e-9), part(1, -1.0)), "unlike"),
+        ((part(0), OPPOSITE, part(1, -1.0)), "between"),  # those that are wanted cancel each other out
         ((part(0, -1.0), part(1, -1.0)), "opposite"),
     ],
 )
@@ -179,6 +184,24 @@ def test_images_that_are_all_alike_can_be_tried(library, by_image):
     with library.connection() as conn:
         conn.execute("UPDATE image_vectors SET embedding = (SELECT embedding FROM image_vectors LIMIT 1)")
     assert db.set_index(library, by_image, "hnsw")["near"] == 100
+
+
+@pytest.mark.parametrize("damaged", ["image_id % 7 = 0", "true"])
+def test_damaged_vectors_are_nobodys_answer(library, by_image, damaged):
+    with library.connection() as conn:
+        conn.execute(f"UPDATE image_vectors SET embedding = array_fill(0, ARRAY[{DIMS}])::halfvec({DIMS}) WHERE {damaged}")
+    efforts = db.set_index(library, by_image, "hnsw")
+    assert (efforts["near"] is None) == (damaged == "true")
+
+
+def test_only_the_owner_of_an_index_tries_it(library, by_image, monkeypatch):
+    monkeypatch.setattr(indexes, "EXACT_BELOW", 10**9)
+    db.set_index(library, by_image, "hnsw")
+    with library.connection() as conn:
+        conn.execute(f"CREATE ROLE another_{by_image}; GRANT ALL ON ALL TABLES IN SCHEMA public TO another_{by_image}; SET ROLE another_{by_image}")
+        assert not effort._is_ours(conn, db.get_encoder(conn, by_image))
+        conn.rollback()
+        assert effort._is_ours(conn, db.get_encoder(conn, by_image))
 
 
 def test_a_cancelled_trial_leaves_the_index(library, by_image):
