@@ -33,6 +33,7 @@ _GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best
 _FAIR = (0.97, 0.97)  # the same of other shapes than `near`: of 64 questions one that misses a whole cluster is more than a hundredth
 _DRAWN = 512  # stored vectors, of which questions are made
 _FEWER = 64  # for what takes longer
+_HEARD = 16  # questions, after which a cancel is heard
 _NOISE, _GAP = 0.3, 2.0  # lengths, of vectors that are added to stored ones of length 1
 _NEAREST = """
 SELECT 1 - (found.embedding <=> %(query)s) FROM (
@@ -52,9 +53,9 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
         best = _best(conn, encoder, questions, progress)
         efforts = {}
         for place, shape in enumerate(SHAPES):
-            progress("Trying the index", place, len(SHAPES))
+            tell = functools.partial(progress, "Trying the index", place, len(SHAPES))
             good, enough = (_GOOD, LEAST_RECALL) if shape == "near" else (_FAIR, min(_FAIR))
-            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape]), good, enough)
+            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, enough)
     with library.connection() as conn:
         one_writer(conn)
         rows = next(source.rows for source in state_of(conn).sources if source.encoder.id == encoder.id)
@@ -108,14 +109,18 @@ def _best(conn: Connection, encoder: StoredEncoder, questions: Mapping[str, np.n
     return dict(zip(questions, np.split(np.sort(best, axis=1)[:, ::-1], ends)))
 
 
-def _recalls(conn: Connection, encoder: StoredEncoder, questions: np.ndarray, best: np.ndarray, effort: int) -> tuple[float, float]:
+def _recalls(
+    conn: Connection, encoder: StoredEncoder, questions: np.ndarray, best: np.ndarray, tell: Callable[[], None], effort: int
+) -> tuple[float, float]:
     """Of the 10 and of the 50 best, the share that the index finds, by score: equals are as good."""
     conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
     statement = sql.SQL(_NEAREST).format(
         table=_table(encoder), encoder=sql.Literal(encoder.id), dims=sql.Literal(encoder.dims), wanted=sql.Literal(WANTED)
     )
     shares = [] if len(questions) else [[0.0, 0.0]]  # of damaged vectors alone nothing can be asked
-    for question, right in zip(questions, best):
+    for number, (question, right) in enumerate(zip(questions, best)):
+        if number % _HEARD == 0:
+            tell()
         rows = conn.execute(statement, {"query": HalfVector(16 * question)}).fetchall()
         found = np.array(rows, float)[:, 0] if rows else np.empty(0)
         shares.append([min(1.0, (found >= right[k - 1] - EQUAL).sum() / k) for k in (10, WANTED)])
