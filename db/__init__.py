@@ -64,7 +64,7 @@ from .records import (
     TokenStates,
 )
 from .refresh import refresh_search
-from .search import encoder_of, exact_cosines, forget_samples, search
+from .search import SHAPES, encoder_of, exact_cosines, forget_samples, search
 from .status import LibraryStatus, library_status
 from .token_states import many_token_states, section_bytes, token_states, token_states_bytes, write_token_states
 from .upkeep import (
@@ -125,6 +125,7 @@ __all__ = [
     "Reading",
     "Run",
     "ServerTrouble",
+    "SHAPES",
     "StoredEncoder",
     "StoredFile",
     "StoredImage",

@@ -136,9 +136,7 @@ def _of_one_kind(library, what: str, method: str, settings: dict[str, int], prog
 
 def _found_with(efforts: dict[str, int | None]) -> str:
     """What a trial of the index found, by the shape of a question."""
-    shapes = {
-        "near": "one query", "far": "a description, or a vector from elsewhere", "unlike": "like one and unlike another",
-        "between": "several of this kind", "opposite": "only unlike",
-    }  # fmt: skip
-    told = [f"{words}: {efforts[shape] or 'compared with all instead'}" for shape, words in shapes.items()]
+    from .. import db
+
+    told = [f"{words}: {efforts[shape] or 'none will do, so all are compared'}" for shape, words in db.SHAPES.items()]
     return f" Candidates that it takes to find the best images, as tried on this library: {'; '.join(told)}."

@@ -3,6 +3,6 @@
 from .answer import search
 from .calibration import forget_samples
 from .cosines import exact_cosines
-from .kinds import TEXT_KINDS, encoder_of
+from .kinds import SHAPES, TEXT_KINDS, encoder_of
 
-__all__ = ["TEXT_KINDS", "encoder_of", "exact_cosines", "forget_samples", "search"]
+__all__ = ["SHAPES", "TEXT_KINDS", "encoder_of", "exact_cosines", "forget_samples", "search"]

@@ -12,7 +12,7 @@ from ..filters import Filter
 from ..hybrid.candidates import candidates
 from ..hybrid.check import mix_of
 from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
-from .kinds import Direction
+from .kinds import SHAPES, Direction
 from .one_kind import Scored, how, nearest_by_index
 
 EXACT_BELOW = 10_000  # rows of a kind that are compared one by one in some milliseconds, and then none is missed
@@ -25,7 +25,6 @@ _SCANNED, _PROBED, _FOLLOWED = 0.9, 2.0, 12.0
 _EACH_KIND = 800  # candidates of a kind, of which 50 are wanted: recall .996 where 100 gave .931
 _ALL = 2**31 - 1
 _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_tuples)
-_MISSED = "Compared with all: what is near to none of the library's vectors, as the sum or the opposite of some is, its index would miss too often."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,9 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     enough = EXACT_BELOW if len(directions) == 1 else EXACT_BELOW * _SEVERAL
     indexed = not exact and rows >= enough and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
     note = ""
-    if indexed and max(directions, key=lambda one: one.weight).is_missed and mix_of([one.weight for one in directions]) == "uneven":
-        indexed, note = False, _MISSED  # hardly more than one kind decides, and for several at once the hybrid index was tried
+    main = max(directions, key=lambda one: one.weight)
+    if indexed and main.is_missed and mix_of([one.weight for one in directions]) == "uneven":
+        indexed, note = False, _missed(main)  # hardly more than one kind decides, and for several at once the hybrid index was tried
     if filter is not None:
         few = _fewest_to_follow(n, rows) if indexed else rows * _SCANNED / _PROBED
         if _estimate(conn, filter) <= 3 * few:
@@ -74,6 +74,15 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
         note = found.note if found is not None else ""
     everything = nearest_of_all(conn, directions, n, filter)
     return Found(everything, "exact", note, whole=len(everything) < n)
+
+
+def _missed(direction: Direction) -> str:
+    """Why an index was left out, for a person."""
+    if direction.source.efforts is None:
+        return "Compared with all: the index was not tried with such a question yet. The next run of Index Folder tries it."
+    if direction.shape == "near":
+        return "Compared with all: the index misses too many of this library's. Build Index makes a better one, with m 24."
+    return f"Compared with all: of what is asked for here ({SHAPES[direction.shape]}), this library's index misses too many."
 
 
 def _fewest_to_follow(n: int, rows: int) -> float:

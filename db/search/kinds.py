@@ -25,9 +25,10 @@ TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of a
 _PAGE = 8160  # usable bytes of a PostgreSQL page
 _FEW_TEXTS = 1000
 _ROW_OVERHEAD = 56  # of a row of text_vectors or image_vectors, beside its float16 numbers
-SHAPES = ("near", "far", "unlike", "between", "opposite")
-"""What a question asks of a kind: near to stored vectors; far from all, as a description is from pictures, and a vector from elsewhere may be;
-like one and unlike another; between several; opposite to what is not wanted."""
+SHAPES = {
+    "near": "one query", "far": "a description", "unlike": "like one and unlike another", "between": "several at once", "opposite": "only unlike",
+}  # fmt: skip
+"""What a question asks of a kind, and that in words: near to stored vectors; far from all, as a description's is from pictures'; and so on."""
 _LARGE = 300_000  # rows, from which on twice as many: at 1,000,000 ef 100 finds .98 of the best 10 and 200 finds .997, in the same time
 _ALONE = 0.95  # cosine of a sum with one of its parts, from which on the others hardly count
 
@@ -119,7 +120,7 @@ class Direction:
     @property
     def is_missed(self) -> bool:
         """Whether the kind's index would miss too many for a question of this shape."""
-        return self.source.index in ("hnsw", "binary") and self.source.effort(self.shape) is None
+        return self.source.index == "hnsw" and self.source.effort(self.shape) is None  # of single bits as many are compared as can be
 
     @property
     def text_id(self) -> str | None:
@@ -213,7 +214,7 @@ def _shape(parts: Sequence[Part], weights: Sequence[float], total: np.ndarray) -
         return "between"
     if alike @ total < _ALONE * length:
         return "unlike"
-    return "far" if part.fingerprint is None and part.encoder_id is None else "near"
+    return "far" if part.details else "near"  # by these a description finds the encoder whose other half made it
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -258,9 +259,13 @@ def _efforts(comment: str | None) -> tuple[dict[str, int | None] | None, int]:
     """What was written down of an index, and of how many rows; (None, 0) where nothing was, or where another's words stand."""
     try:
         told = json.loads(comment or "")
-        return {shape: told["efforts"][shape] for shape in SHAPES}, told["rows"]
-    except (ValueError, TypeError, KeyError):
+        return {shape: _effort(told["efforts"][shape]) for shape in SHAPES}, int(told["rows"])
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None, 0
+
+
+def _effort(told: float | str | None) -> int | None:
+    return None if told is None else min(1000, max(1, int(told)))
 
 
 def _among(known: Sequence[Source], part: Part, family: str) -> Source | None:
