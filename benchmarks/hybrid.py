@@ -91,16 +91,16 @@ def effort(library: Any, ef_search: int | None) -> Iterator[None]:
         yield
         return
     with library.connection() as conn:
-        details = conn.execute("SELECT details FROM hybrids").fetchone()
-        if details is None:
+        kept = conn.execute("SELECT id, details FROM hybrids WHERE ready").fetchone()
+        if kept is None:
             raise SystemExit("There is no hybrid index to search with an effort: add --build.")
         forced = {"efforts": {"even": ef_search, "uneven": ef_search}, "recalls": {}, "recall": 1}
-        conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps(forced)])
+        conn.execute("UPDATE hybrids SET details = details || %s::jsonb WHERE id = %s", [json.dumps(forced), kept[0]])
     try:
         yield
     finally:
         with library.connection() as conn:
-            conn.execute("UPDATE hybrids SET details = %s::jsonb", [json.dumps(details[0])])
+            conn.execute("UPDATE hybrids SET details = %s::jsonb WHERE id = %s", [json.dumps(kept[1]), kept[0]])
 
 
 def build(library: Any, kinds: str) -> None:
@@ -118,7 +118,7 @@ def ours(library: Any, kinds: list[str], queries: dict, weights: tuple, k: int, 
 
     def answer(number: int) -> list[int]:
         parts = tuple(db.Part(kind, queries[kind][number], weight, fingerprint=f"synthetic-{FAMILIES[kind]}") for kind, weight in zip(kinds, weights))
-        with library.connection() as conn:
+        with library.reading() as conn:
             found = db.search(conn, db.Question(parts=parts, k=k))
             methods[found.method] += 1
             ids = [hit.image_id for hit in found.hits]

@@ -58,7 +58,7 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
             efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, enough)
     with library.connection() as conn:
         one_writer(conn)
-        rows = next(source.rows for source in state_of(conn).sources if source.encoder.id == encoder.id)
+        rows = next((source.rows for source in state_of(conn).sources if source.encoder.id == encoder.id), 0)
         said = json.dumps({"rows": rows, "efforts": efforts})
         conn.execute(sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(index_name(encoder, "hnsw")), sql.Literal(said)))
         bump_generation(conn)
@@ -86,12 +86,12 @@ def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray
     """Unit vectors [n, dims] float32 by shape, as PostgreSQL is asked them, made of stored ones that are drawn by chance."""
     statement = sql.SQL("SELECT embedding FROM {} WHERE encoder_id = %s ORDER BY random() LIMIT %s").format(_table(encoder))
     drawn = [row[0].to_numpy() for row in conn.execute(statement, [encoder.id, _DRAWN], binary=True)]
-    stored = sound_rows(np.array(drawn, np.float32))
+    stored = sound_rows(np.array(drawn, np.float32).reshape(-1, encoder.dims))
     noise = unit_rows(np.random.default_rng(encoder.id).standard_normal((len(stored) + 1, encoder.dims), np.float32))
     new = stored + _NOISE * noise[1:]  # a question is no stored vector, and two of them are never equal
     some, others, third = (np.roll(new, by, axis=0)[:_FEWER] for by in range(3))
     some_less_third = some - third * (np.arange(len(some)) % 2)[:, None]
-    made = (new, some + _GAP * noise[0], some - others, some_less_third + others, -some)
+    made = (new, some + _GAP * np.roll(noise, 1, axis=0)[: len(some)], some - others, some_less_third + others, -some)
     return {shape: unit_rows(as_halfvecs(16 * unit_rows(of), encoder.dims).astype(np.float32)) for shape, of in zip(SHAPES, made, strict=True)}
 
 

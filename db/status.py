@@ -21,7 +21,7 @@ SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM paths), (SELECT coun
 # Images that have a vector of the kind by the encoder; a text's vector counts for each of its images.
 _BY_IMAGE = "SELECT count(*) FROM image_vectors WHERE encoder_id = %s"
 _OUT_OF_REACH = """
-SELECT count(*) FROM images i WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id)
+SELECT count(*) FROM images i WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id AND p.missing IS NULL)
   AND NOT EXISTS (SELECT FROM image_vectors v WHERE v.image_id = i.id AND v.encoder_id = ANY(%s))
 """
 _BY_TEXT = """
@@ -152,7 +152,7 @@ def _encoders(conn: Connection) -> list[EncoderStatus]:
 
 
 def _out_of_reach(conn: Connection, encoders: list[EncoderStatus]) -> int:
-    """Images that lack a vector and can't get one, since no file of them is known any more."""
+    """Images that lack a vector and can't get one, since no file of them is there any more."""
     active = [known.encoder.id for known in encoders if known.encoder.active and known.encoder.family == "image"]
     return conn.execute(_OUT_OF_REACH, [active]).fetchone()[0]
 

@@ -107,7 +107,7 @@ def _host_problems(library: Library, status: LibraryStatus) -> list[Problem]:
                 Problem(
                     f"{files:,} files lie in {path} (root {name!r}), which is no configured folder now: their pictures are not shown.",
                     f"Add it to the roots in {config_file()}. If it was moved: UPDATE roots SET path = '<new place>' WHERE path = "
-                    f"'{path}';",
+                    f"'{path}'; or, if the new place was indexed already: DELETE FROM roots WHERE path = '{path}'; (its images stay).",
                 )
             )
         elif files and not folder.is_dir():

@@ -57,8 +57,9 @@ WITH nearest AS MATERIALIZED (
     {cut}
 )
 SELECT i.id, 1 - distance
-FROM nearest JOIN images i ON i.{text_id} = nearest.text_id
-WHERE {condition}
+FROM nearest CROSS JOIN LATERAL (
+    SELECT i.id FROM images i WHERE i.{text_id} = nearest.text_id AND {condition} ORDER BY i.id LIMIT %(n)s
+) i
 ORDER BY distance, i.id
 LIMIT %(n)s
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import effort, indexes
@@ -14,6 +15,8 @@ from diffusion_toolkit.db.refresh import refresh_search
 from diffusion_toolkit.db.search import found
 from diffusion_toolkit.db.search.kinds import SHAPES, Source, directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 DIMS, ROWS = 16, 3000
 
@@ -221,14 +224,33 @@ def test_damaged_vectors_are_nobodys_answer(library, by_image, damaged):
     assert (efforts["near"] is None) == (damaged == "true")
 
 
-def test_only_the_owner_of_an_index_tries_it(library, by_image, monkeypatch):
+def test_only_the_owner_of_an_index_tries_it(library, by_image, dsn, monkeypatch, tmp_path):
     monkeypatch.setattr(indexes, "EXACT_BELOW", 10**9)
     db.set_index(library, by_image, "hnsw")
-    with library.connection() as conn:
-        conn.execute(f"CREATE ROLE another_{by_image}; GRANT ALL ON ALL TABLES IN SCHEMA public TO another_{by_image}; SET ROLE another_{by_image}")
-        assert not effort._is_ours(conn, db.get_encoder(conn, by_image))
-        conn.rollback()
-        assert effort._is_ours(conn, db.get_encoder(conn, by_image))
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("CREATE ROLE writes_only LOGIN PASSWORD 'a'")
+        admin.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO writes_only")
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", make_conninfo(dsn, user="writes_only", password="a"))
+    other = db.open_library("default", tmp_path)
+    try:
+        assert try_grown(other) == 0
+    finally:
+        other.close()
+        with psycopg.connect(dsn, autocommit=True) as admin:
+            admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'writes_only'")
+            admin.execute("DROP OWNED BY writes_only")
+            admin.execute("DROP ROLE writes_only")
+    assert try_grown(library) == 1
+
+
+def test_what_would_be_missed_is_compared_behind_a_filter_too(library, by_image):
+    db.set_index(library, by_image, "hnsw")
+    told(library, by_image, ROWS, 100, 100, 100, None, None)
+    for condition, method, noted in (("i.id > 0", "exact", True), ("i.id < 60", "exact over 59 filtered images", False)):
+        with library.connection() as conn:
+            conn.execute("ANALYZE images")
+            answer = db.search(conn, db.Question(parts=(part(0), part(1)), k=50, filter=db.Filter(sql.SQL(condition))))
+        assert (answer.method, bool(answer.note)) == (method, noted)
 
 
 @pytest.mark.parametrize("stage", ["Comparing with all", "Trying the index"])

@@ -41,7 +41,8 @@ def _embeddings() -> list[str]:
 
 def _seed() -> io.Input:
     return io.Int.Input(
-        "seed", default=0, min=0, max=2**31, optional=True, tooltip="The same seed gives the same weights everywhere."
+        "seed", default=0, min=0, max=2**31, optional=True, control_after_generate=False,  # the page would draw another model for each run
+        tooltip="The same seed gives the same weights everywhere.",
     )
 
 
