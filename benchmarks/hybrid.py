@@ -117,7 +117,9 @@ def ours(library: Any, kinds: list[str], queries: dict, weights: tuple, k: int, 
     from diffusion_toolkit import db
 
     def answer(number: int) -> list[int]:
-        parts = tuple(db.Part(kind, queries[kind][number], weight, fingerprint=f"synthetic-{FAMILIES[kind]}") for kind, weight in zip(kinds, weights))
+        parts = tuple(
+            db.Part(kind, queries[kind][number], weight, fingerprint=f"synthetic-{FAMILIES[kind]}") for kind, weight in zip(kinds, weights)
+        )
         with library.reading() as conn:
             found = db.search(conn, db.Question(parts=parts, k=k))
             methods[found.method] += 1

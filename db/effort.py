@@ -92,7 +92,8 @@ def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray
     some, others, third = (np.roll(new, by, axis=0)[:_FEWER] for by in range(3))
     some_less_third = some - third * (np.arange(len(some)) % 2)[:, None]
     made = (new, some + _GAP * np.roll(noise, 1, axis=0)[: len(some)], some - others, some_less_third + others, -some)
-    return {shape: unit_rows(as_halfvecs(16 * unit_rows(of), encoder.dims).astype(np.float32)) for shape, of in zip(SHAPES, made, strict=True)}
+    halves = (as_halfvecs(16 * unit_rows(of), encoder.dims) for of in made)
+    return {shape: unit_rows(of.astype(np.float32)) for shape, of in zip(SHAPES, halves, strict=True)}
 
 
 def _best(conn: Connection, encoder: StoredEncoder, questions: Mapping[str, np.ndarray], progress: Progress) -> dict[str, np.ndarray]:

@@ -144,7 +144,8 @@ def _statement(kind: str, encoder_id: int, dims: int, index: str | None, filtere
     if kind == "image":
         exists = sql.SQL("EXISTS (SELECT FROM images i WHERE i.id = v.image_id AND {})").format(condition)
         return sql.SQL(_BY_IMAGE).format(exists=exists if filtered else condition, **names).as_string()
-    return sql.SQL(_BY_TEXT if index else _BY_TEXT_EXACTLY).format(condition=condition, text_id=sql.Identifier(TEXT_KINDS[kind][1]), **names).as_string()
+    names |= {"condition": condition, "text_id": sql.Identifier(TEXT_KINDS[kind][1])}
+    return sql.SQL(_BY_TEXT if index else _BY_TEXT_EXACTLY).format(**names).as_string()
 
 
 def _run(conn: Connection, direction: Direction, n: int, filter: Filter | None, index: str | None) -> Scored:
