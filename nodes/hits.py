@@ -135,7 +135,7 @@ class Shown:
     """What a node shows of its hits."""
 
     def __init__(self, found: Found, pictures: Sequence[torch.Tensor], files: Sequence[Path | None], notes: Sequence[str]) -> None:
-        self._found, self._notes = found, notes
+        self._found, self.notes = found, notes
         self.images = [drawn(picture, file) for picture, file in zip(pictures, files)]
         self.records = [
             hit_record(hit, image, path_of(image, file), note, found.hits.parts)
@@ -144,9 +144,9 @@ class Shown:
 
     def lines(self, order: str = "score") -> list[str]:
         """One a hit, with what it was put in order by; then what helps where files are gone."""
-        of = zip(self._found.hits.hits, self._found.images, self._notes)
+        of = zip(self._found.hits.hits, self._found.images, self.notes)
         lines = [hit_line(hit, image, note, self._found.hits.parts, ordered_by(image, order)) for hit, image, note in of]
-        return lines + what_helps(self._notes)
+        return lines + what_helps(self.notes)
 
 
 def hit_values(found: Found) -> tuple[list[Any], Shown]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.v0_0_2 import io
 
 from .asking import Found, all_of
-from .hit_records import ordered_by, short_prompt
+from .hit_records import ordered_by, short_prompt, what_helps
 from .hits import hit_inputs, hit_outputs, hit_values, search_fingerprint
 from .host import names_missing_requirements, open_library
 from .links import Hits
@@ -72,5 +72,7 @@ class ListImages(io.ComfyNode):
         values, shown = hit_values(Found(hits, images))
         lines = [f"{offset + 1} to {offset + len(ids)} of {passing} images{asked}"]
         told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
-        lines += [f"{hit.rank}. {line}" for hit, line in zip(hits.hits, told)]
+        notes = [f"  [{note}]" if note else "" for note in shown.notes]
+        lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]
+        lines += what_helps(shown.notes)
         return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
