@@ -120,8 +120,8 @@ class Direction:
 
     @property
     def is_missed(self) -> bool:
-        """Whether the kind's index would miss too many for a question of this shape."""
-        return self.source.index == "hnsw" and self.source.effort(self.shape) is None  # of single bits as many are compared as can be
+        """Whether the index that finds this kind would miss too many for a question of this shape."""
+        return self.index == "hnsw" and self.source.effort(self.shape) is None  # of single bits as many are compared as can be
 
     @property
     def text_id(self) -> str | None:

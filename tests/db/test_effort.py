@@ -14,7 +14,7 @@ from diffusion_toolkit.db.effort import find_efforts, try_grown
 from diffusion_toolkit.db.hybrid.check import EFFORTS
 from diffusion_toolkit.db.refresh import refresh_search
 from diffusion_toolkit.db.search import found
-from diffusion_toolkit.db.search.kinds import SHAPES, Source, directions_of, sources_of, state_of
+from diffusion_toolkit.db.search.kinds import SHAPES, Direction, Source, directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -169,7 +169,13 @@ def test_searches_look_as_far_as_the_trial_says(library, by_image):
 def test_the_shape_of_a_question(parts, shape):
     source = Source(db.StoredEncoder(1, "image", "aa", "an encoder", DIMS, {}, True), 0, None)
     [direction] = directions_of(parts, [source] * len(parts), [of.weight for of in parts], [0.0] * len(parts))
-    assert direction.shape == shape and shape in SHAPES
+    assert direction.shape == shape
+
+
+@pytest.mark.parametrize(("texts", "missed"), [(2, False), (2000, True)])
+def test_an_index_that_is_not_used_for_so_few_texts_is_not_blamed(texts, missed):
+    source = Source(db.StoredEncoder(1, "text", "aa", "an encoder", DIMS, {}, True), ROWS, "hnsw", texts={"negative_id": texts})
+    assert Direction("negative", source, np.ones(DIMS, np.float16), 1.0, shape="opposite").is_missed is missed
 
 
 def test_an_index_is_tried_once_and_again_when_it_has_doubled(library, by_image):
