@@ -1,7 +1,7 @@
 """Sixteen clients at once, inside one process as ComfyUI is, and over HTTP against a real ComfyUI whose event loop is watched.
 
-Throughput of 1 and 16 clients, in turn; p50, p99 and errors. Over HTTP a third process asks `/system_stats` every 20 ms meanwhile, and a
-node pack that is put there for it measures how late the event loop's own timer is.
+Throughput of 1 and 16 clients, in turn; p50, p99 and errors. Then, over HTTP, the same once more while a third process asks `/system_stats`
+every 20 ms and a node pack that is put there for it measures how late the event loop's own timer is: both take of the cores that are measured.
 
     .venv/bin/python benchmarks/clients.py FOLDER [--seconds 10] [--clients 16] [--no-http]
 """
@@ -97,28 +97,25 @@ def over_http(options: argparse.Namespace, dsn: str) -> None:
         node.mkdir(parents=True)
         (node / "__init__.py").write_text(_LAG_NODE, encoding="utf-8")
         with ComfyServer(base=Path(scratch), stand_ins=False, env={"DIFFUSION_TOOLKIT_DSN": dsn}) as server:
-            server.get("/bench/lag")
-            watched: dict[int, str] = {}
 
             def ask(clients: int) -> tuple[list[float], int]:
+                return tuple(json.loads(_start(options, f"ask:{server.port}", clients).communicate()[0]))
+
+            def watched(clients: int) -> str:
                 poller = _start(options, f"poll:{server.port}", clients)
                 server.get("/bench/lag")
-                asked = json.loads(_start(options, f"ask:{server.port}", clients).communicate()[0])
-                late = np.array(_get(server.port, "/bench/lag")) * 1e3
+                if clients:
+                    ask(clients)
                 stats = np.array(json.loads(poller.communicate()[0])[0])
-                watched[clients] = (
+                late = np.array(_get(server.port, "/bench/lag")) * 1e3
+                return (
                     f"{clients} clients: /system_stats p50 {np.percentile(stats, 50):.1f} ms, p99 {np.percentile(stats, 99):.1f}, "
                     f"slowest {stats.max():.1f} ({len(stats)} asked); the loop's timer late by p99 {np.percentile(late, 99):.1f} ms, most {late.max():.1f}"
                 )
-                return asked[0], asked[1]
 
             ask(1)  # the first opens connections
-            lines = _both(ask, options.clients, "over HTTP")
-            poller = _start(options, f"poll:{server.port}", 0)
-            idle = np.array(json.loads(poller.communicate()[0])[0])
-        print("\n".join(lines) + "\n")
-        print(f"nobody: /system_stats p50 {np.percentile(idle, 50):.1f} ms, p99 {np.percentile(idle, 99):.1f}, slowest {idle.max():.1f}")
-        print("\n".join(watched[number] for number in sorted(watched)))
+            print("\n".join(_both(ask, options.clients, "over HTTP")) + "\n")
+            print("\n".join(map(watched, (0, 1, options.clients))))
 
 
 def _start(options: argparse.Namespace, part: str, clients: int) -> subprocess.Popen:

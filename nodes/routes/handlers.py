@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import mimetypes
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from .work import Workers
 
 PREFIX = "/diffusion_toolkit"
 _UPLOADS_AT_ONCE = 4  # whose bodies are in memory
+# Searches at once: PostgreSQL answers no more than there are cores, and each thread more takes the lock of Python from the event loop.
+_SEARCHING = max(2, min(4, os.cpu_count() or 2))
 _ENTRIES = 5  # of a list that are written at once: five vectors of 4,000 numbers take 1 ms
 _SHOWN = ("image/png", "image/apng", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", "image/tiff", "video/")
 
@@ -25,7 +28,8 @@ class Routes:
     """Own threads for the library, for models and for pictures, so that none of them waits for another kind's queue."""
 
     def __init__(self) -> None:
-        self._library = Workers("the library", 4)
+        self._library = Workers("the library", _SEARCHING)
+        self._status = Workers("the library's status", 1)  # which counts all that there is
         self._models = Workers("models", 1)  # a model is used by one thread at a time
         self._pictures = Workers("pictures", 2)
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
@@ -68,7 +72,7 @@ class Routes:
 
             return status_record(read_status(opened(library)))
 
-        return await _json(self._library, told, _library(request))
+        return await _json(self._status, told, _library(request))
 
     @answered
     async def search(self, request: web.Request) -> web.Response:
