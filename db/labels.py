@@ -19,6 +19,7 @@ SET labels = ARRAY(SELECT DISTINCT label FROM unnest(i.labels || %(add)s::text[]
 WHERE i.id {}
   AND (NOT i.labels @> %(add)s::text[] OR i.labels && %(remove)s::text[] OR i.namespace <> %(namespace)s::text
        OR (%(rate)s AND i.rating IS DISTINCT FROM %(rating)s::smallint))
+RETURNING i.id
 """
 _BY_ID = _CHANGE.format("= ANY(%(ids)s)")
 _BY_PATH = _CHANGE.format("IN (SELECT p.image_id FROM paths p WHERE p.root_id = %(root)s AND p.path = ANY(%(paths)s))")
@@ -54,11 +55,11 @@ def label_images(
     """
     if rating is not None and not -1 <= rating <= 5:
         raise ValueError(f"{rating} is no rating. Give 0 to 5 stars, or -1 for rejected.")
-    return _change(conn, _BY_ID, add, remove, namespace, rating, clear_rating, ids=list(ids))
+    return len(_change(conn, _BY_ID, add, remove, namespace, rating, clear_rating, ids=list(ids)))
 
 
-def label_files(conn: Connection, root_id: int, paths: Iterable[str], labels: Iterable[str], namespace: str = "") -> int:
-    """Give labels, and a namespace that is not empty, to the images of these files; how many changed."""
+def label_files(conn: Connection, root_id: int, paths: Iterable[str], labels: Iterable[str], namespace: str = "") -> list[int]:
+    """Give labels, and a namespace that is not empty, to the images of these files; the ids of those that changed."""
     return _change(conn, _BY_PATH, labels, (), namespace or None, None, False, root=root_id, paths=list(paths))
 
 
@@ -71,7 +72,7 @@ def _change(
     rating: int | None,
     clear_rating: bool,
     **which: object,
-) -> int:
+) -> list[int]:
     taken = normal_labels(remove)
     values = {
         "add": [label for label in normal_labels(add) if label not in taken],
@@ -81,7 +82,7 @@ def _change(
         "rating": rating,
     }
     one_writer(conn)
-    changed = conn.execute(statement, {**values, **which}).rowcount
+    changed = [id_ for (id_,) in conn.execute(statement, {**values, **which})]
     if changed:
         bump_generation(conn)
     return changed

@@ -36,7 +36,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "all_gone": report.all_gone,
         "labels": sorted(report.labels),
         "namespace": "".join(report.namespaces),
-        "labelled": report.labelled,
+        "labelled": len(report.labelled),
         "unfinished": report.unfinished,
         "unrefreshed": report.unrefreshed,
         "prompts": report.prompts,
@@ -139,7 +139,7 @@ def _labelled(report: IndexReport) -> list[str]:
     given = [f"{'label' if len(report.labels) == 1 else 'labels'} {', '.join(sorted(report.labels))}"] if report.labels else []
     given += [f"namespace {name}" for name in report.namespaces]
     if report.labelled:
-        return [f"Given to {some(report.labelled, 'image')}: {'; '.join(given) or 'the labels of their lines'}."]
+        return [f"Given to {some(len(report.labelled), 'image')}: {'; '.join(given) or 'the labels of their lines'}."]
     if not given or not report.found or report.unfinished:
         return []
     return [f"All images of this run had {'; '.join(given)} before."]

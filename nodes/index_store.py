@@ -73,7 +73,7 @@ class FolderStore:
         self._library = library
         self.labels, self.namespace = tuple(db.normal_labels(labels)), normal_label(namespace)
         self.labels_files = bool(self.labels or self.namespace)
-        self.labelled = 0  # images that were given some
+        self.labelled: set[int] = set()  # images that were given some, by id: two files of a list may be one
         self._under = subfolder
         self.patience = Patience()
         if progress is not None:
@@ -206,7 +206,7 @@ class FolderStore:
         if paths and (labels or self.labels_files):
             with self._library.connection() as connection:
                 changed = db.label_files(connection, self._root_id, paths, (*self.labels, *labels), self.namespace)
-            self.labelled += changed
+            self.labelled.update(changed)
 
     def _label(self, entries: Sequence[FileEntry]) -> None:
         together: dict[tuple[str, ...], list[str]] = {}
@@ -227,7 +227,7 @@ class FolderStore:
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
             db.release_files(connection, self._run, self._root_id, [entry.path for entry, _ in images])
-        self.labelled += sum(bool(record.labels or record.namespace) for record in records)
+        self.labelled.update(id_ for id_, record in zip(ids, records) if record.labels or record.namespace)
 
     @patient
     def images_read_before(self, version: int, after: int = 0) -> Sequence[tuple[int, Sequence[str]]]:

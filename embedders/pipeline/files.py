@@ -93,7 +93,7 @@ class FoundFiles:
         A folder in which nothing is left of what was known is more likely a drive that is not mounted, and so is one that is empty:
         nothing of it is marked.
         """
-        for labels, paths in self._labelled():  # with the run's too: before the others, so that each image is counted once
+        for labels, paths in self._labelled():  # with the run's too
             store.label_files(paths, labels)
         if store.labels_files:
             for number, paths in enumerate(_lots(self._known.unchanged_paths(), MARKED_AT_ONCE)):

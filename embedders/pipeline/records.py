@@ -136,7 +136,7 @@ class IndexReport:
     waited: dict[str, float] = field(default_factory=dict)  # seconds in which the models had nothing to do, by what for
     labels: set[str] = field(default_factory=set)  # that this run gives to each image
     namespaces: set[str] = field(default_factory=set)
-    labelled: int = 0  # images that were without one of these, or of their own of a list
+    labelled: set[int] = field(default_factory=set)  # ids of images that were without one of these, or of their own of a list
     unfinished: bool = False  # it stood back before its end; the next run goes on
     unrefreshed: bool = False  # all is indexed, and what searches use was not brought up to date
 

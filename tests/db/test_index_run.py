@@ -27,13 +27,13 @@ def run(library, tmp_path, monkeypatch):
 
 def test_how_many_images_were_given_labels_is_told_of_new_and_of_known_ones(run, tmp_path):
     report, _, text = run(labels="Holiday")
-    assert report.labelled == 4 and "Given to 4 images: label holiday." in text
+    assert len(report.labelled) == 4 and "Given to 4 images: label holiday." in text
     Image.new("RGB", (8, 8), "white").save(tmp_path / "pictures/new.png")
     (tmp_path / "pictures/0.png").rename(tmp_path / "pictures/moved.png")
     report, _, text = run(labels="holiday, Sea Side", namespace="Client A")
-    assert report.labelled == 5 and "Given to 5 images: labels holiday, sea side; namespace client a." in text
+    assert len(report.labelled) == 5 and "Given to 5 images: labels holiday, sea side; namespace client a." in text
     report, _, text = run(labels="holiday", namespace="client a")
-    assert report.labelled == 0 and "All images of this run had label holiday; namespace client a before." in text
+    assert not report.labelled and "All images of this run had label holiday; namespace client a before." in text
 
 
 def test_an_image_that_its_line_and_the_run_give_labels_counts_once(run, tmp_path):
@@ -41,7 +41,17 @@ def test_an_image_that_its_line_and_the_run_give_labels_counts_once(run, tmp_pat
     listed = tmp_path / "list.txt"
     listed.write_text(f"{tmp_path / 'pictures/0.png'},uno\n{tmp_path / 'pictures/1.png'}\n", encoding="utf-8")
     report, _, text = run(image_list=listed, labels="zwei")
-    assert report.labelled == 2 and "Given to 2 images: label zwei." in text
+    assert len(report.labelled) == 2 and "Given to 2 images: label zwei." in text
+
+
+def test_two_files_of_a_list_that_are_one_image_count_once(run, tmp_path):
+    for new in ("copy.png", "another.png"):
+        (tmp_path / "pictures" / new).write_bytes((tmp_path / "pictures/0.png").read_bytes())
+    listed = tmp_path / "list.txt"
+    listed.write_text("pictures/0.png,uno\npictures/copy.png,due\n", encoding="utf-8")
+    assert "Given to 1 image: the labels of their lines." in run(image_list=listed)[2]  # new ones
+    listed.write_text("pictures/0.png,tre\npictures/copy.png,quattro\npictures/another.png,cinque\n", encoding="utf-8")
+    assert "Given to 1 image: the labels of their lines." in run(image_list=listed)[2]  # known ones, and one more
 
 
 def test_what_node_classes_take_to_load_is_no_time_of_indexing_even_over_several_parts(run, tmp_path, monkeypatch):

@@ -51,9 +51,9 @@ def test_what_changes_nothing_leaves_the_generation(conn: db.Connection, root: i
     [id_] = db.write_images(conn, root, [image(1, labels=("a",), rating=2)])
     before = db.generation(conn)
     assert db.label_images(conn, [id_], add=["A"], remove=["z"], rating=2) == 0
-    assert db.label_files(conn, root, ["folder/1.png"], ["a"]) == 0
+    assert db.label_files(conn, root, ["folder/1.png"], ["a"]) == []
     assert db.generation(conn) == before
-    assert db.label_files(conn, root, ["folder/1.png", "folder/2.png"], ["b"], "work") == 1
+    assert db.label_files(conn, root, ["folder/1.png", "folder/2.png"], ["b"], "work") == [id_]
     assert db.generation(conn) > before and given(conn, id_) == (("a", "b"), "work", 2)
 
 

@@ -63,13 +63,13 @@ def told(index_report, report: IndexReport) -> tuple[str, dict]:
 
 
 def test_labels_and_how_many_images_got_them_are_told(index_report):
-    text, record = told(index_report, IndexReport(labels={"sea side", "holiday"}, namespaces={"client a"}, labelled=12))
+    text, record = told(index_report, IndexReport(labels={"sea side", "holiday"}, namespaces={"client a"}, labelled=set(range(12))))
     assert "Given to 12 images: labels holiday, sea side; namespace client a." in text
     assert (record["labels"], record["namespace"], record["labelled"]) == (["holiday", "sea side"], "client a", 12)
     assert "All images of this run had label holiday before." in told(index_report, IndexReport(labels={"holiday"}, found=3))[0]
     for report in (IndexReport(labels={"holiday"}), IndexReport(labels={"holiday"}, found=3, unfinished=True)):
         assert "holiday" not in told(index_report, report)[0]
-    assert "Given to 1 image: the labels of their lines." in told(index_report, IndexReport(labelled=1))[0]
+    assert "Given to 1 image: the labels of their lines." in told(index_report, IndexReport(labelled={7}))[0]
     text, record = told(index_report, IndexReport())
     assert "Given" not in text and "without" not in text and record["namespace"] == ""
 

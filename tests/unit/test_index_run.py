@@ -63,8 +63,8 @@ def test_a_sub_folder_is_spelled_as_it_is_called(folder, monkeypatch):
 
 def test_of_several_reports_the_files_come_in_order_and_each_label_and_run_once():
     two = Named([("line 10: b.png", "damaged"), ("line 9: a.png", "damaged"), (f"line 10: {'1' * 5000}.png", "damaged")])
-    first = IndexReport(skipped=two, labels={"sea"}, labelled=2, others={"a", "b"})
-    second = IndexReport(skipped=Named([("line 2: c.png", "damaged")]), labels={"sea"}, labelled=3, others={"b"}, unrefreshed=True)
+    first = IndexReport(skipped=two, labels={"sea"}, labelled={1, 2}, others={"a", "b"})
+    second = IndexReport(skipped=Named([("line 2: c.png", "damaged")]), labels={"sea"}, labelled={2, 3}, others={"b"}, unrefreshed=True)
     whole = together([first, second])
     assert [place for place, _ in whole.skipped] == ["line 2: c.png", "line 9: a.png", f"line 10: {'1' * 5000}.png", "line 10: b.png"]
-    assert (whole.labels, whole.labelled, whole.others, whole.unrefreshed, whole.unfinished) == ({"sea"}, 5, {"a", "b"}, True, False)
+    assert (whole.labels, whole.labelled, whole.others, whole.unrefreshed, whole.unfinished) == ({"sea"}, {1, 2, 3}, {"a", "b"}, True, False)
