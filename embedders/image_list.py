@@ -23,10 +23,12 @@ from .metadata.containers.sidecar import sidecar_names
 from .pipeline.records import Named
 from .scan import SUFFIXES, FileEntry, OnError, Stopped, contains, newest_of, printable
 
+SUFFIXES_OF_LISTS = (".txt", ".csv", ".lst")
 MAX_BYTES = 2**30
 MAX_LINES = 10_000_000
 NO_LIST_AFTER = 1000  # lines with something on them and not one image: another kind of text
 LOOK_EVERY = 1000  # lines between two questions whether to go on
+_QUOTES = "; a path that holds a comma stands in quotes"
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # as Windows writes them
 
 
@@ -139,7 +141,7 @@ class ImageList:
             for name, root in self._roots:
                 if contains(str(root), place):
                     return name, Path(place).relative_to(root).as_posix().removeprefix(".")
-        raise ValueError("lies below none of the configured roots: " + self._names)
+        raise ValueError(f"{os.path.normpath(folder)} lies below none of the configured roots: {self._names}")
 
 
 class ListedFiles:
@@ -166,8 +168,8 @@ class ListedFiles:
                 else:
                     yield FileEntry(path, status.st_size, status.st_mtime_ns, newest_of(text for _, text in sidecar_names(file)), labels)
             except FileNotFoundError:
-                comma = "" if not labels else "; a path that holds a comma stands in quotes"
-                on_error(place, f"there is no such file in {os.path.dirname(file)}{comma}")
+                parted = any(os.path.splitext(label)[1].lower() in SUFFIXES for label in labels)  # a label reads like the end of a path
+                on_error(place, f"there is no such file in {os.path.dirname(file)}{_QUOTES if parted else ''}")
             except OSError as error:
                 on_error(place, f"can't be read ({error.strerror or error})")
 
@@ -196,8 +198,7 @@ def _check_name(path: str) -> None:
     if "\0" in path or not path:
         raise ValueError("is no path")
     if os.path.splitext(path)[1].lower() not in SUFFIXES:
-        hint = "; a path that holds a comma stands in quotes" if "." not in os.path.basename(path) else ""
-        raise ValueError(f"is no image or video by its name{hint}")
+        raise ValueError(f"is no image or video by its name{'' if '.' in os.path.basename(path) else _QUOTES}")
 
 
 def _split(text: bytes) -> Iterator[bytes]:

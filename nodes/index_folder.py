@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..embedders.pipeline import IndexReport
 
 Progress = Callable[[str, int, int], None]
-LISTS = (".txt", ".csv", ".lst")
 
 
 class IndexFolder(io.ComfyNode):
@@ -226,11 +225,11 @@ def _progress(node: Any, watch: Watch | None) -> Progress:
 
 def _list_file(name: str, below: Path) -> Path:
     """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its paths."""
-    from ..embedders.image_list import ListError, on_another_host
+    from ..embedders.image_list import SUFFIXES_OF_LISTS, ListError, on_another_host
 
     file = below / name
-    if file.suffix.lower() not in LISTS or file.name.startswith("."):
-        raise ListError(f"The image list {file} is no list by its name. Its name ends in {', '.join(LISTS)}; hidden files are not read.")
+    if file.suffix.lower() not in SUFFIXES_OF_LISTS or file.name.startswith("."):
+        raise ListError(f"The image list {file} is no list by its name. Its name ends in {', '.join(SUFFIXES_OF_LISTS)}; hidden files are not read.")
     if on_another_host(str(file), roots().values()) or not any(file.resolve().is_relative_to(root) for root in roots().values()):
         raise ListError(f"The image list {file} lies below none of the roots: {', '.join(roots())}. Put it beside its images.")
     return file

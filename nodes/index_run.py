@@ -17,13 +17,16 @@ from ..embedders.presence import Names
 from ..embedders.scan import Scan
 from .approximate import refresh_approximation
 from .host import roots
-from .index_report import report_text
+from .index_report import report_text, some
 from .index_store import FolderStore
 from .patience import Patience
 
 if TYPE_CHECKING:
     from ..db import Counts, Library, Words
     from ..embedders.pipeline.files import Source
+
+
+FAULTS_NAMED = 5  # lines of a list of which none is good
 
 
 class LabelError(ValueError):
@@ -91,9 +94,21 @@ class JobFiles:
         if job.image_list is not None:
             tell = lambda lines: progress("Lines of the image list", lines, lines)  # noqa: E731
             self._list = ImageList(job.image_list, self._roots, db.normal_labels, tell)
-        if self._list is not None and not self._list.counts:
-            fault = " {}: {}.".format(*self._list.problems[0]) if self._list.problems else ""
-            raise ListError(f"The image list {job.image_list} names no image.{fault} Write one path on each line, as path,label,label2.")
+            self._refuse_without_a_file(self._list)
+
+    def _refuse_without_a_file(self, images: ImageList) -> None:
+        """ListError where no line names a file that can be had: before a model is loaded, as for a folder that is not there."""
+        missing = Named()
+        for name in images.counts:
+            if next(images.of_root(name).files(lambda *problem: missing.append(problem)), None) is not None:
+                return
+        faults = sorted([*images.problems, *missing], key=_in_order)[:FAULTS_NAMED]
+        more = images.problems.total + missing.total - len(faults)
+        told = "".join(f"\n{place}: {why}." for place, why in faults) + (f"\n{some(more, 'line')} more." if more else "")
+        raise ListError(
+            f"The image list {images.file} names no image that can be had. Write one path on each line, as path,label,label2: "
+            f"whole, or relative to the list's own folder.{told}"
+        )
 
     def parts(self) -> Iterator[tuple[Job, Source]]:
         """The job for each root that it has files below, with these files."""

@@ -71,8 +71,10 @@ def _add(commands: argparse._SubParsersAction, name: str, short: str, descriptio
 def _add_index(commands: argparse._SubParsersAction) -> None:
     parser = _add(commands, "index", "bring the images of a folder into a library", _INDEX)
     parser.add_argument(
-        "folder", metavar="DIR|LIST", help="the folder to index, or a list of images: a text file with path,label,label2 on each line"
-    )
+        "folder", metavar="DIR|LIST",
+        help="the folder to index, or a list of images: a text file with path,label,label2 on each line; "
+        "its paths are whole, or relative to its own folder",
+    )  # fmt: skip
     _add_common(parser)
     parser.add_argument("--root", metavar="NAME", help="the root that DIR is below, where several are; DIR may then be relative to it")
     parser.add_argument("--no-recursive", dest="recursive", action="store_false", help="not the folders inside it")

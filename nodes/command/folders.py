@@ -44,11 +44,15 @@ def is_list(given: str, beside: Sequence[str]) -> bool:
     """Whether it is a file, and so a list of images; unlike a node's, which anybody may queue who reaches the page, it may lie anywhere.
 
     Raises:
-        UsageError: it is an image, or an option that is for a folder was given `beside` it.
+        UsageError: it is an image, or no list though called as one, or an option that is for a folder was given `beside` it.
     """
+    from ...embedders.image_list import SUFFIXES_OF_LISTS
     from ...embedders.scan import SUFFIXES
 
-    if not Path(given).expanduser().is_file():
+    file = Path(given).expanduser()
+    if not file.is_file():
+        if file.suffix.lower() in SUFFIXES_OF_LISTS and not file.exists() and not beside:
+            raise UsageError(f"There is no list {file.absolute()}. Check its spelling, and the folder that you are in.")
         return False
     if Path(given).suffix.lower() in SUFFIXES:
         raise UsageError(f"{given} is an image. Name its folder, with --pattern for this one alone, or a list that has it on a line.")

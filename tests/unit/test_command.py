@@ -254,6 +254,10 @@ def test_what_can_not_be_indexed_is_refused_before_anything_is_loaded(listed, ro
     listed.write_text("nonsense\n", encoding="utf-8")
     with pytest.raises(UsageError, match="names no image"):
         asked(str(listed))
+    with pytest.raises(UsageError, match=r"There is no list .*lisst\.txt\. Check its spelling"):
+        asked(str(roots["photos"] / "lisst.txt"))
+    (roots["photos"] / "2025.txt").mkdir()
+    assert asked(str(roots["photos"] / "2025.txt"))[0].subfolder == "2025.txt"
 
 
 def test_torch_is_not_imported_where_no_model_is(comfyui):

@@ -53,6 +53,9 @@ def test_a_path_with_a_comma_stands_in_quotes(place):
     assert entries(read(place, '"cats/one, two.png",cat\n'), "output")[0][0].path == "cats/one, two.png"
     unquoted = read(place, "cats/one, two.png\ncats/b.png, two.png\n")
     assert unquoted.problems == [("line 1", "is no image or video by its name; a path that holds a comma stands in quotes")]
+    for line, asks in (("cats/gone.png,cat\n", False), ("cats/one.png, and two.PNG,cat\n", True)):
+        [(_, why)] = entries(read(place, line), "output")[1]
+        assert ("in quotes" in why) == asks
 
 
 @pytest.mark.parametrize("mark, encoding", [(codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (b"", "utf-8")])
@@ -73,7 +76,7 @@ def test_what_can_not_be_had_is_told_with_its_line_and_ends_nothing(place):
     assert {where: why.split(";")[0].replace(str(place), "") for where, why in told.items()} == {
         "line 2": "there is no such file in /output",
         "line 3": "is no image or video by its name",
-        "line 4": "lies below none of the configured roots: output, photos",
+        "line 4": "/secret lies below none of the configured roots: output, photos",
         "line 5": "is not a regular file",
         "line 6": "is a link that leads out of the root",
         "line 7": "is a link that leads out of the root",

@@ -6,6 +6,7 @@ import os
 import re
 
 import pytest
+from diffusion_toolkit.embedders.image_list import ListError
 from diffusion_toolkit.embedders.pipeline import IndexReport
 from diffusion_toolkit.embedders.pipeline.records import Named
 from diffusion_toolkit.embedders.scan import ScanError
@@ -59,6 +60,20 @@ def test_a_sub_folder_is_spelled_as_it_is_called(folder, monkeypatch):
     monkeypatch.setattr(os.path, "samefile", lambda one, other: called(one) == called(other))
     given = {"cats/OLD": "Cats/old", "Cats": "Cats", "dogs": "dogs", "": ""}
     assert {typed: next(JobFiles(Job("output", folder, typed)).parts())[0].subfolder for typed in given} == given
+
+
+def test_a_list_of_which_no_file_can_be_had_is_refused_with_its_first_lines(folder):
+    lines = [f"gone/{n}.png,mine" for n in range(1, 8)]
+    listed = folder / "list.txt"
+    listed.write_text("\n".join(["/elsewhere/a.png", *lines]), encoding="utf-8")
+    with pytest.raises(ListError, match="names no image that can be had") as refused:
+        JobFiles(Job("output", folder, image_list=listed))
+    _, first, *told, more = str(refused.value).splitlines()
+    assert first == f"line 1: /elsewhere/a.png: {os.path.normpath('/elsewhere')} lies below none of the configured roots: output."
+    assert told == [f"line {n}: gone/{n - 1}.png: there is no such file in {folder / 'gone'}." for n in range(2, 6)] and more == "3 lines more."
+    listed.write_text("\n".join([*lines, "a.png"]), encoding="utf-8")
+    (folder / "a.png").touch()
+    assert len(list(JobFiles(Job("output", folder, image_list=listed)).parts())) == 1
 
 
 def test_of_several_reports_the_files_come_in_order_and_each_label_and_run_once():
