@@ -23,7 +23,7 @@ from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble, Try
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
 from .files import files_of_root, known_roots, mark_missing, page_of_files, unmark_missing, with_another_file
 from .filters import Filter, FilterError, all_of, parse_filter
-from .filters.beginnings import longer_words
+from .filters.none_pass import why_none_pass
 from .hashes import known_contents, older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .problems import Problem
@@ -191,7 +191,6 @@ __all__ = [
     "library_status",
     "link_paths",
     "list_images",
-    "longer_words",
     "look_alikes",
     "make_postponed",
     "loose_ends",
@@ -235,6 +234,7 @@ __all__ = [
     "update_readings",
     "vacuum",
     "wanted_approximation",
+    "why_none_pass",
     "write_approximation",
     "write_image_vectors",
     "with_another_file",

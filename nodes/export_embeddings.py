@@ -128,7 +128,7 @@ def _all(connection: Connection, wanted: db.Filter | None) -> list[int]:
     ids = sorted(db.list_images(connection, wanted, k=2**31))
     if not ids:
         passing = f" that pass {wanted.text}" if wanted else ""
-        raise db.LibraryError(f"There are no images{passing} to export. {db.longer_words(connection, wanted) if wanted else ''}".strip())
+        raise db.LibraryError(f"There are no images{passing} to export. {db.why_none_pass(connection, wanted)}".strip())
     return ids
 
 

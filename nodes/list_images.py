@@ -61,11 +61,11 @@ class ListImages(io.ComfyNode):
         with opened.connection() as connection:
             ids = db.list_images(connection, wanted, order, top_k, offset)
             passing = db.count_images(connection, wanted)
-            longer = "" if passing else db.longer_words(connection, wanted)
+            why = "" if passing else db.why_none_pass(connection, wanted)
             images = db.get_images(connection, ids)
         asked = f" that pass {wanted.text}" if wanted else ""
         if not ids:
-            message = f"Of {passing} images{asked} none is after the first {offset}." if passing else f"There are no images{asked}. {longer}".strip()
+            message = f"Of {passing} images{asked} none is after the first {offset}." if passing else f"There are no images{asked}. {why}".strip()
             nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
             return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
         hits = Hits(opened.name, tuple(db.Hit(id_, 0.0, rank) for rank, id_ in enumerate(ids, offset + 1)), method=f"listed, {order} first")

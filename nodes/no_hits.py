@@ -24,9 +24,10 @@ def why_no_hits(library: Library, parts: Sequence[QueryPart], wanted: Wanted, no
         question = question_of(parts, wanted)
         count = db.count_comparable(connection, question)
         why = _nothing_to_compare(count, question) or _limited(connection, question, count)
-        longer = "" if count.passing else db.longer_words(connection, question.filter)
+        if count.images and not count.passing:
+            why += f" {db.why_none_pass(connection, question.filter) or 'Loosen the filter.'}"
     lacking = _lacking(count) if count.passing else ""
-    told = " ".join(filter(None, (why, longer, lacking, note)))
+    told = " ".join(filter(None, (why, lacking, note)))
     return f"No hits for {in_words(parts)} in the library '{library.name}': {told or 'nothing is left of them.'}"
 
 
@@ -36,7 +37,7 @@ def _nothing_to_compare(count: Comparable, question: Question) -> str:
         return f"it has no {other}images. Run Index Folder."
     if not count.passing:
         text = f" ({question.filter.text})" if question.filter is not None and question.filter.text else ""
-        return f"0 of {_images(count.images, other)} pass the filter{text}. Loosen the filter."
+        return f"0 of {_images(count.images, other)} pass the filter{text}."
     if not count.comparable:
         passing = " that pass the filter" if question.filter else ""
         return f"none of the {_images(count.passing, other)}{passing} can be compared."

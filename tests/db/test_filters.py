@@ -300,11 +300,11 @@ def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection)
     ],
 )
 def test_a_word_that_only_begins_others_is_told(conn, images, text: str, said: str) -> None:
-    assert db.longer_words(conn, db.parse_filter(text)) == said
+    assert db.why_none_pass(conn, db.parse_filter(text)) == said
 
 
-def test_a_filter_whose_text_is_no_filter_has_no_longer_words(conn) -> None:
-    assert db.longer_words(conn, db.Filter(sql.SQL("i.id > 0"), text="all (but")) == db.longer_words(conn, None) == ""
+def test_of_a_filter_whose_text_is_no_filter_nothing_is_told(conn) -> None:
+    assert db.why_none_pass(conn, db.Filter(sql.SQL("i.id > 0"), text="all (but")) == db.why_none_pass(conn, None) == ""
 
 
 def test_the_planner_guesses_well_how_many_lie_in_a_folder(conn, root) -> None:

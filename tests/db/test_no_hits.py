@@ -42,14 +42,16 @@ def ids(library, image, encoder, unit) -> list[int]:
 
 def test_a_filter_that_passes_none_is_quoted_and_no_model_is_blamed(why, ids, unit):
     told = why(unit(1), filter=db.parse_filter("label:wolf"))
-    assert told == "No hits for a image in the library 'default': 0 of 4 images pass the filter (label:wolf). Loosen the filter."
+    assert told == "No hits for a image in the library 'default': 0 of 4 images pass the filter (label:wolf). No image has the label 'wolf'. There is: fox."
+    told = why(unit(1), filter=db.parse_filter("label:fox width:1"))
+    assert told.endswith("0 of 4 images pass the filter (label:fox width:1). Loosen the filter.")
 
 
 def test_a_word_that_only_begins_others_is_told_where_none_pass(why, ids, unit, library, image):
     with library.connection() as conn:
         db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(9, prompt=db.TextPair("red flowers", ""))])
     told = why(unit(1), filter=db.all_of([db.parse_filter("label:fox"), db.parse_filter('prompt:"flower"')]))
-    assert told.endswith("Loosen the filter. No prompt has 'flower' as whole words; flower* is in those of 1 image.")
+    assert told.endswith("label:fox) (prompt:\"flower\")). No prompt has 'flower' as whole words; flower* is in those of 1 image.")
 
 
 def test_a_page_beyond_the_end_tells_how_many_hits_there_are(why, ids, unit):

@@ -1,0 +1,96 @@
+"""What is said of a filter that no image passes: the misspelt name in it, and what there is that is near."""
+
+from __future__ import annotations
+
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.filters import near_names
+from diffusion_toolkit.db.filters.near_names import nearest
+
+
+@pytest.fixture
+def images(conn, image):
+    """Four images of a root with folders, a root of Windows, and names of every kind."""
+    names = {
+        "labels": ("crop", "fresh8"), "namespace": "client work", "checkpoint": "sdxl/dreamXL_v8.safetensors", "vae": "sdxl_vae.safetensors",
+        "loras": [{"name": "add-detail-xl"}], "controlnets": [{"name": "canny"}], "text_encoders": ["t5xxl"], "sampler": "euler_ancestral",
+        "scheduler": "karras", "generator": "ComfyUI",
+    }  # fmt: skip
+    output, windows = db.ensure_root(conn, "output", "/data/output"), db.ensure_root(conn, "drive", "D:\\pics")
+    db.write_images(conn, output, [image(1, path="mine/cats/1.png", **names), image(2, path="mine/cats/old/2.png"), image(3, path="my dogs/3.png")])
+    db.write_images(conn, windows, [image(4, path="2025/4.webp", checkpoint="other.gguf")])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("label:frsh8", "No image has the label 'frsh8'. Did you mean 'fresh8'?"),
+        ("tag:fresh", "No image has the label 'fresh'. Did you mean 'fresh8'?"),
+        ("label:zebra", "No image has the label 'zebra'. There are: crop, fresh8."),
+        ("label:xy*", "No image has a label like 'xy*'. There are: crop, fresh8."),
+        ("namespace:clent", "No image has the namespace 'clent'. Did you mean 'client work'?"),
+        ("checkpoint:dreemXL", "No image has the checkpoint 'dreemXL'. Did you mean 'sdxl/dreamXL_v8.safetensors'?"),
+        ("model=dreamXL_v8", "No image has the checkpoint 'dreamXL_v8'. Did you mean 'sdxl/dreamXL_v8.safetensors'?"),
+        ("checkpoint:flux", "No image has the checkpoint 'flux'. There are: other.gguf, sdxl/dreamXL_v8.safetensors."),
+        ("lora:detial", "No image has the LoRA 'detial'. Did you mean 'add-detail-xl'?"),
+        ("lora:add-detial", "No image has the LoRA 'add-detial'. Did you mean 'add-detail-xl'?"),
+        ("controlnet:cany", "No image has the ControlNet 'cany'. Did you mean 'canny'?"),
+        ("vae:sdxlvae", "No image has the VAE 'sdxlvae'. Did you mean 'sdxl_vae.safetensors'?"),
+        ("encoder:t5xl", "No image has the text encoder 't5xl'. Did you mean 't5xxl'?"),
+        ("sampler:eular", "No image has the sampler 'eular'. Did you mean 'euler_ancestral'?"),
+        ("scheduler:karas*", "No image has a scheduler like 'karas*'. Did you mean 'karras'?"),
+        ("generator:comfy-ui", "No image has the generator 'comfy-ui'. Did you mean 'ComfyUI'?"),
+        ("format:jpg", "No image has the format 'jpg'. There are: png, webp."),
+        ("root:ouptut", "No image has the root 'ouptut'. Did you mean 'output'?"),
+        ("folder:cats", "No folder 'cats' lies directly below a root; folder:*/cats has 2 images."),
+        ("folder:output/cats", "No folder 'cats' lies directly below a root; folder:*/cats has 2 images."),
+        ("folder:/data/output/cats", "No folder 'cats' lies directly below a root; folder:*/cats has 2 images."),
+        ("folder:mien", "No file lies in the folder 'mien'. Did you mean 'mine'?"),
+        ("folder:Mine/Cats", "No file lies in the folder 'Mine/Cats'. Did you mean 'mine/cats'?"),
+        ("folder:mine/cast", "No file lies in the folder 'mine/cast'. Did you mean 'mine/cats'?"),
+        ("folder:d:\\pics\\2205", "No file lies in the folder 'd:\\pics\\2205'. The roots are /data/output (output), D:\\pics (drive)."),
+        ("folder:D:\\pics\\2052", "No file lies in the folder 'D:\\pics\\2052'. Did you mean '2025'?"),
+        ("folder=mine", "No file lies in the folder 'mine' itself; folder:mine has 2 images below it."),
+        ('folder="*/dogs"', "No file lies in a folder like '*/dogs'. Did you mean 'my dogs'?"),
+        ("label:frsh8,nosuch", "No image has the label 'frsh8'. Did you mean 'fresh8'? No image has the label 'nosuch'. There are: crop, fresh8."),
+        ("label:frsh8 or (sampler:eular steps:3)", "No image has the label 'frsh8'. Did you mean 'fresh8'? "
+         "No image has the sampler 'eular'. Did you mean 'euler_ancestral'?"),
+        ("label:crop checkpoint:other", ""),
+        ("label:crop -label:frsh8 label!=nosuch steps:7", ""),
+        ("rating:5 seed:7", ""),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_image_has_is_told_with_what_was_meant(conn, images, text: str, said: str) -> None:
+    assert not db.count_images(conn, db.parse_filter(text))
+    assert db.why_none_pass(conn, db.parse_filter(text)) == said
+
+
+def test_what_no_image_has_at_all_is_told_so(conn, root) -> None:
+    assert db.why_none_pass(conn, db.parse_filter("label:fox")) == "No image has the label 'fox'. There is no label."
+    assert db.why_none_pass(conn, db.parse_filter("folder:fox")) == "No file lies in the folder 'fox'. There is no folder below a root."
+
+
+def test_of_many_names_none_is_told_that_is_not_near(conn, root, image) -> None:
+    db.write_images(conn, root, [image(n, labels=(f"label {n}",)) for n in range(20)])
+    assert db.why_none_pass(conn, db.parse_filter("label:fox")) == "No image has the label 'fox'."
+    assert db.why_none_pass(conn, db.parse_filter('label:"lable 7"')).endswith("Did you mean 'label 7' or 'label 17' or 'label 9'?")
+
+
+def test_names_are_read_within_bounds(conn, images, monkeypatch) -> None:
+    monkeypatch.setattr(near_names, "NAMES", 1)
+    assert all(len(near_names.names_of(conn, field)) == 1 for field in near_names.FIELDS)
+    monkeypatch.setattr(near_names, "ROWS", 1)
+    assert near_names.names_of(conn, "format") == ["webp"]  # of the newest image
+
+
+def test_the_longest_names_are_no_error(conn, images) -> None:
+    for text in (f"folder:{'x' * 300}", f"label:{'x' * 200}", "label:***", f"prompt:{'x' * 200}", 'folder:"a, (b)\'"', "folder:."):
+        db.why_none_pass(conn, db.parse_filter(text))
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [("dream xl", ["sdxl/dream_xl.ckpt"]), ("CLIENT", ["client a", "client b"]), ("a", ["client a"]), ("b c", []), ("***", []), ("", []), ("猫の絵本", ["猫の繪本"])],
+)
+def test_the_nearest_names(value: str, meant: list[str]) -> None:
+    assert nearest(value, ["client a", "client b", "sdxl/dream_xl.ckpt", "猫の繪本"]) == meant
