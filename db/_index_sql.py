@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from psycopg import sql
+from psycopg import Connection, sql
 
 from .records import StoredEncoder
 
@@ -22,6 +22,12 @@ M, EF_CONSTRUCTION = 16, 128
 def index_name(encoder: StoredEncoder, method: str) -> str:
     """An encoder's index by this method; search knows it by its name."""
     return f"{TABLES[encoder.family]}_{method}_{encoder.id}"
+
+
+def other_owner(conn: Connection, name: str) -> str:
+    """The PostgreSQL user whose index this is, where it is not ours to comment on, to remove or to make anew; else ""."""
+    statement = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass(%s) AND NOT pg_has_role(relowner, 'USAGE')"
+    return (conn.execute(statement, [name]).fetchone() or ("",))[0]
 
 
 def create_statement(

@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 
 from ._builders import alone
 from ._generation import bump_generation, one_writer
-from ._index_sql import TABLES, index_name
+from ._index_sql import TABLES, index_name, other_owner
 from .connection import Library
 from .hybrid.candidates import LEAST_RECALL
 from .hybrid.check import EFFORTS, EQUAL, WANTED
@@ -28,7 +28,7 @@ from .search.kinds import SHAPES, state_of
 from .stream import sound_rows, stream_encoder, unit_rows
 from .vectors import as_halfvecs
 
-_GROWN = 2  # times the vectors that there were when an index was tried: then it is tried again
+_GROWN = 2  # times the vectors, or the part of them, that there were when an index was tried: then it is tried again
 _GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best
 _FAIR = (0.97, 0.97)  # the same of other shapes than `near`: of 64 questions one that misses a whole cluster is more than a hundredth
 _DRAWN = 512  # stored vectors, of which questions are made
@@ -49,6 +49,7 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
     Kept as a comment on the index, which goes and is given other names with it.
     """
     with library.connection() as conn:
+        rows = _count(conn, encoder)
         questions = _questions(conn, encoder)
         best = _best(conn, encoder, questions, progress)
         efforts = {}
@@ -58,7 +59,7 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
             efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, enough)
     with library.connection() as conn:
         one_writer(conn)
-        rows = next((source.rows for source in state_of(conn).sources if source.encoder.id == encoder.id), 0)
+        rows = min(rows, _count(conn, encoder))  # if they came or went meanwhile, twice the fewer are soon there, and it is tried again
         said = json.dumps({"rows": rows, "efforts": efforts})
         conn.execute(sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(index_name(encoder, "hnsw")), sql.Literal(said)))
         bump_generation(conn)
@@ -66,20 +67,26 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
 
 
 def try_grown(library: Library, progress: Progress | None = None) -> int:
-    """Try the active encoders' HNSW indexes that were not tried yet, or have twice the vectors since; how many these were.
+    """Try the active encoders' HNSW indexes that were not tried yet, or have twice or half the vectors since; how many these were.
 
+    Those that are another PostgreSQL user's are left to them: what was found can be written down by an index's owner alone.
     LibraryError while another process makes an index.
     """
     with library.connection() as conn:
         sources = [source for source in state_of(conn).sources if source.encoder.active and source.index == "hnsw"]
-        grown = [source.encoder for source in sources if source.rows >= max(EXACT_BELOW, _GROWN * source.tried)]
-        # Some share a table, by whose size `rows` goes; and what was found can be written down by the index's owner alone.
-        grown = [encoder for encoder in grown if _is_ours(conn, encoder) and _count(conn, encoder) >= EXACT_BELOW]
-    if grown:
+        sources = [source for source in sources if source.tried or source.rows >= EXACT_BELOW]  # there may be as many: some share a table
+        wanted = [source.encoder for source in sources if is_due(_count(conn, source.encoder), source.tried)]
+        ours = [encoder for encoder in wanted if not other_owner(conn, index_name(encoder, "hnsw"))]
+    if ours:
         with alone(library):
-            for encoder in grown:
+            for encoder in ours:
                 find_efforts(library, encoder, progress or (lambda stage, done, total: None))
-    return len(grown)
+    return len(ours)
+
+
+def is_due(rows: int, tried: int) -> bool:
+    """Whether an index over so many `rows` is to be tried, that was `tried` when there were so many (0: never)."""
+    return rows >= max(EXACT_BELOW, _GROWN * tried) or _GROWN * rows < tried
 
 
 def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray]:
@@ -141,11 +148,6 @@ def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float],
 
 def _reach(recalls: Sequence[float], wanted: Sequence[float]) -> bool:
     return all(recall >= least for recall, least in zip(recalls, wanted))
-
-
-def _is_ours(conn: Connection, encoder: StoredEncoder) -> bool:
-    name = index_name(encoder, "hnsw")
-    return conn.execute("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)", [name]).fetchone() == (True,)
 
 
 def _count(conn: Connection, encoder: StoredEncoder) -> int:

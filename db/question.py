@@ -23,7 +23,9 @@ class Part:
 
     `vector` [dims] may have any length: only its direction counts. The encoder that made it is told by `encoder_id`, by its
     `fingerprint`, or by entries that its own `details` must have; with none of these it is the active one of the kind. Vectors
-    of two encoders are never compared. `label` is what the person asked and `model` the encoder's name, for messages.
+    of two encoders are never compared. `label` is what the person asked and `model` the encoder's name, for messages. Of a `vector`
+    that is a sum, `terms` are what it is the sum of, each a weight and a vector that counts by its direction: an index may miss what
+    lies between two.
     """
 
     kind: str
@@ -34,6 +36,7 @@ class Part:
     fingerprint: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
+    terms: tuple[tuple[float, np.ndarray], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

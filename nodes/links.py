@@ -35,6 +35,7 @@ class QueryPart:
     weight: float = 1.0
     label: str = ""  # what the person asked: 'a shark', image 12
     details: Mapping[str, Any] = field(default_factory=dict)
+    terms: tuple[tuple[float, np.ndarray], ...] = ()  # (weight, vector) of which `vector` is the sum, each by its direction; of one: none
 
 
 @dataclass(frozen=True)

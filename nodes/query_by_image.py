@@ -22,8 +22,9 @@ def image_query(encoder: ImageEncoder, images: Sequence[torch.Tensor | np.ndarra
     """The query of pictures, each [H, W, 3] as `ImageEncoder.encode` takes it; of several, the mean of their directions."""
     from .vectors import mean_direction
 
-    vector = mean_direction(encoder.encode(list(images)))  # [1024]
-    return Query((QueryPart("image", vector, encoder.fingerprint, encoder.name, label=label),))
+    vectors = encoder.encode(list(images))  # [n, 1024]
+    terms = tuple((1.0, vector) for vector in vectors) if len(vectors) > 1 else ()
+    return Query((QueryPart("image", mean_direction(vectors), encoder.fingerprint, encoder.name, label=label, terms=terms),))
 
 
 class QueryByImage(io.ComfyNode):

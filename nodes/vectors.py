@@ -26,6 +26,17 @@ def direction(vector: np.ndarray) -> np.ndarray:
     return (vector / length).astype(np.float32)
 
 
+def terms_of(part: QueryPart) -> tuple[tuple[float, np.ndarray], ...]:
+    """The weights and vectors at length 1 whose sum has the part's direction, and length 1 too."""
+    import numpy as np
+
+    if not part.terms:
+        return ((1.0, direction(part.vector)),)
+    terms = [(weight, direction(vector)) for weight, vector in part.terms]
+    length = float(np.linalg.norm(sum(weight * vector for weight, vector in terms)))
+    return tuple((weight / length, vector) for weight, vector in terms)
+
+
 def mean_direction(vectors: np.ndarray) -> np.ndarray:
     """Of [n, dims], each counting alike whatever its length; the vector itself where there is one."""
     import numpy as np
@@ -57,7 +68,8 @@ def combine(terms: Sequence[tuple[float, Query]]) -> Query:
             raise ValueError(f"{_formula(terms)} leaves nothing: the queries cancel each other out. Change a weight.")
         known = next((kind[space] for kind in kinds if kind[space].fingerprint is not None), first)
         details = {name: value for kind in kinds for name, value in kind[space].details.items()}
-        parts.append(replace(known, kind=first.kind, vector=direction(total), weight=first.weight, details=details))
+        made_of = tuple((weight * of, vector) for (weight, _), kind in zip(terms, kinds) for of, vector in terms_of(kind[space]))
+        parts.append(replace(known, kind=first.kind, vector=direction(total), weight=first.weight, details=details, terms=made_of))
     if len(parts) > 1:
         parts = [replace(part, label=f"{_formula(terms)}, {KINDS[part.kind]}") for part in parts]
     else:

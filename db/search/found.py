@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
+from .._index_sql import other_owner
 from ..filters import Filter
 from ..hybrid.candidates import candidates
 from ..hybrid.check import mix_of
 from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
-from .kinds import SHAPES, Direction
+from .kinds import SHAPES, Direction, key_of
 from .one_kind import Scored, how, nearest_by_index
 
 EXACT_BELOW = 10_000  # rows of a kind that are compared one by one in some milliseconds, and then none is missed
@@ -24,6 +25,7 @@ _ESTIMATES_KEPT = 100
 _SCANNED, _PROBED, _FOLLOWED = 0.9, 2.0, 12.0
 _EACH_KIND = 800  # candidates of a kind, of which 50 are wanted: recall .996 where 100 gave .931
 _ALL = 2**31 - 1
+_AT_LEAST = sql.SQL("SELECT count(*) FROM (SELECT FROM {table} WHERE encoder_id = {encoder} LIMIT %s) few")
 _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_tuples)
 
 
@@ -59,7 +61,7 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     note = ""
     main = max(directions, key=lambda one: one.weight)
     if indexed and main.is_missed and mix_of([one.weight for one in directions]) == "uneven":
-        indexed, note = False, _missed(main)  # hardly more than one kind decides, and for several at once the hybrid index was tried
+        indexed, note = False, _missed(conn, main)  # hardly more than one kind decides, and for several at once the hybrid index was tried
     if filter is not None:
         few = _fewest_to_follow(n, rows) if indexed else rows * _SCANNED / _PROBED
         if _estimate(conn, filter) <= 3 * few:
@@ -76,10 +78,15 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     return Found(everything, "exact", note, whole=len(everything) < n)
 
 
-def _missed(direction: Direction) -> str:
-    """Why an index was left out, for a person."""
-    if direction.source.efforts is None:
-        return "Compared with all: the index was not tried with such a question yet. The next run of Index Folder tries it."
+def _missed(conn: Connection, direction: Direction) -> str:
+    """Why an index was left out, for a person; "" where the vectors are so few that it is no loss."""
+    source = direction.source
+    if source.efforts is None:
+        if conn.execute(_AT_LEAST.format(**key_of(direction.kind, source)), [EXACT_BELOW]).fetchone()[0] < EXACT_BELOW:
+            return ""  # and never tried: `rows` is of all that share the table
+        owner = other_owner(conn, source.index_name)
+        who = f"Index Folder or Build Index, run as the PostgreSQL user {owner}, whose index it is," if owner else "The next run of Index Folder"
+        return f"Compared with all: the index was not tried with such a question yet. {who} tries it."
     if direction.shape == "near":
         return "Compared with all: the index misses too many of this library's. Build Index makes a better one, with m 24."
     return f"Compared with all: of what is asked for here ({SHAPES[direction.shape]}), this library's index misses too many."

@@ -67,7 +67,7 @@ class Source:
     lists: int = 0  # of an IVFFlat index
     texts: dict[str, float] = field(default_factory=dict)
     efforts: dict[str, int | None] | None = None  # as `effort.find_efforts` found them for this index,
-    tried: int = 0  # when there were so many rows
+    tried: int = 0  # when there were so many vectors by this encoder
 
     @property
     def index_name(self) -> str:
@@ -205,7 +205,7 @@ def directions_of(
 
 def _shape(parts: Sequence[Part], weights: Sequence[float], total: np.ndarray) -> str:
     """Which of SHAPES the sum of these parts is, `total` [dims] at length 1."""
-    wanted = [(part, weight * unit(part.vector)) for part, weight in zip(parts, weights) if weight > 0]
+    wanted = [(part, vector) for part, weight in zip(parts, weights) for vector in _wanted(part, weight)]
     if not wanted:
         return "opposite"
     alike = sum(vector for _, vector in wanted)  # to which images are to be like, before some are left out that are like others
@@ -216,6 +216,13 @@ def _shape(parts: Sequence[Part], weights: Sequence[float], total: np.ndarray) -
     if alike @ total < _ALONE * length:
         return "unlike"
     return "far" if part.details else "near"  # by these a description finds the encoder whose other half made it
+
+
+def _wanted(part: Part, weight: float) -> list[np.ndarray]:
+    """What images are to be like [dims] by a part of this weight, at the lengths that count; nothing of what they are to be unlike."""
+    terms = [(share, unit(vector)) for share, vector in part.terms] or [(1.0, unit(part.vector))]
+    length = float(np.linalg.norm(sum(share * vector for share, vector in terms))) or 1.0
+    return [weight * share / length * vector for share, vector in terms if weight * share > 0]
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

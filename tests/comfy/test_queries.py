@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import_comfy()  # our nodes' package asks for comfy_api
 from diffusion_toolkit import db  # noqa: E402
-from diffusion_toolkit.nodes.asking import in_words  # noqa: E402
+from diffusion_toolkit.nodes.asking import as_part, in_words  # noqa: E402
 from diffusion_toolkit.nodes.hit_records import hit_line, hit_record, share  # noqa: E402
 from diffusion_toolkit.nodes.links import AskedPart, Query, QueryPart, SearchOptions  # noqa: E402
 from diffusion_toolkit.nodes.vectors import combine, direction, mean_direction, read_vector  # noqa: E402
@@ -30,6 +30,14 @@ def image(prompt: str | None = "a shark", confidence: str | None = "exact") -> d
 def test_arithmetic_adds_directions_not_lengths():
     [part] = combine([(1, one(100, 0)), (1, one(0, 0.1)), (-1, one(0, 5))]).parts
     assert part.vector == pytest.approx([1, 0])
+
+
+def test_arithmetic_tells_what_a_sum_was_made_of():
+    inner = combine([(1, one(4, 0)), (1, one(0, 3))])
+    [part] = combine([(0.5, inner), (-1, one(0, 7))]).parts
+    assert [weight for weight, _ in part.terms] == pytest.approx([0.5 / 2**0.5, 0.5 / 2**0.5, -1])
+    assert np.stack([vector for _, vector in part.terms]).tolist() == [[1, 0], [0, 1], [0, 1]]
+    assert as_part(part).terms == part.terms
 
 
 def test_arithmetic_says_its_formula():

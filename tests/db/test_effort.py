@@ -46,6 +46,13 @@ def part(cluster: int, weight: float = 1.0, **fields) -> db.Part:
     return db.Part("image", np.eye(DIMS, dtype=np.float32)[cluster], weight, **{"fingerprint": "aa", **fields})
 
 
+def total(*terms: tuple[float, int], weight: float = 1.0, **fields) -> db.Part:
+    """A part whose vector is a sum of those of clusters, (weight, cluster) each."""
+    terms = [(share, part(cluster).vector) for share, cluster in terms]
+    vector = sum(share * vector for share, vector in terms)
+    return db.Part("image", vector / np.linalg.norm(vector), weight, fingerprint="aa", terms=tuple(terms), **fields)
+
+
 OPPOSITE = db.Part("image", -np.eye(DIMS, dtype=np.float32)[0], fingerprint="aa")
 
 
@@ -120,7 +127,7 @@ def test_without_a_trial_sums_and_opposites_are_compared_with_all(library, by_im
     assert source_of(library, by_image).efforts is None
     for weights, method in (((1.0,), "index"), ((1.0, 1.0), "exact"), ((-1.0,), "exact")):
         assert ids_and_how(library, tuple(part(n, weight) for n, weight in enumerate(weights)))[1] == method
-    assert "not tried with such a question yet" in ids_and_how(library, (part(0, -1.0),))[2]
+    assert "not tried with such a question yet. The next run of Index Folder tries it" in ids_and_how(library, (part(0, -1.0),))[2]
 
 
 def test_where_even_the_nearest_are_missed_the_note_says_what_helps(library, by_image):
@@ -164,6 +171,15 @@ def test_searches_look_as_far_as_the_trial_says(library, by_image):
         ((part(0, 1e-9), part(1, -1.0)), "unlike"),
         ((part(0), OPPOSITE, part(1, -1.0)), "between"),  # those that are wanted cancel each other out
         ((part(0, -1.0), part(1, -1.0)), "opposite"),
+        ((total((1.0, 0), (1.0, 1)),), "between"),  # as Query Arithmetic gives it, and a query by several pictures
+        ((total((1.0, 0), (-1.0, 1)),), "unlike"),
+        ((total((-1.0, 0)),), "opposite"),
+        ((total((1.0, 0), (-1.0, 1), weight=-1.0),), "unlike"),  # what is least like a - b: like b, unlike a
+        ((total((1.0, 0), (0.2, 1)),), "near"),
+        ((total((9.0, 0), (0.9, 1), details={"picture_tower": "x"}),), "far"),
+        ((total((9.0, 0), (9.0, 1)), part(2, 0.1)), "between"),
+        ((total((9.0, 0), (0.9, 1)), part(2, 0.1)), "near"),
+        ((total((9.0, 0), (0.9, 1)), part(2)), "between"),  # a part counts by its weight, however long the sum was
     ],
 )
 def test_the_shape_of_a_question(parts, shape):
@@ -184,10 +200,47 @@ def test_an_index_is_tried_once_and_again_when_it_has_doubled(library, by_image)
         conn.execute(create_statement(db.get_encoder(conn, by_image), "hnsw", f"image_vectors_hnsw_{by_image}"))
         db.bump_generation(conn)
     assert refresh_search(library) == "1 vector index tried"
-    assert refresh_search(library) == "" and source_of(library, by_image).tried > 1000
-    tried = source_of(library, by_image).tried
-    told(library, by_image, tried // 2, 100, 100, 100, 100, 100)  # as if the first half had been there then
-    assert try_grown(library) == 1 and source_of(library, by_image).tried == tried
+    assert refresh_search(library) == "" and source_of(library, by_image).tried == ROWS
+    told(library, by_image, ROWS // 2, 100, 100, 100, 100, 100)  # as if the first half had been there then
+    assert try_grown(library) == 1 and source_of(library, by_image).tried == ROWS
+
+
+def test_an_index_is_tried_again_when_half_of_its_vectors_are_gone_and_when_it_is_filled_anew(library, by_image):
+    db.set_index(library, by_image, "hnsw")
+    told(library, by_image, ROWS, *[None] * len(SHAPES))  # as of vectors that went while it was tried
+    with library.connection() as conn:
+        conn.execute("CREATE TABLE kept AS SELECT * FROM image_vectors")
+        conn.execute("DELETE FROM image_vectors WHERE image_id % 3 > 0")
+    assert try_grown(library) == 1 and source_of(library, by_image).tried == ROWS // 3
+    with library.connection() as conn:
+        conn.execute("DELETE FROM image_vectors")
+    assert try_grown(library) == 1 and source_of(library, by_image).efforts["near"] is None and try_grown(library) == 0
+    with library.connection() as conn:
+        conn.execute("INSERT INTO image_vectors SELECT * FROM kept")
+    assert try_grown(library) == 1 and source_of(library, by_image).efforts["near"] is not None
+
+
+def test_vectors_that_go_while_an_index_is_tried_leave_it_to_be_tried_again(library, by_image):
+    def remove(stage: str, done: int, total: int) -> None:
+        if stage == "Trying the index" and not done:
+            with library.connection() as conn:
+                conn.execute("DELETE FROM image_vectors WHERE image_id % 3 > 0")
+
+    db.set_index(library, by_image, "hnsw", progress=remove)
+    assert source_of(library, by_image).tried == ROWS // 3
+
+
+def test_each_encoder_of_a_table_grows_by_itself(library, by_image, encoder):
+    with library.connection() as conn:
+        other = encoder(conn, "image", fingerprint="bb", dims=DIMS)
+        conn.execute("INSERT INTO image_vectors SELECT image_id, %s, embedding FROM image_vectors WHERE image_id %% 2 = 0", [other])
+    assert try_grown(library) == 1
+    with library.connection() as conn:
+        conn.execute(
+            "INSERT INTO image_vectors SELECT image_id, %s, embedding FROM image_vectors WHERE image_id %% 2 = 1 AND encoder_id = %s",
+            [other, by_image],
+        )
+    assert source_of(library, other).tried == ROWS // 2 and try_grown(library) == 1
 
 
 def test_an_encoder_of_few_vectors_in_a_large_table_is_not_tried(library, by_image, encoder, image):
@@ -196,6 +249,7 @@ def test_an_encoder_of_few_vectors_in_a_large_table_is_not_tried(library, by_ima
         db.write_image_vectors(conn, other, [1, 2], np.eye(2, DIMS))
     assert source_of(library, other).index == "hnsw" and source_of(library, other).rows > 1000
     assert try_grown(library) == 0
+    assert ids_and_how(library, (part(0, -1.0, fingerprint="bb"),)) == ([2, 1], "exact", "")  # nor is it told to be
 
 
 def like(rows: object = 5, **efforts: object) -> str:
@@ -243,6 +297,7 @@ def test_only_the_owner_of_an_index_tries_it(library, by_image, dsn, monkeypatch
     other = db.open_library("default", tmp_path)
     try:
         assert try_grown(other) == 0
+        assert "run as the PostgreSQL user postgres, whose index it is, tries it" in ids_and_how(other, (part(0, -1.0),))[2]
     finally:
         other.close()
         with psycopg.connect(dsn, autocommit=True) as admin:
