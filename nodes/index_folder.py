@@ -96,7 +96,7 @@ class IndexFolder(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip="Queue it once with this on, and images that ComfyUI saves in this folder are indexed as they come, "
-                    "whenever its queue is empty, until it is queued with this off or ComfyUI ends.",
+                    "whenever its queue is empty, until this node is queued with this off or ComfyUI ends.",
                 ),
                 io.Int.Input(
                     "watch_after",
@@ -194,8 +194,8 @@ class IndexFolder(io.ComfyNode):
             text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
         text += "".join(f"\nNo longer watched: {was}." for was in ended)
         if not watch and listed is None:
-            around = watcher().around((folder / under).resolve(), library_name)
-            text += "".join(f"\nStill watched, as a part of {whole}." for whole in around)
+            looked_in = (folder / under).resolve()
+            text += "".join(_still_watched(one, looked_in) for one in watcher().over(looked_in, library_name))
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,
@@ -252,6 +252,17 @@ def _watched(report: IndexReport) -> str:
         f"{LONG_QUIET_S / 60:.0f} min."
     )
     return f"Watched at {clock()}, and on until this is queued with watch off or ComfyUI ends.{later if report.unrefreshed else ''}\n"
+
+
+def _still_watched(watch: Watch, folder: Path) -> str:
+    """What a run with watch off says of a watch that it does not end."""
+    only = f" (only {watch.pattern.strip()})" if watch.pattern.strip() else ""
+    if watch.folder != folder:
+        return f"\nStill watched, as a part of {watch.folder}{only}."
+    return (
+        f"\nStill watched{only}: another Index Folder node has begun that, and ends it when it is queued with watch off. If you no longer "
+        "have that node, queue this one with watch on, and then off."
+    )
 
 
 def _is_saved_in(root: Path, under: str) -> bool:

@@ -66,6 +66,10 @@ class Watch:
             return False
         return file.name.endswith(SIDECARS) or is_wanted(file.name, file.relative_to(self.root).as_posix(), globs_of(self.pattern))
 
+    def is_of(self, node: tuple[str, str], from_prompt: str) -> bool:
+        """Whether this node has begun it, in an earlier prompt: one that a list runs several times watches several folders."""
+        return self.node == node and bool(node[0]) and self.from_prompt != from_prompt
+
     def folder_of(self, file: Path) -> Path | None:
         """The folder in which a run would come upon this file, where it really is or by a link in the watched folder."""
         return next((place.parent for place in (file.resolve(), file) if self.covers(place)), None)
@@ -120,15 +124,15 @@ class Watcher:
         """The folders that are watched for a library."""
         return [str(watch.folder) for watch in self.watches() if watch.place.library_name == library_name]
 
-    def around(self, folder: Path, library_name: str) -> list[str]:
-        """The folders that are watched for a library and have this one in them."""
-        within = (watch for watch in self.watches() if watch.place.library_name == library_name and watch.recursive)
-        return [str(watch.folder) for watch in within if watch.folder in folder.parents]
+    def over(self, folder: Path, library_name: str) -> list[Watch]:
+        """The watches for a library that look into this folder."""
+        ours = (watch for watch in self.watches() if watch.place.library_name == library_name)
+        return [watch for watch in ours if watch.folder == folder or (watch.recursive and watch.folder in folder.parents)]
 
     def start(self, watch: Watch) -> None:
         """Watch from now on, in place of what this node or this folder had."""
         with self._lock:
-            self.end(watch.place, watch.node, watch.from_prompt)
+            self._watches = [one for one in self._watches if one.place != watch.place and not one.is_of(watch.node, watch.from_prompt)]
             if not self._watches:
                 self._queue.finished()  # what was saved before is indexed by the run that asks for this
             self._watches.append(watch)
@@ -137,16 +141,15 @@ class Watcher:
                 self._thread.start()
 
     def end(self, place: Place, node: tuple[str, str], from_prompt: str) -> list[Path]:
-        """Stop watching what this node watched, and this folder for this library; the folders that were watched.
+        """Stop watching what this node watched; the folders that were watched.
 
-        A node that a list runs several times has several watches of one prompt, which do not replace each other. Without a
-        workflow's id, as a program queues it, a node is not known again.
+        Another node over the same folder leaves it be: of two workflows that index it, one may watch. Where one of them is not known
+        again, without a workflow's id as a program queues it, it goes by the folder and library.
         """
         with self._lock:
-            kept = [w for w in self._watches if w.place != place and (w.node != node or not node[0] or w.from_prompt == from_prompt)]
-            ended = [watch.folder for watch in self._watches if watch not in kept]
-            self._watches = kept
-            return ended
+            same = [w for w in self._watches if w.is_of(node, from_prompt) or (w.place == place and not (w.node[0] and node[0]))]
+            self._watches = [watch for watch in self._watches if watch not in same]
+            return [watch.folder for watch in same]
 
     def run_of(self, prompt_id: str) -> Watch | None:
         """The watch that queued this prompt; None for a person's."""

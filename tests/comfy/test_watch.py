@@ -72,9 +72,9 @@ def test_a_folder_that_is_not_there_yet_is_watched(server):
     assert said.startswith(f"There is no folder {folder!r} in output yet.") and "Watching: images that ComfyUI saves here" in said
     assert not (server.output / folder).exists()
     above = "watched_later"
-    server.queue(index(above, **light, watch=True, watch_after=1))
+    server.queue(index(above, **light, watch=True, watch_after=1, pattern="*.webp"))
     said = server.queue(index(folder, **light, watch=False)).outputs["index"]["text"][0]
-    assert f"No longer watched: {server.output / folder}.\nStill watched, as a part of {server.output / above}." in said
+    assert f"No longer watched: {server.output / folder}.\nStill watched, as a part of {server.output / above} (only *.webp)." in said
     server.queue(index(above, **light, watch=False))
     server.queue(index(folder, **light, watch=True, watch_after=1))
     flat = node("EmptyImage", width=64, height=64, batch_size=1, color=77)
@@ -89,11 +89,18 @@ def test_a_folder_into_which_comfyui_saves_nothing_is_not_watched(server):
     assert "Not watched: ComfyUI saves nothing here" in said
 
 
-def test_a_node_that_gets_a_list_is_watched_no_longer(server, pictures):
+def test_a_watch_is_left_be_by_another_workflow_and_ended_by_its_own_that_gets_a_list(server, pictures):
     folder, light = pictures("watched until listed", 1), {"clip": None, "clip_vision": None, "text_embedder": None, "watch": True}
-    assert "Watching" in server.queue(index(folder, **light)).outputs["index"]["text"][0]
+
+    def run(workflow, **more):
+        extra = {"extra_pnginfo": {"workflow": {"id": f"{workflow} watched until listed"}}}
+        return server.queue(index(folder, **{**light, **more}), extra_data=extra).outputs["index"]["text"][0]
+
+    assert "Watching" in run("one")
+    said = run("two", watch=False)
+    assert "Still watched: another Index Folder node has begun that" in said and "No longer" not in said
     (server.output / folder / "list.txt").write_text("0000.png\n", encoding="utf-8")
-    said = server.queue(index(folder, **light, image_list=f"{folder}/list.txt")).outputs["index"]["text"][0]
+    said = run("one", image_list=f"{folder}/list.txt")
     status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]
     watched = [line for line in status["text"][0].splitlines() if line.startswith("Watched by Index Folder")]
-    assert "Not watched: a list" in said and folder not in "".join(watched)  # as a folder of images that lack vectors it may be told
+    assert "Not watched: a list" in said and f"No longer watched: {server.output / folder}." in said and folder not in "".join(watched)  # as a folder of images that lack vectors it may be told

@@ -37,12 +37,12 @@ def test_a_prompt_in_between_begins_the_wait_anew(watcher, queue) -> None:  # no
     assert len(queue.put_in) == 1
 
 
-def test_a_folder_that_is_watched_as_a_part_of_others_is_known(watcher) -> None:  # noqa: F811
+def test_a_folder_that_is_watched_itself_or_as_a_part_of_others_is_known(watcher) -> None:  # noqa: F811
     for subfolder, more in (("", {"node": "1"}), ("cats", {"node": "2"}), ("dogs", {"node": "3", "recursive": False})):
         watcher.start(watch(subfolder, **more))
-    assert watcher.around(OUTPUT / "cats" / "old", "default") == [str(OUTPUT), str(OUTPUT / "cats")]
-    assert watcher.around(OUTPUT / "cats", "default") == watcher.around(OUTPUT / "dogs/old", "default") == [str(OUTPUT)]
-    assert watcher.around(OUTPUT, "default") == watcher.around(OUTPUT / "cats", "another") == []
+    over = lambda folder, library="default": [one.place.subfolder for one in watcher.over(OUTPUT / folder, library)]  # noqa: E731
+    assert over("cats/old") == over("cats") == ["", "cats"] and over("dogs/old") == over("") == [""]
+    assert over("dogs") == ["", "dogs"] and over("cats", "another") == []
 
 
 def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:  # noqa: F811
@@ -258,10 +258,22 @@ def test_an_ended_watch_runs_no_more(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     queue.saves()
     watcher.look(0)
-    assert watcher.end(Place("output", "", "default"), ("another workflow", "9"), "second") == [OUTPUT]
+    assert watcher.end(Place("output", "another folder by now", "default"), ("workflow", "4"), "second") == [OUTPUT]
     watcher.look(100)
     assert queue.put_in == []
-    assert watcher.end(Place("output", "", "default"), ("another workflow", "9"), "second") == []
+    assert watcher.end(Place("output", "", "default"), ("workflow", "4"), "third") == []
+
+
+@pytest.mark.parametrize(
+    "begun_by, run_by, ends",
+    [("workflow", "another", False), ("workflow", "", True), ("", "workflow", True), ("", "", True)],
+)
+def test_a_run_with_watch_off_ends_another_nodes_watch_only_where_one_of_the_two_is_not_known(watcher, begun_by, run_by, ends) -> None:  # noqa: F811
+    one = watch()
+    one.node = (begun_by, "4")
+    watcher.start(one)
+    assert watcher.end(Place("output", "elsewhere", "default"), (run_by, "9"), "second") == []
+    assert watcher.end(one.place, (run_by, "4"), "second") == ([OUTPUT] if ends else [])
 
 
 def test_of_a_watchs_runs_the_history_keeps_the_latest(watcher, queue) -> None:  # noqa: F811
