@@ -22,6 +22,7 @@ from .search.found import EXACT_BELOW
 METHODS = ("hnsw", "ivfflat", "binary", "none")
 Progress = Callable[[str, int, int], None]
 _POLL_SECONDS = 0.5
+_LARGER = (24, 48)  # m, of which the usual one is 16: each finds more, and takes more room and time
 _OPTIONS = """
 SELECT split_part(option, '=', 1), split_part(option, '=', 2)::integer
 FROM pg_class c, unnest(c.reloptions) option WHERE c.oid = to_regclass(%s)
@@ -42,6 +43,11 @@ def graph_options(conn: Connection, name: str) -> tuple[int, int]:
     """The m and ef_construction that the HNSW index of this name was made with, pgvector's own where none are written down."""
     options = {"m": 16, "ef_construction": 64, **dict(conn.execute(_OPTIONS, [name]).fetchall())}
     return options["m"], options["ef_construction"]
+
+
+def larger_m(conn: Connection, name: str) -> int | None:
+    """An m with which the HNSW index of this name would find more; None where its own is large already."""
+    return next((m for m in _LARGER if m > graph_options(conn, name)[0]), None)
 
 
 def set_index(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import Connection
 
 from ._builders import being_built
-from ._index_sql import TABLES
+from ._index_sql import TABLES, other_owner
 from .bulk import another_run
+from .effort import is_due
 from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
+from .indexes import larger_m
 from .question import FAMILIES
 from .records import StoredEncoder
+from .search.found import EXACT_BELOW
+from .search.kinds import SHAPES, state_of
 from .words import Words
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ def problems_of(conn: Connection, status: LibraryStatus, warnings: tuple[str, ..
     found += _incomplete(conn, status)
     built = being_built(conn)  # what is not done yet is no problem then
     found += _index_problems(status, built)
+    found += [] if built else _trial_problems(conn, status)
     found += [] if built else _postponed_problems(status, another_run(conn))
     found += _hybrid_problems(status, built)
     found += _missing(conn, status.words)
@@ -127,7 +131,7 @@ def _folders_lacking(conn: Connection, kind: str, encoder: int) -> str:
 def _forgetting(status: LibraryStatus, encoder: StoredEncoder) -> str:
     """The statements that remove an encoder with its vectors. Its indexes are no part of its row, and only a table written anew is smaller."""
     table = TABLES[encoder.family]
-    indexes = [index.name for index in status.indexes if index.table == table and _trailing_id(index.name) == encoder.id]
+    indexes = [index.name for index in status.indexes if index.encoder == encoder]
     drops = "".join(f"DROP INDEX {name}; " for name in indexes)
     return f"{drops}DELETE FROM encoders WHERE id = {encoder.id}; VACUUM FULL {table};"
 
@@ -141,12 +145,12 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
         for index in status.indexes
         if not index.sound and not built
     ]
-    sound = {(index.table, _trailing_id(index.name)) for index in status.indexes if index.sound}
+    indexed = [index.encoder.id for index in status.indexes if index.sound and index.encoder and not index.state]
     for known in status.encoders:
-        table = TABLES[known.encoder.family]
         if known.encoder in status.postponed:
             continue
-        if table in VECTOR_TABLES and known.encoder.active and known.vectors >= SMALL and (table, known.encoder.id) not in sound:
+        table = TABLES[known.encoder.family]
+        if table in VECTOR_TABLES and known.encoder.active and known.vectors >= SMALL and known.encoder.id not in indexed:
             found.append(
                 Problem(
                     f"{known.vectors:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
@@ -154,6 +158,36 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
                 )
             )
     return found
+
+
+def _trial_problems(conn: Connection, status: LibraryStatus) -> list[Problem]:
+    """Of indexes that were not tried yet, or long ago, and of those that were found to miss what people ask for."""
+    found = []
+    vectors = {known.encoder.id: known.vectors for known in status.encoders}
+    for source in state_of(conn).sources:
+        encoder = source.encoder
+        rows = vectors.get(encoder.id, 0)
+        if source.index != "hnsw" or not encoder.active or rows < EXACT_BELOW:
+            continue
+        name = f"The index of {rows:,} {encoder.family} vectors by {encoder.name}"
+        owner = other_owner(conn, source.index_name)
+        missed = [shape for shape in ("near", "far") if source.effort(shape) is None and (shape == "near" or encoder.details.get("picture_tower"))]
+        if is_due(rows, source.tried):
+            when = f"was last tried with {source.tried:,}" if source.tried else "was not tried yet"
+            what = f"{name} {when}: searches may miss more than they should, or compare with every vector."
+            found.append(Problem(what, f"{_by(owner, status.words.index)}: any run tries it at its end."))
+        elif missed:
+            asked = " and for ".join(SHAPES[shape] for shape in missed)
+            more = larger_m(conn, source.index_name)
+            better = f"Else make it anew with {_by(owner, f'{status.words.build} and m {more}')}, which may find enough." if more else ""
+            what = f"{name} misses too many of the best images for {asked}: such searches compare with every vector."
+            found.append(Problem(what, f"Nothing, while that is fast enough: they miss none. {better}".strip()))
+    return found
+
+
+def _by(owner: str, step: str) -> str:
+    """A step that only the PostgreSQL user can take who owns an index; "": that is who asks."""
+    return f"{step}, as the PostgreSQL user {owner}, whose index it is" if owner else step
 
 
 def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Problem]:
@@ -248,8 +282,3 @@ def _parted(warning: str) -> tuple[str, str]:
     """What is wrong, and the sentence that says what to do."""
     what, _, remedy = warning.rpartition(". ") if warning.count(". ") else (warning, "", "")
     return (f"{what}.", remedy) if what else (warning, "")
-
-
-def _trailing_id(name: str) -> int:
-    match = re.search(r"_(\d+)$", name)
-    return int(match[1]) if match else 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 
 from psycopg import Connection
 
@@ -60,13 +61,20 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
-    """An index of vectors: 'hnsw' or 'ivfflat'; one that is not `sound` is never used."""
+    """An index of vectors: 'hnsw', 'ivfflat' or 'binary'; one that is not `sound` is never used.
+
+    `kinds` are those that it serves, and `encoder` whose vectors of them; None for that over several kinds, and for what a person made.
+    `state` is '' where searches know it, 'new' while it is made beside another, and 'former' when it is about to go.
+    """
 
     name: str
     table: str
     method: str
     sound: bool
     size: int  # bytes
+    kinds: tuple[str, ...] = ()
+    encoder: StoredEncoder | None = None
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
     with library.connection() as conn:
         images, paths, texts, states, prompts, negatives, tail = conn.execute(_COUNTS).fetchone()
         encoders, put_off = _encoders(conn), postponed(conn)
+        hybrids = [tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids WHERE kinds <> '{}' ORDER BY id")]
         status = LibraryStatus(
             name=library.name,
             server=conn.execute("SHOW server_version").fetchone()[0],
@@ -128,8 +137,8 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             states_size=conn.execute(_STATES_SIZE).fetchone()[0],
             coverage=_coverage(conn, encoders, {"image": images - _out_of_reach(conn, encoders), "prompt": prompts, "negative": negatives}),
             encoders=encoders,
-            indexes=[VectorIndex(*row) for row in conn.execute(_INDEXES, [list(VECTOR_TABLES)])],
-            hybrids=[tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids WHERE kinds <> '{}' ORDER BY id")],
+            indexes=[_index(row, encoders, hybrids) for row in conn.execute(_INDEXES, [list(VECTOR_TABLES)])],
+            hybrids=hybrids,
             hybrid_tail=tail,
             size=conn.execute("SELECT pg_database_size(current_database())").fetchone()[0],
             sizes={table: (data, indexes) for table, data, indexes in conn.execute(_SIZES)},
@@ -149,6 +158,19 @@ def _encoders(conn: Connection) -> list[EncoderStatus]:
     for table in ("image_vectors", "text_vectors", "token_states"):
         kept |= dict(conn.execute(f"SELECT encoder_id, count(*) FROM {table} GROUP BY encoder_id").fetchall())
     return [EncoderStatus(StoredEncoder(*row), kept.get(row[0], 0)) for row in rows]
+
+
+def _index(row: tuple, encoders: list[EncoderStatus], hybrids: list[tuple[list[str], int, bool]]) -> VectorIndex:
+    """By its name, which tells whose vectors it is over, and how."""
+    index = VectorIndex(*row)
+    if index.table == "hybrid_vectors":
+        return replace(index, kinds=tuple(hybrids[-1][0]) if hybrids else ())
+    ours = re.fullmatch(rf"{index.table}_(?:(new|former)_)?(hnsw|ivfflat|binary)_(\d+)", index.name)
+    encoder = next((known.encoder for known in encoders if ours and known.encoder.id == int(ours[3])), None)
+    if encoder is None:
+        return index
+    kinds = tuple(kind for kind, family in FAMILIES.items() if family == encoder.family)
+    return replace(index, method=ours[2], kinds=kinds, encoder=encoder, state=ours[1] or "")
 
 
 def _out_of_reach(conn: Connection, encoders: list[EncoderStatus]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..db import Library, LibraryStatus, Problem, Words, has_password, library_status
 from ..db.problems import in_bytes
@@ -14,6 +14,10 @@ from .config import configuration_faults
 from .host import ConfigurationError, config_file, roots, toolkit_directory
 from .links import KINDS
 
+if TYPE_CHECKING:
+    from ..db.status import VectorIndex
+
+_STATES = {"new": "being made, or left of a making that was cut short", "former": "to be removed"}
 LEAST_FREE = 2 * 10**9  # bytes on the disk of the library that comes with this package
 
 
@@ -47,7 +51,7 @@ def status_record(status: LibraryStatus) -> dict[str, Any]:
         "token_states": status.token_states,
         "coverage": [asdict(coverage) for coverage in status.coverage],
         "encoders": encoders,
-        "indexes": [asdict(index) for index in status.indexes],
+        "indexes": [_index_record(index) for index in status.indexes],
         "postponed": [encoder.family for encoder in status.postponed],
         "hybrids": [{"kinds": kinds, "images": images, "ready": ready} for kinds, images, ready in status.hybrids],
         "hybrid_tail": status.hybrid_tail,
@@ -76,8 +80,7 @@ def status_text(status: LibraryStatus) -> str:
             f"dimensions, {known.vectors:,} {what}"
         )
     lines += ["", "Indexes of vectors:"]
-    for index in status.indexes:
-        lines.append(f"  {index.name}: {index.method}, {in_bytes(index.size)}{'' if index.sound else ', NOT SOUND'}")
+    lines += [_index_line(index) for index in status.indexes]
     lines += [f"  put off until a run ends: {encoder.family}, {encoder.name}" for encoder in status.postponed]
     lines += [] if status.indexes or status.postponed else ["  none: each search compares with all vectors"]
     lines += [f"  over {', '.join(kinds)}: fitted on {images:,} images{'' if ready else ', not finished'}" for kinds, images, ready in status.hybrids]
@@ -92,6 +95,31 @@ def status_text(status: LibraryStatus) -> str:
     lines += ["", "Folders:", *(f"  {name}: {path}, {files:,} files" for name, path, files in status.roots)]
     lines += ["", f"PostgreSQL {status.server}, pgvector {status.pgvector}"]
     return "\n".join(line for line in lines if line is not None)
+
+
+def _index_record(index: VectorIndex) -> dict[str, Any]:
+    by = index.encoder
+    return {
+        "name": index.name,
+        "table": index.table,
+        "kinds": list(index.kinds),
+        "model": by.name if by else None,  # of an index over several kinds there are several
+        "fingerprint": by.fingerprint if by else None,
+        "method": index.method,
+        "sound": index.sound,
+        "in_use": index.sound and not index.state,
+        "size": index.size,
+    }
+
+
+def _index_line(index: VectorIndex) -> str:
+    """What it serves, how, and its name in PostgreSQL."""
+    served = "several kinds at once" if index.table == "hybrid_vectors" else " and ".join(KINDS[kind] for kind in index.kinds)
+    by = f" by {index.encoder.name} [{index.encoder.fingerprint[:8]}]" if index.encoder else ""
+    said = [f"  {served}{by}: {index.method}" if served else f"  another's: {index.method}", in_bytes(index.size)]
+    said += [_STATES[index.state]] if index.state else []
+    said += [] if index.sound else ["NOT SOUND"]
+    return f"{', '.join(said)} ({index.name})"
 
 
 def _host_problems(library: Library, status: LibraryStatus) -> list[Problem]:

@@ -88,7 +88,7 @@ def _missed(conn: Connection, direction: Direction) -> str:
         who = f"Index Folder or Build Index, run as the PostgreSQL user {owner}, whose index it is," if owner else "The next run of Index Folder"
         return f"Compared with all: the index was not tried with such a question yet. {who} tries it."
     if direction.shape == "near":
-        return "Compared with all: the index misses too many of this library's. Build Index makes a better one, with m 24."
+        return "Compared with all: the index misses too many of this library's. Library Status says what may help."
     return f"Compared with all: of what is asked for here ({SHAPES[direction.shape]}), this library's index misses too many."
 
 

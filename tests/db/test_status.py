@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import psycopg
 import pytest
@@ -9,6 +11,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db._builders import alone
 from diffusion_toolkit.db.problems import SMALL, in_bytes
 from diffusion_toolkit.db.status import library_status
+from psycopg.conninfo import make_conninfo
 
 
 @pytest.fixture
@@ -130,6 +133,79 @@ def test_an_index_whose_making_was_cut_short(filled, server, dsn):
     assert f"The index image_vectors_hnsw_{known} is not sound" in told(filled)
     with alone(filled):  # who makes one now
         assert "not sound" not in told(filled)
+
+
+def test_indexes_are_told_by_what_they_serve(filled):
+    with filled.connection() as conn:
+        looks, words = db.active_encoder(conn, "image"), db.active_encoder(conn, "text")
+        conn.execute("CREATE INDEX of_a_person ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
+        conn.execute(f"ALTER INDEX image_vectors_hnsw_{looks.id} RENAME TO image_vectors_former_hnsw_{looks.id}")
+        conn.execute(
+            "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
+            " VALUES ('{image,prompt}', '{1,2}', 8, '', '{}', 3, true)"
+        )
+        conn.execute("CREATE INDEX hybrid_vectors_hnsw ON hybrid_vectors USING hnsw ((embedding::halfvec(8)) halfvec_ip_ops)")
+    db.set_index(filled, words.id, "binary")
+    assert [(of.name, of.kinds, of.encoder, of.method, of.state) for of in library_status(filled).indexes] == [
+        ("hybrid_vectors_hnsw", ("image", "prompt"), None, "hnsw", ""),
+        (f"image_vectors_former_hnsw_{looks.id}", ("image",), looks, "hnsw", "former"),
+        ("of_a_person", (), None, "hnsw", ""),
+        (f"text_vectors_binary_{words.id}", ("prompt", "negative"), words, "binary", ""),
+    ]
+
+
+@pytest.fixture
+def three_are_many(monkeypatch):
+    for module in ("problems", "effort", "indexes"):
+        monkeypatch.setattr(f"diffusion_toolkit.db.{module}.EXACT_BELOW", 3)
+
+
+def tried(library: db.Library, rows: int, **efforts: int | None) -> None:
+    """Say that the index of the image vectors was tried with so many."""
+    said = json.dumps({"rows": rows, "efforts": {**dict.fromkeys(db.SHAPES, 100), **efforts}})
+    with library.connection() as conn:
+        conn.execute(f"COMMENT ON INDEX image_vectors_hnsw_{db.active_encoder(conn, 'image').id} IS '{said}'")
+        db.bump_generation(conn)
+
+
+def test_an_index_that_was_not_tried_lately_is_told_with_who_can(filled, three_are_many, dsn, monkeypatch, tmp_path):
+    assert "The index of 3 image vectors by image aa was not tried yet: searches may miss" in told(filled)
+    assert "Queue Index Folder: any run tries it at its end." in told(filled) and "text vectors by" not in told(filled)
+    tried(filled, 1)
+    assert "was last tried with 1: searches" in told(filled)
+    tried(filled, 2)
+    assert "tried" not in told(filled)
+    tried(filled, 1)
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("CREATE ROLE looks_only LOGIN PASSWORD 'a'")
+        admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO looks_only")
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", make_conninfo(dsn, user="looks_only", password="a"))
+    other = db.open_library("default", tmp_path)
+    try:
+        assert "Queue Index Folder, as the PostgreSQL user postgres, whose index it is: any run tries it" in told(other)
+    finally:
+        other.close()
+        with psycopg.connect(dsn, autocommit=True) as admin:
+            admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'looks_only'")
+            admin.execute("DROP OWNED BY looks_only")
+            admin.execute("DROP ROLE looks_only")
+
+
+def test_an_index_that_misses_what_people_ask_for_is_told_with_what_may_help(filled, three_are_many):
+    tried(filled, 3, between=None, opposite=None, far=None)
+    assert "misses" not in told(filled)  # of sums that is common, and nobody has a description encoder for these pictures
+    tried(filled, 3, near=None, far=None)
+    assert "The index of 3 image vectors by image aa misses too many of the best images for one query: such searches" in told(filled)
+    with filled.connection() as conn:
+        conn.execute("""UPDATE encoders SET details = '{"picture_tower": "x"}'""")
+        known = db.active_encoder(conn, "image").id
+        db.bump_generation(conn)
+    said = told(filled)
+    assert "for one query and for a description: such searches compare with every vector. Nothing, while that is fast enough" in said
+    for m, words in ((16, "make it anew with Build Index and m 24"), (24, "Build Index and m 48"), (48, "")):
+        db.set_index(filled, known, "hnsw", m=m, ef_construction=100)
+        tried(filled, 3, near=None)
+        assert words in told(filled) and ("Build Index" in told(filled)) == bool(words)
 
 
 def test_many_vectors_without_an_index(filled):
