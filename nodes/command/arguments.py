@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 AUTO = "auto"
@@ -56,10 +57,22 @@ def parse(arguments: Sequence[str]) -> Options:
     _add_status(commands)
     for command in _UPKEEP:
         _add_upkeep(commands, command)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
+        near, known = meant(arguments[0], commands.choices), ", ".join(commands.choices)
+        parser.error(f"there is no command {arguments[0]!r}.{near} The commands are: {known}.")
     given, unknown = parser.parse_known_args(arguments[:place])
     if unknown:  # argparse would show the usage of all commands in place of this one's
-        commands.choices[given.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+        command = commands.choices[given.command]
+        options = [option for action in command._actions for option in action.option_strings]
+        near = (meant(word.partition("=")[0], options) for word in unknown if word.startswith("--"))
+        command.error(f"unrecognized arguments: {' '.join(unknown)}.{next(filter(None, near), '')}")
     return Options(given, arguments[place + 1 :])
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A question after the one of these that a person may have misspelt; "" where none is like it."""
+    alike = difflib.get_close_matches(word, list(known), 1)
+    return f" Did you mean {alike[0]}?" if alike else ""
 
 
 def _add(commands: argparse._SubParsersAction, name: str, short: str, description: str) -> argparse.ArgumentParser:

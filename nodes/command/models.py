@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import AUTO, NONE
+from .arguments import AUTO, NONE, meant
 from .errors import UsageError
 from .later import Later, about
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...embedders.pipeline import Encoders
     from ..model_files import Known, ModelFile
 
+NAMED = 10  # of a folder's files, where one is asked for that is not there
 log = logging.getLogger("diffusion_toolkit")
 
 
@@ -175,7 +176,10 @@ def _differs_by_layer(wanted: Mapping[str, str], learnt: Mapping[str, str]) -> b
 def _path(kind: _Kind, name: str) -> str:
     path = _find(kind, name)
     if path is None:
-        raise UsageError(f"{_flag(kind)}: there is no {name!r} in {_folder(kind)}, and no such path.")
+        there = sorted(_names(kind))
+        more = f" and {len(there) - NAMED:,} more" if len(there) > NAMED else ""
+        has = f"That folder has {', '.join(there[:NAMED])}{more}." if there else "That folder has none."
+        raise UsageError(f"{_flag(kind)}: there is no {name!r} in {_folder(kind)}, and no such path.{meant(name, there)} {has}")
     return path
 
 
@@ -192,6 +196,16 @@ def _find(kind: _Kind, name: str) -> str | None:
     if found is None and Path(name).expanduser().is_file():
         found = str(Path(name).expanduser().absolute())
     return found
+
+
+def _names(kind: _Kind) -> set[str]:
+    import folder_paths
+
+    if kind.option == "text_embedder":
+        from ..load_text_embedder import text_embedder_folders
+
+        return {marker.parent.name for root in text_embedder_folders() for marker in root.glob("*/modules.json")}
+    return set(folder_paths.get_filename_list(kind.folder))
 
 
 def _load(kind: _Kind, path: str | Path) -> Any:

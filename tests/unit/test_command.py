@@ -53,6 +53,24 @@ def test_the_beginning_of_an_option_is_not_the_option():
         parse(["prune", "--y"])
 
 
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (["statsu"], "there is no command 'statsu'. Did you mean status? The commands are: index, status, verify, repair, prune."),
+        (["xyzzy"], "there is no command 'xyzzy'. The commands are: index,"),
+        (["prune", "--yess"], "unrecognized arguments: --yess. Did you mean --yes?"),
+        (["status", "--librari=mine", "-x"], "--librari=mine -x. Did you mean --library?"),
+        (["status", "--nothing-like-it"], "unrecognized arguments: --nothing-like-it.\n"),
+    ],
+)
+def test_what_is_misspelt_is_told_with_what_is_like_it(given, told, capsys):
+    from diffusion_toolkit.nodes.command.arguments import parse
+
+    with pytest.raises(SystemExit) as ended:
+        parse(given)
+    assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [["--token-state-budget", "-1"], ["--token-state-budget", "nan"], ["--workers", "0"], ["--nonsense"]])
 def test_a_wrong_option_ends_with_code_2(wrong, capsys):
     from diffusion_toolkit.nodes.command.arguments import parse

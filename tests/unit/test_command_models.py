@@ -161,6 +161,27 @@ def test_node_classes_that_can_not_be_imported_end_the_run_and_are_tried_once(mo
     assert tried == [1]
 
 
+def test_a_model_that_is_not_there_is_told_with_what_is_like_it_and_what_there_is(tmp_path, monkeypatch):
+    import folder_paths
+    from diffusion_toolkit.nodes import load_text_embedder
+    from diffusion_toolkit.nodes.command import models
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    for name in ("stand-in-minilm", "another"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "modules.json").touch()
+    monkeypatch.setattr(load_text_embedder, "text_embedder_folders", lambda: [tmp_path])
+    monkeypatch.setattr(folder_paths, "get_filename_list", lambda folder: [f"{folder} {n:02}.safetensors" for n in range(12)] * (folder != "clip_vision"))
+    text, picture, clip = models._KINDS
+    for kind, name, told in (
+        (text, "stand-in-minilmm", r"no such path. Did you mean stand-in-minilm\? That folder has another, stand-in-minilm.$"),
+        (picture, "any", "no such path. That folder has none.$"),
+        (clip, "checkpoint 03.safetensors", "Did you mean checkpoints 03.safetensors. That folder has checkpoints 00.safetensors, .* and 2 more.$"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            models._path(kind, name)
+
+
 def test_that_node_classes_are_loaded_is_told_in_the_place_of_the_files_that_wait_for_them(monkeypatch):
     from diffusion_toolkit.nodes.command import later
 
