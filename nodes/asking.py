@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .hit_records import share
 from .links import AskedPart, Hits, QueryPart, SearchOptions
 
 if TYPE_CHECKING:
-    from ..db import Filter, Library, Part, Question, StoredImage
+    from ..db import Filter, Hit, Library, Part, Question, StoredImage
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,16 @@ def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
         answer = db.search(connection, question_of(parts, wanted))
         images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []
     of = tuple(AskedPart(part.kind, part.label, part.weight) for part in parts)
-    return Found(Hits(library.name, tuple(answer.hits), of, answer.method, answer.note), images)
+    note = " ".join(filter(None, [answer.note, _not_reached(answer.hits, wanted.options.lowest_percentile)]))
+    return Found(Hits(library.name, tuple(answer.hits), of, answer.method, note), images)
+
+
+def _not_reached(hits: Sequence[Hit], percentile: float) -> str:
+    """Why there are hits below the percentile that was asked for: the best stay, though nothing reaches it."""
+    best = max((hit.percentile for hit in hits if hit.percentile is not None), default=percentile)
+    if best >= percentile:
+        return ""
+    return f"No image of the library is nearer than {share(best)} % of it, so lowest_percentile {percentile:g} keeps only the nearest."
 
 
 def question_of(parts: Sequence[QueryPart], wanted: Wanted) -> Question:
@@ -74,7 +84,7 @@ def all_of(linked: Filter | None, text: str) -> Filter | None:
 
 
 def in_words(parts: Sequence[AskedPart | QueryPart]) -> str:
-    """The question as a person would write it: 'a shark' + 0.5 x image 12 - 'a boat'."""
+    """The question as a person would write it: 'a shark' + 0.5 x the picture of image 12 - 'a boat'."""
     words = ""
     for part in parts:
         size = abs(part.weight)

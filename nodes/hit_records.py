@@ -67,7 +67,7 @@ def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart]
 
 
 def what_helps(notes: Sequence[str]) -> list[str]:
-    """A line below hits some of whose files are gone, as their notes begin."""
+    """A line above hits some of whose files are gone, as their notes begin."""
     gone = sum(note.startswith("the file is gone") for note in notes)
     if not gone:
         return []
@@ -97,10 +97,11 @@ def hit_record(hit: Hit, image: StoredImage, path: str, note: str, parts: Sequen
 
 
 def share(percentile: float) -> str:
-    """A percentile with the places that a sample of some 2,000 images can tell; never rounded up to all of the library."""
+    """A percentile with the places that a sample of a thousand images can tell; never rounded up, so that what is shown as 95 passes 95."""
     if percentile > 99.9:
         return "> 99.9"
-    return f"{percentile:.1f}" if percentile >= 99 else f"{percentile:.0f}"
+    places = 1 if percentile >= 99 else 0
+    return f"{math.floor(percentile * 10**places + 1e-6) / 10**places:.{places}f}"
 
 
 def _gave(part: AskedPart, cosine: float | None, gave: float) -> str:

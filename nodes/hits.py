@@ -125,9 +125,10 @@ def search_result(
         return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
     values, shown = hit_values(found)
     meaning = " (score \u00b7 share of the library that is farther)" if found.hits.hits[0].percentile is not None else ""
-    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}", *shown.lines(wanted.options.order)]
+    lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}"]
     lines += [f"Found by: {found.hits.method}"] if found.hits.method else []
     lines += [found.hits.note] if found.hits.note else []
+    lines += shown.lines(wanted.options.order)
     return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
 
 
@@ -143,10 +144,10 @@ class Shown:
         ]
 
     def lines(self, order: str = "score") -> list[str]:
-        """One a hit, with what it was put in order by; then what helps where files are gone."""
+        """What helps where files are gone, above the hits, of which a node shows the first; then one a hit, with what it was put in order by."""
         of = zip(self._found.hits.hits, self._found.images, self.notes)
         lines = [hit_line(hit, image, note, self._found.hits.parts, ordered_by(image, order)) for hit, image, note in of]
-        return lines + what_helps(self.notes)
+        return what_helps(self.notes) + lines
 
 
 def hit_values(found: Found) -> tuple[list[Any], Shown]:

@@ -33,7 +33,7 @@ class QueryPart:
     fingerprint: str | None = None
     model: str = ""  # the encoder's name, for messages
     weight: float = 1.0
-    label: str = ""  # what the person asked: 'a shark', image 12
+    label: str = ""  # what the person asked: 'a shark', the picture of image 12
     details: Mapping[str, Any] = field(default_factory=dict)
     terms: tuple[tuple[float, np.ndarray], ...] = ()  # (weight, vector) of which `vector` is the sum, each by its direction; of one: none
 

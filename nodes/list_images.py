@@ -70,9 +70,8 @@ class ListImages(io.ComfyNode):
             return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
         hits = Hits(opened.name, tuple(db.Hit(id_, 0.0, rank) for rank, id_ in enumerate(ids, offset + 1)), method=f"listed, {order} first")
         values, shown = hit_values(Found(hits, images))
-        lines = [f"{offset + 1} to {offset + len(ids)} of {passing} images{asked}"]
+        lines = [f"{offset + 1} to {offset + len(ids)} of {passing} images{asked}", *what_helps(shown.notes)]
         told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
         notes = [f"  [{note}]" if note else "" for note in shown.notes]
         lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]
-        lines += what_helps(shown.notes)
         return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})

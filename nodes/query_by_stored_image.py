@@ -22,6 +22,7 @@ BY = {
     "its CLIP-L style": ("clip_l",),
     "its CLIP-G style": ("clip_g",),
 }
+_OF = {**KINDS, "image": "picture", "clip_l": "CLIP-L style", "clip_g": "CLIP-G style"}
 
 
 def stored_query(connection: Connection, library: str, image_id: int, kinds: tuple[str, ...], leave_out: bool = True) -> Query:
@@ -38,7 +39,7 @@ def stored_query(connection: Connection, library: str, image_id: int, kinds: tup
         if vector is None:
             raise db.LibraryError(_why_none(image, kind, encoder.name if encoder is not None else None))
         made.append((kind, vector, encoder.fingerprint, encoder.name))
-    parts = style_parts(made, f"image {image_id}")
+    parts = style_parts(made, lambda kind: f"the {_OF[kind]} of image {image_id}")
     return Query(parts, frozenset({(library, image_id)}) if leave_out else frozenset())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -16,11 +17,10 @@ if TYPE_CHECKING:
 STYLES = {"both": ("clip_l", "clip_g"), "CLIP-L only": ("clip_l",), "CLIP-G only": ("clip_g",)}
 
 
-def style_parts(vectors: list[tuple[str, Any, str | None, str]], label: str) -> tuple[QueryPart, ...]:
-    """One part for each (kind, vector, fingerprint, model), which share a weight of 1."""
+def style_parts(vectors: list[tuple[str, Any, str | None, str]], label: Callable[[str], str]) -> tuple[QueryPart, ...]:
+    """One part for each (kind, vector, fingerprint, model), which share a weight of 1; its label is that of the kind."""
     return tuple(
-        QueryPart(kind, vector, fingerprint, model, weight=1 / len(vectors), label=f"{label} ({KINDS[kind]})")
-        for kind, vector, fingerprint, model in vectors
+        QueryPart(kind, vector, fingerprint, model, weight=1 / len(vectors), label=label(kind)) for kind, vector, fingerprint, model in vectors
     )
 
 
@@ -31,7 +31,7 @@ def style_query(encoder: SDXLTextEncoder, text: str, kinds: tuple[str, ...]) -> 
         "clip_l": (encoded.clip_l[0], encoder.clip_l_fingerprint),
         "clip_g": (encoded.clip_g[0], encoder.clip_g_fingerprint),
     }
-    return Query(style_parts([(kind, *made[kind], encoder.name) for kind in kinds], f"style of '{text.strip()}'"))
+    return Query(style_parts([(kind, *made[kind], encoder.name) for kind in kinds], lambda kind: f"style of '{text.strip()}' ({KINDS[kind]})"))
 
 
 class QueryByStyle(io.ComfyNode):

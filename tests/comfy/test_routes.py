@@ -101,7 +101,7 @@ def test_a_search_by_a_vector_that_embed_made(ask, search, animals):
 def test_a_mix_with_negative_weights_pages_and_is_explained(search, animals):
     parts = ({"kind": "prompt", "text": "a shark"}, {"kind": "image", "id": animals[1]["image_id"], "weight": -0.5})
     whole = search(*parts, k=4).json
-    assert whole["question"].startswith("'a shark' - 0.5 x image")
+    assert whole["question"].startswith("'a shark' - 0.5 x the picture of image")
     for hit in whole["hits"]:
         assert hit["score"] == pytest.approx(sum(part["weight"] * (part["cosine"] or 0) for part in hit["parts"]), abs=2e-3)
     pages = [search(*parts, k=2, offset=offset).json["hits"] for offset in (0, 2)]

@@ -78,7 +78,7 @@ def test_the_score_is_the_sum_of_what_each_query_gave(server, sea):
         gave = [part["weight"] * part["cosine"] for part in hit["parts"] if part["cosine"] is not None]
         assert hit["score"] == pytest.approx(sum(gave), abs=2e-3)
     text = result.outputs["search"]["text"][0]
-    assert "'a shark' - 0.5 x image" in text and "Found by: " in text
+    assert "'a shark' - 0.5 x the picture of image" in text and text.splitlines()[1].startswith("Found by: ")
 
 
 def test_a_query_of_weight_zero_is_not_asked(server, sea):

@@ -1,4 +1,4 @@
-"""What a search says that found nothing: what is known of it, and only the step that helps."""
+"""What a search says that found nothing, or less than was asked for: what is known of it, and only the step that helps."""
 
 from __future__ import annotations
 
@@ -76,6 +76,18 @@ def test_a_lowest_percentile_that_none_reaches_is_told_with_the_best(why, ids, u
     told = why(unit(1), options={"lowest_percentile": 60}, filter=db.parse_filter("label:fox"))
     assert "the best of 3 images is nearer than 50 % of the library, and Search Options' lowest_percentile asks for 60." in told
     assert "model" not in told
+
+
+def test_where_nothing_reaches_the_lowest_percentile_the_nearest_stay_and_it_is_told(library, nodes, ids, unit):
+    asking, links, _ = nodes
+
+    def found(percentile: float):
+        options = links.SearchOptions(lowest_percentile=percentile)
+        return asking.find(library, [links.QueryPart("image", unit(1), label="a fox")], asking.Wanted(options=options)).hits
+
+    assert found(80).ids == (ids[0],)
+    assert found(80).note == "No image of the library is nearer than 75 % of it, so lowest_percentile 80 keeps only the nearest."
+    assert found(75).ids == (ids[0],) and not found(75).note and not found(0).note
 
 
 def test_a_model_is_named_where_its_vectors_are_missing(why, ids, library, image, encoder, unit):

@@ -44,6 +44,11 @@ def test_a_line_shows_what_its_list_is_ordered_by_before_the_prompt(hit_records)
     assert hit_records.hit_line(hit, image, "", ()) == "3. 0.500 \u00b7 98 %  #7  a fox"
 
 
+def test_a_share_is_never_rounded_up(hit_records):
+    shown = {94.6: "94", 95.0: "95", 99.0: "99.0", 98.99: "98", 100 * 0.57: "57", 99.69: "99.6", 99.9: "99.9", 99.95: "> 99.9"}
+    assert {percentile: hit_records.share(percentile) for percentile in shown} == shown
+
+
 def test_what_helps_is_told_once_for_all_files_that_are_gone(hit_records):
     gone = "the file is gone; the prompt is inferred"
     assert hit_records.what_helps(["", "the file was changed since it was indexed", "the prompt is inferred"]) == []
