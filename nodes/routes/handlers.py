@@ -40,6 +40,7 @@ class Routes:
         table.get(f"{PREFIX}/libraries")(self.libraries)
         table.get(f"{PREFIX}/status")(self.status)
         table.post(f"{PREFIX}/search")(self.search)
+        table.get(f"{PREFIX}/search")(self.only_post)
         table.post(f"{PREFIX}/embed/{{model}}")(self.embed)
         table.get(f"{PREFIX}/images/{{id}}")(self.image)
         table.post(f"{PREFIX}/images/{{id}}")(self.change_image)
@@ -73,6 +74,10 @@ class Routes:
             return status_record(read_status(opened(library)))
 
         return await _json(self._status, told, _library(request))
+
+    @answered
+    async def only_post(self, request: web.Request) -> web.Response:
+        raise Refusal(405, "method", f"A search is asked by POST, with JSON. GET {PREFIX}/openapi.json describes it.")
 
     @answered
     async def search(self, request: web.Request) -> web.Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from codecs import BOM_UTF8
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .refusals import Refusal
 
@@ -19,6 +19,11 @@ _MEANT = {  # what other services call a field
     "top_k": "k", "limit": "k", "count": "k", "n": "k", "skip": "offset", "filter_text": "filter", "library_name": "library",
     "min_score": "lowest_score", "threshold": "lowest_score", "exclude": "leave_out", "queries": "parts", "query": "parts", "prompt": "text",
     "words": "text", "embedding": "vector", "image_id": "id", "file": "upload", "input": "texts", "labels": "add_labels", "stars": "rating",
+}  # fmt: skip
+_KINDS_MEANT = {  # what is no kind, though it has its own Query node, and how it is asked
+    "description": 'What a picture shows is asked with {"kind": "image", "description": "a red boat"}.',
+    "style": 'SDXL\'s own understanding of a prompt is asked with {"kind": "clip_l", "text": "oil painting"} and the same of "clip_g".',
+    "text": 'Did you mean "prompt"?', "vector": 'The kind says which vectors are compared with: {"kind": "image", "vector": [...]}.',
 }  # fmt: skip
 _NO_SUCH = "There is no such field."
 _WAYS = ("text", "description", "id", "upload", "vector")
@@ -75,6 +80,13 @@ class Search(_Strict):
     exact: bool = Field(False, strict=True, description="Compare with every vector, use no index.")
     leave_out: list[ImageId] = Field([], max_length=1000, description="Ids that are never hits.")
 
+    @field_validator("parts")
+    @classmethod
+    def _some_weight(cls, parts: list[Part]) -> list[Part]:
+        if not any(part.weight for part in parts):
+            raise ValueError("every part has the weight 0, so nothing is asked. Set a weight above or below 0")
+        return parts
+
 
 class Embed(_Strict):
     """Texts to embed, 64 at most; pictures come as files of the form."""
@@ -98,7 +110,7 @@ def checked(model: type[BaseModel], body: bytes) -> Any:
     try:
         return model.model_validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        found = error.errors(include_url=False)
         if found[0]["type"] == "json_invalid":
             raise Refusal(400, "json", f"The body is no JSON: {found[0]['ctx']['error']}.") from None
         faults = [_fault(model, fault) for fault in found]
@@ -109,8 +121,21 @@ def checked(model: type[BaseModel], body: bytes) -> Any:
 
 
 def _fault(model: type[BaseModel], fault: Any) -> dict[str, Any]:
-    unknown = fault["type"] == "extra_forbidden"
-    return {"at": ".".join(map(str, fault["loc"])), "message": _no_such_field(model, fault["loc"]) if unknown else fault["msg"]}
+    message = fault["msg"]
+    if fault["type"] == "extra_forbidden":
+        message = _no_such_field(model, fault["loc"])
+    elif fault["type"] == "string_pattern_mismatch":  # \S, the one pattern that there is
+        message = "It is empty: nothing but spaces."
+    elif fault["type"] == "literal_error" and fault["loc"][-1] == "kind":
+        message = ". ".join(filter(None, [message, _kind_meant(fault["input"])]))
+    return {"at": ".".join(map(str, fault["loc"])), "message": message}
+
+
+def _kind_meant(given: Any) -> str:
+    if not isinstance(given, str):
+        return ""
+    meant = difflib.get_close_matches(given[:20].lower(), get_args(Kind), 1, 0.6)
+    return _KINDS_MEANT.get(given.lower(), f'Did you mean "{meant[0]}"?' if meant else "")
 
 
 def _no_such_field(model: type[BaseModel], place: tuple[int | str, ...]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from diffusion_toolkit.nodes.routes.handlers import as_json
 from diffusion_toolkit.nodes.routes.images import told
 from diffusion_toolkit.nodes.routes.refusals import Refusal
-from diffusion_toolkit.nodes.routes.schema import Labels, checked
+from diffusion_toolkit.nodes.routes.schema import Labels, Search, checked
 
 
 @pytest.mark.parametrize("hits", [0, 1, 4, 5, 6, 23])
@@ -41,3 +41,26 @@ def test_what_is_no_json_is_refused_as_that(body: bytes) -> None:
     with pytest.raises(Refusal, match="The body is no JSON: .+ line 1") as refused:
         checked(Labels, body)
     assert (refused.value.status, refused.value.kind) == (400, "json")
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ('{"kind": "description", "text": "a"}', 'parts.0.kind: Input should be .*. What a picture shows is asked with {"kind": "image", "description"'),
+        ('{"kind": "Style", "text": "a"}', '{"kind": "clip_l", "text": "oil painting"} and the same of "clip_g"'),
+        ('{"kind": "images", "id": 1}', "'clip_g'. Did you mean \"image\"?"),
+        ('{"kind": "sound", "id": 1}', "or 'clip_g'$"),
+        ('{"kind": 5, "id": 1}', "or 'clip_g'$"),
+        ('{"kind": "prompt", "text": "  "}', "^parts.0.text: It is empty: nothing but spaces.$"),
+        ('{"kind": "prompt", "text": "a", "weight": 0}', "^parts: .*every part has the weight 0, so nothing is asked"),
+    ],
+)
+def test_a_part_that_is_none_is_refused_with_what_was_meant(part: str, said: str) -> None:
+    with pytest.raises(Refusal, match=said.replace("{", "\\{")) as refused:
+        checked(Search, f'{{"parts": [{part}]}}'.encode())
+    assert (refused.value.status, refused.value.kind) == (400, "invalid_request")
+
+
+def test_a_part_of_weight_zero_beside_another_is_no_fault() -> None:
+    parts = '[{"kind": "prompt", "text": "a", "weight": 0}, {"kind": "image", "id": 1}]'
+    assert len(checked(Search, f'{{"parts": {parts}}}'.encode()).parts) == 2
