@@ -281,9 +281,9 @@ class FolderStore:
         return found
 
     @patient
-    def count_without(self, family: str) -> int:
+    def count_without(self, family: str, longest: int) -> int:
         with self._library.connection() as connection:
-            return db.count_lacking(connection, self._encoder_ids[family])
+            return db.count_lacking(connection, self._encoder_ids[family], longest)
 
     @patient
     def fetch_texts(self, ids: Sequence[int], families: Sequence[str]) -> Sequence[tuple[int, pipeline.Text]]:

@@ -107,10 +107,11 @@ class _States:
         self.before = self._used = run.store.token_states_bytes()
         # dead rows make a section look larger than it is
         self._section = min(run.store.section_bytes() or TOKEN_STATE_BYTES, TOKEN_STATE_BYTES)
-        if budget - self._used < max(self._section, budget // LITTLE_ROOM):
-            lacking, left_out = Texts(np.empty(0, np.int64), np.empty(0, np.int32)), run.store.count_without("token_states")
-        else:
-            lacking, left_out = _encodable(run, "token_states"), 0
+        lacking, left_out = Texts(np.empty(0, np.int64), np.empty(0, np.int32)), 0
+        if budget and budget - self._used < max(self._section, budget // LITTLE_ROOM):
+            left_out = run.store.count_without("token_states", LONGEST_TEXT)
+        elif budget:  # without one none is asked for, and none is left out
+            lacking = _encodable(run, "token_states")
         oldest = np.argsort(lacking.ids)
         wanted, fits = 0, np.zeros(len(lacking), bool)
         for row, takes in zip(oldest, ((1 + lacking.lengths[oldest].astype(np.int64) // SECTION_CHARACTERS) * self._section)):

@@ -144,5 +144,5 @@ class SharedStore(FolderStore):
         ours = ids % self._share.of == self._share.number
         return ids[ours], lengths[ours]
 
-    def count_without(self, family: str) -> int:
-        return (super().count_without(family) + self._share.number) // self._share.of  # those of all shares are the whole
+    def count_without(self, family: str, longest: int) -> int:
+        return (super().count_without(family, longest) + self._share.number) // self._share.of  # those of all shares are the whole

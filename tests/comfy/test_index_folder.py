@@ -78,7 +78,7 @@ def test_a_model_connected_later_fills_in_its_vectors(server, pictures):
 
 def test_token_states_past_the_budget_are_named_in_the_report(server, pictures):
     folder = pictures("budget", 1)
-    text = report(server.queue(index(folder, token_state_budget=0.0)))
+    text = report(server.queue(index(folder, token_state_budget=0.0001)))
     assert "not kept: they do not fit token_state_budget" in text
 
 

@@ -43,10 +43,10 @@ def test_few_and_many_that_lack_are_looked_up_in_two_ways_to_the_same_end(conn, 
 def test_texts_are_counted_over_the_whole_library(conn, root, encoder, unit, written):
     text = encoder(conn, "text")
     db.ensure_text(conn, db.TextPair("of no image", ""))
-    assert db.count_lacking(conn, text) == 4
+    assert db.count_lacking(conn, text, 13) == 4 and db.count_lacking(conn, text, 12) == 2
     db.write_text_vectors(conn, text, [written["short"]], unit(1)[None])
     db.write_text_vectors(conn, encoder(conn, "text", "other"), list(written.values()), unit(1)[None].repeat(3, 0))
-    assert db.count_lacking(conn, text) == 3
+    assert db.count_lacking(conn, text, 13) == 3
 
 
 def test_a_text_is_fetched_while_one_of_the_encoders_has_not_seen_it(conn, root, encoder, unit, written):

@@ -128,8 +128,8 @@ class MemoryStore:
         lengths, ids = zip(*sorted(lacking)) if lacking else ((), ())
         return np.array(ids, np.int64), np.array(lengths, np.int32)
 
-    def count_without(self, family):
-        return len(self.texts.keys() - self.made[family].keys())
+    def count_without(self, family, longest):
+        return sum(len(self.texts[id_].joined) <= longest for id_ in self.texts.keys() - self.made[family].keys())
 
     def fetch_texts(self, ids, families):
         return [(id_, self.texts[id_]) for id_ in ids if any(id_ not in self.made[family] for family in families)]

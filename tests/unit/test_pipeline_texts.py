@@ -94,6 +94,14 @@ def test_a_large_budget_is_full_with_little_room_left_which_the_longer_texts_wou
     assert (report.states_kept, report.states_left_out) == (0, 6)
 
 
+@pytest.mark.parametrize(("budget", "left_out"), [(0, 0), (TOKEN_STATE_BYTES // 2, 9)])
+def test_neither_texts_that_no_budget_lets_in_nor_any_without_a_budget_count_as_left_out(folder, monkeypatch, budget, left_out):
+    monkeypatch.setattr(texts, "LONGEST_TEXT", 20)
+    store = MemoryStore(texts={**many(9), 10: text("x" * 21)})
+    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
+    assert (report.states_kept, report.states_left_out, report.vectors["clip_l"]) == (0, left_out, 9)
+
+
 def test_long_texts_count_against_the_budget_by_what_they_take(folder):
     class Long(CountingEncoder):
         def encode(self, items):
