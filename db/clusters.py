@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 from .encoders import CONNECT, active_encoder
 from .errors import LibraryError
 from .filters import Filter, all_of
+from .filters.none_pass import why_none_pass
 from .records import StoredEncoder
 from .search.kinds import family_of
 from .stream import BATCH, count_vectors, stream_vectors, unit_rows
@@ -68,7 +69,7 @@ def cluster_images(
     if encoder is None or not total:
         raise LibraryError(
             f"There are no {kind} vectors to put in clusters. Index a folder with {CONNECT[family_of(kind)]} connected to Index "
-            "Folder, or let the filter pass more images."
+            f"Folder, or let the filter pass more images. {why_none_pass(conn, filter)}".rstrip()
         )
     centres = _centres(conn, kind, encoder, count, total, filter, progress)
     ids, cluster, cosines = _assigned(conn, kind, encoder, centres, total, filter, progress)

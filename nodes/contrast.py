@@ -11,7 +11,7 @@ from .asking import all_of
 from .hits import search_fingerprint
 from .host import names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
-from .shown_images import Pictures, library_inputs, load_pictures, or_nothing
+from .shown_images import Pictures, library_inputs, load_pictures, none_passes, or_nothing
 from .types import CATEGORY, Hits
 
 if TYPE_CHECKING:
@@ -94,10 +94,11 @@ class Contrast(io.ComfyNode):
                 found = db.contrasts_of_image(connection, image_id, how, lowest_similarity, pairs, chosen)
             else:
                 found = db.contrasts_of_library(connection, how, lowest_similarity, pairs, chosen, progress=progress_on(cls))
+            why = "" if found else none_passes(connection, chosen)
         show_text(cls, f"Done: {len(found)} pairs")
         first = load_pictures(opened, [one.first for one in found])
         second = load_pictures(opened, [one.second for one in found])
-        text = report_text(found, first, second, how, f"image {image_id}" if image_id else "the library")
+        text = why or report_text(found, first, second, how, f"image {image_id}" if image_id else "the library")
         hits = tuple(db.Hit(one.second, one.prompt if how == PROMPT else one.look, rank) for rank, one in enumerate(found, start=1))
         columns: list[list[Any]] = [
             first.tensors,

@@ -12,11 +12,11 @@ from .asking import all_of
 from .hits import search_fingerprint
 from .host import ReadableFiles, log, names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
-from .shown_images import library_inputs, load_pictures, or_nothing, report_input, save_report
+from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, save_report
 from .types import CATEGORY, Hits
 
 if TYPE_CHECKING:
-    from ..db import Alike, Filter, Group, Library, Member, Pairs
+    from ..db import Alike, Connection, Filter, Group, Library, Member, Pairs
 
 EITHER, LOOK, PIXELS, BOTH = "look or pixels", "look", "pixels", "look and pixels"
 GROUPS_TOLD = 100
@@ -122,6 +122,9 @@ class FindDuplicates(io.ComfyNode):
         found = _pairs(opened, alike_in, lowest_similarity, most_bits, chosen, progress)
         alike = db.Alike(lowest_similarity if alike_in != PIXELS else None, most_bits if alike_in != LOOK else None, alike_in == BOTH)
         groups = _groups(opened, found, alike, progress)
+        with opened.connection() as connection:
+            notes += [note] if alike_in != PIXELS and (note := unsure_of_looks(connection)) else []
+            notes += [note] if not groups and (note := none_passes(connection, chosen)) else []
         show_text(cls, f"Done: {len(groups)} groups")
         text = report_text(groups, [pairs.method for pairs in found], notes)
         asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
@@ -157,6 +160,19 @@ def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[s
         with library.connection() as connection:
             db.write_phashes(connection, hashes)
     return f"{unread} pictures could not be opened, and were not compared by their pixels." if unread else ""
+
+
+def unsure_of_looks(connection: Connection) -> str:
+    """What is to be said of similarities by another model than lowest_similarity is meant for, as a stand-in is."""
+    from .. import db
+
+    encoder = db.active_encoder(connection, "image")
+    if encoder is None or encoder.name == "CLIP-ViT-H/14":
+        return ""
+    return (
+        f"The looks are those of {encoder.name}: unlike pictures may be as near as lowest_similarity asks, which is meant for CLIP-ViT-H/14. "
+        "Look at the groups before you label the others."
+    )
 
 
 def _pairs(

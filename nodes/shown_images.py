@@ -13,12 +13,13 @@ from comfy_api.v0_0_2 import io
 from .hit_records import path_of, short_prompt
 from .host import ReadableFiles, readable_file
 from .pictures import drawn, picture_of
-from .types import Filter, library_input, library_name_input
+from .types import Filter as FilterLink
+from .types import library_input, library_name_input
 
 if TYPE_CHECKING:
     import torch
 
-    from ..db import Library
+    from ..db import Connection, Filter, Library
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,18 @@ def library_inputs() -> list[io.Input]:
             optional=True,
             tooltip="Only images that pass, such as: folder:2025 rating:>=3 -label:draft. Empty: all. See Filter Images.",
         ),
-        Filter.Input("filter", optional=True, tooltip="From Filter Images: only images that pass it, and filter_text too."),
+        FilterLink.Input("filter", optional=True, tooltip="From Filter Images: only images that pass it, and filter_text too."),
     ]
+
+
+def none_passes(connection: Connection, chosen: Filter | None) -> str:
+    """Why there is nothing to look at, where no image passes the filter; '' where one does."""
+    from .. import db
+
+    if not chosen or db.count_images(connection, chosen):
+        return ""
+    text = f" ({chosen.text})" if chosen.text else ""
+    return f"No image passes the filter{text}. {db.why_none_pass(connection, chosen) or 'Loosen the filter.'}"
 
 
 def report_input(default: str) -> io.Input:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.filters import near_names
 from diffusion_toolkit.db.filters.near_names import nearest
+from host.comfy_models import import_comfy
 
 
 @pytest.fixture
@@ -94,3 +97,31 @@ def test_the_longest_names_are_no_error(conn, images) -> None:
 )
 def test_the_nearest_names(value: str, meant: list[str]) -> None:
     assert nearest(value, ["client a", "client b", "sdxl/dream_xl.ckpt", "猫の繪本"]) == meant
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    import_comfy()
+    from diffusion_toolkit.nodes import find_duplicates, shown_images
+
+    return find_duplicates, shown_images
+
+
+def test_what_looks_at_a_whole_library_tells_it_too(conn, images, nodes, encoder) -> None:
+    _, shown_images = nodes
+    said = "No image has the label 'frsh8'. Did you mean 'fresh8'?"
+    encoder(conn, "image")
+    with pytest.raises(db.LibraryError, match=f"let the filter pass more images. {re.escape(said)}$"):
+        db.cluster_images(conn, "image", 3, db.parse_filter("label:frsh8"))
+    assert shown_images.none_passes(conn, db.parse_filter("label:frsh8")) == f"No image passes the filter (label:frsh8). {said}"
+    assert shown_images.none_passes(conn, db.parse_filter("steps:9")) == "No image passes the filter (steps:9). Loosen the filter."
+    assert shown_images.none_passes(conn, db.parse_filter("label:crop")) == shown_images.none_passes(conn, None) == ""
+
+
+def test_looks_by_another_model_than_clip_vit_h_are_told_as_such(conn, nodes) -> None:
+    find_duplicates, _ = nodes
+    assert find_duplicates.unsure_of_looks(conn) == ""
+    db.activate_encoders(conn, [db.ensure_encoder(conn, db.Encoder("image", "aa", "CLIP-ViT-H/14", 8))])
+    assert find_duplicates.unsure_of_looks(conn) == ""
+    db.activate_encoders(conn, [db.ensure_encoder(conn, db.Encoder("image", "bb", "a CLIP vision of 3 layers, not CLIP-ViT-H/14", 8))])
+    assert find_duplicates.unsure_of_looks(conn).startswith("The looks are those of a CLIP vision of 3 layers, not CLIP-ViT-H/14: unlike")
