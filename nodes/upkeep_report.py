@@ -47,7 +47,9 @@ def _of_files(name: str, presence: Any, elsewhere: int, words: Words) -> list[Pr
         what = f"Changed in {name} since they were indexed: {some(len(presence.changed), 'file')}."
         said.append(Problem(what, f"{words.index} on it: it reads them."))
     if presence.gone:
-        remedy = f"{words.indexing} finds those again that were moved; prune removes the others from the library."
+        remedy = f"prune removes them, and the images that have no other file, once {words.indexing} has looked for them elsewhere."
+        if presence.unmarked:
+            remedy = f"{words.indexing} finds those again that were moved; prune then removes them from the library."
         what = f"Gone from {name}: {some(len(presence.gone), 'file')}"
         if elsewhere:
             what += f"; known elsewhere too: {some(elsewhere, 'image')} of theirs (moved or copied)"

@@ -278,12 +278,14 @@ def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder
     found = look(upkeep, library)
     [problem] = [problem for problem in upkeep_report.problems(found) if "Gone" in problem.what]
     assert problem.what == "Gone from pictures: 3 files; known elsewhere too: 2 images of theirs (moved or copied)."
+    assert problem.remedy.startswith("prune removes them") and "finds those again" not in problem.remedy  # it has
     assert upkeep_report.upkeep_record(found, "verify", None)["files"][0]["elsewhere"] == 2
     text = upkeep_report.upkeep_text(found, "show what prune would remove", upkeep.would_prune(library, found))
     assert "prune would remove: 3 files gone from the disk, 1 image with no other file. What stays: 2 images with files elsewhere." in text
     assert "Queue Index Folder first" not in text
     (folder / "moved.png").rename(folder / "moved again.png")
     found = look(upkeep, library)
+    assert "Index Folder finds those again that were moved" in upkeep_report.upkeep_text(found, "verify", None)
     text = upkeep_report.upkeep_text(found, "show what prune would remove", upkeep.would_prune(library, found))
     assert "1 of these has gone since Index Folder last looked. Queue Index Folder first" in text
 
