@@ -130,8 +130,7 @@ class JobFiles:
 def index_part(
     part: Job, source: Source, store: FolderStore, encoders: Encoders, definitions: Mapping[str, Mapping[str, Any]], progress: Progress
 ) -> IndexReport:
-    """The pipeline over the files of one root. What `definitions` takes to load is no time of it: the command tells that by itself."""
-    before = getattr(definitions, "loading_seconds", 0.0)
+    """The pipeline over the files of one root."""
     report = index_folder(
         part.root,
         part.subfolder,
@@ -142,7 +141,6 @@ def index_part(
         definitions=definitions,
         progress=store.patience.telling(progress),
     )
-    report.seconds -= getattr(definitions, "loading_seconds", 0.0) - before
     report.others, report.labelled = store.others, store.labelled
     report.labels, report.namespaces = set(store.labels), {store.namespace} - {""}
     return report

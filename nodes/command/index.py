@@ -54,7 +54,8 @@ def index(context: Context) -> int:
                 with context.cancel.politely():
                     report, counts, text = run(library, job, encoders, definitions, own.telling(bar), files, words=ShellWords())
                 if own.loading_seconds:
-                    notes.append(f"{own.loading_seconds:.1f} s went into loading ComfyUI's node classes; --object-info spares that")
+                    loading = f"up to {own.loading_seconds:.1f} s went into loading ComfyUI's node classes"
+                    notes.append(f"of the time of indexing {loading}; --object-info spares that")
     finally:
         bar.close()
     listed = str(job.image_list) if job.image_list is not None else None

@@ -98,12 +98,12 @@ class Later:
 
 
 class Definitions(Mapping[str, Mapping[str, Any]]):
-    """ComfyUI's own node classes, imported when a file's graph is read: by a thread that reads, while all others wait."""
+    """ComfyUI's own node classes, imported when a file's graph is read: by a thread that reads, while the others that read wait."""
 
     def __init__(self) -> None:
         self._made: Mapping[str, Mapping[str, Any]] | Exception | None = None
         self._began = 0.0  # when their import did; 0: it does not go on
-        self.loading_seconds = 0.0  # which is no time of indexing
+        self.loading_seconds = 0.0
 
     def telling(self, progress: Progress) -> Progress:
         """`progress`, which tells of the import while it goes on, in the place of the files that wait for it."""

@@ -19,8 +19,8 @@ def run(library, tmp_path, monkeypatch):
         Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(folder / f"{number}.png")
     monkeypatch.setattr(index_run, "roots", lambda: {"output": folder})
 
-    def run(subfolder="", progress=lambda stage, done, total: None, refresh=True, definitions={}, **job):
-        return index_run.run(library, Job("output", folder, subfolder, **job), Encoders(), definitions, progress, refresh=refresh)
+    def run(subfolder="", progress=lambda stage, done, total: None, refresh=True, **job):
+        return index_run.run(library, Job("output", folder, subfolder, **job), Encoders(), {}, progress, refresh=refresh)
 
     return run
 
@@ -52,23 +52,6 @@ def test_two_files_of_a_list_that_are_one_image_count_once(run, tmp_path):
     assert "Given to 1 image: the labels of their lines." in run(image_list=listed)[2]  # new ones
     listed.write_text("pictures/0.png,tre\npictures/copy.png,quattro\npictures/another.png,cinque\n", encoding="utf-8")
     assert "Given to 1 image: the labels of their lines." in run(image_list=listed)[2]  # known ones, and one more
-
-
-def test_what_node_classes_take_to_load_is_no_time_of_indexing_even_over_several_parts(run, tmp_path, monkeypatch):
-    class Slow(dict):
-        loading_seconds = 0.0
-
-    slow, one_part = Slow(), index_run.index_folder
-    load = lambda *given, **more: setattr(slow, "loading_seconds", 1000.0) or one_part(*given, **more)  # noqa: E731
-    monkeypatch.setattr(index_run, "index_folder", load)
-    (tmp_path / "input").mkdir()
-    Image.new("RGB", (8, 8), "white").save(tmp_path / "input/w.png")
-    roots = {**index_run.roots(), "input": tmp_path / "input"}
-    monkeypatch.setattr(index_run, "roots", lambda: roots)
-    listed = tmp_path / "list.txt"
-    listed.write_text("pictures/0.png\ninput/w.png\n", encoding="utf-8")
-    report, _, _ = run(image_list=listed, definitions=slow)
-    assert report.added == 2 and -1000 < report.seconds < -900
 
 
 def test_who_else_has_files_is_told(run, library):
