@@ -31,7 +31,7 @@ from .prune import Gone, count_elsewhere, count_gone, count_texts_left, mark_all
 from .phashes import images_without_phash, read_phashes, write_phashes
 from .hybrid.build import build_hybrid, drop_hybrid
 from .hybrid.candidates import LEAST_RECALL
-from .indexes import indexes_of, set_index
+from .indexes import indexes_of, set_index, unused_below
 from .labels import label_files, label_images, normal_labels
 from .listing import count_images, list_images
 from .missing_texts import count_lacking, texts_lacking, texts_still_lacking
@@ -231,6 +231,7 @@ __all__ = [
     "typical_length",
     "unmark_missing",
     "unsound_vectors",
+    "unused_below",
     "update_readings",
     "vacuum",
     "wanted_approximation",

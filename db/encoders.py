@@ -91,9 +91,10 @@ def nothing_by(active: StoredEncoder | None, family: str, fingerprint: str, name
             f"The library has no {family} vectors yet. First index a folder with "
             f"{CONNECT[family]} connected to Index Folder."
         )
+    alike = ", of the same name and with other weights" if active.name == name else ""
     return (
         f"The library was indexed by another model: {active.name} [{active.fingerprint[:8]}]; this one is {name} "
-        f"[{fingerprint[:8]}]. Connect that model here, or index a folder with this one connected to Index Folder."
+        f"[{fingerprint[:8]}]{alike}. Connect that model here, or index a folder with this one connected to Index Folder."
     )
 
 

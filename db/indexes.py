@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from psycopg import Connection, sql
@@ -17,7 +17,8 @@ from .effort import find_efforts
 from .encoders import get_encoder
 from .errors import LibraryError
 from .records import StoredEncoder
-from .search.found import EXACT_BELOW
+from .search.found import EXACT_BELOW, enough
+from .search.kinds import state_of
 
 METHODS = ("hnsw", "ivfflat", "binary", "none")
 Progress = Callable[[str, int, int], None]
@@ -48,6 +49,15 @@ def graph_options(conn: Connection, name: str) -> tuple[int, int]:
 def larger_m(conn: Connection, name: str) -> int | None:
     """An m with which the HNSW index of this name would find more; None where its own is large already."""
     return next((m for m in _LARGER if m > graph_options(conn, name)[0]), None)
+
+
+def unused_below(conn: Connection, families: Collection[str], kinds: int = 1) -> int:
+    """Where the active encoders of these families have so few vectors that searches for so many kinds use no index: with how many they do.
+
+    0 where they use one.
+    """
+    rows = (source.rows for source in state_of(conn).sources if source.encoder.active and source.encoder.family in families)
+    return enough(kinds) if max(rows, default=0) < enough(kinds) else 0
 
 
 def set_index(

@@ -97,7 +97,7 @@ class BuildIndex(io.ComfyNode):
             said = _hybrid(opened, method, kinds, settings, progress_on(cls))
         else:
             said = _of_one_kind(opened, what, method, settings, progress_on(cls))
-        report = f"{said} ({time.monotonic() - started:.1f} s)"
+        report = f"{said}{_unheard(what, method, kinds, settings)} ({time.monotonic() - started:.1f} s)"
         return io.NodeOutput(opened.name, report, ui={"text": [report]})
 
 
@@ -113,12 +113,15 @@ def _hybrid(library, method: str, kinds: str, settings: dict[str, int], progress
     unknown = [kind for kind in chosen if kind not in db.KINDS]
     if unknown:
         raise ValueError(f"There is no kind {unknown[0]!r}. The kinds are: {', '.join(db.KINDS)}.")
-    details = db.build_hybrid(library, chosen or None, progress, **settings)
-    return (
-        f"Index over {', '.join(details['kinds'])} of {details['images']:,} images: {sum(details['kept'])} of {sum(details['sizes'])} "
-        f"dimensions are kept; {details['recall']:.1%} of the best images are found with {details['efforts']['even']} candidates, {details['efforts']['uneven']} where one kind decides."
-        + ("" if details["recall"] >= db.LEAST_RECALL else " That is too few: searches compare with every image instead.")
+    made = db.build_hybrid(library, chosen or None, progress, **settings)
+    said = (
+        f"Index over {', '.join(made['kinds'])} of {made['images']:,} images: {sum(made['kept'])} of {sum(made['sizes'])} dimensions are "
+        f"kept; {made['recall']:.1%} of the best images are found with {made['efforts']['even']} candidates, {made['efforts']['uneven']} "
+        "where one kind decides."
     )
+    if made["recall"] < db.LEAST_RECALL:
+        return f"{said} That is too few: searches compare with every image instead."
+    return said + _unused(library, [db.FAMILIES[kind] for kind in made["kinds"]], several=True)
 
 
 def _of_one_kind(library, what: str, method: str, settings: dict[str, int], progress) -> str:
@@ -130,8 +133,26 @@ def _of_one_kind(library, what: str, method: str, settings: dict[str, int], prog
         raise db.LibraryError(f"The library has no vectors of {what} yet. Index a folder with their model first.")
     efforts = db.set_index(library, encoder.id, method, progress=progress, **settings)
     if method == "none":
-        return f"No index over {what} now: every search compares with all."
-    return f"Index over {what} by {encoder.name}: {method}.{_found_with(efforts) if efforts else ''}"
+        return f"No index over {what} now: every search compares with all. Index Folder makes none by itself, Build Index does."
+    found = _found_with(efforts) if efforts else ""
+    return f"Index over {what} by {encoder.name}: {method}.{found}{_unused(library, [WHATS[what]])}"
+
+
+def _unused(library, families: list[str], several: bool = False) -> str:
+    """Of an index that searches do without as yet."""
+    from .. import db
+
+    with library.connection() as connection:
+        least = db.unused_below(connection, families, 2 if several else 1)
+    of = "images" if several else "vectors"
+    return f" Searches don't use it yet: with fewer than some {least:,} {of} they compare with each, and miss none." if least else ""
+
+
+def _unheard(what: str, method: str, kinds: str, settings: dict[str, int]) -> str:
+    """Of inputs that have no meaning beside the others."""
+    names = ["kinds"] if kinds.strip() and (what != HYBRID or method == "none") else []
+    names += list(settings) if method not in ("hnsw", "binary") else []
+    return f" Not used here: {', '.join(names)}." if names else ""
 
 
 def _found_with(efforts: dict[str, int | None]) -> str:

@@ -51,13 +51,17 @@ def reach_of(needed: int) -> int:
     return reach
 
 
+def enough(kinds: int) -> int:
+    """The rows from which on a search for so many kinds uses an index."""
+    return EXACT_BELOW if kinds == 1 else EXACT_BELOW * _SEVERAL
+
+
 def best(conn: Connection, directions: Sequence[Direction], needed: int, filter: Filter | None, exact: bool) -> Found:
     """At least the `needed` best images for these directions, where the library has so many."""
     filter = filter or None  # one that lets everything pass is none
     n = reach_of(needed)
     rows = max(direction.source.rows for direction in directions)
-    enough = EXACT_BELOW if len(directions) == 1 else EXACT_BELOW * _SEVERAL
-    indexed = not exact and rows >= enough and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
+    indexed = not exact and rows >= enough(len(directions)) and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
     note = ""
     main = max(directions, key=lambda one: one.weight)
     if indexed and main.is_missed and mix_of([one.weight for one in directions]) == "uneven":

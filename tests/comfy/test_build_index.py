@@ -19,7 +19,9 @@ def indexed(server, pictures):
 
 
 def test_the_index_over_several_kinds_says_what_it_finds_and_is_kept_up(server, indexed, pictures):
-    assert build(server).startswith("Index over prompt, negative, image, clip_l, clip_g of ")
+    text = build(server)
+    assert text.startswith("Index over prompt, negative, image, clip_l, clip_g of ")
+    assert " Searches don't use it yet: with fewer than some 20,000 images they compare with each, and miss none. (" in text
     assert "over prompt, image of" in build(server, kinds="image, prompt", m=8)
     [text] = server.queue(index(pictures("build later", 2))).outputs["index"]["text"]
     assert "Search: 2 images added to the hybrid index." in text or "Search: hybrid index made over prompt, image" in text
@@ -30,7 +32,23 @@ def test_the_index_over_several_kinds_says_what_it_finds_and_is_kept_up(server, 
 
 @pytest.mark.parametrize("method", ["ivfflat", "binary", "none", "hnsw"])
 def test_a_kinds_index_is_made_by_each_method(server, indexed, method):
-    assert method in build(server, what="image", method=method) or method == "none"
+    text = build(server, what="image", method=method)
+    if method == "none":
+        assert "every search compares with all. Index Folder makes none by itself, Build Index does. (" in text
+    else:
+        assert f": {method}. Searches don't use it yet: with fewer than some 10,000 vectors they compare with each" in text
+
+
+@pytest.mark.parametrize(
+    ("inputs", "unused"),
+    [
+        ({"what": "image", "kinds": "prompt"}, "kinds"),
+        ({"what": "image", "method": "ivfflat", "kinds": "prompt", "m": 8, "ef_construction": 40}, "kinds, m, ef_construction"),
+        ({"what": "several kinds at once", "method": "none", "kinds": "prompt"}, "kinds"),
+    ],
+)
+def test_inputs_that_have_no_meaning_beside_the_others_are_told(server, indexed, inputs, unused):
+    assert f" Not used here: {unused}. (" in build(server, **inputs)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builders import alone
 from diffusion_toolkit.db.indexes import build_index
+from diffusion_toolkit.db.search import found
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index, nearest_exactly
 from psycopg import sql
@@ -50,8 +51,8 @@ def test_an_index_takes_the_place_of_the_former_and_is_found_by_searches(library
         sources = sources_of(state_of(conn), parts)
         assert sources[0].index == method
         [direction] = directions_of(parts, sources, [1.0], [0.0])
-        found = {image_id for image_id, _ in nearest_by_index(conn, direction, 10)}
-        assert len(found & {image_id for image_id, _ in nearest_exactly(conn, direction, 10)}) >= 8
+        near = {image_id for image_id, _ in nearest_by_index(conn, direction, 10)}
+        assert len(near & {image_id for image_id, _ in nearest_exactly(conn, direction, 10)}) >= 8
 
 
 def test_an_index_can_be_removed_and_made_again(library, by_image):
@@ -78,6 +79,13 @@ def test_progress_is_told_while_postgresql_works(library, by_image):
     db.set_index(library, by_image, "hnsw", progress=lambda stage, done, total: told.append((stage, done, total)))
     assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["Indexing image aa (image)", "Removing the former index"]
     assert all(total >= 1 for _, _, total in told)
+
+
+def test_so_few_vectors_are_compared_without_an_index(library, by_image, monkeypatch):
+    with library.connection() as conn:
+        assert (db.unused_below(conn, ["image"]), db.unused_below(conn, ["text", "image"], 2)) == (10_000, 20_000)
+        monkeypatch.setattr(found, "EXACT_BELOW", 250)
+        assert (db.unused_below(conn, ["image"]), db.unused_below(conn, ["text", "image"], 2)) == (0, 500)
 
 
 def test_the_generation_grows_since_searches_keep_what_index_there_is(library, by_image):

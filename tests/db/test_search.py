@@ -132,6 +132,8 @@ def test_an_unknown_query_encoder_names_the_one_that_was_used(conn, encoder, uni
     encoder(conn, "text", "aa")
     with pytest.raises(db.LibraryError, match=r"indexed by another model: text aa \[\w+\]; this one is Mini"):
         db.search(conn, db.Question(parts=(db.Part("prompt", unit(1), fingerprint="bb", model="Mini"),)))
+    with pytest.raises(db.LibraryError, match=r"this one is text aa \[bb\], of the same name and with other weights. Connect"):
+        db.search(conn, db.Question(parts=(db.Part("prompt", unit(1), fingerprint="bb", model="text aa"),)))
 
 
 def fingerprint(conn) -> str:
