@@ -88,6 +88,11 @@ def test_the_command_for_the_same_library_works_as_it_stands(said: str) -> None:
     assert done.returncode == 0 and "Library 'default': 3 images, 3 files" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_picture_that_the_example_workflows_load_is_in_the_input_folder(said: str) -> None:
+    base = Path(re.search(r"^Contact sheet: (.*)$", said, re.MULTILINE)[1]).parent
+    assert (base / "input" / "example.png").read_bytes()[1:4] == b"PNG"
+
+
 def test_the_contact_sheet_is_a_picture(said: str) -> None:
     from PIL import Image
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ WORKFLOWS = bootstrap.REPOSITORY / "example_workflows"
 RUN = ("condition_from_memory", "index_folder", "search_by_image", "search_by_prompt")
 TEMPLATE_FOLDER = "template-images"
 OWN_ROOT = "your folder"
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")  # which ComfyUI knows by their content, whatever they are called
+EXAMPLE = "example.png"  # as ComfyUI's own is called, which the example workflows load
 STAND_INS = Path(__file__).with_name("stand_in_loaders.py")
 
 
@@ -154,9 +157,8 @@ class _Demo:
             self.rows.append(Row("Search by Prompt", query, None, hits))
         picture = self._query_picture()
         if picture is not None:
-            name = f"demo-query{picture.suffix.lower()}"
-            shutil.copyfile(picture, self.server.input / name)
-            _set(by_image, "LoadImage", image=name)
+            shutil.copyfile(picture, self.server.input / EXAMPLE)
+            _set(by_image, "LoadImage", image=EXAMPLE)
             node_id = _set(by_image, "DiffusionToolkitSearchByImage", top_k=self.options.top_k, lowest_score=-1.0)
             hits = self._hits(f"search by {picture.name}", by_image, node_id)
             self.rows.append(Row("Search by Image", picture.name, picture, hits))
@@ -165,13 +167,9 @@ class _Demo:
 
     def _query_picture(self) -> Path | None:
         """The best hit so far whose file is there, else any image of the folder."""
-        for row in self.rows:
-            for hit in row.hits:
-                if hit.get("path") and Path(hit["path"]).is_file():
-                    return Path(hit["path"])
-        folder = self.options.folder or self.server.output / TEMPLATE_FOLDER
-        pictures = (file for file in folder.rglob("*") if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-        return next(pictures, None)
+        hits = (Path(hit["path"]) for row in self.rows for hit in row.hits if hit.get("path"))
+        files = chain(hits, (self.options.folder or self.server.output / TEMPLATE_FOLDER).rglob("*"))
+        return next((file for file in files if file.suffix.lower() in PICTURES and file.is_file()), None)
 
     def _condition(self, prompt: dict[str, Any]) -> None:
         print("\nConditioning SDXL from the library (condition_from_memory.json)")

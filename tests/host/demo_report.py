@@ -26,6 +26,7 @@ def index_table(summary: dict[str, Any]) -> str:
         ("images found", summary["found"]),
         ("  new", summary["added"]),
         ("  unchanged since the last run", summary["unchanged"]),
+        ("  of known content (moved, copied)", summary["known_elsewhere"]),
         ("  skipped", len(summary["skipped"])),
         ("seconds of indexing alone", f"{summary['seconds']:.1f}"),
         ("images/s in these", f"{rate:.1f}" if rate is not None else "nothing new"),
