@@ -87,6 +87,10 @@ def test_a_search_that_is_none_is_refused_with_the_place(ask, body, said):
     assert status == 400 and said in message
 
 
+def test_a_search_that_is_got_is_told_to_be_posted(ask):
+    assert ask("GET", SEARCH).refusal == (405, "method", "A search is asked by POST, with JSON. GET /diffusion_toolkit/openapi.json describes it.")
+
+
 @pytest.mark.parametrize(
     ("vector", "status", "said"),
     [
