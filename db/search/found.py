@@ -89,7 +89,9 @@ def _missed(conn: Connection, direction: Direction) -> str:
         if conn.execute(_AT_LEAST.format(**key_of(direction.kind, source)), [EXACT_BELOW]).fetchone()[0] < EXACT_BELOW:
             return ""  # and never tried: `rows` is of all that share the table
         owner = other_owner(conn, source.index_name)
-        who = f"Index Folder or Build Index, run as the PostgreSQL user {owner}, whose index it is," if owner else "The next run of Index Folder"
+        who = "The next run of Index Folder"
+        if owner:
+            who = f"Index Folder or Build Index, run as the PostgreSQL user {owner}, whose index it is,"
         return f"Compared with all: the index was not tried with such a question yet. {who} tries it."
     if direction.shape == "near":
         return "Compared with all: the index misses too many of this library's. Library Status says what may help."

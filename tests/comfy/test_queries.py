@@ -6,15 +6,18 @@ import dataclasses
 
 import numpy as np
 import pytest
-from host.comfy_models import import_comfy
+from host.comfy_models import comfyui, host_inference, import_comfy  # noqa: F401  (fixtures)
+from host.stand_in_models import small_clip_vision
 from hypothesis import given
 from hypothesis import strategies as st
 
 import_comfy()  # our nodes' package asks for comfy_api
 from diffusion_toolkit import db  # noqa: E402
+from diffusion_toolkit.embedders.clip_vision import ImageEncoder  # noqa: E402
 from diffusion_toolkit.nodes.asking import as_part, in_words  # noqa: E402
 from diffusion_toolkit.nodes.hit_records import hit_line, hit_record, share  # noqa: E402
 from diffusion_toolkit.nodes.links import AskedPart, Query, QueryPart, SearchOptions  # noqa: E402
+from diffusion_toolkit.nodes.query_by_image import image_query  # noqa: E402
 from diffusion_toolkit.nodes.vectors import combine, direction, mean_direction, read_vector  # noqa: E402
 
 
@@ -38,6 +41,14 @@ def test_arithmetic_tells_what_a_sum_was_made_of():
     assert [weight for weight, _ in part.terms] == pytest.approx([0.5 / 2**0.5, 0.5 / 2**0.5, -1])
     assert np.stack([vector for _, vector in part.terms]).tolist() == [[1, 0], [0, 1], [0, 1]]
     assert as_part(part).terms == part.terms
+
+
+def test_a_batch_of_pictures_tells_what_it_is_the_mean_of(host_inference):  # noqa: F811
+    encoder = ImageEncoder(small_clip_vision(3))
+    pictures = list(np.random.default_rng(1).integers(0, 255, (2, 64, 64, 3), np.uint8))
+    [part] = image_query(encoder, pictures, "these 2 images").parts
+    assert part.vector == pytest.approx(direction(sum(weight * direction(vector) for weight, vector in part.terms)), abs=1e-6)
+    assert len(part.terms) == 2 and image_query(encoder, pictures[:1], "this image").parts[0].terms == ()
 
 
 def test_arithmetic_says_its_formula():
