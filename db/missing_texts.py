@@ -73,7 +73,10 @@ def texts_lacking(conn: Connection, encoder_id: int, root_id: int, under: str) -
 
 
 def count_lacking(conn: Connection, encoder_id: int, longest: int) -> int:
-    """How many texts of the whole library, of at most so many characters, the encoder has not seen: a tenth of the time that it takes to say which, below a folder."""
+    """How many texts of the whole library, of at most so many characters, the encoder has not seen.
+
+    It takes a tenth of the time that it takes to say which, below a folder.
+    """
     return conn.execute(sql.SQL(_HOW_MANY).format(table=_table(conn, encoder_id)), [longest, encoder_id]).fetchone()[0]
 
 

@@ -111,8 +111,8 @@ class IndexFolder(io.ComfyNode):
                     "image_list",
                     default="",
                     optional=True,
-                    tooltip="A text file (.txt, .csv or .lst) that names the images to index, in the place of a folder: path,label,label2 on each "
-                    "line, # before comments. Its path is below the root, or whole; paths in it are below its own folder, or whole.",
+                    tooltip="A text file (.txt, .csv or .lst) that names the images to index, in the place of a folder: path,label,label2 on "
+                    "each line, # before comments. Its path is below the root, or whole; paths in it are below its own folder, or whole.",
                 ),
             ],
             outputs=[
@@ -229,7 +229,8 @@ def _list_file(name: str, below: Path) -> Path:
 
     file = below / name
     if file.suffix.lower() not in SUFFIXES_OF_LISTS or file.name.startswith("."):
-        raise ListError(f"The image list {file} is no list by its name. Its name ends in {', '.join(SUFFIXES_OF_LISTS)}; hidden files are not read.")
+        endings = ", ".join(SUFFIXES_OF_LISTS)
+        raise ListError(f"The image list {file} is no list by its name. Its name ends in {endings}; hidden files are not read.")
     if on_another_host(str(file), roots().values()) or not any(file.resolve().is_relative_to(root) for root in roots().values()):
         raise ListError(f"The image list {file} lies below none of the roots: {', '.join(roots())}. Put it beside its images.")
     return file

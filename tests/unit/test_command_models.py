@@ -171,12 +171,13 @@ def test_a_model_that_is_not_there_is_told_with_what_is_like_it_and_what_there_i
         (tmp_path / name).mkdir()
         (tmp_path / name / "modules.json").touch()
     monkeypatch.setattr(load_text_embedder, "text_embedder_folders", lambda: [tmp_path])
-    monkeypatch.setattr(folder_paths, "get_filename_list", lambda folder: [f"{folder} {n:02}.safetensors" for n in range(12)] * (folder != "clip_vision"))
+    files = [f"checkpoint {n:02}.safetensors" for n in range(12)]
+    monkeypatch.setattr(folder_paths, "get_filename_list", lambda folder: files if folder == "checkpoints" else [])
     text, picture, clip = models._KINDS
     for kind, name, told in (
         (text, "stand-in-minilmm", r"no such path. Did you mean stand-in-minilm\? That folder has another, stand-in-minilm.$"),
         (picture, "any", "no such path. That folder has none.$"),
-        (clip, "checkpoint 03.safetensors", "Did you mean checkpoints 03.safetensors. That folder has checkpoints 00.safetensors, .* and 2 more.$"),
+        (clip, "chekpoint 03.safetensors", r"Did you mean checkpoint 03\.safetensors\? That folder has checkpoint 00\..* and 2 more.$"),
     ):
         with pytest.raises(UsageError, match=told):
             models._path(kind, name)

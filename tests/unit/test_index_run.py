@@ -70,7 +70,8 @@ def test_a_list_of_which_no_file_can_be_had_is_refused_with_its_first_lines(fold
         JobFiles(Job("output", folder, image_list=listed))
     _, first, *told, more = str(refused.value).splitlines()
     assert first == f"line 1: /elsewhere/a.png: {os.path.normpath('/elsewhere')} lies below none of the configured roots: output."
-    assert told == [f"line {n}: gone/{n - 1}.png: there is no such file in {folder / 'gone'}." for n in range(2, 6)] and more == "3 lines more."
+    assert told == [f"line {n}: gone/{n - 1}.png: there is no such file in {folder / 'gone'}." for n in range(2, 6)]
+    assert more == "3 lines more."
     listed.write_text("\n".join([*lines, "a.png"]), encoding="utf-8")
     (folder / "a.png").touch()
     assert len(list(JobFiles(Job("output", folder, image_list=listed)).parts())) == 1

@@ -268,7 +268,7 @@ def test_an_ended_watch_runs_no_more(watcher, queue) -> None:  # noqa: F811
     "begun_by, run_by, ends",
     [("workflow", "another", False), ("workflow", "", True), ("", "workflow", True), ("", "", True)],
 )
-def test_a_run_with_watch_off_ends_another_nodes_watch_only_where_one_of_the_two_is_not_known(watcher, begun_by, run_by, ends) -> None:  # noqa: F811
+def test_watch_off_ends_another_nodes_watch_only_where_one_of_the_two_is_not_known(watcher, begun_by, run_by, ends) -> None:  # noqa: F811
     one = watch()
     one.node = (begun_by, "4")
     watcher.start(one)
