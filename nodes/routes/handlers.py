@@ -18,7 +18,8 @@ from .work import Workers
 
 PREFIX = "/diffusion_toolkit"
 _UPLOADS_AT_ONCE = 4  # whose bodies are in memory
-# Searches at once: PostgreSQL answers no more than there are cores, and each thread more takes the lock of Python from the event loop.
+# Searches at once, from two to four: the embedded server answers no more than there are cores, and each thread more takes the lock of
+# Python from the event loop, which on two cores was late by 48 ms with four and by 24 with two, both answering as many a second.
 _SEARCHING = max(2, min(4, os.cpu_count() or 2))
 _ENTRIES = 5  # of a list that are written at once: five vectors of 4,000 numbers take 1 ms
 _SHOWN = ("image/png", "image/apng", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", "image/tiff", "video/")
@@ -28,7 +29,8 @@ class Routes:
     """Own threads for the library, for models and for pictures, so that none of them waits for another kind's queue."""
 
     def __init__(self) -> None:
-        self._library = Workers("the library", _SEARCHING)
+        self._searches = Workers("searches", _SEARCHING)
+        self._library = Workers("the library", 4)
         self._status = Workers("the library's status", 1)  # which counts all that there is
         self._models = Workers("models", 1)  # a model is used by one thread at a time
         self._pictures = Workers("pictures", 2)
@@ -103,10 +105,10 @@ class Routes:
 
                 return as_json(search(asked, parts))
 
-            asked, answer = await self._library.run(read)
+            asked, answer = await self._searches.run(read)
             if answer is None:
                 parts = await self._models.run(encoded)
-                answer = await self._library.run(found)
+                answer = await self._searches.run(found)
         return _answer(answer)
 
     @answered

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("diffusion_toolkit")
 
+_HEADERS = {405: {"Allow": "POST"}, 503: {"Retry-After": "2"}}
+
 
 class Refusal(Exception):
     """Ends a request. `kind` is for programs, the message for people, `details` where each fault lies."""
@@ -38,8 +40,7 @@ def answered(handler: Handler) -> Handler:
             if refusal.status == 500:
                 log.exception("A request could not be answered")
             body = {"error": {"type": refusal.kind, "message": str(refusal), "details": refusal.details}}
-            headers = {"Retry-After": "2"} if refusal.status == 503 else {}
-            return web.json_response(body, status=refusal.status, headers=headers)
+            return web.json_response(body, status=refusal.status, headers=_HEADERS.get(refusal.status))
 
     return answer
 

@@ -12,8 +12,8 @@ from .refusals import Refusal
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Kind = Literal["prompt", "negative", "image", "clip_l", "clip_g"]
-Text = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S")]
-Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Text = Annotated[str, Field(max_length=20_000, pattern=r"\S")]
+Label = Annotated[str, Field(max_length=200, pattern=r"\S")]
 ImageId = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 _MEANT = {  # what other services call a field
     "top_k": "k", "limit": "k", "count": "k", "n": "k", "skip": "offset", "filter_text": "filter", "library_name": "library",
@@ -121,11 +121,11 @@ def checked(model: type[BaseModel], body: bytes) -> Any:
 
 
 def _fault(model: type[BaseModel], fault: Any) -> dict[str, Any]:
-    message = fault["msg"]
+    message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = _no_such_field(model, fault["loc"])
     elif fault["type"] == "string_pattern_mismatch":  # \S, the one pattern that there is
-        message = "It is empty: nothing but spaces."
+        message = "It is empty, or nothing but spaces."
     elif fault["type"] == "literal_error" and fault["loc"][-1] == "kind":
         message = ". ".join(filter(None, [message, _kind_meant(fault["input"])]))
     return {"at": ".".join(map(str, fault["loc"])), "message": message}

@@ -63,7 +63,7 @@ def image_id(server, pictures) -> int:
         (b'{"parts": [{"kind": "image", "text": "a"}]}', "with 'description'"),
         (b'{"parts": [{"kind": "clip_l", "upload": "a"}]}', "its kind is 'image'"),
         (b'{"parts": [{"kind": "sound", "text": "a"}]}', "parts.0.kind"),
-        (b'{"parts": [{"kind": "prompt", "text": " \\n "}]}', "parts.0.text: It is empty: nothing but spaces."),
+        (b'{"parts": [{"kind": "prompt", "text": " \\n "}]}', "parts.0.text: It is empty, or nothing but spaces."),
         (b'{"parts": [{"kind": "description", "text": "a"}]}', '{"kind": "image", "description": "a red boat"}'),
         (b'{"parts": [{"kind": "prompt", "id": 1, "weight": 0}]}', "every part has the weight 0"),
         (b'{"parts": [{"kind": "prompt", "id": 0}]}', "parts.0.id"),
@@ -88,7 +88,9 @@ def test_a_search_that_is_none_is_refused_with_the_place(ask, body, said):
 
 
 def test_a_search_that_is_got_is_told_to_be_posted(ask):
-    assert ask("GET", SEARCH).refusal == (405, "method", "A search is asked by POST, with JSON. GET /diffusion_toolkit/openapi.json describes it.")
+    got = ask("GET", SEARCH)
+    assert got.refusal == (405, "method", "A search is asked by POST, with JSON. GET /diffusion_toolkit/openapi.json describes it.")
+    assert got.headers["Allow"] == "POST"
 
 
 @pytest.mark.parametrize(

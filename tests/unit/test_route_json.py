@@ -51,8 +51,9 @@ def test_what_is_no_json_is_refused_as_that(body: bytes) -> None:
         ('{"kind": "images", "id": 1}', "'clip_g'. Did you mean \"image\"?"),
         ('{"kind": "sound", "id": 1}', "or 'clip_g'$"),
         ('{"kind": 5, "id": 1}', "or 'clip_g'$"),
-        ('{"kind": "prompt", "text": "  "}', "^parts.0.text: It is empty: nothing but spaces.$"),
-        ('{"kind": "prompt", "text": "a", "weight": 0}', "^parts: .*every part has the weight 0, so nothing is asked"),
+        ('{"kind": "prompt", "text": "  "}', "^parts.0.text: It is empty, or nothing but spaces.$"),
+        ('{"kind": "prompt", "text": ""}', "^parts.0.text: It is empty, or nothing but spaces.$"),
+        ('{"kind": "prompt", "text": "a", "weight": 0}', "^parts: every part has the weight 0, so nothing is asked"),
     ],
 )
 def test_a_part_that_is_none_is_refused_with_what_was_meant(part: str, said: str) -> None:
