@@ -65,9 +65,15 @@ def _name(conn: Connection, field: str, operator: str, name: str) -> str:
 def _folder(conn: Connection, operator: str, name: str) -> str:
     if operator == "=" and (count := _passing(conn, "folder", ":", name)):
         return f"No file lies in the folder '{name}' itself; {_term(name)} has {_images(count)} below it."
-    told = f"No file lies in {'a folder like' if '*' in name else 'the folder'} '{name}'."
     path, roots = name.replace("\\", "/"), conn.execute("SELECT name, path FROM roots ORDER BY id").fetchall()
-    if re.match(r"/|[A-Za-z]:", path):
+    whole = re.match(r"/|[A-Za-z]:", path)
+    if whole and "*" in name:
+        return f"No file lies in the folder '{name}': in a whole path a star is no pattern. Write a folder's path without it, or folder:*/cats."
+    if not whole and _passing(conn, "root", "=", path.strip("/")):
+        root = path.strip("/")
+        return f"'{root}' is a root, and no folder of one: root:{_value(root)} passes all below it."
+    told = f"No file lies in {'a folder like' if '*' in name else 'the folder'} '{name}'."
+    if whole:
         above = [f"{place.rstrip(_SLASHES)}/".replace("\\", "/") for _, place in roots]
         root = next((one for one in above if f"{path}/".startswith(one)), None)
         if root is None:
@@ -95,7 +101,12 @@ def _there_is(name: str, names: list[str], said: str) -> str:
 
 def _term(folder: str) -> str:
     """The filter text for all below this folder."""
-    return f"folder:{folder}" if re.fullmatch(r"[\w/.*-]+", folder) else f"folder:{quoted(folder)}"
+    return f"folder:{_value(folder)}"
+
+
+def _value(text: str) -> str:
+    """`text` as a person would write it after a field."""
+    return text if re.fullmatch(r"[\w/.*-]+", text) else quoted(text)
 
 
 def _passing(conn: Connection, field: str, operator: str, value: str) -> int:

@@ -48,6 +48,10 @@ def images(conn, image):
         ("folder:cats", "No folder 'cats' lies directly below a root; folder:*/cats has 2 images."),
         ("folder:output/cats", "No folder 'cats' lies directly below a root; folder:*/cats has 2 images."),
         ("folder:/data/output/cats", "No folder 'cats' lies directly below a root; folder:*/cats has 2 images."),
+        ("folder:output", "'output' is a root, and no folder of one: root:output passes all below it."),
+        ("folder=drive/", "'drive' is a root, and no folder of one: root:drive passes all below it."),
+        ("folder:/data/*", "No file lies in the folder '/data/*': in a whole path a star is no pattern. "
+         "Write a folder's path without it, or folder:*/cats."),
         ("folder:mien", "No file lies in the folder 'mien'. Did you mean 'mine'?"),
         ("folder:Mine/Cats", "No file lies in the folder 'Mine/Cats'. Did you mean 'mine/cats'?"),
         ("folder:mine/cast", "No file lies in the folder 'mine/cast'. Did you mean 'mine/cats'?"),
