@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 
 FAULTS_NAMED = 5  # lines of a list of which none is good
+LOOKED_AT = 10_000  # a list of at most so many images must name one that is there; on a network's drive each look takes milliseconds
+TELL_EVERY = 10  # looks
 
 
 class LabelError(ValueError):
@@ -80,13 +83,14 @@ def run(
 
 
 class JobFiles:
-    """The files of a job: those of its folder, or of its list, which may lie below several roots.
+    """The files of a job: those of its folder, or of its list, which may lie below several roots. Without `check` a list need not
+    name a file that can be had: whoever shares its work out has looked.
 
     Raises:
         ListError, ScanError, LabelError: the list, the folder or the labels can't be used.
     """
 
-    def __init__(self, job: Job, progress: Progress = lambda stage, done, total: None) -> None:
+    def __init__(self, job: Job, progress: Progress = lambda stage, done, total: None, check: bool = True) -> None:
         self._job, self._roots = job, roots()
         if job.labels.strip() and not db.normal_labels([job.labels]):
             raise LabelError(f"There is no label in {job.labels!r}. Write words, parted by commas, or nothing.")
@@ -94,13 +98,23 @@ class JobFiles:
         if job.image_list is not None:
             tell = lambda lines: progress("Lines of the image list", lines, lines)  # noqa: E731
             self._list = ImageList(job.image_list, self._roots, db.normal_labels, tell)
-            self._refuse_without_a_file(self._list)
+            if check and sum(self._list.counts.values()) <= LOOKED_AT:
+                self._refuse_without_a_file(self._list, progress)
 
-    def _refuse_without_a_file(self, images: ImageList) -> None:
-        """ListError where no line names a file that can be had: before a model is loaded, as for a folder that is not there."""
-        missing = Named()
+    def _refuse_without_a_file(self, images: ImageList, progress: Progress) -> None:
+        """ListError where no line names a file that can be had: before a model is loaded, as for a folder that is not there.
+
+        Of a longer list the run itself tells it, file by file.
+        """
+        missing, calls = Named(), count()
+
+        def stopped() -> bool:  # asked for each file, and now and then on the way to the next
+            if next(calls) % TELL_EVERY == 0:
+                progress("Files of the image list", missing.total, sum(images.counts.values()))
+            return False
+
         for name in images.counts:
-            if next(images.of_root(name).files(lambda *problem: missing.append(problem)), None) is not None:
+            if next(images.of_root(name).files(lambda *problem: missing.append(problem), stopped), None) is not None:
                 return
         faults = sorted([*images.problems, *missing], key=_in_order)[:FAULTS_NAMED]
         more = images.problems.total + missing.total - len(faults)

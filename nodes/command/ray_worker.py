@@ -100,7 +100,7 @@ class Work:
         all_ = self._encoders
         encoders = Encoders(image=all_.image) if files else Encoders(text=all_.text, clip=all_.clip)
         reports = []
-        for part, source in JobFiles(self._job).parts():
+        for part, source in JobFiles(self._job, self._progress, check=False).parts():
             arguments = (part.root_name, part.root, part.subfolder, encoders, [part.labels], part.namespace, self._progress)
             with SharedStore(share, self._library, *arguments) as store, self._inference:
                 part = replace(part, token_state_budget=part_of_budget(part.token_state_budget, store.token_states_bytes(), share.of))

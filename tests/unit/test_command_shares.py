@@ -279,3 +279,16 @@ def test_who_does_not_begin_is_not_waited_for_once_others_have(hanging):
     cluster = hanging(2, {1})
     begun = cluster._each({number: worker.begin.remote("") for number, worker in cluster._workers.items()})
     assert begun == [{"worker": 0}] and cluster.lost == [1]
+
+
+def test_a_worker_refuses_no_list_and_tells_how_far_it_has_read_it(share, tmp_path, monkeypatch):
+    from diffusion_toolkit.embedders.pipeline import Encoders
+    from diffusion_toolkit.nodes import index_run
+    from diffusion_toolkit.nodes.command.ray_worker import Setup, Work
+
+    monkeypatch.setattr(index_run, "roots", lambda: {"output": tmp_path})
+    listed, told = tmp_path / "list.txt", []
+    listed.write_text("# nothing\n" * 1000, encoding="utf-8")
+    work = Work(vars(Setup("", [], None, {}, "default", {})), lambda *said: not told.append(said))
+    work._job, work._encoders = index_run.Job("output", tmp_path, image_list=listed), Encoders()
+    assert work.images(0, 2)["found"] == 0 and told == [("Lines of the image list", 1000, 1000)]

@@ -77,6 +77,28 @@ def test_a_list_of_which_no_file_can_be_had_is_refused_with_its_first_lines(fold
     assert len(list(JobFiles(Job("output", folder, image_list=listed)).parts())) == 1
 
 
+def test_to_look_for_a_lists_files_is_told_and_can_be_cancelled(folder):
+    listed, told = folder / "list.txt", []
+    listed.write_text("".join(f"gone/{n}.png\n" for n in range(300)), encoding="utf-8")
+
+    def progress(stage, done, total):
+        told.append((stage, done, total))
+        if done >= 50:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        JobFiles(Job("output", folder, image_list=listed), progress)
+    assert told == [("Files of the image list", done, 300) for done in range(0, 51, 10)]
+
+
+def test_a_long_list_and_one_that_is_looked_at_already_are_not_refused(folder, monkeypatch):
+    listed = folder / "list.txt"
+    listed.write_text("gone/1.png\ngone/2.png\n", encoding="utf-8")
+    assert len(list(JobFiles(Job("output", folder, image_list=listed), check=False).parts())) == 1
+    monkeypatch.setattr(index_run, "LOOKED_AT", 1)
+    assert len(list(JobFiles(Job("output", folder, image_list=listed)).parts())) == 1
+
+
 def test_of_several_reports_the_files_come_in_order_and_each_label_and_run_once():
     two = Named([("line 10: b.png", "damaged"), ("line 9: a.png", "damaged"), (f"line 10: {'1' * 5000}.png", "damaged")])
     first = IndexReport(skipped=two, labels={"sea"}, labelled={1, 2}, others={"a", "b"})
