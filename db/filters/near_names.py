@@ -16,33 +16,34 @@ _LEAST = 3  # letters that say something of what was meant wherever they stand
 _WORD = re.compile(r"[^\W_]+")
 
 # Where an index has the column: a step along it for each name.
-_STEPS = """
-WITH RECURSIVE n AS (
+_STEPS = """WITH RECURSIVE n AS (
     SELECT min({0}) AS name FROM images WHERE {0} <> ''
     UNION ALL SELECT (SELECT min(i.{0}) FROM images i WHERE i.{0} > n.name AND i.{0} <> '') FROM n WHERE n.name IS NOT NULL
 )
 SELECT name FROM n WHERE name <> ''"""
-_COLUMN = "SELECT DISTINCT {0} FROM (SELECT {0} FROM images WHERE {0} <> '' ORDER BY id DESC LIMIT %(rows)s) i"
-_EACH = "SELECT DISTINCT {1} FROM (SELECT {0} FROM images WHERE {0} <> '{2}' ORDER BY id DESC LIMIT %(rows)s) i, {3}({0}) n WHERE {1} <> ''"
-_FILES = "SELECT DISTINCT {} FROM (SELECT path FROM paths ORDER BY image_id DESC LIMIT %(rows)s) p"
+_NEWEST = "SELECT {0} AS held FROM images WHERE {0} <> '{1}' ORDER BY id DESC"
+_FILES = "SELECT {} AS name FROM paths ORDER BY image_id DESC"
+_NAMES = """WITH seen AS ({} LIMIT %(rows)s)
+SELECT ARRAY(SELECT DISTINCT {} AS name FROM seen{} LIMIT %(names)s), (SELECT count(*) FROM seen) < %(rows)s"""
 _STATEMENTS = {
-    "label": _EACH.format("labels", "n", "{}", "unnest"),
-    "lora": _EACH.format("loras", "n->>'name'", "[]", "jsonb_array_elements"),
-    "controlnet": _EACH.format("controlnets", "n->>'name'", "[]", "jsonb_array_elements"),
-    "encoder": _EACH.format("text_encoders", "n", "[]", "jsonb_array_elements_text"),
-    **{field: _STEPS.format(field) for field in ("checkpoint", "sampler", "namespace")},
-    **{field: _COLUMN.format(field) for field in ("vae", "scheduler", "generator")},
-    "root": "SELECT DISTINCT name FROM roots",
-    "format": _FILES.format(r"lower(substring(p.path FROM '\.([^./]+)$'))"),
-    "folder": _FILES.format("substring(p.path FROM '^(.*)/')"),
+    "label": _NAMES.format(_NEWEST.format("labels", "{}"), "n", ", unnest(held) n"),
+    "lora": _NAMES.format(_NEWEST.format("loras", "[]"), "n->>'name'", ", jsonb_array_elements(held) n"),
+    "controlnet": _NAMES.format(_NEWEST.format("controlnets", "[]"), "n->>'name'", ", jsonb_array_elements(held) n"),
+    "encoder": _NAMES.format(_NEWEST.format("text_encoders", "[]"), "n", ", jsonb_array_elements_text(held) n"),
+    **{field: _NAMES.format(_STEPS.format(field), "name", "") for field in ("checkpoint", "sampler", "namespace")},
+    **{field: _NAMES.format(_NEWEST.format(field, ""), "held", "") for field in ("vae", "scheduler", "generator")},
+    "root": _NAMES.format("SELECT name FROM roots", "name", ""),
+    "format": _NAMES.format(_FILES.format(r"lower(substring(path FROM '\.([^./]+)$'))"), "name", ""),
+    "folder": _NAMES.format(_FILES.format("substring(path FROM '^(.*)/')"), "name", ""),
 }
 FIELDS = tuple(_STATEMENTS)
 
 
-def names_of(conn: Connection, field: str) -> list[str]:
-    """The names that images have of one of `FIELDS`, in order; some of them where there are more than a message is worth."""
-    rows = conn.execute(f"{_STATEMENTS[field]} LIMIT %(names)s", {"rows": ROWS, "names": NAMES})  # type: ignore[arg-type]
-    return sorted(name for (name,) in rows if name)
+def names_of(conn: Connection, field: str) -> tuple[list[str], bool]:
+    """The names that images have of one of `FIELDS`, in order, some of them where there are more than a message is worth; and whether
+    all images were looked at for them, not the newest only."""
+    names, all_seen = conn.execute(_STATEMENTS[field], {"rows": ROWS, "names": NAMES}).fetchone()  # type: ignore[arg-type, misc]
+    return sorted(filter(None, names)), all_seen
 
 
 def nearest(value: str, names: Iterable[str]) -> list[str]:

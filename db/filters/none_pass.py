@@ -59,7 +59,7 @@ def _name(conn: Connection, field: str, operator: str, name: str) -> str:
     said = _SAID.get(field, field)
     like = "*" in name and operator == ":"
     told = f"No image has {f'a {said} like' if like else f'the {said}'} '{name}'."
-    return f"{told} {_there_is(name, near_names.names_of(conn, field), said)}".strip()
+    return f"{told} {_there_is(name, *near_names.names_of(conn, field), said)}".strip()
 
 
 def _folder(conn: Connection, operator: str, name: str) -> str:
@@ -85,18 +85,19 @@ def _folder(conn: Connection, operator: str, name: str) -> str:
     path = rest if rest and first in dict(roots) else path
     if path and "*" not in path and (count := _passing(conn, "folder", ":", f"*/{path}")):
         return f"No folder '{path}' lies directly below a root; {_term(f'*/{path}')} has {_images(count)}."
-    names = near_names.names_of(conn, "folder")
+    names, all_seen = near_names.names_of(conn, "folder")
     names += [folder[:at] for folder in names for at, sign in enumerate(folder) if sign == "/"]  # and those above them
-    return f"{told} {_there_is(path, sorted(set(names)), 'folder below a root')}".strip()
+    return f"{told} {_there_is(path, sorted(set(names)), all_seen, 'folder below a root')}".strip()
 
 
-def _there_is(name: str, names: list[str], said: str) -> str:
-    """What was meant, or all that there is."""
+def _there_is(name: str, names: list[str], all_seen: bool, said: str) -> str:
+    """What was meant, or all that there is, or of a library too large to look at each image, what the newest have."""
     if meant := near_names.nearest(name, names):
         return "Did you mean '" + "' or '".join(meant) + "'?"
     if not names:
-        return f"There is no {said}."
-    return f"There {'is' if len(names) == 1 else 'are'}: {', '.join(names)}." if len(names) <= LISTED else ""
+        return f"There is no {said}." if all_seen else ""
+    are = "is" if len(names) == 1 else "are"
+    return f"{f'There {are}' if all_seen else f'Among the newest {are}'}: {', '.join(names)}." if len(names) <= LISTED else ""
 
 
 def _term(folder: str) -> str:

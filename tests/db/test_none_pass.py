@@ -85,9 +85,19 @@ def test_of_many_names_none_is_told_that_is_not_near(conn, root, image) -> None:
 
 def test_names_are_read_within_bounds(conn, images, monkeypatch) -> None:
     monkeypatch.setattr(near_names, "NAMES", 1)
-    assert all(len(near_names.names_of(conn, field)) == 1 for field in near_names.FIELDS)
+    assert all(len(near_names.names_of(conn, field)[0]) == 1 for field in near_names.FIELDS)
     monkeypatch.setattr(near_names, "ROWS", 1)
-    assert near_names.names_of(conn, "format") == ["webp"]  # of the newest image
+    assert near_names.names_of(conn, "format") == (["webp"], False)  # of the newest image
+
+
+def test_of_what_only_the_newest_have_it_is_not_said_that_it_is_all(conn, images, monkeypatch) -> None:
+    monkeypatch.setattr(near_names, "ROWS", 2)
+    said = {text: db.why_none_pass(conn, db.parse_filter(text)) for text in ("format:jpg", "folder:xyz", "vae:flux")}
+    assert said["format:jpg"] == "No image has the format 'jpg'. Among the newest are: png, webp."
+    assert said["folder:xyz"] == "No file lies in the folder 'xyz'. Among the newest are: 2025, my dogs."
+    assert said["vae:flux"] == "No image has the VAE 'flux'. There is: sdxl_vae.safetensors."
+    conn.execute("UPDATE paths SET path = regexp_replace(path, '^.*/', '')")
+    assert db.why_none_pass(conn, db.parse_filter("folder:xyz")) == "No file lies in the folder 'xyz'."
 
 
 def test_the_longest_names_are_no_error(conn, images) -> None:
