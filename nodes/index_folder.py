@@ -152,6 +152,7 @@ class IndexFolder(io.ComfyNode):
         from ..embedders.clip_text import SDXLTextEncoder
         from ..embedders.clip_vision import ImageEncoder
         from ..embedders.pipeline import Encoders
+        from ..embedders.presence import Names
         from ..embedders.scan import normal_subfolder
         from .definitions import node_definitions
         from .index_report import summary
@@ -164,11 +165,12 @@ class IndexFolder(io.ComfyNode):
         node_key = (prompt.workflow if prompt is not None else "", cls.hidden.unique_id or "")
         if asked_by is not None and asked_by.place != place:  # a list runs this node: each watch is for one item of it
             return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
-        ended: list[Path] = []
-        if prompt is not None and (not watch or image_list.strip()):
-            ended = watcher().end(place, node_key, prompt.prompt_id)
         folder = root_folder(root)
         under = normal_subfolder(subfolder if asked_by is None else _new_below(asked_by, folder))
+        looks_in = (folder / Names(folder).spelled(under)).resolve()  # however it is typed
+        ended: list[Path] = []
+        if prompt is not None and (not watch or image_list.strip()):
+            ended = watcher().end(looks_in, library_name, node_key, prompt.prompt_id)
         listed = _list_file(image_list.strip(), folder) if image_list.strip() else None
         show_text(cls, "Opening the library")
         library = open_library(library_name)
@@ -179,7 +181,7 @@ class IndexFolder(io.ComfyNode):
         )
         budget = int(token_state_budget * 2**30)
         watches = watch and prompt is not None and listed is None
-        to_come = watches and _is_saved_in(folder, under) and not (asked_by is not None and asked_by.looks_in)
+        to_come = watches and _is_saved_in(folder, looks_in) and not (asked_by is not None and asked_by.looks_in)
         job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=to_come or bool(ended))
         refresh = asked_by is None or asked_by.refreshes
         report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by), refresh=refresh)
@@ -189,13 +191,12 @@ class IndexFolder(io.ComfyNode):
             watcher().tell(asked_by, text)
         elif watches:
             text = ("" if (folder / under).is_dir() else f"There is no folder {under!r} in {root} yet.\n") + text
-            text += "\n" + _watch(prompt, place, node_key, folder, under, recursive, pattern, watch_after)
+            text += "\n" + _watch(prompt, place, node_key, folder, looks_in, recursive, pattern, watch_after)
         elif watch and listed is not None:
             text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
         text += "".join(f"\nNo longer watched: {was}." for was in ended)
         if not watch and listed is None:
-            looked_in = (folder / under).resolve()
-            text += "".join(_still_watched(one, looked_in) for one in watcher().over(looked_in, library_name))
+            text += "".join(_still_watched(one, looks_in) for one in watcher().over(looks_in, library_name))
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,
@@ -258,32 +259,30 @@ def _watched(report: IndexReport) -> str:
 def _still_watched(watch: Watch, folder: Path) -> str:
     """What a run with watch off says of a watch that it does not end."""
     only = f" (only {watch.pattern.strip()})" if watch.pattern.strip() else ""
-    if watch.folder != folder:
-        return f"\nStill watched, as a part of {watch.folder}{only}."
+    part, that = (f", as a part of {watch.folder}", " over that folder") if watch.folder != folder else ("", "")
     return (
-        f"\nStill watched{only}: another Index Folder node has begun that, and ends it when it is queued with watch off. If you no longer "
-        "have that node, queue this one with watch on, and then off."
+        f"\nStill watched{part}{only}: another Index Folder node has begun that, and ends it when it is queued with watch off. If you no "
+        f"longer have that node, queue this one{that} with watch on, and then off."
     )
 
 
-def _is_saved_in(root: Path, under: str) -> bool:
+def _is_saved_in(root: Path, folder: Path) -> bool:
     """Whether ComfyUI may save into this folder, which need not be there yet."""
     from .watched_prompts import CannotWatch, check_saved_in
 
     try:
-        check_saved_in(root, (root / under).resolve())
+        check_saved_in(root, folder)
     except CannotWatch:
         return False
     return True
 
 
 def _watch(
-    prompt: Any, place: Place, node_key: tuple[str, str], root: Path, under: str, recursive: bool, pattern: str, after: int
+    prompt: Any, place: Place, node_key: tuple[str, str], root: Path, folder: Path, recursive: bool, pattern: str, after: int
 ) -> str:
     """Watch from now on; a line for the report."""
     from .watched_prompts import CannotWatch, check_saved_in, part_leading_to
 
-    folder = (root / under).resolve()
     try:
         check_saved_in(root, folder)
         part = part_leading_to(prompt, node_key[1])

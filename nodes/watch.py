@@ -26,7 +26,7 @@ LONG_QUIET_S = 1800.0  # of an empty queue, after which indexes are made whose m
 
 
 class Place(NamedTuple):
-    """What an Index Folder node is set to, by which the page knows whose news it gets, and a later run which watch it replaces."""
+    """What an Index Folder node is set to, by which the page knows whose news it gets."""
 
     root: str
     subfolder: str
@@ -65,6 +65,10 @@ class Watch:
         if any(part.startswith(".") for part in file.relative_to(self.folder).parts):
             return False
         return file.name.endswith(SIDECARS) or is_wanted(file.name, file.relative_to(self.root).as_posix(), globs_of(self.pattern))
+
+    def is_over(self, folder: Path, library_name: str) -> bool:
+        """Whether it indexes just this folder, as it is really called: it may be typed in several ways, and lie below two roots."""
+        return self.folder == folder and self.place.library_name == library_name
 
     def is_of(self, node: tuple[str, str], from_prompt: str) -> bool:
         """Whether this node has begun it, in an earlier prompt: one that a list runs several times watches several folders."""
@@ -132,7 +136,8 @@ class Watcher:
     def start(self, watch: Watch) -> None:
         """Watch from now on, in place of what this node or this folder had."""
         with self._lock:
-            self._watches = [one for one in self._watches if one.place != watch.place and not one.is_of(watch.node, watch.from_prompt)]
+            over = (watch.folder, watch.place.library_name)
+            self._watches = [one for one in self._watches if not (one.is_over(*over) or one.is_of(watch.node, watch.from_prompt))]
             if not self._watches:
                 self._queue.finished()  # what was saved before is indexed by the run that asks for this
             self._watches.append(watch)
@@ -140,14 +145,15 @@ class Watcher:
                 self._thread = threading.Thread(target=self._look_on, name="diffusion-toolkit-watch", daemon=True)
                 self._thread.start()
 
-    def end(self, place: Place, node: tuple[str, str], from_prompt: str) -> list[Path]:
+    def end(self, folder: Path, library_name: str, node: tuple[str, str], from_prompt: str) -> list[Path]:
         """Stop watching what this node watched; the folders that were watched.
 
         Another node over the same folder leaves it be: of two workflows that index it, one may watch. Where one of them is not known
         again, without a workflow's id as a program queues it, it goes by the folder and library.
         """
         with self._lock:
-            same = [w for w in self._watches if w.is_of(node, from_prompt) or (w.place == place and not (w.node[0] and node[0]))]
+            over = [watch for watch in self._watches if watch.is_over(folder, library_name) and not (watch.node[0] and node[0])]
+            same = [watch for watch in self._watches if watch in over or watch.is_of(node, from_prompt)]
             self._watches = [watch for watch in self._watches if watch not in same]
             return [watch.folder for watch in same]
 

@@ -58,6 +58,30 @@ def node(library, tmp_path, monkeypatch):
     return run
 
 
+def test_what_still_watched_says_to_do_ends_it_however_the_folder_is_typed(node, tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import index_folder, watched_prompts
+
+    monkeypatch.setattr(watched_prompts, "check_saved_in", lambda *_: None)
+    monkeypatch.setattr(watched_prompts, "part_leading_to", lambda *_: None)
+    watcher, folder = index_folder.watcher(), (tmp_path / "pictures/cats").resolve()
+    watcher._thread, node.queue.finished = object(), list
+    (folder / "old").mkdir(parents=True)
+    prompts = iter(range(10))
+
+    def run(workflow, subfolder, watch):
+        monkeypatch.setattr(watched_prompts, "running_prompt", lambda: SimpleNamespace(prompt_id=str(next(prompts)), workflow=workflow))
+        return index_folder.IndexFolder.execute("output", subfolder, True, "", "default", 0.0, watch=watch).args[1]
+
+    run("gone", "cats/", True)
+    said = run("mine", "cats/old", False)
+    assert f"Still watched, as a part of {folder}: another" in said and "queue this one over that folder with watch on, and then off" in said
+    assert "Still watched: another" in run("mine", "./cats", False)
+    run("mine", "./cats", True)
+    assert len(watcher.watches()) == 1
+    said = run("mine", "cats", False)
+    assert f"No longer watched: {folder}." in said and "Still" not in said and watcher.watches() == []
+
+
 def test_an_index_whose_making_had_to_make_room_is_left_alone_until_the_watch_says_so(node, monkeypatch):
     made = []
 

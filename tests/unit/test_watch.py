@@ -248,6 +248,15 @@ def test_another_node_over_the_same_folder_takes_the_watch_over(watcher, queue) 
     assert [one.part for one in watcher.watches()] == ["new"]
 
 
+def test_a_folder_is_the_same_however_it_is_typed(watcher, queue) -> None:  # noqa: F811
+    for typed, node in ((Place("output", "cats", "default"), "4"), (Place("another root", "./cats/", "default"), "7")):
+        one = watch("cats", node=node, prompt=node)
+        one.place = typed
+        watcher.start(one)
+    watcher.start(watch("cats", node="8", prompt="8", library="another"))
+    assert [one.node[1] for one in watcher.watches()] == ["7", "8"]
+
+
 def test_a_node_that_a_list_runs_for_several_folders_watches_them_all(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch("cats", node="4", prompt="one list"))
     watcher.start(watch("dogs", node="4", prompt="one list"))
@@ -258,10 +267,10 @@ def test_an_ended_watch_runs_no_more(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     queue.saves()
     watcher.look(0)
-    assert watcher.end(Place("output", "another folder by now", "default"), ("workflow", "4"), "second") == [OUTPUT]
+    assert watcher.end(OUTPUT / "another folder by now", "default", ("workflow", "4"), "second") == [OUTPUT]
     watcher.look(100)
     assert queue.put_in == []
-    assert watcher.end(Place("output", "", "default"), ("workflow", "4"), "third") == []
+    assert watcher.end(OUTPUT, "default", ("workflow", "4"), "third") == []
 
 
 @pytest.mark.parametrize(
@@ -272,8 +281,9 @@ def test_watch_off_ends_another_nodes_watch_only_where_one_of_the_two_is_not_kno
     one = watch()
     one.node = (begun_by, "4")
     watcher.start(one)
-    assert watcher.end(Place("output", "elsewhere", "default"), (run_by, "9"), "second") == []
-    assert watcher.end(one.place, (run_by, "4"), "second") == ([OUTPUT] if ends else [])
+    assert watcher.end(OUTPUT / "elsewhere", "default", (run_by, "9"), "second") == []
+    assert watcher.end(OUTPUT, "another", (run_by, "9"), "second") == []
+    assert watcher.end(OUTPUT, "default", (run_by, "4"), "second") == ([OUTPUT] if ends else [])
 
 
 def test_of_a_watchs_runs_the_history_keeps_the_latest(watcher, queue) -> None:  # noqa: F811
