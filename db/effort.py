@@ -46,10 +46,14 @@ Progress = Callable[[str, int, int], None]
 def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -> dict[str, int | None]:
     """The least hnsw.ef_search by which the encoder's HNSW index finds enough, for each of SHAPES; None where none does.
 
-    Kept as a comment on the index, which goes and is given other names with it.
+    Kept as a comment on the index, which goes and is given other names with it. Of vectors so few that searches compare with each
+    nothing is found and kept, {}: what was tried with those that are gone says nothing of others that come.
     """
     with library.connection() as conn:
         rows = _count(conn, encoder)
+        if rows < EXACT_BELOW:
+            _keep(conn, encoder, None)
+            return {}
         questions = _questions(conn, encoder)
         best = _best(conn, encoder, questions, progress)
         efforts = {}
@@ -58,17 +62,22 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
             good, enough = (_GOOD, LEAST_RECALL) if shape == "near" else (_FAIR, min(_FAIR))
             efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, enough)
     with library.connection() as conn:
-        one_writer(conn)
         rows = min(rows, _count(conn, encoder))  # if they came or went meanwhile, twice the fewer are soon there, and it is tried again
-        said = json.dumps({"rows": rows, "efforts": efforts})
-        conn.execute(sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(index_name(encoder, "hnsw")), sql.Literal(said)))
-        bump_generation(conn)
+        _keep(conn, encoder, json.dumps({"rows": rows, "efforts": efforts}))
     return efforts
+
+
+def _keep(conn: Connection, encoder: StoredEncoder, said: str | None) -> None:
+    """Write down of the encoder's index what was found, or that it is as if it had never been tried."""
+    one_writer(conn)
+    conn.execute(sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(index_name(encoder, "hnsw")), sql.Literal(said)))
+    bump_generation(conn)
 
 
 def try_grown(library: Library, progress: Progress | None = None) -> int:
     """Try the active encoders' HNSW indexes that were not tried yet, or have twice or half the vectors since; how many these were.
 
+    Where those that are left are few, what was found before is forgotten instead.
     Those that are another PostgreSQL user's are left to them: what was found can be written down by an index's owner alone.
     LibraryError while another process makes an index.
     """
@@ -77,11 +86,10 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
         sources = [source for source in sources if source.tried or source.rows >= EXACT_BELOW]  # there may be as many: some share a table
         wanted = [source.encoder for source in sources if is_due(_count(conn, source.encoder), source.tried)]
         ours = [encoder for encoder in wanted if not other_owner(conn, index_name(encoder, "hnsw"))]
-    if ours:
-        with alone(library):
-            for encoder in ours:
-                find_efforts(library, encoder, progress or (lambda stage, done, total: None))
-    return len(ours)
+    if not ours:
+        return 0
+    with alone(library):
+        return sum(bool(find_efforts(library, encoder, progress or (lambda stage, done, total: None))) for encoder in ours)
 
 
 def is_due(rows: int, tried: int) -> bool:

@@ -85,9 +85,9 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
 def _missed(conn: Connection, direction: Direction) -> str:
     """Why an index was left out, for a person; "" where the vectors are so few that it is no loss."""
     source = direction.source
+    if conn.execute(_AT_LEAST.format(**key_of(direction.kind, source)), [EXACT_BELOW]).fetchone()[0] < EXACT_BELOW:
+        return ""  # `rows` is of all that share the table, and of those that are gone
     if source.efforts is None:
-        if conn.execute(_AT_LEAST.format(**key_of(direction.kind, source)), [EXACT_BELOW]).fetchone()[0] < EXACT_BELOW:
-            return ""  # and never tried: `rows` is of all that share the table
         owner = other_owner(conn, source.index_name)
         who = "The next run of Index Folder"
         if owner:
