@@ -257,10 +257,9 @@ def not_shown(groups: Sequence[Group], show_groups: int, places: Sequence[tuple[
 
 
 def _line(member: Any, cosine: float | None, bits: int | None) -> str:
-    near = ", ".join(
-        [f"similarity {cosine:.3f}"] * (cosine is not None) + [f"{bits} bits differ"] * (bits is not None)
-    )
-    return f"#{member.id}  {member.width} x {member.height}, {member.bytes / 1e6:.1f} MB  {member.path or '(no file known)'}  ({near or 'not compared'})"
+    near = [f"similarity {cosine:.3f}"] if cosine is not None else []
+    near += [f"{bits} bits differ"] if bits is not None else []
+    return f"#{member.id}  {member.width} x {member.height}, {member.bytes / 1e6:.1f} MB  {member.path or '(no file known)'}  ({', '.join(near) or 'not compared'})"
 
 
 def as_json(group: Group) -> dict[str, Any]:

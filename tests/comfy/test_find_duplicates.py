@@ -144,8 +144,12 @@ def test_so_many_pictures_are_loaded_and_no_more(sizes, show_groups, shown):
 
 def test_the_report_tells_the_least_similarity_of_a_group_and_some_of_its_images():
     import_comfy()
+    from diffusion_toolkit import db
     from diffusion_toolkit.nodes.find_duplicates import report_text
 
+    [group] = groups(2)
+    of_pixels = db.Group(group.members, group.reason, (None, None), (0, 3))  # as of images that no model has seen
+    assert report_text([of_pixels], ["perceptual hash"]).splitlines()[-1].endswith("/a/1.png  (3 bits differ)")
     lines = report_text(groups(30, 2), ["exact"]).splitlines()
     assert lines[2] == "Group 1: 30 images, similarity to the one to keep 0.962 or more. Keep the first: rated 5."
     assert len(lines) == 3 + 12 + 1 + 1 + 2 and lines[15] == "    ... and 18 images more"
