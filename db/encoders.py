@@ -98,8 +98,8 @@ def nothing_by(active: StoredEncoder | None, family: str, fingerprint: str, name
     )
 
 
-def activate_encoders(conn: Connection, ids: Sequence[int]) -> None:
-    """Make these the active ones of their families, at most one each; other families keep theirs.
+def activate_encoders(conn: Connection, ids: Sequence[int]) -> list[StoredEncoder]:
+    """Make these the active ones of their families, at most one each; those that they replace. Other families keep theirs.
 
     Nothing happens when they are: the view is only made anew when it must.
     """
@@ -109,11 +109,13 @@ def activate_encoders(conn: Connection, ids: Sequence[int]) -> None:
     if len(set(families)) != len(families):
         raise ValueError(f"two encoders of one family cannot both be active: {families}")
     if all(encoder.active for encoder in encoders):
-        return
+        return []
+    replaced = [encoder for family, encoder in active_encoders(conn).items() if family in families and encoder.id not in ids]
     conn.execute("UPDATE encoders SET active = false WHERE active AND family = ANY(%s)", [families])
     conn.execute("UPDATE encoders SET active = true WHERE id = ANY(%s)", [[encoder.id for encoder in encoders]])
     create_view(conn, active_encoders(conn))
     bump_generation(conn)
+    return replaced
 
 
 def _one(conn: Connection, condition: str, parameters: list) -> StoredEncoder | None:

@@ -31,6 +31,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "read_anew": report.read_anew,
         "elsewhere": report.elsewhere,
         "others": sorted(report.others),
+        "replaced": [list(one) for one in sorted(report.replaced)],
         "missing": report.missing,
         "moved": report.moved,
         "all_gone": report.all_gone,
@@ -123,6 +124,11 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
         lines.append("Not made in this run: " + "; ".join(left_out) + ".")
     if names := [model.name for model in (encoders.text, encoders.image, encoders.clip) if model is not None]:
         lines.append(f"Models: {'; '.join(names)}.")
+    lines += [
+        f"Searches by {family} go by this run's model from now on, and find no image without its vector. The former one, {former}, is taken "
+        "again by a run with it."
+        for family, former in sorted(report.replaced)
+    ]
     lines += [f"Note: {warning}" for warning in warnings]
     lines += _named("Skipped", report.skipped)
     lines += _named("Prompt unknown:", report.unknown)

@@ -74,7 +74,7 @@ def run(
             reports.append(index_part(part, source, store, encoders, definitions, progress))
             if reports[-1].unfinished:
                 break
-            store.activate()
+            reports[-1].replaced = store.activate()
     report, counts, text = finish(library, together(reports), encoders, progress, refresh, words)
     looked = job.image_list is None and not report.unfinished and (job.root / job.subfolder).is_dir()
     if looked and not report.found and job.pattern.strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,11 @@ def encoder_records(encoders: Encoders) -> list[db.Encoder]:
 def this_process() -> str:
     """As other runs tell of this one."""
     return f"{platform.node()}, process {os.getpid()}"
+
+
+def told_apart(encoders: Iterable[db.StoredEncoder]) -> set[tuple[str, str]]:
+    """(family, name [fingerprint]) of each."""
+    return {(encoder.family, f"{encoder.name} [{encoder.fingerprint[:8]}]") for encoder in encoders}
 
 
 class FolderStore:
@@ -119,9 +124,10 @@ class FolderStore:
         self._run.end()
 
     @patient
-    def activate(self) -> None:
+    def activate(self) -> set[tuple[str, str]]:
+        """Let searches go by this run's encoders; (family, encoder) of those that they went by before."""
         with self._library.connection() as connection:
-            db.activate_encoders(connection, list(self._encoder_ids.values()))
+            return told_apart(db.activate_encoders(connection, list(self._encoder_ids.values())))
 
     @patient
     def known_files(self) -> KnownFiles:

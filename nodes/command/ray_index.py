@@ -14,6 +14,7 @@ from ... import db
 from ...db.shared import connection_string
 from ...embedders.pipeline import Encoders, IndexReport
 from ..index_run import finish, together
+from ..index_store import told_apart
 from .cluster import Cluster, connected
 from .context import Context
 from .index import absolute
@@ -53,7 +54,7 @@ def run_on_ray(
     report = report_of_all(files.report(), [*images, *texts], {one["run"] for one in begun})
     report.seconds = seconds
     report.states_bytes = max(0, _states_bytes(library) - states)  # each worker saw those of all
-    _activate(library, begun[0]["encoders"])
+    report.replaced = _activate(library, begun[0]["encoders"])
     names = begun[0]["names"]
     encoders = Encoders(**{kind: SimpleNamespace(name=name) if name else None for kind, name in names.items()})
     notes = list(dict.fromkeys(note for one in begun for note in one["notes"]))
@@ -91,7 +92,7 @@ def _states_bytes(library: db.Library) -> int:
         return db.token_states_bytes(connection)
 
 
-def _activate(library: db.Library, made: Mapping[str, tuple[str, str]]) -> None:
+def _activate(library: db.Library, made: Mapping[str, tuple[str, str]]) -> set[tuple[str, str]]:
     with library.connection() as connection:
         found = [db.find_encoder(connection, family, fingerprint) for family, (fingerprint, _) in made.items()]
-        db.activate_encoders(connection, [encoder.id for encoder in found if encoder is not None])
+        return told_apart(db.activate_encoders(connection, [encoder.id for encoder in found if encoder is not None]))

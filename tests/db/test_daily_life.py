@@ -49,7 +49,7 @@ def index(library, folder):
         encoders = Encoders(image=vision)
         with FolderStore(library, "pictures", folder, "", encoders, [labels]) as store:
             report = index_folder(folder, "", store, encoders, source=source)
-            store.activate()
+            report.replaced = store.activate()
         return report
 
     return run
@@ -199,6 +199,12 @@ def test_a_model_whose_run_was_cancelled_serves_no_search_until_a_run_is_done(li
     other.cancelled_after = 100
     index(other)
     assert active(library) == "b" and vectors(library) == {"a": 4, "b": 4}
+
+
+def test_a_run_tells_whose_place_its_model_took_and_a_run_with_the_former_takes_it_back(library, folder, index):
+    told = [index(Vision(name, value)).replaced for name, value in (("a", 1), ("a", 1), ("b", -1), ("a", 1))]
+    assert [[(family, name[:3]) for family, name in run] for run in told] == [[], [], [("image", "a [")], [("image", "b [")]]
+    assert active(library) == "a" and index().replaced == set()
 
 
 def listed(folder: Path, text: str):

@@ -56,6 +56,14 @@ def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
     assert index_report.summary(report, counts)["skipped_total"] == 60
 
 
+def test_a_model_in_whose_place_this_runs_has_come_is_told_with_the_way_back(index_report):
+    text, numbers = told(index_report, IndexReport(replaced={("image", "CLIP-ViT-H/14 [0123abcd]")}))
+    assert "Searches by image go by this run's model from now on, and find no image without its vector." in text
+    assert "The former one, CLIP-ViT-H/14 [0123abcd], is taken again by a run with it." in text
+    assert numbers["replaced"] == [["image", "CLIP-ViT-H/14 [0123abcd]"]]
+    assert "Searches by" not in told(index_report, IndexReport())[0]
+
+
 def told(index_report, report: IndexReport) -> tuple[str, dict]:
     none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
     counts = db.Counts(1, 1, 1, none, 0, none)
