@@ -107,7 +107,7 @@ def _index_record(index: VectorIndex) -> dict[str, Any]:
         "fingerprint": by.fingerprint if by else None,
         "method": index.method,
         "sound": index.sound,
-        "in_use": index.sound and not index.state,
+        "state": index.state,
         "size": index.size,
     }
 

@@ -24,7 +24,7 @@ def test_the_node_tells_counts_encoders_indexes_and_versions(server, pictures):
     assert {known["kind"] for known in record["coverage"]} == {"prompt", "negative", "image", "clip_l", "clip_g"}
     assert "* text: stand-in-minilm [" in text and "PostgreSQL 18" in text and "On disk: vectors" in text and "Token states of " in text
     assert outputs["problems"]["values"] == [len(record["problems"])]
-    [known] = [of for of in record["indexes"] if of["model"] == "stand-in-minilm" and of["in_use"]]
+    [known] = [of for of in record["indexes"] if of["model"] == "stand-in-minilm" and not of["state"]]
     assert (known["kinds"], known["table"], known["name"][:13]) == (["prompt", "negative"], "text_vectors", "text_vectors_")
     assert f"  prompt and negative prompt by stand-in-minilm [{known['fingerprint'][:8]}]: {known['method']}, " in text
     assert f" ({known['name']})" in text

@@ -154,6 +154,17 @@ def test_indexes_are_told_by_what_they_serve(filled):
     ]
 
 
+def test_programs_are_told_which_of_two_indexes_is_to_go(filled):
+    from diffusion_toolkit.nodes.status_report import status_record
+
+    with filled.connection() as conn:
+        looks = db.active_encoder(conn, "image").id
+        former = f"image_vectors_former_hnsw_{looks}"
+        conn.execute(f"CREATE INDEX {former} ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
+    told = {index["name"]: (index["model"], index["state"]) for index in status_record(library_status(filled))["indexes"]}
+    assert told[f"image_vectors_hnsw_{looks}"] == ("image aa", "") and told[former] == ("image aa", "former")
+
+
 @pytest.fixture
 def three_are_many(monkeypatch):
     for module in ("problems", "effort", "indexes"):
