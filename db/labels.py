@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-from psycopg import Connection
+from psycopg import Connection, Cursor
 
 from ._clean import clean_text
 from ._generation import bump_generation, one_writer
@@ -19,10 +18,9 @@ SET labels = ARRAY(SELECT DISTINCT label FROM unnest(i.labels || %(add)s::text[]
 WHERE i.id {}
   AND (NOT i.labels @> %(add)s::text[] OR i.labels && %(remove)s::text[] OR i.namespace <> %(namespace)s::text
        OR (%(rate)s AND i.rating IS DISTINCT FROM %(rating)s::smallint))
-RETURNING i.id
 """
 _BY_ID = _CHANGE.format("= ANY(%(ids)s)")
-_BY_PATH = _CHANGE.format("IN (SELECT p.image_id FROM paths p WHERE p.root_id = %(root)s AND p.path = ANY(%(paths)s))")
+_BY_PATH = _CHANGE.format("IN (SELECT p.image_id FROM paths p WHERE p.root_id = %(root)s AND p.path = ANY(%(paths)s))") + "RETURNING i.id"
 
 
 def normal_label(text: str) -> str:
@@ -55,12 +53,13 @@ def label_images(
     """
     if rating is not None and not -1 <= rating <= 5:
         raise ValueError(f"{rating} is no rating. Give 0 to 5 stars, or -1 for rejected.")
-    return len(_change(conn, _BY_ID, add, remove, namespace, rating, clear_rating, ids=list(ids)))
+    return _change(conn, _BY_ID, add, remove, namespace, rating, clear_rating, ids=list(ids)).rowcount
 
 
 def label_files(conn: Connection, root_id: int, paths: Iterable[str], labels: Iterable[str], namespace: str = "") -> list[int]:
     """Give labels, and a namespace that is not empty, to the images of these files; the ids of those that changed."""
-    return _change(conn, _BY_PATH, labels, (), namespace or None, None, False, root=root_id, paths=list(paths))
+    changed = _change(conn, _BY_PATH, labels, (), namespace or None, None, False, root=root_id, paths=list(paths))
+    return [id_ for (id_,) in changed]
 
 
 def _change(
@@ -72,7 +71,7 @@ def _change(
     rating: int | None,
     clear_rating: bool,
     **which: object,
-) -> list[int]:
+) -> Cursor:
     taken = normal_labels(remove)
     values = {
         "add": [label for label in normal_labels(add) if label not in taken],
@@ -82,7 +81,7 @@ def _change(
         "rating": rating,
     }
     one_writer(conn)
-    changed = [id_ for (id_,) in conn.execute(statement, {**values, **which})]
-    if changed:
+    changed = conn.execute(statement, {**values, **which})
+    if changed.rowcount:
         bump_generation(conn)
     return changed

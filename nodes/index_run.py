@@ -173,10 +173,12 @@ def together(reports: Iterable[IndexReport]) -> IndexReport:
                 known.update(new)
                 before.extend(new)
                 before.total += value.total - len(value)  # those that are counted and not named
+            elif isinstance(before, set):
+                before |= value  # in place: ids of a million images are 66 MB
             elif isinstance(before, dict):
                 before.update({kind: before.get(kind, 0) + n for kind, n in value.items()})
             else:
-                setattr(whole, name, before | value if isinstance(before, (bool, set)) else before + value)
+                setattr(whole, name, before | value if isinstance(before, bool) else before + value)
     for name in named:
         getattr(whole, name).sort(key=_in_order)
     return whole
