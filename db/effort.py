@@ -24,11 +24,12 @@ from .hybrid.candidates import LEAST_RECALL
 from .hybrid.check import EFFORTS, EQUAL, WANTED
 from .records import StoredEncoder
 from .search.found import EXACT_BELOW
-from .search.kinds import SHAPES, state_of
+from .search.kinds import SHAPES, Source, state_of
 from .stream import sound_rows, stream_encoder, unit_rows
 from .vectors import as_halfvecs
 
 _GROWN = 2  # times the vectors, or the part of them, that there were when an index was tried: then it is tried again
+_TOLD_LEAST = 1.5  # times a table's rows as its size tells them are never fewer than there are
 _GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best
 _FAIR = (0.97, 0.97)  # the same of other shapes than `near`: of 64 questions one that misses a whole cluster is more than a hundredth
 _DRAWN = 512  # stored vectors, of which questions are made
@@ -84,7 +85,7 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
     with library.connection() as conn:
         sources = [source for source in state_of(conn).sources if source.encoder.active and source.index == "hnsw"]
         sources = [source for source in sources if source.tried or source.rows >= EXACT_BELOW]  # there may be as many: some share a table
-        wanted = [source.encoder for source in sources if is_due(_count(conn, source.encoder), source.tried)]
+        wanted = [source.encoder for source in sources if is_due(_count(conn, source.encoder, _telling(source)), source.tried)]
         ours = [encoder for encoder in wanted if not other_owner(conn, index_name(encoder, "hnsw"))]
     if not ours:
         return 0
@@ -95,6 +96,15 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
 def is_due(rows: int, tried: int) -> bool:
     """Whether an index over so many `rows` is to be tried, that was `tried` when there were so many (0: never)."""
     return rows >= max(EXACT_BELOW, _GROWN * tried) or _GROWN * rows < tried
+
+
+def _telling(source: Source) -> int:
+    """How many vectors tell whether an index is due, and none beyond is counted: each run ends with this.
+
+    It has grown only if its table is as large; otherwise all that counts is whether half are there.
+    """
+    grown = max(EXACT_BELOW, _GROWN * source.tried)
+    return grown if _TOLD_LEAST * source.rows >= grown else source.tried // _GROWN + 1
 
 
 def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray]:
@@ -158,8 +168,10 @@ def _reach(recalls: Sequence[float], wanted: Sequence[float]) -> bool:
     return all(recall >= least for recall, least in zip(recalls, wanted))
 
 
-def _count(conn: Connection, encoder: StoredEncoder) -> int:
-    return conn.execute(sql.SQL("SELECT count(*) FROM {} WHERE encoder_id = %s").format(_table(encoder)), [encoder.id]).fetchone()[0]
+def _count(conn: Connection, encoder: StoredEncoder, most: int | None = None) -> int:
+    """How many vectors are there by the encoder, of which no more than `most` are counted."""
+    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE encoder_id = %s LIMIT %s) few").format(_table(encoder))
+    return conn.execute(statement, [encoder.id, most]).fetchone()[0]
 
 
 def _table(encoder: StoredEncoder) -> sql.Identifier:

@@ -220,6 +220,13 @@ def test_an_index_is_tried_again_when_half_of_its_vectors_are_gone_and_when_it_i
     assert try_grown(library) == 1 and source_of(library, by_image).efforts["near"] is not None
 
 
+@pytest.mark.parametrize(("rows", "tried", "counted"), [(500, 0, 1), (2000, 0, 1000), (3000, 3000, 1501), (4100, 3000, 6000)])
+def test_no_more_vectors_are_counted_than_tell_whether_an_index_is_due(low_limits, rows, tried, counted):
+    source = Source(db.StoredEncoder(1, "image", "aa", "an encoder", DIMS, {}, True), rows, "hnsw", tried=tried)
+    assert effort._telling(source) == counted
+    assert all(effort.is_due(min(there, counted), tried) == effort.is_due(there, tried) for there in range(3 * rows // 2))
+
+
 def test_an_index_is_not_blamed_where_few_vectors_are_left_of_many(library, by_image):
     db.set_index(library, by_image, "hnsw")
     told(library, by_image, ROWS, *[None] * len(SHAPES))
