@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+
 from psycopg import Connection, Cursor
 
 from ._clean import clean_text
