@@ -186,8 +186,8 @@ def _trial_problems(conn: Connection, status: LibraryStatus) -> list[Problem]:
 
 
 def _by(owner: str, step: str) -> str:
-    """A step that only the PostgreSQL user can take who owns an index; "": that is who asks."""
-    return f"{step}, as the PostgreSQL user {owner}, whose index it is" if owner else step
+    """A step that only the PostgreSQL user who owns an index, and its members if it is a group, can take; "": that is who asks."""
+    return f"{step}, as the PostgreSQL user {owner}, whose index it is, or as a member of it" if owner else step
 
 
 def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Problem]:

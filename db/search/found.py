@@ -91,7 +91,7 @@ def _missed(conn: Connection, direction: Direction) -> str:
         owner = other_owner(conn, source.index_name)
         who = "The next run of Index Folder"
         if owner:
-            who = f"Index Folder or Build Index, run as the PostgreSQL user {owner}, whose index it is,"
+            who = f"Index Folder or Build Index, run as the PostgreSQL user {owner}, whose index it is, or as a member of it,"
         return f"Compared with all: the index was not tried with such a question yet. {who} tries it."
     if direction.shape == "near":
         return "Compared with all: the index misses too many of this library's. Library Status says what may help."

@@ -193,7 +193,7 @@ def test_an_index_that_was_not_tried_lately_is_told_with_who_can(filled, three_a
     monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", make_conninfo(dsn, user="looks_only", password="a"))
     other = db.open_library("default", tmp_path)
     try:
-        assert "Queue Index Folder, as the PostgreSQL user postgres, whose index it is: any run tries it" in told(other)
+        assert "Folder, as the PostgreSQL user postgres, whose index it is, or as a member of it: any run tries it" in told(other)
     finally:
         other.close()
         with psycopg.connect(dsn, autocommit=True) as admin:
