@@ -46,7 +46,8 @@ class LibraryStatus(io.ComfyNode):
         opened = open_library(library_name, library)
         status = read_status(opened)
         text, record = status_text(status), status_record(status)
-        if watched := watcher().folders(opened.name):
+        record["watched"] = watcher().folders(opened.name)
+        if watched := record["watched"]:
             text += f"\nWatched by Index Folder: {', '.join(watched)}."
         return io.NodeOutput(
             opened.name, text, len(status.problems), status.images, json.dumps(record), ui={"text": [text], "status": [record]}

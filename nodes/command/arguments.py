@@ -65,7 +65,8 @@ def parse(arguments: Sequence[str]) -> Options:
         command = commands.choices[given.command]
         options = [option for action in command._actions for option in action.option_strings]
         near = (meant(word.partition("=")[0], options) for word in unknown if word.startswith("--"))
-        command.error(f"unrecognized arguments: {' '.join(unknown)}.{next(filter(None, near), '')}")
+        hint = next(filter(None, near), " ComfyUI's own options go after a --.")
+        command.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
     return Options(given, arguments[place + 1 :])
 
 

@@ -71,9 +71,10 @@ class Routes:
     async def status(self, request: web.Request) -> web.Response:
         def told(library: str) -> dict[str, Any]:
             from ..status_report import read_status, status_record
+            from ..watch import watcher
             from .libraries import opened
 
-            return status_record(read_status(opened(library)))
+            return {**status_record(read_status(opened(library))), "watched": watcher().folders(library)}
 
         return await _json(self._status, told, _library(request))
 

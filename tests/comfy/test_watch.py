@@ -58,6 +58,7 @@ def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off
     assert len(ids_of(server, FOLDER)) == 2
     status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]
     assert f"Watched by Index Folder: {server.output / FOLDER}." in status["text"][0]
+    assert server.get("/diffusion_toolkit/status")["watched"] == status["status"][0]["watched"] == [str(server.output / FOLDER)]
     assert "Watched at" in said and "until this is queued with watch off" in said
     said = server.queue(index(FOLDER, watch=False)).outputs["index"]["text"][0]
     assert f"No longer watched: {server.output / FOLDER}." in said

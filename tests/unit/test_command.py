@@ -60,7 +60,7 @@ def test_the_beginning_of_an_option_is_not_the_option():
         (["xyzzy"], "there is no command 'xyzzy'. The commands are: index,"),
         (["prune", "--yess"], "unrecognized arguments: --yess. Did you mean --yes?"),
         (["status", "--librari=mine", "-x"], "--librari=mine -x. Did you mean --library?"),
-        (["status", "--nothing-like-it"], "unrecognized arguments: --nothing-like-it.\n"),
+        (["status", "--nothing-like-it"], "unrecognized arguments: --nothing-like-it. ComfyUI's own options go after a --.\n"),
     ],
 )
 def test_what_is_misspelt_is_told_with_what_is_like_it(given, told, capsys):
