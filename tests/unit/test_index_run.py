@@ -105,4 +105,5 @@ def test_of_several_reports_the_files_come_in_order_and_each_label_and_run_once(
     second = IndexReport(skipped=Named([("line 2: c.png", "damaged")]), labels={"sea"}, labelled={2, 3}, others={"b"}, unrefreshed=True)
     whole = together([first, second])
     assert [place for place, _ in whole.skipped] == ["line 2: c.png", "line 9: a.png", f"line 10: {'1' * 5000}.png", "line 10: b.png"]
-    assert (whole.labels, whole.labelled, whole.others, whole.unrefreshed, whole.unfinished) == ({"sea"}, {1, 2, 3}, {"a", "b"}, True, False)
+    assert (whole.labels, whole.labelled, whole.others) == ({"sea"}, {1, 2, 3}, {"a", "b"}) and first.labelled == {1, 2}
+    assert whole.unrefreshed and not whole.unfinished
