@@ -112,7 +112,7 @@ class IndexFolder(io.ComfyNode):
                     default="",
                     optional=True,
                     tooltip="A text file (.txt, .csv or .lst) that names the images to index, in the place of a folder: path,label,label2 "
-                    "on each line, # before comments. Its path is below the root, or whole; paths in it are below its own folder, or whole.",
+                    "on each line, # before comments. Its path is below the root, or whole; paths in it are below its own folder or whole.",
                 ),
             ],
             outputs=[
