@@ -23,7 +23,7 @@ from .connection import Library
 from .hybrid.candidates import LEAST_RECALL
 from .hybrid.check import EFFORTS, EQUAL, WANTED
 from .records import StoredEncoder
-from .search.found import EXACT_BELOW
+from .search.found import enough
 from .search.kinds import SHAPES, Source, state_of
 from .stream import sound_rows, stream_encoder, unit_rows
 from .vectors import as_halfvecs
@@ -52,7 +52,7 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
     """
     with library.connection() as conn:
         rows = _count(conn, encoder)
-        if rows < EXACT_BELOW:
+        if rows < enough():
             _keep(conn, encoder, None)
             return {}
         questions = _questions(conn, encoder)
@@ -60,8 +60,8 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
         efforts = {}
         for place, shape in enumerate(SHAPES):
             tell = functools.partial(progress, "Trying the index", place, len(SHAPES))
-            good, enough = (_GOOD, LEAST_RECALL) if shape == "near" else (_FAIR, min(_FAIR))
-            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, enough)
+            good, least = (_GOOD, LEAST_RECALL) if shape == "near" else (_FAIR, min(_FAIR))
+            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, least)
     with library.connection() as conn:
         rows = min(rows, _count(conn, encoder))  # if they came or went meanwhile, twice the fewer are soon there, and it is tried again
         _keep(conn, encoder, json.dumps({"rows": rows, "efforts": efforts}))
@@ -84,7 +84,7 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
     """
     with library.connection() as conn:
         sources = [source for source in state_of(conn).sources if source.encoder.active and source.index == "hnsw"]
-        sources = [source for source in sources if source.tried or source.rows >= EXACT_BELOW]  # there may be as many: some share a table
+        sources = [source for source in sources if source.tried or source.rows >= enough()]  # there may be as many: some share a table
         wanted = [source.encoder for source in sources if is_due(_count(conn, source.encoder, _telling(source)), source.tried)]
         ours = [encoder for encoder in wanted if not other_owner(conn, index_name(encoder, "hnsw"))]
     if not ours:
@@ -95,7 +95,7 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
 
 def is_due(rows: int, tried: int) -> bool:
     """Whether an index over so many `rows` is to be tried, that was `tried` when there were so many (0: never)."""
-    return rows >= max(EXACT_BELOW, _GROWN * tried) or _GROWN * rows < tried
+    return rows >= max(enough(), _GROWN * tried) or _GROWN * rows < tried
 
 
 def _telling(source: Source) -> int:
@@ -103,7 +103,7 @@ def _telling(source: Source) -> int:
 
     It has grown only if its table is as large; otherwise all that counts is whether half are there.
     """
-    grown = max(EXACT_BELOW, _GROWN * source.tried)
+    grown = max(enough(), _GROWN * source.tried)
     return grown if _TOLD_LEAST * source.rows >= grown else source.tried // _GROWN + 1
 
 
@@ -153,12 +153,12 @@ def _recalls(
     return tuple(np.mean(shares, axis=0).tolist())
 
 
-def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float], enough: float) -> int | None:
-    """The least effort whose recalls are good; where none is, one that is as good as any, if that is `enough`."""
+def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float], least: float) -> int | None:
+    """The least effort whose recalls are good; where none is, one that is as good as any, if that is no less than `least`."""
     if _reach(recalls(EFFORTS[0]), good):
         return EFFORTS[0]
     most = recalls(EFFORTS[-1])
-    if min(most) < enough:
+    if min(most) < least:
         return None
     wanted = [min(recall, found - 0.002) for recall, found in zip(good, most)]
     return EFFORTS[bisect.bisect_left(EFFORTS[:-1], True, key=lambda effort: _reach(recalls(effort), wanted))]

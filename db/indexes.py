@@ -17,7 +17,7 @@ from .effort import find_efforts
 from .encoders import get_encoder
 from .errors import LibraryError
 from .records import StoredEncoder
-from .search.found import EXACT_BELOW, enough
+from .search.found import enough
 from .search.kinds import state_of
 
 METHODS = ("hnsw", "ivfflat", "binary", "none")
@@ -115,7 +115,7 @@ def set_index(
             conn.execute("DELETE FROM postponed_indexes WHERE encoder_id = %s", [encoder.id])  # whoever put it off, this is what is wanted
             bump_generation(conn)
         drop_indexes(library, formers, tell)
-        return find_efforts(library, encoder, tell) if method == "hnsw" and rows >= EXACT_BELOW else None
+        return find_efforts(library, encoder, tell) if method == "hnsw" and rows >= enough() else None
 
 
 def step_aside(conn: Connection, encoder: StoredEncoder) -> list[str]:

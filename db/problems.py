@@ -15,7 +15,7 @@ from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
 from .indexes import larger_m
 from .question import FAMILIES
 from .records import StoredEncoder
-from .search.found import EXACT_BELOW
+from .search.found import enough
 from .search.kinds import SHAPES, state_of
 from .words import Words
 
@@ -167,7 +167,7 @@ def _trial_problems(conn: Connection, status: LibraryStatus) -> list[Problem]:
     for source in state_of(conn).sources:
         encoder = source.encoder
         rows = vectors.get(encoder.id, 0)
-        if source.index != "hnsw" or not encoder.active or rows < EXACT_BELOW:
+        if source.index != "hnsw" or not encoder.active or rows < enough():
             continue
         name = f"The index of {rows:,} {encoder.family} vectors by {encoder.name}"
         owner = other_owner(conn, source.index_name)

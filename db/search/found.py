@@ -51,8 +51,8 @@ def reach_of(needed: int) -> int:
     return reach
 
 
-def enough(kinds: int) -> int:
-    """The rows from which on a search for so many kinds uses an index."""
+def enough(kinds: int = 1) -> int:
+    """The rows from which on a search for so many kinds uses an index; none over fewer is tried, or found wanting."""
     return EXACT_BELOW if kinds == 1 else EXACT_BELOW * _SEVERAL
 
 

@@ -25,8 +25,7 @@ DIMS, ROWS = 16, 3000
 @pytest.fixture
 def low_limits(monkeypatch):
     """Indexes are used and tried at a size that a test can fill."""
-    for module in (found, indexes, effort):
-        monkeypatch.setattr(module, "EXACT_BELOW", 1000)
+    monkeypatch.setattr(found, "EXACT_BELOW", 1000)
     monkeypatch.setattr(found, "_FOLLOWED", 0.1)
 
 
@@ -122,7 +121,7 @@ def test_so_is_a_mix_in_which_such_a_kind_decides(library, by_image, encoder):
 
 
 def test_without_a_trial_sums_and_opposites_are_compared_with_all(library, by_image, monkeypatch):
-    monkeypatch.setattr(indexes, "EXACT_BELOW", 10**9)
+    monkeypatch.setattr(indexes, "find_efforts", lambda *of: None)
     assert db.set_index(library, by_image, "hnsw") is None
     assert source_of(library, by_image).efforts is None
     for weights, method in (((1.0,), "index"), ((1.0, 1.0), "exact"), ((-1.0,), "exact")):
@@ -303,7 +302,7 @@ def test_damaged_vectors_are_nobodys_answer(library, by_image, damaged):
 
 
 def test_only_the_owner_of_an_index_tries_it(library, by_image, dsn, monkeypatch, tmp_path):
-    monkeypatch.setattr(indexes, "EXACT_BELOW", 10**9)
+    monkeypatch.setattr(indexes, "find_efforts", lambda *of: None)
     db.set_index(library, by_image, "hnsw")
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute("CREATE ROLE writes_only LOGIN PASSWORD 'a'")
@@ -312,7 +311,7 @@ def test_only_the_owner_of_an_index_tries_it(library, by_image, dsn, monkeypatch
     other = db.open_library("default", tmp_path)
     try:
         assert try_grown(other) == 0
-        assert "as the PostgreSQL user postgres, whose index it is, or as a member of it, tries it" in ids_and_how(other, (part(0, -1.0),))[2]
+        assert "as the PostgreSQL user postgres, whose index it is, or as a member of it, tries" in ids_and_how(other, (part(0, -1.0),))[2]
     finally:
         other.close()
         with psycopg.connect(dsn, autocommit=True) as admin:

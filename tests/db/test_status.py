@@ -10,6 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builders import alone
 from diffusion_toolkit.db.problems import SMALL, in_bytes
+from diffusion_toolkit.db.search import found
 from diffusion_toolkit.db.status import library_status
 from psycopg.conninfo import make_conninfo
 
@@ -167,8 +168,7 @@ def test_programs_are_told_which_of_two_indexes_is_to_go(filled):
 
 @pytest.fixture
 def three_are_many(monkeypatch):
-    for module in ("problems", "effort", "indexes"):
-        monkeypatch.setattr(f"diffusion_toolkit.db.{module}.EXACT_BELOW", 3)
+    monkeypatch.setattr(found, "EXACT_BELOW", 3)
 
 
 def tried(library: db.Library, rows: int, **efforts: int | None) -> None:
@@ -217,7 +217,7 @@ def test_an_index_that_misses_what_people_ask_for_is_told_with_what_may_help(fil
         db.set_index(filled, known, "hnsw", m=m, ef_construction=100)
         tried(filled, 3, near=None)
         assert words in told(filled) and ("Build Index" in told(filled)) == bool(words)
-    monkeypatch.setattr("diffusion_toolkit.db.problems.EXACT_BELOW", 4)  # so few are compared with all in any case
+    monkeypatch.setattr(found, "EXACT_BELOW", 4)  # so few are compared with all in any case
     assert "misses" not in told(filled)
 
 
