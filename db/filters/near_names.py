@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg import Connection
 
 ROWS = 100_000  # that are looked at where no index has the names: those of the newest images
 NAMES = 3000  # that are compared with
+PIECES = 10_000  # of those names, their words among them, that are looked at one by one
+_LETTERS = 100_000  # of those pieces, as each takes the longer the longer the word is: some tenths of a second
+_LONGEST = 100  # letters of a name that are compared
 _ALIKE = 0.7  # of difflib's ratio: mien is meant to be mine
 _MOST = 3  # that are taken for meant
 _LEAST = 3  # letters that say something of what was meant wherever they stand
+_PIECES = 24  # of two letters each of a value that PostgreSQL looks for in all names, to choose those
 _WORD = re.compile(r"[^\W_]+")
 
 # Where an index has the column: a step along it for each name.
@@ -24,7 +28,14 @@ SELECT name FROM n WHERE name <> ''"""
 _NEWEST = "SELECT {0} AS held FROM images WHERE {0} <> '{1}' ORDER BY id DESC"
 _FILES = "SELECT {} AS name FROM paths ORDER BY image_id DESC"
 _NAMES = """WITH seen AS ({} LIMIT %(rows)s)
-SELECT ARRAY(SELECT DISTINCT {} AS name FROM seen{} LIMIT %(names)s), (SELECT count(*) FROM seen) < %(rows)s"""
+SELECT
+    ARRAY(
+        SELECT name FROM (SELECT DISTINCT {} AS name FROM seen{}) d WHERE name <> ''
+        ORDER BY
+            (SELECT count(*) FROM unnest(%(pieces)s::text[]) p WHERE strpos(lower(name), p) > 0) DESC, abs(length(name) - %(length)s), name
+        LIMIT %(names)s
+    ),
+    (SELECT count(*) FROM seen) < %(rows)s"""
 _STATEMENTS = {
     "label": _NAMES.format(_NEWEST.format("labels", "{}"), "n", ", unnest(held) n"),
     "lora": _NAMES.format(_NEWEST.format("loras", "[]"), "n->>'name'", ", jsonb_array_elements(held) n"),
@@ -39,27 +50,39 @@ _STATEMENTS = {
 FIELDS = tuple(_STATEMENTS)
 
 
-def names_of(conn: Connection, field: str) -> tuple[list[str], bool]:
-    """The names that images have of one of `FIELDS`, in order, some of them where there are more than a message is worth; and whether
-    all images were looked at for them, not the newest only."""
-    names, all_seen = conn.execute(_STATEMENTS[field], {"rows": ROWS, "names": NAMES}).fetchone()  # type: ignore[arg-type, misc]
-    return sorted(filter(None, names)), all_seen
+def names_of(conn: Connection, field: str, value: str) -> tuple[list[str], bool]:
+    """The names that images have of one of `FIELDS`, those first that share most with `value`, and of more than a message is worth no
+    others; and whether all images were looked at for them, not the newest only."""
+    wanted = value.replace("*", "").lower()
+    pieces = list(dict.fromkeys(wanted[at : at + 2] for at in range(0, max(1, len(wanted) - 1), 1 + len(wanted) // _PIECES)))
+    asked = {"rows": ROWS, "names": NAMES, "pieces": pieces, "length": len(wanted)}
+    names, all_seen = conn.execute(_STATEMENTS[field], asked).fetchone()  # type: ignore[arg-type, misc]
+    return names, all_seen
 
 
-def nearest(value: str, names: Iterable[str]) -> list[str]:
+def nearest(value: str, names: Sequence[str]) -> list[str]:
     """The names that may have been meant: those that have `value` in them, else those that, or words of which, are like it.
 
-    Of a folder and those below it the folder alone, where `names` are in order.
+    Of a folder and those below it the folder alone.
     """
     wanted = value.replace("*", "").strip("/").lower()
     having: dict[str, list[str]] = {}
-    for name in names:
-        for piece in {name.lower(), *_windows(name.lower(), len(_WORD.findall(wanted)))}:
-            having.setdefault(piece, []).append(name)
-    pieces = [piece for piece in having if len(wanted) >= _LEAST and wanted in piece]
+    if len(wanted) >= _LEAST:
+        having = {name: [name] for name in sorted(names) if wanted in name.lower()}
+    alike: Iterable[str] = having
+    if not having:
+        wanted = wanted[-_LONGEST:]
+        most = min(PIECES, _LETTERS // max(1, len(wanted)))
+        for name in names:
+            if len(having) >= most:
+                break
+            end = name.lower()[-_LONGEST:]
+            for piece in {end, *_windows(end, len(_WORD.findall(wanted)))}:
+                having.setdefault(piece, []).append(name)
+        alike = difflib.get_close_matches(wanted, having, _MOST, _ALIKE)
     meant: list[str] = []
-    for piece in pieces or difflib.get_close_matches(wanted, having, _MOST, _ALIKE):
-        for name in having[piece]:
+    for piece in alike:
+        for name in sorted(having[piece]):
             if len(meant) < _MOST and name not in meant and not name.startswith(tuple(f"{one}/" for one in meant)):
                 meant.append(name)
     return meant

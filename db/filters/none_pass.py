@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from psycopg import Connection, sql
 
@@ -11,44 +12,67 @@ from . import Filter, near_names, parse_filter, quoted, tree
 from .errors import FilterError
 from .fields import ALIASES
 
-MOST = 10  # words and names of a filter that are looked up
+ASKED = 10  # words and names of a filter that are looked for
+MOST = 3  # of which it is told what was meant
+ENOUGH = 1000  # images that are counted where only whether there is one is asked: for 1, the planner would leave indexes aside
 LISTED = 8  # names: so few are told where none is like the one that was asked for
+_PROMPTS = ("prompt", "negative")
 _SLASHES = "\\/"
 _SAID = {
     "lora": "LoRA", "controlnet": "ControlNet", "vae": "VAE", "encoder": "text encoder", "prompt": "prompt", "negative": "negative prompt",
 }  # fmt: skip
+Asked = tuple[str, str, str]  # a field, an operator and a value
 
 
 def why_none_pass(conn: Connection, filter: Filter | None) -> str:
     """A sentence on each name that no image has, and on each word that no prompt has but as the beginning of another: flower, where
     prompts have flowers.
 
-    '' where each is there, and only all together let none pass; also for a filter of a node's own making, whose text is for people
-    alone. Of what must be missing (-label:draft) nothing is told.
+    '' where each is there, and only all together let none pass. Of what must be missing (-label:draft) nothing is told, nor of one of
+    several values or sides of an `or` of which another is there: with that one mended, as few would pass.
     """
     try:
-        asked = list(dict.fromkeys(_asked(tree.parse(filter.text if filter else ""))))
-    except FilterError:
+        root = tree.parse(filter.text if filter else "")
+    except FilterError:  # filters that are joined can be longer together than one may be
         return ""
-    told = [_word(conn, *one) if one[0] in ("prompt", "negative") else _name(conn, *one) for one in asked[:MOST] if not _passing(conn, *one)]
-    return " ".join(sentence for sentence in told if sentence)
+    looked_for = dict.fromkeys(one for term in _terms(root) for one in _asked(term))
+    passing = {one: _passing(conn, *one) for one in islice(looked_for, ASKED)}
+    sentences = (_word(conn, *one) if one[0] in _PROMPTS else _name(conn, *one) for one in dict.fromkeys(_blamed(root, passing)))
+    return " ".join(islice((sentence for sentence in sentences if sentence), MOST))
 
 
-def _asked(node: tree.Node) -> Iterator[tuple[str, str, str]]:
-    """(field, operator, value) of all names and whole words that must be there."""
+def _terms(node: tree.Node) -> Iterator[tree.Term]:
+    """All that must be there, or one of several that must."""
     if isinstance(node, tree.Term):
-        field = ALIASES.get(node.field, node.field)
-        for value in node.values:
-            whole_word = node.operator == ":" and "*" not in value.text and value.text[-1:].isalnum()
-            if whole_word if field in ("prompt", "negative") else field in near_names.FIELDS and node.operator in (":", "=") and value.text:
-                yield field, node.operator, value.text
+        yield node
     elif not isinstance(node, tree.Not):
         for item in node.items:
-            yield from _asked(item)
+            yield from _terms(item)
+
+
+def _asked(term: tree.Term) -> Iterator[Asked]:
+    """Its names and whole words."""
+    field = ALIASES.get(term.field, term.field)
+    for value in term.values:
+        whole_word = term.operator == ":" and "*" not in value.text and value.text[-1:].isalnum()
+        if whole_word if field in _PROMPTS else field in near_names.FIELDS and term.operator in (":", "=") and value.text:
+            yield field, term.operator, value.text
+
+
+def _blamed(node: tree.Node, passing: dict[Asked, bool]) -> list[Asked]:
+    """Those that were looked for without which nothing passes here."""
+    if isinstance(node, tree.Term):
+        asked = list(_asked(node))
+        none = len(asked) == len(node.values) and not any(passing.get(one) for one in asked)
+        return [one for one in asked if one in passing] if none else []
+    if isinstance(node, tree.Not):
+        return []
+    sides = [_blamed(item, passing) for item in node.items]
+    return [one for side in sides for one in side] if isinstance(node, tree.All) or all(sides) else []
 
 
 def _word(conn: Connection, field: str, operator: str, word: str) -> str:
-    count = _passing(conn, field, operator, f"{word}*")
+    count = _count(conn, field, operator, f"{word}*")
     shown = f"{word}*" if word.isalnum() else quoted(f"{word}*")
     return f"No {_SAID[field]} has {word!r} as whole words; {shown} is in those of {_images(count)}." if count else ""
 
@@ -59,16 +83,17 @@ def _name(conn: Connection, field: str, operator: str, name: str) -> str:
     said = _SAID.get(field, field)
     like = "*" in name and operator == ":"
     told = f"No image has {f'a {said} like' if like else f'the {said}'} '{name}'."
-    return f"{told} {_there_is(name, *near_names.names_of(conn, field), said)}".strip()
+    return f"{told} {_there_is(name, *near_names.names_of(conn, field, name), said)}".strip()
 
 
 def _folder(conn: Connection, operator: str, name: str) -> str:
-    if operator == "=" and (count := _passing(conn, "folder", ":", name)):
+    if operator == "=" and (count := _count(conn, "folder", ":", name)):
         return f"No file lies in the folder '{name}' itself; {_term(name)} has {_images(count)} below it."
     path, roots = name.replace("\\", "/"), conn.execute("SELECT name, path FROM roots ORDER BY id").fetchall()
     whole = re.match(r"/|[A-Za-z]:", path)
     if whole and "*" in name:
-        return f"No file lies in the folder '{name}': in a whole path a star is no pattern. Write a folder's path without it, or folder:*/cats."
+        told = f"No file lies in the folder '{name}': in a whole path a star is no pattern."
+        return f"{told} Write a folder's path without it, or folder:*/cats."
     if not whole and _passing(conn, "root", "=", path.strip("/")):
         root = path.strip("/")
         return f"'{root}' is a root, and no folder of one: root:{_value(root)} passes all below it."
@@ -83,11 +108,15 @@ def _folder(conn: Connection, operator: str, name: str) -> str:
     path = path.strip("/")
     first, _, rest = path.partition("/")
     path = rest if rest and first in dict(roots) else path
-    if path and "*" not in path and (count := _passing(conn, "folder", ":", f"*/{path}")):
+    if path and "*" not in path and (count := _count(conn, "folder", ":", f"*/{path}")):
         return f"No folder '{path}' lies directly below a root; {_term(f'*/{path}')} has {_images(count)}."
-    names, all_seen = near_names.names_of(conn, "folder")
-    names += [folder[:at] for folder in names for at, sign in enumerate(folder) if sign == "/"]  # and those above them
-    return f"{told} {_there_is(path, sorted(set(names)), all_seen, 'folder below a root')}".strip()
+    names, all_seen = near_names.names_of(conn, "folder", path)
+    names = list(dict.fromkeys(above for folder in names for above in (*_above(folder), folder)))
+    return f"{told} {_there_is(path, names, all_seen, 'folder below a root')}".strip()
+
+
+def _above(folder: str) -> Iterator[str]:
+    return (folder[:at] for at, sign in enumerate(folder) if sign == "/")
 
 
 def _there_is(name: str, names: list[str], all_seen: bool, said: str) -> str:
@@ -97,7 +126,7 @@ def _there_is(name: str, names: list[str], all_seen: bool, said: str) -> str:
     if not names:
         return f"There is no {said}." if all_seen else ""
     are = "is" if len(names) == 1 else "are"
-    return f"{f'There {are}' if all_seen else f'Among the newest {are}'}: {', '.join(names)}." if len(names) <= LISTED else ""
+    return f"{f'There {are}' if all_seen else f'Among the newest {are}'}: {', '.join(sorted(names))}." if len(names) <= LISTED else ""
 
 
 def _term(folder: str) -> str:
@@ -110,12 +139,16 @@ def _value(text: str) -> str:
     return text if re.fullmatch(r"[\w/.*-]+", text) else quoted(text)
 
 
-def _passing(conn: Connection, field: str, operator: str, value: str) -> int:
+def _passing(conn: Connection, field: str, operator: str, value: str) -> bool:
+    return bool(_count(conn, field, operator, value, ENOUGH))
+
+
+def _count(conn: Connection, field: str, operator: str, value: str, at_most: int | None = None) -> int:
     try:
         found = parse_filter(f"{field}{operator}{quoted(value)}")
     except FilterError:  # a star more than the longest value can have
         return 0
-    counted = sql.SQL("SELECT count(*) FROM images i WHERE {}").format(found.narrow)
+    counted = sql.SQL("SELECT count(*) FROM (SELECT FROM images i WHERE {} LIMIT {}) i").format(found.narrow, at_most)
     return conn.execute(counted, found.parameters).fetchone()[0]
 
 

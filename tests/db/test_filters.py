@@ -288,10 +288,12 @@ def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection)
         ("blac", "No prompt has 'blac' as whole words; blac* is in those of 1 image."),
         ('prompt:"black ca" steps:99', "No prompt has 'black ca' as whole words; \"black ca*\" is in those of 1 image."),
         (
-            "(d or cat) negative:blur",
+            "(d or gre) negative:blur",
             "No prompt has 'd' as whole words; d* is in those of 2 images. "
+            "No prompt has 'gre' as whole words; gre* is in those of 1 image. "
             "No negative prompt has 'blur' as whole words; blur* is in those of 1 image.",
         ),
+        ("(d or cat) negative:blur", "No negative prompt has 'blur' as whole words; blur* is in those of 1 image."),
         ("-blac", ""),
         ("cat steps:99", ""),
         ("blac*", ""),
@@ -303,8 +305,9 @@ def test_a_word_that_only_begins_others_is_told(conn, images, text: str, said: s
     assert db.why_none_pass(conn, db.parse_filter(text)) == said
 
 
-def test_of_a_filter_whose_text_is_no_filter_nothing_is_told(conn) -> None:
-    assert db.why_none_pass(conn, db.Filter(sql.SQL("i.id > 0"), text="all (but")) == db.why_none_pass(conn, None) == ""
+def test_of_joined_filters_that_are_longer_than_one_may_be_nothing_is_told(conn) -> None:
+    long = db.parse_filter('label:frsh8 "' + 'xyz ' * 700 + '"')
+    assert db.why_none_pass(conn, long) and db.why_none_pass(conn, db.all_of([long, long])) == db.why_none_pass(conn, None) == ""
 
 
 def test_the_planner_guesses_well_how_many_lie_in_a_folder(conn, root) -> None:

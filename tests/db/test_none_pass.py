@@ -6,7 +6,7 @@ import re
 
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.filters import near_names
+from diffusion_toolkit.db.filters import near_names, none_pass
 from diffusion_toolkit.db.filters.near_names import nearest
 from host.comfy_models import import_comfy
 
@@ -62,6 +62,10 @@ def images(conn, image):
         ("label:frsh8,nosuch", "No image has the label 'frsh8'. Did you mean 'fresh8'? No image has the label 'nosuch'. There are: crop, fresh8."),
         ("label:frsh8 or (sampler:eular steps:3)", "No image has the label 'frsh8'. Did you mean 'fresh8'? "
          "No image has the sampler 'eular'. Did you mean 'euler_ancestral'?"),
+        ("label:crop,frsh8 steps:7", ""),
+        ("label:frsh8 or label:crop steps:7", ""),
+        ("(label:frsh8 or checkpoint:other) steps:7 sampler:eular", "No image has the sampler 'eular'. Did you mean 'euler_ancestral'?"),
+        ("label:frsh8 or rating:5", ""),
         ("label:crop checkpoint:other", ""),
         ("label:crop -label:frsh8 label!=nosuch steps:7", ""),
         ("rating:5 seed:7", ""),
@@ -85,9 +89,41 @@ def test_of_many_names_none_is_told_that_is_not_near(conn, root, image) -> None:
 
 def test_names_are_read_within_bounds(conn, images, monkeypatch) -> None:
     monkeypatch.setattr(near_names, "NAMES", 1)
-    assert all(len(near_names.names_of(conn, field)[0]) == 1 for field in near_names.FIELDS)
+    assert all(len(near_names.names_of(conn, field, "x")[0]) == 1 for field in near_names.FIELDS)
+    assert near_names.names_of(conn, "checkpoint", "oter") == (["other.gguf"], True)
     monkeypatch.setattr(near_names, "ROWS", 1)
-    assert near_names.names_of(conn, "format") == (["webp"], False)  # of the newest image
+    assert near_names.names_of(conn, "format", "png") == (["webp"], False)  # of the newest image
+
+
+def test_the_names_that_are_compared_are_those_that_share_most_with_the_value(conn, root, image, monkeypatch) -> None:
+    monkeypatch.setattr(near_names, "NAMES", 4)
+    images = [image(n, path=f"{'old' if n % 2 else 'new'}/pictures {n}/{n}.png", labels=(f"a picture {n}",)) for n in range(40)]
+    db.write_images(conn, root, images)
+    assert "Did you mean 'a picture 33'" in db.why_none_pass(conn, db.parse_filter('label:"a pictuer 33"'))
+    assert "Did you mean 'old/pictures 7'" in db.why_none_pass(conn, db.parse_filter('folder:"old/picturs 7"'))
+
+
+def test_long_names_are_compared_in_part(monkeypatch) -> None:
+    compared = []
+    monkeypatch.setattr(near_names.difflib, "get_close_matches", lambda wanted, pieces, *_: compared.append((wanted, list(pieces))) or [])
+    assert nearest("y" * 200, [f"{n} {'x' * 200}" for n in range(2000)]) == nearest("y", [" ".join(map(str, range(30)))] * 20) == []
+    assert nearest("yy", [str(n) for n in range(20_000)]) == []
+    assert [len(wanted) for wanted, _ in compared] == [100, 1, 2] and len(compared[2][1]) == near_names.PIECES
+    assert all(len(piece) <= 100 for _, pieces in compared for piece in pieces)
+    nearest("y" * 100, [str(n) for n in range(20_000)])
+    assert len(compared[3][1]) == 1000
+
+
+def test_few_of_many_missing_names_are_told(conn, images) -> None:
+    told = db.why_none_pass(conn, db.parse_filter(" ".join(f"label:none{n}" for n in range(8))))
+    assert told.count("No image has") == 3
+    assert db.why_none_pass(conn, db.parse_filter("label:" + ",".join(f"none{n}" for n in range(12)))) == told
+
+
+def test_whether_one_is_there_is_asked_without_counting_all(conn, images, monkeypatch) -> None:
+    monkeypatch.setattr(none_pass, "ENOUGH", 1)
+    assert none_pass._count(conn, "format", ":", "png", none_pass.ENOUGH) == 1 and none_pass._count(conn, "format", ":", "png") == 3
+    assert none_pass._passing(conn, "format", ":", "png") and not none_pass._passing(conn, "format", ":", "gif")
 
 
 def test_of_what_only_the_newest_have_it_is_not_said_that_it_is_all(conn, images, monkeypatch) -> None:
