@@ -95,7 +95,7 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
 
 def is_due(rows: int, tried: int) -> bool:
     """Whether an index over so many `rows` is to be tried, that was `tried` when there were so many (0: never)."""
-    # `tried` was once read off the size of the table, which encoders share: such an index may seem to have lost half, and is tried once more.
+    # `tried` was once read off the size of a table that encoders share: such an index may seem to have lost half, and is tried anew.
     return rows >= max(enough(), _GROWN * tried) or _GROWN * rows < tried
 
 
