@@ -112,7 +112,8 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
                 Problem(
                     f"{known.vectors:,} vectors are kept of {known.encoder.name} [{known.encoder.fingerprint[:8]}], which is not the last "
                     f"one indexed with ({known.encoder.family}). Searches with that model still use them.",
-                    f"Nothing, or give the space back, for good, while nobody uses the library: {_forgetting(status, known.encoder)}",
+                    f"Nothing. Or {words.indexing} on any folder {words.with_that_model(known.encoder.family)}: searches go by it again. Or "
+                    f"give the space back, for good, while nobody uses the library: {_forgetting(status, known.encoder)}",
                 )
             )
     return found

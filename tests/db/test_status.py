@@ -108,7 +108,8 @@ def test_vectors_of_a_former_encoder_are_told_with_what_frees_them(filled, encod
         encoder(conn, "image", "bb")
     [problem] = [found for found in library_status(filled).problems if "are kept of" in found.what]
     assert problem.what.startswith("3 vectors are kept of image aa [aa], which is not the last one indexed with")
-    statements = problem.remedy.split(": ", 1)[1]
+    assert "Or Index Folder on any folder with that model connected (a CLIP_VISION): searches go by it again." in problem.remedy
+    statements = problem.remedy.rpartition(": ")[2]
     assert statements == (
         f"DROP INDEX image_vectors_hnsw_{former}; DELETE FROM encoders WHERE id = {former}; VACUUM FULL image_vectors;"
     )
