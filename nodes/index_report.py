@@ -82,7 +82,7 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     if report.all_gone:
         lines.append(
             f"Not there, in folders that are empty or have none of their known files left: {report.all_gone} known files. They were not "
-            "marked as gone: if this is a drive, mount it; if they are deleted, "
+            "marked as gone: if this is a drive, mount it; if a folder was renamed here, index the one above; if they are deleted, "
             f"{words.see_gone}."
         )
     lines += _labelled(report)

@@ -52,6 +52,7 @@ def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
     assert "60 skipped." in text and "Skipped 10 more." in text
     assert "Being indexed by another run (computer 7, process 12), and left to it: 7." in text
     assert "Known files that are gone: 3, 2 of them to another place." in text and "none of their known files left: 2 known files" in text
+    assert "if a folder was renamed here, index the one above;" in text
     assert "The models waited 9 s for files." in text
     assert index_report.summary(report, counts)["skipped_total"] == 60
 
