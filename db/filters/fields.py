@@ -35,7 +35,7 @@ _HAS = {
 }
 _HAS_ROW = {
     **{field: f"SELECT FROM texts f_t WHERE f_t.id = i.{column} AND f_t.joined <> ''" for field, column in words.TEXT_IDS.items()},
-    "file": "SELECT FROM paths f_p WHERE f_p.image_id = i.id",
+    "file": "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.missing IS NULL",
     "workflow": "SELECT FROM metadata f_m WHERE f_m.image_id = i.id AND f_m.key = 'workflow'",
 }
 _FILE_SIZE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {}"
@@ -46,7 +46,7 @@ _OF_NAMES = """{column} IN (
     )
     SELECT f_n.name FROM f_n WHERE f_n.name ILIKE {pattern}
 )"""
-_COPIES = "(SELECT count(*) FROM paths f_p WHERE f_p.image_id = i.id)"
+_COPIES = "(SELECT count(*) FROM paths f_p WHERE f_p.image_id = i.id AND f_p.missing IS NULL)"  # of a gone image 0
 
 
 @dataclass(frozen=True, slots=True)

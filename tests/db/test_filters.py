@@ -177,6 +177,13 @@ def test_a_filter_lets_pass_what_it_says(images: Passing, text: str, expected: l
     assert images(text) == expected
 
 
+def test_what_is_gone_has_no_file_and_no_copies(conn: db.Connection, images: Passing) -> None:
+    assert images("has:file copies:>0") == [1, 2, 3, 4] and images("-has:file") == []
+    conn.execute("UPDATE paths SET missing = now() WHERE image_id = (SELECT min(id) FROM images)")
+    assert images("has:file") == images("copies:1") == [2, 3, 4]
+    assert images("-has:file") == images("copies:0") == [1]
+
+
 @pytest.mark.parametrize("text", ["folder:C:/pics/2025", "folder:C:\\pics\\2025", 'folder:"C:\\pics"', "folder:C:/"])
 def test_a_folder_of_windows_is_found_by_either_slash(conn: db.Connection, image: Callable[..., db.ImageRecord], text: str) -> None:
     drive, root = db.ensure_root(conn, "drive", "D:\\"), db.ensure_root(conn, "pics", "C:\\pics")
