@@ -57,11 +57,11 @@ def moment_of(texts: Iterable[str]) -> str:
 
 
 def _quoted(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
+    return '"' + _plain_quotes(value).replace('"', '""') + '"'
 
 
 def _plain_quotes(text: str) -> str:
-    return re.sub("[\u201c\u201d\u201e\u201f]", '"', text)
+    return re.sub("[\u201c\u201d\u201e\u201f\uff02]", '"', text)
 
 
 def _has_word(text: str) -> bool:

@@ -80,7 +80,7 @@ def all_of(filters: Sequence[Filter]) -> Filter:
 
 def quoted(value: str) -> str:
     """`value` as a filter text can hold it, whatever is in it; a star in it still stands for anything."""
-    return '"' + value.replace('"', '""') + '"'
+    return '"' + value.translate(tree.QUOTES).replace('"', '""') + '"'
 
 
 def _renamed(part: sql.Composable, prefix: str) -> sql.Composable:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 4000  # characters
 WORDS = "prompt"  # the field of words that stand alone
-_QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u201f\uff02", '"'))  # as word processors and phones write them
+QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u201f\uff02", '"'))  # as word processors and phones write them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def parse(text: str) -> Node:
     if len(text) > MAX_LENGTH:
         raise FilterError(f"it is longer than {MAX_LENGTH} characters. Leave some of it out.", text, MAX_LENGTH)
     try:
-        return _parser().parse(text.translate(_QUOTES))  # type: ignore[return-value]
+        return _parser().parse(text.translate(QUOTES))  # type: ignore[return-value]
     except UnexpectedCharacters as error:
         raise _misplaced(text, error.pos_in_stream, error.allowed or set()) from None
     except (UnexpectedToken, UnexpectedEOF) as error:
@@ -112,7 +112,7 @@ def _misplaced(text: str, at: int, allowed: set[str]) -> FilterError:
     """What to say where the grammar can't go on."""
     rest = text[at:].lstrip()
     at = len(text) - len(rest) if rest else len(text.rstrip())
-    if rest.translate(_QUOTES).startswith('"'):
+    if rest.translate(QUOTES).startswith('"'):
         reason = 'the quotation mark is not closed. End the words with another ".'
     elif rest.startswith(")"):
         reason = "there is nothing to close here. Take the parenthesis away, or put ( before what belongs together."
