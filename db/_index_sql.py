@@ -30,6 +30,12 @@ def other_owner(conn: Connection, name: str) -> str:
     return (conn.execute(statement, [name]).fetchone() or ("",))[0]
 
 
+def count_rows(conn: Connection, encoder: StoredEncoder, most: int | None = None) -> int:
+    """How many vectors are there by the encoder, of which no more than `most` are counted."""
+    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE encoder_id = %s LIMIT %s) few")
+    return conn.execute(statement.format(sql.Identifier(TABLES[encoder.family])), [encoder.id, most]).fetchone()[0]
+
+
 def create_statement(
     encoder: StoredEncoder,
     method: str,

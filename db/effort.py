@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 
 from ._builders import alone
 from ._generation import bump_generation, one_writer
-from ._index_sql import TABLES, index_name, other_owner
+from ._index_sql import TABLES, count_rows, index_name, other_owner
 from .connection import Library
 from .hybrid.candidates import LEAST_RECALL
 from .hybrid.check import EFFORTS, EQUAL, WANTED
@@ -51,7 +51,7 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
     nothing is found and kept, {}: what was tried with those that are gone says nothing of others that come.
     """
     with library.connection() as conn:
-        rows = _count(conn, encoder)
+        rows = count_rows(conn, encoder)
         if rows < enough():
             _keep(conn, encoder, None)
             return {}
@@ -63,7 +63,7 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
             good, least = (_GOOD, LEAST_RECALL) if shape == "near" else (_FAIR, min(_FAIR))
             efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, least)
     with library.connection() as conn:
-        rows = min(rows, _count(conn, encoder))  # if they came or went meanwhile, twice the fewer are soon there, and it is tried again
+        rows = min(rows, count_rows(conn, encoder))  # if they came or went meanwhile, twice the fewer are soon there, and it is tried again
         _keep(conn, encoder, json.dumps({"rows": rows, "efforts": efforts}))
     return efforts
 
@@ -85,7 +85,7 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
     with library.connection() as conn:
         sources = [source for source in state_of(conn).sources if source.encoder.active and source.index == "hnsw"]
         sources = [source for source in sources if source.tried or source.rows >= enough()]  # there may be as many: some share a table
-        wanted = [source.encoder for source in sources if is_due(_count(conn, source.encoder, _telling(source)), source.tried)]
+        wanted = [source.encoder for source in sources if is_due(count_rows(conn, source.encoder, _telling(source)), source.tried)]
         ours = [encoder for encoder in wanted if not other_owner(conn, index_name(encoder, "hnsw"))]
     if not ours:
         return 0
@@ -124,7 +124,7 @@ def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray
 
 def _best(conn: Connection, encoder: StoredEncoder, questions: Mapping[str, np.ndarray], progress: Progress) -> dict[str, np.ndarray]:
     """The best 50 cosines [n, 50] that there are, best first."""
-    total = _count(conn, encoder)
+    total = count_rows(conn, encoder)
     asked = np.concatenate(list(questions.values()))
     best, seen = np.full((len(asked), WANTED), -np.inf, np.float32), 0
     for vectors in stream_encoder(conn, encoder):
@@ -167,12 +167,6 @@ def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float],
 
 def _reach(recalls: Sequence[float], wanted: Sequence[float]) -> bool:
     return all(recall >= least for recall, least in zip(recalls, wanted))
-
-
-def _count(conn: Connection, encoder: StoredEncoder, most: int | None = None) -> int:
-    """How many vectors are there by the encoder, of which no more than `most` are counted."""
-    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE encoder_id = %s LIMIT %s) few").format(_table(encoder))
-    return conn.execute(statement, [encoder.id, most]).fetchone()[0]
 
 
 def _table(encoder: StoredEncoder) -> sql.Identifier:

@@ -121,7 +121,7 @@ def _hybrid(library, method: str, kinds: str, settings: dict[str, int], progress
     )
     if made["recall"] < db.LEAST_RECALL:
         return f"{said} That is too few: searches compare with every image instead."
-    return said + _unused(library, [db.FAMILIES[kind] for kind in made["kinds"]], several=True)
+    return said + _unused(library, [db.FAMILIES[kind] for kind in made["kinds"]], len(made["kinds"]))
 
 
 def _of_one_kind(library, what: str, method: str, settings: dict[str, int], progress) -> str:
@@ -138,13 +138,13 @@ def _of_one_kind(library, what: str, method: str, settings: dict[str, int], prog
     return f"Index over {what} by {encoder.name}: {method}.{found}{_unused(library, [WHATS[what]])}"
 
 
-def _unused(library, families: list[str], several: bool = False) -> str:
+def _unused(library, families: list[str], kinds: int = 1) -> str:
     """Of an index that searches do without as yet."""
     from .. import db
 
     with library.connection() as connection:
-        least = db.unused_below(connection, families, 2 if several else 1)
-    of = "images" if several else "vectors"
+        least = db.unused_below(connection, families, kinds)
+    of = "images" if kinds > 1 else "vectors"
     return f" Searches don't use it yet: with fewer than some {least:,} {of} they compare with each, and miss none." if least else ""
 
 

@@ -32,20 +32,23 @@ def filter_text(
     `words` are words of the prompt, "several" in quotation marks; `labels` are parted by commas. All must hold; those with a
     minus must not. `since` and `until` are dates, or ages such as 7d.
     """
-    terms = [f"{minus}prompt:{_quoted(phrase or word)}" for minus, phrase, word in _WORD.findall(_plain_quotes(words)) if _has_word(phrase or word)]
+    from ..db.filters import quoted
+    from ..db.filters.tree import QUOTES
+
+    terms = [f"{minus}prompt:{quoted(phrase or word)}" for minus, phrase, word in _WORD.findall(words.translate(QUOTES)) if _has_word(phrase or word)]
     for label in filter(None, (label.strip() for label in labels.split(","))):
         minus = "-" if label.startswith("-") else ""
-        terms.append(f"{minus}label:{_quoted(label.removeprefix('-').strip())}")
+        terms.append(f"{minus}label:{quoted(label.removeprefix('-').strip())}")
     for field, value in (("namespace", namespace), ("folder", folder), ("checkpoint", checkpoint), ("lora", lora)):
         if value.strip():
-            terms.append(f"{field}:{_quoted(value.strip())}")
+            terms.append(f"{field}:{quoted(value.strip())}")
     if lowest_rating > 0:
         terms.append(f"rating:>={lowest_rating}")
     if aspect != ANY:
         terms.append(f"aspect:{aspect}")
     for value, age, date in ((since.strip(), "<=", ">="), (until.strip(), ">", "<=")):
         if value:
-            terms.append(f"age:{age}{_quoted(value)}" if _AGE.fullmatch(value) else f"date:{date}{_quoted(value)}")
+            terms.append(f"age:{age}{quoted(value)}" if _AGE.fullmatch(value) else f"date:{date}{quoted(value)}")
     if more.strip():
         terms.append(f"({more.strip()})" if terms else more.strip())
     return " ".join(terms)
@@ -54,14 +57,6 @@ def filter_text(
 def moment_of(texts: Iterable[str]) -> str:
     """This minute where one of the filter texts hangs on today's date, else nothing: for a node's fingerprint."""
     return f"{datetime.now():%Y-%m-%d %H:%M}" if any(_MOVING.search(text) for text in texts) else ""
-
-
-def _quoted(value: str) -> str:
-    return '"' + _plain_quotes(value).replace('"', '""') + '"'
-
-
-def _plain_quotes(text: str) -> str:
-    return re.sub("[\u201c\u201d\u201e\u201f\uff02]", '"', text)
 
 
 def _has_word(text: str) -> bool:

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from psycopg import Connection, sql
+from psycopg import Connection
 
-from .._index_sql import other_owner
+from .._index_sql import count_rows, other_owner
 from ..filters import Filter
 from ..hybrid.candidates import candidates
 from ..hybrid.check import mix_of
 from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
-from .kinds import SHAPES, Direction, key_of
+from .kinds import SHAPES, Direction
 from .one_kind import Scored, how, nearest_by_index
 
 EXACT_BELOW = 10_000  # rows of a kind that are compared one by one in some milliseconds, and then none is missed
@@ -25,7 +25,6 @@ _ESTIMATES_KEPT = 100
 _SCANNED, _PROBED, _FOLLOWED = 0.9, 2.0, 12.0
 _EACH_KIND = 800  # candidates of a kind, of which 50 are wanted: recall .996 where 100 gave .931
 _ALL = 2**31 - 1
-_AT_LEAST = sql.SQL("SELECT count(*) FROM (SELECT FROM {table} WHERE encoder_id = {encoder} LIMIT %s) few")
 _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_tuples)
 
 
@@ -85,7 +84,7 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
 def _missed(conn: Connection, direction: Direction) -> str:
     """Why an index was left out, for a person; "" where the vectors are so few that it is no loss."""
     source = direction.source
-    if conn.execute(_AT_LEAST.format(**key_of(direction.kind, source)), [EXACT_BELOW]).fetchone()[0] < EXACT_BELOW:
+    if count_rows(conn, source.encoder, enough()) < enough():
         return ""  # `rows` is of all that share the table, and of those that are gone
     if source.efforts is None:
         owner = other_owner(conn, source.index_name)

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.embedded import EmbeddedServer
+from psycopg.conninfo import make_conninfo
 
 _numbers = itertools.count(1)
 
@@ -66,6 +67,26 @@ def library(dsn: str, tmp_path: Path) -> Iterator[db.Library]:
     library = db.open_library("default", tmp_path)
     yield library
     library.close()
+
+
+@pytest.fixture
+def as_user(dsn: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., db.Library]]:
+    """Opens this test's library as a PostgreSQL user who owns nothing, and may read its tables, or has other `rights` on them."""
+    role = "guest"
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'a'")
+
+    def opened(rights: str = "SELECT") -> db.Library:
+        with psycopg.connect(dsn, autocommit=True) as admin:
+            admin.execute(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {role}")
+        monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", make_conninfo(dsn, user=role, password="a"))
+        return db.open_library("default", tmp_path)
+
+    yield opened
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [role])
+        admin.execute(f"DROP OWNED BY {role}")
+        admin.execute(f"DROP ROLE {role}")
 
 
 @pytest.fixture

@@ -9,31 +9,11 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders
 from diffusion_toolkit.nodes.index_store import FolderStore
-from psycopg.conninfo import make_conninfo
 
 
-@pytest.fixture
-def as_reader(dsn, monkeypatch, tmp_path):
-    """Opens this test's library as a user who may read its tables."""
-    role = "reads_only"
-    with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'a'")
-        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
-
-    def opened() -> db.Library:
-        monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", make_conninfo(dsn, user=role, password="a"))
-        return db.open_library("default", tmp_path)
-
-    yield opened
-    with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [role])
-        admin.execute(f"DROP OWNED BY {role}")
-        admin.execute(f"DROP ROLE {role}")
-
-
-def test_a_user_who_may_only_read_searches(as_reader, fill):
+def test_a_user_who_may_only_read_searches(as_user, fill):
     ids, vectors = fill(30)
-    library = as_reader()
+    library = as_user()
     with library.reading() as conn:
         one = db.search(conn, db.Question(parts=(db.Part("image", vectors["image"][3]),), k=5)).hits
         parts = tuple(db.Part(kind, vectors[kind][7]) for kind in ("prompt", "image"))
@@ -45,21 +25,21 @@ def test_a_user_who_may_only_read_searches(as_reader, fill):
     assert db.library_status(library).images == 30
 
 
-def test_a_user_who_may_only_read_is_told_why_indexing_fails(as_reader, library, tmp_path):
+def test_a_user_who_may_only_read_is_told_why_indexing_fails(as_user, library, tmp_path):
     with pytest.raises(db.LibraryError, match="may not do this .*One that may only read it can search, and can't index"):
-        FolderStore(as_reader(), "output", tmp_path, "", Encoders())
+        FolderStore(as_user(), "output", tmp_path, "", Encoders())
 
 
-def test_claims_too_are_refused_with_the_reason(as_reader, library, conn, root):
+def test_claims_too_are_refused_with_the_reason(as_user, library, conn, root):
     conn.commit()
     with pytest.raises(db.LibraryError, match="One that may only read it can search"):
-        db.Run(as_reader(), "reader").claim(root, [db.FileState("a.png", 1, 1, 0)])
+        db.Run(as_user(), "reader").claim(root, [db.FileState("a.png", 1, 1, 0)])
 
 
-def test_a_library_of_an_older_version_is_not_opened_by_one_who_cannot_bring_it_up_to_date(as_reader, dsn, library):
+def test_a_library_of_an_older_version_is_not_opened_by_one_who_cannot_bring_it_up_to_date(as_user, dsn, library):
     newest = max(Path(db.__file__).parent.glob("migrations/*.sql")).name
     library.close()
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute("DELETE FROM migrations WHERE name = %s", [newest])
     with pytest.raises(db.LibraryError, match="made by an older Diffusion Toolkit .*Open it once as the user who owns its tables"):
-        as_reader()
+        as_user()
