@@ -15,6 +15,10 @@ Exit codes: 0 done; 1 failed, what was written is kept; 2 what was asked for can
 could not be read, or whose drive is away, or for problems that are left; 130 cancelled (Ctrl-C), 143 terminated, 129 its terminal
 closed: what was written is kept, and the next run goes on from there.
 """
+_SEVERAL = (
+    "Index several folders one by one, or name images in a list. A shell puts the names of files in the place of a *: write a pattern as "
+    "--pattern \"*.png\", in quotes."
+)
 _INDEX = """\
 Bring the images of a folder into a library, as the node Index Folder does: only new and changed files are read. The folder lies below
 one of the roots that the nodes know (ComfyUI's output and input, and those in DIFFUSION_TOOLKIT_ROOTS or config.json).
@@ -57,12 +61,16 @@ def parse(arguments: Sequence[str]) -> Options:
     _add_status(commands)
     for command in _UPKEEP:
         _add_upkeep(commands, command)
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
+    if arguments and arguments[0] not in (*commands.choices, "-h", "--help", "--"):
         near, known = meant(arguments[0], commands.choices), ", ".join(commands.choices)
-        parser.error(f"there is no command {arguments[0]!r}.{near} The commands are: {known}.")
+        told = f"{arguments[0]} comes before a command" if arguments[0].startswith("-") else f"there is no command {arguments[0]!r}"
+        parser.error(f"{told}.{near} The commands are: {known}. Options follow them.")
     given, unknown = parser.parse_known_args(arguments[:place])
     if unknown:  # argparse would show the usage of all commands in place of this one's
         command = commands.choices[given.command]
+        if given.command == "index" and not unknown[0].startswith("-"):
+            more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+            command.error(f"one folder or list is taken, and there is also {unknown[0]!r}{more}. {_SEVERAL}")
         options = [option for action in command._actions for option in action.option_strings]
         near = (meant(word.partition("=")[0], options) for word in unknown if word.startswith("--"))
         hint = next(filter(None, near), " ComfyUI's own options go after a --.")

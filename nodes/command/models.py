@@ -57,7 +57,6 @@ def load_models(
 
     Raises:
         UsageError: a file that was named is not there, or is no such model.
-        EmbedderError: a model makes other vectors than the library's.
     """
     from ...embedders.pipeline import Encoders
     from ..host import toolkit_directory
@@ -73,7 +72,7 @@ def load_models(
         if function is not None and wanted[kind] == AUTO:
             tell(f"Loading: {kind.function}() of {recipe.script}")
             inference()
-            made[kind.option] = kind.wrap(function())
+            made[kind.option] = _of_the_script(recipe.script, lambda: kind.wrap(function()))
         elif wanted[kind] == AUTO:
             made[kind.option], note = _by_the_library(kind, shelf)
             notes += [note] if note else []
@@ -130,7 +129,6 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
     Of an SDXL both towers must be the library's: many a merge has the CLIP-G of another and a CLIP-L of its own. So must be the layer
     that its token states are taken from, which a CLIP may have been given in a graph.
     """
-    from ...embedders.errors import EmbedderError
     from ..model_files import ModelFile, by_likeness, candidates
 
     wanted = shelf.wanted(kind)
@@ -151,7 +149,7 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
             model = shelf.get(kind, file, f"Looking for the model {encoder.name}{of}: loading")
         except Exception as error:  # whatever a foreign file makes ComfyUI raise
             log.info("%s is not the model of the library's vectors: %s", file.name, error)
-            if isinstance(error, (UsageError, EmbedderError)) and error.__cause__ is None:
+            if isinstance(error, UsageError) and error.__cause__ is None:
                 shelf.known.remember(file, {})  # it could be read, and is another model; all else may be the machine's trouble
             continue
         if isinstance(model, Later) or wanted.items() <= _fingerprints(model).items():
@@ -209,10 +207,21 @@ def _names(kind: _Kind) -> set[str]:
 
 
 def _load(kind: _Kind, path: str | Path) -> Any:
-    model = kind.load(str(path))
-    if model is None:
-        raise UsageError(f"{_flag(kind)}: ComfyUI does not know what {path} is.")
-    return kind.wrap(model)
+    """UsageError says what is wrong with the file. It has a cause where that may be the machine's trouble."""
+    from ...embedders.errors import EmbedderError
+
+    try:
+        model = kind.load(str(path))
+        if model is None:
+            raise UsageError(f"{_flag(kind)}: ComfyUI does not know what {path} is.")
+        return kind.wrap(model)
+    except (ImportError, UsageError):
+        raise
+    except EmbedderError as error:
+        raise UsageError(f"{_flag(kind)}: {error}") from error.__cause__
+    except Exception as error:  # whatever a file that is cut short, or of another kind, makes ComfyUI raise
+        why = f"{type(error).__name__}: {error}".strip(": \n")
+        raise UsageError(f"{_flag(kind)}: {path} can't be loaded ({why}). Is it whole, and such a model?") from error
 
 
 def _load_clip_vision(path: str) -> Any:
@@ -261,10 +270,22 @@ def _script(file: str) -> Any:
     if spec is None or spec.loader is None or not path.is_file():
         raise UsageError(f"--models-from: there is no Python file {file}.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    _of_the_script(file, lambda: spec.loader.exec_module(module))
     if not any(hasattr(module, kind.function) for kind in _KINDS if kind.function):
         raise UsageError(f"--models-from: {file} has none of the functions clip_vision() and clip().")
     return module
+
+
+def _of_the_script(file: str | None, run: Callable[[], Any]) -> Any:
+    """What it gives. What a person's own code raises else is shown with the lines that raised it."""
+    from ...embedders.errors import EmbedderError
+
+    try:
+        return run()
+    except ImportError as error:  # else the command would be said to lack it
+        raise UsageError(f"--models-from: {file} can't import what it asks for ({error}).") from error
+    except EmbedderError as error:
+        raise UsageError(f"--models-from: {file}: {error}") from error
 
 
 def _flag(kind: _Kind) -> str:

@@ -76,6 +76,45 @@ def test_a_file_that_is_another_model_is_loaded_once_and_one_that_memory_lacked_
     assert loader.told[0] == "Looking for the model mine.safetensors (1 of 2 files): loading odd"
 
 
+@pytest.mark.parametrize("wrong", ["MemoryError()", "EmbedderError('is no SDXL')", "RuntimeError('ERROR: header too large\\n')"])
+def test_a_file_that_was_named_and_is_no_such_model_is_told_with_its_option(tmp_path, monkeypatch, wrong):
+    from diffusion_toolkit.embedders.errors import EmbedderError
+    from diffusion_toolkit.nodes.command import models
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    error = eval(wrong, {"EmbedderError": EmbedderError})
+
+    def load(path):
+        raise error
+
+    monkeypatch.setattr(models, "_KINDS", (replace(models._KINDS[-1], load=load),))
+    (tmp_path / "a.safetensors").touch()
+    with pytest.raises(UsageError, match="--checkpoint: .*(MemoryError|is no SDXL|header too large)"):
+        models.load_models(models.Recipe(checkpoint=str(tmp_path / "a.safetensors")), {}, lambda what: None, lambda: None)
+
+
+@pytest.mark.parametrize("code", ["import nothing_of_this_name", "def clip():\n    import nothing_of_this_name"])
+def test_what_a_script_for_models_can_not_import_is_not_said_to_be_missing_here(tmp_path, code):
+    from diffusion_toolkit.nodes.command import models
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    script = tmp_path / "mine.py"
+    script.write_text(code, encoding="utf-8")
+    recipe = models.Recipe("none", "auto", "none", str(script))
+    with pytest.raises(UsageError, match="mine.py can't import what it asks for .No module named 'nothing_of_this_name'"):
+        models.load_models(recipe, {}, lambda what: None, lambda: None)
+
+
+def test_a_clip_of_another_kind_from_a_script_is_told_with_its_name(tmp_path):
+    from diffusion_toolkit.nodes.command import models
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    script = tmp_path / "mine.py"
+    script.write_text("def clip(): return None", encoding="utf-8")
+    with pytest.raises(UsageError, match="--models-from: .*mine.py: The clip input holds no model"):
+        models.load_models(models.Recipe("none", "auto", "none", str(script)), {}, lambda what: None, lambda: None)
+
+
 def test_a_model_whose_token_states_are_of_another_layer_is_not_the_librarys(loader):
     model, note, _ = loader(a=("l", "g", "other"))
     assert model is None and "a is but for its last layer" in note and "--models-from" in note
