@@ -15,6 +15,7 @@ TABLES = {  # where a family's vectors are kept
     "image": "image_vectors",
     "token_states": "token_states",
 }
+OF_PROMPTS = ("clip_l", "clip_g")  # families that are searched as the style of an image's prompt; negatives' vectors are the Loader's
 # At 100,000 rows and ef_search 100: recall@10 .996 and @50 .992, where pgvector's own ef_construction of 64 gave .985 and .979.
 M, EF_CONSTRUCTION = 16, 128
 
@@ -30,10 +31,16 @@ def other_owner(conn: Connection, name: str) -> str:
     return (conn.execute(statement, [name]).fetchone() or ("",))[0]
 
 
+def searched_rows(family: str, encoder_id: int) -> sql.Composed:
+    """The condition of an encoder's vectors that searches look at and indexes hold: all but the CLIPs' of texts that are no image's prompt."""
+    return sql.SQL(f"encoder_id = {{}}{' AND searched' * (family in OF_PROMPTS)}").format(sql.Literal(encoder_id))
+
+
 def count_rows(conn: Connection, encoder: StoredEncoder, most: int | None = None) -> int:
-    """How many vectors are there by the encoder, of which no more than `most` are counted."""
-    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE encoder_id = %s LIMIT %s) few")
-    return conn.execute(statement.format(sql.Identifier(TABLES[encoder.family])), [encoder.id, most]).fetchone()[0]
+    """How many vectors by the encoder searches look at, of which no more than `most` are counted."""
+    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT %s) few")
+    rows = searched_rows(encoder.family, encoder.id)
+    return conn.execute(statement.format(sql.Identifier(TABLES[encoder.family]), rows), [most]).fetchone()[0]
 
 
 def create_statement(
@@ -45,18 +52,18 @@ def create_statement(
     rows: int = 0,
     concurrently: bool = False,
 ) -> sql.Composed:
-    """CREATE INDEX over the encoder's vectors, of which there are `rows`; searches order by the same expressions."""
+    """CREATE INDEX over the encoder's `searched_rows`, of which there are `rows`; searches order by the same expressions."""
     vector, options = {
         "hnsw": ("(embedding::halfvec({dims})) halfvec_cosine_ops", "m = {m}, ef_construction = {ef}"),
         "ivfflat": ("(embedding::halfvec({dims})) halfvec_cosine_ops", "lists = {lists}"),
         "binary": ("(binary_quantize(embedding::halfvec({dims}))::bit({dims})) bit_hamming_ops", "m = {m}, ef_construction = {ef}"),
     }[method]
     numbers = {"dims": encoder.dims, "m": m, "ef": ef_construction, "lists": max(1, math.isqrt(rows))}
-    return sql.SQL(f"CREATE INDEX {{how}} {{name}} ON {{table}} USING {{method}} ({vector}) WITH ({options}) WHERE encoder_id = {{id}}").format(
+    return sql.SQL(f"CREATE INDEX {{how}} {{name}} ON {{table}} USING {{method}} ({vector}) WITH ({options}) WHERE {{rows}}").format(
         how=sql.SQL("CONCURRENTLY" if concurrently else ""),
         name=sql.Identifier(name),
         table=sql.Identifier(TABLES[encoder.family]),
         method=sql.SQL("ivfflat" if method == "ivfflat" else "hnsw"),
-        id=sql.Literal(encoder.id),
+        rows=searched_rows(encoder.family, encoder.id),
         **{key: sql.Literal(number) for key, number in numbers.items()},
     )

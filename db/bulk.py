@@ -15,7 +15,7 @@ from psycopg import Connection
 from ._builders import Busy, alone
 from ._builds import graph_bytes, making_pays, memory_for
 from ._generation import bump_generation, one_writer
-from ._index_sql import TABLES, index_name
+from ._index_sql import TABLES, count_rows, index_name
 from .claims import running
 from .connection import Library
 from .encoders import get_encoder
@@ -137,7 +137,5 @@ def _left_behind(conn: Connection, encoder: StoredEncoder) -> list[str]:
 
 
 def _pays(library: Library, conn: Connection, graph: _Graph, new: int) -> bool:
-    table = TABLES[graph.encoder.family]
-    there = conn.execute(f"SELECT count(*) FROM {table} WHERE encoder_id = %s", [graph.encoder.id]).fetchone()[0]
     row = graph_bytes(graph.encoder.dims, graph.m, graph.method)
-    return making_pays(new, there, row, memory_for(library, conn))
+    return making_pays(new, count_rows(conn, graph.encoder), row, memory_for(library, conn))

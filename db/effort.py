@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 
 from ._builders import alone
 from ._generation import bump_generation, one_writer
-from ._index_sql import TABLES, count_rows, index_name, other_owner
+from ._index_sql import TABLES, count_rows, index_name, other_owner, searched_rows
 from .connection import Library
 from .hybrid.candidates import LEAST_RECALL
 from .hybrid.check import EFFORTS, EQUAL, WANTED
@@ -38,7 +38,7 @@ _HEARD = 16  # questions, after which a cancel is heard
 _NOISE, _GAP = 0.3, 2.0  # lengths, of vectors that are added to stored ones of length 1
 _NEAREST = """
 SELECT 1 - (found.embedding <=> %(query)s) FROM (
-    SELECT v.embedding FROM {table} v WHERE v.encoder_id = {encoder} ORDER BY v.embedding::halfvec({dims}) <=> %(query)s LIMIT {wanted}
+    SELECT v.embedding FROM {table} v WHERE {rows} ORDER BY v.embedding::halfvec({dims}) <=> %(query)s LIMIT {wanted}
 ) found
 """
 Progress = Callable[[str, int, int], None]
@@ -110,8 +110,8 @@ def _telling(source: Source) -> int:
 
 def _questions(conn: Connection, encoder: StoredEncoder) -> dict[str, np.ndarray]:
     """Unit vectors [n, dims] float32 by shape, as PostgreSQL is asked them, made of stored ones that are drawn by chance."""
-    statement = sql.SQL("SELECT embedding FROM {} WHERE encoder_id = %s ORDER BY random() LIMIT %s").format(_table(encoder))
-    drawn = [row[0].to_numpy() for row in conn.execute(statement, [encoder.id, _DRAWN], binary=True)]
+    statement = sql.SQL("SELECT embedding FROM {} WHERE {} ORDER BY random() LIMIT %s").format(_table(encoder), _rows(encoder))
+    drawn = [row[0].to_numpy() for row in conn.execute(statement, [_DRAWN], binary=True)]
     stored = sound_rows(np.array(drawn, np.float32).reshape(-1, encoder.dims))
     noise = unit_rows(np.random.default_rng(encoder.id).standard_normal((len(stored) + 1, encoder.dims), np.float32))
     new = stored + _NOISE * noise[1:]  # a question is no stored vector, and two of them are never equal
@@ -142,7 +142,7 @@ def _recalls(
     """Of the 10 and of the 50 best, the share that the index finds, by score: equals are as good."""
     conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
     statement = sql.SQL(_NEAREST).format(
-        table=_table(encoder), encoder=sql.Literal(encoder.id), dims=sql.Literal(encoder.dims), wanted=sql.Literal(WANTED)
+        table=_table(encoder), rows=_rows(encoder), dims=sql.Literal(encoder.dims), wanted=sql.Literal(WANTED)
     )
     shares = [] if len(questions) else [[0.0, 0.0]]  # of damaged vectors alone nothing can be asked
     for number, (question, right) in enumerate(zip(questions, best)):
@@ -171,3 +171,7 @@ def _reach(recalls: Sequence[float], wanted: Sequence[float]) -> bool:
 
 def _table(encoder: StoredEncoder) -> sql.Identifier:
     return sql.Identifier(TABLES[encoder.family])
+
+
+def _rows(encoder: StoredEncoder) -> sql.Composed:
+    return searched_rows(encoder.family, encoder.id)

@@ -11,7 +11,7 @@ from psycopg import Connection, sql
 from ._builders import alone
 from ._builds import graph_bytes, settings_for
 from ._generation import bump_generation, one_writer
-from ._index_sql import EF_CONSTRUCTION, TABLES, M, create_statement, index_name
+from ._index_sql import EF_CONSTRUCTION, TABLES, M, count_rows, create_statement, index_name
 from .connection import Library
 from .effort import find_efforts
 from .encoders import get_encoder
@@ -88,8 +88,7 @@ def set_index(
     with alone(library):
         with library.connection() as conn:
             encoder = get_encoder(conn, encoder_id)
-            table = sql.Identifier(TABLES[encoder.family])
-            rows = conn.execute(sql.SQL("SELECT count(*) FROM {} WHERE encoder_id = %s").format(table), [encoder_id]).fetchone()[0]
+            rows = count_rows(conn, encoder)
         if method == "ivfflat" and not rows:
             raise LibraryError(f"The library has no vectors by {encoder.name} yet, from which an IVFFlat index draws its lists. Index a folder first.")
         drop_indexes(library, [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in METHODS], tell)  # of runs that were broken off
@@ -105,7 +104,7 @@ def set_index(
                 raise
         if analyse:
             with library.connection() as conn:
-                conn.execute(sql.SQL("ANALYZE {}").format(table))
+                conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(TABLES[encoder.family])))
         with library.connection() as conn:
             one_writer(conn)
             formers = step_aside(conn, encoder)

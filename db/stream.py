@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import Connection, sql
 
-from ._index_sql import TABLES
+from ._index_sql import TABLES, searched_rows
 from .filters import Filter
 from .search.kinds import TEXT_KINDS
 
@@ -55,9 +55,9 @@ def stream_vectors(
 
 
 def stream_encoder(conn: Connection, encoder: StoredEncoder) -> Iterator[np.ndarray]:
-    """Unit vectors float32 [n, dims] of all that an encoder has made, in any order, but for damaged ones."""
-    statement = sql.SQL("COPY (SELECT v.embedding FROM {} v WHERE v.encoder_id = {}) TO STDOUT (FORMAT BINARY)").format(
-        sql.Identifier(TABLES[encoder.family]), sql.Literal(encoder.id)
+    """Unit vectors float32 [n, dims] of all by an encoder that searches look at, in any order, but for damaged ones."""
+    statement = sql.SQL("COPY (SELECT embedding FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)").format(
+        sql.Identifier(TABLES[encoder.family]), searched_rows(encoder.family, encoder.id)
     )
     for rows in _rows(conn, statement, _ALL, np.dtype([("fields", ">i2"), *_vector(encoder)]), BATCH):
         yield sound_rows(rows["vector"].astype(np.float32))

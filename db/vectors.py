@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from psycopg import Connection
 
 from ._generation import bump_generation, one_writer
+from ._index_sql import OF_PROMPTS
 from .encoders import get_encoder
 from .hybrid.tail import note_images, note_texts
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_PROMPTS = "SELECT id FROM unnest(%s::bigint[]) text (id) WHERE EXISTS (SELECT FROM images WHERE prompt_id = text.id)"
+_LET_IN = "UPDATE text_vectors SET searched = true WHERE NOT searched AND text_id = ANY(%s)"
 
 
 def write_text_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], vectors: np.ndarray) -> None:
@@ -26,6 +29,11 @@ def write_text_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], ve
 def write_image_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], vectors: np.ndarray) -> None:
     """Store vectors [n, dims] of these images, as `write_text_vectors` does."""
     _write(conn, "image_vectors", "image_id", encoder_id, ids, vectors)
+
+
+def search_texts(conn: Connection, ids: Iterable[int | None]) -> None:
+    """Let searches look at all vectors of these texts: they are images' prompts now, and may have been negatives alone."""
+    conn.execute(_LET_IN, [[text_id for text_id in set(ids) if text_id is not None]])
 
 
 def text_vector(conn: Connection, text_id: int, encoder_id: int) -> np.ndarray | None:
@@ -55,13 +63,16 @@ def _write(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequenc
         raise ValueError(f"{len(ids)} ids for {len(vectors)} vectors")
     if not len(ids):
         return
-    halves = as_halfvecs(np.asarray(vectors), get_encoder(conn, encoder_id).dims)
+    encoder = get_encoder(conn, encoder_id)
+    halves = as_halfvecs(np.asarray(vectors), encoder.dims)
     one_writer(conn)
     known = _known(conn, table, key, encoder_id, ids)
     new = {item: row for row, item in enumerate(ids) if item not in known}
     if new:
-        with conn.cursor().copy(f"COPY {table} ({key}, encoder_id, embedding) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.write(_HEADER + _rows(list(new), encoder_id, halves[list(new.values())]) + _TRAILER)
+        searched = _are_prompts(conn, list(new)) if encoder.family in OF_PROMPTS else None
+        columns = f"{key}, encoder_id, embedding" + ", searched" * (searched is not None)
+        with conn.cursor().copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(_HEADER + _rows(list(new), encoder_id, halves[list(new.values())], searched) + _TRAILER)
         if key == "image_id":
             note_images(conn, list(new))
         else:
@@ -69,8 +80,8 @@ def _write(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequenc
         bump_generation(conn)
 
 
-def _rows(ids: Sequence[int], encoder_id: int, halves: np.ndarray) -> bytes:
-    """Rows (bigint, integer, halfvec) as COPY BINARY has them, for the whole batch at once.
+def _rows(ids: Sequence[int], encoder_id: int, halves: np.ndarray, searched: np.ndarray | None) -> bytes:
+    """Rows (bigint, integer, halfvec, and boolean where `searched` is given) as COPY BINARY has them, for the whole batch at once.
 
     Each field follows its length; a halfvec is its dimension, 16 unused bits and big-endian float16
     (pgvector's halfvec_recv).
@@ -79,11 +90,20 @@ def _rows(ids: Sequence[int], encoder_id: int, halves: np.ndarray) -> bytes:
     row = np.dtype(
         [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("encoder_size", ">i4"), ("encoder", ">i4")]
         + [("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2"), ("vector", ">f2", (dims,))]
+        + [("searched_size", ">i4"), ("searched", "u1")] * (searched is not None)
     )
     rows = np.zeros(len(ids), row)
     rows["fields"], rows["id_size"], rows["encoder_size"], rows["vector_size"] = 3, 8, 4, 4 + 2 * dims
     rows["id"], rows["encoder"], rows["dims"], rows["vector"] = ids, encoder_id, dims, halves
+    if searched is not None:
+        rows["fields"], rows["searched_size"], rows["searched"] = 4, 1, searched
     return rows.tobytes()
+
+
+def _are_prompts(conn: Connection, ids: Sequence[int]) -> np.ndarray:
+    """Whether each of these texts is the prompt of an image [n]. No other writer can make it one meanwhile."""
+    found = conn.execute(_PROMPTS, [list(ids)]).fetchall()
+    return np.isin(ids, [row[0] for row in found])
 
 
 def _known(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequence[int]) -> set[int]:

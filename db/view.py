@@ -7,7 +7,7 @@ from psycopg import Connection, errors, sql
 from .records import StoredEncoder
 
 # The encoder ids and dimensions stand as literals in the view, and each vector is cast exactly as its index was made:
-# only then does PostgreSQL prove that the encoder's partial HNSW index answers ORDER BY image_embedding <=> $1.
+# only then does PostgreSQL prove that the encoder's partial HNSW index answers ORDER BY image_embedding <=> $1; `searched` for the same reason.
 # Eight tables are joined, the most that are reordered freely (join_collapse_limit); a ninth would cost the index.
 _VIEW = """
 VIEW image AS
@@ -30,8 +30,8 @@ LEFT JOIN texts negative ON negative.id = i.negative_id
 LEFT JOIN text_vectors p_v ON p_v.text_id = i.prompt_id AND p_v.encoder_id = {text}
 LEFT JOIN text_vectors n_v ON n_v.text_id = i.negative_id AND n_v.encoder_id = {text}
 LEFT JOIN image_vectors i_v ON i_v.image_id = i.id AND i_v.encoder_id = {image}
-LEFT JOIN text_vectors l_v ON l_v.text_id = i.prompt_id AND l_v.encoder_id = {clip_l}
-LEFT JOIN text_vectors g_v ON g_v.text_id = i.prompt_id AND g_v.encoder_id = {clip_g}
+LEFT JOIN text_vectors l_v ON l_v.text_id = i.prompt_id AND l_v.encoder_id = {clip_l} AND l_v.searched
+LEFT JOIN text_vectors g_v ON g_v.text_id = i.prompt_id AND g_v.encoder_id = {clip_g} AND g_v.searched
 """
 _NO_ENCODER = 0  # identity columns begin at 1
 

@@ -38,7 +38,7 @@ ORDER BY score DESC, i.id
 LIMIT %(n)s
 """
 _JOIN = """
-LEFT JOIN (SELECT v.{key} AS key, 1 - (v.embedding <=> {query}) AS cosine FROM {table} v WHERE v.encoder_id = {encoder} OFFSET 0)
+LEFT JOIN (SELECT v.{key} AS key, 1 - (v.embedding <=> {query}) AS cosine FROM {table} v WHERE {rows} OFFSET 0)
 {alias} ON {alias}.key = i.{id}
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
-from .._index_sql import TABLES, index_name
+from .._index_sql import TABLES, index_name, searched_rows
 from ..encoders import CONNECT, nothing_by
 from ..errors import LibraryError
 from ..question import FAMILIES, Part
@@ -137,10 +137,11 @@ def family_of(kind: str) -> str:
 
 
 def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
-    """Names for a statement: the `table` of these vectors, their `encoder`, its `key`, and the `id` in `images` that is that key."""
+    """Names for a statement: the `table` of these vectors, their `encoder`, which `rows` are searched, the `key`, and the `id` in `images` that is that key."""
     return {
         "table": sql.Identifier(source.table),
         "encoder": sql.Literal(source.encoder.id),
+        "rows": searched_rows(source.encoder.family, source.encoder.id),
         "key": sql.Identifier("image_id" if kind == "image" else "text_id"),
         "id": sql.Identifier("id" if kind == "image" else TEXT_KINDS[kind][1]),
     }

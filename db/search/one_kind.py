@@ -8,9 +8,11 @@ from pgvector import HalfVector
 from psycopg import Connection, sql
 from psycopg.pq import TransactionStatus
 
+from .._index_sql import searched_rows
 from .._session import set_now
 from ..filters import Filter
 from ..hybrid.check import WANTED
+from ..question import FAMILIES
 from .kinds import TEXT_KINDS, Direction
 
 Scored = list[tuple[int, float]]
@@ -25,7 +27,7 @@ WITH nearest AS MATERIALIZED (
     FROM text_vectors v CROSS JOIN LATERAL (
         SELECT i.id FROM images i WHERE i.{text_id} = v.text_id AND {condition} ORDER BY i.id LIMIT %(n)s
     ) image
-    WHERE v.encoder_id = {encoder}
+    WHERE {rows}
     ORDER BY {order}
     {cut}
 )
@@ -38,7 +40,7 @@ _BY_IMAGE = """
 WITH nearest AS MATERIALIZED (
     SELECT v.image_id, v.embedding <=> %(query)s AS distance
     FROM image_vectors v
-    WHERE v.encoder_id = {encoder} AND {exists}
+    WHERE {rows} AND {exists}
     ORDER BY {order}
     {cut}
 )
@@ -52,7 +54,7 @@ _BY_TEXT_EXACTLY = """
 WITH nearest AS MATERIALIZED (
     SELECT v.text_id, v.embedding <=> %(query)s AS distance
     FROM text_vectors v
-    WHERE v.encoder_id = {encoder} AND EXISTS (SELECT FROM images i WHERE i.{text_id} = v.text_id AND {condition})
+    WHERE {rows} AND EXISTS (SELECT FROM images i WHERE i.{text_id} = v.text_id AND {condition})
     ORDER BY {order}
     {cut}
 )
@@ -136,7 +138,7 @@ def _statement(kind: str, encoder_id: int, dims: int, index: str | None, filtere
     """The statement, with CONDITION in place of the filter's: to put it together takes a tenth of the time that it runs."""
     condition = sql.SQL(CONDITION if filtered else "true")
     names = {
-        "encoder": sql.Literal(encoder_id),
+        "rows": searched_rows(FAMILIES[kind], encoder_id),
         "order": sql.SQL(_ORDERS[index]).format(dims=sql.Literal(dims)),
         # The bits of many rows differ from the query's in the same number of places.
         "cut": sql.SQL("LIMIT %(candidates)s" if index == "binary" else "FETCH FIRST %(candidates)s ROWS WITH TIES"),
