@@ -21,9 +21,10 @@ from .encoders import (
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble, TryAgain
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
-from .files import files_of_root, known_roots, mark_missing, page_of_files, unmark_missing, with_another_file
+from .files import OtherFile, files_of_root, known_roots, mark_missing, mark_others, other_files, page_of_files, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.none_pass import why_none_pass
+from .filters.unknown_names import unknown_names
 from .hashes import known_contents, older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .problems import Problem
@@ -118,6 +119,7 @@ __all__ = [
     "LooseEnds",
     "Member",
     "NoSuchImage",
+    "OtherFile",
     "Pairs",
     "Part",
     "Problem",
@@ -197,10 +199,12 @@ __all__ = [
     "many_token_states",
     "mark_all",
     "mark_missing",
+    "mark_others",
     "mend_indexes",
     "normal_labels",
     "older_sizes",
     "open_library",
+    "other_files",
     "page_of_files",
     "parse_filter",
     "read_before",
@@ -229,6 +233,7 @@ __all__ = [
     "token_states",
     "token_states_bytes",
     "typical_length",
+    "unknown_names",
     "unmark_missing",
     "unsound_vectors",
     "unused_below",
@@ -238,7 +243,6 @@ __all__ = [
     "why_none_pass",
     "write_approximation",
     "write_image_vectors",
-    "with_another_file",
     "write_images",
     "write_phashes",
     "write_text_vectors",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import Connection
 
+from ._generation import bump_generation, one_writer
+
+COPIES = 100  # files of one image, beyond as many as are asked about: ten thousand copies are not all looked at for one more
 PART = 5000  # files that are fetched at once
 
 _FILES = """
@@ -15,11 +20,42 @@ FROM paths WHERE root_id = %(root)s AND path ^@ %(under)s
 _PAGE = """
 SELECT path, file_size, mtime_ns, sidecar_mtime_ns, missing IS NOT NULL FROM paths WHERE root_id = %s AND path > %s ORDER BY path LIMIT %s
 """
-_MARK = "UPDATE paths SET missing = {} WHERE root_id = %s AND path = ANY(%s) AND missing IS {} NULL"
-_WITH_ANOTHER = """
-SELECT count(*) FROM paths g WHERE g.root_id = %s AND g.path = ANY(%s)
-  AND EXISTS (SELECT FROM paths p WHERE p.image_id = g.image_id AND p.missing IS NULL)
+# Whether an image lies elsewhere is asked of the library as it was before, so that these files themselves do not count.
+_MARK = """
+WITH marked AS (
+    UPDATE paths SET missing = now() WHERE root_id = %(root)s AND path = ANY(%(paths)s) AND missing IS NULL RETURNING image_id
+)
+SELECT count(*), count(*) FILTER (WHERE EXISTS (
+    SELECT FROM paths p
+    WHERE p.image_id = marked.image_id AND p.missing IS NULL AND NOT (p.root_id = %(root)s AND p.path = ANY(%(paths)s))
+))
+FROM marked
 """
+_UNMARK = "UPDATE paths SET missing = NULL WHERE root_id = %s AND path = ANY(%s) AND missing IS NOT NULL"
+# Backwards through the index over them: what was written longest ago is likeliest to be gone.
+_OTHER_FILES = """
+SELECT f.* FROM unnest(%(images)s::bigint[]) i (id) CROSS JOIN LATERAL (
+    SELECT p.image_id, p.root_id, r.path AS root, p.path, p.seen FROM paths p JOIN roots r ON r.id = p.root_id
+    WHERE p.image_id = i.id AND p.missing IS NULL AND NOT (p.root_id = %(root)s AND p.path = ANY(%(paths)s))
+    ORDER BY p.seen, p.root_id DESC, p.path DESC LIMIT %(most)s
+) f
+"""
+_MARK_OTHERS = """
+UPDATE paths p SET missing = now()
+FROM unnest(%s::integer[], %s::text[], %s::timestamptz[]) AS gone (root_id, path, seen)
+WHERE p.root_id = gone.root_id AND p.path = gone.path AND p.seen = gone.seen AND p.missing IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFile:
+    """A further file of an image, where it was last seen; `root` is absolute, `path` relative to it."""
+
+    image_id: int
+    root_id: int
+    root: str
+    path: str
+    seen: datetime
 
 
 def files_of_root(conn: Connection, root_id: int, under: str = "") -> Iterator[list[tuple[str, int, int, int, bool]]]:
@@ -44,16 +80,37 @@ def page_of_files(conn: Connection, root_id: int, after: str = "") -> list[tuple
     return conn.execute(_PAGE, [root_id, after, PART]).fetchall()
 
 
-def mark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> int:
-    """Note that these files are gone; how many were not marked yet. Nothing else changes: they may come back."""
-    return conn.execute(_MARK.format("now()", ""), [root_id, list(paths)]).rowcount
+def mark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> tuple[int, int]:
+    """Note that these files are gone; (how many were not marked yet, how many of those are of images that lie under another path).
 
-
-def with_another_file(conn: Connection, root_id: int, paths: Sequence[str]) -> int:
-    """How many of these files are of images that lie under another path as well: such a file was moved, or was a copy."""
-    return conn.execute(_WITH_ANOTHER, [root_id, list(paths)]).fetchone()[0]
+    Nothing else changes: they may come back. One of an image that lies elsewhere was moved, or was a copy.
+    """
+    one_writer(conn)
+    marked, moved = conn.execute(_MARK, {"root": root_id, "paths": list(paths)}).fetchone()
+    if marked:
+        bump_generation(conn)
+    return marked, moved
 
 
 def unmark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> int:
     """Note that these files are there again; how many were marked."""
-    return conn.execute(_MARK.format("NULL", "NOT"), [root_id, list(paths)]).rowcount
+    one_writer(conn)
+    unmarked = conn.execute(_UNMARK, [root_id, list(paths)]).rowcount
+    if unmarked:
+        bump_generation(conn)
+    return unmarked
+
+
+def other_files(conn: Connection, root_id: int, paths: Sequence[str], image_ids: Collection[int]) -> list[OtherFile]:
+    """Where these images lie beside these paths of a root, as far as nobody found them to be gone; of many copies the longest unseen."""
+    values = {"images": list(image_ids), "root": root_id, "paths": list(paths), "most": COPIES + len(paths)}
+    return [OtherFile(*row) for row in conn.execute(_OTHER_FILES, values)]
+
+
+def mark_others(conn: Connection, gone: Sequence[OtherFile]) -> int:
+    """Note that these are gone, but for those that a run has written since they were asked for; how many were not marked yet."""
+    one_writer(conn)
+    marked = conn.execute(_MARK_OTHERS, [[getattr(file, name) for file in gone] for name in ("root_id", "path", "seen")]).rowcount
+    if marked:
+        bump_generation(conn)
+    return marked

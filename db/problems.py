@@ -235,7 +235,7 @@ def _missing(conn: Connection, words: Words) -> list[Problem]:
         return []
     return [
         Problem(
-            f"{missing:,} {'file was' if missing == 1 else 'files were'} gone when their folder was last indexed.",
+            f"{missing:,} {'file was' if missing == 1 else 'files were'} gone when they were last looked for.",
             f"{words.gone}.",
             MISSING,
         )

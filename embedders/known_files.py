@@ -67,6 +67,11 @@ class KnownFiles:
         place = self._place(entry.path)
         return entry.sidecar_mtime_ns != (0 if place is None else int(self._numbers[2, place]))
 
+    def gone(self, paths: Sequence[str]) -> None:
+        """Note that these are marked as missing by now, whether the scan has met them or not."""
+        places, known = self._find(_hashes(paths))
+        self._flags[places[known]] = _MISSING
+
     def unchanged(self, path: str) -> bool:
         """Whether the scan has met this file as the library knows it."""
         place = self._place(path)

@@ -15,6 +15,7 @@ from ..embedders.graph import Settings, Text
 from ..embedders.known_files import KnownFiles
 from ..embedders.metadata import READER_VERSION, ImageMetadata, Pieces
 from ..embedders.metadata.records import sureness
+from .former_places import FormerPlaces
 from .patience import Patience, patient
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ class FolderStore:
         self.others: set[str] = set()  # runs, by computer and process, that had files which this one wanted
         self._encoder_ids: dict[str, int] = {}
         self._root_id = 0
+        self._known = KnownFiles()
         try:
             self._enrol(root_name, root, encoder_records(encoders))
+            self._former = FormerPlaces(library, self._root_id)
             self._begin()
         except BaseException:
             self.close()
@@ -132,13 +135,18 @@ class FolderStore:
     @patient
     def known_files(self) -> KnownFiles:
         with self._library.connection() as connection:
-            return KnownFiles(db.files_of_root(connection, self._root_id, self._under))
+            self._known = KnownFiles(db.files_of_root(connection, self._root_id, self._under))
+        return self._known
 
     @patient
-    def mark_missing(self, paths: Sequence[str], gone: bool) -> int:
+    def mark_missing(self, paths: Sequence[str]) -> tuple[int, int]:
         with self._library.connection() as connection:
-            (db.mark_missing if gone else db.unmark_missing)(connection, self._root_id, paths)
-            return db.with_another_file(connection, self._root_id, paths)
+            return db.mark_missing(connection, self._root_id, paths)
+
+    @patient
+    def unmark_missing(self, paths: Sequence[str]) -> None:
+        with self._library.connection() as connection:
+            db.unmark_missing(connection, self._root_id, paths)
 
     @patient
     def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]:
@@ -158,8 +166,8 @@ class FolderStore:
     def release(self, paths: Collection[str]) -> None:
         if paths:
             with self._library.connection() as connection:
-                db.release_files(connection, self._run, self._root_id, list(paths))
                 db.unmark_missing(connection, self._root_id, list(paths))  # it can't be read, but it is there
+                db.release_files(connection, self._run, self._root_id, list(paths))
 
     @patient
     def expect(self, files: int) -> None:
@@ -193,18 +201,24 @@ class FolderStore:
             db.renew_hashes(connection, hashes)
 
     @patient
-    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None:
-        if files:
-            links = [
-                (entry.path, db.KnownFile(image_id, image.size, image.mtime_ns, entry.sidecar_mtime_ns))
-                for entry, image, image_id in files
-            ]
-            with self._library.connection() as connection:
-                db.link_paths(connection, self._root_id, links)
-                decoded = {image_id: image.phash for _, image, image_id in files if image.phash is not None}
-                db.write_phashes(connection, decoded)
-                db.release_files(connection, self._run, self._root_id, [entry.path for entry, _, _ in files])
-            self._label([entry for entry, _, _ in files])
+    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> int:
+        """With the marks in the same transaction: files that are linked are unchanged to the next run, which asks nothing about them."""
+        if not files:
+            return 0
+        links = [
+            (entry.path, db.KnownFile(image_id, image.size, image.mtime_ns, entry.sidecar_mtime_ns)) for entry, image, image_id in files
+        ]
+        paths = [path for path, _ in links]
+        gone = self._former.gone([image_id for _, _, image_id in files], paths)  # the disk is looked at outside of the transaction
+        with self._library.connection() as connection:
+            db.link_paths(connection, self._root_id, links)
+            marked = db.mark_others(connection, gone)
+            decoded = {image_id: image.phash for _, image, image_id in files if image.phash is not None}
+            db.write_phashes(connection, decoded)
+            db.release_files(connection, self._run, self._root_id, paths)
+        self._known.gone([file.path for file in gone if file.root_id == self._root_id])
+        self._label([entry for entry, _, _ in files])
+        return marked
 
     @patient
     def label_files(self, paths: Collection[str], labels: Sequence[str] = ()) -> None:

@@ -100,7 +100,7 @@ class FoundFiles:
                 progress("Labels of known images", number * MARKED_AT_ONCE, self._report.unchanged)
                 store.label_files(paths)
         for paths in _lots(self._known.returned_paths(), MARKED_AT_ONCE):
-            store.mark_missing(paths, False)
+            store.unmark_missing(paths)
         unseen = (path for path in self._known.unseen_paths() if self._source.covers(path))
         if not self._known.seen:
             self._report.all_gone = sum(1 for _ in unseen)
@@ -110,8 +110,9 @@ class FoundFiles:
             looks = [(path, self._source.is_gone(path)) for path in paths]
             gone = [path for path, is_gone in looks if is_gone]
             self._report.all_gone += sum(is_gone is None for _, is_gone in looks)
-            self._report.moved += store.mark_missing(gone, True)
-            self._report.missing += len(gone)
+            marked, moved = store.mark_missing(gone)  # another run may have marked some
+            self._report.missing += marked
+            self._report.moved += moved
 
     def _labelled(self) -> Iterator[tuple[tuple[str, ...], list[str]]]:
         """Unchanged files with labels of their own, those of the same labels together."""

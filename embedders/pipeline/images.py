@@ -210,9 +210,11 @@ def _write(run: Run, files: FoundFiles, flying: InFlight, batch: Batch, vectors:
     older = set(store.read_before(READER_VERSION, {id_ for _, _, id_ in twins})) if twins else set()
     told = {id_: (entry.path, image.metadata) for entry, image, id_ in twins if id_ in older or files.other_sidecar(entry)}
     store.update_readings({id_: metadata for id_, (_, metadata) in told.items()}, from_files=True)
-    store.link_files(copies + twins)  # last: once a file is known as it is now, the text beside it is not looked at again
+    moved = store.link_files(copies + twins)  # last: once a file is known as it is now, the text beside it is not looked at again
     store.release([path for path, _ in batch.refused])
     report.skipped += batch.refused
+    report.missing += moved
+    report.moved += moved
     report.added += len(batch.fresh)
     report.known_elsewhere += len(copies) + len(twins) - len(told)
     report.read_anew += len(told.keys() & older)

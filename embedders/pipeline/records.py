@@ -48,7 +48,8 @@ class Store(Protocol):
     labels_files: bool  # whether this run gives labels or a namespace
 
     def known_files(self) -> KnownFiles: ...
-    def mark_missing(self, paths: Collection[str], gone: bool) -> int: ...  # or there again; how many of their images lie elsewhere too
+    def mark_missing(self, paths: Collection[str]) -> tuple[int, int]: ...  # how many were not marked yet; of images that lie elsewhere too
+    def unmark_missing(self, paths: Collection[str]) -> None: ...
     def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]: ...  # without those that another run has, or has written
     def release(self, paths: Collection[str]) -> None: ...  # claimed files that were refused; written ones are released by it
     def expect(self, files: int) -> None: ...  # so many are to be read; told again, with more, as the scan finds more
@@ -56,7 +57,7 @@ class Store(Protocol):
     def known_contents(self) -> np.ndarray: ...  # sorted int64: the first 8 bytes of the hash of each
     def older_sizes(self) -> Collection[int] | None: ...  # of files of images known by an older hash; None: any size may be
     def renew_hashes(self, hashes: Mapping[bytes, bytes]) -> None: ...  # new ones by older ones; find_images is asked afterwards
-    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> None: ...
+    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> int: ...  # of how many former places it marks the file as gone
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
     def label_files(self, paths: Collection[str], labels: Sequence[str] = ()) -> None: ...  # known ones, found unchanged
     def images_read_before(self, version: int, after: int = 0) -> Sequence[tuple[int, Sequence[str]]]: ...  # some, of ids above `after`

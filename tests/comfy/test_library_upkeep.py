@@ -29,4 +29,4 @@ def test_a_library_is_verified_repaired_and_what_is_gone_is_shown(server, pictur
     repaired = upkeep(server, action="repair")["upkeep"]["upkeep"][0]
     assert any("Marked as missing in output" in line for line in repaired["done"])
     status = server.get("/diffusion_toolkit/status")
-    assert any("gone when their folder was last indexed" in problem["what"] for problem in status["problems"])
+    assert any("gone when they were last looked for" in problem["what"] for problem in status["problems"])

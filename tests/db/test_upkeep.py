@@ -315,7 +315,7 @@ def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice(libra
     (folder / "cats/b.png").unlink()
     upkeep.index()
     by_status = [problem for problem in status_report.read_status(library).problems if problem.key == db.problems.MISSING]
-    assert len(by_status) == 1 and "gone when their folder was last indexed" in by_status[0].what
+    assert len(by_status) == 1 and "gone when they were last looked for" in by_status[0].what
     assert by_status[0] not in upkeep_report.problems(look(upkeep, library))
 
 

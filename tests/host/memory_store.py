@@ -48,9 +48,12 @@ class MemoryStore:
         rows = [(path, f.size, f.mtime_ns, f.sidecar_mtime_ns, path in self.missing) for path, f in self.files.items()]
         return KnownFiles([rows])
 
-    def mark_missing(self, paths, gone):
-        self.missing = self.missing | set(paths) if gone else self.missing - set(paths)
-        return 0
+    def mark_missing(self, paths):
+        self.missing |= set(paths)
+        return len(paths), 0
+
+    def unmark_missing(self, paths):
+        self.missing -= set(paths)
 
     def claim(self, entries):
         return [entry for entry in entries if entry.path not in self.others]
@@ -78,6 +81,7 @@ class MemoryStore:
             self.files[entry.path] = SimpleNamespace(
                 image_id=image_id, size=image.size, mtime_ns=image.mtime_ns, sidecar_mtime_ns=entry.sidecar_mtime_ns
             )
+        return 0
 
     def label_files(self, paths, labels=()):
         self.labelled |= set(paths)

@@ -22,9 +22,12 @@ class Store:
         for path in paths:
             self.labelled.setdefault(path, set()).update(labels)
 
-    def mark_missing(self, paths, gone):
-        self.marks.update(dict.fromkeys(paths, gone))
-        return 0
+    def mark_missing(self, paths):
+        self.marks.update(dict.fromkeys(paths, True))
+        return len(paths), 0
+
+    def unmark_missing(self, paths):
+        self.marks.update(dict.fromkeys(paths, False))
 
 
 class Numbered:

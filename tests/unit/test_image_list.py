@@ -164,7 +164,7 @@ def test_known_files_of_a_list_gain_its_labels_and_what_it_does_not_name_is_not_
         def label_files(self, paths, labels=()):
             self.labelled[labels] = paths
 
-        def mark_missing(self, paths, gone):
+        def mark_missing(self, paths):
             raise AssertionError(paths)
 
     known = KnownFiles([[(*entry[:4], False) for entry in Scan(place / "output").files()] + [("gone.png", 1, 1, 0, False)]])

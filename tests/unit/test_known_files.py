@@ -49,6 +49,13 @@ def test_a_file_that_was_marked_and_is_there_again_is_told(known):
     assert list(known.unchanged_paths()) == ["a.png", "b/c.png"]
 
 
+def test_what_is_marked_while_the_scan_goes_on_is_judged_no_more(known):
+    known.sort([FileEntry("a.png", 1, 10)])
+    known.gone(["a.png", "b/ä 日本.png", "of another folder.png"])
+    assert list(known.unseen_paths()) == ["d.png"]
+    assert not known.unchanged("a.png") and "a.png" not in known.returned_paths()
+
+
 def test_an_empty_library_knows_nothing():
     known = KnownFiles()
     assert known.sort([FileEntry("a.png", 1, 2), FileEntry("b.png", 1, 2)]).tolist() == [False, False]
