@@ -217,8 +217,13 @@ def load_text_embedder(folder_or_name: str, *, allow_download: bool, managed: bo
 
 def _refuse_code(folder: Path) -> None:
     """sentence-transformers before 6.0 imports whatever class a local folder's modules.json names, from its .py files too."""
-    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-    foreign = [str(m.get("type")) for m in modules if not str(m.get("type")).startswith("sentence_transformers.")]
+    try:
+        modules = [str(module["type"]) for module in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EmbedderError(
+            f"modules.json of the text embedder in {folder} can't be read ({type(error).__name__}: {error}). Copy the model's files again."
+        ) from error
+    foreign = [module for module in modules if not module.startswith("sentence_transformers.")]
     if foreign:
         raise EmbedderError(
             f"The text embedder in {folder} brings code of its own ({', '.join(foreign)}), which is never run. "

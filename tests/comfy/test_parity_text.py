@@ -193,6 +193,13 @@ def test_a_folder_without_its_pooling_is_refused(minilm_folder: Path, tmp_path: 
         load_text_embedder(str(folder), allow_download=False)
 
 
+@pytest.mark.parametrize("content", ["[", "{}x", "7", '["a"]', '[{"idx": 0}]'])
+def test_a_broken_modules_json_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "modules.json").write_text(content, encoding="utf-8")
+    with pytest.raises(EmbedderError, match="modules.json of the text embedder in .* can't be read"):
+        load_text_embedder(str(tmp_path), allow_download=False)
+
+
 def test_weights_that_are_a_git_lfs_pointer_are_named(minilm_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(minilm_folder, tmp_path / "pointer"))
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
