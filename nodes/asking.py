@@ -41,8 +41,9 @@ def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
     with library.reading() as connection:
         answer = db.search(connection, question_of(parts, wanted))
         images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []
+        names = db.unknown_names(connection, wanted.filter) if answer.hits else ""  # else `why_no_hits` tells of them
     of = tuple(AskedPart(part.kind, part.label, part.weight) for part in parts)
-    note = " ".join(filter(None, [answer.note, _not_reached(answer.hits, wanted.options.lowest_percentile)]))
+    note = " ".join(filter(None, [answer.note, _not_reached(answer.hits, wanted.options.lowest_percentile), names]))
     return Found(Hits(library.name, tuple(answer.hits), of, answer.method, note), images)
 
 

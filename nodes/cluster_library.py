@@ -75,11 +75,12 @@ class ClusterLibrary(io.ComfyNode):
 
         opened, kind = open_library(library_name, library), BY[by]
         with opened.connection() as connection:
-            encoder = db.active_encoder(connection, db.FAMILIES[kind])
-            found = db.cluster_images(connection, kind, clusters, all_of(filter, filter_text), progress=progress_on(cls))
+            encoder, chosen = db.active_encoder(connection, db.FAMILIES[kind]), all_of(filter, filter_text)
+            found = db.cluster_images(connection, kind, clusters, chosen, progress=progress_on(cls))
+            note = db.unknown_names(connection, chosen)
         show_text(cls, f"Done: {len(found)} clusters")
         pictures = load_pictures(opened, [one.representative for one in found])
-        text = report_text(found, pictures.lines, by)
+        text = report_text(found, pictures.lines, by, note)
         written = save_report(save_report_as, {"library": opened.name, "by": by, "clusters": [as_json(one) for one in found]})
         text += f"\nEvery image of each: {written}" if written else ""
         ids = [one.representative for one in found]
@@ -104,11 +105,11 @@ def query_of(cluster: Cluster, number: int, kind: str, encoder: StoredEncoder) -
     return QueryRecord((QueryPart(kind, cluster.centre, encoder.fingerprint, encoder.name, label=label),))
 
 
-def report_text(clusters: Sequence[Cluster], lines: Sequence[str], by: str) -> str:
+def report_text(clusters: Sequence[Cluster], lines: Sequence[str], by: str, note: str = "") -> str:
     """One cluster a line, and below it the image that stands for it."""
     total = sum(len(one.members) for one in clusters)
     kind = KINDS[BY[by]]
-    told = [f"{total} images in {len(clusters)} clusters by {by} ({kind} vectors), the largest first."]
+    told = [f"{total} images in {len(clusters)} clusters by {by} ({kind} vectors), the largest first.", *filter(None, [note])]
     for number, (one, line) in enumerate(zip(clusters, lines), start=1):
         words = ", ".join(one.words) or "no words that tell it apart"
         told.append(f"{number}. {len(one.members)} images: {words}  (similarity to the centre {one.cosine:.2f} on average)")

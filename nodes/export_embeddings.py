@@ -109,14 +109,17 @@ class ExportEmbeddings(io.ComfyNode):
         progress, tally, with_states = progress_on(cls), Tally(), token_states and format in WITH_STATES
         with opened.connection() as connection:
             db.keep_still(connection)  # the library may be written meanwhile
-            ids = chosen_ids(hits, image_ids) if images == CHOSEN else _all(connection, all_of(filter, filter_text))
+            wanted = None if images == CHOSEN else all_of(filter, filter_text)
+            ids = chosen_ids(hits, image_ids) if images == CHOSEN else _all(connection, wanted)
+            note = db.unknown_names(connection, wanted)
             encoders = db.active_encoders(connection)
             with writer(format, place, len(ids), encoders_told(encoders)) as add:
                 for done, (image, record) in enumerate(exported(connection, ids, encoders, with_states, tally.tell)):
                     progress("Exporting", done, len(ids))
                     add(image, record)
                     tally.add(record)
-        text = "\n".join([f"{_images(len(ids))} of {opened.name!r} to {place} ({_size(place)})", *tally.lines(format, encoders, token_states)])
+        written = f"{_images(len(ids))} of {opened.name!r} to {place} ({_size(place)})"
+        text = "\n".join([written, *([note] if note else []), *tally.lines(format, encoders, token_states)])
         show_text(cls, f"Done: {_images(len(ids))}")
         return io.NodeOutput(str(place), len(ids), text, ui={"text": [text]})
 

@@ -61,7 +61,7 @@ class ListImages(io.ComfyNode):
         with opened.connection() as connection:
             ids = db.list_images(connection, wanted, order, top_k, offset)
             passing = db.count_images(connection, wanted)
-            why = "" if passing else db.why_none_pass(connection, wanted)
+            why = db.unknown_names(connection, wanted) if passing else db.why_none_pass(connection, wanted)
             images = db.get_images(connection, ids)
         asked = f" that pass {wanted.text}" if wanted else ""
         if not ids:
@@ -70,7 +70,7 @@ class ListImages(io.ComfyNode):
             return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
         hits = Hits(opened.name, tuple(db.Hit(id_, 0.0, rank) for rank, id_ in enumerate(ids, offset + 1)), method=f"listed, {order} first")
         values, shown = hit_values(Found(hits, images))
-        lines = [f"{offset + 1} to {offset + len(ids)} of {passing} images{asked}", *what_helps(shown.notes)]
+        lines = [f"{offset + 1} to {offset + len(ids)} of {passing} images{asked}", *([why] if why else []), *what_helps(shown.notes)]
         told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
         notes = [f"  [{note}]" if note else "" for note in shown.notes]
         lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]

@@ -99,6 +99,7 @@ class PromptFromVectors(io.ComfyNode):
         clip=None,
         description_encoder=None,
     ) -> io.NodeOutput:
+        from .. import db
         from .composed_prompt import find_prompt, parts_of_images, report_text, why_no_texts
         from .recalled_images import given
 
@@ -121,6 +122,7 @@ class PromptFromVectors(io.ComfyNode):
                 connection, parts, wanted, most_phrases=phrases, avoid=avoid, text_embedder=text_embedder, clip=clip,
                 description_encoder=description_encoder, progress=progress_on(cls),
             )  # fmt: skip
+            note = " ".join(one for one in (note, db.unknown_names(connection, wanted.filter)) if one)
         show_text(cls, "Done")
         if found is None:
             message = why_no_texts(opened, parts, wanted)

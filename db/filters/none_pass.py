@@ -36,8 +36,8 @@ def why_none_pass(conn: Connection, filter: Filter | None) -> str:
     except FilterError:  # filters that are joined can be longer together than one may be
         return ""
     looked_for = dict.fromkeys(one for term in _terms(root) for one in _asked(term))
-    passing = {one: _passing(conn, *one) for one in islice(looked_for, ASKED)}
-    sentences = (_word(conn, *one) if one[0] in _PROMPTS else _name(conn, *one) for one in dict.fromkeys(_blamed(root, passing)))
+    passing = {one: is_there(conn, *one) for one in islice(looked_for, ASKED)}
+    sentences = (_word(conn, *one) if one[0] in _PROMPTS else missing_name(conn, *one)[0] for one in dict.fromkeys(_blamed(root, passing)))
     return " ".join(islice((sentence for sentence in sentences if sentence), MOST))
 
 
@@ -50,13 +50,19 @@ def _terms(node: tree.Node) -> Iterator[tree.Term]:
             yield from _terms(item)
 
 
+def names_in(term: tree.Term) -> Iterator[Asked]:
+    """Its names."""
+    field = ALIASES.get(term.field, term.field)
+    if field in near_names.FIELDS and term.operator in (":", "="):
+        yield from ((field, term.operator, value.text) for value in term.values if value.text)
+
+
 def _asked(term: tree.Term) -> Iterator[Asked]:
     """Its names and whole words."""
+    yield from names_in(term)
     field = ALIASES.get(term.field, term.field)
-    for value in term.values:
-        whole_word = term.operator == ":" and "*" not in value.text and value.text[-1:].isalnum()
-        if whole_word if field in _PROMPTS else field in near_names.FIELDS and term.operator in (":", "=") and value.text:
-            yield field, term.operator, value.text
+    if field in _PROMPTS and term.operator == ":":
+        yield from ((field, ":", value.text) for value in term.values if "*" not in value.text and value.text[-1:].isalnum())
 
 
 def _blamed(node: tree.Node, passing: dict[Asked, bool]) -> list[Asked]:
@@ -77,69 +83,71 @@ def _word(conn: Connection, field: str, operator: str, word: str) -> str:
     return f"No {_SAID[field]} has {word!r} as whole words; {shown} is in those of {_images(count)}." if count else ""
 
 
-def _name(conn: Connection, field: str, operator: str, name: str) -> str:
+def missing_name(conn: Connection, field: str, operator: str, name: str) -> tuple[str, bool]:
+    """A sentence on a name that no image has, and whether it tells what may have been meant."""
     if field == "folder":
         return _folder(conn, operator, name)
     said = _SAID.get(field, field)
     like = "*" in name and operator == ":"
     told = f"No image has {f'a {said} like' if like else f'the {said}'} '{name}'."
-    return f"{told} {_there_is(name, *near_names.names_of(conn, field, name), said)}".strip()
+    return _there_is(told, name, *near_names.names_of(conn, field, name), said)
 
 
-def _folder(conn: Connection, operator: str, name: str) -> str:
+def _folder(conn: Connection, operator: str, name: str) -> tuple[str, bool]:
     if operator == "=" and (count := _count(conn, "folder", ":", name)):
-        return f"No file lies in the folder '{name}' itself; {_term(name)} has {_images(count)} below it."
+        return f"No file lies in the folder '{name}' itself; {_term(name)} has {_images(count)} below it.", True
     path, roots = name.replace("\\", "/"), conn.execute("SELECT name, path FROM roots ORDER BY id").fetchall()
     whole = re.match(r"/|[A-Za-z]:", path)
     if whole and "*" in name:
         told = f"No file lies in the folder '{name}': in a whole path a star is no pattern."
-        return f"{told} Write a folder's path without it, or folder:*/cats."
-    if not whole and _passing(conn, "root", "=", path.strip("/")):
+        return f"{told} Write a folder's path without it, or folder:*/cats.", True
+    if not whole and is_there(conn, "root", "=", path.strip("/")):
         root = path.strip("/")
-        return f"'{root}' is a root, and no folder of one: root:{_value(root)} passes all below it."
+        return f"'{root}' is a root, and no folder of one: root:{shown_value(root)} passes all below it.", True
     told = f"No file lies in {'a folder like' if '*' in name else 'the folder'} '{name}'."
     if whole:
         above = [f"{place.rstrip(_SLASHES)}/".replace("\\", "/") for _, place in roots]
         root = next((one for one in above if f"{path}/".startswith(one)), None)
         if root is None:
             places = ", ".join(f"{place} ({called})" for called, place in roots)
-            return f"{told} The roots are {places}." if len(roots) <= LISTED else told
+            return (f"{told} The roots are {places}.", True) if len(roots) <= LISTED else (told, False)
         path = path[len(root) :]
     path = path.strip("/")
     first, _, rest = path.partition("/")
     path = rest if rest and first in dict(roots) else path
     if path and "*" not in path and (count := _count(conn, "folder", ":", f"*/{path}")):
-        return f"No folder '{path}' lies directly below a root; {_term(f'*/{path}')} has {_images(count)}."
+        return f"No folder '{path}' lies directly below a root; {_term(f'*/{path}')} has {_images(count)}.", True
     names, all_seen = near_names.names_of(conn, "folder", path)
     names = list(dict.fromkeys(above for folder in names for above in (*_above(folder), folder)))
-    return f"{told} {_there_is(path, names, all_seen, 'folder below a root')}".strip()
+    return _there_is(told, path, names, all_seen, "folder below a root")
 
 
 def _above(folder: str) -> Iterator[str]:
     return (folder[:at] for at, sign in enumerate(folder) if sign == "/")
 
 
-def _there_is(name: str, names: list[str], all_seen: bool, said: str) -> str:
-    """What was meant, or all that there is, or of a library too large to look at each image, what the newest have."""
+def _there_is(told: str, name: str, names: list[str], all_seen: bool, said: str) -> tuple[str, bool]:
+    """`told`, and what was meant, or all that there is, or of a library too large to look at each image, what the newest have."""
     if meant := near_names.nearest(name, names):
-        return "Did you mean '" + "' or '".join(meant) + "'?"
+        return f"{told} Did you mean '" + "' or '".join(meant) + "'?", True
     if not names:
-        return f"There is no {said}." if all_seen else ""
+        return (f"{told} There is no {said}." if all_seen else told), False
     are = "is" if len(names) == 1 else "are"
-    return f"{f'There {are}' if all_seen else f'Among the newest {are}'}: {', '.join(sorted(names))}." if len(names) <= LISTED else ""
+    there = f" {f'There {are}' if all_seen else f'Among the newest {are}'}: {', '.join(sorted(names))}."
+    return told + there * (len(names) <= LISTED), False
 
 
 def _term(folder: str) -> str:
     """The filter text for all below this folder."""
-    return f"folder:{_value(folder)}"
+    return f"folder:{shown_value(folder)}"
 
 
-def _value(text: str) -> str:
+def shown_value(text: str) -> str:
     """`text` as a person would write it after a field."""
     return text if re.fullmatch(r"[\w/.*-]+", text) else quoted(text)
 
 
-def _passing(conn: Connection, field: str, operator: str, value: str) -> bool:
+def is_there(conn: Connection, field: str, operator: str, value: str) -> bool:
     return bool(_count(conn, field, operator, value, ENOUGH))
 
 

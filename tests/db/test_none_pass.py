@@ -123,7 +123,7 @@ def test_few_of_many_missing_names_are_told(conn, images) -> None:
 def test_whether_one_is_there_is_asked_without_counting_all(conn, images, monkeypatch) -> None:
     monkeypatch.setattr(none_pass, "ENOUGH", 1)
     assert none_pass._count(conn, "format", ":", "png", none_pass.ENOUGH) == 1 and none_pass._count(conn, "format", ":", "png") == 3
-    assert none_pass._passing(conn, "format", ":", "png") and not none_pass._passing(conn, "format", ":", "gif")
+    assert none_pass.is_there(conn, "format", ":", "png") and not none_pass.is_there(conn, "format", ":", "gif")
 
 
 def test_of_what_only_the_newest_have_it_is_not_said_that_it_is_all(conn, images, monkeypatch) -> None:
