@@ -32,6 +32,7 @@ _GROWN = 2  # times the vectors, or the part of them, that there were when an in
 _TOLD_LEAST = 1.5  # times a table's rows as its size tells them are never fewer than there are
 _GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best
 _FAIR = (0.97, 0.97)  # the same of other shapes than `near`: of 64 questions one that misses a whole cluster is more than a hundredth
+_STEPS = (EFFORTS[0], 200, 400, EFFORTS[-1])  # tried one after the other until enough is found
 _DRAWN = 512  # stored vectors, of which questions are made
 _FEWER = 64  # for what takes longer
 _HEARD = 16  # questions, after which a cancel is heard
@@ -156,13 +157,19 @@ def _recalls(
 
 def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float], least: float) -> int | None:
     """The least effort whose recalls are good; where none is, one that is as good as any, if that is no less than `least`."""
-    if _reach(recalls(EFFORTS[0]), good):
-        return EFFORTS[0]
+    recalls = functools.cache(recalls)  # the larger ones take seconds
+    for effort in _STEPS:
+        if _reach(recalls(effort), good):
+            return _least_of(recalls, good, effort)
     most = recalls(EFFORTS[-1])
-    if min(most) < least:
-        return None
     wanted = [min(recall, found - 0.002) for recall, found in zip(good, most)]
-    return EFFORTS[bisect.bisect_left(EFFORTS[:-1], True, key=lambda effort: _reach(recalls(effort), wanted))]
+    return None if min(most) < least else _least_of(recalls, wanted, EFFORTS[-1])
+
+
+def _least_of(recalls: Callable[[int], tuple[float, float]], wanted: Sequence[float], effort: int) -> int:
+    """The least effort that finds so much, which this one does."""
+    lower = EFFORTS[: EFFORTS.index(effort)]
+    return EFFORTS[bisect.bisect_left(lower, True, key=lambda one: _reach(recalls(one), wanted))]
 
 
 def _reach(recalls: Sequence[float], wanted: Sequence[float]) -> bool:

@@ -85,6 +85,7 @@ def test_a_new_index_is_tried_with_questions_of_all_shapes(library, by_image):
         ({100: (0.98, 0.99), 125: (0.99, 0.98), 150: (0.99, 0.985), 1000: (1.0, 1.0)}, 150),
         ({100: (0.5, 0.5), 250: (0.9, 0.9), 300: (0.958, 0.959), 1000: (0.96, 0.96)}, 300),  # as good as any
         ({100: (0.5, 0.5), 800: (0.93, 0.93), 1000: (0.95, 0.95)}, 1000),
+        ({100: (0.97, 0.98), 400: (0.984, 0.99), 1000: (0.985, 0.999)}, 400),  # of the 50 best no more than is good
         ({100: (0.9, 0.9), 1000: (1.0, 0.94)}, None),
     ],
 )
@@ -93,6 +94,18 @@ def test_the_least_effort_that_will_do(recalls, least):
         return recalls[max(tried for tried in recalls if tried <= effort)]
 
     assert effort._least(found, (0.99, 0.985), 0.95) == least
+
+
+@pytest.mark.parametrize(("recall", "least", "most"), [(0.99, 150, 200), (0.96, 300, 1000)])
+def test_no_effort_is_tried_twice_and_none_far_beyond_the_least(recall, least, most):
+    tried = []
+
+    def found(effort: int) -> tuple[float, float]:
+        tried.append(effort)
+        return (recall, recall) if effort >= least else (0.9, 0.9)
+
+    assert effort._least(found, (0.99, 0.985), 0.95) == least
+    assert sorted(tried) == sorted(set(tried)) and max(tried) == most
 
 
 def test_what_the_index_would_miss_is_compared_with_all_and_said(library, by_image):
