@@ -90,15 +90,17 @@ class Contrast(io.ComfyNode):
 
         opened, chosen = open_library(library_name, library), all_of(filter, filter_text)
         with opened.connection() as connection:
-            if image_id:
+            why, note = none_passes(connection, chosen), db.unknown_names(connection, chosen)
+            if why:
+                found = []
+            elif image_id:
                 found = db.contrasts_of_image(connection, image_id, how, lowest_similarity, pairs, chosen)
             else:
                 found = db.contrasts_of_library(connection, how, lowest_similarity, pairs, chosen, progress=progress_on(cls))
-            why = "" if found else none_passes(connection, chosen)
         show_text(cls, f"Done: {len(found)} pairs")
         first = load_pictures(opened, [one.first for one in found])
         second = load_pictures(opened, [one.second for one in found])
-        text = why or report_text(found, first, second, how, f"image {image_id}" if image_id else "the library")
+        text = why or report_text(found, first, second, how, f"image {image_id}" if image_id else "the library", note)
         hits = tuple(db.Hit(one.second, one.prompt if how == PROMPT else one.look, rank) for rank, one in enumerate(found, start=1))
         columns: list[list[Any]] = [
             first.tensors,
@@ -118,11 +120,11 @@ class Contrast(io.ComfyNode):
         )
 
 
-def report_text(found: Sequence[db.Contrast], first: Pictures, second: Pictures, how: str, where: str) -> str:
+def report_text(found: Sequence[db.Contrast], first: Pictures, second: Pictures, how: str, where: str, note: str = "") -> str:
     """Two lines a pair, after their similarities."""
     if not found:
-        return f"No pairs of {how} in {where}. Lower lowest_similarity, or let the filter pass more images."
-    lines = [f"{len(found)} pairs of {how} in {where}, the most different first."]
+        return f"No pairs of {how} in {where}. Lower lowest_similarity, or let the filter pass more images. {note}".rstrip()
+    lines = [f"{len(found)} pairs of {how} in {where}, the most different first.", *filter(None, [note])]
     for number, (one, a, b) in enumerate(zip(found, first.lines, second.lines), start=1):
         lines += [f"{number}. look {one.look:.3f}, prompts {one.prompt:.3f}", f"    {a}", f"    {b}"]
     return "\n".join(lines)

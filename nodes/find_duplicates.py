@@ -118,15 +118,17 @@ class FindDuplicates(io.ComfyNode):
         from .. import db
 
         opened, chosen, progress = open_library(library_name, library), all_of(filter, filter_text), progress_on(cls)
-        notes = [note] if alike_in != LOOK and hash_missing and (note := hash_pictures(opened, chosen, progress)) else []
-        found = _pairs(opened, alike_in, lowest_similarity, most_bits, chosen, progress)
-        alike = db.Alike(lowest_similarity if alike_in != PIXELS else None, most_bits if alike_in != LOOK else None, alike_in == BOTH)
-        groups = _groups(opened, found, alike, progress)
         with opened.connection() as connection:
-            notes += [note] if alike_in != PIXELS and (note := unsure_of_looks(connection)) else []
-            notes += [note] if not groups and (note := none_passes(connection, chosen)) else []
+            why = none_passes(connection, chosen)
+            notes = [why] if why else [db.unknown_names(connection, chosen), unsure_of_looks(connection) if alike_in != PIXELS else ""]
+        found, groups = [], []
+        if not why:
+            notes.append(hash_pictures(opened, chosen, progress) if alike_in != LOOK and hash_missing else "")
+            found = _pairs(opened, alike_in, lowest_similarity, most_bits, chosen, progress)
+            alike = db.Alike(lowest_similarity if alike_in != PIXELS else None, most_bits if alike_in != LOOK else None, alike_in == BOTH)
+            groups = _groups(opened, found, alike, progress)
         show_text(cls, f"Done: {len(groups)} groups")
-        text = report_text(groups, [pairs.method for pairs in found], notes)
+        text = report_text(groups, [pairs.method for pairs in found], [note for note in notes if note])
         asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
         written = save_report(save_report_as, {"library": opened.name, **asked, "groups": [as_json(group) for group in groups]})
         text += f"\nAll of it: {written}" if written else ""
@@ -217,7 +219,8 @@ def report_text(groups: Sequence[Group], methods: Sequence[str], notes: Sequence
     others = sum(len(group.members) - 1 for group in groups)
     size = sum(member.bytes for group in groups for member in group.members[1:])
     lines = [f"{len(groups)} groups of near-duplicates; {others} images beside the ones to keep, {size / 1e6:.1f} MB. Nothing was deleted."]
-    lines += [f"Compared by: {'; '.join(methods)}.", *notes]
+    lines += [f"Compared by: {'; '.join(methods)}."] if methods else []
+    lines += notes
     for number, group in enumerate(groups[:GROUPS_TOLD], start=1):
         lines.append(f"Group {number}: {len(group.members)} images{_least(group)}. Keep the first: {group.reason}.")
         lines += [f"    {_line(*one)}" for one in list(zip(group.members, group.cosines, group.bits))[:OF_A_GROUP]]

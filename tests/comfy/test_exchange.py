@@ -147,6 +147,12 @@ def test_the_file_holds_every_vector_and_each_text_once(server, folder, written)
     assert "4 distinct texts; 0 images without" in said and "3 images of 'default'" in said
 
 
+def test_a_misspelt_folder_to_leave_out_is_told_beside_what_was_exported(server, folder):
+    text = f"{folder} -folder:exchagne"
+    _, told = exported(server, folder, hits=None, images="all that pass the filter", filter_text=text, save_as="embeddings/misspelt")
+    assert told.splitlines()[1] == "-folder:exchagne leaves nothing out. No file lies in the folder 'exchagne'. Did you mean 'exchange'?"
+
+
 def test_every_export_has_a_number_of_its_own(server, folder):
     (one, _), (other, _) = exported(server, folder, save_as="embeddings/again"), exported(server, folder, save_as="embeddings/again", token_states=False)
     assert [path.name for path in (one, other)] == ["again_00001_.safetensors", "again_00002_.safetensors"]

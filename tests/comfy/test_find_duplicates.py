@@ -240,3 +240,23 @@ def test_one_image_is_contrasted_with_others(server, copies):
 def test_without_contrasts_it_says_what_to_change(server, copies):
     result = server.queue(contrast(f"{copies} prompt:bread", how="same prompt, other look"))
     assert values(result, "report")[0].startswith("No pairs of same prompt, other look in the library. Lower lowest_similarity")
+
+
+NONE_PASSES = r"No image passes the filter (folder:copise). No file lies in the folder 'copise'. Did you mean 'copies'?"
+
+
+def test_where_a_filter_lets_nothing_pass_nothing_is_compared(server, copies):
+    result = server.queue(duplicates("folder:copise"))
+    assert values(result, "groups") == [0] and "path" not in result.outputs
+    told = values(result, "report")[0].splitlines()
+    assert told[1:] == [NONE_PASSES]  # no way in which they were compared
+    found = server.queue(contrast("folder:copise", image_id=999_999))  # which is no image, as a comparison would say
+    assert values(found, "report") == [NONE_PASSES] and "id_a" not in found.outputs
+
+
+def test_what_looks_at_a_whole_library_tells_of_a_misspelt_folder_to_leave_out(server, copies):
+    said = "-folder:copise leaves nothing out. No file lies in the folder 'copise'. Did you mean 'copies'?"
+    listed = {"found": node("DiffusionToolkitListImages", order="newest", top_k=2, library_name="default", filter_text=f"{copies} -folder:copise")}
+    for graph in (duplicates, clusters, contrast):
+        assert said in values(server.queue(graph(f"{copies} -folder:copise")), "report")[0].splitlines()
+    assert server.queue(listed).outputs["found"]["text"][0].splitlines()[1] == said

@@ -269,6 +269,11 @@ def test_no_more_phrases_and_texts_than_asked_for(server, told):
     assert len(found["phrases"]) <= 2 and len(found["texts"]) == 3
 
 
+def test_a_misspelt_folder_to_leave_out_is_told(server, told):
+    _, shown = run(server, by_prompt("a shark", filter_text=f"{FOLDER} -folder:tolld"))
+    assert shown.splitlines()[-1] == "-folder:tolld leaves nothing out. No file lies in the folder 'tolld'. Did you mean 'told'?"
+
+
 def test_asked_of_nothing_it_says_what_to_connect(server, told):
     with pytest.raises(PromptError, match="Nothing is asked. Connect a query"):
         server.queue(ask())
