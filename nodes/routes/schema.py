@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from codecs import BOM_UTF8
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -23,7 +24,9 @@ _MEANT = {  # what other services call a field
 _KINDS_MEANT = {  # what is no kind, though it has its own Query node, and how it is asked
     "description": 'What a picture shows is asked with {"kind": "image", "description": "a red boat"}.',
     "style": 'SDXL\'s own understanding of a prompt is asked with {"kind": "clip_l", "text": "oil painting"} and the same of "clip_g".',
-    "text": 'Did you mean "prompt"?', "vector": 'The kind says which vectors are compared with: {"kind": "image", "vector": [...]}.',
+    **dict.fromkeys(("text", "words", "caption"), 'Did you mean "prompt"?'),
+    **dict.fromkeys(("look", "looks", "picture", "pictures", "photo", "upload"), 'Did you mean "image"?'),
+    "vector": 'The kind says which vectors are compared with: {"kind": "image", "vector": [...]}.',
 }  # fmt: skip
 _NO_SUCH = "There is no such field."
 _WAYS = ("text", "description", "id", "upload", "vector")
@@ -126,16 +129,20 @@ def _fault(model: type[BaseModel], fault: Any) -> dict[str, Any]:
         message = _no_such_field(model, fault["loc"])
     elif fault["type"] == "string_pattern_mismatch":  # \S, the one pattern that there is
         message = "It is empty, or nothing but spaces."
-    elif fault["type"] == "literal_error" and fault["loc"][-1] == "kind":
-        message = ". ".join(filter(None, [message, _kind_meant(fault["input"])]))
+    elif fault["type"] == "literal_error":
+        message = ". ".join(filter(None, [message, _choice_meant(fault)]))
     return {"at": ".".join(map(str, fault["loc"])), "message": message}
 
 
-def _kind_meant(given: Any) -> str:
-    if not isinstance(given, str):
+def _choice_meant(fault: Any) -> str:
+    """Which of its choices a field's value may mean; of kinds, by other names too."""
+    if not isinstance(given := fault["input"], str):
         return ""
-    meant = difflib.get_close_matches(given[:20].lower(), get_args(Kind), 1, 0.6)
-    return _KINDS_MEANT.get(given.lower(), f'Did you mean "{meant[0]}"?' if meant else "")
+    given = given[:20].lower()
+    if fault["loc"][-1] == "kind" and given in _KINDS_MEANT:
+        return _KINDS_MEANT[given]
+    meant = difflib.get_close_matches(given, re.findall(r"'(\w+)'", fault["ctx"]["expected"]), 1, 0.6)
+    return f'Did you mean "{meant[0]}"?' if meant else ""
 
 
 def _no_such_field(model: type[BaseModel], place: tuple[int | str, ...]) -> str:

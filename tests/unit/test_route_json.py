@@ -49,6 +49,10 @@ def test_what_is_no_json_is_refused_as_that(body: bytes) -> None:
         ('{"kind": "description", "text": "a"}', 'parts.0.kind: Input should be .*. What a picture shows is asked with {"kind": "image", "description"'),
         ('{"kind": "Style", "text": "a"}', '{"kind": "clip_l", "text": "oil painting"} and the same of "clip_g"'),
         ('{"kind": "images", "id": 1}', "'clip_g'. Did you mean \"image\"?"),
+        ('{"kind": "Pictures", "id": 1}', "'clip_g'. Did you mean \"image\"?"),
+        ('{"kind": "look", "id": 1}', "'clip_g'. Did you mean \"image\"?"),
+        ('{"kind": "caption", "text": "a"}', "'clip_g'. Did you mean \"prompt\"?"),
+        ('{"kind": "negative_prompt", "text": "a"}', "'clip_g'. Did you mean \"negative\"?"),
         ('{"kind": "sound", "id": 1}', "or 'clip_g'$"),
         ('{"kind": 5, "id": 1}', "or 'clip_g'$"),
         ('{"kind": "prompt", "text": "  "}', "^parts.0.text: It is empty, or nothing but spaces.$"),
@@ -65,3 +69,10 @@ def test_a_part_that_is_none_is_refused_with_what_was_meant(part: str, said: str
 def test_a_part_of_weight_zero_beside_another_is_no_fault() -> None:
     parts = '[{"kind": "prompt", "text": "a", "weight": 0}, {"kind": "image", "id": 1}]'
     assert len(checked(Search, f'{{"parts": {parts}}}'.encode()).parts) == 2
+
+
+def test_a_misspelt_choice_is_told_with_the_one_that_was_meant() -> None:
+    for given, said in (('"order": "newst"', 'Did you mean "newest"?'), ('"collapse": "lookalike"', 'Did you mean "lookalikes"?'), ('"order": "look"', "'seed'")):
+        with pytest.raises(Refusal) as refused:
+            checked(Search, f'{{"parts": [{{"kind": "image", "id": 1}}], {given}}}'.encode())
+        assert str(refused.value).endswith(said)
