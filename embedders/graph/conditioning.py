@@ -221,8 +221,10 @@ class Conditioning:
         if step.bundle or self.graph.type_of(step.link) not in (None, "string"):
             return False
         kinds = set(node.kinds.values())
-        texts = any(isinstance(v, str) and (called.text(n) or called.string_source(n)) for n, v in node.values.items())
-        return texts and kinds <= {"string", "number", None} and set(node.outputs) <= {"string", "number", None}
+        texts = [n for n, v in node.values.items() if isinstance(v, str) and (called.text(n) or called.string_source(n))]
+        if len(set(map(called.negative, texts))) != 1:  # with texts of both sides it is a loader that encodes them, as far as can be told
+            return False
+        return kinds <= {"string", "number", None} and set(node.outputs) <= {"string", "number", None}
 
     def _add(self, node: Node, sources: dict[str, Any], sure: bool, side: Side) -> None:
         found: dict[str, str] = {}

@@ -91,7 +91,7 @@ not_text = _named(
 asked = _named(r"prompt|instruction$|^text$|^(positive|negative)$|lyrics|^tags$")
 chosen = _named(r"^(choice|chosen|selected|selection|value)$")
 string_source = _named(
-    r"^(value|any.*|input.*|.*str|wildcard.*|source|content|choice|selected|chosen|line|result|output|.*text.*)$"
+    r"^(value|any.*|input.*|part_?\d+|.*str|wildcard.*|source|content|choice|selected|chosen|line|result|output|.*text.*)$"
 )
 glue = _named(r"delimiter|separator|^glue$|joiner")
 produced = _named(r"^(populated|result|response|generated|output_?text|answer|shown|displayed|preview|cached)")

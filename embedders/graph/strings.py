@@ -2,8 +2,8 @@
 
 `exact` where names leave one meaning: a primitive, a concatenation with its delimiter, a replacement, a switch whose chooser is
 known, a format, what a wildcard node says that it became. `inferred` where a node's texts are put together by guess, or taken from
-a display. `unknown` where the graph made the text when it ran; what is known of it (a wildcard's pattern, the other half of a
-concatenation) is still given.
+a display, and where a node has other words beside its text, or may take one of its lines. `unknown` where the graph made the text
+when it ran; what is known of it (a wildcard's pattern, the other half of a concatenation) is still given.
 
 A text is made at run time when its node also takes a model, picture, sound or text encoder which it does not hand on, or has
 options as only language models have; or when it holds alternatives like {a|b} or __name__ and takes a seed. If the node keeps its last
@@ -160,14 +160,11 @@ class Strings:
             if parts[0].confidence == "unknown" and shown is not None:
                 return shown
             name = next(iter(sources))
-            plain = (
-                called.asked(name)
-                or called.chosen(name)
-                or len(node.links) + sum(isinstance(v, str) for v in node.values.values()) < 2
-            )
-            if not plain and not isinstance(next(iter(sources.values())), Link):
-                return self._wild(node, parts[0]._replace(confidence=worse(parts[0].confidence, "inferred")))
-            return self._wild(node, parts[0])
+            alone = len(node.links) + sum(isinstance(v, str) for v in node.values.values()) < 2
+            plain = called.asked(name) or called.chosen(name) or alone
+            literal = not isinstance(next(iter(sources.values())), Link)
+            guess = literal and not plain or self._takes_a_line(node, parts[0].value)
+            return self._wild(node, _guessed(parts[0]) if guess else parts[0])
         texts = [str(part.value) for part in parts if _is_scalar(part.value) and str(part.value).strip()]
         return self._wild(node, self._together(parts, list(dict.fromkeys(texts)), "inferred"))
 
@@ -250,7 +247,8 @@ class Strings:
             parts.append((yield one))
         texts = [part for part in parts if _is_scalar(part.value)]
         if len(links) == 1 and parts[0].confidence != "unknown":
-            return parts[0]
+            beside = (v.strip() and not called.switched(v) for n, v in node.values.items() if isinstance(v, str) and not called.not_text(n))
+            return _guessed(parts[0]) if any(beside) else parts[0]  # words that it may have put to the text
         shown = self._shown_by(node)
         if shown is not None:
             return shown
@@ -327,6 +325,13 @@ class Strings:
                     return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         return None
 
+    @staticmethod
+    def _takes_a_line(node: Node, value: Any) -> bool:
+        """Whether of a text of several lines it may hand on one: by its number, or by chance."""
+        several = isinstance(value, str) and "\n" in value.strip()
+        by_chance = re.search("line", node.kind, re.I) and any("seed" in name for name in (*node.values, *node.links))
+        return several and bool(by_chance or any(type(node.values.get(name)) is int for name in _choosers(node)))
+
     def _wild(self, node: Node, known: Known, draws: bool = False) -> Known:
         """A pattern, if the node that holds it draws from it."""
         draws = draws or any("seed" in n for n in (*node.values, *node.links))
@@ -383,6 +388,10 @@ def _first_of_any(node: Node, inputs: dict[str, Any]) -> str | None:
         return None
     ordered = sorted(links, key=natural)
     return ordered[-1 if "merge" in node.kind.lower() else 0]
+
+
+def _guessed(known: Known) -> Known:
+    return known._replace(confidence=worse(known.confidence, "inferred"))
 
 
 def _is_scalar(value: Any) -> bool:

@@ -33,6 +33,7 @@ STRING = node("PrimitiveString", value="a red fox")
         ("Join", {"text2": "in snow", "text1": ["s", 0], "separator": "\\n"}, "a red fox\nin snow"),
         ("Join", {"text10": "c", "text2": "b", "text1": "a", "delimiter": "-"}, "a-b-c"),
         ("Join", {"text_a": " x ", "text_b": "", "text_c": "y ", "delimiter": ",", "clean_whitespace": "true"}, "x,y"),
+        ("CombinePrompt", {"part1": ["s", 0], "part2": "in snow", "separator": ", "}, "a red fox, in snow"),
         ("AddPrefix", {"prefix": "photo of ", "texts": ["s", 0]}, "photo of a red fox"),
         ("AddSuffix", {"texts": ["s", 0], "suffix": " in snow"}, "a red fox in snow"),
         ("StringReplace", {"string": ["s", 0], "find": "fox", "replace": "cat"}, "a red cat"),
@@ -64,6 +65,22 @@ def test_operation_is_done_as_its_node_does_it(made: str, inputs: dict[str, Any]
 
 def test_texts_of_a_node_that_nobody_knows_are_joined_and_inferred() -> None:
     assert read(node("Odd", text_a="a fox", text_b="in snow")) == ("a fox in snow", "inferred")
+
+
+@pytest.mark.parametrize("beside", [{"b": "in snow"}, {"prefix": "photo of", "suffix": "in snow"}, {"bar": "in snow", "baz": ""}])
+def test_text_behind_a_link_of_a_node_with_other_words_is_inferred(beside: dict[str, str]) -> None:
+    assert read(node("Mixer", body=["s", 0], **beside), s=STRING) == ("a red fox", "inferred")
+    assert read(node("Mixer", body=["s", 0], mode="x", on="true", baz=" "), s=STRING) == ("a red fox", "exact")
+
+
+@pytest.mark.parametrize("node_", [node("Selector", strings="a fox\na cat", select=1), node("Text Random Line", text="a fox\na cat", seed=3)])
+def test_text_of_which_a_node_may_take_one_line_is_inferred(node_: dict[str, Any]) -> None:
+    assert read(node_) == ("a fox\na cat", "inferred")
+
+
+@pytest.mark.parametrize("node_", [node("Selector", strings="a fox", select=1), node("Text Random Line", text="a fox\n", seed=3)])
+def test_its_only_line_is_the_text(node_: dict[str, Any]) -> None:
+    assert read(node_)[1] == "exact"
 
 
 def test_format_with_a_width_is_not_done_and_inferred() -> None:
