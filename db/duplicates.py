@@ -24,7 +24,8 @@ SELECT i.id, i.width, i.height, i.rating, i.labels, i.prompt_confidence, i.phash
 FROM images i
 LEFT JOIN LATERAL (
     SELECT CASE WHEN r.path ~ '[/\\\\]$' THEN r.path ELSE r.path || '/' END || p.path AS path, p.file_size
-    FROM paths p JOIN roots r ON r.id = p.root_id WHERE p.image_id = i.id ORDER BY p.seen DESC, p.root_id, p.path LIMIT 1
+    FROM paths p JOIN roots r ON r.id = p.root_id WHERE p.image_id = i.id
+    ORDER BY p.missing IS NOT NULL, p.seen DESC, p.root_id, p.path LIMIT 1
 ) p ON true
 WHERE i.id = ANY(%s)
 """
@@ -41,7 +42,7 @@ class Member:
     labels: list[str]
     prompt_confidence: str | None
     phash: int | None
-    path: str | None  # where its file was seen last
+    path: str | None  # where a file of it was seen last, of those that are not gone if there are any
     bytes: int
 
 

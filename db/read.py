@@ -13,14 +13,7 @@ from psycopg import Connection, sql
 from .claims import FileState
 from .encoders import active_encoders
 from .errors import LibraryError, NoSuchImage
-from .records import (
-    Counts,
-    KnownFile,
-    StoredFile,
-    StoredImage,
-    StoredPieces,
-    TextPair,
-)
+from .records import Counts, StoredFile, StoredImage, StoredPieces, TextPair
 from .search import TEXT_KINDS
 from .token_states import token_states_bytes
 
@@ -35,7 +28,7 @@ _FILES = """
 SELECT p.image_id, r.path, p.path, p.file_size, p.mtime_ns
 FROM paths p JOIN roots r ON r.id = p.root_id
 WHERE p.image_id = ANY(%s)
-ORDER BY p.image_id, p.seen DESC, p.root_id, p.path
+ORDER BY p.image_id, p.missing IS NOT NULL, p.seen DESC, p.root_id, p.path
 """
 _IMAGES_WITHOUT = """
 SELECT p.image_id, p.path, p.file_size, p.mtime_ns, p.sidecar_mtime_ns
@@ -59,12 +52,6 @@ GROUP BY i.id
 ORDER BY i.id
 LIMIT %(limit)s
 """
-
-
-def known_files(conn: Connection, root_id: int) -> dict[str, KnownFile]:
-    """All files of a root by relative path, as they were when last indexed."""
-    rows = conn.execute("SELECT path, image_id, file_size, mtime_ns, sidecar_mtime_ns FROM paths WHERE root_id = %s", [root_id])
-    return {path: KnownFile(*file) for path, *file in rows}
 
 
 def images_without_vector(

@@ -127,7 +127,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage(ImageSettings):
-    """One image of the library, with the files it is known as: the latest seen first, none when forgotten.
+    """One image of the library, with the files it is known as: those that are gone last, the latest seen first, none when forgotten.
 
     `created_own`: its metadata tells when it was made; else `created` is the earliest time seen of its files, if any is known.
     """

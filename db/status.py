@@ -9,6 +9,7 @@ from psycopg import Connection
 
 from .bulk import postponed
 from .connection import Library
+from .files import known_roots
 from .problems import TEXT_OF, VECTOR_TABLES, Problem, problems_of
 from .question import FAMILIES
 from .records import StoredEncoder
@@ -44,9 +45,6 @@ SELECT c.relname, pg_table_size(c.oid), pg_indexes_size(c.oid)
 FROM pg_class c
 WHERE c.relkind = 'r' AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'images'::regclass)
 ORDER BY pg_total_relation_size(c.oid) DESC
-"""
-_ROOTS = """
-SELECT r.name, r.path, (SELECT count(*) FROM paths p WHERE p.root_id = r.id) FROM roots r ORDER BY r.name, r.path
 """
 
 
@@ -142,7 +140,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             hybrid_tail=tail,
             size=conn.execute("SELECT pg_database_size(current_database())").fetchone()[0],
             sizes={table: (data, indexes) for table, data, indexes in conn.execute(_SIZES)},
-            roots=conn.execute(_ROOTS).fetchall(),
+            roots=[(name, path, files) for _, name, path, files in known_roots(conn)],
             read_before=conn.execute("SELECT count(*) FROM images WHERE reader < %s", [reader_version]).fetchone()[0],
             postponed=[known.encoder for known in encoders if known.encoder.id in put_off],
             words=words or Words(),

@@ -11,8 +11,11 @@ from .records import StoredEncoder
 # Eight tables are joined, the most that are reordered freely (join_collapse_limit); a ninth would cost the index.
 _VIEW = """
 VIEW image AS
-SELECT (SELECT rtrim(r.path, '/') || '/' || p.path FROM paths p JOIN roots r ON r.id = p.root_id
-        WHERE p.image_id = i.id ORDER BY p.seen DESC, p.root_id, p.path LIMIT 1) AS path,
+SELECT coalesce(
+           (SELECT rtrim(r.path, '/') || '/' || p.path FROM paths p JOIN roots r ON r.id = p.root_id
+            WHERE p.image_id = i.id AND p.missing IS NULL ORDER BY p.seen DESC, p.root_id, p.path LIMIT 1),
+           (SELECT rtrim(r.path, '/') || '/' || p.path FROM paths p JOIN roots r ON r.id = p.root_id
+            WHERE p.image_id = i.id ORDER BY p.seen DESC, p.root_id, p.path LIMIT 1)) AS path,
        prompt.joined AS prompt,
        negative.joined AS negative_prompt,
        {prompt_embedding} AS prompt_embedding,

@@ -97,7 +97,8 @@ def test_a_library_of_the_first_schema_keeps_its_data_and_gains_the_reading(new_
         [image] = db.get_images(conn, [1])
         assert (image.prompt, image.seed, image.loras, image.generator) == ("a fox", 2**64 - 1, [{"name": "x"}], "ComfyUI")
         assert (image.reader, image.prompt_confidence, image.reading, image.controlnets) == (1, None, {}, [])
-        assert db.known_files(conn, 1) == {"a.png": db.KnownFile(1, 5, 6, 0)}
+        found = conn.execute("SELECT path, image_id, file_size, mtime_ns, sidecar_mtime_ns FROM paths").fetchall()
+        assert found == [("a.png", 1, 5, 6, 0)]
         assert db.stored_pieces(conn, [1])[1] == db.StoredPieces({"prompt": b'{"3": {}}'}, {}, None, (8, 8))
         assert db.images_read_before(conn, 2, 1, "") == [(1, ["a.png"])]
         assert conn.execute("SELECT path, prompt, reader FROM image").fetchall() == [("/pictures/a.png", "a fox", 1)]

@@ -7,6 +7,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
+import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
@@ -59,12 +60,12 @@ def test_ids_come_back_in_the_order_of_the_records(conn, root, image):
 def test_copies_in_one_batch_are_one_image_with_two_paths(conn, root, image):
     first, second = db.write_images(conn, root, [image(1, path="a.png"), image(1, path="b.png")])
     assert first == second
-    assert set(db.known_files(conn, root)) == {"a.png", "b.png"}
+    assert conn.execute("SELECT path FROM paths ORDER BY path").fetchall() == [("a.png",), ("b.png",)]
 
 
 def test_a_path_with_new_content_names_the_new_image(conn, root, image):
     old, new = (db.write_images(conn, root, [image(n, path="same.png")])[0] for n in (1, 2))
-    assert db.known_files(conn, root) == {"same.png": db.KnownFile(new, 12, 2)}
+    assert conn.execute("SELECT path, image_id, file_size, mtime_ns, sidecar_mtime_ns FROM paths").fetchall() == [("same.png", new, 12, 2, 0)]
     assert db.get_images(conn, [old])[0].files == ()
 
 
@@ -80,8 +81,23 @@ def test_link_paths_records_a_renamed_file_and_it_is_the_one_shown(library, imag
         [image_id] = db.write_images(conn, root, [image(1, path="z/old.png")])
     with library.connection() as conn:  # a later transaction: seen later
         db.link_paths(conn, root, [("a/new.png", db.KnownFile(image_id, 5, 6))])
-        assert db.known_files(conn, root)["a/new.png"] == db.KnownFile(image_id, 5, 6)
+        found = conn.execute("SELECT image_id, file_size, mtime_ns, sidecar_mtime_ns FROM paths WHERE path = 'a/new.png'")
+        assert found.fetchall() == [(image_id, 5, 6, 0)]
         assert db.get_images(conn, [image_id])[0].files[0].path == "a/new.png"
+
+
+def test_a_file_that_is_gone_is_shown_after_one_that_is_there(library, image):
+    """Find Duplicates would keep another image, for want of the file."""
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+        [image_id] = db.write_images(conn, root, [image(1, path="stays.png")])
+    with library.connection() as conn:
+        db.link_paths(conn, root, [("copy.png", db.KnownFile(image_id, 5, 6))])
+        db.mark_missing(conn, root, ["copy.png"])
+        assert [file.path for file in db.get_images(conn, [image_id])[0].files] == ["stays.png", "copy.png"]
+        assert conn.execute("SELECT path FROM image").fetchone() == ("/pictures/stays.png",)
+        [group] = db.duplicate_groups(conn, [np.array([image_id, *db.write_images(conn, root, [image(2)])])])
+        assert [member.path for member in group.members if member.id == image_id] == ["/pictures/stays.png"]
 
 
 def test_moving_a_drive_is_one_update(conn, root, image):
