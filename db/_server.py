@@ -7,6 +7,7 @@ from psycopg import Connection, errors, sql
 from .errors import LibraryError
 from .preflight import preflight
 
+SETTINGS_LOCK = 4_703_005  # advisory lock, this package's own number
 _SETTINGS = {
     "hnsw.ef_search": "100",  # pgvector's 40 returns 40 rows where 50 are asked for
     "hnsw.iterative_scan": "strict_order",  # goes on when a join or filter drops rows, in exact order
@@ -23,14 +24,12 @@ def prepare_database(conn: Connection) -> tuple[str, ...]:
 
 def keep_settings(conn: Connection) -> None:
     """Set on the database what an index scan over the view needs, for whoever connects, where we may and nobody has."""
-    kept = conn.execute(
-        "SELECT split_part(setting, '=', 1) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase,"
-        " unnest(s.setconfig) setting WHERE d.datname = current_database() AND s.setrole = 0"
-    ).fetchall()
-    missing = _SETTINGS.keys() - {name for (name,) in kept}
+    if not _not_kept(conn):
+        return
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", [SETTINGS_LOCK])  # of two that set them at once PostgreSQL refuses one
     try:
         with conn.transaction():
-            for name in sorted(missing):
+            for name in sorted(_not_kept(conn)):
                 conn.execute(
                     sql.SQL("ALTER DATABASE {} SET {} = {}").format(
                         sql.Identifier(conn.info.dbname), sql.SQL(name), sql.Literal(_SETTINGS[name])
@@ -38,6 +37,14 @@ def keep_settings(conn: Connection) -> None:
                 )
     except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction):
         pass  # not ours to set: `set_session` does it for our own connections
+
+
+def _not_kept(conn: Connection) -> set[str]:
+    kept = conn.execute(
+        "SELECT split_part(setting, '=', 1) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase,"
+        " unnest(s.setconfig) setting WHERE d.datname = current_database() AND s.setrole = 0"
+    )
+    return _SETTINGS.keys() - {name for (name,) in kept}
 
 
 def set_session(conn: Connection) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
+import psycopg
+from diffusion_toolkit.db._server import keep_settings
 from diffusion_toolkit.db._session import set_now
 
 
@@ -44,3 +49,28 @@ def test_what_is_so_already_is_not_asked_for_on_a_reading_connection(library):
         assert shown(conn, "hnsw.ef_search") == ["700"]
         set_now(conn, {"hnsw.ef_search": "200"})
         assert shown(conn, "hnsw.ef_search") == ["200"]
+
+
+def test_two_may_open_a_library_at_once_that_lost_its_databases_settings(dsn):
+    """As a restored backup has, and a copy of a database: PostgreSQL leaves them out."""
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    failed = []
+
+    def other() -> None:
+        try:
+            with psycopg.connect(dsn) as conn:
+                keep_settings(conn)
+        except psycopg.Error as error:
+            failed.append(error)
+
+    with psycopg.connect(dsn, autocommit=True) as admin, psycopg.connect(dsn) as first:
+        keep_settings(first)
+        thread = threading.Thread(target=other)
+        thread.start()
+        until = time.monotonic() + 20
+        while admin.execute(waiting).fetchone() is None and time.monotonic() < until:
+            pass
+        first.commit()
+        thread.join(20)
+        kept = admin.execute("SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()")
+        assert failed == [] and kept.fetchall() == [(["hnsw.ef_search=100", "hnsw.iterative_scan=strict_order"],)]
