@@ -10,8 +10,8 @@ from .connection import Library
 def connection_string(library: Library) -> str:
     """A secret: it is for the library's own workers, never for a log, a message or a file."""
     with library.connection() as conn:
-        parameters = {name: value for name, value in conn.info.get_parameters().items() if name != "options"}
-        return make_conninfo(**{**parameters, "password": conn.info.password} if conn.info.password else parameters)
+        secret = {"password": conn.info.password} if conn.info.password else {}
+        return make_conninfo(**conn.info.get_parameters(), **secret)
 
 
 def is_this_machine(conninfo: str) -> bool:

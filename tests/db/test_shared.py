@@ -20,6 +20,17 @@ def test_another_process_reaches_the_same_database(library, dsn, tmp_path):
     assert psycopg.conninfo.conninfo_to_dict(told)["password"] == psycopg.conninfo.conninfo_to_dict(dsn)["password"]
 
 
+def test_another_process_finds_the_library_in_its_schema(dsn, tmp_path, monkeypatch):
+    with psycopg.connect(dsn) as conn:
+        conn.execute("CREATE SCHEMA mine")
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", psycopg.conninfo.make_conninfo(dsn, options="-c search_path=mine,public"))
+    library = db.open_library("default", tmp_path)
+    told = connection_string(library)
+    library.close()
+    with psycopg.connect(told) as conn:
+        assert conn.execute("SHOW search_path").fetchone() == ("mine,public",)
+
+
 @pytest.mark.parametrize("server", ["host=127.0.0.1", "host=localhost", "host=/var/run/postgresql", "dbname=images", "host=::1"])
 def test_a_server_that_only_this_machine_reaches_is_known(server):
     assert is_this_machine(server) and not is_this_machine("postgresql://db.example/images")
