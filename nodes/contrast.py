@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .. import db
 
 LOOK, PROMPT = "alike look, other prompt", "same prompt, other look"  # as db.contrast has them
+LIBRARY = "the library"
 
 
 class Contrast(io.ComfyNode):
@@ -100,7 +101,7 @@ class Contrast(io.ComfyNode):
         show_text(cls, f"Done: {len(found)} pairs")
         first = load_pictures(opened, [one.first for one in found])
         second = load_pictures(opened, [one.second for one in found])
-        text = why or report_text(found, first, second, how, f"image {image_id}" if image_id else "the library", note)
+        text = why or report_text(found, first, second, how, f"image {image_id}" if image_id else LIBRARY, note)
         hits = tuple(db.Hit(one.second, one.prompt if how == PROMPT else one.look, rank) for rank, one in enumerate(found, start=1))
         columns: list[list[Any]] = [
             first.tensors,
@@ -123,7 +124,9 @@ class Contrast(io.ComfyNode):
 def report_text(found: Sequence[db.Contrast], first: Pictures, second: Pictures, how: str, where: str, note: str = "") -> str:
     """Two lines a pair, after their similarities."""
     if not found:
-        return f"No pairs of {how} in {where}. Lower lowest_similarity, or let the filter pass more images. {note}".rstrip()
+        of_texts = how == PROMPT and where == LIBRARY  # where lowest_similarity says nothing
+        helps = "Choose an image_id, to which near prompts are compared too" if of_texts else "Lower lowest_similarity"
+        return f"No pairs of {how} in {where}. {helps}, or let the filter pass more images. {note}".rstrip()
     lines = [f"{len(found)} pairs of {how} in {where}, the most different first.", *filter(None, [note])]
     for number, (one, a, b) in enumerate(zip(found, first.lines, second.lines), start=1):
         lines += [f"{number}. look {one.look:.3f}, prompts {one.prompt:.3f}", f"    {a}", f"    {b}"]

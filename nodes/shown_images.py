@@ -94,20 +94,27 @@ def or_nothing(values: Any) -> Any:
     return values or ExecutionBlocker(None)
 
 
-def save_report(name: str, content: dict[str, Any]) -> str:
-    """Write `content` into the output folder as `name`_00001_.json or the next number; the path, '' for an empty name.
+def report_name(save_report_as: str) -> str:
+    """The name of a report below the output folder, '' for none; to be asked before the work that it will tell of.
 
-    ValueError when the name leads out of the output folder.
+    ValueError when it leads out of the output folder.
     """
     import folder_paths
 
-    if not name.strip():
-        return ""
     output = Path(folder_paths.get_output_directory()).resolve()
-    name = name.strip().replace("\\", "/").removesuffix(".json")
-    if Path(name).is_absolute() or not (output / name).resolve().is_relative_to(output) or not (output / name).name:
+    name = save_report_as.strip().replace("\\", "/").removesuffix(".json")
+    if name and (Path(name).is_absolute() or not (output / name).resolve().is_relative_to(output) or not (output / name).name):
         raise ValueError(f"save_report_as is {name!r}, which is not in ComfyUI's output folder. Write a name, such as reports/today.")
-    folder, stem, number, _, _ = folder_paths.get_save_image_path(name, str(output))
+    return name
+
+
+def save_report(name: str, content: dict[str, Any]) -> str:
+    """Write `content` into the output folder as `name`_00001_.json or the next number, of `report_name`; the path, '' where there is none."""
+    import folder_paths
+
+    if not name:
+        return ""
+    folder, stem, number, _, _ = folder_paths.get_save_image_path(name, str(Path(folder_paths.get_output_directory()).resolve()))
     file = Path(folder) / f"{stem}_{number:05}_.json"
     file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
     return str(file)

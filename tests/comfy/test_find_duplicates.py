@@ -161,6 +161,12 @@ def test_a_report_outside_the_output_folder_is_refused(server, copies, name):
         server.queue(duplicates(copies, save_report_as=name))
 
 
+def test_whether_a_report_can_be_written_is_asked_before_all_else(server, copies):
+    for graph in (clusters("folder:copise", save_report_as="../out"), duplicates("steps:((", save_report_as="../out")):
+        with pytest.raises(PromptError, match="not in ComfyUI's output folder"):
+            server.queue(graph)
+
+
 def test_the_others_can_be_labelled(server, copies):
     graph = duplicates(copies)
     graph["label"] = node(
@@ -239,7 +245,9 @@ def test_one_image_is_contrasted_with_others(server, copies):
 
 def test_without_contrasts_it_says_what_to_change(server, copies):
     result = server.queue(contrast(f"{copies} prompt:bread", how="same prompt, other look"))
-    assert values(result, "report")[0].startswith("No pairs of same prompt, other look in the library. Lower lowest_similarity")
+    told = values(result, "report")[0]  # the very same prompt is asked for, so that lowest_similarity changes nothing
+    assert told.startswith("No pairs of same prompt, other look in the library. Choose an image_id, to which near prompts are compared too, or")
+    assert "Lower lowest_similarity" in values(server.queue(contrast(f"{copies} prompt:bread")), "report")[0]
 
 
 NONE_PASSES = r"No image passes the filter (folder:copise). No file lies in the folder 'copise'. Did you mean 'copies'?"
