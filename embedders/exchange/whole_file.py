@@ -26,7 +26,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             raise FileExistsError(path)
         file = unfinished.open("xb")
     except FileExistsError as error:
-        raise ExchangeError(f"{path} is there already, or is being written. Choose another name.") from error
+        if path.exists():
+            raise ExchangeError(f"{path} is there already. Choose another name.") from error
+        told = f"{path} is being written, or its writer was killed and left {unfinished.name} behind"
+        raise ExchangeError(f"{told}. Remove that file if nobody writes it any more, or choose another name.") from error
     except OSError as error:
         raise ExchangeError(f"{path} can't be written: {error.strerror or error}. Choose another name or folder.") from error
     try:

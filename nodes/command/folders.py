@@ -16,6 +16,8 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
         UsageError: there is no such root, or `given` lies in none.
         ConfigurationError: the roots can't be used.
     """
+    if not given.strip():  # "$DIR" of a script where it is not set: else the folder that it runs in
+        raise UsageError("The name of the folder is empty. Name one; . is the one that you are in, or with --root the whole root.")
     known = roots()
     if root_name is not None and root_name not in known:
         raise UsageError(f"There is no root {root_name!r}. The roots are: {_told(known)}.")

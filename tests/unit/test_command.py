@@ -140,6 +140,18 @@ def test_a_folder_that_is_reached_by_a_link_from_outside_is_found_where_it_lies(
     assert below_a_root(str(tmp_path / "shortcut"), None) == ("photos", roots["photos"], "2025")
 
 
+def test_an_empty_name_of_a_folder_is_not_the_one_that_the_command_runs_in(roots, monkeypatch):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    monkeypatch.chdir(roots["photos"])
+    for given, root in (("", None), (" ", None), ("", "output")):
+        with pytest.raises(UsageError, match="name of the folder is empty"):
+            below_a_root(given, root)
+    assert below_a_root(".", None) == ("photos", roots["photos"], "")
+    assert below_a_root(".", "output") == ("output", roots["output"], "")
+
+
 def test_a_folder_outside_the_roots_is_refused_with_the_line_that_adds_it(roots, tmp_path):
     from diffusion_toolkit.nodes.command.errors import UsageError
     from diffusion_toolkit.nodes.command.folders import below_a_root

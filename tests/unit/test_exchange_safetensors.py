@@ -76,6 +76,14 @@ def test_no_file_is_written_over(written, tmp_path):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_writer_left_is_named(written, tmp_path):
+    path = written(record(1))
+    left = path.rename(path.with_name(f"{path.name}.part"))
+    with pytest.raises(ExchangeError, match=f"its writer was killed and left {left.name} behind. Remove that file"):
+        written(record(1))
+    assert list(tmp_path.iterdir()) == [left]
+
+
 def test_vectors_that_no_file_should_hold_are_not_written(written, tmp_path):
     for vector, said in ((np.full(768, np.nan), "NaN"), (np.zeros(768), "zero"), (np.ones(1280), "1280 numbers where 768"), (np.full(768, 1e6), "beyond float16")):
         with pytest.raises(ExchangeError, match=said):
