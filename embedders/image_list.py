@@ -21,7 +21,7 @@ from types import ModuleType
 
 from .metadata.containers.sidecar import sidecar_names
 from .pipeline.records import Named
-from .scan import SUFFIXES, FileEntry, OnError, Stopped, contains, newest_of, printable
+from .scan import SUFFIXES, TOO_LONG, FileEntry, OnError, Stopped, contains, is_too_long, newest_of, printable
 
 SUFFIXES_OF_LISTS = (".txt", ".csv", ".lst")
 MAX_BYTES = 2**30
@@ -165,6 +165,8 @@ class ListedFiles:
                     on_error(place, "is a link that leads out of the root; configure its target as a root of its own")
                 elif printable(path) != path:
                     on_error(place, "its name is not UTF-8; rename it to have it indexed")
+                elif is_too_long(path):
+                    on_error(place, TOO_LONG)
                 else:
                     yield FileEntry(path, status.st_size, status.st_mtime_ns, newest_of(text for _, text in sidecar_names(file)), labels)
             except FileNotFoundError:

@@ -29,6 +29,8 @@ OnError = Callable[[str, str], None]
 Stopped = Callable[[], bool]
 """Whether nobody wants more files: asked also where none is found, as in a folder of other things or one that answers slowly."""
 
+LONGEST_PATH = 2600  # bytes below the root: an index of the library takes no more
+TOO_LONG = f"its path below the root is longer than {LONGEST_PATH:,} bytes; move it up, or give its folders shorter names"
 LOOK_EVERY = 500  # things in a folder, between two such questions
 
 
@@ -131,6 +133,8 @@ class Scan:
                     self._on_error(printable(below), "its name is not UTF-8; rename it to have it indexed")
                 elif folder_found:
                     folders.append((entry.path, below))
+                elif is_too_long(below):
+                    self._on_error(below, TOO_LONG)
                 elif (found := self._file(entry, below, beside)) is not None:
                     yield found
             except OSError as error:
@@ -201,6 +205,10 @@ def contains(root: str, path: str) -> bool:
         return os.path.commonpath((root, path)) == root
     except ValueError:  # on Windows: different drives
         return False
+
+
+def is_too_long(path: str) -> bool:
+    return len(path) > LONGEST_PATH // 4 and len(path.encode()) > LONGEST_PATH  # a letter takes at most 4 bytes
 
 
 def printable(path: str) -> str:
