@@ -51,6 +51,7 @@ def needs_model(asked: Search) -> bool:
 def encoded_parts(asked: Search, uploads: dict[str, bytes]) -> dict[int, QueryPart]:
     """The parts that need a model, by their place in the question. One thread at a time."""
     library = opened(asked.library)
+    parse_filter(asked.filter)  # a mistake in it is told before a model is loaded
     wanted = {place: part for place, part in enumerate(asked.parts) if part.id is None and part.vector is None}
     with library.connection() as connection:
         encoders = {place: _encoder(connection, FAMILIES[part.kind]) for place, part in wanted.items()}

@@ -133,6 +133,13 @@ def test_a_model_that_no_file_holds_is_a_clear_refusal(ask, search, animals):
     assert (status, kind) == (409, "model_not_found")
     assert "No file in models/clip_vision is the model that made the library's vectors" in message and "send a vector" in message
     assert search({"kind": "clip_g", "text": "oil painting"}).refusal[:2] == (409, "model_not_found")
+    assert search({"kind": "clip_g", "text": "oil painting"}, filter="steps:((").refusal[:2] == (400, "filter")  # asked before any model
+
+
+def test_a_misspelt_folder_to_leave_out_is_told_beside_the_hits(search, animals):
+    answer = search({"kind": "image", "id": animals[0]["image_id"]}, k=2, filter=f"{HERE} -folder:htpp").json
+    assert len(answer["hits"]) == 2
+    assert answer["note"] == "-folder:htpp leaves nothing out. No file lies in the folder 'htpp'. Did you mean 'http'?"
 
 
 def test_the_image_of_an_id_and_its_seed_as_text(ask, animals):
