@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from psycopg import Connection, errors
@@ -37,15 +38,15 @@ def migrate(conn: Connection, folder: Path = MIGRATIONS) -> None:
 
 def _apply(conn: Connection, shipped: dict[str, str]) -> None:
     conn.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
-    if not _is_ours(conn):
-        _refuse_foreign(conn)
+    missing = _missing(conn, shipped)  # again, now that nobody else is at it
+    if not missing:
+        return
+    new = [table for name in missing for table in re.findall(r"^CREATE TABLE (\w+)", shipped[name], re.MULTILINE)]
+    _refuse_foreign(conn, new if _is_ours(conn) else ["migrations", "image", *new])
     conn.execute(
         "CREATE TABLE IF NOT EXISTS migrations"
         " (name text PRIMARY KEY, sha256 text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
     )
-    missing = _missing(conn, shipped)  # again, now that nobody else is at it
-    if not missing:
-        return
     conn.execute("DROP VIEW IF EXISTS image")  # a view stands in the way of altering its tables
     for name in missing:
         conn.execute(shipped[name])
@@ -59,9 +60,8 @@ def _is_ours(conn: Connection) -> bool:
     return conn.execute(column).fetchone() is not None
 
 
-def _refuse_foreign(conn: Connection) -> None:
-    """A library is a database of its own: nothing of another program is replaced or mixed with."""
-    names = ["migrations", "image", "library", "roots", "texts", "images", "paths", "metadata", "encoders"]
+def _refuse_foreign(conn: Connection, names: list[str]) -> None:
+    """A library is a database of its own: nothing of another program, that has one of these names, is replaced or mixed with."""
     taken = [name for name in names if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0] is not None]
     if taken:
         raise LibraryError(

@@ -59,6 +59,14 @@ def test_windows_newlines_are_no_edit(conn, tmp_path):
     migrate(conn, folder)
 
 
+def test_a_table_of_another_program_is_left_alone_by_an_update_too(conn, tmp_path):
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    (folder / "0999_more.sql").write_text("-- what for\nCREATE TABLE theirs (ours integer);", encoding="utf-8")
+    conn.execute("CREATE TABLE theirs ()")
+    with pytest.raises(db.LibraryError, match="already holds theirs of another program.*CREATE DATABASE"):
+        migrate(conn, folder)
+
+
 def test_two_processes_may_open_a_new_database_at_once(new_database, monkeypatch, python):
     monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", new_database())
     code = "with db.open_library('default', folder).connection() as conn: print(db.counts(conn).images)"
@@ -66,7 +74,7 @@ def test_two_processes_may_open_a_new_database_at_once(new_database, monkeypatch
     assert [child.communicate(timeout=120)[0].split() for child in children] == [["0"], ["0"]]
 
 
-@pytest.mark.parametrize("name", ["migrations", "images", "image"])
+@pytest.mark.parametrize("name", ["migrations", "images", "image", "runs"])
 def test_a_database_of_another_program_is_left_alone(conn, name: str) -> None:
     conn.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     conn.execute(f"CREATE {'VIEW' if name == 'image' else 'TABLE'} {name} {'AS SELECT 1 AS theirs' if name == 'image' else '(theirs integer)'}")
