@@ -48,10 +48,12 @@ def combine(terms: Sequence[tuple[float, Query]]) -> Query:
     """The weighted sum of queries, kind by kind, of vectors at length 1: one query of the first one's kinds and encoders.
 
     Raises:
-        ValueError: the queries are not of the same kinds, are by different models, or cancel each other out.
+        ValueError: there is none, or the queries are not of the same kinds, are by different models, or cancel each other out.
     """
     import numpy as np
 
+    if not terms:
+        raise ValueError("Every connected query has the weight 0, so nothing is asked. Set a weight above 0.")
     kinds = [_spaces(query) for _, query in terms]
     for other, (_, query) in zip(kinds[1:], terms[1:]):
         if list(other) != list(kinds[0]):

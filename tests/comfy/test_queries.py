@@ -83,6 +83,13 @@ def test_queries_that_cancel_out_are_refused():
         combine([(1, one(1, 2)), (-1, one(2, 4))])
 
 
+def test_all_weights_zero_are_refused_with_the_next_step():
+    from diffusion_toolkit.nodes.query_arithmetic import QueryArithmetic
+
+    with pytest.raises(ValueError, match="weight 0, so nothing is asked. Set a weight above 0"):
+        QueryArithmetic.execute(one(1, 2), 0.0, 1.0, 1.0)
+
+
 def test_arithmetic_leaves_out_what_its_queries_leave_out():
     first = dataclasses.replace(one(1, 0), leave_out=frozenset({("default", 3)}))
     second = dataclasses.replace(one(0, 1), leave_out=frozenset({("default", 4)}))
