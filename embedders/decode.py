@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .metadata import ImageMetadata, NodeDefinitions, read_metadata
 from .metadata.containers import FileSource, Source, ffmpeg_format, open_source
-from .metadata.containers.pixels import MAX_PIXELS, open_image, stored_pixels
+from .metadata.containers.pixels import MAX_PIXELS, begun_format, open_image, stored_pixels
 from .narrow import used_centre
 from .phash import phash
 from .plain_png import PlainPng, plain_png
@@ -201,6 +201,8 @@ def _decode(data: bytes, ways: Ways) -> tuple[Decoded, np.ndarray | None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
+        if kind := begun_format(data):
+            raise ImageError(f"it begins as a {kind} file, and is damaged, cut short or of a kind that can't be decoded") from error
         raise ImageError("it is no PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF, EXR, MP4, MOV, MKV or WebM file") from error
     except Image.DecompressionBombError as error:
         raise ImageError("its dimensions are too large to decode safely") from error

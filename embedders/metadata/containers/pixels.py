@@ -27,6 +27,16 @@ def open_image(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
+def begun_format(data: bytes) -> str | None:
+    """The one of our formats that a file begins as, by Pillow's own look at its first bytes."""
+    from PIL import Image
+
+    Image.init()
+    known = ((name, Image.OPEN[name][1]) for name in _FORMATS if name in Image.OPEN)
+    head = data[:16]  # all that they look at, and not less: some read numbers from it
+    return next((name for name, accepts in known if len(head) == 16 and accepts is not None and accepts(head) is True), None)
+
+
 def _without_packed_texts(data: bytes) -> bytes:
     """A PNG without texts that may unpack to more than a MiB, with which Pillow refuses the picture too."""
     parts, at = [data[:8]], 8
