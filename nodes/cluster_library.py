@@ -13,7 +13,7 @@ from .host import names_missing_requirements, open_library, progress_on, show_te
 from .links import KINDS, QueryPart
 from .links import Hits as HitsRecord
 from .links import Query as QueryRecord
-from .shown_images import library_inputs, load_pictures, report_input, report_name, save_report
+from .shown_images import library_inputs, load_pictures, report_input, report_place, save_report
 from .types import CATEGORY, Hits, Query
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class ClusterLibrary(io.ComfyNode):
     ) -> io.NodeOutput:
         from .. import db
 
-        report, opened, kind = report_name(save_report_as), open_library(library_name, library), BY[by]
+        report_place(save_report_as)
+        opened, kind = open_library(library_name, library), BY[by]
         with opened.connection() as connection:
             encoder, chosen = db.active_encoder(connection, db.FAMILIES[kind]), all_of(filter, filter_text)
             found = db.cluster_images(connection, kind, clusters, chosen, progress=progress_on(cls))
@@ -81,7 +82,7 @@ class ClusterLibrary(io.ComfyNode):
         show_text(cls, f"Done: {len(found)} clusters")
         pictures = load_pictures(opened, [one.representative for one in found])
         text = report_text(found, pictures.lines, by, note)
-        written = save_report(report, {"library": opened.name, "by": by, "clusters": [as_json(one) for one in found]})
+        written = save_report(save_report_as, {"library": opened.name, "by": by, "clusters": [as_json(one) for one in found]})
         text += f"\nEvery image of each: {written}" if written else ""
         ids = [one.representative for one in found]
         hits = tuple(db.Hit(id_, float(one.cosines[0]), rank) for rank, (id_, one) in enumerate(zip(ids, found), start=1))

@@ -12,7 +12,7 @@ from .asking import all_of
 from .hits import search_fingerprint
 from .host import ReadableFiles, log, names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
-from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, report_name, save_report
+from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, report_place, save_report
 from .types import CATEGORY, Hits
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ class FindDuplicates(io.ComfyNode):
     ) -> io.NodeOutput:
         from .. import db
 
-        report, opened, progress = report_name(save_report_as), open_library(library_name, library), progress_on(cls)
-        chosen = all_of(filter, filter_text)
+        report_place(save_report_as)
+        opened, chosen, progress = open_library(library_name, library), all_of(filter, filter_text), progress_on(cls)
         with opened.connection() as connection:
             why = none_passes(connection, chosen)
             notes = [why] if why else [db.unknown_names(connection, chosen), unsure_of_looks(connection) if alike_in != PIXELS else ""]
@@ -131,7 +131,7 @@ class FindDuplicates(io.ComfyNode):
         show_text(cls, f"Done: {len(groups)} groups")
         text = report_text(groups, [pairs.method for pairs in found], [note for note in notes if note])
         asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
-        written = save_report(report, {"library": opened.name, **asked, "groups": [as_json(group) for group in groups]})
+        written = save_report(save_report_as, {"library": opened.name, **asked, "groups": [as_json(group) for group in groups]})
         text += f"\nAll of it: {written}" if written else ""
         return _outputs(opened, groups, show_groups, text, written)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -24,14 +25,17 @@ def new_place(name: str, suffix: str, widget: str) -> Path:
     output = Path(folder_paths.get_output_directory()).resolve()
     asked = f"Write a name below ComfyUI's output folder, such as embeddings/today, into {widget}."
     plain = name.strip().replace("\\", "/").removesuffix(suffix)
-    if not plain.strip("/. ") or plain.endswith("/") or "\0" in plain:
+    leads_up = ".." in Path(plain).parts
+    if not leads_up and (not plain.strip("/. ") or plain.endswith("/") or "\0" in plain):
         raise PlaceRefused(f"{widget} is {name[:200]!r}, which names no file. {asked}")
     try:
         outside = Path(plain).is_absolute() or ":" in plain or not (output / plain).resolve().is_relative_to(output)
-        if outside or ".." in Path(plain).parts:
+        if leads_up or outside:
             raise PlaceRefused(f"{widget} is {name[:200]!r}, which is not in ComfyUI's output folder. {asked}")
         folder, stem, number, _, _ = folder_paths.get_save_image_path(plain, str(output))
         place = Path(folder).resolve() / f"{stem}_{number:05}_{suffix}"
+        with suppress(FileNotFoundError):
+            place.lstat()  # which a name too long fails at, as it would after all the work
     except (OSError, RuntimeError) as error:  # a name too long, a file where a folder should be, a loop of links
         raise PlaceRefused(f"Nothing can be written as {name[:200]!r}: {getattr(error, 'strerror', None) or error}. {asked}") from error
     if not place.is_relative_to(output):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from .hit_records import path_of, short_prompt
-from .host import ReadableFiles, readable_file
+from .host import ReadableFiles
+from .output_files import new_place
 from .pictures import drawn, picture_of
 from .types import Filter as FilterLink
 from .types import library_input, library_name_input
@@ -94,27 +95,15 @@ def or_nothing(values: Any) -> Any:
     return values or ExecutionBlocker(None)
 
 
-def report_name(save_report_as: str) -> str:
-    """The name of a report below the output folder, '' for none; to be asked before the work that it will tell of.
-
-    ValueError when it leads out of the output folder.
-    """
-    import folder_paths
-
-    output = Path(folder_paths.get_output_directory()).resolve()
-    name = save_report_as.strip().replace("\\", "/").removesuffix(".json")
-    if name and (Path(name).is_absolute() or not (output / name).resolve().is_relative_to(output) or not (output / name).name):
-        raise ValueError(f"save_report_as is {name!r}, which is not in ComfyUI's output folder. Write a name, such as reports/today.")
-    return name
+def report_place(save_report_as: str) -> Path | None:
+    """The file that a report would be written into now, None for an empty name: asked before the work too, so that a bad one is told at once."""
+    return new_place(save_report_as, ".json", "save_report_as") if save_report_as.strip() else None
 
 
-def save_report(name: str, content: dict[str, Any]) -> str:
-    """Write `content` into the output folder as `name`_00001_.json or the next number, of `report_name`; the path, '' where there is none."""
-    import folder_paths
-
-    if not name:
+def save_report(save_report_as: str, content: dict[str, Any]) -> str:
+    """Write `content` as `report_place` says; the path, '' where there is none."""
+    file = report_place(save_report_as)
+    if file is None:
         return ""
-    folder, stem, number, _, _ = folder_paths.get_save_image_path(name, str(Path(folder_paths.get_output_directory()).resolve()))
-    file = Path(folder) / f"{stem}_{number:05}_.json"
     file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
     return str(file)

@@ -161,9 +161,10 @@ def test_a_report_outside_the_output_folder_is_refused(server, copies, name):
         server.queue(duplicates(copies, save_report_as=name))
 
 
-def test_whether_a_report_can_be_written_is_asked_before_all_else(server, copies):
-    for graph in (clusters("folder:copise", save_report_as="../out"), duplicates("steps:((", save_report_as="../out")):
-        with pytest.raises(PromptError, match="not in ComfyUI's output folder"):
+@pytest.mark.parametrize("name, said", [("../out", "not in ComfyUI's output folder"), ("x" * 300, "Nothing can be written"), ("a\0b", "names no file")])
+def test_whether_a_report_can_be_written_is_asked_before_all_else(server, copies, name, said):
+    for graph in (clusters("folder:copise", save_report_as=name), duplicates("steps:((", save_report_as=name)):
+        with pytest.raises(PromptError, match=said):
             server.queue(graph)
 
 
