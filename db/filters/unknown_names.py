@@ -21,8 +21,8 @@ _kept: dict[tuple[str, str], str] = {}
 
 
 def unknown_names(conn: Connection, filter: Filter | None) -> str:
-    """A note on names of the filter that no image has and that are near to one that images have: label:fianl in `label:draft or label:fianl`, and
-    -label:darft. For a filter that images pass; of one that none passes `why_none_pass` tells.
+    """A note on names of the filter that no image has and that are near to one that images have: label:fianl in
+    `label:draft or label:fianl`, and -label:darft. For a filter that images pass; of one that none passes `why_none_pass` tells.
 
     Asked once for a filter and the library as it is; remembered until somebody writes. Nothing where it would take long.
     """
