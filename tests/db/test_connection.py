@@ -47,7 +47,8 @@ def role(as_admin, server):
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'reader'")
         for (name,) in admin.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test%'").fetchall():
-            with psycopg.connect(server.dsn(name), autocommit=True) as inside:
+            writes = "-c default_transaction_read_only=off"  # also where a test has set the database otherwise
+            with psycopg.connect(server.dsn(name), autocommit=True, options=writes) as inside:
                 inside.execute("DROP OWNED BY reader")
         admin.execute("DROP ROLE reader")
 
