@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
+
+from diffusion_toolkit.embedders.graph import trace
 from diffusion_toolkit.embedders.metadata import ImageMetadata, read_metadata
 from host.sampled_graphs import Graph, basic, node, png
 
@@ -72,6 +75,15 @@ def test_node_with_both_sides_gives_each_at_its_output() -> None:
     )
     graph["sampler"]["inputs"].update(positive=["control", 0], negative=["control", 1])
     assert prompts(graph) == ("a red fox", "blurry")
+
+
+@pytest.mark.parametrize("types", [{}, {"Efficient Loader": ["MODEL", "CONDITIONING", "CONDITIONING", "LATENT"]}])
+def test_loader_with_both_texts_gives_each_at_the_input_named_for_it(types: dict[str, list[str]]) -> None:
+    graph = basic(loader=node("Efficient Loader", ckpt_name="a.safetensors", positive="a red fox", negative="blurry"))
+    graph["sampler"]["inputs"] |= {"positive": ["loader", 1], "negative": ["loader", 2]}
+    found = trace(graph, types=types)
+    assert (found.positive, found.negative) == ([("a red fox", "a red fox")], [("blurry", "blurry")])
+    assert (found.positive_origin.confidence, found.negative_origin.confidence) == ("exact", "exact")
 
 
 def test_one_output_of_both_sides_may_feed_either_input() -> None:

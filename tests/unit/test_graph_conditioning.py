@@ -218,14 +218,6 @@ def test_text_linked_to_an_input_named_for_conditioning_is_the_text() -> None:
     assert positives(trace(graph)) == ["a dog"]
 
 
-def test_loader_with_both_texts_gives_each_at_the_input_named_for_it() -> None:
-    graph = with_positive(["loader", 1], loader=node("Efficient Loader", ckpt_name="a.safetensors", positive="a red fox", negative="blurry"))
-    graph["sampler"]["inputs"]["negative"] = ["loader", 2]
-    for types in ({}, {"Efficient Loader": ["MODEL", "CONDITIONING", "CONDITIONING", "LATENT"]}):
-        found = trace(graph, types=types)
-        assert (positives(found), negatives(found), found.positive_origin.confidence) == (["a red fox"], ["blurry"], "exact")
-
-
 def test_loader_with_both_texts_behind_a_bundle_gives_each_its_side() -> None:
     graph = {
         "loader": node("FullLoader", ckpt_name="a.safetensors", positive="a red fox", negative="blurry", clip_skip=-2),
