@@ -57,7 +57,7 @@ class Store(Protocol):
     def known_contents(self) -> np.ndarray: ...  # sorted int64: the first 8 bytes of the hash of each
     def older_sizes(self) -> Collection[int] | None: ...  # of files of images known by an older hash; None: any size may be
     def renew_hashes(self, hashes: Mapping[bytes, bytes]) -> None: ...  # new ones by older ones; find_images is asked afterwards
-    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> int: ...  # of how many former places it marks the file as gone
+    def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> int: ...  # former places that it marks as gone
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
     def label_files(self, paths: Collection[str], labels: Sequence[str] = ()) -> None: ...  # known ones, found unchanged
     def images_read_before(self, version: int, after: int = 0) -> Sequence[tuple[int, Sequence[str]]]: ...  # some, of ids above `after`

@@ -84,9 +84,14 @@ def test_an_empty_folder_may_be_a_drive_that_is_not_mounted(library, root, index
 
 @pytest.mark.parametrize(
     "case, gone",
-    [("some were moved", True), ("it is no root any more", False), ("its folder is not there", False), ("another drive is in its place", False)],
+    [
+        ("some were moved", True),
+        ("it is no root any more", False),
+        ("its folder is not there", False),
+        ("another drive is in its place", False),
+    ],
 )
-def test_of_what_came_from_another_root_the_former_places_are_marked_where_that_root_can_be_judged(library, root, index, tmp_path, case, gone):
+def test_former_places_in_another_root_are_marked_where_it_can_be_judged(library, root, index, tmp_path, case, gone):
     other = index.configured["other"] = tmp_path / "other"
     shutil.copytree(root / "cats", other / "dogs")
     for number in range(1, 4):

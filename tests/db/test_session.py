@@ -72,5 +72,7 @@ def test_two_may_open_a_library_at_once_that_lost_its_databases_settings(dsn):
             pass
         first.commit()
         thread.join(20)
-        kept = admin.execute("SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()")
+        kept = admin.execute(
+            "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()"
+        )
         assert failed == [] and kept.fetchall() == [(["hnsw.ef_search=100", "hnsw.iterative_scan=strict_order"],)]

@@ -65,7 +65,8 @@ def test_copies_in_one_batch_are_one_image_with_two_paths(conn, root, image):
 
 def test_a_path_with_new_content_names_the_new_image(conn, root, image):
     old, new = (db.write_images(conn, root, [image(n, path="same.png")])[0] for n in (1, 2))
-    assert conn.execute("SELECT path, image_id, file_size, mtime_ns, sidecar_mtime_ns FROM paths").fetchall() == [("same.png", new, 12, 2, 0)]
+    found = conn.execute("SELECT path, image_id, file_size, mtime_ns, sidecar_mtime_ns FROM paths").fetchall()
+    assert found == [("same.png", new, 12, 2, 0)]
     assert db.get_images(conn, [old])[0].files == ()
 
 
