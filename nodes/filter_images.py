@@ -98,8 +98,12 @@ def text_of(more: str, wishes: dict) -> str:
 
 
 def fields_among(words: str) -> list[str]:
-    """A hint where the widget `words` holds what looks like a field of the filter text: here its letters are words too."""
+    """Hints where the widget `words` holds what looks like a field of the filter text, or its `or`: here they are words too."""
     from ..db.filters.fields import ALIASES, FIELDS
 
     found = [word for word in words.split() if (field := _FIELD.match(word)) and field[1].lower() in {*FIELDS, *ALIASES}]
-    return [f"words looks for {found[0]!r} in the prompt itself. To filter by it, write it into filter_text."] if found else []
+    hints = [f"words looks for {found[0]!r} in the prompt itself. To filter by it, write it into filter_text."] if found else []
+    single = re.sub(r'"[^"]*"', '""', words).split()
+    if any(word.lower() == "or" for word in single[1:-1]):
+        hints.append("words looks for 'or' in the prompt too: all must be there. For one of several write cat or dog into filter_text.")
+    return hints

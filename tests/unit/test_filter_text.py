@@ -175,6 +175,12 @@ def test_a_mistake_in_a_widget_is_named_by_the_widget(widgets, wishes: dict, say
     assert str(caught.value).startswith(says) and "character" not in str(caught.value).replace("300 characters", "")
 
 
-@pytest.mark.parametrize(("words", "hinted"), [("cat label:draft", "'label:draft'"), ("-stars>3", "'-stars>3'"), ("(eyes:1.2) 16:9 label: cat", "")])
-def test_a_field_among_words_is_hinted_at(widgets, words: str, hinted: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "hinted"),
+    [
+        ("cat label:draft", "'label:draft'"), ("-stars>3", "'-stars>3'"), ("(eyes:1.2) 16:9 label: cat", ""),
+        ("cat OR dog", "'or'"), ('"now or never" or', ""),
+    ],
+)  # fmt: skip
+def test_a_field_or_an_or_among_words_is_hinted_at(widgets, words: str, hinted: str) -> None:
     assert [hint.split(" in the prompt")[0] for hint in widgets.fields_among(words)] == ([f"words looks for {hinted}"] if hinted else [])
