@@ -89,6 +89,11 @@ def _started(options: dict[str, Any], address: str, verbose: bool) -> Any:
         raise UsageError(f"--ray needs Ray on each machine, in the Python that runs ComfyUI. {_INSTALL}") from error
     except ConnectionError as error:
         raise UsageError(f"There is no Ray cluster at {address!r} ({error}). `ray start --head` starts one.") from error
+    except (RuntimeError, ValueError) as error:  # it may be no address at all, or of a cluster of another version
+        if address == LOCAL or isinstance(error, UsageError):
+            raise
+        why = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"Ray can't use {address!r} ({why}). Give --ray an address such as 10.0.0.1:6379, auto, or local.") from error
 
 
 def _refuse_if_silent(address: str) -> None:
@@ -97,7 +102,7 @@ def _refuse_if_silent(address: str) -> None:
     if separator and port.isdigit():
         try:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        except OSError as error:
+        except (OSError, OverflowError, UnicodeError) as error:  # the last two of a port or a name that there can't be
             raise UsageError(f"Nothing answers at {address} ({error}). `ray start --head` starts a cluster.") from error
 
 

@@ -193,6 +193,25 @@ def test_a_ray_that_asks_nobody_for_a_token_is_refused(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("bogus", r"can't use 'bogus' \(Invalid address format: bogus\)\. Give --ray an address such as 10\.0\.0\.1:6379, auto, or local\."),
+        ("foo://x", "can't use 'foo://x' .*such as 10"),
+        ("127.0.0.1:99999", "Nothing answers at 127.0.0.1:99999"),
+        ("a..b:6379", r"Nothing answers at a\.\.b:6379"),
+        ("127.0.0.1:1", "Nothing answers at 127.0.0.1:1 "),
+    ],
+)
+def test_what_is_no_address_of_a_cluster_is_told_in_a_sentence(address: str, says: str):
+    from diffusion_toolkit.nodes.command.cluster import connected
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    with pytest.raises(UsageError, match=says) as caught, connected(address, None, False):
+        pass
+    assert "\n" not in str(caught.value)
+
+
 def test_where_no_worker_begins_for_a_minute_the_bar_says_why():
     from diffusion_toolkit.nodes.command.cluster import _together
 
