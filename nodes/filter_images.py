@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from .filter_text import ANY, ASPECTS, filter_text, moment_of
+from .filter_text import ANY, ASPECTS, filter_text, leave_no_time, moment_of
 from .host import names_missing_requirements
 from .types import QUERY_CATEGORY, Filter
 
@@ -94,6 +94,9 @@ def text_of(more: str, wishes: dict) -> str:
         except db.FilterError as error:
             said = f"write {FORMS[widget]}." if widget in FORMS else error.reason
             raise ValueError(f"{widget} can't be {value!r}: {said}") from None
+    since, until = wishes.get("since", ""), wishes.get("until", "")
+    if leave_no_time(since, until):
+        raise ValueError(f"since {since!r} and until {until!r} leave no time between them. Write the earlier one into since, the later one into until.")
     return filter_text(more=more, **wishes)
 
 

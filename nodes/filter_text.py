@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timezone
 
 ANY = "any"
 ASPECTS = (ANY, "portrait", "landscape", "square")
@@ -52,6 +52,17 @@ def filter_text(
     if more.strip():
         terms.append(f"({more.strip()})" if terms else more.strip())
     return " ".join(terms)
+
+
+def leave_no_time(since: str, until: str) -> bool:
+    """Whether nothing can be made from `since` on and up to `until`, which are as `filter_text` takes them, and right."""
+    from ..db.filters.values import Span, age, is_empty, moment
+
+    if not (since.strip() and until.strip()):
+        return False
+    now = datetime.now(timezone.utc)
+    first, last = (now - age(end) if _AGE.fullmatch(end) else moment(end) for end in (since.strip(), until.strip()))
+    return is_empty(Span(first.low if isinstance(first, Span) else first, last.high if isinstance(last, Span) else last, below=True))
 
 
 def moment_of(texts: Iterable[str]) -> str:

@@ -99,7 +99,8 @@ class Conditions:
         try:
             test: Test = make(*arguments, self.parameters)
         except Wrong as wrong:
-            meant = _meant(value.text.lower(), FIELDS[term.field].words, 0.6)
+            written = value.text.lower()
+            meant = _meant(written, [word for word in FIELDS[term.field].words if word not in written.split("..")], 0.6)
             raise FilterError(f"{wrong}.{meant} {term.field} takes {expects}.", self._text, value.at) from None
         self.has_narrow = self.has_narrow or test.narrow is not None
         return Test(test.narrow) if self._narrow and test.narrow is not None else test

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -123,13 +124,14 @@ def moments(column: str) -> Field:
 def age_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That an image is younger than this, or with > older; a range is from the younger to the older."""
     parameters.moving = True
+    now = datetime.now(timezone.utc)
     low, dots, high = text.partition("..")
     if dots:
         ages = _range(operator, low, high, lambda end: Span(values.age(end), values.age(end)))
-        return span_test("i.created", Span(ages.high, ages.low), parameters)
-    then = values.age(text)
+        oldest, youngest = (None if age is None else now - age for age in (ages.high, ages.low))
+        return span_test("i.created", Span(oldest, youngest), parameters)
     older = {">": "<", ">=": "<="}.get(operator)
-    return Test(_compare("i.created", older or ">=", then, parameters))
+    return Test(_compare("i.created", older or ">=", now - values.age(text), parameters))
 
 
 def name(column: str, indexed: bool = False) -> Field:
@@ -267,13 +269,16 @@ def _compare(column: str, operator: str, value: Any, parameters: Parameters, fac
 
 
 def _range(operator: str, low: str, high: str, read: Callable[[str], Span]) -> Span:
-    """from..to, either of which may be left out."""
+    """from..to, either of which may be left out. What can hold of no image is a mistake."""
     if operator not in (":", "="):
         raise Wrong(f"a range can't stand after {operator}")
     if not low and not high:
         raise Wrong("a range needs an end, as in 20..40 or 20..")
     start, end = read(low) if low else Span(None, None), read(high) if high else Span(None, None)
-    return Span(start.low, end.high, end.below)
+    span = Span(start.low, end.high, end.below)
+    if low and high and values.is_empty(span):
+        raise Wrong(f"{low}..{high} is back to front: write {high}..{low}")
+    return span
 
 
 _WHOLE = "a whole number, a range such as 20..40, or >20"

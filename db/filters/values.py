@@ -27,6 +27,11 @@ class Span:
     below: bool = False
 
 
+def is_empty(span: Span) -> bool:
+    """Whether nothing lies in a span that is open at no end."""
+    return bool(span.low > span.high or (span.below and span.low == span.high))
+
+
 def compared(operator: str, span: Span) -> Span:
     """What stands in the given relation to one value, which may itself be a span: a day is one."""
     if operator == "<":
@@ -108,12 +113,12 @@ def moment(text: str) -> Span:
     return _span(start, start + (timedelta(days=1) if hour is None else timedelta(minutes=1) if second is None else timedelta(seconds=1)))
 
 
-def age(text: str) -> datetime:
-    """The moment that lies so long ago: 12h, 7d, 2w, 3mo, 1y."""
+def age(text: str) -> timedelta:
+    """How long ago: 12h, 7d, 2w, 3mo, 1y."""
     found = re.fullmatch(r"(\d{1,5})\s*(h|d|w|mo|y)[a-z]*", text.lower(), re.ASCII)
     if not found:
         raise Wrong(f"{text!r} is no age (such as 12h, 7d, 2w, 3mo or 1y)")
-    return datetime.now(timezone.utc) - timedelta(days=min(int(found[1]) * AGES[found[2]], 365_000))
+    return timedelta(days=min(int(found[1]) * AGES[found[2]], 365_000))
 
 
 def _span(start: datetime, end: datetime) -> Span:

@@ -52,6 +52,14 @@ def texts():
         ("cat date:2025-13", 9, "'2025-13' is no date"),
         ("date:2025-02-30", 5, "is no date"),
         ("steps:..", 6, "a range needs an end"),
+        ("cat steps:30..20", 10, "30..20 is back to front: write 20..30. steps takes"),
+        ("date:2026..2020", 5, "2026..2020 is back to front: write 2020..2026. date takes"),
+        ("date:today..2020-03", 5, "today..2020-03 is back to front: write 2020-03..today. date takes"),
+        ("date:2025-03-14..2025-03-13", 5, "back to front: write 2025-03-13..2025-03-14"),
+        ("age:1mo..7d", 4, "1mo..7d is back to front: write 7d..1mo. age takes"),
+        ("rating:3..rejected", 7, "3..rejected is back to front: write rejected..3. rating takes"),
+        ("aspect:16:9..1:1", 7, "16:9..1:1 is back to front: write 1:1..16:9"),
+        ("filesize:2MB..500kB", 9, "back to front: write 500kB..2MB"),
         ("steps:>1..2", 7, "a range can't stand after >"),
         ("size:big", 5, "no size in pixels"),
         ("aspect:0:1", 7, "no aspect"),
@@ -77,7 +85,7 @@ def test_a_mistake_is_named_with_its_place(text: str, place: int, says: str) -> 
     assert (caught.value.position, caught.value.text) == (place, text) and says in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20", "or-ange", "order", '"or" cat', "label:or"])
+@pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20", "or-ange", "order", '"or" cat', "label:or", "steps:20..20", "date:2025..2025-03", "date:2025-03..2025", "age:7d..7d"])
 def test_what_people_write_is_understood(text: str) -> None:
     assert db.parse_filter(text)
 
@@ -173,6 +181,23 @@ def test_a_mistake_in_a_widget_is_named_by_the_widget(widgets, wishes: dict, say
     with pytest.raises(ValueError) as caught:
         widgets.text_of("steps:20", wishes)
     assert str(caught.value).startswith(says) and "character" not in str(caught.value).replace("300 characters", "")
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "fits"),
+    [
+        ("2026-12", "2020", False), ("2021", "2020", False), ("7d", "1mo", False), ("7d", "7d", False), ("today", "3d", False), ("7d", "2020", False),
+        ("2020", "2026-12", True), ("2020", "2020", True), (" 2020-03", "2020 ", True), ("1mo", "7d", True), ("2020", "7d", True), ("7d", "today", True),
+        ("2026", "", True), ("", "2020", True),
+    ],
+)  # fmt: skip
+def test_since_after_until_is_a_mistake(widgets, since: str, until: str, fits: bool) -> None:
+    wishes = {"since": since, "until": until}
+    if fits:
+        assert db.parse_filter(widgets.text_of("", wishes))
+        return
+    with pytest.raises(ValueError, match=f"^since '{since}' and until '{until}' leave no time between them. Write the earlier one into since"):
+        widgets.text_of("", wishes)
 
 
 @pytest.mark.parametrize(
