@@ -140,7 +140,7 @@ class ImageList:
         for place in (real,) if ".." in Path(folder).parts else (os.path.normpath(folder), real):
             for name, root in self._roots:
                 if contains(str(root), place):
-                    return name, Path(place).relative_to(root).as_posix().removeprefix(".")
+                    return name, "/".join(Path(place).relative_to(root).parts)
         raise ValueError(f"{os.path.normpath(folder)} lies below none of the configured roots: {self._names}")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from .host import roots
+from .host import roots, told_roots
 
 CARRIES_A_PICTURE = frozenset(("IMAGE", "MASK", "VIDEO", "STRING", "COMBO", "*"))  # or a file's name
 Node = Mapping[str, Any]
@@ -43,19 +43,17 @@ def find_file(text: str) -> Path:
 def find_place(text: str, what: str = "an image") -> Path:
     """The same, also of a folder; `what` is looked for, in words. FileRefused but for what is no regular file."""
     allowed = roots()
-    name = _unquoted(text)
-    known = ", ".join(f"{root} ({folder})" for root, folder in allowed.items())
+    name = unquoted(text)
     if not name or "\0" in name:
-        raise FileRefused(f"Write the path of {what} below one of the roots: {known}.")
-    elsewhere = _elsewhere(name, allowed)
-    if elsewhere:
-        raise FileRefused(f"{name[:200]} is {elsewhere}. Name a file under one of the folders that may be read: {known}.")
+        raise FileRefused(f"Write the path of {what} below one of the roots: {told_roots(allowed)}.")
+    if away := elsewhere(name, allowed):
+        raise FileRefused(f"{name[:200]} is {away}. Name a file under one of the folders that may be read: {told_roots(allowed)}.")
     candidates = list(dict.fromkeys(_resolved(path, allowed) for path in _candidates(name, allowed)))
     inside = [file for file in candidates if _contained(file, allowed)]
     found = [file for file in inside if _exists(file)]
     if not found and len(inside) < len(candidates):  # whether there is such a file elsewhere is nobody's business
         raise FileRefused(
-            f"{name} is under none of the folders that may be read: {known}. Move the file there, or have its folder made a "
+            f"{name} is under none of the folders that may be read: {told_roots(allowed)}. Move the file there, or have its folder made a "
             "root (see the README)."
         )
     if not found:
@@ -154,7 +152,7 @@ def _below(folder: Path, name: str) -> Iterator[Path]:
         yield folder / name
 
 
-def _elsewhere(name: str, allowed: Mapping[str, Path]) -> str | None:
+def elsewhere(name: str, allowed: Mapping[str, Path]) -> str | None:
     """What a name is that no file of this computer has; None for one that may be looked for."""
     if re.match(r"[A-Za-z][\w+.-]+://", name):
         return "an address, not a file here"
@@ -211,7 +209,7 @@ def _is_link(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
     """Without the quotes that Windows' "Copy as path" puts around it."""
     name = text.strip()
     return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name

@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,10 +123,11 @@ def roots() -> dict[str, Path]:
         "output": Path(folder_paths.get_output_directory()).resolve(),
         "input": Path(folder_paths.get_input_directory()).resolve(),
     }
+    for fault in configuration_faults(config_file()):
+        _warn_once(fault)
     try:
         configured = configured_roots(config_file())
-    except ConfigurationError as error:
-        _warn_once(str(error))
+    except ConfigurationError:
         configured = []
     for name, path in [*_roots_of_variable(), *configured]:
         try:
@@ -142,6 +143,11 @@ def roots() -> dict[str, Path]:
             )
         found[name] = folder.resolve()
     return found
+
+
+def told_roots(named: Mapping[str, Path]) -> str:
+    """Roots for a message; of one whose folder is not there, which may be misspelt, that is said."""
+    return ", ".join(f"{name} ({folder}{'' if os.path.isdir(folder) else ', which is not there'})" for name, folder in named.items())
 
 
 def _roots_of_variable() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, roots, show_text
+from .host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, roots, show_text, told_roots
 from .types import CATEGORY, Library, TextEmbedder, library_name_input
 from .watch import LONG_QUIET_S, Place, Watch, clock, watcher
 
@@ -42,7 +42,7 @@ class IndexFolder(io.ComfyNode):
                 io.String.Input(
                     "subfolder",
                     default="",
-                    tooltip="A folder below the root, such as 2025/portraits. Empty: the whole root.",
+                    tooltip="A folder below the root, such as 2025/portraits, or its whole path. Empty: the whole root.",
                 ),
                 io.Boolean.Input("recursive", default=True, tooltip="Also index the folders inside it."),
                 io.String.Input(
@@ -153,8 +153,8 @@ class IndexFolder(io.ComfyNode):
         from ..embedders.clip_vision import ImageEncoder
         from ..embedders.pipeline import Encoders
         from ..embedders.presence import Names
-        from ..embedders.scan import normal_subfolder
         from .definitions import node_definitions
+        from .folders import subfolder_in
         from .index_report import summary
         from .index_run import Job, run
         from .watched_prompts import running_prompt
@@ -166,7 +166,7 @@ class IndexFolder(io.ComfyNode):
         if asked_by is not None and asked_by.place != place:  # a list runs this node: each watch is for one item of it
             return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
         folder = root_folder(root)
-        under = normal_subfolder(subfolder if asked_by is None else _new_below(asked_by, folder))
+        under = subfolder_in(root, subfolder) if asked_by is None else _new_below(asked_by, folder)
         looks_in = (folder / Names(folder).spelled(under)).resolve()  # however it is typed
         ended: list[Path] = []
         if prompt is not None and (not watch or image_list.strip()):
@@ -228,12 +228,18 @@ def _list_file(name: str, below: Path) -> Path:
     """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its paths."""
     from ..embedders.image_list import SUFFIXES_OF_LISTS, ListError, on_another_host
 
-    file = below / name
+    from .folders import spellings
+
+    allowed = roots()
+    files = [below / spelled for spelled in spellings(name)]
+    here = [file for file in files if not on_another_host(str(file), allowed.values())]  # to look at the others would sign in there
+    readable = [file for file in here if any(file.resolve().is_relative_to(root) for root in allowed.values())]
+    file = next((file for file in readable if file.is_file()), files[-1])
     if file.suffix.lower() not in SUFFIXES_OF_LISTS or file.name.startswith("."):
         endings = ", ".join(SUFFIXES_OF_LISTS)
         raise ListError(f"The image list {file} is no list by its name. Its name ends in {endings}; hidden files are not read.")
-    if on_another_host(str(file), roots().values()) or not any(file.resolve().is_relative_to(root) for root in roots().values()):
-        raise ListError(f"The image list {file} lies below none of the roots: {', '.join(roots())}. Put it beside its images.")
+    if file not in readable:
+        raise ListError(f"The image list {file} lies below none of the roots: {told_roots(allowed)}. Put it beside its images.")
     return file
 
 
@@ -242,7 +248,7 @@ def _new_below(watch: Watch, root: Path) -> str:
     place = watch.look_in
     while not place.is_dir() and place != watch.folder:
         place = place.parent
-    return place.relative_to(root).as_posix()
+    return "/".join(place.relative_to(root).parts)  # "" is the root
 
 
 def _watched(report: IndexReport) -> str:

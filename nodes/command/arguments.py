@@ -21,7 +21,8 @@ _SEVERAL = (
 )
 _INDEX = """\
 Bring the images of a folder into a library, as the node Index Folder does: only new and changed files are read. The folder lies below
-one of the roots that the nodes know (ComfyUI's output and input, and those in DIFFUSION_TOOLKIT_ROOTS or config.json).
+one of the roots that the nodes know (ComfyUI's output and input, and those in DIFFUSION_TOOLKIT_ROOTS or config.json). Where there is
+none of its name here, it may begin with a root's: photos/2025.
 """
 _STATUS = """\
 What a library holds, how healthy it is, and what to do, as the node Library Status tells it.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..host import ROOTS_VARIABLE, config_file, roots
+from ..folders import in_roots, why_outside
+from ..host import roots, told_roots
 from .errors import UsageError
 
 
 def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
-    """(name of the root, its folder, the path below it): of `root_name`, else of the deepest root that `given` lies in.
+    """(name of the root, its folder, the path below it): of `root_name`, else of the deepest root that `given` lies in, else of
+    the one whose name it begins with.
 
     Raises:
         UsageError: there is no such root, or `given` lies in none.
@@ -20,26 +22,27 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
         raise UsageError("The name of the folder is empty. Name one; . is the one that you are in, or with --root the whole root.")
     known = roots()
     if root_name is not None and root_name not in known:
-        raise UsageError(f"There is no root {root_name!r}. The roots are: {_told(known)}.")
-    allowed = {root_name: known[root_name]} if root_name is not None else known
+        raise UsageError(f"There is no root {root_name!r}. The roots are: {told_roots(known)}.")
     given_path = Path(given).expanduser()
+    if root_name is None and not given_path.exists() and (named := _below_its_name(given_path, known)) is not None:
+        root_name, given_path = named
+    allowed = {root_name: known[root_name]} if root_name is not None else known
     places = [given_path.absolute()]
     if root_name is not None and not given_path.is_absolute() and (known[root_name] / given_path).exists():
         places.insert(0, known[root_name] / given_path)
-    # As it was named first: what lies behind a link inside a root is known by the link's path.
-    as_named = (place for place in places if ".." not in place.parts)  # where that leads is the system's to say
-    for place in [*as_named, *(place.resolve() for place in places)]:
-        holding = [(name, folder) for name, folder in allowed.items() if place.is_relative_to(folder)]
-        if holding:
-            name, folder = max(holding, key=lambda one: len(one[1].parts))
-            return name, folder, place.relative_to(folder).as_posix().removeprefix(".")
+    if (found := in_roots(places, allowed)) is not None:
+        return found
     place = places[0].resolve()
     if not place.exists():
-        raise UsageError(f"There is no folder {place}. Check its spelling, or name it by its --root: {', '.join(allowed)}.")
-    raise UsageError(
-        f"{place} lies below none of the roots: {_told(allowed)}. Add it, or a folder around it, to {config_file()}, such as "
-        f'{{"roots": {{"{place.name}": "{place.as_posix()}"}}}}, or to {ROOTS_VARIABLE}, for ComfyUI and for this command.'
-    )
+        raise UsageError(f"There is no folder {place}. Check its spelling, or name it by its --root: {told_roots(allowed)}.")
+    raise UsageError(why_outside(place, allowed))
+
+
+def _below_its_name(given: Path, known: Mapping[str, Path]) -> tuple[str, Path] | None:
+    """(name of a root, path below it) where what was given begins with that name and is there, as in photos/2025."""
+    first, *rest = given.parts or ("",)
+    below = Path(*rest)
+    return (first, below) if first in known and (known[first] / below).exists() else None
 
 
 def is_list(given: str, beside: Sequence[str]) -> bool:
@@ -61,7 +64,3 @@ def is_list(given: str, beside: Sequence[str]) -> bool:
     if beside:
         raise UsageError(f"{given} is a file, and so a list of images, each of which is indexed: leave out {' and '.join(beside)}.")
     return True
-
-
-def _told(known: dict[str, Path]) -> str:
-    return ", ".join(f"{name} ({folder})" for name, folder in known.items())

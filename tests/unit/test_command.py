@@ -19,12 +19,14 @@ def comfyui() -> Path:
 @pytest.fixture
 def roots(tmp_path, monkeypatch):
     """Three roots by name: one inside another, and one beside them."""
-    from diffusion_toolkit.nodes.command import folders
+    from diffusion_toolkit.nodes import folders
+    from diffusion_toolkit.nodes.command import folders as of_command
 
     found = {"output": tmp_path / "output", "inner": tmp_path / "output" / "inner", "photos": tmp_path / "photos"}
     for folder in found.values():
         (folder / "2025").mkdir(parents=True)
-    monkeypatch.setattr(folders, "roots", lambda: found)
+    for module in (folders, of_command):
+        monkeypatch.setattr(module, "roots", lambda: found)
     monkeypatch.setattr(folders, "config_file", lambda: tmp_path / "config.json")
     return found
 
@@ -163,6 +165,36 @@ def test_a_folder_outside_the_roots_is_refused_with_the_line_that_adds_it(roots,
         below_a_root(str(tmp_path / "elsewhere"), None)
     with pytest.raises(UsageError, match="no root 'nowhere'"):
         below_a_root(str(roots["photos"]), "nowhere")
+
+
+def test_a_folder_in_another_root_than_the_named_one_is_told_with_that_root(roots):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    with pytest.raises(UsageError, match="lies in the root output, not in photos. Choose that root, and 2025 in it."):
+        below_a_root(str(roots["output"] / "2025"), "photos")
+
+
+def test_a_folder_may_begin_with_the_name_of_its_root_where_none_of_that_name_is_here(roots, tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "output").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert below_a_root("photos", None) == ("photos", roots["photos"], "")
+    assert below_a_root("photos/2025", None) == ("photos", roots["photos"], "2025")
+    with pytest.raises(UsageError, match="There is no folder .*elsewhere.photos.2026. Check its spelling"):
+        below_a_root("photos/2026", None)
+    with pytest.raises(UsageError, match="elsewhere.output lies below none of the roots"):
+        below_a_root("output", None)
+
+
+def test_a_hidden_folder_keeps_its_dot(roots):
+    from diffusion_toolkit.nodes.command.folders import below_a_root
+
+    (roots["photos"] / ".hidden").mkdir()
+    assert below_a_root(str(roots["photos"] / ".hidden"), None) == ("photos", roots["photos"], ".hidden")
 
 
 def test_a_library_that_is_not_there_is_made_by_index_alone(tmp_path, monkeypatch):

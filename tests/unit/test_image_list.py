@@ -49,6 +49,12 @@ def test_a_file_is_named_as_a_scan_names_it(place):
     assert listed == [entry for entry in Scan(place / "output").files() if entry.path != "cats/one, two.png"]
 
 
+def test_a_hidden_folder_keeps_its_dot(place):
+    (place / "output/.kept").mkdir()
+    (place / "output/a.png").rename(place / "output/.kept/a.png")
+    assert [entry.path for entry in entries(read(place, ".kept/a.png\n"), "output")[0]] == [".kept/a.png"]
+
+
 def test_a_path_with_a_comma_stands_in_quotes(place):
     assert entries(read(place, '"cats/one, two.png",cat\n'), "output")[0][0].path == "cats/one, two.png"
     unquoted = read(place, "cats/one, two.png\ncats/b.png, two.png\n")

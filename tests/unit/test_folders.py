@@ -1,0 +1,110 @@
+"""Which folder and which list a person means on Index Folder, and what is said of one that lies in no root."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from host.comfy_models import import_comfy
+
+not_on_windows = pytest.mark.skipif(os.name == "nt", reason="there it is no letter of a name")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """A root with a folder `cats/tabby`, beside another, `scans`, with `2025`."""
+    import_comfy()
+    root = tmp_path.resolve() / "photos"
+    (root / "cats" / "tabby").mkdir(parents=True)
+    (root / "cats" / "list.txt").write_text("a.png\n", encoding="utf-8")
+    (tmp_path / "scans" / "2025").mkdir(parents=True)
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_ROOTS", os.pathsep.join((f"photos={root}", f"scans={tmp_path / 'scans'}")))
+    return root
+
+
+def subfolder(text: object) -> str:
+    from diffusion_toolkit.nodes.folders import subfolder_in
+
+    return subfolder_in("photos", str(text))
+
+
+def refusal(text: object) -> str:
+    from diffusion_toolkit.nodes.folders import OutsideRoots
+
+    with pytest.raises(OutsideRoots) as refused:
+        subfolder(text)
+    return str(refused.value)
+
+
+def test_a_sub_folder_is_relative_to_its_root_or_whole(photos, tmp_path):
+    for text in ("cats/tabby", " cats/tabby/ ", photos / "cats" / "tabby", photos / "cats" / ".." / "cats" / "tabby"):
+        assert subfolder(text) == "cats/tabby"
+    assert subfolder("") == subfolder(".") == subfolder(photos) == ""
+    assert subfolder(photos / "to be" / "made") == subfolder("to be/made") == "to be/made"
+    (tmp_path / "link").symlink_to(photos / "cats", target_is_directory=True)
+    assert subfolder(tmp_path / "link") == "cats"
+
+
+def test_a_whole_path_in_another_root_is_told_with_that_root(photos, tmp_path):
+    told = refusal(tmp_path / "scans" / "2025")
+    assert "lies in the root scans, not in photos. Choose that root, and 2025 in it." in told
+    assert "Choose that root, and all of it." in refusal(tmp_path / "scans")
+
+
+def test_a_whole_path_in_no_root_is_told_with_the_line_that_adds_it(photos, tmp_path):
+    mine = tmp_path / 'my "best" pictures'
+    told = refusal(mine)
+    mine.mkdir()
+    assert refusal(mine) == told  # whoever reaches the page need not learn what is there
+    line = told[told.index('{"roots"') : told.index("}}") + 2]
+    assert json.loads(line) == {"roots": {mine.name: mine.as_posix()}} and "config.json" in told
+    assert '{"roots": {"elsewhere photos": ' in refusal(tmp_path / "elsewhere" / "photos")  # no second root of a name that is in use
+
+
+def test_a_root_that_is_not_there_is_told_among_the_roots(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_ROOTS", f"photos={photos}{os.pathsep}scans={tmp_path / 'scanns'}")
+    told = refusal(tmp_path / "scans")
+    assert f"scans ({tmp_path / 'scanns'}, which is not there)" in told and f"photos ({photos})" in told
+
+
+@pytest.mark.parametrize("text", ["../scans", "cats/../../scans", "..\\scans"])
+def test_dots_do_not_lead_out_of_the_root(photos, text):
+    from diffusion_toolkit.embedders.scan import ScanError
+
+    with pytest.raises(ScanError, match="not below the root"):
+        subfolder(text)
+
+
+@pytest.mark.parametrize("text", ["cats\\tabby", "cats\\tabby\\", '"cats/tabby"', '"cats\\tabby"', "'cats/tabby'"])
+def test_what_windows_pastes_is_understood(photos, text):
+    assert subfolder(text) == "cats/tabby"
+    assert subfolder(f'"{photos / "cats"}"') == "cats"
+
+
+@not_on_windows
+def test_a_folder_whose_name_has_a_backslash_or_quotation_marks_is_meant_where_it_is_there(photos):
+    for name in ("cats\\tabby", '"cats"'):
+        (photos / name).mkdir()
+        assert subfolder(name) == subfolder(photos / name) == name
+
+
+@not_on_windows
+@pytest.mark.parametrize("text", ["C:\\images\\cats", '"C:\\images\\cats"', "\\\\server\\images", "//server/images"])
+def test_a_folder_of_another_computer_is_told_to_be_one(photos, text):
+    assert "a path of another computer" in refusal(text) and str(photos) in refusal(text)
+
+
+def test_a_list_is_found_by_the_path_that_was_pasted(photos, tmp_path):
+    from diffusion_toolkit.embedders.image_list import ListError
+    from diffusion_toolkit.nodes.index_folder import _list_file
+
+    listed = photos / "cats" / "list.txt"
+    for text in ("cats/list.txt", "cats\\list.txt", '"cats\\list.txt"', f'"{listed}"', str(listed)):
+        assert _list_file(text, photos) == listed
+    with pytest.raises(ListError, match="lies below none of the roots"):
+        _list_file(f'"{tmp_path / "list.txt"}"', photos)
+    if os.name != "nt":
+        (photos / "cats\\list.txt").write_text("a.png\n", encoding="utf-8")
+        assert _list_file("cats\\list.txt", photos) == photos / "cats\\list.txt"
