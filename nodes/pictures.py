@@ -20,13 +20,15 @@ SHOWN_BY_BROWSERS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif"
 
 def picture_of(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Tensor, str]:
     """The picture, [1, H, W, 3] in 0..1, and what is to be said of it."""
+    import numpy as np
     import torch
 
     from ..embedders.decode import ImageError, decode
 
     if file is not None:
         try:
-            return torch.from_numpy(decode(file).pixels).float().div(255.0).unsqueeze(0), ""
+            pixels = np.require(decode(file).pixels, requirements="W")  # Pillow's arrays are read-only: torch warns of them
+            return torch.from_numpy(pixels).float().div(255.0).unsqueeze(0), ""
         except (ImageError, OSError) as error:
             note = f"the file can't be read: {error}"
     log.warning("Image %d: %s (%s)", image.id, note, path_of(image, file) or "no path")
