@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .hit_records import share
-from .links import AskedPart, Hits, QueryPart, SearchOptions
+from .links import KINDS, AskedPart, Hits, QueryPart, SearchOptions
 
 if TYPE_CHECKING:
     from ..db import Filter, Hit, Library, Part, Question, StoredImage
+
+_HAS = {"prompt": "prompt", "negative": "negative", "clip_l": "prompt", "clip_g": "prompt"}  # of which text each kind is a vector
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
         images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []
         names = db.unknown_names(connection, wanted.filter) if answer.hits else ""  # else `why_no_hits` tells of them
     of = tuple(AskedPart(part.kind, part.label, part.weight) for part in parts)
-    note = " ".join(filter(None, [answer.note, _not_reached(answer.hits, wanted.options.lowest_percentile), names]))
+    note = " ".join(filter(None, [answer.note, _not_reached(answer.hits, wanted.options.lowest_percentile), _lifted(answer.hits, of), names]))
     return Found(Hits(library.name, tuple(answer.hits), of, answer.method, note), images)
 
 
@@ -53,6 +55,20 @@ def _not_reached(hits: Sequence[Hit], percentile: float) -> str:
     if best >= percentile:
         return ""
     return f"No image of the library is nearer than {share(best)} % of it, so lowest_percentile {percentile:g} keeps only the nearest."
+
+
+def _lifted(hits: Sequence[Hit], parts: Sequence[AskedPart]) -> str:
+    """That hits have no text for a query to be near to, while they have what one of negative weight is far from: that may be all."""
+    unlike = [hit for hit in hits if any(part.weight < 0 and cosine is not None for part, cosine in zip(parts, hit.cosines))]
+    for place, part in enumerate(parts):
+        lacking = sum(hit.cosines[place] is None for hit in unlike)
+        if lacking and part.weight > 0 and part.kind in _HAS:
+            have = f"{lacking} of the {len(hits)} hits {'has' if lacking == 1 else 'have'}"
+            return (
+                f"{have} no {KINDS[part.kind]} vector to compare with {part.label}; the negative weight of another query may alone have brought "
+                f"{'it' if lacking == 1 else 'them'} here. To leave out images without a {KINDS[_HAS[part.kind]]}, filter by has:{_HAS[part.kind]}."
+            )
+    return ""
 
 
 def question_of(parts: Sequence[QueryPart], wanted: Wanted) -> Question:

@@ -116,3 +116,28 @@ def test_a_library_without_images_says_so(why, library, encoder, unit):
 def test_an_image_of_an_empty_library_is_refused_with_the_next_step(library):
     with library.connection() as conn, pytest.raises(db.NoSuchImage, match="no image 4. It is empty: queue Index Folder"):
         db.get_images(conn, [4])
+
+
+def test_hits_that_lack_what_is_asked_for_beside_a_negative_weight_are_told_once(library, nodes, ids, image, encoder, unit):
+    asking, links, _ = nodes
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+        with_text = db.write_images(conn, root, [image(9, prompt=(fox := db.TextPair("a fox", "a fox")))])
+        db.write_text_vectors(conn, encoder(conn, "text"), [db.find_text(conn, fox)], unit(1)[None])
+        db.write_image_vectors(conn, encoder(conn, "image"), with_text, unit(1)[None])
+
+    def note(words: float, picture: float, filter: str = "", kind: str = "prompt") -> str:
+        parts = [links.QueryPart(kind, unit(1), label="'a fox'", weight=words), links.QueryPart("image", unit(1), label="image 1", weight=picture)]
+        return asking.find(library, parts, asking.Wanted(filter=db.parse_filter(filter))).hits.note
+
+    assert note(1, -1.5) == (
+        "4 of the 5 hits have no prompt vector to compare with 'a fox'; the negative weight of another query may alone have brought them here. "
+        "To leave out images without a prompt, filter by has:prompt."
+    )
+    assert "1 of the 2 hits has no prompt" in note(1, -1.5, "has:prompt or id:1")
+    assert "5 of the 5 hits have no negative prompt vector" in (told := note(1, -1, kind="negative"))
+    assert told.endswith("To leave out images without a negative prompt, filter by has:negative.")
+    both = [links.QueryPart("prompt", unit(1), label="a", weight=1), links.QueryPart("prompt", unit(0, 1), label="b", weight=-1)]
+    found = asking.find(library, [*both, links.QueryPart("image", unit(1), label="c")], asking.Wanted()).hits
+    assert len(found.hits) == 5 and found.note == ""  # what has no prompt is not unlike b either
+    assert note(1, 1.5) == note(-1, 1.5) == note(1, -1.5, "has:prompt") == ""
