@@ -8,7 +8,7 @@ from .clusters import Cluster, cluster_images
 from .comparable import Comparable, count_comparable
 from .connection import Connection, Library, has_password, library_names, open_library
 from .contrast import Contrast, contrasts_of_image, contrasts_of_library
-from .duplicates import Alike, Group, Member, best_first, duplicate_groups, groups_of
+from .duplicates import Alike, Group, Member, Place, best_first, copied_images, duplicate_groups, groups_of, ids_with_copies
 from .encoders import (
     activate_encoders,
     active_encoder,
@@ -121,6 +121,7 @@ __all__ = [
     "OtherFile",
     "Pairs",
     "Part",
+    "Place",
     "Problem",
     "Question",
     "Reading",
@@ -148,6 +149,7 @@ __all__ = [
     "cluster_images",
     "contrasts_of_image",
     "contrasts_of_library",
+    "copied_images",
     "count_comparable",
     "count_elsewhere",
     "count_gone",
@@ -179,6 +181,7 @@ __all__ = [
     "has_password",
     "image_vector",
     "images_read_before",
+    "ids_with_copies",
     "images_without_phash",
     "images_without_vector",
     "indexes_of",

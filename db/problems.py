@@ -276,7 +276,7 @@ def in_bytes(size: int) -> str:
         if amount < 1000 or unit == "TB":
             break
         amount /= 1000
-    return f"{amount:.0f} {unit}" if amount >= 100 or unit == "bytes" else f"{amount:.2g} {unit}"
+    return f"{amount:.0f} {unit}" if amount >= 99.5 or unit == "bytes" else f"{amount:.2g} {unit}"  # .2g of 99.6 is 1e+02
 
 
 def _parted(warning: str) -> tuple[str, str]:

@@ -1,26 +1,25 @@
-"""Find Duplicates: groups of images that are nearly the same, and which of each is worth keeping. It never deletes anything."""
+"""Find Duplicates: groups of images that are nearly the same, with the one to keep, and copies of files. It never deletes anything."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from comfy_api.v0_0_2 import io
 
 from .asking import all_of
-from .hits import search_fingerprint
-from .host import ReadableFiles, log, names_missing_requirements, open_library, progress_on, show_text
+from .duplicates_report import OF_A_GROUP, as_json, bytes_to_free, copies_as_json, counted, report_text
+from .host import ReadableFiles, fresh_fingerprint, log, names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
 from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, report_place, save_report
 from .types import CATEGORY, Hits
 
 if TYPE_CHECKING:
-    from ..db import Alike, Connection, Filter, Group, Library, Member, Pairs
+    from ..db import Alike, Connection, Filter, Group, Library, Member, Pairs, Place, StoredFile
 
 EITHER, LOOK, PIXELS, BOTH = "look or pixels", "look", "pixels", "look and pixels"
-GROUPS_TOLD = 100
-OF_A_GROUP = 12  # images that are shown, or told
 _PICTURES = 100  # that are loaded in all: 12 MB each at 1024 x 1024
 _HASHED = 16  # pictures that are decoded for one transaction
 
@@ -34,9 +33,9 @@ class FindDuplicates(io.ComfyNode):
             node_id="DiffusionToolkitFindDuplicates",
             display_name="Find Duplicates",
             category=CATEGORY,
-            description="Finds images that are nearly the same: copies, upscales, recompressed or slightly changed versions. Suggests "
-            "which of each group to keep, and why. Nothing is deleted or moved.",
-            search_aliases=["near duplicates", "similar images", "dedupe", "phash", "clean up", "diffusion toolkit"],
+            description="Finds images that are nearly the same: upscales, recompressed or slightly changed versions. Suggests which of "
+            "each group to keep, and why. Tells too which images lie in more than one file. Nothing is deleted or moved.",
+            search_aliases=["near duplicates", "similar images", "copies of files", "dedupe", "phash", "clean up", "diffusion toolkit"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -81,7 +80,7 @@ class FindDuplicates(io.ComfyNode):
             outputs=[
                 io.Image.Output("image", is_output_list=True, tooltip="The pictures of the groups shown, the one to keep first in each."),
                 io.Int.Output("image_id", is_output_list=True, tooltip="Their ids in the library."),
-                io.String.Output("path", is_output_list=True, tooltip="Where their files are, or were."),
+                io.String.Output("path", is_output_list=True, tooltip="Where their files are; of an image in several, the one to keep."),
                 io.Int.Output("group", is_output_list=True, tooltip="The number of the group, from 1."),
                 io.Boolean.Output("keep", is_output_list=True, tooltip="True for the one to keep."),
                 io.Float.Output(
@@ -93,12 +92,14 @@ class FindDuplicates(io.ComfyNode):
                 Hits.Output(
                     "others", tooltip="All images of all groups but the ones to keep, for Label Images; only where there are any."
                 ),
+                io.Int.Output("copies", tooltip="How many files are copies of another, byte for byte. They are not among the others."),
             ],
         )
 
     @classmethod
     def fingerprint_inputs(cls, **inputs) -> str:
-        return search_fingerprint(**inputs)
+        """It looks at the disk: a report from before a file was deleted would keep that one, and let the last copy go."""
+        return fresh_fingerprint()
 
     @classmethod
     @names_missing_requirements
@@ -122,18 +123,77 @@ class FindDuplicates(io.ComfyNode):
         with opened.connection() as connection:
             why = none_passes(connection, chosen)
             notes = [why] if why else [db.unknown_names(connection, chosen), unsure_of_looks(connection) if alike_in != PIXELS else ""]
-        found, groups = [], []
+        found, groups, copied = [], [], []
         if not why:
             notes.append(hash_pictures(opened, chosen, progress) if alike_in != LOOK and hash_missing else "")
             found = _pairs(opened, alike_in, lowest_similarity, most_bits, chosen, progress)
             alike = db.Alike(lowest_similarity if alike_in != PIXELS else None, most_bits if alike_in != LOOK else None, alike_in == BOTH)
-            groups = _groups(opened, found, alike, progress)
-        show_text(cls, f"Done: {len(groups)} groups")
-        text = report_text(groups, [pairs.method for pairs in found], [note for note in notes if note])
+            groups, left_out = _groups(opened, found, alike, progress)
+            notes.append(left_out)
+            copied = _copied(opened, chosen, progress)
+        show_text(cls, f"Done: {counted(len(groups), 'group')}")
+        text = report_text(groups, [pairs.method for pairs in found], [note for note in notes if note], copied)
         asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
-        written = save_report(save_report_as, {"library": opened.name, **asked, "groups": [as_json(group) for group in groups]})
+        told = {"groups": [as_json(group) for group in groups], "copies": [copies_as_json(member) for member in copied]}
+        written = save_report(save_report_as, {"library": opened.name, **asked, **told})
         text += f"\nAll of it: {written}" if written else ""
-        return _outputs(opened, groups, show_groups, text, written)
+        return _outputs(opened, groups, show_groups, text, written, sum(len(member.copies) for member in copied))
+
+
+class _OneFile(NamedTuple):
+    """An image of which one file is asked for."""
+
+    files: tuple[StoredFile]
+
+
+class FilesThere:
+    """Of the files of `count` images, asked for one image after another, which hold it now and may be read.
+
+    Names of one file (links, a folder that lies in two roots) count once: as a copy, the only file there is might be deleted.
+    """
+
+    def __init__(self, stage: str, count: int, progress: Callable[[str, int, int], None]) -> None:
+        self._stage, self._count, self._progress = stage, count, progress
+        self._readable, self._asked = ReadableFiles(), 0
+        self._without: Counter[str] = Counter()  # images, by why no file of them is there
+
+    def __call__(self, files: Sequence[StoredFile]) -> list[Place]:
+        from .. import db
+
+        if self._asked % 100 == 0:
+            self._progress(self._stage, self._asked, self._count)
+        self._asked += 1
+        places, seen = [], set()
+        for file in files:
+            place, note = self._readable.place_of(_OneFile((file,)))
+            if place is None:
+                places.append(db.Place(os.path.join(file.root, *file.path.split("/")), file.size, note))
+            elif (itself := _itself(place)) not in seen:
+                seen.add(itself)
+                places.append(db.Place(place, file.size))
+        if not seen:
+            self._without[places[0].note if places else "no file of it is known any more"] += 1
+        return places
+
+    def left_out(self) -> str:
+        """Of how many images no file is there, and why; '' where each has one."""
+        count = self._without.total()
+        if not count:
+            return ""
+        why = ", ".join(f"{note} ({number:,})" for note, number in self._without.most_common())
+        return (
+            f"{counted(count, 'image')} near to others {'was' if count == 1 else 'were'} left out, without a file that can be read: {why}. "
+            "Index Folder finds again what was moved, renamed or changed; Library Upkeep removes the rest from the library."
+        )
+
+
+def _itself(place: str) -> tuple[int, int] | str:
+    """The same for all names of one file."""
+    try:
+        status = os.stat(place)
+    except OSError:  # gone just now
+        return place
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.normcase(place)  # some network drives number nothing
 
 
 def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[str, int, int], None]) -> str:
@@ -162,7 +222,8 @@ def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[s
                 log.info("Image %d has no perceptual hash: %s", image.id, note)
         with library.connection() as connection:
             db.write_phashes(connection, hashes)
-    return f"{unread} pictures could not be opened, and were not compared by their pixels." if unread else ""
+    were = "was not compared by its" if unread == 1 else "were not compared by their"
+    return f"{counted(unread, 'picture')} could not be opened, and {were} pixels." if unread else ""
 
 
 def unsure_of_looks(connection: Connection) -> str:
@@ -198,43 +259,25 @@ def _pairs(
 
 def _groups(
     library: Library, found: Sequence[Pairs], alike: Alike, progress: Callable[[str, int, int], None]
-) -> list[Group]:
-    """The largest first; each with those alone that are near to its kept one, so that the others may go."""
+) -> tuple[list[Group], str]:
+    """The largest first, each with those alone that are near to its kept one, so that the others may go; and who was left out."""
     from .. import db
 
-    def is_there(member: Member) -> bool:
-        return member.path is not None and Path(member.path).is_file()
-
     hanging = db.groups_of(*found)
-    groups = []
+    there = FilesThere("Choosing the ones to keep", sum(map(len, hanging)), progress)
     with library.connection() as connection:
-        for group in db.duplicate_groups(connection, hanging, is_there, alike):
-            if len(groups) % 100 == 0:
-                progress("Choosing the ones to keep", len(groups), max(len(groups), len(hanging)))
-            groups.append(group)
-    return sorted(groups, key=lambda group: -len(group.members))
+        groups = list(db.duplicate_groups(connection, hanging, there, alike))
+    return sorted(groups, key=lambda group: -len(group.members)), there.left_out()
 
 
-def report_text(groups: Sequence[Group], methods: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """The groups in words, the largest first."""
-    others = sum(len(group.members) - 1 for group in groups)
-    size = sum(member.bytes for group in groups for member in group.members[1:])
-    lines = [f"{len(groups)} groups of near-duplicates; {others} images beside the ones to keep, {size / 1e6:.1f} MB. Nothing was deleted."]
-    lines += [f"Compared by: {'; '.join(methods)}."] if methods else []
-    lines += notes
-    for number, group in enumerate(groups[:GROUPS_TOLD], start=1):
-        lines.append(f"Group {number}: {len(group.members)} images{_least(group)}. Keep the first: {group.reason}.")
-        lines += [f"    {_line(*one)}" for one in list(zip(group.members, group.cosines, group.bits))[:OF_A_GROUP]]
-        lines += [f"    ... and {len(group.members) - OF_A_GROUP} images more"] * (len(group.members) > OF_A_GROUP)
-    if len(groups) > GROUPS_TOLD:
-        lines.append(f"... and {len(groups) - GROUPS_TOLD} groups more: save_report_as writes all of them to a file.")
-    return "\n".join(lines)
+def _copied(library: Library, chosen: Filter | None, progress: Callable[[str, int, int], None]) -> list[Member]:
+    """The images that lie in more than one file, those first whose copies take most."""
+    from .. import db
 
-
-def _least(group: Group) -> str:
-    """How near the farthest is to the one to keep."""
-    known = [cosine for cosine in group.cosines[1:] if cosine is not None]
-    return f", similarity to the one to keep {min(known):.3f} or more" if known else ""
+    with library.connection() as connection:
+        ids = db.ids_with_copies(connection, chosen)
+        copied = list(db.copied_images(connection, ids, FilesThere("Looking at copies", len(ids), progress)))
+    return sorted(copied, key=lambda member: -bytes_to_free(member))
 
 
 def shown_members(groups: Sequence[Group], show_groups: int) -> list[tuple[int, int]]:
@@ -260,41 +303,26 @@ def not_shown(groups: Sequence[Group], show_groups: int, places: Sequence[tuple[
     )
 
 
-def _line(member: Any, cosine: float | None, bits: int | None) -> str:
-    near = [f"similarity {cosine:.3f}"] if cosine is not None else []
-    near += [f"{bits} bits differ"] if bits is not None else []
-    return f"#{member.id}  {member.width} x {member.height}, {member.bytes / 1e6:.1f} MB  {member.path or '(no file known)'}  ({', '.join(near) or 'not compared'})"
-
-
-def as_json(group: Group) -> dict[str, Any]:
-    """A group for programs: the first member is the one to keep."""
-    members = [
-        {
-            "image_id": member.id, "path": member.path, "width": member.width, "height": member.height, "bytes": member.bytes,
-            "rating": member.rating, "labels": member.labels, "similarity": cosine, "differing_bits": bits,
-        }
-        for member, cosine, bits in zip(group.members, group.cosines, group.bits)
-    ]  # fmt: skip
-    return {"keep": group.members[0].id, "reason": group.reason, "images": members}
-
-
-def _outputs(library: Library, groups: Sequence[Group], show_groups: int, text: str, written: str) -> io.NodeOutput:
+def _outputs(library: Library, groups: Sequence[Group], show_groups: int, text: str, written: str, copies: int) -> io.NodeOutput:
     from .. import db
 
     places = shown_members(groups, show_groups)
     rows = [
-        (groups[number].members[place].id, number + 1, place == 0, groups[number].cosines[place] or 0.0) for number, place in places
+        (one.members[place].id, one.members[place].path, number + 1, place == 0, one.cosines[place] or 0.0)
+        for number, place in places
+        for one in [groups[number]]
     ]
     text = "\n".join(filter(None, [text, not_shown(groups, show_groups, places)]))
     pictures = load_pictures(library, [row[0] for row in rows])
-    ids, numbers, keep, similarity = map(list, zip(*rows)) if rows else ([], [], [], [])
+    ids, paths, numbers, keep, similarity = map(list, zip(*rows)) if rows else ([], [], [], [], [])
     others = [(member.id, cosine) for group in groups for member, cosine in zip(group.members[1:], group.cosines[1:])]
     hits = tuple(db.Hit(id_, cosine or 0.0, rank) for rank, (id_, cosine) in enumerate(others, start=1))
     return io.NodeOutput(
-        *(or_nothing(values) for values in (pictures.tensors, ids, pictures.paths, numbers, keep, similarity)),
+        *(or_nothing(values) for values in (pictures.tensors, ids, paths, numbers, keep, similarity)),
         text,
         len(groups),
         written,
         or_nothing(hits and HitsRecord(library.name, hits, method="near-duplicates of the ones to keep")),
+        copies,
         ui={"images": pictures.shown, "text": [text]},
     )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import uuid
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +63,7 @@ def duplicates(filter_text: str, **changes) -> dict:
         alike_in="pixels", lowest_similarity=0.96, most_bits=4, hash_missing=True, show_groups=8, save_report_as="",
         library_name="default", filter_text=filter_text,
     )  # fmt: skip
-    names = ("image_id", "path", "group", "keep", "similarity", "report", "groups", "report_file", "others")
+    names = ("image_id", "path", "group", "keep", "similarity", "report", "groups", "report_file", "others", "copies")
     probes = {name: node("ProbeValues", values=["found", slot]) for slot, name in enumerate(names, start=1) if name != "others"}
     return {"found": node("DiffusionToolkitFindDuplicates", **{**inputs, **changes}), **probes}
 
@@ -155,6 +159,80 @@ def test_the_report_tells_the_least_similarity_of_a_group_and_some_of_its_images
     assert len(lines) == 3 + 12 + 1 + 1 + 2 and lines[15] == "    ... and 18 images more"
 
 
+def test_one_is_told_as_one_and_small_files_in_small_units():
+    import_comfy()
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes.find_duplicates import report_text
+
+    [group] = groups(2)
+    told = report_text([group], []).splitlines()[0]
+    assert told == "1 group of near-duplicates: 1 image beside the one to keep, 1 kB. No image lies in more than one file. Nothing was deleted."
+    others = (db.Place("/b/7.png", 1000), db.Place("/c/7.png", 9, "the file is gone"))
+    one = db.Member(7, 64, 64, None, [], None, None, "/a/7.png", 1000, others)
+    lines = report_text(groups(3, 2), [], [], [one]).splitlines()
+    assert lines[0] == (
+        "2 groups of near-duplicates: 3 images beside the ones to keep, 3 kB. 1 image lies in more than one file: 1 copy, 1 kB. Nothing was deleted."
+    )
+    assert lines[-3:] == ["    #7  64 x 64, 1 kB, 2 files  /a/7.png", "        /b/7.png  [a copy]", "        /c/7.png  [the file is gone]"]
+
+
+def test_so_many_copies_are_told_and_no_more():
+    import_comfy()
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes.find_duplicates import report_text
+
+    some = tuple(db.Place(f"/b/{n}.png", 1) for n in range(15))
+    lines = report_text([], [], [], [db.Member(n, 64, 64, None, [], None, None, f"/a/{n}.png", 1, some) for n in range(102)]).splitlines()
+    assert "102 images lie in more than one file: 1,530 copies, 1.5 kB" in lines[0] and len(lines) == 2 + 100 * (1 + 12 + 1) + 1
+    assert lines[15] == "        ... and 3 files more" and lines[-1].startswith("... and 2 images more")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """The one root that is configured; it holds a.png, of 5 bytes."""
+    import_comfy()
+    from diffusion_toolkit.nodes import host
+
+    root = tmp_path.resolve() / "photos"
+    root.mkdir()
+    (root / "a.png").write_bytes(b"a fox")
+    monkeypatch.setattr(host, "roots", lambda: {"photos": root})
+    return root
+
+
+def looked_at(*files: Path) -> tuple[list[tuple[str, str]], str]:
+    """(path, note) of these files of one image, each as a root of its own knew it, and what is said where none is there."""
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes.find_duplicates import FilesThere
+
+    there = FilesThere("", 1, lambda stage, done, total: None)
+    known = [db.StoredFile(str(file.parent), file.name, 5, file.stat().st_mtime_ns if file.exists() else 1) for file in files]
+    return [(place.path, place.note) for place in there(known)], there.left_out()
+
+
+def test_two_names_of_one_file_are_no_copies(photos):
+    """Whoever deleted the copy would have deleted the only one."""
+    (photos / "sub").mkdir()
+    os.link(photos / "a.png", photos / "sub" / "hard link.png")
+    os.symlink(photos / "a.png", photos / "link.png")
+    os.symlink(photos, photos / "sub" / "again")
+    names = ("a.png", "a.png", "sub/hard link.png", "link.png", "sub/again/a.png")
+    assert looked_at(*(photos / name for name in names)) == ([(str(photos / "a.png"), "")], "")
+    shutil.copy(photos / "a.png", photos / "copy.png")
+    assert looked_at(photos / "a.png", photos / "copy.png")[0] == [(str(photos / "a.png"), ""), (str(photos / "copy.png"), "")]
+
+
+def test_a_file_under_no_configured_root_is_not_there(photos):
+    outside = photos.with_name("outside.png")
+    outside.write_bytes(b"a fox")
+    os.symlink(outside, photos / "leads out.png")
+    no_longer = "the file is no longer under a configured root"
+    told, said = looked_at(outside, photos / "leads out.png")
+    assert told == [(str(outside), no_longer), (str(photos / "leads out.png"), no_longer)]
+    assert said.startswith(f"1 image near to others was left out, without a file that can be read: {no_longer} (1). ")
+    assert looked_at(outside, photos / "a.png") == ([(str(outside), no_longer), (str(photos / "a.png"), "")], "")
+
+
 @pytest.mark.parametrize("name", ["../out", "/tmp/out", ".."])
 def test_a_report_outside_the_output_folder_is_refused(server, copies, name):
     with pytest.raises(PromptError, match="not in ComfyUI's output folder"):
@@ -181,6 +259,57 @@ def test_without_duplicates_nothing_after_the_lists_runs_and_the_report_says_so(
     result = server.queue(duplicates(f"{copies} prompt:bread"))
     assert values(result, "groups") == [0] and "0 groups of near-duplicates" in values(result, "report")[0]
     assert "path" not in result.outputs
+
+
+@pytest.fixture
+def twice(server, request) -> str:
+    """A picture in two files and a smaller one of it in a third, and another in two; indexed, in a folder of their own."""
+    random = np.random.default_rng(zlib.crc32(request.node.name.encode()))  # another test's bytes would be copies of these
+    folder = server.output / f"twice_{uuid.uuid4().hex}"
+    for name in ("fox", "ship"):
+        save(folder / "sub" / f"{name}.png", random.integers(0, 256, (6, 8, 3), np.uint8), f"a picture of a {name}")
+        shutil.copy2(folder / "sub" / f"{name}.png", folder / "sub" / f"{name} - copy.png")
+    with Image.open(folder / "sub" / "fox.png") as picture:
+        picture.resize((128, 96)).save(folder / "sub" / "small.jpg")
+    server.queue(index(folder.name))
+    return folder.name
+
+
+def test_copies_are_told_apart_from_look_alikes_and_never_go_to_the_others(server, twice):
+    folder = server.output / twice / "sub"
+    graph = duplicates(f"folder:{twice}", save_report_as="reports/twice")
+    graph["label"] = node(
+        "DiffusionToolkitLabelImages", add_labels="duplicate", remove_labels="", namespace="", rating="as it is",
+        library_name="default", hits=["found", 9],
+    )  # fmt: skip
+    result = server.queue(graph)
+    assert values(result, "copies") == [2] and values(result, "groups") == [1]
+    assert values(result, "path") == [str(folder / "fox.png"), str(folder / "small.jpg")]
+    assert result.outputs["label"]["text"][0].startswith("1 of 1 image")  # small.jpg
+    lines = values(result, "report")[0].splitlines()
+    assert "1 group of near-duplicates: 1 image beside the one to keep" in lines[0]
+    assert "2 images lie in more than one file: 2 copies" in lines[0]
+    assert lines.count(f"        {folder / 'fox - copy.png'}  [a copy]") == 2  # in its group, and among the copies
+    report = json.loads(Path(values(result, "report_file")[0]).read_text(encoding="utf-8"))
+    assert {(one["keep"], *(other["path"] for other in one["other_files"])) for one in report["copies"]} == {
+        (str(folder / f"{name}.png"), str(folder / f"{name} - copy.png")) for name in ("fox", "ship")
+    }
+    assert report["groups"][0]["images"][0]["other_files"][0]["path"] == str(folder / "fox - copy.png")
+
+
+@pytest.mark.parametrize("indexed_again", [False, True])
+def test_what_was_deleted_is_no_longer_told(server, twice, indexed_again):
+    folder = server.output / twice / "sub"
+    assert values(server.queue(duplicates(f"folder:{twice}")), "copies") == [2]  # which is not told again from ComfyUI's cache
+    for name in ("small.jpg", "ship - copy.png", "fox.png"):
+        (folder / name).unlink()
+    if indexed_again:
+        server.queue(index(twice))
+    result = server.queue(duplicates(f"folder:{twice}"))
+    assert values(result, "groups") == [0] == values(result, "copies") and "others" not in result.outputs
+    lines = values(result, "report")[0].splitlines()
+    assert lines[0] == "0 groups of near-duplicates. No image lies in more than one file. Nothing was deleted."
+    assert any(line.startswith("1 image near to others was left out, without a file that can be read: the file is gone (1).") for line in lines)
 
 
 def clusters(filter_text: str, **changes) -> dict:

@@ -187,17 +187,12 @@ def member(id: int, **known) -> db.Member:
         ({"height": 128}, {"bytes": 9000}, "larger picture (64 x 128)"),
         ({}, {"prompt_confidence": None, "bytes": 9000}, "its prompt is exact"),
         ({}, {"path": "/a/b.jpg", "bytes": 9000}, "lossless file"),
-        ({"bytes": 2_000_000}, {}, "larger file (2.0 MB)"),
+        ({"bytes": 2_000_000}, {}, "larger file (2 MB)"),
     ],
 )
 def test_the_one_to_keep_is_told_with_the_reason(better, worse, reason):
     ranked, why = db.best_first([member(1, **worse), member(2, **better)])
     assert ([one.id for one in ranked], why) == ([2, 1], reason)
-
-
-def test_a_file_that_is_there_goes_before_all_else():
-    ranked, why = db.best_first([member(1, rating=5), member(2)], lambda one: one.id == 2)
-    assert (ranked[0].id, why) == (2, "its file is there")
 
 
 def test_the_first_indexed_is_kept_when_nothing_else_tells():
@@ -210,7 +205,7 @@ def test_a_group_tells_how_near_each_member_is_to_the_kept_one(conn, ids, vector
     conn.execute("UPDATE images SET width = 999 WHERE id = %s", [ids[40]])
     [group] = db.duplicate_groups(conn, [np.array([ids[0], ids[40]])])
     assert [one.id for one in group.members] == [ids[40], ids[0]]
-    assert group.reason == "larger picture (999 x 32); larger file (0.0 MB)"
+    assert group.reason == "larger picture (999 x 32); larger file (50 bytes)"
     assert group.bits == (0, 2)
     assert group.cosines == pytest.approx((1.0, in_numpy(ids, vectors, 0.9)[ids[0], ids[40]]), abs=1e-4)
     assert group.members[0].path == "/pictures/folder/40.png"
@@ -277,3 +272,57 @@ def test_images_without_a_vector_are_parted_by_their_hashes(conn, root, image):
 def test_where_a_cosine_meets_the_lowest_it_counts(conn, root, image, encoder):
     ids = chained(conn, root, image, encoder, [33, 33])
     assert parts(conn, ids, db.Alike(lowest=1.0)) == [[0, 1]]
+
+
+def there(*paths: str):
+    """As a look at the disk would tell when these files are there, and no others."""
+
+    def places_of(files: list) -> list[db.Place]:
+        return [db.Place(file.path, file.size, "" if file.path in paths else "the file is gone") for file in files]
+
+    return places_of
+
+
+def test_an_image_none_of_whose_files_is_there_is_in_no_group(conn, ids):
+    conn.execute("UPDATE images SET rating = 5 WHERE id = %s", [ids[0]])
+    three, two = np.array([ids[0], ids[40], ids[41]]), np.array([ids[0], ids[42]])
+    found = db.duplicate_groups(conn, [three, two], there("folder/40.png", "folder/41.png", "folder/42.png"))
+    assert [[one.id for one in group.members] for group in found] == [[ids[41], ids[40]]]
+
+
+def test_a_file_of_an_image_that_is_there_is_told_for_one_that_is_gone(conn, root, ids):
+    db.link_paths(conn, root, [("copy.png", db.KnownFile(ids[0], 10, 99))])
+    [group] = db.duplicate_groups(conn, [np.array(ids[:2])], there("copy.png", "folder/1.png"))
+    [one] = [one for one in group.members if one.id == ids[0]]
+    assert (one.path, one.elsewhere, one.copies) == ("copy.png", (db.Place("folder/0.png", 10, "the file is gone"),), ())
+
+
+def copied(conn, root: int, image_id: int, *files: tuple[str, int]) -> None:
+    db.link_paths(conn, root, [(path, db.KnownFile(image_id, 10, mtime_ns)) for path, mtime_ns in files])
+
+
+def test_of_an_images_files_the_oldest_is_kept_and_of_equally_old_ones_the_shortest_path(conn, root, image):
+    [image_id] = db.write_images(conn, root, [image(5, path="a/5.png")])
+    copied(conn, root, image_id, ("newer.png", 6), ("a/12345.png", 5), ("c.png", 5), ("older but gone.png", 1))
+    db.mark_missing(conn, root, ["older but gone.png"])
+    [one] = db.copied_images(conn, [image_id])
+    names = [place.rpartition("/")[2] for place in (one.path, *(place.path for place in one.elsewhere))]
+    assert names == ["c.png", "5.png", "12345.png", "newer.png", "older but gone.png"]
+
+
+def test_images_in_more_than_one_file_are_those_of_which_two_are_there(conn, root, image, monkeypatch):
+    monkeypatch.setattr("diffusion_toolkit.db.duplicates.BATCH", 1)
+    ids = db.write_images(conn, root, [image(n) for n in range(4)])
+    for image_id in ids[:3]:
+        copied(conn, root, image_id, (f"copy of {image_id}.png", 7))
+    db.mark_missing(conn, root, [f"copy of {ids[1]}.png"])
+    assert db.ids_with_copies(conn) == [ids[0], ids[2]]
+    assert [one.id for one in db.copied_images(conn, ids[::-1], there("folder/0.png", f"copy of {ids[0]}.png", "folder/2.png"))] == [ids[0]]
+    assert [one.id for one in db.copied_images(conn, [ids[2], ids[0], 999])] == [ids[2], ids[0]]
+
+
+def test_copies_are_those_of_images_that_pass_the_filter_wherever_they_lie(conn, root, image):
+    ids = db.write_images(conn, root, [image(n, path=f"{'cats' if n else 'dogs'}/{n}.png") for n in range(3)])
+    copied(conn, root, ids[0], ("dogs/again.png", 7))
+    copied(conn, root, ids[1], ("elsewhere/1.png", 7))
+    assert db.ids_with_copies(conn, db.parse_filter("folder:cats")) == [ids[1]]

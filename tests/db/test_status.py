@@ -263,7 +263,7 @@ def test_a_warning_of_the_preflight_is_a_problem_with_its_remedy(dsn, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (123_456_789, "123 MB"), (10**12, "1 TB")]
+    ("size", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (99_600, "100 kB"), (123_456_789, "123 MB"), (10**12, "1 TB")]
 )
 def test_sizes_in_words(size, words):
     assert in_bytes(size) == words
