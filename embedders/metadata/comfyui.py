@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -45,13 +45,16 @@ def read_graph(pieces: Pieces, name: str | None, definitions: NodeDefinitions) -
     """Trace ComfyUI's graph; `name` is the file's, which tells which of several outputs it is.
 
     The API graph is traced where there is one, and the workflow then only tells types; else the workflow is read as one.
-    `definitions` may make their entries when they are asked for. Python's JSON takes the NaN and Infinity that ComfyUI writes.
+    `definitions` may make their entries when they are asked for; those that are false do not lie ready, and are asked only for what
+    the file does not tell. Python's JSON takes the NaN and Infinity that ComfyUI writes.
     """
     found = _graphs(pieces, definitions)
     if found is None:
         return None
     if found.prompt is not None:
-        types = {**output_types(found.workflow), **_types(found.prompt, definitions)}
+        types = output_types(found.workflow)
+        if definitions or not _all_told(found.prompt, types):
+            types |= _types(found.prompt, definitions)
         graph = Readable(dict(found.prompt), types)
         if (read := _traced(pieces, graph, name, found.prompt_place)) is not None:
             return read
@@ -146,6 +149,21 @@ def _classes(prompt: Mapping[str, Any]) -> set[str]:
 
 def _all_defined(prompt: Mapping[str, Any], definitions: NodeDefinitions) -> bool:
     return bool(definitions) and all(kind in definitions for kind in _classes(prompt))
+
+
+def _all_told(prompt: Mapping[str, Any], types: Mapping[str, Sequence[str]]) -> bool:
+    """Whether `types` has that of each output from which a link leads."""
+    nodes = {key: node for key, node in prompt.items() if isinstance(node, Mapping)}
+    for node in nodes.values():
+        inputs = node.get("inputs")
+        for value in inputs.values() if isinstance(inputs, Mapping) else ():
+            if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], (str, int)) and isinstance(value[1], int)):
+                continue
+            if (source := nodes.get(str(value[0]))) is not None:
+                kind = source.get("class_type")
+                if not isinstance(kind, str) or value[1] >= len(types.get(kind, ())):
+                    return False
+    return True
 
 
 def _types(prompt: Mapping[str, Any], definitions: NodeDefinitions) -> dict[str, list[str]]:

@@ -98,7 +98,8 @@ class Later:
 
 
 class Definitions(Mapping[str, Mapping[str, Any]]):
-    """ComfyUI's own node classes, imported when a file's graph is read: by a thread that reads, while the others that read wait."""
+    """ComfyUI's own node classes, imported when a file's graph is read whose types the file does not tell: by a thread that reads,
+    while the others that read wait. False until then."""
 
     def __init__(self) -> None:
         self._made: Mapping[str, Mapping[str, Any]] | Exception | None = None
@@ -112,6 +113,9 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
             progress(*(LOADING, 0, 0) if self._began else (stage, done, total))
 
         return tell
+
+    def __bool__(self) -> bool:
+        return self._made is not None
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
         return self._now()[name]

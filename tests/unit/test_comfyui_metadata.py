@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def ui(prompt: str = "a cat") -> Workflow:
     )  # fmt: skip
 
 
-def read(definitions: dict[str, Any] = {}, **pieces: Any) -> ImageMetadata:
+def read(definitions: Mapping[str, Any] = {}, **pieces: Any) -> ImageMetadata:
     found = Pieces()
     for key, value in pieces.items():
         found.add(key, value if isinstance(value, bytes) else json.dumps(value).encode(), "PNG text")
@@ -139,6 +140,45 @@ def test_types_come_from_the_running_comfyui():
 
     prompt = {"1": {"class_type": "Loader", "inputs": {}}, "2": {"class_type": "Other", "inputs": {}}, "3": 5}
     assert _types(prompt, definition) == {"Loader": ["MODEL", "COMBO"]}
+
+
+class NotLoaded(Mapping):
+    """Definitions that do not lie ready: whoever asks them has them loaded."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked = True
+        return OBJECT_INFO[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(OBJECT_INFO)
+
+    def __len__(self) -> int:
+        return len(OBJECT_INFO)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "asked"),
+    [
+        ({"prompt": api(), "workflow": ui()}, False),
+        ({"prompt": api()}, True),
+        ({"workflow": ui()}, True),
+        ({"prompt": {**api(), "8": {"class_type": "Other", "inputs": {}}, "9": {"class_type": "Sink", "inputs": {"a": ["8", 0]}}}, "workflow": ui()}, True),
+        ({"parameters": b"a cat\nSteps: 12, Sampler: Euler, CFG scale: 6.5, Seed: 5, Size: 64x48"}, False),
+        ({"sidecar.txt": b"a cat"}, False),
+    ],
+    ids=["types in the workflow", "no types", "workflow alone", "a class without types", "parameters", "caption"],
+)
+def test_definitions_are_loaded_only_for_a_graph_whose_types_the_file_does_not_tell(pieces: dict[str, Any], asked: bool):
+    definitions = NotLoaded()
+    found = read(definitions, **pieces)
+    assert found.prompt == ("a cat", "a cat") and definitions.asked == asked
+    assert told(found) == told(read(OBJECT_INFO, **pieces))
 
 
 def test_a_workflow_beside_a_prompt_is_read_only_where_a_class_is_not_known():
