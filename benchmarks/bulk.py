@@ -4,8 +4,9 @@ The plain way is a row at a time, INSERT and commit, into one table with a float
 five kinds, at PostgreSQL's own settings. Its rate falls as the indexes grow, so it is sampled at the end: over the last --sample rows
 of the table, the rest of which is copied in and indexed untimed. Ours is an empty library at the settings that the embedded server
 ships with: all rows through write_images and the vectors' writers, then the indexes of each kind, then the one over several kinds.
-All texts are distinct. Negatives have CLIP vectors too, as Index Folder gives them, so ours writes and indexes seven vectors a row where
-the plain way has five; with --negatives there are only so many of them, as in a person's library, and four of ours are a row's own.
+All texts are distinct. Negatives have CLIP vectors too, as Index Folder gives them, so ours writes seven vectors a row where the plain way
+has five; the two are the Loader's, in no index. With --negatives there are only so many of them, as in a person's library, and four of
+ours are a row's own.
 Drawing the vectors is not timed. Seconds of processors are of both, client and server: they say more where a machine is shared.
 
     .venv/bin/python benchmarks/bulk.py [--rows 20000] [--sample 1000] [--negatives 0] [--batch 256] [--folder DIR] [--only plain|ours]
