@@ -122,7 +122,7 @@ class Routes:
                 from .schema import Embed, checked
                 from .search import embed
 
-                return embed(request.match_info["model"], checked(Embed, body), list(uploads.values()))
+                return embed(request.match_info["model"], checked(Embed, body), uploads)
 
             return await _json(self._models, made)
 

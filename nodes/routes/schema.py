@@ -29,6 +29,10 @@ _KINDS_MEANT = {  # what is no kind, though it has its own Query node, and how i
     "vector": 'The kind says which vectors are compared with: {"kind": "image", "vector": [...]}.',
 }  # fmt: skip
 _NO_SUCH = "There is no such field."
+_PARTS = (
+    'It says what is looked for, such as [{"kind": "prompt", "text": "a cat"}]. '
+    "The node List Images lists all that pass a filter, without a search."
+)
 _WAYS = ("text", "description", "id", "upload", "vector")
 
 
@@ -127,6 +131,8 @@ def _fault(model: type[BaseModel], fault: Any) -> dict[str, Any]:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = _no_such_field(model, fault["loc"])
+    elif fault["loc"] == ("parts",) and fault["type"] in ("missing", "too_short"):
+        message = f"{message}. {_PARTS}"
     elif fault["type"] == "string_pattern_mismatch":  # \S, the one pattern that there is
         message = "It is empty, or nothing but spaces."
     elif fault["type"] == "literal_error":

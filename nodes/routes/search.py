@@ -82,7 +82,7 @@ def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
     return answer if found.hits.hits else {**answer, "note": why_no_hits(library, parts, wanted, found.hits.note)}
 
 
-def embed(model: str, asked: Embed, pictures: list[bytes]) -> dict[str, Any]:
+def embed(model: str, asked: Embed, pictures: dict[str, bytes]) -> dict[str, Any]:
     """The vectors of texts or pictures, by the model that the library was indexed with. One thread at a time."""
     if model not in MODELS:
         raise Refusal(404, "model", f"There is no model {model!r}. The models are: {', '.join(MODELS)}.")
@@ -96,7 +96,7 @@ def embed(model: str, asked: Embed, pictures: list[bytes]) -> dict[str, Any]:
     with models().lock:
         made = models().get(model, encoder)
         if model == "image":
-            vectors = made.encode([_pixels(picture) for picture in pictures])
+            vectors = made.encode([_pixels(name, picture) for name, picture in pictures.items()])
         elif model == "text":
             vectors = made.encode_texts(asked.texts) if asked.stored else [made.encode_query(text) for text in asked.texts]
         elif model == "description":
@@ -119,7 +119,7 @@ def _encoded(part: Part, place: int, encoder: StoredEncoder, uploads: dict[str, 
         if part.upload is not None:
             if part.upload not in uploads:
                 raise Refusal(400, "upload", f"parts.{place}.upload: the form has no file {part.upload!r}.")
-            picture = _pixels(uploads[part.upload])
+            picture = _pixels(part.upload, uploads[part.upload])
             query = image_query(models().get("image", encoder), [picture], "the uploaded image")
         elif part.description is not None:
             query = description_query(models().get("description", encoder), part.description)
@@ -160,10 +160,13 @@ def _encoder(connection: Connection, family: str) -> StoredEncoder:
     return encoder
 
 
-def _pixels(data: bytes) -> Any:
-    from ...embedders.decode import decode
+def _pixels(upload: str, data: bytes) -> Any:
+    from ...embedders.decode import ImageError, decode
 
-    return decode(data).pixels  # uint8 [H, W, 3]
+    try:
+        return decode(data).pixels  # uint8 [H, W, 3]
+    except ImageError as error:
+        raise Refusal(400, "image", f"The upload {upload!r} is no picture that can be used: {error}.") from None
 
 
 @functools.lru_cache(maxsize=1)

@@ -128,7 +128,7 @@ def test_forms_that_lack_something_or_are_broken(ask, image_id):
     assert "no field 'question'" in ask("POST", SEARCH, data=form(None, picture=png())).refusal[2]
     assert "the form has no file 'picture'" in ask("POST", SEARCH, data=form(upload, other=png())).refusal[2]
     status, kind, message = ask("POST", SEARCH, data=form(upload, picture=b"<svg onload=alert(1)>")).refusal
-    assert (status, kind) == (400, "image") and "it is no PNG" in message
+    assert (status, kind) == (400, "image") and "The upload 'picture' is no picture that can be used: it is no PNG" in message
     for broken in (b"--b\r\n", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--", b"nothing", b""):
         answer = ask("POST", SEARCH, data=broken, headers={"Content-Type": "multipart/form-data; boundary=b"})
         assert answer.refusal[:2] == (400, "form"), broken

@@ -11,6 +11,7 @@ from diffusion_toolkit.nodes.routes.handlers import as_json
 from diffusion_toolkit.nodes.routes.images import told
 from diffusion_toolkit.nodes.routes.refusals import Refusal
 from diffusion_toolkit.nodes.routes.schema import Labels, Search, checked
+from host.comfy_models import import_comfy
 
 
 @pytest.mark.parametrize("hits", [0, 1, 4, 5, 6, 23])
@@ -64,6 +65,21 @@ def test_a_part_that_is_none_is_refused_with_what_was_meant(part: str, said: str
     with pytest.raises(Refusal, match=said.replace("{", "\\{")) as refused:
         checked(Search, f'{{"parts": [{part}]}}'.encode())
     assert (refused.value.status, refused.value.kind) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("body", [b'{"filter": "label:x", "k": 2}', b'{"parts": []}', b"{}"])
+def test_a_search_without_parts_is_told_what_they_are_and_what_lists_by_a_filter(body: bytes) -> None:
+    with pytest.raises(Refusal, match=r'^parts: (Field|List) .+\. It says what is looked for, such as \[{"kind": "prompt", .*The node List Images lists all that pass a filter'):
+        checked(Search, body)
+
+
+def test_an_upload_that_is_no_picture_is_named() -> None:
+    import_comfy()
+    from diffusion_toolkit.nodes.routes.search import _pixels
+
+    with pytest.raises(Refusal, match="^The upload 'second' is no picture that can be used: it is no PNG, .* file.$") as refused:
+        _pixels("second", b"<svg>")
+    assert (refused.value.status, refused.value.kind) == (400, "image")
 
 
 def test_a_part_of_weight_zero_beside_another_is_no_fault() -> None:
