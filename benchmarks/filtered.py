@@ -75,6 +75,8 @@ def main() -> None:
 
 def by_hand(conn: Any, kind: str, queries: np.ndarray, k: int, condition: str, exact: bool) -> Way:
     """With one image a text, as the library must be for it, the join is the same for all kinds."""
+    from diffusion_toolkit.db._index_sql import searched_rows
+
     table, key, column = ("image_vectors", "image_id", "id") if kind == "image" else ("text_vectors", "text_id", "prompt_id")
     column = "negative_id" if kind == "negative" else column
     encoder = conn.execute("SELECT id FROM encoders WHERE family = %s AND active", [FAMILIES[kind]]).fetchone()[0]
@@ -86,7 +88,7 @@ def by_hand(conn: Any, kind: str, queries: np.ndarray, k: int, condition: str, e
         )
     else:
         statement = (
-            f"SELECT i.id FROM {table} v JOIN images i ON i.{column} = v.{key} WHERE v.encoder_id = {encoder} AND {condition} "
+            f"SELECT i.id FROM {table} v JOIN images i ON i.{column} = v.{key} WHERE {searched_rows(FAMILIES[kind], encoder).as_string()} AND {condition} "
             f"ORDER BY v.embedding::halfvec({DIMS[kind]}) <=> %s::halfvec({DIMS[kind]}) LIMIT {k}"
         )
     return Way("by hand", lambda number: [row[0] for row in conn.execute(statement, [queries[number]])])

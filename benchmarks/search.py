@@ -51,6 +51,8 @@ def main() -> None:
 
 def bare(conn: Any, kind: str, queries: np.ndarray, k: int, ef: int) -> Way:
     """The least that pgvector can be asked."""
+    from diffusion_toolkit.db._index_sql import searched_rows
+
     table_name, key = ("image_vectors", "image_id") if kind == "image" else ("text_vectors", "text_id")
     encoder = conn.execute("SELECT id FROM encoders WHERE family = %s AND active", [FAMILIES[kind]]).fetchone()[0]
     image_of = None
@@ -59,9 +61,11 @@ def bare(conn: Any, kind: str, queries: np.ndarray, k: int, ef: int) -> Way:
     conn.execute(f"SET hnsw.ef_search = {ef:d}")
     conn.execute("SET hnsw.iterative_scan = off")
     statement = (
-        f"SELECT {key} FROM {table_name} WHERE encoder_id = {encoder} "
+        f"SELECT {key} FROM {table_name} WHERE {searched_rows(FAMILIES[kind], encoder).as_string()} "
         f"ORDER BY embedding::halfvec({DIMS[kind]}) <=> %s::halfvec({DIMS[kind]}) LIMIT {k}"
     )
+
+    assert "Index Scan" in str(conn.execute(f"EXPLAIN {statement}", [queries[0]]).fetchall()), "the bare query goes by no index"
 
     def answer(number: int) -> list[int]:
         ids = [row[0] for row in conn.execute(statement, [queries[number]])]

@@ -151,10 +151,10 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
         if known.encoder in status.postponed:
             continue
         table = TABLES[known.encoder.family]
-        if table in VECTOR_TABLES and known.encoder.active and known.vectors >= SMALL and known.encoder.id not in indexed:
+        if table in VECTOR_TABLES and known.encoder.active and known.searched >= SMALL and known.encoder.id not in indexed:
             found.append(
                 Problem(
-                    f"{known.vectors:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
+                    f"{known.searched:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
                     f"Make one with {status.words.build}.",
                 )
             )
@@ -164,7 +164,7 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
 def _trial_problems(conn: Connection, status: LibraryStatus) -> list[Problem]:
     """Of indexes that were not tried yet, or long ago, and of those that were found to miss what people ask for."""
     found = []
-    vectors = {known.encoder.id: known.vectors for known in status.encoders}
+    vectors = {known.encoder.id: known.searched for known in status.encoders}
     for source in state_of(conn).sources:
         encoder = source.encoder
         rows = vectors.get(encoder.id, 0)
@@ -194,7 +194,7 @@ def _by(owner: str, step: str) -> str:
 def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Problem]:
     if not status.postponed:
         return []
-    count = {known.encoder.id: known.vectors for known in status.encoders}
+    count = {known.encoder.id: known.searched for known in status.encoders}
     which = ", ".join(f"{encoder.family} ({count[encoder.id]:,} vectors)" for encoder in status.postponed)
     return [
         Problem(

@@ -77,10 +77,11 @@ class VectorIndex:
 
 @dataclass(frozen=True, slots=True)
 class EncoderStatus:
-    """An encoder, and how many vectors (or token states) by it are kept."""
+    """An encoder, how many vectors (or token states) by it are kept, and at how many of them searches look."""
 
     encoder: StoredEncoder
     vectors: int
+    searched: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,8 @@ def _encoders(conn: Connection) -> list[EncoderStatus]:
     kept = {}
     for table in ("image_vectors", "text_vectors", "token_states"):
         kept |= dict(conn.execute(f"SELECT encoder_id, count(*) FROM {table} GROUP BY encoder_id").fetchall())
-    return [EncoderStatus(StoredEncoder(*row), kept.get(row[0], 0)) for row in rows]
+    left_out = dict(conn.execute("SELECT encoder_id, count(*) FROM text_vectors WHERE NOT searched GROUP BY encoder_id").fetchall())
+    return [EncoderStatus(StoredEncoder(*row), found := kept.get(row[0], 0), found - left_out.get(row[0], 0)) for row in rows]
 
 
 def _index(row: tuple, encoders: list[EncoderStatus], hybrids: list[tuple[list[str], int, bool]]) -> VectorIndex:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from psycopg import Connection
@@ -15,7 +15,6 @@ from .hybrid.tail import note_images, note_texts
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _PROMPTS = "SELECT id FROM unnest(%s::bigint[]) text (id) WHERE EXISTS (SELECT FROM images WHERE prompt_id = text.id)"
-_LET_IN = "UPDATE text_vectors SET searched = true WHERE NOT searched AND text_id = ANY(%s)"
 
 
 def write_text_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], vectors: np.ndarray) -> None:
@@ -29,11 +28,6 @@ def write_text_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], ve
 def write_image_vectors(conn: Connection, encoder_id: int, ids: Sequence[int], vectors: np.ndarray) -> None:
     """Store vectors [n, dims] of these images, as `write_text_vectors` does."""
     _write(conn, "image_vectors", "image_id", encoder_id, ids, vectors)
-
-
-def search_texts(conn: Connection, ids: Iterable[int | None]) -> None:
-    """Let searches look at all vectors of these texts: they are images' prompts now, and may have been negatives alone."""
-    conn.execute(_LET_IN, [[text_id for text_id in set(ids) if text_id is not None]])
 
 
 def text_vector(conn: Connection, text_id: int, encoder_id: int) -> np.ndarray | None:
@@ -101,7 +95,7 @@ def _rows(ids: Sequence[int], encoder_id: int, halves: np.ndarray, searched: np.
 
 
 def _are_prompts(conn: Connection, ids: Sequence[int]) -> np.ndarray:
-    """Whether each of these texts is the prompt of an image [n]. No other writer can make it one meanwhile."""
+    """Whether each of these texts is the prompt of an image [n]. No other writer makes it one meanwhile; later the database lets it in."""
     found = conn.execute(_PROMPTS, [list(ids)]).fetchall()
     return np.isin(ids, [row[0] for row in found])
 

@@ -15,7 +15,6 @@ from ._generation import bump_generation, one_writer
 from .hybrid.tail import note_images
 from .labels import normal_label, normal_labels
 from .records import ImageRecord, ImageSettings, KnownFile, Reading, StoredPieces, TextPair
-from .vectors import search_texts
 
 MAX_NAME = 500  # characters of a checkpoint's or sampler's name; an index takes no key of some thousands, whatever a file claims
 _PART_BYTES = 16 * 2**20  # of texts or metadata in one statement, not much exceeded
@@ -128,9 +127,7 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
         + [_array(normal_labels(record.labels)), normal_label(record.namespace), record.phash]
         for record in images.values()
     ]
-    columns = _columns(_ALL, rows)
-    written = conn.execute(_WRITE_IMAGES, columns).fetchall()
-    search_texts(conn, columns["prompt_id"])
+    written = conn.execute(_WRITE_IMAGES, _columns(_ALL, rows)).fetchall()
     ids = {hash: image_id for hash, image_id, _ in written}
     _write_paths(
         conn,
@@ -160,9 +157,7 @@ def update_readings(
     one_writer(conn)
     text_ids = _text_ids(conn, [text for reading in readings.values() for text in (reading.prompt, reading.negative) if text])
     rows = [[*_values(reading, text_ids), str(image_id)] for image_id, reading in readings.items()]
-    columns = _columns([*_READING, "id"], rows)
-    conn.execute(_UPDATE_READINGS, columns)
-    search_texts(conn, columns["prompt_id"])
+    conn.execute(_UPDATE_READINGS, _columns([*_READING, "id"], rows))
     _write_pieces(conn, stored, list(stored))
     note_images(conn, list(readings))
     bump_generation(conn)

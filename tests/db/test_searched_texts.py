@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import indexes
+from diffusion_toolkit.db import indexes, problems
 from diffusion_toolkit.db._index_sql import count_rows, index_name
 from diffusion_toolkit.db.encoders import get_encoder
+from diffusion_toolkit.db.migrate import migrate
 from diffusion_toolkit.db.search import found
 from diffusion_toolkit.db.search.kinds import Direction, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_exactly, statement
@@ -52,7 +53,7 @@ def test_a_negatives_style_is_in_no_index_and_is_read_all_the_same(conn, written
     encoder_id = written(family)
     assert searched(conn, encoder_id) == ["both", "fox"]
     assert np.array_equal(db.text_vector(conn, db.find_text(conn, pair("blurry")), encoder_id), unit(0, 1))
-    assert count_rows(conn, get_encoder(conn, encoder_id)) == 2
+    assert [count_rows(conn, get_encoder(conn, encoder_id), most) for most in (None, 1, 2, 5)] == [2, 1, 2, 2]
 
 
 def test_negatives_are_searched_by_what_they_mean(conn, written):
@@ -68,11 +69,14 @@ def test_an_index_holds_what_is_searched(library, conn, written, family):
     assert conn.execute("SELECT reltuples FROM pg_class WHERE relname = %s", [name]).fetchone() == (2,)
 
 
-@pytest.mark.parametrize("way", ["a new image", "a new reading"])
+@pytest.mark.parametrize("way", ["a new image", "a new reading", "SQL by hand"])
 def test_a_negative_that_becomes_a_prompt_is_found_by_its_style(conn, root, written, image, unit, way):
     written("clip_l")
     if way == "a new image":
         [image_id] = db.write_images(conn, root, [image(9, prompt=pair("blurry"))])
+    elif way == "SQL by hand":
+        [image_id] = db.write_images(conn, root, [image(9)])
+        conn.execute("UPDATE images SET prompt_id = %s WHERE id = %s", [db.find_text(conn, pair("blurry")), image_id])
     else:
         [image_id] = db.write_images(conn, root, [image(9)])
         db.update_readings(conn, {image_id: db.Reading(prompt=pair("blurry"), reader=2)})
@@ -91,3 +95,34 @@ def test_an_index_made_before_serves_on(conn, written, unit):
     conn.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
     plan = conn.execute("EXPLAIN " + statement(Direction("clip_l", source, query.vector, 1.0), None, "hnsw"), asked).fetchall()
     assert any(f"Index Scan using {index_name(old, 'hnsw')}" in line for (line,) in plan), plan
+
+
+def test_an_index_that_was_tried_is_no_problem_for_as_many_negatives(library, conn, root, image, encoder, monkeypatch):
+    monkeypatch.setattr(found, "EXACT_BELOW", 60)
+    monkeypatch.setattr(problems, "SMALL", 100)
+    db.write_images(conn, root, [image(n, prompt=pair(f"prompt {n}"), negative=pair(f"negative {n}")) for n in range(60)])
+    encoder_id = encoder(conn, "clip_l")
+    ids = [text_id for (text_id,) in conn.execute("SELECT id FROM texts")]
+    db.write_text_vectors(conn, encoder_id, ids, np.random.default_rng(1).normal(size=(len(ids), 8)))
+    conn.commit()
+    indexes.set_index(library, encoder_id, "hnsw")
+    assert "tried" not in " ".join(problem.what for problem in db.library_status(library).problems)
+    indexes.set_index(library, encoder_id, "none")
+    assert "have no index" not in " ".join(problem.what for problem in db.library_status(library).problems)
+    monkeypatch.setattr(problems, "SMALL", 50)
+    assert "60 clip_l vectors have no index" in " ".join(problem.what for problem in db.library_status(library).problems)
+
+
+def test_vectors_from_before_are_all_searched(dsn, library, root, conn, image, encoder, unit):
+    """As a library of the schema before it had negatives told apart is brought up to date."""
+    conn.execute("DROP TRIGGER images_search_prompt ON images; DROP FUNCTION search_prompt; DROP VIEW image; ALTER TABLE text_vectors DROP searched")
+    conn.execute("DELETE FROM migrations WHERE name = '0007_searched.sql'")
+    db.write_images(conn, root, [image(1, prompt=pair("fox"), negative=pair("blurry"))])
+    encoder_id = db.ensure_encoder(conn, db.Encoder("text", "aa", "aa", 8))
+    conn.execute("UPDATE encoders SET family = 'clip_l', active = true WHERE id = %s", [encoder_id])
+    for text, vector in (("fox", unit(1)), ("blurry", unit(0, 1))):
+        conn.execute("INSERT INTO text_vectors VALUES (%s, %s, %s)", [db.find_text(conn, pair(text)), encoder_id, HalfVector(vector)])
+    migrate(conn)
+    assert searched(conn, encoder_id) == ["blurry", "fox"]
+    assert nearest(conn, "clip_l", unit(1)) == [1]
+    assert conn.execute("SELECT clip_l_embedding::text FROM image").fetchone() == ("[1,0,0,0,0,0,0,0]",)
