@@ -99,7 +99,7 @@ class Later:
 
 class Definitions(Mapping[str, Mapping[str, Any]]):
     """ComfyUI's own node classes, imported when a file's graph is read whose types the file does not tell: by a thread that reads,
-    while the others that read wait. False until then."""
+    while the others that read wait. False even then: a file is read the same whatever was read before it."""
 
     def __init__(self) -> None:
         self._made: Mapping[str, Mapping[str, Any]] | Exception | None = None
@@ -115,7 +115,7 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
         return tell
 
     def __bool__(self) -> bool:
-        return self._made is not None
+        return False
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
         return self._now()[name]

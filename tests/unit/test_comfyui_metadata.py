@@ -149,7 +149,7 @@ class NotLoaded(Mapping):
         self.asked = False
 
     def __bool__(self) -> bool:
-        return self.asked
+        return False
 
     def __getitem__(self, name: str) -> Any:
         self.asked = True

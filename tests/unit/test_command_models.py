@@ -229,6 +229,6 @@ def test_that_node_classes_are_loaded_is_told_in_the_place_of_the_files_that_wai
     tell = definitions.telling(lambda *stage: told.append(stage))
     monkeypatch.setattr(later, "own_definitions", lambda: tell("Reading images", 0, 5) or {"KSampler": {}})
     tell("Reading images", 0, 5)
-    assert not definitions and not definitions.loading_seconds and "KSampler" in definitions and definitions and definitions.loading_seconds > 0
+    assert not definitions and not definitions.loading_seconds and "KSampler" in definitions and not definitions and definitions.loading_seconds > 0
     tell("Reading images", 1, 5)
     assert told == [("Reading images", 0, 5), (later.LOADING, 0, 0), ("Reading images", 1, 5)]
