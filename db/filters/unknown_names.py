@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from psycopg import Connection
 from psycopg.errors import QueryCanceled
@@ -15,40 +17,68 @@ from . import Filter, tree
 from .errors import FilterError
 from .none_pass import ASKED, MOST, Asked, is_there, missing_name, names_in, shown_value
 
-MILLISECONDS = 200  # that a statement may take: where no index has the names, a library of a million images is not read for a note
+SECONDS = 0.2  # that all names of a filter may take: where no index has them, a library of a million images is not read for a note
+SPARED = 300.0  # seconds for which a filter that took longer is not asked about, whoever writes: a run writes several times a second
 KEPT = 200  # notes that this process remembers
 _kept: dict[tuple[str, str], str] = {}
+_slow: dict[tuple[str, str], float] = {}  # by library and filter: until when
 
 
 def unknown_names(conn: Connection, filter: Filter | None) -> str:
     """A note on names of the filter that no image has and that are near to one that images have: label:fianl in
     `label:draft or label:fianl`, and -label:darft. For a filter that images pass; of one that none passes `why_none_pass` tells.
 
-    Asked once for a filter and the library as it is; remembered until somebody writes. Nothing where it would take long.
+    Asked once for a filter and the library as it is; remembered until somebody writes. Nothing where it would take long,
+    nor for some minutes where it did.
     """
     asked = _unsure(filter.text) if filter else ()
     if not asked:
         return ""
     key = (generation(conn), filter.text)
     if key not in _kept:
-        if len(_kept) >= KEPT:
-            _kept.clear()
-        _kept[key] = " ".join(_told(conn, asked))
+        library = (key[0].partition("/")[0], filter.text)
+        if _slow.get(library, 0.0) > time.monotonic():
+            return ""
+        told, in_time = _told(conn, asked)
+        _keep(_kept, key, " ".join(told))
+        if not in_time:
+            _keep(_slow, library, time.monotonic() + SPARED)
     return _kept[key]
 
 
-def _told(conn: Connection, asked: tuple[tuple[Asked, bool], ...]) -> list[str]:
+def _keep(kept: dict[tuple[str, str], Any], key: tuple[str, str], value: Any) -> None:
+    if len(kept) >= KEPT:
+        kept.clear()
+    kept[key] = value
+
+
+class _Hurried:
+    """A connection whose statements together may take SECONDS, inside a transaction; then each raises QueryCanceled."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn, self._until = conn, time.monotonic() + SECONDS
+
+    def execute(self, *statement: Any) -> Any:
+        left = int(1000 * (self._until - time.monotonic()))
+        if left < 1:  # 0 would be no limit
+            raise QueryCanceled("no time is left")
+        self._conn.execute(f"SET LOCAL statement_timeout = {left}")
+        return self._conn.execute(*statement)
+
+
+def _told(conn: Connection, asked: tuple[tuple[Asked, bool], ...]) -> tuple[list[str], bool]:
+    """Sentences, and whether all names were asked about."""
     told: list[str] = []
     try:
         with conn.transaction(force_rollback=True):  # which undoes the setting too
-            conn.execute(f"SET LOCAL statement_timeout = {MILLISECONDS}")
+            hurried: Any = _Hurried(conn)
             for one, negated in asked:
-                sentence, helps = ("", False) if is_there(conn, *one) else missing_name(conn, *one)
+                sentence, helps = ("", False) if is_there(hurried, *one) else missing_name(hurried, *one)
                 if helps:
                     told.append(f"{_left_out(*one)} leaves nothing out. {sentence}" if negated else sentence)
     except QueryCanceled:
-        pass
-    return told[:MOST]
+        return told[:MOST], False
+    return told[:MOST], True
 
 
 @functools.lru_cache(KEPT)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.filters import unknown_names
 from host.comfy_models import import_comfy
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    """Libraries of tests are copies of one, and told apart by when it was made."""
+    yield
+    unknown_names._kept.clear()
+    unknown_names._slow.clear()
 
 
 @pytest.fixture
@@ -77,13 +87,34 @@ def test_where_it_would_take_long_nothing_is_told_and_the_session_goes_on(conn, 
         return False
 
     monkeypatch.setattr(unknown_names, "is_there", slow)
-    monkeypatch.setattr(unknown_names, "MILLISECONDS", 50)
+    monkeypatch.setattr(unknown_names, "SECONDS", 0.5)
     before = conn.execute("SHOW statement_timeout").fetchone()
     assert db.unknown_names(conn, db.parse_filter("-label:fianl")) and conn.execute("SHOW statement_timeout").fetchone() == before
     assert db.unknown_names(conn, db.parse_filter("-label:darft")) == ""
     assert db.unknown_names(conn, db.parse_filter("-label:fianl -label:darft")).startswith("-label:fianl leaves nothing out.")
     assert conn.execute("SHOW statement_timeout").fetchone() == before
     assert db.count_images(conn) == 3
+
+
+def test_all_names_together_take_no_longer_than_one_may(conn, images, monkeypatch) -> None:
+    monkeypatch.setattr(unknown_names, "is_there", lambda conn, *asked: bool(conn.execute("SELECT pg_sleep(0.15)")))
+    began = time.monotonic()
+    assert db.unknown_names(conn, db.parse_filter(" ".join(f"-lora:n{n}" for n in range(10)))) == ""
+    assert time.monotonic() - began < 0.75  # half of what ten of them take
+
+
+def test_a_filter_that_took_long_is_not_asked_about_again_for_some_minutes_whoever_writes(conn, images, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(unknown_names, "SECONDS", 0.05)
+    monkeypatch.setattr(unknown_names, "is_there", lambda conn, *one: asked.append(one) or conn.execute("SELECT pg_sleep(30)"))
+    filter = db.parse_filter("-lora:detial-xl")
+    for n in range(3):
+        assert db.unknown_names(conn, filter) == "" and len(asked) == 1
+        db.label_images(conn, images[:1], add=[f"new{n}"])
+    assert db.unknown_names(conn, db.parse_filter("-lora:other")) == "" and len(asked) == 2
+    after, now = unknown_names.SPARED + 1, time.monotonic
+    monkeypatch.setattr(unknown_names.time, "monotonic", lambda: now() + after)
+    assert db.unknown_names(conn, filter) == "" and len(asked) == 3
 
 
 def test_few_of_many_are_told(conn, images) -> None:
