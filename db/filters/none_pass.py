@@ -21,12 +21,13 @@ _SLASHES = "\\/"
 _SAID = {
     "lora": "LoRA", "controlnet": "ControlNet", "vae": "VAE", "encoder": "text encoder", "prompt": "prompt", "negative": "negative prompt",
 }  # fmt: skip
+_HAD = {"rating": "a rating", "seed": "a seed", "steps": "steps", "cfg": "a cfg", "guidance": "a guidance", "denoise": "a denoise"}
 Asked = tuple[str, str, str]  # a field, an operator and a value
 
 
 def why_none_pass(conn: Connection, filter: Filter | None) -> str:
-    """A sentence on each name that no image has, and on each word that no prompt has but as the beginning of another: flower, where
-    prompts have flowers.
+    """A sentence on each name that no image has, on each word that no prompt has but as the beginning of another (flower, where
+    prompts have flowers), and on each setting that no image has at all.
 
     '' where each is there, and only all together let none pass. Of what must be missing (-label:draft) nothing is told, nor of one of
     several values or sides of an `or` of which another is there: with that one mended, as few would pass.
@@ -37,7 +38,7 @@ def why_none_pass(conn: Connection, filter: Filter | None) -> str:
         return ""
     looked_for = dict.fromkeys(one for term in _terms(root) for one in _asked(term))
     passing = {one: is_there(conn, *one) for one in islice(looked_for, ASKED)}
-    sentences = (_word(conn, *one) if one[0] in _PROMPTS else missing_name(conn, *one)[0] for one in dict.fromkeys(_blamed(root, passing)))
+    sentences = (_sentence(conn, *one) for one in dict.fromkeys(_blamed(root, passing)))
     return " ".join(islice((sentence for sentence in sentences if sentence), MOST))
 
 
@@ -58,11 +59,13 @@ def names_in(term: tree.Term) -> Iterator[Asked]:
 
 
 def _asked(term: tree.Term) -> Iterator[Asked]:
-    """Its names and whole words."""
+    """Its names and whole words; of settings, whether an image has any."""
     yield from names_in(term)
     field = ALIASES.get(term.field, term.field)
     if field in _PROMPTS and term.operator == ":":
         yield from ((field, ":", value.text) for value in term.values if "*" not in value.text and value.text[-1:].isalnum())
+    if field in _HAD and term.operator != "!=":
+        yield from [("has", ":", field)] * len(term.values)
 
 
 def _blamed(node: tree.Node, passing: dict[Asked, bool]) -> list[Asked]:
@@ -75,6 +78,12 @@ def _blamed(node: tree.Node, passing: dict[Asked, bool]) -> list[Asked]:
         return []
     sides = [_blamed(item, passing) for item in node.items]
     return [one for side in sides for one in side] if isinstance(node, tree.All) or all(sides) else []
+
+
+def _sentence(conn: Connection, field: str, operator: str, value: str) -> str:
+    if field == "has":
+        return f"No image has {_HAD[value]}."
+    return _word(conn, field, operator, value) if field in _PROMPTS else missing_name(conn, field, operator, value)[0]
 
 
 def _word(conn: Connection, field: str, operator: str, word: str) -> str:

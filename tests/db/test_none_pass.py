@@ -13,11 +13,11 @@ from host.comfy_models import import_comfy
 
 @pytest.fixture
 def images(conn, image):
-    """Four images of a root with folders, a root of Windows, and names of every kind."""
+    """Four images of a root with folders, a root of Windows, names of every kind, and some settings."""
     names = {
         "labels": ("crop", "fresh8"), "namespace": "client work", "checkpoint": "sdxl/dreamXL_v8.safetensors", "vae": "sdxl_vae.safetensors",
         "loras": [{"name": "add-detail-xl"}], "controlnets": [{"name": "canny"}], "text_encoders": ["t5xxl"], "sampler": "euler_ancestral",
-        "scheduler": "karras", "generator": "ComfyUI",
+        "scheduler": "karras", "generator": "ComfyUI", "seed": 1, "steps": 20, "rating": 4,
     }  # fmt: skip
     output, windows = db.ensure_root(conn, "output", "/data/output"), db.ensure_root(conn, "drive", "D:\\pics")
     db.write_images(conn, output, [image(1, path="mine/cats/1.png", **names), image(2, path="mine/cats/old/2.png"), image(3, path="my dogs/3.png")])
@@ -69,6 +69,10 @@ def images(conn, image):
         ("label:crop checkpoint:other", ""),
         ("label:crop -label:frsh8 label!=nosuch steps:7", ""),
         ("rating:5 seed:7", ""),
+        ("rating:>=5 cfg:>7", "No image has a cfg."),
+        ("denoise:0.5,0.6 label:frsh8", "No image has a denoise. No image has the label 'frsh8'. Did you mean 'fresh8'?"),
+        ("label:frsh8 or guidance:3..4", "No image has the label 'frsh8'. Did you mean 'fresh8'? No image has a guidance."),
+        ("label:crop steps:7 (cfg:7 or label:crop) -denoise:1 cfg!=7", ""),
     ],
 )  # fmt: skip
 def test_a_name_that_no_image_has_is_told_with_what_was_meant(conn, images, text: str, said: str) -> None:
@@ -78,6 +82,7 @@ def test_a_name_that_no_image_has_is_told_with_what_was_meant(conn, images, text
 
 def test_what_no_image_has_at_all_is_told_so(conn, root) -> None:
     assert db.why_none_pass(conn, db.parse_filter("label:fox")) == "No image has the label 'fox'. There is no label."
+    assert db.why_none_pass(conn, db.parse_filter("stars:>=3")) == "No image has a rating."
     assert db.why_none_pass(conn, db.parse_filter("folder:fox")) == "No file lies in the folder 'fox'. There is no folder below a root."
 
 
