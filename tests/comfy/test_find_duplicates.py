@@ -268,7 +268,7 @@ def twice(server, request) -> str:
     folder = server.output / f"twice_{uuid.uuid4().hex}"
     for name in ("fox", "ship"):
         save(folder / "sub" / f"{name}.png", random.integers(0, 256, (6, 8, 3), np.uint8), f"a picture of a {name}")
-        shutil.copy2(folder / "sub" / f"{name}.png", folder / "sub" / f"{name} - copy.png")
+        shutil.copy2(folder / "sub" / f"{name}.png", folder / "sub" / f"{name}2.png")
     with Image.open(folder / "sub" / "fox.png") as picture:
         picture.resize((128, 96)).save(folder / "sub" / "small.jpg")
     server.queue(index(folder.name))
@@ -289,19 +289,19 @@ def test_copies_are_told_apart_from_look_alikes_and_never_go_to_the_others(serve
     lines = values(result, "report")[0].splitlines()
     assert "1 group of near-duplicates: 1 image beside the one to keep" in lines[0]
     assert "2 images lie in more than one file: 2 copies" in lines[0]
-    assert lines.count(f"        {folder / 'fox - copy.png'}  [a copy]") == 2  # in its group, and among the copies
+    assert lines.count(f"        {folder / 'fox2.png'}  [a copy]") == 2  # in its group, and among the copies
     report = json.loads(Path(values(result, "report_file")[0]).read_text(encoding="utf-8"))
     assert {(one["keep"], *(other["path"] for other in one["other_files"])) for one in report["copies"]} == {
-        (str(folder / f"{name}.png"), str(folder / f"{name} - copy.png")) for name in ("fox", "ship")
+        (str(folder / f"{name}.png"), str(folder / f"{name}2.png")) for name in ("fox", "ship")
     }
-    assert report["groups"][0]["images"][0]["other_files"][0]["path"] == str(folder / "fox - copy.png")
+    assert report["groups"][0]["images"][0]["other_files"][0]["path"] == str(folder / "fox2.png")
 
 
 @pytest.mark.parametrize("indexed_again", [False, True])
 def test_what_was_deleted_is_no_longer_told(server, twice, indexed_again):
     folder = server.output / twice / "sub"
     assert values(server.queue(duplicates(f"folder:{twice}")), "copies") == [2]  # which is not told again from ComfyUI's cache
-    for name in ("small.jpg", "ship - copy.png", "fox.png"):
+    for name in ("small.jpg", "ship2.png", "fox.png"):
         (folder / name).unlink()
     if indexed_again:
         server.queue(index(twice))
