@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "added": report.added,
         "unchanged": report.unchanged,
         "known_elsewhere": report.known_elsewhere,
+        "reread": report.reread,
         "sidecars_read": report.sidecars_read,
         "read_anew": report.read_anew,
         "elsewhere": report.elsewhere,
@@ -64,12 +65,7 @@ def _rate(report: IndexReport) -> float | None:
 
 def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str], words: Words) -> str:
     """Lines that say what this run did, what the library now holds, what was left out and why."""
-    rate = _rate(report)
-    lines = [
-        f"Found {some(report.found, 'image')}: {report.added:,} added, {report.unchanged:,} unchanged, {report.known_elsewhere:,} whose "
-        f"content was known (copied, moved, renamed or only touched), {report.skipped.total:,} skipped. "
-        f"Indexing took {report.seconds:.1f} s" + (f", for {rate:.1f} images read a second." if rate else "."),
-    ]
+    lines = _found(report)
     if report.unfinished:
         lines.insert(0, "This run stood back before its end; the next one goes on where it stopped.")
     if report.elsewhere:
@@ -136,6 +132,31 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
     return "\n".join(lines)
 
 
+def _found(report: IndexReport) -> list[str]:
+    """What became of the files found, in numbers that add up, and how many more were skipped that are not among them."""
+    done = report.added + report.unchanged + report.known_elsewhere + report.reread + report.elsewhere
+    left = max(0, report.found - done)  # they could not be read, or were not come to
+    waiting, beside = max(0, left - report.skipped.total), max(0, report.skipped.total - left)
+    parts = [
+        f"{report.added:,} added",
+        f"{report.unchanged:,} unchanged",
+        f"{report.known_elsewhere:,} whose content was known (copied, moved, renamed or only touched)",
+        *([f"{report.reread:,} known and read again"] if report.reread else []),
+        *([f"{report.elsewhere:,} left to another run"] if report.elsewhere else []),
+        *([f"{waiting:,} not read yet"] if waiting else []),
+        f"{report.skipped.total:,} skipped",
+    ]
+    rate = _rate(report)
+    took = f"Indexing took {report.seconds:.1f} s" + (f", for {rate:.1f} images read a second." if rate else ".")
+    lines = [f"Found {some(report.found, 'image')}: {', '.join(parts)}. {took}"]
+    if beside:
+        lines.append(
+            f"Of what was skipped, {beside:,} {'is' if beside == 1 else 'are'} not among these: what could not be looked at (a folder, a link, a line of "
+            "a list), or an image counted before, of which no vector could be made."
+        )
+    return lines
+
+
 def _held(kind: str, vectors: int, images: int) -> str:
     """Images of one text share its vectors, so there are fewer of these."""
     return f"{kind} {images}" if kind == "image" or not vectors else f"{kind} {images} ({some(vectors, 'text')})"
@@ -145,10 +166,22 @@ def _labelled(report: IndexReport) -> list[str]:
     given = [f"{'label' if len(report.labels) == 1 else 'labels'} {', '.join(sorted(report.labels))}"] if report.labels else []
     given += [f"namespace {name}" for name in report.namespaces]
     if report.labelled:
-        return [f"Given to {some(len(report.labelled), 'image')}: {'; '.join(given) or 'the labels of their lines'}."]
+        told = f"Given to {some(len(report.labelled), 'image')}: {'; '.join(given) or 'the labels of their lines'}."
+        return [told, *_filtered_otherwise(report.labels)]
     if not given or not report.found or report.unfinished:
         return []
-    return [f"All images of this run had {'; '.join(given)} before."]
+    return [f"All images of this run had {'; '.join(given)} before.", *_filtered_otherwise(report.labels)]
+
+
+def _filtered_otherwise(labels: Iterable[str]) -> list[str]:
+    """How to find labels that read as syntax where a filter is written, as `-draft` and `"a b"`: any text is taken as one."""
+    from ..db.filters import quoted
+
+    odd = [label for label in sorted(labels) if label.startswith("-") or '"' in label]
+    if not odd:
+        return []
+    taken = " A minus is a part of a label here; Label Images takes labels away." if any(label.startswith("-") for label in odd) else ""
+    return [f"In a filter text write {' '.join(f'label:{quoted(label)}' for label in odd)}.{taken}"]
 
 
 def some(n: int, what: str) -> str:

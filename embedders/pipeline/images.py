@@ -217,6 +217,7 @@ def _write(run: Run, files: FoundFiles, flying: InFlight, batch: Batch, vectors:
     report.moved += moved
     report.added += len(batch.fresh)
     report.known_elsewhere += len(copies) + len(twins) - len(told)
+    report.reread += len(told)
     report.read_anew += len(told.keys() & older)
     report.sidecars_read += len(told.keys() - older)
     for path, metadata in [*told.values(), *((entry.path, image.metadata) for entry, image in batch.fresh)]:

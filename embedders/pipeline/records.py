@@ -123,6 +123,7 @@ class IndexReport:
     others: set[str] = field(default_factory=set)  # the runs that were reading some of these
     added: int = 0
     known_elsewhere: int = 0
+    reread: int = 0  # files of known images that were read again, for one of the next two; those among the unchanged are not in it
     sidecars_read: int = 0  # known images whose side-car text came, went or changed
     read_anew: int = 0  # known images, read by an older reader before
     opened_again: int = 0  # of these, the ones whose stored metadata was not enough

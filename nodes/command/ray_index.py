@@ -68,7 +68,7 @@ def report_of_all(lines: IndexReport, answers: Sequence[Answer], workers: set[st
     reports = [report_of(*answer) for answer in answers]
     report = together([lines, *reports])
     helped = (one for one, (_, helping) in zip(reports, answers) if helping)
-    read = sum(one.added + one.known_elsewhere + one.sidecars_read + one.skipped.total for one in helped)
+    read = sum(one.added + one.known_elsewhere + one.reread + one.skipped.total for one in helped)
     report.elsewhere = max(0, report.elsewhere - read)
     report.others -= workers
     return report

@@ -87,3 +87,35 @@ def test_one_image_is_not_told_as_several(index_report):
     text, _ = told(index_report, IndexReport(found=1, added=1, seconds=0.5))
     assert text.startswith("Found 1 image: 1 added, 0 unchanged") and "Indexing took 0.5 s, for 2.0 images read a second." in text
     assert "The library holds 1 image, 1 text;" in text
+
+
+@pytest.mark.parametrize(
+    "counts, skipped, line",
+    [
+        (dict(found=54, unchanged=38, known_elsewhere=12, reread=2), 2, "38 unchanged, 12 whose {}, 2 known and read again, 2 skipped. I"),
+        (dict(found=9, added=3, elsewhere=6), 0, "Found 9 images: 3 added, 0 unchanged, 0 whose {}, 6 left to another run, 0 skipped. I"),
+        (dict(found=9, added=3, unfinished=True), 1, "Found 9 images: 3 added, 0 unchanged, 0 whose {}, 5 not read yet, 1 skipped. I"),
+    ],
+)
+def test_the_numbers_of_the_first_line_add_up_to_what_was_found(index_report, counts, skipped, line):
+    text, _ = told(index_report, IndexReport(**counts, skipped=Named((f"{n}.png", "damaged") for n in range(skipped))))
+    assert line.format("content was known (copied, moved, renamed or only touched)") in text and "not among these" not in text
+
+
+def test_what_was_skipped_and_not_found_as_an_image_is_told_apart(index_report):
+    skipped = Named([("1.png", "damaged"), ("linked", "leads out of the root"), ("line 2", "there is no such file")])
+    text, _ = told(index_report, IndexReport(found=2, added=1, skipped=skipped))
+    assert "Found 2 images: 1 added," in text and "3 skipped." in text and "Of what was skipped, 2 are not among these:" in text
+
+
+def test_labels_that_read_as_a_filter_are_told_as_one_writes_them_there(index_report):
+    from diffusion_toolkit.db.labels import normal_labels
+
+    labels = set(normal_labels(['a,, B ,"x y", -neg']))
+    for report in (IndexReport(labels=labels, labelled={1}), IndexReport(labels=labels, found=1)):
+        text, _ = told(index_report, report)
+        assert 'In a filter text write label:"""x y""" label:"-neg". A minus is a part of a label here; Label Images takes labels away.' in text
+    asked = db.parse_filter('label:"""x y""" label:"-neg"').parameters
+    assert {'"x y"', "-neg"} <= {text for value in asked.values() for text in (value if isinstance(value, list) else [value])}
+    assert "minus" not in told(index_report, IndexReport(labels={'"b"'}, labelled={1}))[0]
+    assert "filter text" not in told(index_report, IndexReport(labels={"a-b"}, labelled={1}))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,16 @@ def test_an_older_image_whose_file_was_touched_is_read_anew_from_it(folder):
     os.utime(folder / "0.png", ns=(1, 1))
     report = index_folder(folder, "", store, Encoders())
     assert (store.older, report.read_anew, store.readings[1].prompt) == (set(), 1, ("a red fox", "a red fox"))
+
+
+def test_each_file_found_is_counted_once_whatever_became_of_it(folder):
+    store = older_library(folder)  # of three images
+    os.utime(folder / "0.png", ns=(1, 1))
+    (folder / "1.txt").write_text("a red square", encoding="utf-8")
+    shutil.copy(folder / "2.png", folder / "copy.png")
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(folder / "new.png")
+    (folder / "damaged.png").write_bytes(b"none")
+    report = index_folder(folder, "", store, Encoders())
+    assert (report.added, report.unchanged, report.known_elsewhere, report.reread, report.skipped.total) == (1, 1, 1, 2, 1)
+    assert report.found == 6
+    assert (report.read_anew, report.sidecars_read) == (1, 1)
