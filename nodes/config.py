@@ -119,9 +119,11 @@ def _unknown_sections(file: Path) -> str:
         return ""
     # A name that looks like anything but a name may be a connection string in the wrong place.
     shown = [f'"{name}"' if re.fullmatch(r"[\w -]{1,40}", name) else "a name that is not shown here" for name in unknown]
-    alike = [word for name in unknown for word in difflib.get_close_matches(name.lower(), _SECTIONS, 1, 0.6)]
-    meant = f' Did you mean "{alike[0]}"?' if alike else ""
-    return f"{file} has {', '.join(shown)}, which means nothing there.{meant} It should hold {_EXAMPLE}."
+    near = [difflib.get_close_matches(name.lower(), _SECTIONS, 1, 0.6) for name in unknown]
+    alike = [f'"{words[0]}"' + (f" for {one}" if len(unknown) > 1 else "") for words, one in zip(near, shown) if words]
+    meant = f" Did you mean {', '.join(alike)}?" if alike else ""
+    verb = "means" if len(unknown) == 1 else "mean"
+    return f"{file} has {', '.join(shown)}, which {verb} nothing there.{meant} It should hold {_EXAMPLE}."
 
 
 def _is_names(section: Any) -> bool:

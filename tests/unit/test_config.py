@@ -141,3 +141,18 @@ def test_the_faults_of_a_file_are_all_told(config, file):
     assert 'Did you mean "roots"?' in unknown and "chmod 600" in readable
     write(file, {"roots": [], "libraries": []})
     assert ['"roots"' in fault.split("It should")[0] for fault in config.configuration_faults(file)] == [True, False]
+
+
+def test_each_of_several_names_that_mean_nothing_is_told_with_its_own(config, file):
+    write(file, {"rots": {}, "librarys": {}, "xyzzy": {}})
+    [fault] = config.configuration_faults(file)
+    assert '"rots", "librarys", "xyzzy", which mean nothing there. Did you mean "roots" for "rots", "libraries" for "librarys"?' in fault
+
+
+def test_a_name_that_means_nothing_is_in_the_log_of_whoever_asks_for_the_roots(config, file, monkeypatch, caplog):
+    from diffusion_toolkit.nodes import host
+
+    write(file, {"roots": {"photos": str(file.parent)}, "librarys": {}})
+    monkeypatch.setattr(host, "config_file", lambda: file)
+    assert host.roots()["photos"] == file.parent.resolve()
+    assert 'Did you mean "libraries"?' in caplog.text
