@@ -21,7 +21,7 @@ from .encoders import (
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble, TryAgain
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
-from .files import OtherFile, files_of_root, known_roots, mark_missing, mark_others, other_files, page_of_files, unmark_missing
+from .files import OtherFile, count_unmarked, files_of_root, known_roots, mark_missing, mark_others, other_files, page_of_files, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.none_pass import why_none_pass
 from .filters.unknown_names import unknown_names
@@ -156,6 +156,7 @@ __all__ = [
     "count_texts_left",
     "count_images",
     "count_lacking",
+    "count_unmarked",
     "counts",
     "damaged_states",
     "drop_hybrid",

@@ -31,6 +31,7 @@ SELECT count(*), count(*) FILTER (WHERE EXISTS (
 ))
 FROM marked
 """
+_UNMARKED = "SELECT count(*) FROM paths WHERE root_id = %s AND path = ANY(%s) AND missing IS NULL"
 _UNMARK = "UPDATE paths SET missing = NULL WHERE root_id = %s AND path = ANY(%s) AND missing IS NOT NULL"
 # Backwards through the index over them: what was written longest ago is likeliest to be gone.
 _OTHER_FILES = """
@@ -90,6 +91,11 @@ def mark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> tuple[
     if marked:
         bump_generation(conn)
     return marked, moved
+
+
+def count_unmarked(conn: Connection, root_id: int, paths: Sequence[str]) -> int:
+    """How many of these files nobody has found to be gone by now."""
+    return conn.execute(_UNMARKED, [root_id, list(paths)]).fetchone()[0]
 
 
 def unmark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> int:

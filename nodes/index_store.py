@@ -144,6 +144,11 @@ class FolderStore:
             return db.mark_missing(connection, self._root_id, paths)
 
     @patient
+    def count_unmarked(self, paths: Sequence[str]) -> int:
+        with self._library.connection() as connection:
+            return db.count_unmarked(connection, self._root_id, paths)
+
+    @patient
     def unmark_missing(self, paths: Sequence[str]) -> None:
         with self._library.connection() as connection:
             db.unmark_missing(connection, self._root_id, paths)

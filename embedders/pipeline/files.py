@@ -102,17 +102,16 @@ class FoundFiles:
         for paths in _lots(self._known.returned_paths(), MARKED_AT_ONCE):
             store.unmark_missing(paths)
         unseen = (path for path in self._known.unseen_paths() if self._source.covers(path))
-        if not self._known.seen:
-            self._report.all_gone = sum(1 for _ in unseen)
-            return
+        judged = self._known.seen > 0
         for paths in _lots(unseen, MARKED_AT_ONCE):
             progress("Files that are gone", self._report.missing, self._report.missing)
-            looks = [(path, self._source.is_gone(path)) for path in paths]
-            gone = [path for path, is_gone in looks if is_gone]
-            self._report.all_gone += sum(is_gone is None for _, is_gone in looks)
-            marked, moved = store.mark_missing(gone)  # another run may have marked some
-            self._report.missing += marked
-            self._report.moved += moved
+            looks = [(path, self._source.is_gone(path) if judged else None) for path in paths]
+            if gone := [path for path, is_gone in looks if is_gone]:
+                marked, moved = store.mark_missing(gone)  # another run may have marked some
+                self._report.missing += marked
+                self._report.moved += moved
+            if doubtful := [path for path, is_gone in looks if is_gone is None]:
+                self._report.all_gone += store.count_unmarked(doubtful)  # without those that another run found elsewhere, and marked
 
     def _labelled(self) -> Iterator[tuple[tuple[str, ...], list[str]]]:
         """Unchanged files with labels of their own, those of the same labels together."""

@@ -49,6 +49,7 @@ class Store(Protocol):
 
     def known_files(self) -> KnownFiles: ...
     def mark_missing(self, paths: Collection[str]) -> tuple[int, int]: ...  # how many were not marked yet; of images that lie elsewhere too
+    def count_unmarked(self, paths: Collection[str]) -> int: ...  # of these, by this run or another
     def unmark_missing(self, paths: Collection[str]) -> None: ...
     def claim(self, entries: Sequence[FileEntry]) -> Sequence[FileEntry]: ...  # without those that another run has, or has written
     def release(self, paths: Collection[str]) -> None: ...  # claimed files that were refused; written ones are released by it

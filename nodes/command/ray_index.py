@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..index_run import Job, JobFiles
     from .share import Answer
 
-_OF_THE_SHARE = ("found", "unchanged", "missing", "moved", "all_gone", "elsewhere")  # counted by whose share it is
+_OF_THE_SHARE = ("found", "unchanged", "all_gone", "elsewhere")  # counted by whose share it is; what is marked, by who marks it
 
 
 def run_on_ray(
@@ -52,7 +52,7 @@ def run_on_ray(
             texts = cluster.texts() if {"text", "clip_l", "clip_g", "token_states"} & begun[0]["encoders"].keys() else []
             lost, seconds = len(cluster.lost), time.monotonic() - began
     report = report_of_all(files.report(), [*images, *texts], {one["run"] for one in begun})
-    report.seconds = seconds
+    report.seconds, report.all_gone = seconds, still_away(library, files, report)
     report.states_bytes = max(0, _states_bytes(library) - states)  # each worker saw those of all
     report.replaced = _activate(library, begun[0]["encoders"])
     names = begun[0]["names"]
@@ -72,6 +72,20 @@ def report_of_all(lines: IndexReport, answers: Sequence[Answer], workers: set[st
     report.elsewhere = max(0, report.elsewhere - read)
     report.others -= workers
     return report
+
+
+def still_away(library: db.Library, files: JobFiles, report: IndexReport) -> int:
+    """How many of `report.all_gone` are not marked by now: a worker counts them when it is done with its share, and others that link
+    images to their new places mark some of these later. It is no more than what is known, not marked, and was not met."""
+    if not report.all_gone:
+        return 0
+    met = min(report.found, report.unchanged + report.added + report.known_elsewhere + report.reread)  # more where a share was done twice
+    unmarked = 0
+    with library.connection() as connection:
+        for part, source in files.parts():
+            parts = db.files_of_root(connection, db.ensure_root(connection, part.root_name, str(part.root)), part.subfolder)
+            unmarked += sum(not missing and source.covers(path) for rows in parts for path, *_, missing in rows)
+    return min(report.all_gone, max(0, unmarked - met))
 
 
 def report_of(answer: Mapping[str, Any], helping: bool) -> IndexReport:

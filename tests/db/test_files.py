@@ -43,6 +43,7 @@ def test_many_files_come_in_parts(conn, root, monkeypatch):
 def test_files_are_marked_and_unmarked(conn, root):
     assert db.mark_missing(conn, root, ["a.png", "cats/b.png", "unknown.png"]) == (2, 2)  # a.png of another root is a copy
     assert db.mark_missing(conn, root, ["a.png"]) == (0, 0)  # keeps the time of the first mark
+    assert db.count_unmarked(conn, root, ["a.png", "cats/b.png", "cats/c.png", "unknown.png"]) == 1
     assert db.unmark_missing(conn, root, ["a.png", "cats/c.png"]) == 1
     (rows,) = db.files_of_root(conn, root)
     assert [row[0] for row in rows if row[4]] == ["cats/b.png"]

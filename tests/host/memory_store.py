@@ -52,6 +52,9 @@ class MemoryStore:
         self.missing |= set(paths)
         return len(paths), 0
 
+    def count_unmarked(self, paths):
+        return len(set(paths) - self.missing)
+
     def unmark_missing(self, paths):
         self.missing -= set(paths)
 

@@ -118,6 +118,21 @@ def test_a_helpers_report_does_not_count_the_files_it_found():
     assert (own.found, own.unchanged, own.added) == (9, 5, 2)
 
 
+def test_what_a_helper_marks_as_gone_is_counted():
+    from dataclasses import asdict
+
+    from diffusion_toolkit.embedders.pipeline import IndexReport
+    from diffusion_toolkit.nodes.command.ray_index import report_of_all
+
+    def answer(helping, **counts):
+        return {**asdict(IndexReport(**counts)), "totals": {name: 0 for name in ("skipped", "unknown", "unread_metadata")}}, helping
+
+    owner = answer(False, found=5, known_elsewhere=2, missing=2, moved=2, elsewhere=3)
+    helper = answer(True, found=5, known_elsewhere=3, missing=4, moved=3, elsewhere=2)
+    whole = report_of_all(IndexReport(), [owner, helper], set())
+    assert (whole.known_elsewhere, whole.missing, whole.moved, whole.elsewhere) == (5, 6, 5, 0)
+
+
 def test_what_helpers_read_is_not_told_as_left_to_another_run():
     from dataclasses import asdict
 

@@ -26,6 +26,9 @@ class Store:
         self.marks.update(dict.fromkeys(paths, True))
         return len(paths), 0
 
+    def count_unmarked(self, paths):
+        return sum(path not in self.marks for path in paths)
+
     def unmark_missing(self, paths):
         self.marks.update(dict.fromkeys(paths, False))
 
@@ -54,9 +57,10 @@ def known_of(root, missing=()):
     return KnownFiles([[(*entry[:4], entry.path in missing) for entry in Scan(root).files()]])
 
 
-def look(source, known):
-    """(what is to be read, what was marked) of a whole run."""
+def look(source, known, marked=()):
+    """(what is to be read, what was marked) of a whole run, beside another that `marked` some meanwhile."""
     store, report = Store(), IndexReport()
+    store.mark_missing(marked)
     with FoundFiles(source, known, report) as found:
         changed = [entry.path for entry in found]
         found.settle(store, lambda *_: None)
@@ -134,6 +138,17 @@ def test_nothing_is_marked_where_nothing_is_left_of_what_was_known(folder):
     (folder / "new.png").write_bytes(b"")
     changed, marks, report = look(Scan(folder), known)
     assert changed == ["new.png"] and marks == {} and report.all_gone == 4
+
+
+@pytest.mark.parametrize("left", ["a.png", None])
+def test_what_another_run_marks_meanwhile_is_not_told_as_away(folder, left):
+    known = known_of(folder)
+    shutil.rmtree(folder / "cats")
+    (folder / "cats").mkdir()
+    if not left:
+        (folder / "a.png").unlink()
+    _, marks, report = look(Scan(folder), known, marked=["cats/b.png", "cats/d.webp"])
+    assert len(marks) == 2 and (report.missing, report.all_gone) == (0, 1 if left else 2)
 
 
 def test_a_file_that_is_there_but_left_out_is_not_marked(folder):
