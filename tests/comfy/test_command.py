@@ -118,9 +118,9 @@ def test_status_tells_what_library_status_does(server, pictures, command):
 @pytest.mark.skipif(os.name == "nt", reason="Ray makes no cluster of several nodes on Windows")
 def test_on_ray_two_nodes_index_each_file_once(server, command, monkeypatch):
     folder = server.output / "by-ray"
-    folder.mkdir()
+    (folder / "cats").mkdir(parents=True)
     for number in range(40):
-        pixels(10_000 + number).save(folder / f"{number:02}.png")
+        pixels(10_000 + number).save(folder / "cats" / f"{number:02}.png")
     (folder / "broken.png").write_bytes(b"no picture")
     scratch = short_folder()
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_TMPDIR": str(scratch)}
@@ -133,12 +133,16 @@ def test_on_ray_two_nodes_index_each_file_once(server, command, monkeypatch):
         for _ in range(2):
             cluster.add_node(num_cpus=1, include_dashboard=False)
         done = command.run(*arguments(folder, "--ray", cluster.address))
+        (folder / "cats").rename(folder / "felines")
+        renamed = command.run(*arguments(folder, "--ray", cluster.address))
     finally:
         cluster.shutdown()
         remove(scratch)
     assert done.code == 0, done.told
     assert "2 workers" in done.told and "Traceback" not in done.told
     assert (done.report["found"], done.report["added"], len(done.report["skipped"])) == (41, 40, 1)
+    assert renamed.code == 0, renamed.told
+    assert [renamed.report[name] for name in ("known_elsewhere", "missing", "moved", "all_gone")] == [40, 40, 40, 0]
     text = server.queue(index("by-ray", clip=None, clip_vision=None, text_embedder=None)).outputs["index"]["text"][0]
     assert "0 added, 40 unchanged" in text
 
