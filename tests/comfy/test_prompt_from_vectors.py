@@ -271,7 +271,8 @@ def test_no_more_phrases_and_texts_than_asked_for(server, told):
 
 def test_a_misspelt_folder_to_leave_out_is_told(server, told):
     _, shown = run(server, by_prompt("a shark", filter_text=f"{FOLDER} -folder:tolld"))
-    assert shown.splitlines()[-1] == "-folder:tolld leaves nothing out. No file lies in the folder 'tolld'. Did you mean 'told'?"
+    said = "-folder:tolld leaves nothing out. No file lies in the folder 'tolld'. Did you mean 'told'"
+    assert shown.splitlines()[-1].startswith(said)  # or one of the folders that other tests make
 
 
 def test_asked_of_nothing_it_says_what_to_connect(server, told):
