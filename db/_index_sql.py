@@ -33,15 +33,16 @@ def other_owner(conn: Connection, name: str) -> str:
 
 
 def searched_rows(family: str, encoder_id: int) -> sql.Composed:
-    """The condition of an encoder's vectors that searches look at and indexes hold: all but the CLIPs' of texts that are no image's prompt."""
+    """The condition of an encoder's vectors that searches look at and indexes hold: not the CLIPs' of texts that are no image's prompt."""
     return sql.SQL(f"encoder_id = {{}}{' AND searched' * (family in OF_PROMPTS)}").format(sql.Literal(encoder_id))
 
 
 def count_rows(conn: Connection, encoder: StoredEncoder, most: int | None = None) -> int:
     """How many vectors by the encoder searches look at, of which no more than `most` are counted. From keys: vectors are three a page."""
     unsearched = conn.execute(_UNSEARCHED, [encoder.id]).fetchone()[0] if encoder.family in OF_PROMPTS else 0
-    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE encoder_id = %s LIMIT %s) few").format(sql.Identifier(TABLES[encoder.family]))
-    return conn.execute(statement, [encoder.id, None if most is None else most + unsearched]).fetchone()[0] - unsearched
+    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE encoder_id = %s LIMIT %s) few")
+    values = [encoder.id, None if most is None else most + unsearched]
+    return conn.execute(statement.format(sql.Identifier(TABLES[encoder.family])), values).fetchone()[0] - unsearched
 
 
 def create_statement(

@@ -7,7 +7,7 @@ from psycopg import Connection, errors, sql
 from .records import StoredEncoder
 
 # The encoder ids and dimensions stand as literals in the view, and each vector is cast exactly as its index was made:
-# only then does PostgreSQL prove that the encoder's partial HNSW index answers ORDER BY image_embedding <=> $1; `searched` for the same reason.
+# only then does PostgreSQL prove that the encoder's partial HNSW index answers ORDER BY image_embedding <=> $1. So does `searched`.
 # Eight tables are joined, the most that are reordered freely (join_collapse_limit); a ninth would cost the index.
 _VIEW = """
 VIEW image AS

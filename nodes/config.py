@@ -51,7 +51,7 @@ def libraries_for(file: Path, name: str, has_password: Callable[[str], bool], se
         return named
     if name in named and has_password(named[name]):
         refuse_if_others_can_read(file)
-    if name not in named and not alone and (unknown := _unknown_sections(file)):
+    if name not in named and not alone and (unknown := unknown_sections(file)):
         raise ConfigurationError(unknown)
     return named
 
@@ -66,7 +66,7 @@ def configuration_faults(file: Path, has_password: Callable[[str], bool] | None 
             found.append(str(error))
     if found:
         return list(dict.fromkeys(found))
-    if unknown := _unknown_sections(file):
+    if unknown := unknown_sections(file):
         found.append(unknown)
     if has_password is not None and any(map(has_password, configured_libraries(file).values())):
         try:
@@ -112,7 +112,7 @@ def _may_name_default(file: Path) -> bool:
         return True
 
 
-def _unknown_sections(file: Path) -> str:
+def unknown_sections(file: Path) -> str:
     """Names at the top of the file that mean nothing, such as a misspelt one; "" where there are none."""
     unknown = [name for name in _settings(file) if name not in _SECTIONS]
     if not unknown:

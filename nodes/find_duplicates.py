@@ -44,7 +44,7 @@ class FindDuplicates(io.ComfyNode):
                     options=[EITHER, LOOK, PIXELS, BOTH],
                     default=EITHER,
                     tooltip="look: the image vectors are near. pixels: the perceptual hashes of the pictures are near, which also "
-                    "finds copies where no CLIP Vision was connected. or: either will do; and: both.",
+                    "finds them where no CLIP Vision was connected. or: either will do; and: both.",
                 ),
                 io.Float.Input(
                     "lowest_similarity",
@@ -122,6 +122,9 @@ class FindDuplicates(io.ComfyNode):
         opened, chosen, progress = open_library(library_name, library), all_of(filter, filter_text), progress_on(cls)
         with opened.connection() as connection:
             why = none_passes(connection, chosen)
+            asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
+            if alike_in == EITHER and db.active_encoder(connection, "image") is None:
+                alike_in = PIXELS  # which will do; the report says by what was compared
             notes = [why] if why else [db.unknown_names(connection, chosen), unsure_of_looks(connection) if alike_in != PIXELS else ""]
         found, groups, copied = [], [], []
         if not why:
@@ -133,7 +136,6 @@ class FindDuplicates(io.ComfyNode):
             copied = _copied(opened, chosen, progress)
         show_text(cls, f"Done: {counted(len(groups), 'group')}")
         text = report_text(groups, [pairs.method for pairs in found], [note for note in notes if note], copied)
-        asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
         told = {"groups": [as_json(group) for group in groups], "copies": [copies_as_json(member) for member in copied]}
         written = save_report(save_report_as, {"library": opened.name, **asked, **told})
         text += f"\nAll of it: {written}" if written else ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ConfigurationError, configuration_faults, configured_libraries, configured_roots, libraries_for
+from .config import ConfigurationError, configuration_faults, configured_libraries, configured_roots, libraries_for, unknown_sections
 
 if TYPE_CHECKING:
     from ..db import Library, StoredImage
@@ -123,12 +123,12 @@ def roots() -> dict[str, Path]:
         "output": Path(folder_paths.get_output_directory()).resolve(),
         "input": Path(folder_paths.get_input_directory()).resolve(),
     }
-    for fault in configuration_faults(config_file()):
-        _warn_once(fault)
     try:
-        configured = configured_roots(config_file())
-    except ConfigurationError:
-        configured = []
+        configured, fault = configured_roots(config_file()), unknown_sections(config_file())
+    except ConfigurationError as error:
+        configured, fault = [], str(error)
+    if fault:
+        _warn_once(fault)
     for name, path in [*_roots_of_variable(), *configured]:
         try:
             folder = Path(path).expanduser()

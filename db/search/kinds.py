@@ -137,7 +137,8 @@ def family_of(kind: str) -> str:
 
 
 def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
-    """Names for a statement: the `table` of these vectors, their `encoder`, which `rows` are searched, the `key`, and the `id` in `images` that is that key."""
+    """Names for a statement: the `table` of these vectors, their `encoder`, the condition of the `rows` that are searched, their `key`,
+    and the `id` in `images` that is that key."""
     return {
         "table": sql.Identifier(source.table),
         "encoder": sql.Literal(source.encoder.id),

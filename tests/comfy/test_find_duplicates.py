@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusion_toolkit.db.embedded import EmbeddedServer
 from host.client import PromptError
 from host.comfy_models import import_comfy
 from host.node_graphs import index, node
@@ -92,6 +93,23 @@ def test_no_file_is_touched(server, copies):
 def test_looks_are_compared_by_image_vectors(server, copies):
     result = server.queue(duplicates(copies, alike_in="look", lowest_similarity=0.5))
     assert "exact, 7 images compared with each other" in values(result, "report")[0]
+
+
+def test_a_library_without_image_vectors_is_compared_by_pixels_alone(server, copies, tmp_path):
+    config, own = server.user / "diffusion_toolkit" / "config.json", EmbeddedServer.start(tmp_path / "blind")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(json.dumps({"libraries": {"blind": own.dsn("postgres")}}), encoding="utf-8")
+    config.chmod(0o600)
+    try:
+        server.queue(index("copies", library_name="blind", clip=None, clip_vision=None, text_embedder=None))
+        result = server.queue(duplicates("", alike_in="look or pixels", library_name="blind"))
+        assert values(result, "groups") == [2]
+        assert "Compared by: perceptual hashes of 7 images." in values(result, "report")[0]
+        with pytest.raises(PromptError, match="no image vectors yet"):
+            server.queue(duplicates("", alike_in="look", library_name="blind"))
+    finally:
+        config.unlink()
+        own.stop()
 
 
 def test_both_ways_at_once_are_the_strictest(server, copies):
