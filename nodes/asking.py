@@ -36,6 +36,26 @@ class Found:
     images: list[StoredImage]
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Images that pass a filter, of `total` that do; `note` says why none does, or what of the filter may not be meant."""
+
+    images: list[StoredImage]
+    total: int
+    note: str
+
+
+def list_by_filter(library: Library, filter: Filter | None, order: str, k: int, offset: int) -> Listed:
+    """`k` images from `offset` on, in one of `db.listing.ORDERS`."""
+    from .. import db
+
+    with library.connection() as connection:
+        ids = db.list_images(connection, filter, order, k, offset)
+        total = db.count_images(connection, filter)
+        note = db.unknown_names(connection, filter) if total else db.why_none_pass(connection, filter)
+        return Listed(db.get_images(connection, ids), total, note)
+
+
 def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
     """Ask one library, on one connection. LibraryError where it has nothing by a part's encoder."""
     from .. import db

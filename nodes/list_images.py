@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from .asking import Found, all_of
+from .asking import Found, all_of, list_by_filter
 from .hit_records import ordered_by, short_prompt, what_helps
 from .hits import hit_inputs, hit_outputs, hit_values, search_fingerprint
 from .host import names_missing_requirements, open_library
@@ -58,19 +58,16 @@ class ListImages(io.ComfyNode):
         from .. import db
 
         opened, wanted = open_library(library_name, library), all_of(filter, filter_text)
-        with opened.connection() as connection:
-            ids = db.list_images(connection, wanted, order, top_k, offset)
-            passing = db.count_images(connection, wanted)
-            why = db.unknown_names(connection, wanted) if passing else db.why_none_pass(connection, wanted)
-            images = db.get_images(connection, ids)
+        listed = list_by_filter(opened, wanted, order, top_k, offset)
+        images, passing, why = listed.images, listed.total, listed.note
         asked = f" that pass {wanted.text}" if wanted else ""
-        if not ids:
+        if not images:
             message = f"Of {passing} images{asked} none is after the first {offset}." if passing else f"There are no images{asked}. {why}".strip()
             nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
             return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
-        hits = Hits(opened.name, tuple(db.Hit(id_, 0.0, rank) for rank, id_ in enumerate(ids, offset + 1)), method=f"listed, {order} first")
+        hits = Hits(opened.name, tuple(db.Hit(image.id, 0.0, rank) for rank, image in enumerate(images, offset + 1)), method=f"listed, {order} first")
         values, shown = hit_values(Found(hits, images))
-        lines = [f"{offset + 1} to {offset + len(ids)} of {passing} images{asked}", *([why] if why else []), *what_helps(shown.notes)]
+        lines = [f"{offset + 1} to {offset + len(images)} of {passing} images{asked}", *([why] if why else []), *what_helps(shown.notes)]
         told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
         notes = [f"  [{note}]" if note else "" for note in shown.notes]
         lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]

@@ -44,6 +44,7 @@ class Routes:
         table.post(f"{PREFIX}/search")(self.search)
         table.get(f"{PREFIX}/search")(self.only_post)
         table.post(f"{PREFIX}/embed/{{model}}")(self.embed)
+        table.get(f"{PREFIX}/images")(self.images)
         table.get(f"{PREFIX}/images/{{id}}")(self.image)
         table.post(f"{PREFIX}/images/{{id}}")(self.change_image)
         table.get(f"{PREFIX}/images/{{id}}/thumbnail")(self.thumbnail)
@@ -125,6 +126,17 @@ class Routes:
                 return embed(request.match_info["model"], checked(Embed, body), uploads)
 
             return await _json(self._models, made)
+
+    @answered
+    async def images(self, request: web.Request) -> web.Response:
+        def listed() -> dict[str, Any]:
+            from .images import images_by_filter
+            from .schema import Listing, checked
+
+            asked = {name: values[0] if len(values := request.query.getall(name)) == 1 else values for name in request.query}
+            return images_by_filter(checked(Listing, json.dumps(asked).encode()))
+
+        return await _json(self._searches, listed)
 
     @answered
     async def image(self, request: web.Request) -> web.Response:

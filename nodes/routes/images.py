@@ -1,8 +1,9 @@
-"""One image of a library: what is known of it, its labels, its thumbnail and its file."""
+"""The images of a library: those that pass a filter, and of one what is known, its labels, its thumbnail and its file."""
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -10,14 +11,21 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...db import Connection, StoredImage, get_images
-from ..host import readable_file
+from ...db import Connection, StoredImage, get_images, parse_filter
+from ..asking import list_by_filter
+from ..hit_records import path_of, sureness
+from ..host import ReadableFiles, readable_file
 from .libraries import opened
 from .refusals import Refusal
 
 if TYPE_CHECKING:
-    from .schema import Labels
+    from .schema import Labels, Listing
 
+SETTINGS = (  # of an image among others, beside its texts
+    "width", "height", "created", "created_own", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "denoise", "checkpoint", "vae", "loras",
+    "generator", "settings_confidence", "labels", "namespace", "rating",
+)  # fmt: skip
+_AMONG_OTHERS = ("id", "prompt", "negative", "prompt_confidence", *SETTINGS)
 SIZES = (32, 1024)  # the smallest and largest thumbnail's longer side
 LARGEST_ID = 2**63 - 1
 _RENAMED = {"id": "image_id", "negative": "negative_prompt"}  # as hits and the view `image` have them
@@ -34,6 +42,20 @@ class Thumbnail:
 
     etag: str
     webp: bytes | None
+
+
+def images_by_filter(asked: Listing) -> dict[str, Any]:
+    """Those that pass a filter, without a search."""
+    library = opened(asked.library)
+    listed = list_by_filter(library, parse_filter(asked.filter) if asked.filter.strip() else None, asked.order, asked.k, asked.offset)
+    return {"library": library.name, "total": listed.total, "note": listed.note, "images": [among_others(image) for image in listed.images]}
+
+
+def among_others(image: StoredImage) -> dict[str, Any]:
+    """What a list, or a search, tells of each of its images."""
+    place, note = _readable(int(time.monotonic())).place_of(image)
+    notes = "; ".join(filter(None, (note, sureness(image))))
+    return {**told(image, _AMONG_OTHERS), "path": path_of(image, place), "note": notes}
 
 
 def image_record(library: str, image_id: int) -> dict[str, Any]:
@@ -89,6 +111,15 @@ def thumbnail(library: str, image_id: int, size: int, known: str) -> Thumbnail:
     made = io.BytesIO()
     picture.save(made, "WEBP", quality=_QUALITY, method=2)
     return Thumbnail(etag, made.getvalue())
+
+
+@functools.lru_cache(maxsize=1)
+def _readable(second: int) -> ReadableFiles:
+    """Where folders lead is looked at once a second: to follow them takes as long as all else that is told of hits.
+
+    This tells only what an image's file is; `_file` looks anew before one is given away.
+    """
+    return ReadableFiles()
 
 
 def _image(connection: Connection, image_id: int) -> StoredImage:

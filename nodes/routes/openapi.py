@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from .handlers import PREFIX
-from .images import SIZES
-from .schema import Embed, Labels, Search
-from .search import HIT_FIELDS, MODELS
+from .images import SETTINGS, SIZES
+from .schema import Embed, Labels, Listing, Search
+from .search import MODELS
 
 VERSION = "1"  # of the routes; grows with every change that a client could notice
 _REASONS = {
@@ -65,6 +66,7 @@ def _paths() -> dict[str, Any]:
                 _form("Embed", "Pictures, for the model image.", optional=True),
             )
         },
+        f"{PREFIX}/images": {"get": _operation("The images that pass a filter, without a search", "Images", _query(Listing), (400, 404, 409, 503))},
         f"{PREFIX}/images/{{id}}": {
             "get": _operation("What the library knows of an image", "Image", image, (400, 404, 409, 503)),
             "post": _operation(
@@ -101,15 +103,20 @@ def _answers() -> dict[str, Any]:
     gave = {**_NUMBER, "description": "What it put into the score: weight x cosine, with `normalise` weight x standard score; 0 without a cosine."}
     part = _object(label=_TEXT, kind=_TEXT, weight=_NUMBER, cosine=_or_null(_NUMBER), gave=gave)
     recency = {**_NUMBER, "description": "What being new added for the hit's place, beside the score."}
+    image = {
+        "image_id": _INTEGER, "path": _TEXT, "prompt": _or_null(_TEXT), "negative_prompt": _or_null(_TEXT),
+        "prompt_confidence": _or_null(_TEXT), "note": _TEXT, **_settings(),
+    }  # fmt: skip
     hit = _object(
-        rank=_INTEGER, score=_NUMBER, percentile=_or_null(_NUMBER), recency=recency, image_id=_INTEGER, path=_TEXT, prompt=_or_null(_TEXT),
-        negative_prompt=_or_null(_TEXT), prompt_confidence=_or_null(_TEXT), note=_TEXT, **_settings(),
+        rank=_INTEGER, score=_NUMBER, percentile=_or_null(_NUMBER), recency=recency, **image,
         parts={"type": "array", "items": part, "description": "What each part of the question gave."},
     )  # fmt: skip
+    total = {**_INTEGER, "description": "How many images pass."}
     return {
         "Error": _object(error=_object(type=_TEXT, message=_TEXT, details={"type": "array", "items": fault})),
         "Libraries": _object(libraries={"type": "array", "items": _TEXT}),
         "Answer": _object(library=_TEXT, question=_TEXT, method=_TEXT, note=why, hits={"type": "array", "items": hit}),
+        "Images": _object(library=_TEXT, total=total, note=why, images={"type": "array", "items": _object(**image)}),
         "Vectors": _object(
             library=_TEXT, model=_TEXT, name=_TEXT, fingerprint=_TEXT, kinds={"type": "array", "items": _TEXT}, dims=_INTEGER,
             vectors={"type": "array", "items": {"type": "array", "items": _NUMBER}},
@@ -123,14 +130,14 @@ def _answers() -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    """What a hit tells of its image; the same fields as of `images/{id}`, null where the file has none."""
+    """What is told of an image among others; the same fields as of `images/{id}`, null where the file has none."""
     lists = {"loras": {"type": "array", "items": {"type": "object"}}, "labels": {"type": "array", "items": _TEXT}}
     own = {"type": "boolean", "description": "False: `created` is the file's time, since it tells none of its own."}
     whole = {"width": _INTEGER, "height": _INTEGER, "namespace": _TEXT, "created_own": own}
     numbers = {"steps": _INTEGER, "rating": _INTEGER, "cfg": _NUMBER, "guidance": _NUMBER, "denoise": _NUMBER}
     seed = {"seed": {**_TEXT, "description": "As text, since it may be too large for JavaScript."}}
     known = {**lists, **whole}
-    return {name: known[name] if name in known else _or_null({**numbers, **seed}.get(name, _TEXT)) for name in HIT_FIELDS}
+    return {name: known[name] if name in known else _or_null({**numbers, **seed}.get(name, _TEXT)) for name in SETTINGS}
 
 
 def _operation(
@@ -163,6 +170,11 @@ def _form(name: str, files: str, optional: bool = False) -> dict[str, Any]:
 
 def _parameter(name: str, place: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
+
+
+def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of `model` as parameters of the query string."""
+    return [_parameter(name, "query", schema, schema.pop("description")) for name, schema in model.model_json_schema()["properties"].items()]
 
 
 def _object(**properties: Any) -> dict[str, Any]:

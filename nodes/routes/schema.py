@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ...db.listing import ORDERS
 from .refusals import Refusal
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -31,7 +32,7 @@ _KINDS_MEANT = {  # what is no kind, though it has its own Query node, and how i
 _NO_SUCH = "There is no such field."
 _PARTS = (
     'It says what is looked for, such as [{"kind": "prompt", "text": "a cat"}]. '
-    "The node List Images lists all that pass a filter, without a search."
+    "GET /diffusion_toolkit/images?filter=... lists all that pass a filter, without a search."
 )
 _WAYS = ("text", "description", "id", "upload", "vector")
 
@@ -95,6 +96,16 @@ class Search(_Strict):
         return parts
 
 
+class Listing(_Strict):
+    """Images by filter alone. It stands in the query string, where every value is text."""
+
+    library: str = Field("default", max_length=200, description="A library's name; GET /diffusion_toolkit/libraries lists them.")
+    filter: str = Field("", max_length=10_000, description="A filter text, such as: label:keep rating:>=3; none: all images.")
+    order: Literal[tuple(ORDERS)] = Field("newest", description="What is not known comes last.")
+    k: int = Field(50, ge=1, le=1000, description="The most images to return.")
+    offset: int = Field(0, ge=0, le=1_000_000_000, description="How many to pass over; for the next page add k.")
+
+
 class Embed(_Strict):
     """Texts to embed, 64 at most; pictures come as files of the form."""
 
@@ -147,7 +158,7 @@ def _choice_meant(fault: Any) -> str:
     given = given[:20].lower()
     if fault["loc"][-1] == "kind" and given in _KINDS_MEANT:
         return _KINDS_MEANT[given]
-    meant = difflib.get_close_matches(given, re.findall(r"'(\w+)'", fault["ctx"]["expected"]), 1, 0.6)
+    meant = difflib.get_close_matches(given, re.findall(r"'([^']+)'", fault["ctx"]["expected"]), 1, 0.6)
     return f'Did you mean "{meant[0]}"?' if meant else ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,8 @@ from ...db import Connection, Library, LibraryError, ServerTrouble, StoredEncode
 from ...db.encoders import CONNECT
 from ...db.question import FAMILIES
 from ..asking import Found, Wanted, find, in_words
-from ..hit_records import hit_record, path_of, sureness
-from ..host import ReadableFiles, toolkit_directory
+from ..hit_records import hit_record
+from ..host import toolkit_directory
 from ..links import KINDS, QueryPart, SearchOptions
 from ..no_hits import why_no_hits
 from ..query_by_description import description_query
@@ -22,17 +21,13 @@ from ..query_by_stored_image import stored_query
 from ..query_by_style import style_query
 from ..query_models import QueryModels
 from ..vectors import direction
-from .images import told
+from .images import among_others
 from .libraries import opened
 from .refusals import Refusal
 
 if TYPE_CHECKING:
     from .schema import Embed, Part, Search
 
-HIT_FIELDS = (  # of an image, beside what the nodes tell of a hit
-    "width", "height", "created", "created_own", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "denoise", "checkpoint", "vae", "loras",
-    "generator", "settings_confidence", "labels", "namespace", "rating",
-)  # fmt: skip
 MODELS = ("text", "image", "clip_l", "clip_g", "description")
 _OPTIONS = ("order", "diversity", "collapse", "recency", "recency_days", "lowest_percentile", "normalise", "exact")
 
@@ -169,24 +164,13 @@ def _pixels(upload: str, data: bytes) -> Any:
         raise Refusal(400, "image", f"The upload {upload!r} is no picture that can be used: {error}.") from None
 
 
-@functools.lru_cache(maxsize=1)
-def _readable(second: int) -> ReadableFiles:
-    """Where folders lead is looked at once a second: to follow them takes as long as all else that is told of hits.
-
-    This tells only what a hit's file is; `images` looks anew before it gives one away.
-    """
-    return ReadableFiles()
-
-
 def _answer(found: Found) -> dict[str, Any]:
-    hits, readable = [], _readable(int(time.monotonic()))
+    hits = []
     for hit, image in zip(found.hits.hits, found.images):
-        place, note = readable.place_of(image)
-        notes = "; ".join(filter(None, (note, sureness(image))))
-        record = hit_record(hit, image, path_of(image, place), notes, found.hits.parts)
-        record["prompt_confidence"] = record.pop("confidence")  # its name everywhere else
-        record |= told(image, HIT_FIELDS)
-        hits.append(record)
+        of_image = among_others(image)
+        record = hit_record(hit, image, of_image["path"], of_image["note"], found.hits.parts)
+        del record["confidence"]  # `prompt_confidence` everywhere else
+        hits.append(record | of_image)
     return {
         "library": found.hits.library,
         "question": in_words(found.hits.parts),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from host.comfy_models import import_comfy
 from host.http import Answer, form, png, request
-from host.node_graphs import index, search_by_prompt
+from host.node_graphs import index, node, search_by_prompt
 from host.stand_in_models import write_description_file
 from PIL import Image
 
@@ -142,6 +142,29 @@ def test_a_misspelt_folder_to_leave_out_is_told_beside_the_hits(search, animals)
     assert answer["note"] == "-folder:htpp leaves nothing out. No file lies in the folder 'htpp'. Did you mean 'http'?"
 
 
+def test_images_are_listed_by_filter_alone_in_pages(ask, server, animals):
+    listing = node("DiffusionToolkitListImages", order="oldest", top_k=3, library_name="default", filter_text=HERE)
+    ids = [record["image_id"] for record in server.queue({"list": listing}).outputs["list"]["hits"]]
+    asked = f"{IMAGES}?filter={HERE}&order=oldest&k=2"
+    first, second = ask("GET", asked).json, ask("GET", f"{asked}&offset=2").json
+    assert [image["image_id"] for image in first["images"] + second["images"]] == ids and len(ids) == 3
+    assert (first["library"], first["total"], first["note"]) == ("default", 3, "")
+    own = {"path"}  # of a list, where an image may have several files
+    for image in first["images"]:
+        whole = ask("GET", f"{IMAGES}/{image['image_id']}").json
+        assert {name: value for name, value in image.items() if name not in own} == {name: whole[name] for name in image if name not in own}
+        assert image["path"] == whole["file"]
+    schema = ask("GET", "/diffusion_toolkit/openapi.json").json["components"]["schemas"]["Images"]["properties"]["images"]["items"]
+    assert set(schema["required"]) == set(first["images"][0])
+
+
+def test_a_list_of_nothing_says_why(ask, animals):
+    listed = ask("GET", f"{IMAGES}?filter=folder:htpp").json
+    assert (listed["images"], listed["total"]) == ([], 0)
+    assert "No file lies in the folder 'htpp'. Did you mean 'http'?" in listed["note"]
+    assert ask("GET", f"{IMAGES}?filter=steps:((").refusal[:2] == (400, "filter")
+
+
 def test_the_image_of_an_id_and_its_seed_as_text(ask, animals):
     image = ask("GET", f"{IMAGES}/{animals[0]['image_id']}").json
     assert image["prompt"] == "a grey shark swimming in the ocean" and image["seed"] == str(2**64 - 1)
@@ -208,9 +231,10 @@ def test_the_openapi_document_describes_every_route(ask):
     base = "/diffusion_toolkit"
     assert operations == {
         ("get", f"{base}/libraries"), ("get", f"{base}/status"), ("post", f"{base}/search"), ("post", f"{base}/embed/{{model}}"),
-        ("get", f"{base}/images/{{id}}"), ("post", f"{base}/images/{{id}}"), ("get", f"{base}/images/{{id}}/thumbnail"),
+        ("get", f"{base}/images"), ("get", f"{base}/images/{{id}}"), ("post", f"{base}/images/{{id}}"), ("get", f"{base}/images/{{id}}/thumbnail"),
         ("get", f"{base}/images/{{id}}/file"),
     }  # fmt: skip
+    assert {parameter["name"] for parameter in document["paths"][f"{base}/images"]["get"]["parameters"]} == {"library", "filter", "order", "k", "offset"}
     schemas = document["components"]["schemas"]
     references = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= set(schemas)

@@ -87,6 +87,23 @@ def test_a_search_that_is_none_is_refused_with_the_place(ask, body, said):
     assert status == 400 and said in message
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("k=0", "greater than or equal to 1"),
+        ("k=ten", "k: Input should be a valid integer"),
+        ("offset=-1", "offset: "),
+        ("order=last+index", 'Did you mean "last indexed"?'),
+        ("top_k=5", "Did you mean k?"),
+        ("filter=a&filter=b", "filter: "),
+        ("library=%00", "library"),
+    ],
+)
+def test_a_list_that_is_none_is_refused_with_the_place(ask, query, said):
+    status, _, message = ask("GET", f"/diffusion_toolkit/images?{query}").refusal
+    assert status in (400, 404) and said in message
+
+
 def test_a_search_that_is_got_is_told_to_be_posted(ask):
     got = ask("GET", SEARCH)
     assert got.refusal == (405, "method", "A search is asked by POST, with JSON. GET /diffusion_toolkit/openapi.json describes it.")

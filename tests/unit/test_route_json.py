@@ -69,7 +69,7 @@ def test_a_part_that_is_none_is_refused_with_what_was_meant(part: str, said: str
 
 @pytest.mark.parametrize("body", [b'{"filter": "label:x", "k": 2}', b'{"parts": []}', b"{}"])
 def test_a_search_without_parts_is_told_what_they_are_and_what_lists_by_a_filter(body: bytes) -> None:
-    with pytest.raises(Refusal, match=r'^parts: (Field|List) .+\. It says what is looked for, such as \[{"kind": "prompt", .*The node List Images lists all that pass a filter'):
+    with pytest.raises(Refusal, match=r'^parts: (Field|List) .+\. It says what is looked for, such as \[{"kind": "prompt", .*GET /diffusion_toolkit/images\?filter=\.\.\. lists all that pass a filter'):
         checked(Search, body)
 
 
