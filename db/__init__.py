@@ -80,6 +80,7 @@ from .upkeep import (
     vacuum,
 )
 from .vectors import (
+    count_searched,
     image_vector,
     text_vector,
     write_image_vectors,
@@ -156,6 +157,7 @@ __all__ = [
     "count_texts_left",
     "count_images",
     "count_lacking",
+    "count_searched",
     "count_unmarked",
     "counts",
     "damaged_states",

@@ -40,6 +40,13 @@ def image_vector(conn: Connection, image_id: int, encoder_id: int) -> np.ndarray
     return _read(conn, "image_vectors", "image_id", image_id, encoder_id)
 
 
+def count_searched(conn: Connection, encoder_id: int, text_ids: np.ndarray) -> int:
+    """Of how many of these texts the encoder's vector, once it is there, is one that searches look at and indexes hold."""
+    if get_encoder(conn, encoder_id).family not in OF_PROMPTS:
+        return len(text_ids)
+    return int(_are_prompts(conn, text_ids.tolist()).sum())
+
+
 def as_halfvecs(vectors: np.ndarray, dims: int) -> np.ndarray:
     """`vectors` [n, dims] as finite float16 of nonzero length; ValueError otherwise."""
     if vectors.ndim != 2 or vectors.shape[1] != dims:

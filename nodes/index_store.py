@@ -302,7 +302,8 @@ class FolderStore:
     def texts_without(self, family: str) -> tuple[np.ndarray, np.ndarray]:
         with self._library.connection() as connection:
             found = db.texts_lacking(connection, self._encoder_ids[family], self._root_id, self._under)
-        self._expect(family, len(found[0]))
+            searched = db.count_searched(connection, self._encoder_ids[family], found[0])
+        self._expect(family, searched)
         return found
 
     @patient

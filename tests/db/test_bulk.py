@@ -216,6 +216,21 @@ def test_a_run_puts_off_the_indexes_of_what_it_reads_and_of_the_texts_that_it_fi
     assert db.refresh_search(library) == "2 vector indexes made" and indexes(library) == before
 
 
+def test_vectors_of_negatives_that_no_search_looks_at_put_no_index_off(library, image, tmp_path, monkeypatch):
+    """Prompts by CLIP-L are in its index, negatives are not: they are as many again, and cost it nothing."""
+    asked = []
+    monkeypatch.setattr(db, "postpone_indexes", lambda library, expected: asked.append(expected))
+    words = SimpleNamespace(fingerprint="f", name="stand-in", dims=4)
+    clip = SimpleNamespace(fingerprint="c", clip_l_fingerprint="l", clip_g_fingerprint="g", name="stand-in", halves={})
+    with library.connection() as conn:
+        texts = [db.TextPair(f"text {number}", "") for number in range(12)]
+        pictures = [image(number, prompt=texts[number % 4], negative=texts[4 + number]) for number in range(8)]
+        db.write_images(conn, db.ensure_root(conn, "output", str(tmp_path)), pictures)
+    with FolderStore(library, "output", tmp_path, "", Encoders(text=words, clip=clip)) as store:
+        assert [len(store.texts_without(family)[0]) for family in ("clip_l", "text")] == [13, 13]  # the empty one, too
+    assert [list(expected.values()) for expected in asked] == [[4], [13]]
+
+
 def test_an_index_pays_to_make_anew_from_an_eighth_on_while_it_fits_into_memory():
     row, memory = graph_bytes(1024, 16), 2 << 30
     assert row == 2760
