@@ -66,7 +66,7 @@ from .records import (
 from .refresh import refresh_search
 from .search import SHAPES, encoder_of, exact_cosines, forget_samples, search
 from .status import LibraryStatus, library_status
-from .token_states import many_token_states, section_bytes, token_states, token_states_bytes, write_token_states
+from .token_states import many_token_states, mend_token_states, section_bytes, token_states, token_states_bytes, write_token_states
 from .upkeep import (
     LooseEnds,
     damaged_states,
@@ -205,6 +205,7 @@ __all__ = [
     "mark_missing",
     "mark_others",
     "mend_indexes",
+    "mend_token_states",
     "normal_labels",
     "older_sizes",
     "open_library",

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import numpy as np
+import psycopg
 from psycopg import Connection
 from psycopg.errors import DataCorrupted
 
 from ._generation import bump_generation, one_writer
 from ._packing import packed, unpacked
+from ._trouble import failed_statement
 from .encoders import get_encoder
 from .errors import DamagedStates
 from .records import TokenStates
@@ -39,6 +41,21 @@ def write_token_states(conn: Connection, encoder_id: int, states: Mapping[int, T
             if text_id not in known:
                 copy.write_row((text_id, encoder_id, len(states[text_id].states), data, hashlib.sha256(data).digest()))
     bump_generation(conn)
+
+
+def mend_token_states(conn: Connection, encoder_id: int, text_id: int, state: TokenStates) -> str:
+    """Store a damaged text's states anew. Why the server refuses it, as to a user who may only read; "" where it is done.
+
+    In a transaction of its own: the caller encodes further texts, which holds up no writer then, and a later text's error undoes nothing.
+    """
+    conn.commit()
+    try:
+        write_token_states(conn, encoder_id, {text_id: state}, anew=True)
+        conn.commit()
+    except psycopg.Error as error:
+        conn.rollback()
+        return str(failed_statement(error))
+    return ""
 
 
 def token_states(conn: Connection, text_id: int, encoder_id: int) -> TokenStates | None:

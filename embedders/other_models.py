@@ -35,14 +35,22 @@ class OtherConditioning(NamedTuple):
 
 
 def put_together(target: str, piece: Piece, t5: np.ndarray | None) -> OtherConditioning:
-    """The conditioning of `target`; `t5` [n, 4096] where there is a T5. Flux without it has zeros in its place."""
+    """The conditioning of `target`; `t5` [n, 4096] where there is a T5. Flux without it has zeros in its place.
+
+    Flux's states are `t5` itself: of many images whose T5 reads one text they are in memory once.
+    """
     if target == REFINER:
         return _float32(piece.states[:, 768:], piece.clip_g)
     if target == FLUX:
-        return _float32(np.zeros((FLUX_T5_LENGTH, T5_WIDTH)) if t5 is None else t5, piece.clip_l)
+        return _float32(no_t5() if t5 is None else t5, piece.clip_l)
     states = np.pad(np.asarray(piece.states, np.float32), ((0, 0), (0, T5_WIDTH - piece.states.shape[1])))
     both = states if t5 is None else np.concatenate([states, np.asarray(t5, np.float32)])
     return _float32(both, np.concatenate([piece.clip_l, piece.clip_g]))
+
+
+def no_t5() -> np.ndarray:
+    """What Flux is given in the place of T5's states where there are none, [256, 4096]."""
+    return np.zeros((FLUX_T5_LENGTH, T5_WIDTH), np.float32)
 
 
 def average_pieces(pieces: Sequence[Piece], weights: Sequence[float]) -> Piece:
@@ -60,4 +68,4 @@ def _mean(vectors: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray
 
 
 def _float32(states: np.ndarray, pooled: np.ndarray) -> OtherConditioning:
-    return OtherConditioning(np.array(states, np.float32), np.array(pooled, np.float32))
+    return OtherConditioning(np.ascontiguousarray(states, np.float32), np.array(pooled, np.float32))

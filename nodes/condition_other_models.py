@@ -130,11 +130,14 @@ class ConditionOtherModels(io.ComfyNode):
             if several == AVERAGE:
                 shown, pieces = shown[:1], [tuple(average_pieces(side, numbers) for side in zip(*pieces))]
             made: tuple[list, list] = [], []
+            known: dict[tuple[int, str], list] = {}  # many images share a text, and what it gives takes up to 5 MB
             for image, both in zip(shown, pieces):
                 texts = (t5_text.strip() or image.prompt or "", image.negative or "")
                 for side, piece, text, score in zip(made, both, texts, SCORES):
-                    t5 = recall.t5(text) if recall.has_t5 and target != REFINER else None
-                    side.append(_conditioning(put_together(target, piece, t5), _told(image, score) if (target, sizes) == (REFINER, OWN_SIZES) else {}))
+                    if (id(piece), text) not in known:
+                        known[id(piece), text] = _conditioning(put_together(target, piece, recall.t5(text)))
+                    told = _told(image, score) if (target, sizes) == (REFINER, OWN_SIZES) else {}
+                    side.append([[states, {**rest, **told}] for states, rest in known[id(piece), text]])
         heading = f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}"
         said = [heading, f"for {target}", *sources([RecalledImage(image, *row) for image, row in zip(images, rows)]), *_t5_line(target, recall.has_t5, t5_text)]
         said += unheard(target, several, weights, t5_text, sizes, recall.has_t5)
@@ -146,10 +149,10 @@ class ConditionOtherModels(io.ComfyNode):
         return io.NodeOutput(*made, prompts, negatives, ui={"text": ["\n".join(said)]})
 
 
-def _conditioning(made: OtherConditioning, told: dict[str, float]) -> list:
+def _conditioning(made: OtherConditioning) -> list:
     import torch
 
-    return [[torch.from_numpy(made.states)[None], {"pooled_output": torch.from_numpy(made.pooled)[None], **told}]]
+    return [[torch.from_numpy(made.states)[None], {"pooled_output": torch.from_numpy(made.pooled)[None]}]]
 
 
 def _told(image: StoredImage, score: float) -> dict[str, float]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import db
-from ..embedders.other_models import FLUX, REFINER, Piece
-from .recall import NothingStored, Recall, stored_by
+from ..embedders.other_models import FLUX, REFINER, Piece, no_t5
+from .recall import NothingStored, Recall, stored_by, text_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,11 +48,6 @@ class OtherRecall:
         self._read: dict[str, np.ndarray] = {}
 
     @property
-    def encodes(self) -> bool:
-        """Whether a connected CLIP encodes what is not stored, which takes time."""
-        return self._live is not None or self._recall.encodes
-
-    @property
     def has_t5(self) -> bool:
         return self._live is not None and self._live.has_t5
 
@@ -70,10 +65,17 @@ class OtherRecall:
             self._known[text_id] = self._recalled(text_id)
         return self._known[text_id]
 
-    def t5(self, text: str) -> np.ndarray:
-        """T5's states of a text by the connected CLIP; only where `has_t5`."""
+    def t5(self, text: str) -> np.ndarray | None:
+        """T5's states of a text by the connected CLIP. Without a T5 zeros for Flux, which attends to nothing else, and None for others.
+
+        One array for each text, and for all zeros: it takes 4 MB.
+        """
+        if not self.has_t5:
+            if self._target != FLUX:
+                return None
+            text = ""
         if text not in self._read:
-            self._read[text] = self._live.t5(text)
+            self._read[text] = self._live.t5(text) if self.has_t5 else no_t5()
         return self._read[text]
 
     def _encoders(self) -> tuple[StoredEncoder | None, StoredEncoder | None]:
@@ -91,7 +93,7 @@ class OtherRecall:
             vector = self._clip_l(text_id)
             if vector is not None:
                 return RecalledPiece(Piece(None, vector, None), STORED_VECTOR)
-            return self._encoded(text_id) or self._nothing("CLIP-L vector")
+            return self._encoded(text_id) or self._nothing(text_id)
         if self._live is not None and self._live.towers:
             stored, damaged = self._stored(text_id)
             vector = self._clip_l(text_id) if stored is not None else None
@@ -99,10 +101,10 @@ class OtherRecall:
                 return RecalledPiece(Piece(stored.states, vector, stored.pooled), stored_by(self._connection, self._states))
             encoded = self._encoded(text_id)
             return RecalledPiece(encoded.piece, encoded.source + damaged)
-        recalled = self._recall.text(text_id)
         vector = self._clip_l(text_id)
         if vector is None and self._target != REFINER:
-            return self._nothing("CLIP-L vector")
+            return self._nothing(text_id)
+        recalled = self._recall.text(text_id)
         return RecalledPiece(Piece(recalled.states, vector, recalled.pooled), recalled.source)
 
     def _stored(self, text_id: int | None) -> tuple[db.TokenStates | None, str]:
@@ -139,8 +141,8 @@ class OtherRecall:
                 )
         return ""
 
-    def _nothing(self, what: str) -> RecalledPiece:
+    def _nothing(self, text_id: int | None) -> RecalledPiece:
         raise NothingStored(
-            f"The library has no {what} of this text. Connect the CLIP of {self._target}, or run Index Folder on the image's folder with the "
-            "SDXL CLIP."
+            f"The library has no CLIP-L vector of {text_named(self._connection, text_id)}. Connect the CLIP of {self._target}, or run Index Folder "
+            "on the image's folder with the SDXL CLIP."
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..embedders.mixing import Conditioning
 
 POSITIONS = 77
+_SHOWN = 60  # characters of a text in an error
 
 
 class NothingStored(RuntimeError):
@@ -50,6 +51,14 @@ def stored_by(connection: Connection, encoder: StoredEncoder) -> str:
     return f"exact, from stored token states of {encoder.name} [{encoder.fingerprint[:8]}]{other}"
 
 
+def text_named(connection: Connection, text_id: int | None) -> str:
+    """The text with this id, in an error: of many images it tells which to leave out."""
+    words = " ".join(db.get_text(connection, text_id).joined.split()) if text_id is not None else ""
+    if not words:
+        return "the empty text"
+    return f"the text {words[:_SHOWN] + '...' if len(words) > _SHOWN else words!r}"
+
+
 class Recall:
     """One way from text ids to conditioning: by a connected CLIP, or by the library's active encoder. Never mixes two."""
 
@@ -66,11 +75,6 @@ class Recall:
             self._encoder = db.active_encoder(connection, "token_states")
         self._known: dict[int | None, Recalled] = {}  # many images share a negative
         self._damaged: set[int] = set()
-
-    @property
-    def encodes(self) -> bool:
-        """Whether a connected CLIP encodes what is not stored of it, which takes time."""
-        return self._live is not None
 
     def text(self, text_id: int | None, missing: str | None = None) -> Recalled:
         """The text's conditioning; `None` is the empty text, unless `missing` says that there must be one.
@@ -105,16 +109,11 @@ class Recall:
             encoded = self._live.encode([(pair.text_g, pair.text_l)])
             source = f"exact, encoded now with the connected CLIP{self._unlike_stored()}"
             if text_id in self._damaged:
-                self._mend(text_id, db.TokenStates(encoded.states[0], encoded.clip_g[0]))
-                source += "; its stored token states were damaged, and are stored anew"
+                state = db.TokenStates(encoded.states[0], encoded.clip_g[0])
+                refused = db.mend_token_states(self.connection, self._encoder.id, text_id, state)
+                source += "; its stored token states were damaged, and " + (f"can't be stored anew: {refused}" if refused else "are stored anew")
             return Recalled(encoded.states[0], encoded.clip_g[0], source)
         return self._approximation(text_id)
-
-    def _mend(self, text_id: int, state: db.TokenStates) -> None:
-        """In a transaction of its own: the CLIP encodes further texts in this one, and a later text's error undoes nothing."""
-        self.connection.commit()
-        db.write_token_states(self.connection, self._encoder.id, {text_id: state}, anew=True)
-        self.connection.commit()
 
     def _unlike_stored(self) -> str:
         """That the connected CLIP is not the one that the library's states are of, where that is so."""
@@ -150,8 +149,8 @@ class Recall:
             if vector is None:
                 made_by = f" by the CLIP that was last indexed with ({encoder.name})" if encoder is not None else ""
                 raise NothingStored(
-                    f"The library has neither token states nor CLIP vectors of this text{made_by}. Connect the SDXL CLIP "
-                    "to the Loader, or run Index Folder on the image's folder with it."
+                    f"The library has neither token states nor CLIP vectors of {text_named(self.connection, text_id)}{made_by}. Connect the "
+                    "SDXL CLIP to this node, or run Index Folder on the image's folder with it."
                 )
             halves.append(vector)
         found = approximate(self.connection, *halves, db.get_text(self.connection, text_id))

@@ -73,6 +73,31 @@ def test_mending_holds_up_no_writer_and_outlives_the_error_of_a_later_text(libra
         assert [db.token_states(conn, id_, encoder_id).states[0, 0] for id_ in ids[:2]] == [1, 1]
 
 
+def test_damaged_states_that_may_not_be_stored_anew_are_given_all_the_same(library, as_user, encoder, nodes, clip):
+    with library.connection() as conn:
+        ids = [db.ensure_text(conn, db.TextPair(text, text)) for text in "ab"]
+        db.write_token_states(conn, encoder(conn, "token_states"), {id_: state(2) for id_ in ids})
+        conn.execute("UPDATE token_states SET checksum = sha256('') WHERE text_id = %s", ids[:1])
+    with as_user().connection() as conn:
+        recall = nodes.Recall(conn, clip("aa"))
+        damaged, sound = map(recall.text, ids)
+    assert (damaged.states[0, 0], sound.states[0, 0]) == (1, 2)
+    assert "can't be stored anew: The PostgreSQL user may not do this" in damaged.source
+
+
+@pytest.mark.parametrize(("text", "named"), [("a fox\n in the snow", "the text 'a fox in the snow'"), ("fox " * 40, "the text 'fox .{56}\\.\\.\\.'"), ("", "the empty text")])
+def test_a_text_of_which_nothing_is_stored_is_named(conn, nodes, text, named):
+    from diffusion_toolkit.embedders.other_models import FLUX, SD3
+    from diffusion_toolkit.nodes.other_recall import OtherRecall
+
+    text_id = db.ensure_text(conn, db.TextPair(text, text))
+    for recall, connect in (
+        (nodes.Recall(conn, None), "the SDXL CLIP to this node"), (OtherRecall(conn, SD3, None), f"the CLIP of {SD3}"), (OtherRecall(conn, FLUX, None), f"the CLIP of {FLUX}"),
+    ):  # fmt: skip
+        with pytest.raises(nodes.told.NothingStored, match=f"The library has .+ of {named}\\. Connect {connect}"):
+            recall.text(text_id)
+
+
 def images(conn, encoder, image, n: int) -> list[int]:
     """Images of one text each, which has states, as the empty text has."""
     pairs = [db.TextPair(f"text {number}", f"text {number}") for number in range(n)]

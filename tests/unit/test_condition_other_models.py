@@ -39,11 +39,32 @@ def test_cancel_is_heard_between_images_that_no_clip_encodes(nodes, monkeypatch)
     monkeypatch.setattr(nodes.condition, "open_chosen", lambda *given: Opened())
     monkeypatch.setattr(nodes.condition, "progress_on", lambda node: progress)
     monkeypatch.setattr(db, "get_images", lambda connection, ids: images)
-    recall = SimpleNamespace(encodes=False, text=lambda text_id, missing=None: texts.append(text_id) or SimpleNamespace(piece=None))
+    recall = SimpleNamespace(text=lambda text_id, missing=None: texts.append(text_id) or SimpleNamespace(piece=None))
     monkeypatch.setattr(other_recall, "OtherRecall", lambda *given: recall)
     with pytest.raises(InterruptedError):
         nodes.condition.ConditionOtherModels.execute(nodes.condition.REFINER, nodes.condition.EACH, "", "default", image_ids="1 2 3 4")
     assert heard == [(0, 4), (1, 4), (2, 4)] and texts == [1, None, 2, None]
+
+
+@pytest.mark.parametrize(("target", "states"), [("SDXL refiner", 3), ("Stable Diffusion 3", 3), ("Flux", 1)])
+def test_what_images_share_is_in_memory_once(nodes, monkeypatch, target, states):
+    """Of three images with prompts of their own and one negative; without T5 all have Flux's zeros."""
+    from diffusion_toolkit import db
+    from diffusion_toolkit.embedders.other_models import Piece
+    from diffusion_toolkit.nodes import other_recall
+
+    monkeypatch.setattr(db, "active_encoder", lambda connection, family: None)
+    monkeypatch.setattr(nodes.condition, "open_chosen", lambda *given: Opened())
+    monkeypatch.setattr(nodes.condition, "progress_on", lambda node: lambda *told: None)
+    images = [SimpleNamespace(id=n, prompt_id=n % 2, negative_id=9, prompt=f"{n % 2}", negative="", prompt_joined=False, negative_joined=False, width=8 * n, height=8, asked_width=None, asked_height=None) for n in (1, 2, 3)]
+    monkeypatch.setattr(db, "get_images", lambda connection, ids: images)
+    pieces = {text_id: other_recall.RecalledPiece(Piece(np.full((77, 2048), text_id, np.float16), np.zeros(768), np.zeros(1280)), "") for text_id in (0, 1, 9)}
+    monkeypatch.setattr(other_recall.OtherRecall, "text", lambda self, text_id, missing=None: pieces[text_id])
+    made = nodes.condition.ConditionOtherModels.execute(target, nodes.condition.EACH, "", "default", image_ids="1 2 3", sizes=nodes.condition.OWN_SIZES)
+    rows = [row for side in made.result[:2] for [row] in side]
+    assert len(rows) == 6 and len({given.data_ptr() for given, _ in rows}) == states
+    told = [given.get("width") for _, given in rows]
+    assert told == ([8, 16, 24] * 2 if target == "SDXL refiner" else [None] * 6)
 
 
 def test_vectors_of_many_images_are_read_at_once(nodes, monkeypatch):
