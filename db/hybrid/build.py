@@ -21,8 +21,8 @@ from ..indexes import build_index, check_graph
 from ..question import KINDS
 from ..search.kinds import family_of
 from ..stream import count_vectors
-from .candidates import compared_of, nearest
-from .check import EFFORTS, GOOD_RECALL, MIXES, WANTED, Check
+from .candidates import in_order
+from .check import EFFORTS, GOOD_RECALL, MIXES, Check
 from .projection import DIMS, Projection, fit
 from .rows import Kinds, read_images, write_rows
 
@@ -159,24 +159,37 @@ def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction:
 
 
 def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, tell: Progress) -> dict:
-    """The least effort at which the index finds enough, for each sort of mix, and what the worse of them finds then."""
-    tried: dict[str, dict[int, float]] = {mix: {} for mix in MIXES}
+    """For each sort of mix the least effort at which the index finds enough, how many of what it finds are to be compared exactly
+    for that, and the recall then."""
+    tried: dict[str, dict[int, dict[int, float]]] = {mix: {} for mix in MIXES}  # recalls by effort, and of that by how many are compared
+    queries = check.queries(projection)
     with library.connection() as conn:
         scores = _Scores(conn, kinds, check)
         for place, effort in enumerate(EFFORTS):
             tell("Checking the hybrid index", place, len(EFFORTS))
-            conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
-            compared = compared_of(effort, WANTED)
-            found = [np.array(nearest(conn, hybrid_id, question, compared), np.int64) for question in check.queries(projection)]
-            of_found = scores.of(found)
-            for mix, recalls in tried.items():
-                recalls[effort] = round(check.recall(of_found, mix), 4)
-            if all(recalls[effort] >= GOOD_RECALL for recalls in tried.values()):
+            mixes = [mix for mix, recalls in tried.items() if not recalls or _most(recalls) < GOOD_RECALL]
+            if not mixes:
                 break
-    best = {mix: min(GOOD_RECALL, max(recalls.values()) - 0.002) for mix, recalls in tried.items()}
-    efforts = {mix: next(e for e, recall in recalls.items() if recall >= best[mix]) for mix, recalls in tried.items()}
-    recalls = {mix: tried[mix][efforts[mix]] for mix in MIXES}
-    return {"half_compared": True, "efforts": efforts, "recalls": recalls, "recall": min(recalls.values()), "tried": tried}
+            conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
+            asked = [question for mix in mixes for question in check.of(mix)]
+            found = scores.of({question: in_order(conn, hybrid_id, queries[question], effort) for question in asked})
+            for mix in mixes:
+                tried[mix][effort] = {n: round(check.recall(found, mix, n), 4) for n in EFFORTS if n <= effort}
+    best = {mix: min(GOOD_RECALL, _most(recalls) - 0.002) for mix, recalls in tried.items()}
+    efforts = {mix: next(effort for effort, of in recalls.items() if of[effort] >= best[mix]) for mix, recalls in tried.items()}
+    compared = {mix: _without_loss(tried[mix][effort]) for mix, effort in efforts.items()}
+    recalls = {mix: tried[mix][efforts[mix]][compared[mix]] for mix in MIXES}
+    return {"efforts": efforts, "compared": compared, "recalls": recalls, "recall": min(recalls.values()), "tried": tried}
+
+
+def _without_loss(recalls: dict[int, float]) -> int:
+    """How many are to be compared, of these numbers with the recall of each, so that as good as nothing is lost against all."""
+    return next(n for n, recall in recalls.items() if recall >= max(recalls.values()) - 0.001)
+
+
+def _most(recalls: dict[int, dict[int, float]]) -> float:
+    """The best of these recalls, by effort, with all compared that was found."""
+    return max(of[effort] for effort, of in recalls.items())
 
 
 class _Scores:
@@ -188,18 +201,19 @@ class _Scores:
     def __init__(self, conn: Connection, kinds: Kinds, check: Check) -> None:
         self._conn, self._kinds, self._check = conn, kinds, check
         self._ids = np.empty(0, np.int64)  # [n], ascending
-        self._scores = np.empty((len(check), 0), np.float32)  # [questions, n]
+        self._scores = np.empty((len(check.weights), 0), np.float32)  # [questions, n]
 
-    def of(self, found: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def of(self, found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
         """By question, those of the images [n] that were found for it."""
-        new = np.setdiff1d(np.concatenate(found), self._ids)
-        scores = np.full((len(self._check), len(new)), -np.inf, np.float32)
+        new = np.setdiff1d(np.concatenate([*found.values()]), self._ids)
+        scores = np.full((len(self._scores), len(new)), -np.inf, np.float32)
         for batch, vectors in read_images(self._conn, self._kinds, new.tolist()):
             scores[:, np.searchsorted(new, batch)] = self._check.compare(vectors)
+            self._conn.commit()  # no lock on the vectors' tables is held for longer than a batch
         ids = np.concatenate([self._ids, new])
         order = np.argsort(ids)
         self._ids, self._scores = ids[order], np.concatenate([self._scores, scores], axis=1)[:, order]
-        return [self._scores[question, np.searchsorted(self._ids, of)] for question, of in enumerate(found)]
+        return {question: self._scores[question, np.searchsorted(self._ids, of)] for question, of in found.items()}
 
 
 def _finish(library: Library, hybrid_id: int, projection: Projection, details: dict, images: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pgvector import HalfVector
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
@@ -27,13 +28,16 @@ MOST_EFFORT = 1000  # hnsw.ef_search takes no more
 _KEPT = 4  # projections of some 8 MB
 
 _READY = "SELECT id, created::text AS created, kinds, encoder_ids, details FROM hybrids WHERE ready"
-_NEAREST = """
-(SELECT h.image_id FROM hybrid_vectors h
- WHERE h.hybrid_id = {hybrid} AND {condition}
- ORDER BY h.embedding::halfvec({dims}) <#> %(query)s
- LIMIT %(compared)s)
+_IN_ORDER = """
+SELECT h.image_id FROM hybrid_vectors h
+WHERE h.hybrid_id = {hybrid} AND {condition}
+ORDER BY h.embedding::halfvec({dims}) <#> %(query)s
+LIMIT %(compared)s
+"""
+_NEAREST = f"""
+({_IN_ORDER})
 UNION
-(SELECT t.image_id FROM hybrid_tail t WHERE {condition_of_tail} LIMIT %(tail)s)
+(SELECT t.image_id FROM hybrid_tail t WHERE {{condition_of_tail}} LIMIT %(tail)s)
 """
 _BESIDE = "SELECT count(*) FROM (SELECT FROM hybrid_tail LIMIT %s) noted"
 _OF_IMAGES = "SELECT i.id, i.prompt_id, i.negative_id FROM ({nearest}) found JOIN images i ON i.id = found.image_id"
@@ -99,18 +103,10 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
     )
 
 
-def nearest(conn: Connection, hybrid_id: int, query: Any, compared: int) -> list[int]:
-    """Image ids: the nearest `compared` of the index, and up to 5,001 that are not in it yet. hnsw.ef_search is the caller's."""
-    return [row[0] for row in conn.execute(statement(hybrid_id, len(query)), _parameters(query, compared, None))]
-
-
-def compared_of(effort: int, n: int) -> int:
-    """How many of the `effort` that the graph is searched for are compared exactly, for the `n` best.
-
-    What is missed is missed in the graph, which leads past it; the projection puts the 50 best of 100,000 images among the first 150,
-    by 870 dimensions of five kinds, and to compare one more takes a third of what it took to find it.
-    """
-    return min(effort, max(3 * max(n, WANTED), effort // 2))
+def in_order(conn: Connection, hybrid_id: int, query: np.ndarray, n: int) -> np.ndarray:
+    """Image ids [n], the nearest by the index to a `query` [dims] first. hnsw.ef_search is the caller's."""
+    asked = sql.SQL(_IN_ORDER).format(hybrid=sql.Literal(hybrid_id), dims=sql.Literal(len(query)), condition=sql.SQL("true"))
+    return np.array([row[0] for row in conn.execute(asked, {"query": HalfVector(query), "compared": n})], np.int64)
 
 
 def _parameters(query: Any, compared: int, filter: Filter | None) -> dict[str, Any]:
@@ -126,7 +122,7 @@ def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Co
 
 def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | None = None) -> dict[str, Any] | None:
     """The index that searches use, and for `n` images with such a mix of weights the `effort`, its hnsw.ef_search, and how many
-    are `compared`: all of them by an index that was checked so, before `compared_of` was.
+    of what is found so are `compared` exactly: all, by an index whose check didn't tell.
 
     The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe. What was read is
     remembered with the library's `state`, where a search has just asked for it.
@@ -138,9 +134,10 @@ def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | No
         conn.hybrid = (state, row)
     if row is None:
         return None
+    times = max(1, n / WANTED)
     of_50 = row["details"].get("efforts", {}).get(mix, 400)
-    effort = max(of_50, 2 * n, math.ceil(of_50 * n / 50))
-    return {**row, "effort": effort, "compared": compared_of(effort, n) if row["details"].get("half_compared") else effort}
+    effort = max(2 * n, math.ceil(of_50 * times))
+    return {**row, "effort": effort, "compared": min(effort, math.ceil(row["details"].get("compared", {}).get(mix, effort) * times))}
 
 
 def projection_of(conn: Connection, ready: dict[str, Any]) -> Projection:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .projection import Projection
 
-EFFORTS = (100, 125, 150, 200, 250, 300, 400, 600, 800, 1000)
-GOOD_RECALL = 0.993  # above the .99 that is promised, since 16 questions of a shape tell it no better
+EFFORTS = (100, 125, 150, 175, 200, 250, 300, 350, 400, 500, 600, 800, 1000)
+GOOD_RECALL = 0.993  # above the .99 that is promised, since 32 questions of a shape tell it no better
 WANTED = 50
 MIXES = ("even", "uneven")
 EQUAL = 1e-5  # scores this near are one
 _ITSELF = 0.9999  # cosine
-_QUESTIONS = 64  # a quarter of each shape
+_QUESTIONS = 128  # a quarter of each shape
 _MIXES = ((1, 1, 1, 1, 1), (1, -0.3), (1, 1, -1), (0.4, 0.3, 0.3))  # weights, of as many kinds as there are
 
 
@@ -48,8 +48,9 @@ class Check:
                     self.vectors[kind][question] = samples[kind][image if same else rng.choice(present)]
         self._best = np.full((_QUESTIONS, WANTED), -np.inf, np.float32)
 
-    def __len__(self) -> int:
-        return _QUESTIONS
+    def of(self, mix: str) -> list[int]:
+        """The questions of such a mix, by number."""
+        return [question for question in range(_QUESTIONS) if mix_of(_MIXES[question % len(_MIXES)]) == mix]
 
     def see(self, vectors: Sequence[np.ndarray]) -> None:
         """Compare with these images too: unit vectors [n, size] by kind, NaN where one lacks the kind."""
@@ -65,15 +66,16 @@ class Check:
             for q in range(_QUESTIONS)
         ]
 
-    def recall(self, found: Sequence[np.ndarray], mix: str) -> float:
-        """Of the 50 best, and of the 10 best if that is less, how many were found: the mean over the questions of the worst such mix.
+    def recall(self, found: Mapping[int, np.ndarray], mix: str, compared: int) -> float:
+        """Of the 50 best, and of the 10 best if that is less, how many are among the first `compared` that were found: the mean over
+        the questions of the worst such mix.
 
         `found` are the scores [n] of what was found, by question. By score, not by id: of a thousand images of one prompt,
         which are equal to a question for prompts, any 50 are right.
         """
-        shares = np.array([[self._share(q, found[q], k) for k in (10, WANTED)] for q in range(_QUESTIONS)])
-        means = [shares[start :: len(_MIXES)].mean(axis=0).min() for start, weights in enumerate(_MIXES) if mix_of(weights) == mix]
-        return float(min(means))
+        shares = {question: [self._share(question, found[question][:compared], k) for k in (10, WANTED)] for question in self.of(mix)}
+        by_weights = [[shares[question] for question in shares if question % len(_MIXES) == start] for start in range(len(_MIXES))]
+        return float(min(np.mean(of_weights, axis=0).min() for of_weights in by_weights if of_weights))
 
     def compare(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
         """Scores [questions, n]; none for an image that has the very vector that is asked for.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from diffusion_toolkit.db.filters import Filter
@@ -104,15 +106,15 @@ def test_a_filter_is_kept_in_the_index_and_beside_it(library, fill):
     assert len(found.ids) >= 140 and "filtered as it goes" in found.method
 
 
-def test_all_is_compared_of_a_filtered_search_and_by_an_index_that_was_checked_so(library, fill):
+def test_all_is_compared_of_a_filtered_search_and_by_an_index_whose_check_did_not_tell(library, fill):
     fill(1000)
     build_hybrid(library)
     even, parts = Filter(sql.SQL("i.id %% %(two)s = 0"), {"two": 2}), parts_of({"prompt": 1, "image": 1})
     with library.connection() as conn:
-        conn.execute("""UPDATE hybrids SET details = jsonb_set(details, '{efforts}', '{"even": 400, "uneven": 400}')""")
+        conn.execute("""UPDATE hybrids SET details = details || '{"efforts": {"even": 400}, "compared": {"even": 200}}'""")
         assert len(asked(conn, parts).ids) == 200
         assert len(asked(conn, parts, filter=even).ids) > 300  # the graph is followed for as long as more are wanted
-        conn.execute("UPDATE hybrids SET details = details - 'half_compared'")
+        conn.execute("UPDATE hybrids SET details = details - 'compared'")
         assert len(asked(conn, parts).ids) == 400
 
 
@@ -152,12 +154,26 @@ def test_the_check_takes_more_candidates_until_enough_are_found(library, fill):
     assert poor["efforts"]["even"] > 100 and poor["recall"] < sure["recall"]
 
 
+def test_as_many_are_compared_as_the_check_found_to_be_needed(library, fill):
+    """A short projection puts the best behind others: then more of what is found are compared, and the graph is searched no farther."""
+    fill(3000)
+    for dims in (6, 12):
+        made = build_hybrid(library, dims=dims)
+        for mix, effort in made["efforts"].items():
+            of_effort, compared = made["tried"][mix][effort], made["compared"][mix]
+            assert compared == min(n for n, recall in of_effort.items() if recall >= of_effort[effort] - 0.001)
+            assert effort == max(of_effort) and made["recalls"][mix] == of_effort[compared]
+            most = max(of[n] for n, of in made["tried"][mix].items())
+            assert not [n for n, of in made["tried"][mix].items() if n < effort and of[n] >= min(0.993, most - 0.002)]
+
+
 @pytest.mark.parametrize(("weights", "mix"), [((1, -0.3), "uneven"), ((0.4, 0.3, 0.3), "even"), ((0.5, 0.5, -0.5), "even"), ((3, 0.1, 0.1), "uneven")])
 def test_a_mix_in_which_one_kind_decides_has_its_own_number_of_candidates(library, fill, weights, mix):
     assert mix_of(weights) == mix
     fill(700)
     build_hybrid(library)
     with library.connection() as conn:
-        conn.execute("""UPDATE hybrids SET details = jsonb_set(details, '{efforts}', '{"even": 80, "uneven": 400}')""")
+        told = {"efforts": {"even": 80, "uneven": 400}, "compared": {"even": 80, "uneven": 200}}
+        conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps(told)])
         found = asked(conn, parts_of(dict(zip(("prompt", "image", "clip_g"), weights))))
     assert len(found.ids) == {"even": 80, "uneven": 200}[mix]  # of 400 that the graph is searched for
