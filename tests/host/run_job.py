@@ -20,8 +20,12 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         import psutil
 
-        processes = min(os.cpu_count() or 1, psutil.virtual_memory().total // (PROCESS_GIB << 30), 4)
-        arguments = ["-n", str(max(processes, 1)), "--dist", "loadfile"]  # a file's tests follow each other in one ComfyUI
+        cores = os.cpu_count() or 1
+        processes = max(min(cores, psutil.virtual_memory().total // (PROCESS_GIB << 30), 4), 1)
+        arguments = ["-n", str(processes), "--dist", "loadfile"]  # a file's tests follow each other in one ComfyUI
+        arguments += ["--no-loadscope-reorder"]  # as they are collected: files of a few long tests first, and of many short ones last
+        # Else each process' torch takes all cores, and threads that wait for one another spin: up to six times the processor time.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // processes, 1)))
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=bootstrap.REPOSITORY)
 
 
