@@ -17,6 +17,7 @@ from .records import Counts, StoredFile, StoredImage, StoredPieces, TextPair
 from .search import TEXT_KINDS
 from .token_states import token_states_bytes
 
+_NAMED = 20  # images in an error
 _SELECTED = {  # a field of StoredImage: what it is in SQL, where that is not the column of its name
     "prompt": "(SELECT t.joined FROM texts t WHERE t.id = i.prompt_id)",  # planned faster than a join
     "negative": "(SELECT t.joined FROM texts t WHERE t.id = i.negative_id)",
@@ -128,7 +129,8 @@ def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
             if empty
             else "Take an id from a search, or choose the library that the id came from."
         )
-        raise NoSuchImage(f"The library has no image {', '.join(map(str, missing))}. {next_step}")
+        named = ", ".join(map(str, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
+        raise NoSuchImage(f"The library has no image {named}. {next_step}")
     return [images[image_id] for image_id in ids]
 
 

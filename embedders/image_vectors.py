@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import torch
 
 AVERAGE, AVERAGE_KEPT, EACH = "average", "average, length kept", "each by itself"
-WAYS = (AVERAGE, AVERAGE_KEPT, EACH)
 _ENCODE = "connect CLIP Vision Encode with the picture itself (a search node's image) instead"
 
 

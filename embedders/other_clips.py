@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from .clip_text import states_layers, tower_identity
@@ -40,15 +39,6 @@ class OtherCLIP:
         self._clip, self._target = clip, target
         self.towers = tuple(tower for tower in ("clip_l", "clip_g") if getattr(model, tower, None) is not None)
         self.has_t5 = getattr(model, "t5xxl", None) is not None
-
-    @property
-    def name(self) -> str:
-        """The files that it was loaded from, where the loader noted them."""
-        noted = getattr(self._clip.patcher, "cached_patcher_init", None) or (None, ())
-        first = noted[1][0] if noted[1] else ()
-        files = [first] if isinstance(first, str) else first if isinstance(first, (list, tuple)) else []
-        names = [PurePath(file).name for file in files if isinstance(file, str)]
-        return f"{self._target}'s CLIP" + (f" ({', '.join(names)})" if names else "")
 
     def fingerprint(self, tower: str) -> str:
         """As `SDXLTextEncoder` has it: equal where the weights, LoRAs and tokenizer of this tower are those of an SDXL CLIP."""

@@ -15,7 +15,6 @@ import numpy as np
 from .mixing import Conditioning, average
 
 REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"
-TARGETS = (REFINER, FLUX, SD3)
 T5_WIDTH, FLUX_T5_LENGTH = 4096, 256
 
 

@@ -119,9 +119,21 @@ class ExportEmbeddings(io.ComfyNode):
                     add(image, record)
                     tally.add(record)
         written = f"{_images(len(ids))} of {opened.name!r} to {place} ({_size(place)})"
-        text = "\n".join([written, *([note] if note else []), *tally.lines(format, encoders, token_states)])
+        idle = not_heard(images, hits, image_ids, filter_text, filter)
+        text = "\n".join([written, *idle, *([note] if note else []), *tally.lines(format, encoders, token_states)])
         show_text(cls, f"Done: {_images(len(ids))}")
         return io.NodeOutput(str(place), len(ids), text, ui={"text": [text]})
+
+
+def not_heard(images: str, hits: Hits | None, image_ids: Any, filter_text: str, filter: db.Filter | None) -> list[str]:
+    """A line that names what is connected or written, and chooses nothing."""
+    from .recalled_images import given
+
+    if images == ALL:
+        idle = "hits and image_ids" if given(hits, image_ids) else ""
+    else:
+        idle = "filter and filter_text" if filter or filter_text.strip() else ""
+    return [f"NOT HEARD: {idle}, since images is '{images}'"] if idle else []
 
 
 def _all(connection: Connection, wanted: db.Filter | None) -> list[int]:

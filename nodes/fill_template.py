@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
-from .templates import BUILT_IN, OWN, read_template, template_names
+from .templates import BUILT_IN, OWN, models_here, read_template, template_names
 from .templates import template_file as file_of
 from .types import CATEGORY, library_input, library_name_input
 
@@ -108,9 +108,10 @@ class FillTemplate(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, library_name: str | None = None, template: str | None = None, template_file: str | None = None, **inputs: Any
+        cls, library_name: str | None = None, template: str | None = None, template_file: str | None = None, missing: str | None = None, **inputs: Any
     ) -> str:
-        state = library_fingerprint(library_name or "default")
+        """With the models that are here, but where nothing is missing: then a new one changes nothing, and nobody waits for the same picture."""
+        state = library_fingerprint(library_name or "default") + ("" if missing == STOP else models_here())
         file = file_of(template or OWN, template_file or "")  # where this raises, ComfyUI runs the node, which tells
         return f"{state} {file} {file.stat().st_mtime_ns if file is not None else ''}"
 

@@ -90,6 +90,8 @@ class LabelImages(io.ComfyNode):
                 clear_rating=rating[0] == UNRATED,
             )
         report = f"{changed} of {len({image.id for image in known})} images changed"
+        if not any(text.strip() for text in (*add_labels, *remove_labels, collection)) and rating[0] == LEAVE:
+            report += ": nothing is asked. Write labels or a namespace, or choose a rating."
         return io.NodeOutput(name, report, ui={"text": [report]})
 
 

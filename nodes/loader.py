@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from .chosen_images import chosen_ids, chosen_inputs, open_chosen
+from .chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on
 from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
 from .types import CATEGORY, library_input, library_name_input
@@ -143,6 +143,8 @@ def loaded_ids(image_id: Sequence[int], hits: Sequence[Hits | None], image_ids: 
 
     rows = list(zip(*aligned(hits, image_ids)))
     if not any(given(*row) for row in rows):
+        if not image_id:  # other packs' nodes give empty lists
+            raise NoSuchChoice("The list that is connected to image_id is empty, so there is nothing to load. Connect a search node's image_id, or its hits.")
         return list(image_id)
     if len(hits) == 1 and hits[0] is not None:
         return chosen_ids(hits[0], image_ids)

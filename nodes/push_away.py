@@ -96,11 +96,11 @@ class PushAway(io.ComfyNode):
             away = recall_images(recall, disliked, progress_on(cls))
         if not away and not any(map(has_negative, images)):
             raise NoSuchChoice(
-                f"No negative prompt is known of {named(ids)}. Choose images to move away from, in disliked_hits or disliked_ids."
+                f"No negative prompt is known of {named(ids)}, or only a blank one. Choose images to move away from, in disliked_hits or disliked_ids."
             )
         made = push_all(images, away, strength, direction, progress_on(cls))
         left = [not away and not has_negative(one) for one in images]
-        from_ = "their negative prompts" if not away else f"image {disliked[0]}" if len(away) == 1 else f"the mean of {len(away)} disliked images"
+        from_ = "their negative prompts" if not away else f"image {disliked[0]}" if len(away) == 1 else f"the mean of {len(away)} disliked images" + (", of which none counts for itself" if set(ids) & set(disliked) else "")
         lines = [f"Away from {from_}, strength {strength:g}, {direction}"]
         same = [not as_it_is and strength > 0 and same_text(one, away) for one, as_it_is in zip(images, left)]
         notes = ["  (no negative prompt known: left as it is)" if as_it_is else "  (the same text: left as it is)" if alike else "" for as_it_is, alike in zip(left, same)]
@@ -115,7 +115,7 @@ class PushAway(io.ComfyNode):
             made,
             [negatives[id(one.negative)] for one in images],
             ids,
-            [f"{id_} as it is" if as_it_is else f"{id_} away from {label(disliked)} by {strength:.2f}" for id_, as_it_is in zip(ids, left)],
+            [f"{id_} as it is" if as_it_is else f"{id_} away from {label(disliked, id_)} by {strength:.2f}" for id_, as_it_is in zip(ids, left)],
             ui={"text": ["\n".join([*lines, *sources(list(everything))])]},
         )
 
@@ -152,6 +152,7 @@ def push_all(
     return made
 
 
-def label(disliked: Sequence[int]) -> str:
-    """What was moved away from, in few letters."""
-    return " and ".join(map(str, disliked)) if 0 < len(disliked) <= 3 else f"{len(disliked)} images" if disliked else "its negative"
+def label(disliked: Sequence[int], pushed: int) -> str:
+    """What an image was moved away from, in few letters: never from itself."""
+    others = [id_ for id_ in disliked if id_ != pushed]
+    return " and ".join(map(str, others)) if 0 < len(others) <= 3 else f"{len(others)} images" if others else "its negative"

@@ -9,6 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
+from .templates import models_here
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class RecallWorkflow(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, library_name: str | None = None, **inputs: Any) -> str:
-        return library_fingerprint(library_name or "default")
+        return f"{library_fingerprint(library_name or 'default')} {models_here()}"  # of what is missing, as the report tells it
 
     @classmethod
     @names_missing_requirements

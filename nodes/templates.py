@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Callable
@@ -100,6 +101,16 @@ def _built_in() -> Graph:
     graph = json.loads(json.dumps(_BUILT_IN))
     graph["4"]["inputs"]["ckpt_name"] = next(iter(folder_paths.get_filename_list("checkpoints")), NO_CHECKPOINT)
     return graph
+
+
+def models_here() -> str:
+    """Changes with the model files that this ComfyUI lists, by which it is told what a graph lacks here, and what is nearest."""
+    import folder_paths
+
+    kinds = folder_paths.folder_names_and_paths.items()
+    models = sorted(kind for kind, (_, endings) in kinds if folder_paths.supported_pt_extensions & set(endings))
+    listed = [[kind, folder_paths.get_filename_list(kind)] for kind in models]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def missing_here(graph: Graph, definitions: Any) -> tuple[list[str], list[Lacking]]:

@@ -88,6 +88,20 @@ def test_the_nearest_take_the_place_of_what_is_missing_where_that_is_chosen(serv
     assert "juggernautXL_v8.safetensors is sdxl/JuggernautXL_v9.safetensors here" in said and "zzqq.safetensors is not here, nor one like it" in said
 
 
+def test_a_model_that_came_meanwhile_takes_the_place_of_the_nearest(server, lacking, model_file):
+    graph = fill(f"{lacking}", template="text to image", missing="use the nearest here")
+    values(server, graph, "fill", 0)
+    model_file("checkpoints/juggernautXL_v8.safetensors")
+    [text] = values(server, graph, "fill", 0)
+    assert json.loads(text)["4"]["inputs"]["ckpt_name"] == "juggernautXL_v8.safetensors"
+
+
+def test_where_nothing_is_missing_another_model_fills_nothing_anew(server, heron, model_file):
+    server.queue(fill(f"{heron}"))
+    model_file("checkpoints/another.safetensors")
+    assert "fill" not in server.queue(fill(f"{heron}")).executed
+
+
 def test_settings_in_keep_stay_the_templates_and_an_unknown_one_is_named(server, lacking):
     graph = fill(f"{lacking}", template="text to image", keep="checkpoint, loras, steps")
     [text] = values(server, graph, "fill", 0)

@@ -74,6 +74,13 @@ def test_a_list_of_ids_is_one_change(server, lighthouses):
     assert prompts(server.queue(filtered({"filter_text": 'label:lighthouse rating:rejected namespace:""'}))) == ["red"]
 
 
+def test_where_nothing_is_asked_of_images_that_is_told(server, lighthouses):
+    graph = {**search_by_prompt(QUERY, top_k=1), "label": label(hits=["search", 12], add_labels=" ")}
+    assert server.queue(graph).outputs["label"]["text"] == [
+        "0 of 1 images changed: nothing is asked. Write labels or a namespace, or choose a rating."
+    ]
+
+
 def test_without_images_the_node_says_what_to_connect(server, lighthouses):
     with pytest.raises(PromptError, match="Connect the hits of a search, or image ids"):
         server.queue({"label": label(add_labels="x")})

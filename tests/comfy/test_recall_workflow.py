@@ -46,6 +46,9 @@ def test_what_the_recalled_graph_lacks_here_is_told_with_the_nearest_names(serve
     said = server.queue(recall(f"{image_id}", save_as="recalled/lacks")).outputs["recall"]["text"][0]
     assert "made_with.safetensors is not here (node 1, CheckpointLoaderSimple, ckpt_name). Nearest here: made_with_v2.safetensors" in said
     assert "no workflow was saved with it" in said
+    model_file("checkpoints/made_with.safetensors")
+    said = server.queue(recall(f"{image_id}", save_as="recalled/lacks")).outputs["recall"]["text"][0]
+    assert "is not here" not in said
 
 
 def test_an_image_of_another_generator_has_no_graph_and_the_next_step_is_told(server):

@@ -118,6 +118,12 @@ def test_an_image_of_an_empty_library_is_refused_with_the_next_step(library):
         db.get_images(conn, [4])
 
 
+def test_of_many_images_that_are_not_there_the_first_are_named(library, ids):
+    named = ", ".join(map(str, range(1001, 1021)))
+    with library.connection() as conn, pytest.raises(db.NoSuchImage, match=f"no image {named} and 5 more. Take an id from a search"):
+        db.get_images(conn, [ids[0], *range(1001, 1026)])
+
+
 def test_hits_that_lack_what_is_asked_for_beside_a_negative_weight_are_told_once(library, nodes, ids, image, encoder, unit):
     asking, links, _ = nodes
     with library.connection() as conn:

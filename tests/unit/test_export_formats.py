@@ -33,6 +33,15 @@ def test_seeds_that_parquet_can_not_hold_are_told_of_it_alone(formats):
     assert said in tally.lines(formats.PARQUET, {}) and said not in tally.lines(formats.ONE, {})
 
 
+def test_what_chooses_no_images_is_named(formats):
+    from diffusion_toolkit.nodes.export_embeddings import ALL, CHOSEN, not_heard
+
+    assert not_heard(CHOSEN, None, "12", " ", None) == not_heard(ALL, None, "", "folder:a", object()) == []
+    told = ["NOT HEARD: filter and filter_text, since images is 'the hits and image_ids'"]
+    assert not_heard(CHOSEN, None, "12", "folder:a", None) == not_heard(CHOSEN, None, "12", "", object()) == told
+    assert not_heard(ALL, object(), "", "", None) == not_heard(ALL, None, 12, "", None) == ["NOT HEARD: hits and image_ids, since images is 'all that pass the filter'"]
+
+
 def test_token_states_that_were_switched_off_are_no_fault(formats):
     tally = formats.Tally()
     tally.add(Embeddings(1, {}, about={"prompt_texts": ["a", "a"]}))

@@ -35,6 +35,11 @@ def test_lists_of_ids_are_loaded_in_order_and_hits_once(loader, image_id, of, im
     assert loader.loaded_ids(image_id, of, image_ids) == meant
 
 
+def test_an_empty_list_of_ids_is_told_as_that(loader):
+    with pytest.raises(loader.NoSuchChoice, match="connected to image_id is empty.*Connect a search node's"):
+        loader.loaded_ids([], [None], [""])
+
+
 def test_the_longest_list_decides_and_last_values_are_repeated(loader):
     assert loader.aligned([1, 2], ["a"], [None, "b", "c"]) == [[1, 2, 2], ["a", "a", "a"], [None, "b", "c"]]
 

@@ -37,6 +37,12 @@ def test_the_shorter_side_is_filled_up_with_the_empty_text_and_told_where_that_i
     assert note in said and bool(said) == bool(note)
 
 
+def test_hits_without_scores_are_told_as_that_where_they_are_to_weigh(node):
+    hits = SimpleNamespace(hits=[SimpleNamespace(image_id=1, score=0.0), SimpleNamespace(image_id=2, score=0.0)])
+    with pytest.raises(ValueError, match="a score above 0, which hits of List Images have not"):
+        node.image_shares([1, 2], hits, "", node.BY_SCORE)
+
+
 def test_sides_of_one_length_need_no_empty_text(node):
     def empty():
         raise AssertionError("the empty text was asked for")

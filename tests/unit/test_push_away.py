@@ -67,6 +67,13 @@ def test_a_strength_that_is_no_number_is_refused(node):
         node.PushAway.execute(library_name="default", image_ids="1", strength=float("nan"))
 
 
+@pytest.mark.parametrize(
+    ("disliked", "told"), [([], "its negative"), ([5], "5"), ([1, 5], "5"), ([5, 6, 7], "5 and 6 and 7"), ([1, 5, 6, 7, 8], "4 images")]
+)
+def test_a_label_names_what_an_image_was_moved_away_from_and_never_itself(node, disliked, told):
+    assert node.label(disliked, 1) == told
+
+
 def test_an_image_is_not_moved_away_from_its_own_text(node):
     one, other = recalled(1), recalled(2)
     twin = SimpleNamespace(image=SimpleNamespace(id=3), positive=one.positive)
