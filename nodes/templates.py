@@ -107,8 +107,8 @@ def models_here() -> str:
     """Changes with the model files that this ComfyUI lists, by which it is told what a graph lacks here, and what is nearest."""
     import folder_paths
 
-    kinds = folder_paths.folder_names_and_paths.items()
-    models = sorted(kind for kind, (_, endings) in kinds if folder_paths.supported_pt_extensions & set(endings))
+    kinds = folder_paths.folder_names_and_paths.items()  # other packs' too, of whatever they put there
+    models = sorted(kind for kind, (_, *endings) in kinds if any(folder_paths.supported_pt_extensions & set(some or ()) for some in endings))
     listed = [[kind, folder_paths.get_filename_list(kind)] for kind in models]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
