@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from .host import open_library
+from .links import ImageId
 from .types import Hits
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def chosen_ids(hits: HitsRecord | None, image_ids: Any = "", what: str = "images
     Raises:
         NoSuchChoice: there are none, more than 1,000, or something else than ids.
     """
-    ids = [*(hits.ids if hits is not None else ()), *_read(image_ids)]
+    ids = [*(hits.ids if hits is not None else ()), *map(int, _read(image_ids))]
     ids = ids if repeats else list(dict.fromkeys(ids))
     if not ids:
         raise NoSuchChoice(f"No {what} are chosen. Connect the hits of a search node, or write ids into image_ids. {_WRITE}")
@@ -77,19 +78,21 @@ def counted_once(hits: HitsRecord | None, image_ids: Any = "") -> list[str]:
 
 
 def open_chosen(hits: Sequence[HitsRecord | None], image_ids: Any, library_name: str, library: str | None = None) -> Library:
-    """The library that the chosen images are of: the hits' own, else the linked one, else the one named."""
-    return open_library(meant_library([one for one in hits if one is not None], [library] if library else [], library_name, any(_read(image_ids))))
+    """The library that the chosen images are of: the hits' and linked ids' own, else the linked one, else the one named."""
+    return open_library(meant_library([one for one in hits if one is not None], [library] if library else [], library_name, [*_read(image_ids)]))
 
 
-def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str, with_ids: bool) -> str:
-    """The one library that all is of: the hits' own, else the linked one, else the chosen one.
+def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str, ids: Sequence[int] = ()) -> str:
+    """The one library that all is of: that of the hits and of ids that know it, else the linked one, else the chosen one.
 
     An id means another image in another library, so nothing is guessed: ValueError where they differ. The chosen name counts
-    beside hits only where there are ids, which are of no library by themselves.
+    beside hits only where there are ids that somebody wrote, which are of no library by themselves.
     """
+    knowing = [one.library for one in ids if isinstance(one, ImageId)]
     named = {f"the hits are of '{one.library}'": one.library for one in hits}
+    named |= {f"image ids are of '{one}'": one for one in knowing}
     named |= {f"library is '{one}'": one for one in linked}
-    if not linked and (with_ids or not hits):
+    if not linked and (len(knowing) < len(ids) or not named):
         named[f"library_name is '{chosen}'"] = chosen
     if len({*named.values()}) > 1:
         raise ValueError(
@@ -135,4 +138,4 @@ def _id(given: Any, number: Any) -> int:
         raise NoSuchChoice(f"{given!r} is no image id. {_WRITE}")
     if not 0 < int(number) <= _LARGEST:
         raise NoSuchChoice(f"No image has the id {number}. {_WRITE}")
-    return int(number)
+    return given if isinstance(given, ImageId) else int(number)

@@ -10,7 +10,7 @@ from comfy_api.v0_0_2 import io
 from .asking import all_of
 from .hits import search_fingerprint
 from .host import names_missing_requirements, open_library, progress_on, show_text
-from .links import KINDS, QueryPart
+from .links import KINDS, ImageId, QueryPart
 from .links import Hits as HitsRecord
 from .links import Query as QueryRecord
 from .shown_images import library_inputs, load_pictures, report_input, report_place, save_report
@@ -88,7 +88,7 @@ class ClusterLibrary(io.ComfyNode):
         hits = tuple(db.Hit(id_, float(one.cosines[0]), rank) for rank, (id_, one) in enumerate(zip(ids, found), start=1))
         return io.NodeOutput(
             pictures.tensors,
-            ids,
+            [ImageId(id_, opened.name) for id_ in ids],
             pictures.prompts,
             [", ".join(one.words) for one in found],
             [len(one.members) for one in found],

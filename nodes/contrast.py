@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from .asking import all_of
+from .chosen_images import open_chosen
 from .hits import search_fingerprint
-from .host import names_missing_requirements, open_library, progress_on, show_text
+from .host import names_missing_requirements, progress_on, show_text
 from .links import Hits as HitsRecord
+from .links import ImageId
 from .shown_images import Pictures, library_inputs, load_pictures, none_passes, or_nothing
 from .types import CATEGORY, Hits
 
@@ -89,13 +91,13 @@ class Contrast(io.ComfyNode):
     ) -> io.NodeOutput:
         from .. import db
 
-        opened, chosen = open_library(library_name, library), all_of(filter, filter_text)
+        opened, chosen = open_chosen([], image_id or None, library_name, library), all_of(filter, filter_text)
         with opened.connection() as connection:
             why, note = none_passes(connection, chosen), db.unknown_names(connection, chosen)
             if why:
                 found = []
             elif image_id:
-                found = db.contrasts_of_image(connection, image_id, how, lowest_similarity, pairs, chosen)
+                found = db.contrasts_of_image(connection, int(image_id), how, lowest_similarity, pairs, chosen)
             else:
                 found = db.contrasts_of_library(connection, how, lowest_similarity, pairs, chosen, progress=progress_on(cls))
         show_text(cls, f"Done: {len(found)} pairs")
@@ -106,8 +108,8 @@ class Contrast(io.ComfyNode):
         columns: list[list[Any]] = [
             first.tensors,
             second.tensors,
-            [one.first for one in found],
-            [one.second for one in found],
+            [ImageId(one.first, opened.name) for one in found],
+            [ImageId(one.second, opened.name) for one in found],
             first.prompts,
             second.prompts,
             [one.look for one in found],

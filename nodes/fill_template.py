@@ -11,6 +11,7 @@ from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
 from .templates import BUILT_IN, OWN, models_here, read_template, template_names
 from .templates import template_file as file_of
+from .links import ImageId
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ class FillTemplate(io.ComfyNode):
         graphs, ids, of = map(list, zip(*made.graphs))
         report = "\n".join([f"{len(graphs)} filled graph{'s' * (len(graphs) > 1)}, seed {of[0]}" + f" to {of[-1]}" * (of[-1] != of[0]), *lines])
         show_text(cls, f"Done: {len(graphs)} graphs")
+        ids = [ImageId(id_, opened.name) for id_ in ids]
         return io.NodeOutput([json.dumps(graph) for graph in graphs], ids, of, written, report, ui={"text": [report]})
 
 

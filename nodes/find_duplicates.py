@@ -13,6 +13,7 @@ from .asking import all_of
 from .duplicates_report import OF_A_GROUP, as_json, bytes_to_free, copies_as_json, counted, report_text
 from .host import ReadableFiles, fresh_fingerprint, log, names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
+from .links import ImageId
 from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, report_place, save_report
 from .types import CATEGORY, Hits
 
@@ -310,7 +311,7 @@ def _outputs(library: Library, groups: Sequence[Group], show_groups: int, text: 
 
     places = shown_members(groups, show_groups)
     rows = [
-        (one.members[place].id, one.members[place].path, number + 1, place == 0, one.cosines[place] or 0.0)
+        (ImageId(one.members[place].id, library.name), one.members[place].path, number + 1, place == 0, one.cosines[place] or 0.0)
         for number, place in places
         for one in [groups[number]]
     ]

@@ -12,7 +12,7 @@ from .asking import Found, Wanted, all_of, find, in_words
 from .filter_text import moment_of
 from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness, what_helps
 from .host import ReadableFiles, library_fingerprint
-from .links import QueryPart, SearchOptions
+from .links import ImageId, QueryPart, SearchOptions
 from .no_hits import why_no_hits
 from .pictures import drawn, picture_of
 from .settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from ..db import Library
 
 
+MOST_HITS, MOST_OFFSET = 1000, 1_000_000
+
+
 def hit_inputs(lowest: float = -1.0, default: float = 0.0) -> list[io.Input]:
     """The inputs that follow the query of a search node. Those after `library` came later: optional, so old prompts stay valid."""
     return [
-        io.Int.Input("top_k", default=8, min=1, max=1000, tooltip="The most hits to return; fewer when the library has fewer."),
+        io.Int.Input("top_k", default=8, min=1, max=MOST_HITS, tooltip="The most hits to return; fewer when the library has fewer."),
         io.Float.Input(
             "lowest_score",
             default=default,
@@ -44,7 +47,7 @@ def hit_inputs(lowest: float = -1.0, default: float = 0.0) -> list[io.Input]:
             "offset",
             default=0,
             min=0,
-            max=1_000_000,
+            max=MOST_OFFSET,
             optional=True,
             tooltip="How many of the best hits to pass over. For the next page add top_k.",
         ),
@@ -73,7 +76,7 @@ def hit_outputs(listed: bool = True) -> list[io.Output]:
         output(io.String, "prompt", "The prompts that made them; empty where none is known."),
         output(io.String, "negative_prompt", "The negative prompts; empty where none is known."),
         output(io.Float, "score", "Cosine similarity to the query, 1 at the most; of several queries the weighted sum."),
-        output(io.Int, "image_id", "The ids in the library, for the Loader."),
+        output(io.Int, "image_id", "The ids in the library, for the Loader; a node of ours that takes them knows which library."),
         output(io.String, "path", "Where the files are, or were."),
         output(io.Int, "seed", f"The seeds; {DEFAULT_SEED} where none is known."),
         output(io.Int, "steps", f"The steps; {DEFAULT_STEPS} where none are known."),
@@ -110,6 +113,7 @@ def search_result(
     leave_out: tuple[int, ...] = (),
 ) -> io.NodeOutput:
     """Ask, with the values of `hit_inputs`, and give the node's outputs. Without hits nothing after it runs, and it says why."""
+    check_page(top_k, offset)
     wanted = Wanted(
         top_k,
         offset,
@@ -130,6 +134,14 @@ def search_result(
     lines += [found.hits.note] if found.hits.note else []
     lines += shown.lines(wanted.options.order)
     return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
+
+
+def check_page(top_k: int, offset: int) -> None:
+    """ValueError for numbers that a link brought, which no widget has checked."""
+    if not 1 <= top_k <= MOST_HITS:
+        raise ValueError(f"top_k is {top_k}. Ask for 1 to {MOST_HITS:,} hits; offset gives the next ones.")
+    if not 0 <= offset <= MOST_OFFSET:
+        raise ValueError(f"offset is {offset}. Pass over 0 to {MOST_OFFSET:,} hits.")
 
 
 class Shown:
@@ -158,7 +170,7 @@ def hit_values(found: Found) -> tuple[list[Any], Shown]:
     settings, replaced = zip(*(wireable(image) for image in found.images))
     notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(sureness, found.images))]
     rows = [
-        (image.prompt or "", image.negative or "", hit.score, hit.image_id, path_of(image, file), *wired)
+        (image.prompt or "", image.negative or "", hit.score, ImageId(hit.image_id, found.hits.library), path_of(image, file), *wired)
         for hit, image, file, wired in zip(found.hits.hits, found.images, files, settings)
     ]
     columns = [list(column) for column in zip(*rows)]

@@ -72,8 +72,8 @@ class LabelImages(io.ComfyNode):
         from .. import db
 
         ids = [id_ for id_ in image_id or () if id_]
-        name = meant_library(hits or (), library or (), library_name[0], bool(ids))
-        ids += [id_ for one in hits or () for id_ in one.ids]
+        name = meant_library(hits or (), library or (), library_name[0], ids)
+        ids = [*map(int, ids), *(id_ for one in hits or () for id_ in one.ids)]
         if not ids:
             raise ValueError("There is no image to label. Connect the hits of a search, or image ids.")
         collection = namespace[0].strip()
@@ -89,7 +89,7 @@ class LabelImages(io.ComfyNode):
                 rating=stars(rating[0]),
                 clear_rating=rating[0] == UNRATED,
             )
-        report = f"{changed} of {len({image.id for image in known})} images changed"
+        report = f"{changed} of {len({image.id for image in known})} images of '{name}' changed"
         if not any(text.strip() for text in (*add_labels, *remove_labels, collection)) and rating[0] == LEAVE:
             report += ": nothing is asked. Write labels or a namespace, or choose a rating."
         return io.NodeOutput(name, report, ui={"text": [report]})

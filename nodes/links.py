@@ -20,6 +20,21 @@ KINDS = {  # as a person reads them, in db.KINDS' order
 }
 
 
+class ImageId(int):
+    """An image's id that knows its library, since in another one it means another image. To all other nodes it is a number."""
+
+    library: str
+
+    def __new__(cls, id_: int, library: str) -> ImageId:
+        made = super().__new__(cls, id_)
+        made.library = library
+        return made
+
+    def __getnewargs__(self) -> tuple[int, str]:
+        """For copies, as ComfyUI makes of its history."""
+        return int(self), self.library
+
+
 @dataclass(frozen=True)
 class QueryPart:
     """A vector of one kind to be like (or with a negative weight unlike), before any library is asked.

@@ -8,7 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from .asking import Found, all_of, list_by_filter
 from .hit_records import ordered_by, short_prompt, what_helps
-from .hits import hit_inputs, hit_outputs, hit_values, search_fingerprint
+from .hits import check_page, hit_inputs, hit_outputs, hit_values, search_fingerprint
 from .host import names_missing_requirements, open_library
 from .links import Hits
 from .types import CATEGORY
@@ -57,6 +57,7 @@ class ListImages(io.ComfyNode):
     ) -> io.NodeOutput:
         from .. import db
 
+        check_page(top_k, offset)
         opened, wanted = open_library(library_name, library), all_of(filter, filter_text)
         listed = list_by_filter(opened, wanted, order, top_k, offset)
         images, passing, why = listed.images, listed.total, listed.note

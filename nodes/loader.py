@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from .chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
+from .hit_records import short_prompt
 from .host import library_fingerprint, names_missing_requirements, progress_on
+from .links import ImageId
 from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
 from .types import CATEGORY, library_input, library_name_input
 
@@ -39,10 +41,11 @@ class Loader(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "image_id",
-                    default=1,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=2**53 - 1,
-                    tooltip="The image's id in the library: connect a search node's image_id. Not heard where hits or image_ids are given.",
+                    tooltip="The image's id in the library: connect a search node's image_id, which counts with its own library. Not heard where "
+                    "hits or image_ids are given; 0 there. 0 without these is refused.",
                 ),
                 library_name_input(),
                 io.Combo.Input(
@@ -113,16 +116,18 @@ class Loader(io.ComfyNode):
             places.setdefault(of, []).append(place)
         images: list[Any] = [None] * len(ids)
         for (name, link, _), of in places.items():
-            with open_chosen(hits, image_ids, name, link).connection() as connection:
+            opened = open_chosen(hits, [image_ids, [ids[place] for place in of if isinstance(ids[place], ImageId)]], name, link)
+            with opened.connection() as connection:
                 found = recall_images(Recall(connection, clips[of[0]]), [ids[place] for place in of], progress_on(cls))
             for place, one in zip(of, found):
-                images[place] = one
+                images[place], ids[place] = one, ImageId(one.image.id, opened.name)
         made: dict[tuple[int, str], list] = {}  # many images share a text
         for one, vectors_of in zip(images, halves):
             for recalled in (one.positive, one.negative):
                 if (id(recalled), vectors_of) not in made:
                     made[id(recalled), vectors_of] = half(recalled, vectors_of)
-        heading = f"{len(ids)} images: {named(ids)}" if len(ids) > 1 else f"Image {ids[0]}"
+        of_library = f"of '{ids[0].library}': {named(ids) if len(ids) > 1 else short_prompt(images[0].image)}"
+        heading = f"{len(ids)} images {of_library}" if len(ids) > 1 else f"Image {ids[0]} {of_library}"
         rows = list(zip(images, halves, own))
         return io.NodeOutput(
             [with_sizes(made[id(one.positive), vectors_of], one.image, sizes_of) for one, vectors_of, sizes_of in rows],
@@ -145,10 +150,12 @@ def loaded_ids(image_id: Sequence[int], hits: Sequence[Hits | None], image_ids: 
     if not any(given(*row) for row in rows):
         if not image_id:  # other packs' nodes give empty lists
             raise NoSuchChoice("The list that is connected to image_id is empty, so there is nothing to load. Connect a search node's image_id, or its hits.")
+        if not all(image_id):
+            raise NoSuchChoice("No image is chosen. Connect the hits or the image_id of a search node, or write ids into image_ids.")
         return list(image_id)
     if len(hits) == 1 and hits[0] is not None:
         return chosen_ids(hits[0], image_ids)
-    return [id_ for row in rows for id_ in chosen_ids(*row)]
+    return [id_ for of, written in rows for id_ in chosen_ids(of, written, repeats=of is None)]
 
 
 def aligned(*lists: Sequence) -> list[list]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from .asking import Wanted, all_of
-from .chosen_images import chosen_ids, chosen_inputs, meant_library
+from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .hits import search_fingerprint
-from .host import names_missing_requirements, open_library, progress_on, show_text
+from .host import names_missing_requirements, progress_on, show_text
 from .links import Hits as HitsRecord
+from .links import ImageId, QueryPart
 from .links import Query as QueryRecord
-from .links import QueryPart
 from .query_by_stored_image import BY
 from .types import CONDITIONING_CATEGORY, DescriptionEncoder, Filter, Query, TextEmbedder, library_input, library_name_input
 
@@ -107,8 +107,7 @@ class PromptFromVectors(io.ComfyNode):
         if query is None and hits is None and not with_ids:
             raise ValueError("Nothing is asked. Connect a query, or the hits of a search node, or write image ids into image_ids.")
         ids = chosen_ids(hits, image_ids) if hits is not None or with_ids else []
-        linked = [library] if library else []
-        opened = open_library(meant_library([hits] if hits is not None else [], linked, library_name, with_ids))
+        opened = open_chosen([hits], image_ids, library_name, library)
         parts: list[QueryPart] = list(query.parts) if query is not None else []
         left_out = {image_id for name, image_id in (query.leave_out if query is not None else ()) if name == opened.name}
         left_out |= set() if own_texts else set(ids)
@@ -128,12 +127,12 @@ class PromptFromVectors(io.ComfyNode):
             message = why_no_texts(opened, parts, wanted)
             return io.NodeOutput(*[None] * OUTPUTS, block_execution=message, ui={"text": [message]})
         text = report_text(found, parts, note, phrases)
-        return io.NodeOutput(*_values(found), text, ui={"text": [text]})
+        return io.NodeOutput(*_values(found, opened.name), text, ui={"text": [text]})
 
 
-def _values(found: PromptFound) -> list[Any]:
+def _values(found: PromptFound, library: str) -> list[Any]:
     """A value for each output but the report."""
-    texts, scores, ids = zip(*((one.text, one.score, one.image_id) for one in found.near))
+    texts, scores, ids = zip(*((one.text, one.score, ImageId(one.image_id, library)) for one in found.near))
     return [found.prompt, found.score, found.phrases, found.phrase_scores, list(texts), list(scores), list(ids)]
 
 

@@ -9,6 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on
+from .links import ImageId
 from .types import CONDITIONING_CATEGORY, encoder_inputs
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class PushAway(io.ComfyNode):
         disliked = chosen_ids(disliked_hits, disliked_ids, "disliked images") if given(disliked_hits, disliked_ids) else []
         if len(disliked) == 1 and disliked[0] in ids:
             raise NoSuchChoice(f"Image {disliked[0]} can't be moved away from itself. Choose other disliked images, or leave it out of the chosen ones.")
-        with open_chosen([hits, disliked_hits], [image_ids, disliked_ids], library_name, library).connection() as connection:
+        opened = open_chosen([hits, disliked_hits], [image_ids, disliked_ids], library_name, library)
+        with opened.connection() as connection:
             recall = Recall(connection, clip)
             images = recall_images(recall, ids, progress_on(cls))
             away = recall_images(recall, disliked, progress_on(cls))
@@ -114,7 +116,7 @@ class PushAway(io.ComfyNode):
         return io.NodeOutput(
             made,
             [negatives[id(one.negative)] for one in images],
-            ids,
+            [ImageId(id_, opened.name) for id_ in ids],
             [f"{id_} as it is" if as_it_is else f"{id_} away from {label(disliked, id_)} by {strength:.2f}" for id_, as_it_is in zip(ids, left)],
             ui={"text": ["\n".join([*lines, *sources(list(everything))])]},
         )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from .host import library_fingerprint, names_missing_requirements, open_library
+from .chosen_images import NoSuchChoice, open_chosen
+from .host import library_fingerprint, names_missing_requirements
 from .links import KINDS, Query
 from .query_by_style import style_parts
 from .types import QUERY_CATEGORY, library_input, library_name_input, query_output
@@ -80,10 +81,11 @@ class QueryByStoredImage(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "image_id",
-                    default=1,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=2**53 - 1,
-                    tooltip="The image's id in the library: the number after # on a search node, or its image_id output.",
+                    tooltip="The image's id in the library: the number after # on a search node, or its image_id output, which counts with "
+                    "its own library. 0: none, which is refused.",
                 ),
                 io.Combo.Input("by", options=list(BY), default="its picture", tooltip="In what to be like it."),
                 io.Boolean.Input("leave_out", default=True, tooltip="The image itself is not among the hits."),
@@ -105,7 +107,9 @@ class QueryByStoredImage(io.ComfyNode):
         from .. import db
         from .pictures import shown_picture
 
-        opened = open_library(library_name, library)
+        if not image_id:
+            raise NoSuchChoice("No image is chosen. Connect a search node's image_id, or write the number after # on a search node into image_id.")
+        opened, image_id = open_chosen([], image_id, library_name, library), int(image_id)
         with opened.connection() as connection:
             query = stored_query(connection, opened.name, image_id, BY[by], leave_out)
             [image] = db.get_images(connection, [image_id])

@@ -10,6 +10,7 @@ from comfy_api.v0_0_2 import io
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
 from .templates import models_here
+from .links import ImageId
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class RecallWorkflow(io.ComfyNode):
                     continue
                 workflow, prompt = _write(one, save_as)
                 lines += _told(one, workflow, prompt, definitions) if len(rows) < TOLD else []
-                rows.append((workflow, prompt, json.dumps(one.prompt) if one.prompt is not None else "", one.image.id))
+                rows.append((workflow, prompt, json.dumps(one.prompt) if one.prompt is not None else "", ImageId(one.image.id, opened.name)))
         if not rows:
             step = "Fill Template makes a graph from the settings that are known."
             step = step if known else "No prompt, seed or checkpoint is known either: choose another image."

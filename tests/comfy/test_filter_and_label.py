@@ -63,21 +63,21 @@ def test_a_mistake_is_named_on_the_node(server, lighthouses):
 def test_hits_are_labelled_rated_and_found_again(server, lighthouses):
     graph = filtered({"words": "lighthouse -red"})
     graph["label"] = label(add_labels="Keep", remove_labels="coast", rating="4 stars", hits=["search", 12])
-    assert server.queue(graph).outputs["label"]["text"] == ["2 of 2 images changed"]
+    assert server.queue(graph).outputs["label"]["text"] == ["2 of 2 images of 'default' changed"]
     assert prompts(server.queue(filtered({"labels": "keep, -coast", "lowest_rating": 4}))) == ["green", "white"]
 
 
 def test_a_list_of_ids_is_one_change(server, lighthouses):
     graph = filtered({"words": "red lighthouse"})
     graph["label"] = label(namespace="-", rating="rejected", image_id=["search", 4])
-    assert server.queue(graph).outputs["label"]["text"] == ["1 of 1 images changed"]
+    assert server.queue(graph).outputs["label"]["text"] == ["1 of 1 images of 'default' changed"]
     assert prompts(server.queue(filtered({"filter_text": 'label:lighthouse rating:rejected namespace:""'}))) == ["red"]
 
 
 def test_where_nothing_is_asked_of_images_that_is_told(server, lighthouses):
     graph = {**search_by_prompt(QUERY, top_k=1), "label": label(hits=["search", 12], add_labels=" ")}
     assert server.queue(graph).outputs["label"]["text"] == [
-        "0 of 1 images changed: nothing is asked. Write labels or a namespace, or choose a rating."
+        "0 of 1 images of 'default' changed: nothing is asked. Write labels or a namespace, or choose a rating."
     ]
 
 
@@ -109,6 +109,17 @@ def test_a_list_of_none_tells_which_word_only_begins_others(server, pictures):
     said = r"no images that pass zoet rating:5\. No prompt has 'zoet' as whole words; zoet\* is in those of 3 images\."
     with pytest.raises(PromptError, match=said):
         server.queue(graph)
+
+
+@pytest.mark.parametrize(("name", "value"), [("top_k", 2000), ("top_k", 0), ("offset", -1)])
+def test_a_number_by_a_link_that_the_widget_would_not_take_is_refused(server, lighthouses, name, value):
+    """ComfyUI looks at what a widget holds, and not at what a link brings."""
+    given = {"order": "newest", "top_k": 2, "library_name": "default", name: ["number", 0]}
+    searched = search_by_prompt("a lighthouse", **{name: ["number", 0]})
+    for asking in ({"list": node("DiffusionToolkitListImages", **given)}, searched):
+        graph = {**asking, "number": node("PrimitiveInt", value=value)}
+        with pytest.raises(PromptError, match=f"{name} is {value}\\. "):
+            server.queue(graph)
 
 
 def test_a_mistake_in_a_widget_is_named_by_the_widget(server, lighthouses):
@@ -158,10 +169,10 @@ def test_ids_and_hits_must_be_of_one_library(hits_of, linked, chosen, with_ids, 
 
     hits = [Hits(library, ()) for library in hits_of]
     if meant != ANOTHER:
-        assert meant_library(hits, linked, chosen, with_ids) == meant
+        assert meant_library(hits, linked, chosen, [1] * with_ids) == meant
         return
     with pytest.raises(ValueError, match=ANOTHER):
-        meant_library(hits, linked, chosen, with_ids)
+        meant_library(hits, linked, chosen, [1] * with_ids)
 
 
 def test_ids_meant_for_another_library_label_nothing():

@@ -145,7 +145,7 @@ def test_the_others_can_be_labelled(server, copies):
         "DiffusionToolkitLabelImages", add_labels="duplicate", remove_labels="", namespace="", rating="as it is",
         library_name="default", hits=["found", 9],
     )  # fmt: skip
-    assert server.queue(graph).outputs["label"]["text"] == ["3 of 3 images changed"]
+    assert server.queue(graph).outputs["label"]["text"] == ["3 of 3 images of 'default' changed"]
 
 
 def test_without_duplicates_nothing_after_the_lists_runs_and_the_report_says_so(server, copies):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from host.client import PromptError
-from host.node_graphs import index, search_by_prompt
+from host.node_graphs import index, node, search_by_prompt
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,26 @@ def test_what_is_indexed_into_one_library_is_in_no_other_and_nothing_shows_the_c
     password = work.split("password=")[1].split()[0]
     for told in (server.log_text(), json.dumps(server.get("/history")), json.dumps(server.object_info())):
         assert password not in told and work not in told
+
+
+def test_a_linked_id_is_of_the_library_that_it_came_from(server, config, work, pictures):
+    """The nodes after a search still name 'default', in which the same number is another image."""
+    write(config, {"work": work})
+    server.queue(index(pictures("linked", 1, prompt="a heron that reads the paper"), library_name="work"))
+    server.queue(index(pictures("unlinked", 3)))
+    graph = search_by_prompt("a heron that reads the paper", library_name="work", top_k=1)
+    graph["loader"] = node("DiffusionToolkitLoader", image_id=["search", 4], library_name="default", vectors="both")
+    graph["label"] = node(
+        "DiffusionToolkitLabelImages", image_id=["search", 4], add_labels="heron", remove_labels="", namespace="", rating="as it is", library_name="default"
+    )
+    graph["query"] = node("DiffusionToolkitQueryByStoredImage", image_id=["loader", 4], by="its prompt", leave_out=True, library_name="default")
+    graph["show"] = node("PreviewAny", source=["query", 0])
+    done = server.queue(graph)
+    [id_] = [hit["image_id"] for hit in done.outputs["search"]["hits"]]
+    assert done.outputs["loader"]["text"][0].startswith(f"Image {id_} of 'work': a heron that reads the paper\n")
+    assert "a heron that reads the paper" in done.outputs["query"]["text"][0]
+    labelled = {"list": node("DiffusionToolkitListImages", order="newest", top_k=5, library_name="work", filter_text="label:heron")}
+    assert [hit["image_id"] for hit in server.queue(labelled).outputs["list"]["hits"]] == [id_]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")

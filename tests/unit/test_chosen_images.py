@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -35,6 +37,18 @@ def hits(*ids: int) -> SimpleNamespace:
 )
 def test_ids_are_taken_hits_first_each_once_in_order(chosen, of, given, meant):
     assert chosen.chosen_ids(of, given) == meant
+
+
+def test_a_linked_id_knows_its_library(chosen):
+    from diffusion_toolkit.nodes.links import ImageId
+
+    own = [ImageId(12, "archive"), ImageId(15, "archive")]
+    assert chosen.chosen_ids(None, own) == [12, 15] and {type(id_) for id_ in chosen.chosen_ids(None, own)} == {int}
+    assert chosen.meant_library([], [], "default", own) == "archive"  # the widget is beside the point, as with hits
+    assert copy.deepcopy(own)[0].library == "archive" and json.dumps(own) == "[12, 15]"  # in ComfyUI's history
+    for of, linked, ids in (([hits(3)], [], own), ([], ["default"], own), ([], [], [*own, 3]), ([], [], [*own, ImageId(3, "work")])):
+        with pytest.raises(ValueError, match="The images are of several libraries: .*image ids are of 'archive'"):
+            chosen.meant_library(of, linked, "default", ids)
 
 
 @pytest.mark.parametrize("given", ["a fox", "12 fox", "-3", "1.5", 1.5, True, "\u0661", {"id": 3}, "1" * 40])

@@ -27,6 +27,7 @@ def hits(*ids: int) -> SimpleNamespace:
         ([5, 6, 7], [hits(5, 6, 7)], [""], [5, 6, 7]),
         ([1], [hits(5, 6)], [5, 6, 9], [5, 6, 9]),
         ([1], [None], ["3, 4"], [3, 4]),
+        ([0], [None], ["3 3 4"], [3, 3, 4]),  # two seeds beside it are of one image
         ([1], [None], [3, 4, 3], [3, 4, 3]),  # a list of ids stays aligned with the lists beside it
         ([1], [hits(5), hits(6), hits(5)], [""], [5, 6, 5]),  # of Pick Hit
     ],
@@ -38,6 +39,12 @@ def test_lists_of_ids_are_loaded_in_order_and_hits_once(loader, image_id, of, im
 def test_an_empty_list_of_ids_is_told_as_that(loader):
     with pytest.raises(loader.NoSuchChoice, match="connected to image_id is empty.*Connect a search node's"):
         loader.loaded_ids([], [None], [""])
+
+
+def test_no_image_is_loaded_that_nobody_chose(loader):
+    """As where the node before was bypassed, or a search found nothing that a script could write into image_ids."""
+    with pytest.raises(ValueError, match="No image is chosen. Connect the hits or the image_id"):
+        loader.loaded_ids([0], [None], [""])
 
 
 def test_the_longest_list_decides_and_last_values_are_repeated(loader):
