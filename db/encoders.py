@@ -55,6 +55,11 @@ def find_encoder_with(conn: Connection, family: str, details: Mapping[str, Any])
     return _one(conn, "family = %s AND details @> %s::jsonb ORDER BY active DESC, id LIMIT 1", [family, clean_json(dict(details))])
 
 
+def encoder_with_states(conn: Connection, text_id: int) -> StoredEncoder | None:
+    """Of the encoders by which a text has token states the one recorded last."""
+    return _one(conn, "id IN (SELECT encoder_id FROM token_states WHERE text_id = %s) ORDER BY id DESC LIMIT 1", [text_id])
+
+
 def active_encoder(conn: Connection, family: str) -> StoredEncoder | None:
     """The encoder that searches and the view use."""
     return _one(conn, "family = %s AND active", [family])

@@ -98,6 +98,20 @@ def test_a_text_of_which_nothing_is_stored_is_named(conn, nodes, text, named):
             recall.text(text_id)
 
 
+def test_an_estimate_names_the_former_clip_whose_states_are_stored(conn, encoder, nodes, monkeypatch):
+    from diffusion_toolkit.nodes import approximate
+
+    monkeypatch.setattr(approximate, "approximate", lambda *given: SimpleNamespace(states=np.zeros((77, WIDTH)), said="APPROXIMATION", exact=False))
+    kept, lacking = (db.ensure_text(conn, db.TextPair(text, text)) for text in "ab")
+    db.write_token_states(conn, encoder(conn, "token_states", "former"), {kept: state(2)})
+    encoder(conn, "token_states", "now")
+    for family in ("clip_l", "clip_g"):
+        db.write_text_vectors(conn, encoder(conn, family), [kept, lacking], np.ones((2, WIDTH)))
+    recall = nodes.Recall(conn, None)
+    assert "Exact ones are stored of token_states former [former], not the one last indexed with" in recall.text(kept).source
+    assert "No token states are stored for this text" in recall.text(lacking).source
+
+
 def images(conn, encoder, image, n: int) -> list[int]:
     """Images of one text each, which has states, as the empty text has."""
     pairs = [db.TextPair(f"text {number}", f"text {number}") for number in range(n)]
