@@ -14,6 +14,7 @@ from .types import CONDITIONING_CATEGORY, encoder_inputs
 if TYPE_CHECKING:
     from .links import Hits
     from .recall import Recalled
+    from .recalled_images import RecalledImage
 
 LINEAR, SPHERICAL = "linear", "spherical"
 MOST_BYTES = 2 * 10**9  # of token states, both sides together
@@ -90,7 +91,7 @@ class InterpolateConditioning(io.ComfyNode):
         labels = [f"{ids[leg]} to {ids[leg + 1]} at {within:.2f}" for leg, within in (leg_of(len(ids), t) for t in at)]
         heading = f"{steps} steps, {how}, " + (f"from {images[0].line}\nto {images[-1].line}" if len(ids) == 2 else f"through {len(ids)} images:")
         lines = [one.line for one in images] if len(ids) > 2 else []
-        lines = lines[:12] + not_met(steps, len(ids))
+        lines = lines[:12] + not_met(steps, len(ids)) + unmoved(images)
         return io.NodeOutput(*made, at, labels, ui={"text": ["\n".join([heading, *lines, *sources(images)])]})
 
 
@@ -99,6 +100,13 @@ def not_met(steps: int, images: int) -> list[str]:
     uneven = (steps - 1) % (images - 1)
     fitting = steps - uneven + images - 1
     return [f"{steps} steps pass closely by images between the ends: {fitting} steps would meet each"] if uneven else []
+
+
+def unmoved(images: Sequence[RecalledImage]) -> list[str]:
+    """A line where neighbours have one prompt, as variants by other seeds have: there is no way between them."""
+    pairs = [f"#{a.image.id} and #{b.image.id}" for a, b in zip(images, images[1:]) if a.positive is b.positive]
+    more = f" and {len(pairs) - 6} more pairs" if len(pairs) > 6 else ""
+    return [f"The positive stays the same between {', '.join(pairs[:6])}{more}: they have the same prompt"] if pairs else []
 
 
 def steps_through(

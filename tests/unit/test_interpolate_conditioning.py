@@ -62,3 +62,11 @@ def test_cancel_is_heard_between_steps(node):
 def test_images_that_steps_pass_closely_are_told_with_a_number_that_meets_them(node):
     assert node.not_met(4, 3) == ["4 steps pass closely by images between the ends: 5 steps would meet each"]
     assert not node.not_met(5, 3) and not node.not_met(3, 2)
+
+
+def test_neighbours_with_the_same_prompt_are_named_since_nothing_moves_between_them(node):
+    one, other = recalled(1.0), recalled(2.0)
+    images = [SimpleNamespace(image=SimpleNamespace(id=id_), positive=of) for id_, of in ((1, one), (2, one), (3, other), (4, one))]
+    assert node.unmoved(images) == ["The positive stays the same between #1 and #2: they have the same prompt"]
+    assert node.unmoved(images[1:]) == []
+    assert node.unmoved(images[:1] * 9)[0].endswith("#1 and #1 and 2 more pairs: they have the same prompt")
