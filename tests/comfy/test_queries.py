@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from host.comfy_models import comfyui, host_inference, import_comfy  # noqa: F401  (fixtures)
 from host.stand_in_models import small_clip_vision
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import_comfy()  # our nodes' package asks for comfy_api
@@ -132,6 +132,7 @@ def test_an_integer_beyond_floats_is_refused():
         read_vector(f"[{10**400}]")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.text(max_size=60))
 def test_no_text_gives_anything_but_a_direction_or_a_reason(text):
     try:
@@ -141,6 +142,7 @@ def test_no_text_gives_anything_but_a_direction_or_a_reason(text):
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(st.floats(-1e18, 1e18), min_size=1, max_size=20).filter(lambda values: any(abs(v) > 1e-12 for v in values)))
 def test_a_direction_has_length_one(values):
     assert np.linalg.norm(direction(np.array(values))) == pytest.approx(1, abs=1e-5)

@@ -87,9 +87,10 @@ def test_an_update_lets_every_search_run_again(library, image):
         assert db.generation(conn) != before
 
 
-def test_of_copies_in_a_batch_the_one_with_a_text_beside_it_is_kept(conn, root, image):
-    told = image(1, path="a.png", prompt=pair("a fox"), sidecar_mtime_ns=5)
-    [image_id, _] = db.write_images(conn, root, [told, image(1, path="b.png")])
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_copies_in_a_batch_the_one_with_a_text_beside_it_is_kept(conn, root, image, order):
+    copies = [image(1, path="a.png", prompt=pair("a fox"), sidecar_mtime_ns=5), image(1, path="b.png")]
+    [image_id, _] = db.write_images(conn, root, copies[::order])
     [stored] = db.get_images(conn, [image_id])
     assert stored.prompt == "a fox"
 

@@ -17,7 +17,7 @@ from psycopg import sql
 
 IMAGES, DIMS = 130, 8
 FAMILIES = {"prompt": "text", "negative": "text", "image": "image", "clip_l": "clip_l", "clip_g": "clip_g"}
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

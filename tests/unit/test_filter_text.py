@@ -9,7 +9,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.filters.fields import ALIASES, FIELDS
 from host.comfy_models import import_comfy
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 
@@ -139,6 +139,7 @@ def test_widgets_make_one_filter_text(texts) -> None:
     assert texts.filter_text() == "" and texts.filter_text(more="a or b") == "a or b"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.text(), st.text(), st.text(), st.text())
 @example("", "\u201c", "\uff02", "\u201c\u201c\u201c")  # a filter text reads these as quotation marks
 def test_widgets_never_break_out_of_their_field(texts, words: str, labels: str, folder: str, lora: str) -> None:
