@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
         conn.execute("SELECT pg_reload_conf()")
     yield server
     server.stop()
+    shutil.rmtree(server.directory, ignore_errors=True)  # a database of 11 MB for each test, of which pytest would keep three runs'
 
 
 @pytest.fixture(scope="session")
