@@ -73,8 +73,8 @@ class FillTemplate(io.ComfyNode):
                     "loras",
                     options=[IMAGES_LORAS, BOTH_LORAS],
                     default=IMAGES_LORAS,
-                    tooltip="the image's: they take the place of the template's. both: they are added, for a template that needs its own, such as "
-                    "one for few steps. With loras in keep, only the template's.",
+                    tooltip="the image's: they take the place of the template's. both: those that it lacks are added, for a template that needs its own, "
+                    "such as one for few steps. With loras in keep, only the template's.",
                 ),
                 io.Combo.Input(
                     "missing",

@@ -126,7 +126,7 @@ class Imported:
                 encoder = db.active_encoder(connection, "token_states") or db.active_encoder(connection, "clip_g")
                 found = Recall(connection, None).text(None)
         except (db.LibraryError, ConfigurationError, ImportError, NothingStored) as error:
-            lacks = "The library has nothing to make it from." if isinstance(error, NothingStored) else str(error)  # which speaks of the Loader
+            lacks = "The library has nothing to make it from." if isinstance(error, NothingStored) else str(error)
             raise NothingStored(
                 f"The file has no negative of image {record.image_id}, so the empty text's is wanted. {lacks} Connect an SDXL CLIP to Load Embeddings."
             ) from error

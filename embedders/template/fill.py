@@ -140,13 +140,23 @@ def _fill_loras(done: Filled, loras: Sequence[Mapping[str, Any]], types: Mapping
         done.graph, stuck = without_loras(done.graph, types)
         if stuck:
             done.left["loras"] = f"the template's {', '.join(stuck)} stays: it stands in a node that does more"
+    there = {_slashed(lora["name"]) for one in passes_of(Probe(done.graph, types).base) for lora in one.loras}
+    twice = [lora["name"] for lora in loras if _slashed(lora["name"]) in there]
+    if twice and how == ADD:
+        done.left["loras"] = f"the template has {', '.join(twice)} itself, which would be applied twice"
+    loras = [lora for lora in loras if lora["name"] not in twice]
     new = with_loras(done.graph, types, loras)
     if new is None:
         done.left["loras"] = "no loader of a model was found in the template"
         return
     done.graph = new
-    if "loras" not in done.left and (loras or new != before):
+    if (how == ADD or "loras" not in done.left) and (loras or new != before):
         done.filled.append("loras")
+
+
+def _slashed(name: str) -> str:
+    """A file's name as both kinds of computers write it."""
+    return name.replace("\\", "/")
 
 
 def _text_changes(probe: Probe, places: TextPlaces, pair: Pair) -> dict[Place, str]:

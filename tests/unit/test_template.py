@@ -220,6 +220,26 @@ def test_the_templates_own_loras_stay_where_they_shall() -> None:
     assert fill(chained(), {"loras": [LORA]}, {}, keep=["loras"]).graph == chained()
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "styles/a.safetensors"])
+def test_a_lora_that_the_template_has_itself_is_not_applied_twice(name: str) -> None:
+    template = chained()
+    for one in template.values():
+        if one["inputs"].get("lora_name") == "a.safetensors":
+            one["inputs"]["lora_name"] = name.replace("/", "\\")
+    before = trace(template).loras
+    done = fill(template, {"loras": [{**LORA, "name": name}]}, {}, loras="add")
+    assert trace(done.graph).loras == before and done.left["loras"].startswith(f"the template has {name} itself")
+    assert "loras" not in done.filled
+    done = fill(template, {"loras": [{**LORA, "name": name}, LORA]}, {}, loras="add")
+    assert len(trace(done.graph).loras) == 3 and LORA in trace(done.graph).loras and "loras" in done.filled
+
+
+def test_a_lora_that_can_not_be_taken_out_is_not_added_beside_itself() -> None:
+    graph = basic(ckpt=node("Efficient Loader", ckpt_name="sd_xl.safetensors", lora_name="a.safetensors", lora_model_strength=1.0))
+    done = fill(graph, {"loras": [{**LORA, "name": "a.safetensors"}]}, {})
+    assert [one["name"] for one in trace(done.graph).loras] == ["a.safetensors"] and "a.safetensors stays" in done.left["loras"]
+
+
 def test_a_stack_of_loras_is_taken_away_from_what_applies_it() -> None:
     graph = basic(
         stack=node("Some LoRA Stacker", lora_name_1="a.safetensors", lora_wt_1=1.0, lora_count=1),
