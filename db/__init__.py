@@ -28,7 +28,19 @@ from .filters.unknown_names import unknown_names
 from .hashes import known_contents, older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .problems import Problem
-from .prune import Gone, count_elsewhere, count_gone, count_texts_left, mark_all, refuse_beside_a_run, remove_missing
+from .prune import (
+    GoingImage,
+    Gone,
+    GoneOfRoot,
+    count_gone,
+    count_texts_left,
+    going_images,
+    gone_by_root,
+    mark_all,
+    places_of_staying,
+    refuse_beside_a_run,
+    remove_missing,
+)
 from .phashes import images_without_phash, read_phashes, write_phashes
 from .hybrid.build import build_hybrid, drop_hybrid
 from .hybrid.candidates import LEAST_RECALL
@@ -70,7 +82,6 @@ from .token_states import many_token_states, mend_token_states, section_bytes, t
 from .upkeep import (
     LooseEnds,
     damaged_states,
-    fileless_images,
     forget,
     loose_ends,
     mend_indexes,
@@ -105,7 +116,9 @@ __all__ = [
     "FileState",
     "Filter",
     "FilterError",
+    "GoingImage",
     "Gone",
+    "GoneOfRoot",
     "Group",
     "Hit",
     "ImageRecord",
@@ -152,7 +165,6 @@ __all__ = [
     "contrasts_of_library",
     "copied_images",
     "count_comparable",
-    "count_elsewhere",
     "count_gone",
     "count_texts_left",
     "count_images",
@@ -168,7 +180,6 @@ __all__ = [
     "ensure_root",
     "ensure_text",
     "exact_cosines",
-    "fileless_images",
     "files_of_root",
     "find_encoder",
     "find_encoder_with",
@@ -180,6 +191,8 @@ __all__ = [
     "get_encoder",
     "get_images",
     "get_text",
+    "going_images",
+    "gone_by_root",
     "groups_of",
     "has_password",
     "image_vector",
@@ -212,6 +225,7 @@ __all__ = [
     "other_files",
     "page_of_files",
     "parse_filter",
+    "places_of_staying",
     "read_before",
     "postpone_indexes",
     "read_phashes",

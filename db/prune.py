@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import Connection
+from psycopg.rows import class_row
 
 from ._generation import bump_generation, one_writer
 from .claims import running
@@ -18,7 +19,7 @@ AT_ONCE = 1000
 
 # Told by name, not by marks: a user who may only read can ask this.
 _OF_GONE = """
-WITH gone AS (SELECT p.root_id, p.image_id FROM paths p
+WITH gone AS (SELECT p.root_id, p.path, p.image_id, p.missing FROM paths p
               JOIN unnest(%(roots)s::integer[], %(paths)s::text[]) g (root_id, path) USING (root_id, path)),
      lost AS (SELECT image_id AS id FROM gone GROUP BY image_id
               HAVING count(*) = (SELECT count(*) FROM paths p WHERE p.image_id = gone.image_id))
@@ -28,8 +29,22 @@ SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone),
        count(*) FILTER (WHERE i.labels <> '{{}}' OR i.namespace <> '' OR i.rating IS NOT NULL)
 FROM lost JOIN images i USING (id)
 """
-_ELSEWHERE = f"""{_OF_GONE}
-SELECT root_id, count(DISTINCT image_id) FROM gone WHERE NOT EXISTS (SELECT FROM lost WHERE lost.id = gone.image_id) GROUP BY root_id
+_BY_ROOT = f"""{_OF_GONE}
+SELECT root_id, count(DISTINCT image_id) FILTER (WHERE lost.id IS NULL), count(lost.id), count(lost.id) FILTER (WHERE missing IS NULL)
+FROM gone LEFT JOIN lost ON lost.id = gone.image_id GROUP BY root_id
+"""
+_GOING = f"""{_OF_GONE},
+     going AS (SELECT id FROM lost UNION ALL SELECT i.id FROM images i WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id))
+SELECT i.id AS image_id, coalesce(r.name, '') AS root, coalesce(p.path, '') AS path, i.labels, i.namespace, i.rating
+FROM going JOIN images i USING (id)
+LEFT JOIN LATERAL (SELECT root_id, path FROM paths WHERE image_id = i.id ORDER BY seen DESC, root_id, path LIMIT 1) p ON true
+LEFT JOIN roots r ON r.id = p.root_id
+ORDER BY i.labels = '{{}}' AND i.namespace = '' AND i.rating IS NULL, p.path IS NULL, r.name, p.path, i.id
+LIMIT %(most)s
+"""
+_PLACES_OF_STAYING = f"""{_OF_GONE}
+SELECT r.name, gone.path, count(*) OVER () FROM gone JOIN roots r ON r.id = root_id
+WHERE NOT EXISTS (SELECT FROM lost WHERE lost.id = image_id) ORDER BY r.name, gone.path LIMIT %(most)s
 """
 # Against the names, whose number the planner knows: of a sum over them it knows nothing, and may compare each image with each.
 _TEXTS_LEFT = """
@@ -54,6 +69,27 @@ class Gone:
     given: int  # of these, the ones that a person gave a label, a namespace or a rating
 
 
+@dataclass(frozen=True, slots=True)
+class GoneOfRoot:
+    """Of one root: what its files that are gone mean."""
+
+    elsewhere: int  # images that have another file, which is gone in no root
+    lost: int  # files of the others
+    unsought: int  # of these, the ones not marked yet: nobody has looked whether they were only moved
+
+
+@dataclass(frozen=True, slots=True)
+class GoingImage:
+    """One that has no other file, or none at all: where it was seen last ("" where none is known), and what a person gave it."""
+
+    image_id: int
+    root: str
+    path: str
+    labels: list[str]
+    namespace: str
+    rating: int | None
+
+
 def refuse_beside_a_run(conn: Connection) -> None:
     """LibraryError while somebody indexes: a run counts on the images that it has found to stay."""
     if who := running(conn):
@@ -73,9 +109,20 @@ def count_gone(conn: Connection, gone: Mapping[int, Sequence[str]]) -> Gone:
     return Gone(*conn.execute(_GONE, _named(gone)).fetchone())
 
 
-def count_elsewhere(conn: Connection, gone: Mapping[int, Sequence[str]]) -> dict[int, int]:
-    """By root: of how many images these files are that have another, which is none of these in any root."""
-    return dict(conn.execute(_ELSEWHERE, _named(gone)).fetchall())
+def gone_by_root(conn: Connection, gone: Mapping[int, Sequence[str]]) -> dict[int, GoneOfRoot]:
+    """Of these files, which need not be marked yet; no entry for a root that has none of them."""
+    return {root_id: GoneOfRoot(*counts) for root_id, *counts in conn.execute(_BY_ROOT, _named(gone))}
+
+
+def going_images(conn: Connection, gone: Mapping[int, Sequence[str]], most: int) -> list[GoingImage]:
+    """The first images that go with these files, and those without any: what a person gave something comes first, then by place."""
+    with conn.cursor(row_factory=class_row(GoingImage)) as cursor:
+        return cursor.execute(_GOING, {**_named(gone), "most": most}).fetchall()
+
+
+def places_of_staying(conn: Connection, gone: Mapping[int, Sequence[str]], most: int) -> list[tuple[str, str, int]]:
+    """(root's name, path, how many there are) of the first of these files whose image has another: moved, or copies."""
+    return conn.execute(_PLACES_OF_STAYING, {**_named(gone), "most": most}).fetchall()
 
 
 def count_texts_left(conn: Connection, gone: Mapping[int, Sequence[str]]) -> int:

@@ -127,11 +127,6 @@ def loose_ends(conn: Connection) -> LooseEnds:
     return LooseEnds(images, *texts)
 
 
-def fileless_images(conn: Connection, most: int) -> list[int]:
-    """Ids of the first images none of whose files is known."""
-    return [id_ for (id_,) in conn.execute(f"SELECT i.id FROM images i WHERE {_FILELESS} ORDER BY i.id LIMIT %s", [most])]
-
-
 def remove_fileless_images(library: Library, progress: Progress) -> int:
     """Remove the images none of whose files is known, with their vectors and metadata; how many. LibraryError while a run goes on."""
     return _remove(library, f"images i WHERE {_FILELESS}", "Removing images without a file", progress)

@@ -30,8 +30,9 @@ class LibraryUpkeep(io.ComfyNode):
                     options=[VERIFY, REPAIR, WOULD_PRUNE, PRUNE],
                     default=VERIFY,
                     tooltip=f"{VERIFY}: look, change nothing. {REPAIR}: also mend what needs no model, and say what Index Folder has "
-                    f"to do. {WOULD_PRUNE}: name what is gone, change nothing. {PRUNE}: remove it from the library, for good, with its "
-                    "labels.",
+                    f"to do. {WOULD_PRUNE}: name the images that have no file any more, with what you gave them, and the files that "
+                    f"were only moved; change nothing. {PRUNE}: remove these from the library, for good; of what was moved the former "
+                    "place alone.",
                 ),
                 io.Boolean.Input(
                     "thorough",

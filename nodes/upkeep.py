@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from .. import db
@@ -17,6 +16,7 @@ from .upkeep_actions import PRUNE, REPAIR, VERIFY, WOULD_PRUNE
 
 Progress = Callable[[str, int, int], None]
 NAMED = 50
+LISTED = 10_000  # for programs
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Found:
 
     status: db.LibraryStatus
     files: list[tuple[str, int, Presence]] = field(default_factory=list)  # root's name and id
-    elsewhere: dict[int, int] = field(default_factory=dict)  # by root: images of files that are gone, which lie under another path too
+    gone: dict[int, db.GoneOfRoot] = field(default_factory=dict)  # by root, where any are
     unconfigured: list[tuple[str, str, int]] = field(default_factory=list)  # name, path, files
     vectors: list[tuple[db.StoredEncoder, list[int]]] | None = None  # unsound ones; None: not looked at
     states: list[tuple[db.StoredEncoder, list[int]]] | None = None
@@ -38,10 +38,22 @@ class Pruned:
     """What is removed, or would be."""
 
     gone: db.Gone
-    named: list[str] = field(default_factory=list)  # the first of the files, each with its root, and of the images without a file
+    going: list[db.GoingImage] = field(default_factory=list)  # the first LISTED, those without a file among them
+    moved: list[str] = field(default_factory=list)  # the first of the files whose image stays: moved, or copies
+    moved_files: int = 0
     fileless: int = 0
     texts: int = 0
-    unsought: int = 0  # files that nobody has looked for in other places: they may be moved only
+    unsought: int = 0  # files of images that go, which nobody has looked for in other places: they may be moved only
+
+    @property
+    def named(self) -> list[str]:
+        """The first of all, what goes for good before what was only moved."""
+        return [*map(place_of, self.going[:NAMED]), *self.moved][:NAMED]
+
+
+def place_of(image: db.GoingImage) -> str:
+    """Where an image was last, in words."""
+    return f"{image.root}: {image.path}" if image.root else f"image {image.image_id}, without any known file"
 
 
 def attend(
@@ -95,7 +107,7 @@ def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Pro
             presence.doubtful, presence.mount_points = [], {}
         found.files.append((name, root_id, presence))
     with library.reading() as conn:
-        found.elsewhere = db.count_elsewhere(conn, _gone(found))
+        found.gone = db.gone_by_root(conn, _gone(found))
     if thorough:
         found.vectors = db.unsound_vectors(library, progress)
         found.states = db.damaged_states(library, progress)
@@ -131,10 +143,11 @@ def repair(library: db.Library, found: Found, progress: Progress) -> None:
 
 def would_prune(library: db.Library, found: Found) -> Pruned:
     """What `prune` would remove, with the texts that no image has then; nothing is written, and a user who may only read can ask."""
-    gone = _gone(found)
     with library.reading() as conn:
-        texts, unsought = db.count_texts_left(conn, gone), sum(presence.unmarked for _, _, presence in found.files)
-        return Pruned(db.count_gone(conn, gone), _named(conn, found), found.loose.images, texts, unsought)
+        pruned = _to_prune(conn, found)
+        pruned.fileless, pruned.texts = found.loose.images, db.count_texts_left(conn, _gone(found))
+        pruned.unsought = sum(gone.unsought for gone in found.gone.values())
+    return pruned
 
 
 def prune(library: db.Library, found: Found, texts: bool, progress: Progress) -> Pruned:
@@ -146,16 +159,23 @@ def prune(library: db.Library, found: Found, texts: bool, progress: Progress) ->
         db.refuse_beside_a_run(conn)
         for _, root_id, presence in found.files:
             db.mark_all(conn, root_id, presence.gone, [*presence.returned, *presence.doubtful])
-        total, named = db.count_gone(conn, _gone(found)), _named(conn, found)
-    files = images = 0
+        pruned = _to_prune(conn, found)
+    total, files, images = pruned.gone, 0, 0
     for name, root_id, presence in found.files:
         if presence.mounted:
             ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", total.files)
             removed = db.remove_missing(library, root_id, ask, tell)
             files, images = files + removed[0], images + removed[1]
-    pruned = Pruned(db.Gone(files, total.images_of_them, images, total.given), named, db.remove_fileless_images(library, progress))
+    pruned.gone, pruned.fileless = db.Gone(files, total.images_of_them, images, total.given), db.remove_fileless_images(library, progress)
     pruned.texts = db.remove_unused_texts(library, progress) if texts else 0
     return pruned
+
+
+def _to_prune(conn: db.Connection, found: Found) -> Pruned:
+    gone = _gone(found)
+    moved = db.places_of_staying(conn, gone, NAMED)
+    named, count = [f"{root}: {path}" for root, path, _ in moved], moved[0][2] if moved else 0
+    return Pruned(db.count_gone(conn, gone), db.going_images(conn, gone, LISTED), named, count)
 
 
 def _gone(found: Found) -> dict[int, list[str]]:
@@ -185,8 +205,3 @@ def _still_gone(name: str, presence: Presence, paths: list[str]) -> list[str]:
         raise db.LibraryError(
             f"The folder of {name} went away meanwhile ({error}). Nothing more was removed. Try again when it is there."
         ) from error
-
-
-def _named(conn: db.Connection, found: Found) -> list[str]:
-    files = islice((f"{name}: {path}" for name, _, presence in found.files for path in sorted(presence.gone)), NAMED)
-    return [*files, *(f"image {id_}, without any known file" for id_ in db.fileless_images(conn, NAMED))]

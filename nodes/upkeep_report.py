@@ -5,21 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..db import Problem, Words
+from ..db import GoingImage, GoneOfRoot, Problem, Words
 from ..db.problems import MISSING, in_bytes
 from .index_report import some
 from .links import KINDS
-from .upkeep import Found, Pruned
+from .upkeep import LISTED, NAMED, Found, Pruned, place_of
 from .upkeep_actions import PRUNE, REPAIR
 
 NAMED_HERE = 10  # changed files, and gone ones, of each root
-LISTED = 10_000  # of the same, for programs
 
 
 def problems(found: Found) -> list[Problem]:
     """What is wrong, each with what to do; the files first, then what is in the library, then what Library Status tells."""
-    words, elsewhere = found.status.words, found.elsewhere
-    said = [problem for name, id_, presence in found.files for problem in _of_files(name, presence, elsewhere.get(id_, 0), words)]
+    words = found.status.words
+    said = [problem for name, id_, presence in found.files for problem in _of_files(name, presence, found.gone.get(id_), words)]
     make_anew = f"repair removes them, and {words.indexing} then makes them anew."
     for encoder, ids in found.vectors or ():
         said.append(Problem(f"{some(len(ids), 'vector')} by {encoder.name}: zero, not finite or of another length.", make_anew))
@@ -39,21 +38,18 @@ def _are(n: int, what: str) -> str:
     return f"{some(n, what)} {'is' if n == 1 else 'are'}"
 
 
-def _of_files(name: str, presence: Any, elsewhere: int, words: Words) -> list[Problem]:
+def _of_files(name: str, presence: Any, gone: GoneOfRoot | None, words: Words) -> list[Problem]:
     if not presence.mounted:
         return []  # Library Status tells it
     said = []
     if presence.changed:
         what = f"Changed in {name} since they were indexed: {some(len(presence.changed), 'file')}."
         said.append(Problem(what, f"{words.index} on it: it reads them."))
-    if presence.gone:
-        remedy = f"prune removes them, and the images that have no other file, once {words.indexing} has looked for them elsewhere."
-        if presence.unmarked:
-            remedy = f"{words.indexing} finds those again that were moved; prune then removes them from the library."
+    if presence.gone and gone:
         what = f"Gone from {name}: {some(len(presence.gone), 'file')}"
-        if elsewhere:
-            what += f"; known elsewhere too: {some(elsewhere, 'image')} of theirs (moved or copied)"
-        said.append(Problem(f"{what}.", remedy))
+        if gone.elsewhere:
+            what += f"; known elsewhere too: {some(gone.elsewhere, 'image')} of theirs (moved or copied)"
+        said.append(Problem(f"{what}.", _remedy(gone, words)))
     if presence.doubtful and not presence.there:
         said.append(
             Problem(
@@ -74,6 +70,15 @@ def _of_files(name: str, presence: Any, elsewhere: int, words: Words) -> list[Pr
     if presence.unread:
         said.append(Problem(f"{some(presence.unread, 'file')} in {name} can't be looked at.", "Check the permissions of their folders."))
     return said
+
+
+def _remedy(gone: GoneOfRoot, words: Words) -> str:
+    if not gone.lost:
+        return "prune forgets these places. No image goes with them, nor what you gave it."
+    if gone.unsought:
+        of = "" if gone.unsought == gone.lost and not gone.elsewhere else f"{gone.unsought:,} of them nobody has looked for elsewhere: "
+        return f"{of}{words.indexing} finds those again that were moved; prune then removes them from the library."
+    return f"prune removes them, and the images that have no other file, once {words.indexing} has looked for them elsewhere."
 
 
 def upkeep_text(found: Found, action: str, pruned: Pruned | None) -> str:
@@ -130,10 +135,28 @@ def _pruned_lines(pruned: Pruned, action: str, words: Words) -> list[str]:
             f"{pruned.unsought:,} of these {'has' if pruned.unsought == 1 else 'have'} gone since {words.indexing} last looked. "
             f"{words.index} first: it finds what was only moved or renamed, which keeps its labels then."
         )
-    lines += [f"  {name}" for name in pruned.named]
-    if (more := gone.files + pruned.fileless - len(pruned.named)) > 0:
-        lines.append(f"  and {more:,} more.")
+    if pruned.going:
+        first = ", those with something of yours first" if any(map(_given, pruned.going)) else ""
+        lines.append(f"Images that {'went' if done else 'go'}, with the last place of each{first}:")
+        lines += [f"  {place_of(image)}{_given(image)}" for image in pruned.going[:NAMED]]
+        lines += _more(gone.images + pruned.fileless - NAMED)
+    if pruned.moved:
+        lines.append(f"Moved, or copies: {some(pruned.moved_files, 'file')} of images that stay, with all that you gave them:")
+        lines += [f"  {name}" for name in pruned.moved[:NAMED_HERE]]
+        lines += _more(pruned.moved_files - NAMED_HERE)
     return lines
+
+
+def _more(left: int) -> list[str]:
+    return [f"  and {left:,} more."] if left > 0 else []
+
+
+def _given(image: GoingImage) -> str:
+    """What a person gave it, in brackets; "" where it is nothing."""
+    given = [] if image.rating is None else ["rejected" if image.rating == -1 else some(image.rating, "star")]
+    given += [f"{'label' if len(image.labels) == 1 else 'labels'} {', '.join(image.labels)}"] if image.labels else []
+    given += [f"namespace {image.namespace}"] if image.namespace else []
+    return f"  [{'; '.join(given)}]" if given else ""
 
 
 def upkeep_record(found: Found, action: str, pruned: Pruned | None) -> dict[str, Any]:
@@ -154,7 +177,7 @@ def upkeep_record(found: Found, action: str, pruned: Pruned | None) -> dict[str,
                 "changed_files": sorted(presence.changed)[:LISTED],
                 "gone": len(presence.gone),
                 "gone_files": sorted(presence.gone)[:LISTED],
-                "elsewhere": found.elsewhere.get(id_, 0),
+                "elsewhere": found.gone[id_].elsewhere if id_ in found.gone else 0,
                 "doubtful": len(presence.doubtful),
                 "unread": presence.unread,
             }
@@ -172,7 +195,14 @@ def upkeep_record(found: Found, action: str, pruned: Pruned | None) -> dict[str,
 
 
 def _pruned_record(pruned: Pruned) -> dict[str, Any]:
-    return {**asdict(pruned.gone), "without_files": pruned.fileless, "texts": pruned.texts, "named": pruned.named}
+    return {
+        **asdict(pruned.gone),
+        "moved_files": pruned.moved_files,
+        "without_files": pruned.fileless,
+        "texts": pruned.texts,
+        "named": pruned.named,
+        "going": [asdict(image) for image in pruned.going],
+    }
 
 
 def _counted(found: Any) -> dict[str, int] | None:

@@ -88,7 +88,7 @@ def test_prune_removes_files_that_are_gone_and_images_without_another(library, f
     shown = upkeep.would_prune(library, look(upkeep, library))
     assert held(library) == before and look(upkeep, library).files[0][2].unmarked == 3  # nothing was written
     assert (shown.gone.files, shown.gone.images, shown.gone.images_of_them) == (3, 2, 3)
-    assert shown.named == ["pictures: a.png", "pictures: cats/b.png", "pictures: cats/deep/d.png"]
+    assert shown.named == ["pictures: cats/b.png", "pictures: cats/deep/d.png", "pictures: a.png"]  # of the last there is a copy
     removed = upkeep.prune(library, look(upkeep, library), False, quiet)
     assert (removed.gone.files, removed.gone.images, removed.named) == (3, 2, shown.named)
     assert held(library) == ({"cats/c.png", "copies/a again.png"}, 2)
@@ -290,6 +290,54 @@ def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder
     assert "1 of these has gone since Index Folder last looked. Queue Index Folder first" in text
 
 
+def test_images_that_go_are_told_first_with_what_they_were_given_and_after_them_what_was_only_moved(library, folder, upkeep, monkeypatch):
+    from diffusion_toolkit.nodes import upkeep_report
+
+    monkeypatch.setattr(upkeep_report, "NAMED_HERE", 1)
+    for copied, place in (("cats/deep/d.png", "later d.png"), ("a.png", "a too.png")):
+        shutil.copyfile(folder / copied, folder / place)
+    upkeep.index()
+    with library.connection() as conn:
+        ids = {path: image_id for path, image_id in conn.execute("SELECT path, image_id FROM paths")}
+        db.label_images(conn, [ids["cats/c.png"]], add=["sea side", "boat"], namespace="client a", rating=1)
+        db.label_images(conn, [ids["cats/b.png"]], rating=-1)
+        conn.execute("DELETE FROM paths WHERE path = 'cats/b.png'")
+    for gone in ("a.png", "a too.png", "cats/c.png", "cats/deep/d.png", "later d.png"):
+        (folder / gone).unlink()
+    (folder / "cats/deep/other.bin").write_bytes(b"")  # else it may be where a drive is mounted
+    found = look(upkeep, library)
+    shown = upkeep.would_prune(library, found)
+    text = upkeep_report.upkeep_text(found, "show what prune would remove", shown)
+    assert (
+        "Images that go, with the last place of each, those with something of yours first:\n"
+        "  pictures: cats/c.png  [1 star; labels boat, sea side; namespace client a]\n"
+        f"  image {ids['cats/b.png']}, without any known file  [rejected]\n"
+        "  pictures: later d.png\n"
+        "Moved, or copies: 2 files of images that stay, with all that you gave them:\n"
+        "  pictures: a too.png\n"
+        "  and 1 more.\n"
+    ) in text
+    record = upkeep_report.upkeep_record(found, "show what prune would remove", shown)["pruned"]
+    assert (record["files"], record["images"], record["without_files"], record["moved_files"]) == (5, 2, 1, 2)
+    assert [one["image_id"] for one in record["going"]] == [ids[path] for path in ("cats/c.png", "cats/b.png", "later d.png")]
+    assert "Images that went," in upkeep_report.upkeep_text(found, "prune", upkeep.prune(library, found, False, quiet))
+    assert held(library) == ({"copies/a again.png"}, 1)
+
+
+def test_what_was_only_moved_is_no_reason_to_index_first_and_loses_nothing(library, folder, upkeep):
+    from diffusion_toolkit.nodes import upkeep_report
+
+    (folder / "a.png").unlink()  # there is a copy; nobody has looked yet
+    found = look(upkeep, library)
+    [problem] = [problem for problem in upkeep_report.problems(found) if "Gone" in problem.what]
+    assert problem.remedy.startswith("prune forgets these places. No image goes") and upkeep.would_prune(library, found).unsought == 0
+    (folder / "cats/b.png").unlink()
+    (folder / "cats/c.png").unlink()
+    found = look(upkeep, library)
+    [problem] = [problem for problem in upkeep_report.problems(found) if "Gone" in problem.what]
+    assert problem.remedy.startswith("2 of them nobody has looked for elsewhere: ") and upkeep.would_prune(library, found).unsought == 2
+
+
 def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, folder, upkeep, tmp_path, monkeypatch):
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.nodes.index_store import FolderStore
@@ -305,16 +353,18 @@ def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, 
         file.unlink()
     found = look(upkeep, library)
     roots = {name: root_id for name, root_id, _ in found.files}
-    assert found.elsewhere == {roots["pictures"]: 1}  # c.png; b.png is lost
+    assert {root: gone.elsewhere for root, gone in found.gone.items()} == {roots["pictures"]: 1, roots["backup"]: 0}  # c.png; b.png is lost
     assert upkeep.would_prune(library, found).gone.images == 1
 
 
-def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice(library, folder, upkeep):
+def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice_and_that_it_has_not_looked_at_them_is(library, folder, upkeep):
     from diffusion_toolkit.nodes import status_report, upkeep_report
 
     (folder / "cats/b.png").unlink()
     upkeep.index()
-    by_status = [problem for problem in status_report.read_status(library).problems if problem.key == db.problems.MISSING]
+    status = status_report.read_status(library)
+    assert "The files themselves were not looked at: Library Upkeep (verify) does." in status_report.status_text(status)
+    by_status = [problem for problem in status.problems if problem.key == db.problems.MISSING]
     assert len(by_status) == 1 and "gone when they were last looked for" in by_status[0].what
     assert by_status[0] not in upkeep_report.problems(look(upkeep, library))
 
