@@ -15,6 +15,7 @@ class Words:
     make_anew = "make it anew with Build Index, which removes it"
     gone = "Library Upkeep shows them, and removes them from the library when asked"
     see_gone = "see Library Upkeep"
+    looks_at_files = "Library Upkeep (verify) does"
     unused_texts = "unused_texts on"
     all_gone = "even_if_all_are_gone on"
     states_budget = "token_state_budget"

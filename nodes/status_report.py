@@ -69,6 +69,7 @@ def status_text(status: LibraryStatus) -> str:
     for number, problem in enumerate(status.problems, start=1):
         lines += [f"{number}. {problem.what}", f"   -> {problem.remedy}" if problem.remedy else ""]
     lines += [] if status.problems else ["No problem found."]
+    lines += [f"The files themselves were not looked at: {status.words.looks_at_files}."] if status.paths else []
     lines += ["", "Images with a vector, of those that could have one:"]
     lines += [f"  {KINDS[known.kind]}: {known.have:,} of {known.could:,}{_percent(known.have, known.could)}" for known in status.coverage]
     lines += ["", "Encoders (* is the one that searches use):"]

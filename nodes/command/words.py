@@ -18,6 +18,7 @@ class ShellWords(Words):
     make_anew = "let `repair` make it anew"
     gone = "`prune` shows them, and removes them from the library with --yes"
     see_gone = "see `prune`"
+    looks_at_files = "`verify` does"
     unused_texts = "--unused-texts"
     all_gone = "--even-if-all-are-gone"
     states_budget = "--token-state-budget"
