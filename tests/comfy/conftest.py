@@ -27,7 +27,7 @@ def server(comfy_server: ComfyServer) -> ComfyServer:
     return comfy_server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pictures(server: ComfyServer) -> Callable[[str, int], str]:
     """Make `<output>/<folder>` hold `n` different PNGs as SaveImage writes them, and return the folder's name."""
 
@@ -71,6 +71,15 @@ def heron(server) -> int:
         server.queue(index(folder))
     [image_id] = ids_of(server, folder)
     return image_id
+
+
+@pytest.fixture
+def config(server) -> Iterator[Path]:
+    """The configuration file in the user directory, gone again after the test."""
+    file = server.user / "diffusion_toolkit" / "config.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    yield file
+    file.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ KEPT = "approximated/kept"
 BEGINNING = "an old lighthouse on a cliff under heavy clouds, oil painting, "
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def kept(server, pictures) -> None:
     """A library with a map: enough texts have token states."""
     server.queue(index(pictures(KEPT, 20, prompt=BEGINNING + "view number {i} of twenty, masterpiece")))

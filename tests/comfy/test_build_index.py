@@ -13,7 +13,7 @@ def build(server, **inputs) -> str:
     return text
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def indexed(server, pictures):
     server.queue(index(pictures("build", 3)))
 

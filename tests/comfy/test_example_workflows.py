@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,23 @@ from PIL import Image, ImageChops
 EXAMPLES = REPOSITORY / "example_workflows"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shark(server, pictures) -> Path:
     """An indexed picture that the examples' query finds."""
     server.queue(index(pictures("example", 1, prompt="a great white shark under the sea")))
     return server.output / "example" / "0000.png"
 
 
+@lru_cache(maxsize=1)
+def definitions(server) -> dict:
+    """A second's work for ComfyUI, and the same for all examples."""
+    return server.object_info()
+
+
 def run(server, name: str, **changes) -> dict:
     """Queue an example as it is, but for the stand-ins and small sizes; returns its outputs by node type, those of all nodes of a type after each other."""
     workflow = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
-    info = server.object_info()
+    info = definitions(server)
     prompt, _ = stand_in.prepare(server, to_api(workflow, info), info)
     for node in prompt.values():
         node["inputs"].update(changes.get(node["class_type"], {}))
@@ -120,12 +127,19 @@ def test_read_image_prompt(server, shark):
         assert picture.size == (64, 48) and any(node["class_type"] == "DiffusionToolkitReadImagePrompt" for node in again.values())
 
 
+@pytest.fixture(scope="module")
+def sharks(server, pictures) -> str:
+    """The folder of three indexed pictures."""
+    folder = pictures("example-looks", 3, prompt="a great white shark number {i} under the sea")
+    server.queue(index(folder))
+    return folder
+
+
 @pytest.fixture
-def looks(server, pictures) -> dict[str, dict]:
-    """Three indexed pictures, and the changes by which an example finds them and renders quickly."""
-    server.queue(index(pictures("example-looks", 3, prompt="a great white shark number {i} under the sea")))
+def looks(sharks) -> dict[str, dict]:
+    """The changes by which an example finds these pictures and renders quickly."""
     return {
-        "DiffusionToolkitSearchByPrompt": {"query": "a great white shark", "filter_text": "folder:example-looks"},
+        "DiffusionToolkitSearchByPrompt": {"query": "a great white shark", "filter_text": f"folder:{sharks}"},
         "EmptyLatentImage": {"width": 64, "height": 64},
         "KSampler": {"steps": 2},
         "ImageGrid": {"cell_width": 64, "cell_height": 64},
@@ -204,7 +218,6 @@ def test_sd3_from_memory(server, shark):
 
 def test_approximate_from_vectors(server, looks, pictures):
     server.queue(index(pictures("example-others", 18, prompt="view number {i} of a harbour")))  # enough texts to fit on
-    looks["KSampler"] = {"steps": 2}
     outputs = run(server, "approximate_from_vectors", **looks)
     assert "APPROXIMATION, relative error" in outputs["DiffusionToolkitLoadEmbeddings"]["text"][0]
     assert "positive: exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]

@@ -22,7 +22,7 @@ def load(image_id, **changes) -> dict:
     return node("DiffusionToolkitLoader", **inputs)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fox(server, pictures) -> int:
     """The id of an indexed image with a long weighted prompt."""
     server.queue(index(pictures("fox", 1, prompt=PROMPT, negative=NEGATIVE)))

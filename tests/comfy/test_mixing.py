@@ -18,7 +18,7 @@ FOX, CITY, FOREST = (prompt for prompt, _ in TEXTS.values())
 Ids = dict[str, int]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ids(server, pictures) -> Ids:
     """The ids of three indexed images by folder, the forest's text longer than the others."""
     for folder, (prompt, negative) in TEXTS.items():
@@ -250,7 +250,7 @@ def test_hits_are_pushed_each_from_its_own_negative_prompt(server, ids):
     assert all(one["difference"] > 0 for one in outputs["probe"]["states"]) and len(outputs["probe"]["states"]) == 3
     assert [one["difference"] for one in outputs["each"]["states"]] == [0, 0, 0]
     assert "Away from their negative prompts" in outputs["push"]["text"][0]
-    assert outputs["load"]["text"][0].startswith("3 images: #")
+    assert outputs["load"]["text"][0].startswith("3 images of 'default': #")
 
 
 def test_an_image_is_not_pushed_from_itself_among_others(server, ids):

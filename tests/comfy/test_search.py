@@ -27,7 +27,7 @@ def probed(graph: dict) -> dict:
     return {**graph, **probes}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def animals(server, pictures):
     """Four pictures whose prompts differ in meaning, indexed."""
     for i, prompt in enumerate(

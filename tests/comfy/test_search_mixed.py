@@ -45,7 +45,7 @@ def stored(server, prompt: str) -> int:
     return found["image_id"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sea(server, pictures):
     """Pictures of the sea and of other things, indexed with all models."""
     for i, prompt in enumerate(PROMPTS):
