@@ -93,9 +93,8 @@ def test_looks_are_compared_by_image_vectors(server, copies):
     assert "exact, 7 images compared with each other" in values(result, "report")[0]
 
 
-def test_a_library_without_image_vectors_is_compared_by_pixels_alone(server, copies, tmp_path):
-    config, own = server.user / "diffusion_toolkit" / "config.json", EmbeddedServer.start(tmp_path / "blind")
-    config.parent.mkdir(parents=True, exist_ok=True)
+def test_a_library_without_image_vectors_is_compared_by_pixels_alone(server, config, copies, tmp_path):
+    own = EmbeddedServer.start(tmp_path / "blind")
     config.write_text(json.dumps({"libraries": {"blind": own.dsn("postgres")}}), encoding="utf-8")
     config.chmod(0o600)
     try:
@@ -106,7 +105,6 @@ def test_a_library_without_image_vectors_is_compared_by_pixels_alone(server, cop
         with pytest.raises(PromptError, match="no image vectors yet"):
             server.queue(duplicates("", alike_in="look", library_name="blind"))
     finally:
-        config.unlink()
         own.stop()
 
 

@@ -21,15 +21,6 @@ def work(tmp_path_factory) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def config(server) -> Iterator[Path]:
-    """The configuration file in the user directory, gone again after the test."""
-    file = server.user / "diffusion_toolkit" / "config.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    yield file
-    file.unlink(missing_ok=True)
-
-
 def write(file: Path, libraries: dict[str, str], mode: int = 0o600) -> None:
     file.write_text(json.dumps({"libraries": libraries}), encoding="utf-8")
     file.chmod(mode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,6 @@ from host.client import PromptError
 from host.node_graphs import index, search_by_prompt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-
-
-@pytest.fixture
-def config(server) -> Iterator[Path]:
-    """The configuration file in the user directory, gone again after the test."""
-    file = server.user / "diffusion_toolkit" / "config.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    yield file
-    file.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -186,28 +186,18 @@ def test_a_library_that_is_not_configured_is_a_404(ask, name):
     assert ask("POST", SEARCH, json={"parts": [WORDS], "library": name}).refusal[:2] == (404, "no_library")
 
 
-def test_a_library_whose_server_is_down_is_a_503_without_its_secrets(server, ask):
-    file = server.user / "diffusion_toolkit" / "config.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"libraries": {"down": "postgresql://someone:hunter2@127.0.0.1:1/pictures"}}), encoding="utf-8")
-    file.chmod(0o600)
-    try:
-        answer = ask("GET", f"{IMAGES}/1?library=down")
-    finally:
-        file.unlink()
+def test_a_library_whose_server_is_down_is_a_503_without_its_secrets(server, ask, config):
+    config.write_text(json.dumps({"libraries": {"down": "postgresql://someone:hunter2@127.0.0.1:1/pictures"}}), encoding="utf-8")
+    config.chmod(0o600)
+    answer = ask("GET", f"{IMAGES}/1?library=down")
     assert answer.refusal[:2] == (503, "library_unavailable") and answer.headers["Retry-After"]
     for secret in ("hunter2", "someone"):
         assert secret not in answer.body.decode() and secret not in server.log_text()
 
 
-def test_a_misspelt_section_is_named_where_its_library_is_missing(server, ask):
-    file = server.user / "diffusion_toolkit" / "config.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"libaries": {"work": "dbname=work"}}), encoding="utf-8")
-    try:
-        status, kind, message = ask("GET", f"{IMAGES}/1?library=work").refusal
-    finally:
-        file.unlink()
+def test_a_misspelt_section_is_named_where_its_library_is_missing(ask, config):
+    config.write_text(json.dumps({"libaries": {"work": "dbname=work"}}), encoding="utf-8")
+    status, kind, message = ask("GET", f"{IMAGES}/1?library=work").refusal
     assert (status, kind) == (404, "no_library") and 'Did you mean "libraries"?' in message
 
 

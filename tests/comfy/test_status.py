@@ -39,14 +39,13 @@ def test_it_runs_each_time_and_over_http_says_the_same(server, pictures):
     assert {k: v for k, v in over_http.items() if k not in sizes} == {k: v for k, v in on_node.items() if k not in sizes}
 
 
-def test_a_root_that_is_no_longer_configured_is_a_problem_with_its_remedy(server, tmp_path):
+def test_a_root_that_is_no_longer_configured_is_a_problem_with_its_remedy(server, config, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
-    file = server.user / "diffusion_toolkit" / "config.json"
-    file.write_text(json.dumps({"roots": {"usb": str(tmp_path)}}), encoding="utf-8")
+    config.write_text(json.dumps({"roots": {"usb": str(tmp_path)}}), encoding="utf-8")
     server.queue(index(root="usb"))
-    file.unlink()
+    config.unlink()
     problems = status(server)["status"]["status"][0]["problems"]
     [problem] = [problem for problem in problems if str(tmp_path) in problem["what"]]
     assert "no configured folder now" in problem["what"] and "config.json" in problem["remedy"]
