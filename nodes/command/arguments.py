@@ -11,9 +11,10 @@ AUTO = "auto"
 NONE = "none"
 _EPILOG = """\
 Whatever follows -- is ComfyUI's own, such as: -- --base-directory /data/comfy --extra-model-paths-config paths.yaml --cpu
-Exit codes: 0 done; 1 failed, what was written is kept; 2 what was asked for can't be done; 3 with --strict, done but for files that
-could not be read, or whose drive is away, or for problems that are left; 130 cancelled (Ctrl-C), 143 terminated, 129 its terminal
-closed: what was written is kept, and the next run goes on from there.
+Exit codes: 0 done; 1 failed, as where no database server answers; what was written is kept; 2 what was asked for can't be done, as
+where the library is unknown or its database is missing or refused; 3 with --strict, done but for files that could not be read, or
+whose drive is away, or for problems that are left; 130 cancelled (Ctrl-C), 143 terminated, 129 its terminal closed: what was written
+is kept, and the next run goes on from there.
 """
 _SEVERAL = (
     "Index several folders one by one, or name images in a list. A shell puts the names of files in the place of a *: write a pattern as "
@@ -35,8 +36,9 @@ Look at every file that a library knows and at everything that it keeps, as the 
 Look as verify does, mend what needs no model, and tell what is left: vectors that were no good are made anew by the next `index`.
 """),
     "prune": ("show what is gone from the disk; with --yes remove it from a library", """\
-Name the files that are gone from the disk, and count the images that have no other. With --yes they are removed from the library,
-for good, with their labels and ratings. A drive that is not mounted is no reason: see the help page of Library Upkeep.
+Name the images that have no file any more, those with labels or a rating first, and then the files that were only moved. With --yes
+they are removed from the library, for good: the images with their labels and ratings, of what was moved the former place alone. A drive
+that is not mounted is no reason: see the help page of Library Upkeep.
 """),
 }  # fmt: skip
 

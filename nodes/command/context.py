@@ -30,19 +30,19 @@ class Context:
         """The library that was named. `index` makes the one that comes with this package where it is not there yet.
 
         Raises:
-            UsageError: there is none of this name, or none yet.
-            LibraryError, ConfigurationError: it can't be had.
+            UsageError, ConfigurationError: there is none of this name, or none yet, or it can't be had until something is put right.
+            TryAgain: its server is not there, or gave way to another, which may be over in a moment.
         """
-        from ...db import LibraryError
-        from ..host import library_names, open_library
+        from ...db import LibraryError, TryAgain
+        from ..host import open_library
 
         if self.given.command != "index":
             self._refuse_without_own_library()
         try:
             return open_library(self.given.library)
+        except TryAgain:
+            raise
         except LibraryError as error:
-            if self.given.library in library_names():
-                raise
             raise UsageError(str(error)) from error
 
     def _refuse_without_own_library(self) -> None:

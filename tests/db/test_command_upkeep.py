@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from PIL import Image
+from psycopg.conninfo import make_conninfo
 
 
 @pytest.fixture
@@ -113,6 +114,7 @@ def test_what_helps_is_told_in_the_words_of_a_shell(library, command, encoder, t
     status(Context(parse(["status"]).given, tmp_path, [], tmp_path, None))
     said += capsys.readouterr().out
     assert "`prune` shows them, and removes them from the library with --yes." in said
+    assert "The files themselves were not looked at: `verify` does." in said
     assert not [word for word in ("ueue", "Index Folder", "Library Upkeep", "connect") if word in said]
 
 
@@ -148,3 +150,22 @@ def test_ctrl_c_waits_for_the_page_at_hand_and_removes_nothing(library, command,
     with pytest.raises(Cancelled):
         command("prune", "--yes")
     assert len(held(library)) == 3 and len(at_hand) == 1
+
+
+@pytest.mark.parametrize("name", ["index", "status", "verify", "prune"])
+def test_a_library_whose_database_is_missing_or_refused_ends_with_code_2_as_an_unknown_one_does(name, dsn, tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import host
+    from diffusion_toolkit.nodes.command.arguments import parse
+    from diffusion_toolkit.nodes.command.context import Context
+    from diffusion_toolkit.nodes.command.errors import WRONG
+    from diffusion_toolkit.nodes.command.main import _tell
+
+    monkeypatch.setattr(host, "toolkit_directory", lambda: tmp_path)
+    libraries = {"missing": make_conninfo(dsn, dbname="nowhere"), "refused": make_conninfo(dsn, password="hunter2")}
+    (tmp_path / "config.json").write_text(json.dumps({"libraries": libraries}), encoding="utf-8")
+    (tmp_path / "config.json").chmod(0o600)
+    for library, told in (("missing", "createdb NAME"), ("refused", "user or password"), ("nope", "no library 'nope'")):
+        given = parse([name, *(["folder"] if name == "index" else []), "--library", library]).given
+        with pytest.raises(RuntimeError, match=told) as error:
+            Context(given, tmp_path, [], tmp_path, None).library()
+        assert _tell(error.value) == WRONG
