@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..embedders.pipeline.records import Named
 
 NAMED_FILES = 50
+LABELS_NAMED = 10  # of single lines of a list
 WAITING = 0.2  # share of a run's time that is worth a word
 PROMPTS = {
     "exact": "exact",
@@ -37,6 +38,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "moved": report.moved,
         "all_gone": report.all_gone,
         "labels": sorted(report.labels),
+        "labels_of_lines": sorted(report.labels_of_lines),
         "namespace": "".join(report.namespaces),
         "labelled": len(report.labelled),
         "unfinished": report.unfinished,
@@ -151,8 +153,8 @@ def _found(report: IndexReport) -> list[str]:
     lines = [f"Found {some(report.found, 'image')}: {', '.join(parts)}. {took}"]
     if beside:
         lines.append(
-            f"Of what was skipped, {beside:,} {'is' if beside == 1 else 'are'} not among these: what could not be looked at (a folder, a link, a line of "
-            "a list), or an image counted before, of which no vector could be made."
+            f"Of what was skipped, {beside:,} {'is' if beside == 1 else 'are'} not among these: not found as an image, or counted already. The "
+            "reasons stand below."
         )
     return lines
 
@@ -166,7 +168,10 @@ def _labelled(report: IndexReport) -> list[str]:
     given = [f"{'label' if len(report.labels) == 1 else 'labels'} {', '.join(sorted(report.labels))}"] if report.labels else []
     given += [f"namespace {name}" for name in report.namespaces]
     if report.labelled:
-        told = f"Given to {some(len(report.labelled), 'image')}: {'; '.join(given) or 'the labels of their lines'}."
+        if report.labels_of_lines:
+            named, more = sorted(report.labels_of_lines)[:LABELS_NAMED], len(report.labels_of_lines) - LABELS_NAMED
+            given.append(f"labels of single lines: {', '.join(named)}{f' and {more:,} more' if more > 0 else ''}")
+        told = f"Given to {some(len(report.labelled), 'image')}: {'; '.join(given)}."
         return [told, *_filtered_otherwise(report.labels)]
     if not given or not report.found or report.unfinished:
         return []

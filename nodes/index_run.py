@@ -155,7 +155,7 @@ def index_part(
         definitions=definitions,
         progress=store.patience.telling(progress),
     )
-    report.others, report.labelled = store.others, store.labelled
+    report.others, report.labelled, report.labels_of_lines = store.others, store.labelled, store.labels_of_lines
     report.labels, report.namespaces = set(store.labels), {store.namespace} - {""}
     return report
 

@@ -80,6 +80,7 @@ class FolderStore:
         self.labels, self.namespace = tuple(db.normal_labels(labels)), normal_label(namespace)
         self.labels_files = bool(self.labels or self.namespace)
         self.labelled: set[int] = set()  # images that were given some, by id: two files of a list may be one
+        self.labels_of_lines: set[str] = set()  # that these were given for themselves
         self._under = subfolder
         self.patience = Patience()
         if progress is not None:
@@ -232,6 +233,7 @@ class FolderStore:
             with self._library.connection() as connection:
                 changed = db.label_files(connection, self._root_id, paths, (*self.labels, *labels), self.namespace)
             self.labelled.update(changed)
+            self.labels_of_lines.update(labels if changed else ())
 
     def _label(self, entries: Sequence[FileEntry]) -> None:
         together: dict[tuple[str, ...], list[str]] = {}
@@ -253,6 +255,7 @@ class FolderStore:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)
             db.release_files(connection, self._run, self._root_id, [entry.path for entry, _ in images])
         self.labelled.update(id_ for id_, record in zip(ids, records) if record.labels or record.namespace)
+        self.labels_of_lines.update(label for entry, _ in images for label in entry.labels)
 
     @patient
     def images_read_before(self, version: int, after: int = 0) -> Sequence[tuple[int, Sequence[str]]]:

@@ -139,6 +139,7 @@ class IndexReport:
     seconds: float = 0.0
     waited: dict[str, float] = field(default_factory=dict)  # seconds in which the models had nothing to do, by what for
     labels: set[str] = field(default_factory=set)  # that this run gives to each image
+    labels_of_lines: set[str] = field(default_factory=set)  # and those that single lines of a list gave to theirs
     namespaces: set[str] = field(default_factory=set)
     labelled: set[int] = field(default_factory=set)  # ids of images that were without one of these, or of their own of a list
     unfinished: bool = False  # it stood back before its end; the next run goes on

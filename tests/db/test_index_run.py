@@ -41,7 +41,7 @@ def test_an_image_that_its_line_and_the_run_give_labels_counts_once(run, tmp_pat
     listed = tmp_path / "list.txt"
     listed.write_text(f"{tmp_path / 'pictures/0.png'},uno\n{tmp_path / 'pictures/1.png'}\n", encoding="utf-8")
     report, _, text = run(image_list=listed, labels="zwei")
-    assert len(report.labelled) == 2 and "Given to 2 images: label zwei." in text
+    assert len(report.labelled) == 2 and "Given to 2 images: label zwei; labels of single lines: uno." in text
 
 
 def test_two_files_of_a_list_that_are_one_image_count_once_and_give_it_the_labels_of_both(run, library, tmp_path):
@@ -49,9 +49,9 @@ def test_two_files_of_a_list_that_are_one_image_count_once_and_give_it_the_label
         (tmp_path / "pictures" / new).write_bytes((tmp_path / "pictures/0.png").read_bytes())
     listed = tmp_path / "list.txt"
     listed.write_text("pictures/0.png,uno\npictures/copy.png,due\n", encoding="utf-8")
-    assert "Given to 1 image: the labels of their lines." in run(image_list=listed)[2]  # new ones
+    assert "Given to 1 image: labels of single lines: due, uno." in run(image_list=listed)[2]  # new ones
     listed.write_text("pictures/0.png,tre\npictures/copy.png,quattro\npictures/another.png,cinque\n", encoding="utf-8")
-    assert "Given to 1 image: the labels of their lines." in run(image_list=listed)[2]  # known ones, and one more
+    assert "Given to 1 image: labels of single lines: cinque, quattro, tre." in run(image_list=listed)[2]  # known ones, and one more
     with library.connection() as conn:
         [image] = db.get_images(conn, [id_ for (id_,) in conn.execute("SELECT image_id FROM paths WHERE path LIKE '%copy.png'")])
     assert image.labels == ("cinque", "due", "quattro", "tre", "uno")

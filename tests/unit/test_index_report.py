@@ -78,7 +78,12 @@ def test_labels_and_how_many_images_got_them_are_told(index_report):
     assert "All images of this run had label holiday before." in told(index_report, IndexReport(labels={"holiday"}, found=3))[0]
     for report in (IndexReport(labels={"holiday"}), IndexReport(labels={"holiday"}, found=3, unfinished=True)):
         assert "holiday" not in told(index_report, report)[0]
-    assert "Given to 1 image: the labels of their lines." in told(index_report, IndexReport(labelled={7}))[0]
+    listed = {"favourite", "tabby"}
+    text, record = told(index_report, IndexReport(labels={"listed"}, labels_of_lines=listed, labelled={7, 8}))
+    assert "Given to 2 images: label listed; labels of single lines: favourite, tabby." in text and record["labels_of_lines"] == ["favourite", "tabby"]
+    many = IndexReport(labels_of_lines={f"label {n:02}" for n in range(12)}, labelled={7})
+    assert "Given to 1 image: labels of single lines: label 00, label 01," in told(index_report, many)[0]
+    assert "label 09 and 2 more." in told(index_report, many)[0]
     text, record = told(index_report, IndexReport())
     assert "Given" not in text and "without" not in text and record["namespace"] == ""
 
@@ -105,7 +110,7 @@ def test_the_numbers_of_the_first_line_add_up_to_what_was_found(index_report, co
 def test_what_was_skipped_and_not_found_as_an_image_is_told_apart(index_report):
     skipped = Named([("1.png", "damaged"), ("linked", "leads out of the root"), ("line 2", "there is no such file")])
     text, _ = told(index_report, IndexReport(found=2, added=1, skipped=skipped))
-    assert "Found 2 images: 1 added," in text and "3 skipped." in text and "Of what was skipped, 2 are not among these:" in text
+    assert "Found 2 images: 1 added," in text and "3 skipped." in text and "Of what was skipped, 2 are not among these: not found as an image," in text
 
 
 def test_labels_that_read_as_a_filter_are_told_as_one_writes_them_there(index_report):
