@@ -39,7 +39,7 @@ _HAS_ROW = {
     "file": "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.missing IS NULL",
     "workflow": "SELECT FROM metadata f_m WHERE f_m.image_id = i.id AND f_m.key = 'workflow'",
 }
-_FILE_SIZE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {}"
+_FILE_SIZE = f"SELECT FROM paths f_p WHERE f_p.image_id = i.id AND {{}} AND {places.STANDS}"
 _OF_NAMES = """{column} IN (
     WITH RECURSIVE f_n AS (
         SELECT min({name}) AS name FROM images

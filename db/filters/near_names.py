@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg import Connection
 
+from .places import STANDS
+
 ROWS = 100_000  # that are looked at where no index has the names: those of the newest images
 NAMES = 3000  # that are compared with
 PIECES = 10_000  # of those names, their words among them, that are looked at one by one
@@ -26,7 +28,8 @@ _STEPS = """WITH RECURSIVE n AS (
 )
 SELECT name FROM n WHERE name <> ''"""
 _NEWEST = "SELECT {0} AS held FROM images WHERE {0} <> '{1}' ORDER BY id DESC"
-_FILES = "SELECT {} AS name FROM paths ORDER BY image_id DESC"
+_FILES = f"SELECT {{}} AS name FROM paths f_p WHERE {STANDS} ORDER BY image_id DESC"
+_ROOTS = f"SELECT name FROM roots f_r WHERE EXISTS (SELECT FROM paths f_p WHERE f_p.root_id = f_r.id AND {STANDS})"
 _NAMES = """WITH seen AS ({} LIMIT %(rows)s)
 SELECT
     ARRAY(
@@ -43,7 +46,7 @@ _STATEMENTS = {
     "encoder": _NAMES.format(_NEWEST.format("text_encoders", "[]"), "n", ", jsonb_array_elements_text(held) n"),
     **{field: _NAMES.format(_STEPS.format(field), "name", "") for field in ("checkpoint", "sampler", "namespace")},
     **{field: _NAMES.format(_NEWEST.format(field, ""), "held", "") for field in ("vae", "scheduler", "generator")},
-    "root": _NAMES.format("SELECT name FROM roots", "name", ""),
+    "root": _NAMES.format(_ROOTS, "name", ""),
     "format": _NAMES.format(_FILES.format(r"lower(substring(path FROM '\.([^./]+)$'))"), "name", ""),
     "folder": _NAMES.format(_FILES.format("substring(path FROM '^(.*)/')"), "name", ""),
 }

@@ -10,17 +10,21 @@ from .sql_parts import Parameters, Test, like
 from .values import filled
 
 _SAME = (("jpg", "jpeg", "jpe", "jfif"), ("tif", "tiff"), ("heic", "heif"))  # endings of one format
+# A place that an image has left, while another file of it is there, is none of it; one that is gone altogether is found by its last places.
+_STANDS = "(f_p.missing IS NULL OR NOT EXISTS (SELECT FROM paths f_o WHERE f_o.image_id = f_p.image_id AND f_o.missing IS NULL{}))"
+STANDS = _STANDS.format("")  # where all files are looked through: the planner gathers the images that are there, when the first is missing
+_IS_ONE = _STANDS.format(" OFFSET 0")  # where an index finds few: with this it looks for each
 _BELOW = "SELECT FROM ({}) f_b WHERE f_b.image_id = i.id"
 _FILES_BELOW = (
-    "SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {}"
+    f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {{}} AND {_IS_ONE}"
 )  # the join lets the key of `paths` find the folder, root by root
-_FILES_ALIKE = "SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ILIKE {}"
+_FILES_ALIKE = f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ILIKE {{}} AND {STANDS}"
 _BELOW_WHOLE = (
     "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
-    " AND (rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path) ^@ {}"
+    f" AND (rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path) ^@ {{}} AND {STANDS}"
 )  # a root of Windows is kept with its backslashes, paths below it with slashes
-_FILE = "SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {} {}"
-_ROOT = "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {}"
+_FILE = f"SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {{}} {{}} AND {STANDS}"
+_ROOT = f"SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {{}} AND {STANDS}"
 
 
 def folder_test(operator: str, text: str, parameters: Parameters) -> Test:

@@ -317,6 +317,37 @@ def test_of_joined_filters_that_are_longer_than_one_may_be_nothing_is_told(conn)
     assert db.why_none_pass(conn, long) and db.why_none_pass(conn, db.all_of([long, long])) == db.why_none_pass(conn, None) == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("folder:inbox", [3]),
+        ("folder=inbox", [3]),
+        ("folder:output/inbox", [3]),
+        ("folder:in*", [3]),
+        ("folder:/pictures/inbox", [3]),
+        ("-folder:inbox", [1, 2]),
+        ("folder:kept", [1, 3]),
+        ("path:lost", [2]),
+        ("folder:lost -has:file", [2]),
+        ("file:new,old", [2, 3]),
+        ("format:webp", [2, 3]),
+        ("filesize:5", [2, 3]),
+        ("root:output", [2, 3]),
+        ("-root:output", [1]),
+        ("root:output,input", [1, 2, 3]),
+    ],
+)
+def test_a_place_that_an_image_has_left_for_another_is_none_of_it(conn, root, image, text: str, expected: list[int]) -> None:
+    """Image 1 was moved to another root, 2 is gone with all of its files, and 3 has lost none of its two."""
+    names = [("inbox/new.webp", "lost/old.webp", "inbox/new or not.webp"), ("kept/1.png", None, "kept/3.png")]
+    first = db.write_images(conn, root, [image(n, path=path, file_size=5) for n, path in enumerate(names[0])])
+    there = [image(n, path=path, file_size=7) for n, path in enumerate(names[1]) if path]
+    assert {*db.write_images(conn, db.ensure_root(conn, "input", "/other"), there)} < {*first}
+    db.mark_missing(conn, root, names[0][:2])
+    numbers = dict(zip(first, (1, 2, 3)))
+    assert [numbers[image_id] for image_id in passing(conn, db.parse_filter(text))] == expected
+
+
 def test_the_planner_guesses_well_how_many_lie_in_a_folder(conn, root) -> None:
     """By its guess a search chooses its way."""
     conn.execute(

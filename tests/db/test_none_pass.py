@@ -86,6 +86,17 @@ def test_what_no_image_has_at_all_is_told_so(conn, root) -> None:
     assert db.why_none_pass(conn, db.parse_filter("folder:fox")) == "No file lies in the folder 'fox'. There is no folder below a root."
 
 
+def test_names_of_places_that_all_images_have_left_are_not_told_as_there(conn, root, image) -> None:
+    moved, new = [f"inbox/{n}.jpg" for n in range(2)], db.ensure_root(conn, "new", "/new")
+    for place, paths in ((root, moved), (new, ["archive/0.png", "archive/1.png"])):
+        db.write_images(conn, place, [image(n, path=path) for n, path in enumerate(paths)])
+    db.mark_missing(conn, root, moved)
+    said = {text: db.why_none_pass(conn, db.parse_filter(text)) for text in ("folder:inbox", "format:jpg", "root:output")}
+    assert said["folder:inbox"] == "No file lies in the folder 'inbox'. There is: archive."
+    assert said["format:jpg"] == "No image has the format 'jpg'. There is: png."
+    assert said["root:output"] == "No image has the root 'output'. There is: new."
+
+
 def test_of_many_names_none_is_told_that_is_not_near(conn, root, image) -> None:
     db.write_images(conn, root, [image(n, labels=(f"label {n}",)) for n in range(20)])
     assert db.why_none_pass(conn, db.parse_filter("label:fox")) == "No image has the label 'fox'."
