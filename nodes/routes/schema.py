@@ -34,6 +34,7 @@ _PARTS = (
     'It says what is looked for, such as [{"kind": "prompt", "text": "a cat"}]. '
     "GET /diffusion_toolkit/images?filter=... lists all that pass a filter, without a search."
 )
+_RATING = "-1 rejected, 0 to 5 stars; null takes it away."
 _WAYS = ("text", "description", "id", "upload", "vector")
 
 
@@ -120,7 +121,7 @@ class Labels(_Strict):
     add_labels: list[Label] = Field([], max_length=100)
     remove_labels: list[Label] = Field([], max_length=100)
     namespace: str | None = Field(None, max_length=200, description="The collection that it belongs to; empty: none.")
-    rating: int | None = Field(None, ge=-1, le=5, strict=True, description="-1 rejected, 0 to 5 stars; null takes it away.")
+    rating: int | None = Field(None, ge=-1, le=5, strict=True, description=_RATING)
 
 
 def checked(model: type[BaseModel], body: bytes) -> Any:
@@ -146,6 +147,8 @@ def _fault(model: type[BaseModel], fault: Any) -> dict[str, Any]:
         message = f"{message}. {_PARTS}"
     elif fault["type"] == "string_pattern_mismatch":  # \S, the one pattern that there is
         message = "It is empty, or nothing but spaces."
+    elif fault["loc"] == ("rating",):
+        message = f"It is a whole number: {_RATING}"
     elif fault["type"] == "literal_error":
         message = ". ".join(filter(None, [message, _choice_meant(fault)]))
     return {"at": ".".join(map(str, fault["loc"])), "message": message}

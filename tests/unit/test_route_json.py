@@ -44,6 +44,12 @@ def test_what_is_no_json_is_refused_as_that(body: bytes) -> None:
     assert (refused.value.status, refused.value.kind) == (400, "json")
 
 
+@pytest.mark.parametrize("rating", ['"rejected"', '"4"', "6", "-2", "1.5"])
+def test_what_is_no_rating_is_told_which_there_are(rating: str) -> None:
+    with pytest.raises(Refusal, match="^rating: It is a whole number: -1 rejected, 0 to 5 stars; null takes it away.$"):
+        checked(Labels, f'{{"rating": {rating}}}'.encode())
+
+
 @pytest.mark.parametrize(
     ("part", "said"),
     [
