@@ -119,7 +119,7 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
     models.add_argument(
         "--models-from", metavar="SCRIPT",
         help="a Python file of yours with functions clip_vision() or clip() that give ComfyUI's objects: for a CLIP with a LoRA, or "
-        "from two files",
+        "from two files; called in each run, also where nothing is new",
     )  # fmt: skip
     parser.add_argument(
         "--object-info", metavar="FILE",
