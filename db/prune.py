@@ -29,9 +29,14 @@ SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone),
        count(*) FILTER (WHERE i.labels <> '{{}}' OR i.namespace <> '' OR i.rating IS NOT NULL)
 FROM lost JOIN images i USING (id)
 """
-_BY_ROOT = f"""{_OF_GONE}
-SELECT root_id, count(DISTINCT image_id) FILTER (WHERE lost.id IS NULL), count(lost.id), count(lost.id) FILTER (WHERE missing IS NULL)
-FROM gone LEFT JOIN lost ON lost.id = gone.image_id GROUP BY root_id
+# IN as a value is looked up in a hash. As a join the planner, which takes few images to be lost, may compare each with each.
+_JUDGED = f"""{_OF_GONE},
+     judged AS MATERIALIZED (SELECT root_id, path, image_id, missing, image_id IN (SELECT id FROM lost) AS goes FROM gone)
+"""
+_BY_ROOT = f"""{_JUDGED}
+SELECT root_id, count(DISTINCT image_id) FILTER (WHERE NOT goes), count(*) FILTER (WHERE goes),
+       count(*) FILTER (WHERE goes AND missing IS NULL)
+FROM judged GROUP BY root_id
 """
 _GOING = f"""{_OF_GONE},
      going AS (SELECT id FROM lost UNION ALL SELECT i.id FROM images i WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id))
@@ -42,9 +47,9 @@ LEFT JOIN roots r ON r.id = p.root_id
 ORDER BY i.labels = '{{}}' AND i.namespace = '' AND i.rating IS NULL, p.path IS NULL, r.name, p.path, i.id
 LIMIT %(most)s
 """
-_PLACES_OF_STAYING = f"""{_OF_GONE}
-SELECT r.name, gone.path, count(*) OVER () FROM gone JOIN roots r ON r.id = root_id
-WHERE NOT EXISTS (SELECT FROM lost WHERE lost.id = image_id) ORDER BY r.name, gone.path LIMIT %(most)s
+_PLACES_OF_STAYING = f"""{_JUDGED}
+SELECT r.name, j.path, count(*) OVER () FROM judged j JOIN roots r ON r.id = root_id
+WHERE NOT goes ORDER BY r.name, j.path LIMIT %(most)s
 """
 # Against the names, whose number the planner knows: of a sum over them it knows nothing, and may compare each image with each.
 _TEXTS_LEFT = """
