@@ -53,7 +53,7 @@ def shell_lines(python: Path, package: Path, comfyui: Path, base: Path, images: 
 
     made_by = ("--models-from", loaders) if loaders is not None else ()
     first = " (index makes the stand-ins first, also where nothing is new)" if loaders is not None else ""
-    return f"The same library from a shell{first}:\n  {line('status')}\n  {line('index', images, *made_by)}"
+    return f"The same library from a shell:{first}\n  {line('status')}\n  {line('index', images, *made_by)}"
 
 
 def hit_lines(asked: str, query: str, hits: Sequence[dict[str, Any]]) -> str:
