@@ -95,6 +95,11 @@ def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABL
     ping = psycopg.pq.Ping.NO_RESPONSE if silent else psycopg.pq.PGconn.ping(make_conninfo(conninfo, connect_timeout=2).encode())
     if ping in (psycopg.pq.Ping.NO_RESPONSE, psycopg.pq.Ping.NO_ATTEMPT):
         otherwise = "; without that variable the library that comes with this package is used" if place == VARIABLE else ""
+        if silent:
+            return TryAgain(
+                "The library's PostgreSQL server said nothing in the time that there is for connecting. If it or this computer is busy, try again; "
+                f"else start it, or correct the host and port in {place}{otherwise}."
+            )
         return TryAgain(
             f"No PostgreSQL server answers for the library. Start it, or correct the host and port in {place}{otherwise}."
         )
