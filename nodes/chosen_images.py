@@ -95,10 +95,8 @@ def meant_library(hits: Sequence[HitsRecord], linked: Sequence[str], chosen: str
     if not linked and (len(knowing) < len(ids) or not named):
         named[f"library_name is '{chosen}'"] = chosen
     if len({*named.values()}) > 1:
-        raise ValueError(
-            f"The images are of several libraries: {', '.join(named)}. Choose the library of the image ids in library_name, or use "
-            "one such node for each library."
-        )
+        step = "Choose the library of the image ids in library_name" if chosen in named.values() and not linked else "Disconnect library"
+        raise ValueError(f"The images are of several libraries: {', '.join(named)}. {step}, or use one such node for each library.")
     return next(iter(named.values()))
 
 

@@ -108,6 +108,7 @@ class Loader(io.ComfyNode):
         from .recalled_images import named, recall_images, sources
 
         hits, image_ids = hits or [None], image_ids or [""]
+        by_others = instead(hits, image_ids)
         ids = loaded_ids(image_id, hits, image_ids)
         others = [library_name, library or [None], clip or [None], vectors, sizes or [NO_SIZES]]
         ids, names, linked, clips, halves, own = aligned(ids, *others)
@@ -116,7 +117,8 @@ class Loader(io.ComfyNode):
             places.setdefault(of, []).append(place)
         images: list[Any] = [None] * len(ids)
         for (name, link, _), of in places.items():
-            opened = open_chosen(hits, [image_ids, [ids[place] for place in of if isinstance(ids[place], ImageId)]], name, link)
+            written = image_ids if by_others else [ids[place] for place in of]
+            opened = open_chosen(hits, written, name, link)
             with opened.connection() as connection:
                 found = recall_images(Recall(connection, clips[of[0]]), [ids[place] for place in of], progress_on(cls))
             for place, one in zip(of, found):
@@ -139,15 +141,20 @@ class Loader(io.ComfyNode):
         )
 
 
+def instead(hits: Sequence[Hits | None], image_ids: Sequence[Any]) -> bool:
+    """Whether the images are chosen by these, so that image_id is not heard."""
+    from .recalled_images import given
+
+    return any(given(*row) for row in zip(*aligned(hits, image_ids)))
+
+
 def loaded_ids(image_id: Sequence[int], hits: Sequence[Hits | None], image_ids: Sequence[Any]) -> list[int]:
     """The images to load, of inputs that are lists: the hits and image_ids, else the list of image_id.
 
     All ids follow one link of hits once, and not each of them the hits again.
     """
-    from .recalled_images import given
-
     rows = list(zip(*aligned(hits, image_ids)))
-    if not any(given(*row) for row in rows):
+    if not instead(hits, image_ids):
         if not image_id:  # other packs' nodes give empty lists
             raise NoSuchChoice("The list that is connected to image_id is empty, so there is nothing to load. Connect a search node's image_id, or its hits.")
         if not all(image_id):

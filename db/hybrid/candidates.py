@@ -122,7 +122,7 @@ def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Co
 
 def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | None = None) -> dict[str, Any] | None:
     """The index that searches use, and for `n` images with such a mix of weights the `effort`, its hnsw.ef_search, and how many
-    of what is found so are `compared` exactly: all, by an index whose check didn't tell.
+    of what is found so are `compared` exactly: half, or all, by an index whose check didn't tell.
 
     The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe. What was read is
     remembered with the library's `state`, where a search has just asked for it.
@@ -137,7 +137,8 @@ def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | No
     times = max(1, n / WANTED)
     of_50 = row["details"].get("efforts", {}).get(mix, 400)
     effort = max(2 * n, math.ceil(of_50 * times))
-    return {**row, "effort": effort, "compared": min(effort, math.ceil(row["details"].get("compared", {}).get(mix, effort) * times))}
+    before = max(150, of_50 // 2) if row["details"].get("half_compared") else of_50  # of an index made before `compared` was told
+    return {**row, "effort": effort, "compared": min(effort, math.ceil(row["details"].get("compared", {}).get(mix, before) * times))}
 
 
 def projection_of(conn: Connection, ready: dict[str, Any]) -> Projection:

@@ -12,7 +12,7 @@ from .images import SETTINGS, SIZES
 from .schema import Embed, Labels, Listing, Search
 from .search import MODELS
 
-VERSION = "1"  # of the routes; grows with every change that a client could notice
+VERSION = "2"  # of the routes; grows with every change that a client could notice
 _REASONS = {
     400: "The request is not what it should be; the error says where.",
     403: "A page of another site asked. Where ComfyUI's own check refuses it, before this package is asked, there is no body.",

@@ -180,12 +180,12 @@ def test_standard_scores_show_the_cosine_and_what_it_gave():
 
 
 def test_the_openapi_document_has_every_field_of_a_hit():
+    from diffusion_toolkit.nodes.routes.images import SETTINGS
     from diffusion_toolkit.nodes.routes.openapi import document
-    from diffusion_toolkit.nodes.routes.search import HIT_FIELDS
 
     hit = document()["components"]["schemas"]["Answer"]["properties"]["hits"]["items"]["properties"]
     record = hit_record(db.Hit(7, 0.5, 1, (0.5,), 80.0, gave=(0.5,)), image(), "/p.png", "", [AskedPart("prompt", "'x'", 1)])
-    assert set(hit) == {*record, "prompt_confidence", *HIT_FIELDS} - {"confidence"}  # which the route renames, and adds to
+    assert set(hit) == {*record, "prompt_confidence", *SETTINGS} - {"confidence"}  # which the route renames, and adds to
     assert set(hit["parts"]["items"]["properties"]) == set(record["parts"][0])
 
 

@@ -220,7 +220,7 @@ def test_options_reach_the_search(server, sea):
 
 
 def test_pick_hit_gives_single_values(server, sea):
-    graph = search((1.0, query_by_prompt("a boat")), top_k=3)
+    graph = search((1.0, query_by_prompt("a boat")), top_k=3, filter_text="folder:sea")
     graph["pick"] = node("DiffusionToolkitPickHit", hits=["search", HITS], pick=2)
     slots = [slot for slot in range(HITS + 3) if slot != HITS]
     graph.update({f"probe_{slot}": node("ProbeValues", values=["pick", slot]) for slot in slots})

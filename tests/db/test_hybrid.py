@@ -114,7 +114,9 @@ def test_all_is_compared_of_a_filtered_search_and_by_an_index_whose_check_did_no
         conn.execute("""UPDATE hybrids SET details = details || '{"efforts": {"even": 400}, "compared": {"even": 200}}'""")
         assert len(asked(conn, parts).ids) == 200
         assert len(asked(conn, parts, filter=even).ids) > 300  # the graph is followed for as long as more are wanted
-        conn.execute("UPDATE hybrids SET details = details - 'compared'")
+        conn.execute("""UPDATE hybrids SET details = details - 'compared' || '{"half_compared": true}'""")
+        assert len(asked(conn, parts).ids) == 200  # as such an index was checked
+        conn.execute("UPDATE hybrids SET details = details - 'half_compared'")
         assert len(asked(conn, parts).ids) == 400
 
 

@@ -51,6 +51,14 @@ def test_a_linked_id_knows_its_library(chosen):
             chosen.meant_library(of, linked, "default", ids)
 
 
+@pytest.mark.parametrize(("linked", "helps"), [([], "Choose the library of the image ids in library_name, or"), (["work"], "Disconnect library, or")])
+def test_what_is_of_several_libraries_is_told_with_what_helps(chosen, linked, helps):
+    from diffusion_toolkit.nodes.links import ImageId
+
+    with pytest.raises(ValueError, match=helps):
+        chosen.meant_library([], linked, "default", [ImageId(3, "archive"), 5])
+
+
 @pytest.mark.parametrize("given", ["a fox", "12 fox", "-3", "1.5", 1.5, True, "\u0661", {"id": 3}, "1" * 40])
 def test_what_is_no_id_is_named_with_what_to_write(chosen, given):
     with pytest.raises(chosen.NoSuchChoice, match="is no image id. Write the ids"):

@@ -41,6 +41,14 @@ def test_an_empty_list_of_ids_is_told_as_that(loader):
         loader.loaded_ids([], [None], [""])
 
 
+def test_a_written_id_is_not_taken_for_one_of_a_linked_ids_library(loader):
+    """As where another pack's node joins both in a list."""
+    from diffusion_toolkit.nodes.links import ImageId
+
+    with pytest.raises(ValueError, match="several libraries: image ids are of 'archive', library_name is 'default'"):
+        loader.Loader.execute([ImageId(3, "archive"), 5], ["default"], ["both"])
+
+
 def test_no_image_is_loaded_that_nobody_chose(loader):
     """As where the node before was bypassed, or a search found nothing that a script could write into image_ids."""
     with pytest.raises(ValueError, match="No image is chosen. Connect the hits or the image_id"):
