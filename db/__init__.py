@@ -13,13 +13,14 @@ from .encoders import (
     activate_encoders,
     active_encoder,
     active_encoders,
+    encoder_with_states,
     ensure_encoder,
     find_encoder,
     find_encoder_with,
     get_encoder,
     require_encoder,
 )
-from .errors import DamagedStates, LibraryError, NoSuchImage, ServerTrouble, TryAgain
+from .errors import DamagedStates, LibraryError, NoSuchImage, Refused, ServerTrouble, TryAgain
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
 from .files import OtherFile, count_unmarked, files_of_root, known_roots, mark_missing, mark_others, other_files, page_of_files, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter
@@ -139,6 +140,7 @@ __all__ = [
     "Problem",
     "Question",
     "Reading",
+    "Refused",
     "Run",
     "ServerTrouble",
     "SHAPES",
@@ -176,6 +178,7 @@ __all__ = [
     "drop_hybrid",
     "duplicate_groups",
     "encoder_of",
+    "encoder_with_states",
     "ensure_encoder",
     "ensure_root",
     "ensure_text",

@@ -9,9 +9,9 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
+from .links import ImageId
 from .templates import BUILT_IN, OWN, models_here, read_template, template_names
 from .templates import template_file as file_of
-from .links import ImageId
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:

@@ -123,7 +123,8 @@ def image_shares(ids: Sequence[int], hits: Hits | None, weights: str, weigh_by: 
         numbers = [number * max(scores[id_], 0.0) for id_, number in zip(ids, numbers)]
     total = sum(numbers)
     if total <= 0:
-        raise ValueError("All weights are 0. Give at least one image a weight above 0" + (" and a score above 0, which hits of List Images have not." if weigh_by == BY_SCORE else "."))
+        scored = " and a score above 0, which hits of List Images have not" if weigh_by == BY_SCORE else ""
+        raise ValueError(f"All weights are 0. Give at least one image a weight above 0{scored}.")
     return [number / total for number in numbers]
 
 

@@ -102,10 +102,12 @@ class PushAway(io.ComfyNode):
             )
         made = push_all(images, away, strength, direction, progress_on(cls))
         left = [not away and not has_negative(one) for one in images]
-        from_ = "their negative prompts" if not away else f"image {disliked[0]}" if len(away) == 1 else f"the mean of {len(away)} disliked images" + (", of which none counts for itself" if set(ids) & set(disliked) else "")
+        of_several = f"the mean of {len(away)} disliked images" + ", of which none counts for itself" * bool(set(ids) & set(disliked))
+        from_ = "their negative prompts" if not away else f"image {disliked[0]}" if len(away) == 1 else of_several
         lines = [f"Away from {from_}, strength {strength:g}, {direction}"]
         same = [not as_it_is and strength > 0 and same_text(one, away) for one, as_it_is in zip(images, left)]
-        notes = ["  (no negative prompt known: left as it is)" if as_it_is else "  (the same text: left as it is)" if alike else "" for as_it_is, alike in zip(left, same)]
+        unknown, same_as = "  (no negative prompt known: left as it is)", "  (the same text: left as it is)"
+        notes = [unknown if as_it_is else same_as if alike else "" for as_it_is, alike in zip(left, same)]
         left = [as_it_is or alike for as_it_is, alike in zip(left, same)]
         lines += [one.line + note for one, note in zip(images, notes)][:_LINES]
         lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []

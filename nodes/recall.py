@@ -155,7 +155,7 @@ class Recall:
             halves.append(vector)
         found = approximate(self.connection, *halves, db.get_text(self.connection, text_id))
         instead = ". No token states are stored for this text: connect the CLIP, or index again with a larger token_state_budget, for the exact conditioning"
-        other = db.encoders.encoder_with_states(self.connection, text_id)
+        other = db.encoder_with_states(self.connection, text_id)
         if other is not None:
             instead = f". Exact ones are stored of {other.name} [{other.fingerprint[:8]}], not the one last indexed with: connect that CLIP to have them"
         return Recalled(found.states, halves[1], found.said + ("" if found.exact else instead))

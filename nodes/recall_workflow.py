@@ -9,8 +9,8 @@ from comfy_api.v0_0_2 import io
 
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
-from .templates import models_here
 from .links import ImageId
+from .templates import models_here
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
