@@ -23,7 +23,7 @@ from ._binaries import NO_WINDOW, WINDOWS, installed, program
 from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
 from ._stopping import stop
-from .errors import LibraryError
+from .errors import LibraryError, ServerTrouble
 
 SUPERUSER = "postgres"
 SOCKET_FOLDER = "dtk-"  # and a random end, in the machine's folder for temporary files
@@ -259,11 +259,11 @@ class Cluster:
                         found.append(process)
         return found
 
-    def failure(self, what: str, log_start: int) -> LibraryError:
+    def failure(self, what: str, log_start: int) -> ServerTrouble:
         """An error that ends with the last lines the server wrote to its log since it was `log_start` bytes long."""
         lines = self.log_since(log_start).strip().splitlines()[-12:] or ["(it wrote nothing)"]
         said = "\n".join(f"  {line[:300]}" for line in lines)
-        return LibraryError(
+        return ServerTrouble(
             f"{what}. Next step: read the last lines of {self.log}, free disk space or undo the last ALTER SYSTEM in "
             f"{self.data / 'postgresql.auto.conf'} if they point there, and try again. They say:\n{said}"
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from ._binaries import installed, program
 from ._cluster import SUPERUSER, Address, Cluster
 from ._locks import FileLock
-from .errors import LibraryError, TryAgain
+from .errors import ServerTrouble, TryAgain
 
 RECOVERY_SECONDS = 120  # a server that was killed replays its log before it answers
 CONNECT_SECONDS = 30  # a machine that swaps may be slow to answer; it is not dead
@@ -60,7 +60,8 @@ class EmbeddedServer:
 
         Cheap when it runs; call it again after a lost connection: it brings a crashed server back at the same address
         where that can be had. Within a process the same directory gives the same object. Waits up to 120 s for
-        recovery, then TryAgain: it goes on, since this process has joined. LibraryError when the server cannot be had.
+        recovery, then TryAgain: it goes on, since this process has joined. LibraryError when the server cannot be had:
+        ServerTrouble where that may be over without anything being corrected.
         """
         installed()
         directory = Path(directory).expanduser().absolute()
@@ -68,14 +69,14 @@ class EmbeddedServer:
             directory.mkdir(parents=True, exist_ok=True)
             directory = directory.resolve()
         except OSError as error:
-            raise LibraryError(f"The library's folder {directory} cannot be made: {error}. Make it, or free disk space.") from error
+            raise ServerTrouble(f"The library's folder {directory} cannot be made: {error}. Make it, or free disk space.") from error
         with _servers_lock:
             server = _servers.get(directory) or cls(directory)
             try:
                 with server._alone_at_starting():
                     server._join()
             except OSError as error:
-                raise LibraryError(
+                raise ServerTrouble(
                     f"The library in {directory} cannot be started: {error}. Check the disk's free space and whose files "
                     "these are: they belong to the user who runs ComfyUI."
                 ) from error
@@ -116,7 +117,7 @@ class EmbeddedServer:
     @contextlib.contextmanager
     def _alone_at_starting(self) -> Iterator[None]:
         if not self._starting.acquire(timeout=2 * RECOVERY_SECONDS):
-            raise LibraryError(
+            raise ServerTrouble(
                 f"Another process has been starting the library in {self.directory} for too long. Close other ComfyUIs that "
                 "use it, then try again."
             )
@@ -222,7 +223,7 @@ class EmbeddedServer:
             time.sleep(0.2)
         if not self._cluster.processes():
             return State.GONE  # on Windows another program's server may have our port after a restart of the machine
-        raise LibraryError(
+        raise ServerTrouble(
             f"The library's PostgreSQL in {self.directory} runs but turns us away: {refusal}. If it is the password, put "
             f"back the one in {self._cluster.password_file}; if connections, close other programs that use the library."
         )
@@ -238,7 +239,7 @@ class EmbeddedServer:
             self._users.release()
         self._users.acquire(shared=True)
         if not alone:
-            raise LibraryError(
+            raise ServerTrouble(
                 f"The library in {self.directory} is in use by another computer or container ({recorded}). Close ComfyUI "
                 "there, or share one PostgreSQL server through DIFFUSION_TOOLKIT_DSN."
             )

@@ -22,6 +22,12 @@ class ServerTrouble(LibraryError):
     __module__ = "diffusion_toolkit"
 
 
+class Refused(ServerTrouble):
+    """The server, or what is in it, does not take us as we come: no new try helps before a person corrects something."""
+
+    __module__ = "diffusion_toolkit"
+
+
 class TryAgain(ServerTrouble):
     """The server went away, is not there yet, or gave way to another: the same may well work in a moment."""
 

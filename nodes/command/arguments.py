@@ -11,10 +11,10 @@ AUTO = "auto"
 NONE = "none"
 _EPILOG = """\
 Whatever follows -- is ComfyUI's own, such as: -- --base-directory /data/comfy --extra-model-paths-config paths.yaml --cpu
-Exit codes: 0 done; 1 failed, as where no database server answers; what was written is kept; 2 what was asked for can't be done, as
-where the library is unknown or its database is missing or refused; 3 with --strict, done but for files that could not be read, or
-whose drive is away, or for problems that are left; 130 cancelled (Ctrl-C), 143 terminated, 129 its terminal closed: what was written
-is kept, and the next run goes on from there.
+Exit codes: 0 done; 1 failed, as where no database server answers, or its disk is full; what was written is kept; 2 what was asked for
+can't be done until something is corrected, as where the library is unknown or its database is missing or refused; 3 with --strict, done
+but for files that could not be read, or whose drive is away, or for problems that are left; 130 cancelled (Ctrl-C), 143 terminated, 129
+its terminal closed: what was written is kept, and the next run goes on from there.
 """
 _SEVERAL = (
     "Index several folders one by one, or name images in a list. A shell puts the names of files in the place of a *: write a pattern as "

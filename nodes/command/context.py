@@ -30,19 +30,19 @@ class Context:
         """The library that was named. `index` makes the one that comes with this package where it is not there yet.
 
         Raises:
-            UsageError, ConfigurationError: there is none of this name, or none yet, or it can't be had until something is put right.
-            TryAgain: its server is not there, or gave way to another, which may be over in a moment.
+            UsageError, ConfigurationError: there is none of this name, or none yet, or it can't be had until something is corrected.
+            ServerTrouble: its server is not there or can't do its work now, as with a full disk: the same command may do later.
         """
-        from ...db import LibraryError, TryAgain
+        from ...db import LibraryError, Refused, ServerTrouble
         from ..host import open_library
 
         if self.given.command != "index":
             self._refuse_without_own_library()
         try:
             return open_library(self.given.library)
-        except TryAgain:
-            raise
         except LibraryError as error:
+            if isinstance(error, ServerTrouble) and not isinstance(error, Refused):
+                raise
             raise UsageError(str(error)) from error
 
     def _refuse_without_own_library(self) -> None:

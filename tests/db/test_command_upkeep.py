@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from errno import ENOSPC
 
+import psycopg
 import pytest
+from diffusion_toolkit.db import embedded
+from diffusion_toolkit.db._locks import FileLock
+from diffusion_toolkit.nodes.command.errors import FAILED, WRONG
 from PIL import Image
 from psycopg.conninfo import make_conninfo
 
@@ -152,20 +157,63 @@ def test_ctrl_c_waits_for_the_page_at_hand_and_removes_nothing(library, command,
     assert len(held(library)) == 3 and len(at_hand) == 1
 
 
-@pytest.mark.parametrize("name", ["index", "status", "verify", "prune"])
-def test_a_library_whose_database_is_missing_or_refused_ends_with_code_2_as_an_unknown_one_does(name, dsn, tmp_path, monkeypatch):
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """What a command ends with that can't have its library, of these names and connection strings: (exit code, what it says)."""
     from diffusion_toolkit.nodes import host
     from diffusion_toolkit.nodes.command.arguments import parse
     from diffusion_toolkit.nodes.command.context import Context
-    from diffusion_toolkit.nodes.command.errors import WRONG
     from diffusion_toolkit.nodes.command.main import _tell
 
     monkeypatch.setattr(host, "toolkit_directory", lambda: tmp_path)
-    libraries = {"missing": make_conninfo(dsn, dbname="nowhere"), "refused": make_conninfo(dsn, password="hunter2")}
-    (tmp_path / "config.json").write_text(json.dumps({"libraries": libraries}), encoding="utf-8")
-    (tmp_path / "config.json").chmod(0o600)
-    for library, told in (("missing", "createdb NAME"), ("refused", "user or password"), ("nope", "no library 'nope'")):
+
+    def opened(name: str, library: str, libraries: dict[str, str]) -> tuple[int, str]:
+        (tmp_path / "config.json").write_text(json.dumps({"libraries": libraries}), encoding="utf-8")
+        (tmp_path / "config.json").chmod(0o600)
         given = parse([name, *(["folder"] if name == "index" else []), "--library", library]).given
-        with pytest.raises(RuntimeError, match=told) as error:
+        with pytest.raises(RuntimeError) as error:
             Context(given, tmp_path, [], tmp_path, None).library()
-        assert _tell(error.value) == WRONG
+        return _tell(error.value), str(error.value)
+
+    return opened
+
+
+@pytest.mark.parametrize("name", ["index", "status", "verify", "prune"])
+def test_a_library_whose_database_is_missing_or_refused_ends_with_code_2_as_an_unknown_one_does(name, dsn, opened):
+    libraries = {"missing": make_conninfo(dsn, dbname="nowhere"), "refused": make_conninfo(dsn, password="hunter2")}
+    for library, told in (("missing", "createdb NAME"), ("refused", "user or password"), ("nope", "no library 'nope'")):
+        code, said = opened(name, library, libraries)
+        assert code == WRONG and told in said
+
+
+@pytest.mark.parametrize("migration", ["9999_of_tomorrow.sql", None])
+def test_a_library_of_a_newer_version_or_another_program_ends_with_code_2(migration, dsn, new_database, opened):
+    made = dsn if migration else new_database()
+    with psycopg.connect(made) as conn:
+        conn.execute("INSERT INTO migrations (name, sha256) VALUES (%s, '')" if migration else "CREATE TABLE images ()", migration and [migration])
+    code, said = opened("status", "that", {"that": made})
+    assert code == WRONG and ("newer Diffusion Toolkit" if migration else "images of another program") in said
+
+
+def test_a_server_that_cancels_what_makes_the_library_ends_with_code_1(new_database, opened):
+    code, said = opened("status", "slow", {"slow": make_conninfo(new_database(), options="-c statement_timeout=1")})
+    assert code == FAILED and "cancelled the statement" in said
+
+
+@pytest.mark.parametrize("trouble", ["a full disk", "another start", "PostgreSQL"])
+def test_an_own_library_that_can_not_be_started_now_ends_with_code_1(trouble, tmp_path, monkeypatch, opened):
+    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
+    monkeypatch.setattr(embedded, "RECOVERY_SECONDS", 0.1)
+    starting = FileLock(tmp_path / "library" / "start.lock")
+    (tmp_path / "library").mkdir()
+
+    def join(server: embedded.EmbeddedServer) -> None:
+        raise OSError(ENOSPC, "No space left on device") if trouble == "a full disk" else server._cluster.failure("It did not start", 0)
+
+    monkeypatch.setattr(embedded.EmbeddedServer, "_join", join)
+    if trouble == "another start":
+        assert starting.acquire()
+    code, said = opened("index", "default", {})
+    if trouble == "another start":
+        starting.release()
+    assert code == FAILED and {"a full disk": "No space left", "another start": "for too long", "PostgreSQL": "It did not start"}[trouble] in said

@@ -16,7 +16,7 @@ from diffusion_toolkit.nodes import patience
 from diffusion_toolkit.nodes.index_run import finish
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
-from psycopg.errors import LockNotAvailable
+from psycopg import errors
 
 FILES = 40
 
@@ -144,4 +144,11 @@ def test_a_run_that_has_only_vectors_to_make_is_one_to_others(library, folder):
 
 
 def test_a_writer_that_was_held_up_for_too_long_tries_again():
-    assert isinstance(failed_statement(LockNotAvailable()), db.TryAgain)
+    assert isinstance(failed_statement(errors.LockNotAvailable()), db.TryAgain)
+
+
+def test_what_only_a_person_can_mend_is_told_from_what_may_be_over_later():
+    for error in (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.DependentObjectsStillExist):
+        assert isinstance(failed_statement(error()), db.Refused)
+    for error in (errors.DiskFull, errors.QueryCanceled, errors.OutOfMemory, errors.InternalError):
+        assert not isinstance(failed_statement(error()), db.Refused)
