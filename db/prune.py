@@ -24,9 +24,9 @@ WITH gone AS (SELECT p.root_id, p.path, p.image_id, p.missing FROM paths p
      lost AS (SELECT image_id AS id FROM gone GROUP BY image_id
               HAVING count(*) = (SELECT count(*) FROM paths p WHERE p.image_id = gone.image_id))
 """
+_GIVEN = "(i.labels <> '{}' OR i.namespace <> '' OR i.rating IS NOT NULL)"
 _GONE = f"""{_OF_GONE}
-SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone), count(*),
-       count(*) FILTER (WHERE i.labels <> '{{}}' OR i.namespace <> '' OR i.rating IS NOT NULL)
+SELECT (SELECT count(*) FROM gone), (SELECT count(DISTINCT image_id) FROM gone), count(*), count(*) FILTER (WHERE {_GIVEN})
 FROM lost JOIN images i USING (id)
 """
 # IN as a value is looked up in a hash. As a join the planner, which takes few images to be lost, may compare each with each.
@@ -60,6 +60,9 @@ WITH staying AS (SELECT DISTINCT p.image_id AS id FROM paths p
 SELECT count(*) FROM (
     SELECT id FROM texts WHERE hash <> %(empty)s EXCEPT SELECT prompt_id FROM kept EXCEPT SELECT negative_id FROM kept
 ) t
+"""
+_REMOVE_IMAGES = f"""
+DELETE FROM images i WHERE id = ANY(%s) AND NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id) RETURNING id, {_GIVEN}
 """
 _MARKED = "SELECT path FROM paths WHERE root_id = %s AND missing IS NOT NULL ORDER BY path LIMIT %s"
 
@@ -142,14 +145,15 @@ def _named(gone: Mapping[int, Sequence[str]]) -> dict[str, list[int] | list[str]
 
 def remove_missing(
     library: Library, root_id: int, still_gone: Callable[[list[str]], list[str]], progress: Callable[[int], None]
-) -> tuple[int, int]:
-    """Remove the marked files of a root, and the images that have no other; (files, images) removed.
+) -> tuple[dict[str, int], dict[int, bool]]:
+    """Remove the marked files of a root, and the images that have no other.
 
-    `still_gone` is asked of each lot just before, and tells which of them are; it may raise. The rest is unmarked.
+    What was removed: the image of each path; of each image whether a person gave it a label, a namespace or a rating. `still_gone` is asked of each lot just before, and tells which of them are; it may raise. The rest is unmarked.
     """
-    files = images = 0
+    files: dict[str, int] = {}
+    images: dict[int, bool] = {}
     while True:
-        progress(files)
+        progress(len(files))
         with library.connection() as conn:
             one_writer(conn)
             refuse_beside_a_run(conn)
@@ -158,10 +162,8 @@ def remove_missing(
                 return files, images
             gone = still_gone(paths)
             unmark_missing(conn, root_id, sorted(set(paths) - set(gone)))
-            of = conn.execute("DELETE FROM paths WHERE root_id = %s AND path = ANY(%s) RETURNING image_id", [root_id, gone]).fetchall()
-            removed = conn.execute(
-                "DELETE FROM images i WHERE id = ANY(%s) AND NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id)",
-                [[image_id for (image_id,) in of]],
-            ).rowcount
+            of = dict(conn.execute("DELETE FROM paths WHERE root_id = %s AND path = ANY(%s) RETURNING path, image_id", [root_id, gone]))
+            went = conn.execute(_REMOVE_IMAGES, [list(of.values())]).fetchall()
             bump_generation(conn)
-        files, images = files + len(of), images + removed
+        files.update(of)
+        images.update(went)

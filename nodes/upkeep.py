@@ -143,39 +143,47 @@ def repair(library: db.Library, found: Found, progress: Progress) -> None:
 
 def would_prune(library: db.Library, found: Found) -> Pruned:
     """What `prune` would remove, with the texts that no image has then; nothing is written, and a user who may only read can ask."""
+    gone = _gone(found)
     with library.reading() as conn:
-        pruned = _to_prune(conn, found)
-        pruned.fileless, pruned.texts = found.loose.images, db.count_texts_left(conn, _gone(found))
-        pruned.unsought = sum(gone.unsought for gone in found.gone.values())
-    return pruned
+        moved = db.places_of_staying(conn, gone, NAMED)
+        return Pruned(
+            gone=db.count_gone(conn, gone),
+            going=db.going_images(conn, gone, LISTED),
+            moved=[f"{root}: {path}" for root, path, _ in moved],
+            moved_files=moved[0][2] if moved else 0,
+            fileless=found.loose.images,
+            texts=db.count_texts_left(conn, gone),
+            unsought=sum(gone.unsought for gone in found.gone.values()),
+        )
 
 
 def prune(library: db.Library, found: Found, texts: bool, progress: Progress) -> Pruned:
     """Remove the files that are gone, the images that have no other, and with `texts` the texts that no image has then.
 
-    Each lot of files is looked at once more just before. LibraryError while a run indexes, or when a drive goes away meanwhile.
+    Each lot of files is looked at once more just before: what came back stays, and is not told as removed. LibraryError while a run
+    indexes, or when a drive goes away meanwhile.
     """
+    gone, files, went = _gone(found), [], {}
     with library.connection() as conn:
         db.refuse_beside_a_run(conn)
         for _, root_id, presence in found.files:
             db.mark_all(conn, root_id, presence.gone, [*presence.returned, *presence.doubtful])
-        pruned = _to_prune(conn, found)
-    total, files, images = pruned.gone, 0, 0
+        going = db.going_images(conn, gone, LISTED)  # as long as their places and labels are known
     for name, root_id, presence in found.files:
         if presence.mounted:
-            ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", total.files)
-            removed = db.remove_missing(library, root_id, ask, tell)
-            files, images = files + removed[0], images + removed[1]
-    pruned.gone, pruned.fileless = db.Gone(files, total.images_of_them, images, total.given), db.remove_fileless_images(library, progress)
-    pruned.texts = db.remove_unused_texts(library, progress) if texts else 0
-    return pruned
-
-
-def _to_prune(conn: db.Connection, found: Found) -> Pruned:
-    gone = _gone(found)
-    moved = db.places_of_staying(conn, gone, NAMED)
-    named, count = [f"{root}: {path}" for root, path, _ in moved], moved[0][2] if moved else 0
-    return Pruned(db.count_gone(conn, gone), db.going_images(conn, gone, LISTED), named, count)
+            ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", sum(map(len, gone.values())))
+            removed, images = db.remove_missing(library, root_id, ask, tell)
+            files += [(f"{name}: {path}", image_id) for path, image_id in removed.items()]
+            went.update(images)
+    moved = sorted(place for place, image_id in files if image_id not in went)
+    return Pruned(
+        gone=db.Gone(len(files), len({image_id for _, image_id in files}), len(went), sum(went.values())),
+        going=[image for image in going if image.image_id in went or not image.path],
+        moved=moved[:NAMED],
+        moved_files=len(moved),
+        fileless=db.remove_fileless_images(library, progress),
+        texts=db.remove_unused_texts(library, progress) if texts else 0,
+    )
 
 
 def _gone(found: Found) -> dict[int, list[str]]:

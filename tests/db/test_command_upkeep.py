@@ -80,6 +80,42 @@ def test_prune_shows_and_removes_only_with_yes(library, command):
     assert held(library) == [("a.png", False), ("c.png", False)]
 
 
+def test_what_comes_back_before_it_is_removed_is_not_told_nor_counted_as_removed(library, command, tmp_path, monkeypatch):
+    """An image's only file, and a copy of one that stays."""
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes import upkeep
+
+    files, prune = tmp_path / "pictures", upkeep.prune
+    with library.connection() as conn:
+        columns = "root_id, image_id, file_size, mtime_ns"
+        conn.execute(
+            f"INSERT INTO paths (path, {columns}) SELECT place, {columns} FROM paths, unnest('{{a too.png,a again.png}}'::text[]) place"
+            " WHERE path = 'a.png'"
+        )
+        ids = dict(conn.execute("SELECT path, image_id FROM paths"))
+        db.label_images(conn, [ids["b.png"], ids["c.png"]], add=["kept"])
+    (files / "c.png").unlink()
+
+    def late(*arguments):
+        for name in ("b.png", "a too.png"):
+            (files / name).write_bytes(b"")
+        return prune(*arguments)
+
+    monkeypatch.setattr(upkeep, "prune", late)
+    code, said, record = command("prune", "--yes")
+    assert code == 0 and (
+        "Removed: 2 files gone from the disk, 1 image with no other file (1 of them with a label, namespace or rating of yours). "
+        "What stays: 1 image with files elsewhere.\n"
+        "Images that went, with the last place of each, those with something of yours first:\n"
+        "  pictures: c.png  [label kept]\n"
+        "Moved, or copies: 1 file of images that stay, with all that you gave them:\n"
+        "  pictures: a again.png\n"
+    ) in said
+    assert [one["path"] for one in record["pruned"]["going"]] == ["c.png"]
+    assert record["pruned"]["named"] == ["pictures: c.png", "pictures: a again.png"]
+    assert held(library) == [("a too.png", False), ("a.png", False), ("b.png", False)]
+
+
 def test_a_folder_that_is_emptied_is_pruned_only_when_that_is_said(library, command, tmp_path):
     for file in (tmp_path / "pictures").iterdir():
         file.unlink()
