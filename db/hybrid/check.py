@@ -9,7 +9,7 @@ import numpy as np
 from .projection import Projection
 
 EFFORTS = (100, 125, 150, 175, 200, 250, 300, 350, 400, 500, 600, 800, 1000)
-GOOD_RECALL = 0.993  # above the .99 that is promised, since 32 questions of a shape tell it no better
+GOOD_RECALL = 0.994  # above the .99 that is promised of each mix: (1, 1, 1, 1, 1) finds .002 less than the mean of the even ones
 WANTED = 50
 MIXES = ("even", "uneven")
 EQUAL = 1e-5  # scores this near are one
@@ -68,14 +68,13 @@ class Check:
 
     def recall(self, found: Mapping[int, np.ndarray], mix: str, compared: int) -> float:
         """Of the 50 best, and of the 10 best if that is less, how many are among the first `compared` that were found: the mean over
-        the questions of the worst such mix.
+        the questions of such mixes. 32 questions of one mix alone tell .99 from .998 by chance.
 
         `found` are the scores [n] of what was found, by question. By score, not by id: of a thousand images of one prompt,
         which are equal to a question for prompts, any 50 are right.
         """
-        shares = {question: [self._share(question, found[question][:compared], k) for k in (10, WANTED)] for question in self.of(mix)}
-        by_weights = [[shares[question] for question in shares if question % len(_MIXES) == start] for start in range(len(_MIXES))]
-        return float(min(np.mean(of_weights, axis=0).min() for of_weights in by_weights if of_weights))
+        shares = [[self._share(question, found[question][:compared], k) for k in (10, WANTED)] for question in self.of(mix)]
+        return float(np.mean(shares, axis=0).min())
 
     def compare(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
         """Scores [questions, n]; none for an image that has the very vector that is asked for.

@@ -9,7 +9,7 @@ import pytest
 from diffusion_toolkit.db.filters import Filter
 from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid.candidates import ready_hybrid, statement
-from diffusion_toolkit.db.hybrid.check import mix_of
+from diffusion_toolkit.db.hybrid.check import GOOD_RECALL, mix_of
 from host.hybrid_library import DIMS, asked, best_of, parts_of
 from pgvector import HalfVector
 from psycopg import sql
@@ -165,7 +165,7 @@ def test_as_many_are_compared_as_the_check_found_to_be_needed(library, fill):
         assert compared == min(n for n, recall in of_effort.items() if recall >= of_effort[effort] - 0.001)
         assert effort == max(of_effort) and made["recalls"][mix] == of_effort[compared]
         most = max(of[n] for n, of in made["tried"][mix].items())
-        assert not [n for n, of in made["tried"][mix].items() if n < effort and of[n] >= min(0.993, most - 0.002)]
+        assert not [n for n, of in made["tried"][mix].items() if n < effort and of[n] >= min(GOOD_RECALL, most - 0.002)]
 
 
 @pytest.mark.parametrize(("weights", "mix"), [((1, -0.3), "uneven"), ((0.4, 0.3, 0.3), "even"), ((0.5, 0.5, -0.5), "even"), ((3, 0.1, 0.1), "uneven")])
