@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from psycopg import Connection
 
-from .places import STANDS
+from .places import STANDS_ALONE
 
 ROWS = 100_000  # that are looked at where no index has the names: those of the newest images
 NAMES = 3000  # that are compared with
@@ -28,8 +28,8 @@ _STEPS = """WITH RECURSIVE n AS (
 )
 SELECT name FROM n WHERE name <> ''"""
 _NEWEST = "SELECT {0} AS held FROM images WHERE {0} <> '{1}' ORDER BY id DESC"
-_FILES = f"SELECT {{}} AS name FROM paths f_p WHERE {STANDS} ORDER BY image_id DESC"
-_ROOTS = f"SELECT name FROM roots f_r WHERE EXISTS (SELECT FROM paths f_p WHERE f_p.root_id = f_r.id AND {STANDS})"
+_FILES = f"SELECT {{}} AS name FROM paths f_p WHERE {STANDS_ALONE} ORDER BY image_id DESC"
+_ROOTS = f"SELECT name FROM roots f_r WHERE EXISTS (SELECT FROM paths f_p WHERE f_p.root_id = f_r.id AND {STANDS_ALONE})"
 _NAMES = """WITH seen AS ({} LIMIT %(rows)s)
 SELECT
     ARRAY(

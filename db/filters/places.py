@@ -10,13 +10,19 @@ from .sql_parts import Parameters, Test, like
 from .values import filled
 
 _SAME = (("jpg", "jpeg", "jpe", "jfif"), ("tif", "tiff"), ("heic", "heif"))  # endings of one format
-# A place that an image has left, while another file of it is there, is none of it; one that is gone altogether is found by its last places.
-_STANDS = "(f_p.missing IS NULL OR NOT EXISTS (SELECT FROM paths f_o WHERE f_o.image_id = f_p.image_id AND f_o.missing IS NULL{}))"
-STANDS = _STANDS.format("")  # where all files are looked through: the planner gathers the images that are there, when the first is missing
-_IS_ONE = _STANDS.format(" OFFSET 0")  # where an index finds few: with this it looks for each
+# A place that an image has left, while another file of it is there, is none of it; one that is gone altogether is found by each place that it
+# was known in: which of them were the last is not told by `seen` or `missing`, since a run writes and marks copies one after the other.
+# So written it joins those left, of which an index gives the few: an OR with a subquery is taken for so dear, where `paths` was never
+# analysed, that how the rest is joined no longer counts for the planner, and it compares each image with each file.
+STANDS = """NOT EXISTS (
+    SELECT FROM paths f_m WHERE f_m.root_id = f_p.root_id AND f_m.path = f_p.path AND f_m.missing IS NOT NULL
+    AND EXISTS (SELECT FROM paths f_o WHERE f_o.image_id = f_m.image_id AND f_o.missing IS NULL)
+)"""
+# The same for a statement on `paths` alone, which ends with the first rows that it needs.
+STANDS_ALONE = "(f_p.missing IS NULL OR NOT EXISTS (SELECT FROM paths f_o WHERE f_o.image_id = f_p.image_id AND f_o.missing IS NULL))"
 _BELOW = "SELECT FROM ({}) f_b WHERE f_b.image_id = i.id"
 _FILES_BELOW = (
-    f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {{}} AND {_IS_ONE}"
+    f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {{}} AND {STANDS}"
 )  # the join lets the key of `paths` find the folder, root by root
 _FILES_ALIKE = f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ILIKE {{}} AND {STANDS}"
 _BELOW_WHOLE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
 from diffusion_toolkit import db
@@ -348,8 +349,18 @@ def test_a_place_that_an_image_has_left_for_another_is_none_of_it(conn, root, im
     assert [numbers[image_id] for image_id in passing(conn, db.parse_filter(text))] == expected
 
 
-def test_the_planner_guesses_well_how_many_lie_in_a_folder(conn, root) -> None:
-    """By its guess a search chooses its way."""
+def test_an_image_that_is_gone_altogether_is_found_by_each_place_that_it_was_known_in(conn, root, image) -> None:
+    [moved] = db.write_images(conn, root, [image(1, path="first/a.png")])
+    db.mark_missing(conn, root, ["first/a.png"])
+    db.write_images(conn, root, [image(1, path="second/a.png")])
+    there = passing(conn, db.parse_filter("folder:first"))
+    db.mark_missing(conn, root, ["second/a.png"])
+    assert (there, passing(conn, db.parse_filter("folder:first")), passing(conn, db.parse_filter("folder:second"))) == ([], [moved], [moved])
+
+
+@pytest.fixture
+def many(conn, root) -> None:
+    """6000 images, 60 each in folders 0 to 99."""
     conn.execute(
         "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader)"
         " SELECT int8send(n), 8, 8, false, false, '[]', 1 FROM generate_series(1, 6000) n"
@@ -359,6 +370,26 @@ def test_the_planner_guesses_well_how_many_lie_in_a_folder(conn, root) -> None:
         " SELECT %s, format('%%s/%%s.png', n %% 100, n), n, 5, 6 FROM generate_series(1, 6000) n",
         [root],
     )
+
+
+@pytest.mark.parametrize("text", ["format:png", "file:png", "root:output", "filesize:>1", "folder:*7", "folder:7", "folder:/pictures"])
+@pytest.mark.parametrize("lost", [0, 3000])
+def test_of_a_library_that_was_never_analysed_no_image_is_compared_with_each_file(conn, root, many, text: str, lost: int) -> None:
+    conn.execute("UPDATE paths SET missing = now() WHERE image_id <= %s", [lost])
+    found = db.parse_filter(text)
+    explain = "EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) SELECT count(*) FROM images i WHERE {}"
+    [[plan]] = conn.execute(sql.SQL(explain).format(found.narrow), found.parameters)
+    assert compared(plan[0]["Plan"]) < 60_000, plan
+
+
+def compared(plan: dict[str, Any]) -> int:
+    """Rows that a plan brought together, and that did not belong together."""
+    own = plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"]
+    return own + sum(compared(part) for part in plan.get("Plans", ()))
+
+
+def test_the_planner_guesses_well_how_many_lie_in_a_folder(conn, many) -> None:
+    """By its guess a search chooses its way."""
     conn.execute("ANALYZE images; ANALYZE paths; ANALYZE roots")
     for text in ("folder:7", "folder:output/7"):
         found = db.parse_filter(text)
