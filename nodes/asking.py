@@ -46,10 +46,11 @@ class Listed:
 
 
 def list_by_filter(library: Library, filter: Filter | None, order: str, k: int, offset: int) -> Listed:
-    """`k` images from `offset` on, in one of `db.listing.ORDERS`."""
+    """`k` images from `offset` on, in one of `db.listing.ORDERS`; of one moment, so that an image which is removed meanwhile is no error."""
     from .. import db
 
     with library.connection() as connection:
+        db.keep_still(connection)
         ids = db.list_images(connection, filter, order, k, offset)
         total = db.count_images(connection, filter)
         note = db.unknown_names(connection, filter) if total else db.why_none_pass(connection, filter)

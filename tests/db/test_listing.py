@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.nodes.asking import list_by_filter
 
 
 @pytest.fixture
@@ -34,3 +35,19 @@ def test_pages_of_a_filter_are_cut_from_one_list(conn: db.Connection, ids: list[
 def test_an_unknown_order_is_named(conn: db.Connection) -> None:
     with pytest.raises(ValueError, match="newest, oldest"):
         db.list_images(conn, order="best")
+
+
+def test_an_image_that_is_removed_while_a_list_is_read_is_still_in_it(library: db.Library, image: Callable[..., db.ImageRecord], monkeypatch) -> None:
+    with library.connection() as conn:
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(n) for n in range(3)])
+    count = db.count_images
+
+    def removed_meanwhile(conn: db.Connection, filter: db.Filter | None) -> int:
+        with library.connection() as other:
+            other.execute("DELETE FROM images WHERE id = %s", [ids[0]])
+        return count(conn, filter)
+
+    monkeypatch.setattr(db, "count_images", removed_meanwhile)
+    listed = list_by_filter(library, None, "newest", 5, 0)
+    assert ({one.id for one in listed.images}, listed.total) == ({*ids}, 3)
+    assert [one.id for one in list_by_filter(library, None, "seed", 5, 0).images] == ids[1:]
