@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 OWN, BUILT_IN = "the image's own graph", "text to image"
 NO_CHECKPOINT = "any checkpoint.safetensors"  # where none is here: the image's own takes its place if it is known
 MAX_BYTES = 32 * 2**20
+NO_MODELS = ("configs", "custom_nodes", "datasets", "diffusers")  # ComfyUI's own kinds of other files; the last of folders, listed by none
 _BUILT_IN: dict[str, Any] = {  # ComfyUI's own nodes only
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": ""}},
     "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
@@ -107,10 +109,29 @@ def models_here() -> str:
     """Changes with the model files that this ComfyUI lists, by which it is told what a graph lacks here, and what is nearest."""
     import folder_paths
 
-    kinds = folder_paths.folder_names_and_paths.items()  # other packs' too, of whatever they put there
-    models = sorted(kind for kind, (_, *endings) in kinds if any(folder_paths.supported_pt_extensions & set(some or ()) for some in endings))
+    models = sorted(kind for kind, entry in folder_paths.folder_names_and_paths.items() if _lists_models(kind, entry))
     listed = [[kind, folder_paths.get_filename_list(kind)] for kind in models]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _lists_models(kind: Any, entry: Any) -> bool:
+    """Whether ComfyUI can list this kind, which a pack may have put there in any form, and whether that may be models.
+
+    Of a pack's own kinds, by their endings, no folder is walked that ComfyUI's own lie in: it may be all of the disk.
+    """
+    import folder_paths as comfy
+
+    if not isinstance(kind, str) or kind in NO_MODELS or not isinstance(entry, (list, tuple)) or len(entry) < 2:
+        return False
+    folders, endings = entry[:2]
+    if not isinstance(folders, (list, tuple, set)) or not all(isinstance(folder, (str, Path)) for folder in folders):
+        return False
+    if not isinstance(endings, Collection) or isinstance(endings, bytes):
+        return False
+    if any(ending in endings for ending in comfy.supported_pt_extensions):
+        return True
+    places = (comfy.base_path, comfy.get_output_directory(), comfy.get_input_directory(), comfy.get_temp_directory(), comfy.get_user_directory())
+    return not any(Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder)) for folder in folders for place in places)
 
 
 def missing_here(graph: Graph, definitions: Any) -> tuple[list[str], list[Lacking]]:
