@@ -148,7 +148,8 @@ def remove_missing(
 ) -> tuple[dict[str, int], dict[int, bool]]:
     """Remove the marked files of a root, and the images that have no other.
 
-    What was removed: the image of each path; of each image whether a person gave it a label, a namespace or a rating. `still_gone` is asked of each lot just before, and tells which of them are; it may raise. The rest is unmarked.
+    What was removed: the image of each path; of each image whether a person gave it a label, a namespace or a rating.
+    `still_gone` is asked of each lot just before, and tells which of them are; it may raise. The rest is unmarked.
     """
     files: dict[str, int] = {}
     images: dict[int, bool] = {}
