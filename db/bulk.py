@@ -97,6 +97,9 @@ def make_postponed(library: Library, progress: Progress | None = None) -> int:
                 continue
         set_index(library, encoder_id, method, m, ef_construction, progress, analyse=last_of[TABLES[family]] == encoder_id)
         made += 1
+    if made:  # so much is new that the planner had better know it; filters look through these
+        with library.connection() as conn:
+            conn.execute("ANALYZE images, paths")
     return made
 
 

@@ -53,6 +53,14 @@ def test_an_index_is_put_off_and_made_again_as_it_was(library, by_image):
     assert (indexes(library), noted(library)) == (before, [])
 
 
+def test_the_planner_is_told_of_the_images_and_files_of_a_large_run(library, by_image):
+    db.postpone_indexes(library, {by_image: LARGE})
+    db.refresh_search(library)
+    with library.connection() as conn:
+        known = conn.execute("SELECT relname, reltuples FROM pg_class WHERE relname IN ('images', 'paths') ORDER BY 1").fetchall()
+    assert known == [("images", 20), ("paths", 20)]
+
+
 def test_searches_are_exact_meanwhile(library, by_image):
     db.postpone_indexes(library, {by_image: LARGE})
     with library.connection() as conn:
