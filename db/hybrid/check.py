@@ -9,7 +9,7 @@ import numpy as np
 from .projection import Projection
 
 EFFORTS = (100, 125, 150, 175, 200, 250, 300, 350, 400, 500, 600, 800, 1000)
-GOOD_RECALL = 0.994  # above the .99 that is promised of each mix: (1, 1, 1, 1, 1) finds .002 less than the mean of the even ones
+GOOD_RECALL = 0.996  # above the .99 that is promised of each mix: of 100,000 images the worst of five kinds find .007 less than the mean here
 WANTED = 50
 MIXES = ("even", "uneven")
 EQUAL = 1e-5  # scores this near are one
