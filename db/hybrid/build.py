@@ -22,11 +22,13 @@ from ..question import KINDS
 from ..search.kinds import family_of
 from ..stream import count_vectors
 from .candidates import in_order
-from .check import EFFORTS, GOOD_RECALL, MIXES, Check
+from .check import EFFORTS, GOOD_MEAN, GOOD_WORST, MIXES, Check
 from .projection import DIMS, Projection, fit
 from .rows import Kinds, read_images, write_rows
 
 Progress = Callable[[str, int, int], None]
+Recalls = dict[int, tuple[float, float]]
+"""Of one effort, by how many of what it finds are compared: the mean recall, and that of the worst mix."""
 INDEX = "hybrid_vectors_hnsw"
 _ATTEMPTS, _PATIENCE = 60, 2.0  # seconds of each, and between them
 _SAMPLED = 8000  # images that a projection is fitted on
@@ -160,39 +162,50 @@ def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction:
 
 def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, tell: Progress) -> dict:
     """For each sort of mix the least effort at which the index finds enough, how many of what it finds are to be compared exactly
-    for that, and the recall then."""
-    tried: dict[str, dict[int, dict[int, float]]] = {mix: {} for mix in MIXES}  # recalls by effort, and of that by how many are compared
+    for that, and the recall of the worst mix then."""
+    tried: dict[str, dict[int, Recalls]] = {mix: {} for mix in MIXES}  # by effort
     queries = check.queries(projection)
     with library.connection() as conn:
         scores = _Scores(conn, kinds, check)
         for place, effort in enumerate(EFFORTS):
             tell("Checking the hybrid index", place, len(EFFORTS))
-            mixes = [mix for mix, recalls in tried.items() if not recalls or _most(recalls) < GOOD_RECALL]
+            mixes = [mix for mix, recalls in tried.items() if not any(map(_good, recalls.values()))]
             if not mixes:
                 break
             conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
             asked = [question for mix in mixes for question in check.of(mix)]
             found = scores.of({question: in_order(conn, hybrid_id, queries[question], effort) for question in asked})
             for mix in mixes:
-                tried[mix][effort] = {n: round(check.recall(found, mix, n), 4) for n in EFFORTS if n <= effort}
-    best = {mix: min(GOOD_RECALL, _most(recalls) - 0.002) for mix, recalls in tried.items()}
-    efforts = {mix: next(effort for effort, of in recalls.items() if of[effort] >= best[mix]) for mix, recalls in tried.items()}
+                tried[mix][effort] = {n: check.recall(found, mix, n) for n in EFFORTS if n <= effort}
+    efforts = {mix: _least(recalls) for mix, recalls in tried.items()}
     compared = {mix: _without_loss(effort, tried[mix][effort]) for mix, effort in efforts.items()}
-    recalls = {mix: tried[mix][efforts[mix]][compared[mix]] for mix in MIXES}
+    recalls = {mix: tried[mix][efforts[mix]][compared[mix]][1] for mix in MIXES}
     return {"efforts": efforts, "compared": compared, "recalls": recalls, "recall": min(recalls.values()), "tried": tried}
 
 
-def _without_loss(effort: int, recalls: dict[int, float]) -> int:
+def _good(recalls: Recalls) -> bool:
+    """Whether enough is found with all compared that was found."""
+    mean, worst = _of_all(recalls)
+    return mean >= GOOD_MEAN and worst >= GOOD_WORST
+
+
+def _of_all(recalls: Recalls) -> tuple[float, float]:
+    return recalls[max(recalls)]
+
+
+def _least(tried: dict[int, Recalls]) -> int:
+    """The least effort that is good; where none is, the least that finds as good as all that the others do."""
+    most = max(_of_all(recalls)[0] for recalls in tried.values())
+    good = [effort for effort, recalls in tried.items() if _good(recalls)]
+    return min(good or [effort for effort, recalls in tried.items() if _of_all(recalls)[0] >= most - 0.002])
+
+
+def _without_loss(effort: int, recalls: Recalls) -> int:
     """How many are to be compared, of these numbers with the recall of each, so that as good as nothing is lost against all.
 
     Half of the effort at least: mixes that are not among the questions, such as (1, .5, -.3), take more, and one costs a fifth of the effort for it.
     """
-    return next(n for n, recall in recalls.items() if 2 * n >= effort and recall >= max(recalls.values()) - 0.001)
-
-
-def _most(recalls: dict[int, dict[int, float]]) -> float:
-    """The best of these recalls, by effort, with all compared that was found."""
-    return max(of[effort] for effort, of in recalls.items())
+    return min(n for n, (mean, _) in recalls.items() if 2 * n >= effort and mean >= _of_all(recalls)[0] - 0.001)
 
 
 class _Scores:
