@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 from . import names as called
 from .nodes import Graph, Link, Node, natural
 from .records import Confidence, Text
-from .strings import Known, Strings, choose, worse
+from .strings import Known, Strings, worse
+from .switches import choose
 
 _NOT_CONDITIONING = {
     "model", "clip", "vae", "image", "latent", "mask", "control", "noise", "sigmas", "sampler", "audio", "lora", "vision", "upscaler",

@@ -19,9 +19,10 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from . import names as called
-from .nodes import Graph, Link, Node, natural, numbered
+from .nodes import Graph, Link, Node, natural
 from .operations import DONE_WITHOUT, MAX_TEXT, Operation, operation
 from .records import Confidence
+from .switches import choosers, first_of_any, pick
 
 MAX_MADE = 20 * MAX_TEXT  # characters that are put together in one trace
 MAX_MATCHES = 20  # regular expressions that are run in one trace
@@ -201,13 +202,13 @@ class Strings:
 
     def _chosen(self, node: Node, inputs: dict[str, Any]) -> Generator[Link, Known, Known | None]:
         """What a switch hands on, its chooser a literal or behind a link."""
-        for name in _choosers(node):
+        for name in choosers(node):
             value = (yield node.links[name]).value if name in node.links else node.values[name]
             others = {n: v for n, v in inputs.items() if n != name}
-            if (found := _pick(value, others)) is not None:
+            if (found := pick(value, others)) is not None:
                 source = others[found]
                 return (yield source) if isinstance(source, Link) else self.of(node, found, source)
-        found = _first_of_any(node, inputs)
+        found = first_of_any(node, inputs)
         return (yield inputs[found]) if found is not None else None
 
     def _operated(self, node: Node, sources: dict[str, Any]) -> Generator[Link, Known, Known | None]:
@@ -330,7 +331,7 @@ class Strings:
         """Whether of a text of several lines it may hand on one: by its number, or by chance."""
         several = isinstance(value, str) and "\n" in value.strip()
         by_chance = re.search("line", node.kind, re.I) and any("seed" in name for name in (*node.values, *node.links))
-        return several and bool(by_chance or any(type(node.values.get(name)) is int for name in _choosers(node)))
+        return several and bool(by_chance or any(type(node.values.get(name)) is int for name in choosers(node)))
 
     def _wild(self, node: Node, known: Known, draws: bool = False) -> Known:
         """A pattern, if the node that holds it draws from it."""
@@ -339,55 +340,6 @@ class Strings:
             if _WILDCARD.search(known.value[:100_000]):
                 return Known(known.value, "unknown", (*known.where, f"{node} drew from the pattern when the graph ran"))
         return known
-
-
-def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link | None, bool]:
-    """The link that a switch hands on and whether that is certain; None when nothing says which."""
-    if len(links) < 2:
-        return None, True
-    for name in _choosers(node):
-        others = {n: link for n, link in links.items() if n != name}
-        if (
-            len(others) == len(links)
-            or name in node.links
-            and strings.graph.type_of(node.links[name]) in (None, "number")
-        ):
-            if (found := _pick(strings.number(node, name), others)) is not None:
-                return others[found], True
-    found = _first_of_any(node, links)
-    return (links[found], False) if found is not None else (None, True)
-
-
-def _choosers(node: Node) -> list[str]:
-    """The inputs that may say which of the others is handed on."""
-    return [name for name in (*node.values, *node.links) if called.chooser(name)][:5]
-
-
-def _pick(value: Any, inputs: dict[str, Any]) -> str | None:
-    """The input that a chooser's value names: true and false, a number that one ends in, or the name itself."""
-    if isinstance(value, bool):
-        word, letter = ("true", "a") if value else ("false", "b")
-        found = [n for n in inputs if n.lower().endswith(word)]
-        if not found and len(inputs) == 2:
-            found = [
-                n for n in inputs if n.lower().endswith((f"_{letter}", f"if_{word}")) or n[:2].lower() == word[0] * 2
-            ]
-    elif isinstance(value, int) and 0 <= value < 10_000:
-        found = numbered(inputs, value)
-    elif isinstance(value, str) and value in inputs:
-        found = [value]
-    else:
-        return None
-    return found[0] if len(found) == 1 else None
-
-
-def _first_of_any(node: Node, inputs: dict[str, Any]) -> str | None:
-    """The first of inputs like any_01, ctx_01: such a switch hands on the first that is there; a merger's last one wins."""
-    links = [n for n in inputs if isinstance(inputs[n], Link)]
-    if node.values or len(links) < 2 or not all(re.fullmatch(r"(any|ctx|context|input)_?\d+", n, re.I) for n in links):
-        return None
-    ordered = sorted(links, key=natural)
-    return ordered[-1 if "merge" in node.kind.lower() else 0]
 
 
 def _guessed(known: Known) -> Known:

@@ -1,0 +1,61 @@
+"""Nodes that hand on one of their inputs, told by a chooser among the others: a switch's boolean, a number, the name of an input."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from . import names as called
+from .nodes import Link, Node, natural, numbered
+
+if TYPE_CHECKING:
+    from .strings import Strings
+
+
+def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link | None, bool]:
+    """The link that a switch hands on and whether that is certain; None when nothing says which."""
+    if len(links) < 2:
+        return None, True
+    for name in choosers(node):
+        others = {n: link for n, link in links.items() if n != name}
+        if (
+            len(others) == len(links)
+            or name in node.links
+            and strings.graph.type_of(node.links[name]) in (None, "number")
+        ):
+            if (found := pick(strings.number(node, name), others)) is not None:
+                return others[found], True
+    found = first_of_any(node, links)
+    return (links[found], False) if found is not None else (None, True)
+
+
+def choosers(node: Node) -> list[str]:
+    """The inputs that may say which of the others is handed on."""
+    return [name for name in (*node.values, *node.links) if called.chooser(name)][:5]
+
+
+def pick(value: Any, inputs: dict[str, Any]) -> str | None:
+    """The input that a chooser's value names: true and false, a number that one ends in, or the name itself."""
+    if isinstance(value, bool):
+        word, letter = ("true", "a") if value else ("false", "b")
+        found = [n for n in inputs if n.lower().endswith(word)]
+        if not found and len(inputs) == 2:
+            found = [
+                n for n in inputs if n.lower().endswith((f"_{letter}", f"if_{word}")) or n[:2].lower() == word[0] * 2
+            ]
+    elif isinstance(value, int) and 0 <= value < 10_000:
+        found = numbered(inputs, value)
+    elif isinstance(value, str) and value in inputs:
+        found = [value]
+    else:
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def first_of_any(node: Node, inputs: dict[str, Any]) -> str | None:
+    """The first of inputs like any_01, ctx_01: such a switch hands on the first that is there; a merger's last one wins."""
+    links = [n for n in inputs if isinstance(inputs[n], Link)]
+    if node.values or len(links) < 2 or not all(re.fullmatch(r"(any|ctx|context|input)_?\d+", n, re.I) for n in links):
+        return None
+    ordered = sorted(links, key=natural)
+    return ordered[-1 if "merge" in node.kind.lower() else 0]
