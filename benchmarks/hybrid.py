@@ -94,7 +94,8 @@ def effort(library: Any, ef_search: int | None) -> Iterator[None]:
         kept = conn.execute("SELECT id, details FROM hybrids WHERE ready").fetchone()
         if kept is None:
             raise SystemExit("There is no hybrid index to search with an effort: add --build.")
-        forced = {"efforts": {"even": ef_search, "uneven": ef_search}, "compared": {}, "recalls": {}, "recall": 1}
+        every = dict.fromkeys(("even", "uneven"), ef_search)
+        forced = {"efforts": every, "compared": every, "recalls": dict.fromkeys(every, 1)}
         conn.execute("UPDATE hybrids SET details = details || %s::jsonb WHERE id = %s", [json.dumps(forced), kept[0]])
     try:
         yield

@@ -27,7 +27,8 @@ LEAST_RECALL = 0.95  # of the check after the build, below which the index is no
 MOST_EFFORT = 1000  # hnsw.ef_search takes no more
 _KEPT = 4  # projections of some 8 MB
 
-_READY = "SELECT id, created::text AS created, kinds, encoder_ids, details FROM hybrids WHERE ready"
+# One that was made before its check told how many are to be compared is made anew by the next run, and not searched before.
+_READY = "SELECT id, created::text AS created, kinds, encoder_ids, details FROM hybrids WHERE ready AND details ? 'compared'"
 _IN_ORDER = """
 SELECT h.image_id FROM hybrid_vectors h
 WHERE h.hybrid_id = {hybrid} AND {condition}
@@ -76,7 +77,7 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
         return Candidates(
             None, note=f"The hybrid index is over {', '.join(ready['kinds'])}, without {' and '.join(lacking)} as asked for here."
         )
-    recall = ready["details"].get("recalls", {}).get(mix, ready["details"]["recall"])
+    recall = ready["details"]["recalls"][mix]
     if recall < LEAST_RECALL:
         return Candidates(
             None, note=f"The hybrid index finds only {recall:.0%} of the best images, since they lie in no clusters.", better_exact=True
@@ -122,7 +123,7 @@ def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Co
 
 def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | None = None) -> dict[str, Any] | None:
     """The index that searches use, and for `n` images with such a mix of weights the `effort`, its hnsw.ef_search, and how many
-    of what is found so are `compared` exactly: half, or all, by an index whose check didn't tell.
+    of what is found so are `compared` exactly.
 
     The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe. What was read is
     remembered with the library's `state`, where a search has just asked for it.
@@ -134,11 +135,9 @@ def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | No
         conn.hybrid = (state, row)
     if row is None:
         return None
-    times = max(1, n / WANTED)
-    of_50 = row["details"].get("efforts", {}).get(mix, 400)
-    effort = max(2 * n, math.ceil(of_50 * times))
-    before = max(150, of_50 // 2) if row["details"].get("half_compared") else of_50  # of an index made before `compared` was told
-    return {**row, "effort": effort, "compared": min(effort, math.ceil(row["details"].get("compared", {}).get(mix, before) * times))}
+    details, times = row["details"], max(1, n / WANTED)
+    effort = max(2 * n, math.ceil(details["efforts"][mix] * times))
+    return {**row, "effort": effort, "compared": min(effort, math.ceil(details["compared"][mix] * times))}
 
 
 def projection_of(conn: Connection, ready: dict[str, Any]) -> Projection:

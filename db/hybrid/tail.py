@@ -64,7 +64,7 @@ def refresh_hybrid(library: Library, progress: Callable[[str, int, int], None] |
         large = tail > _FOLDED and making_pays(tail, max(images - tail, 0), row, memory_for(library, conn), _FILLING)
     if chosen is None:
         return ""
-    current = ready and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
+    current = ready and "compared" in details and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
     if not current or images >= REFIT_AT * fitted_on or large:
         made = build_hybrid(library, chosen.names if (details or {}).get("chosen") else None, progress, **(details or {}).get("given", {}))
         return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['efforts']['even']} candidates)"

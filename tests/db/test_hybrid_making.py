@@ -106,6 +106,17 @@ def test_a_build_that_was_broken_off_is_not_used_and_made_anew(library, fill):
     assert "hybrid index made" in refresh_hybrid(library)
 
 
+def test_an_index_whose_check_did_not_tell_how_many_to_compare_is_made_anew(library, fill):
+    fill(100)
+    build_hybrid(library, m=12)
+    with library.connection() as conn:
+        conn.execute("UPDATE hybrids SET details = details - 'compared'")
+    assert "hybrid index made" in refresh_hybrid(library)
+    assert refresh_hybrid(library) == ""
+    with library.connection() as conn:
+        assert conn.execute("SELECT details->>'m', details ? 'compared' FROM hybrids").fetchall() == [("12", True)]
+
+
 def test_a_build_that_was_broken_off_is_made_anew_as_it_was_wanted(library, fill):
     fill(100)
 
