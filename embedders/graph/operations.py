@@ -29,6 +29,7 @@ _AROUND = lru_cache(4096)(re.compile(r"^(pre|suf)fix$|(?<!file)(?<!filename)_(pr
 _BEFORE = lru_cache(4096)(re.compile("pre", re.I).search)
 _CLEANS = lru_cache(4096)(re.compile("clean|trim|strip", re.I).search)
 _FIND = lru_cache(4096)(re.compile(r"(find|search|old|from)(_?(?:text|string|word))?(_?\d*)", re.I).fullmatch)
+_NUMBERS = re.compile(r"(0?\d)?(\.\d)?[dfg]?")  # a width and digits that can't make it long
 _TEXT_EXACTLY = lru_cache(4096)(re.compile(r"^(string|texts?|prompt|input|json_string)$", re.I).search)
 _TEXT_LIKELY = lru_cache(4096)(re.compile(r"string|text|prompt|input", re.I).search)
 
@@ -80,14 +81,13 @@ def _formatted(node: Node, names: list[str], lower: dict[str, str], sources: dic
                 made.append(literal)
                 if field is None:
                     continue
-                if spec or conversion:
-                    return DONE_WITHOUT
                 name = fields.get(field) if field else sorted(fields.values(), key=natural)[index]
-                if name is None or given.get(name) is None:
+                if conversion or name is None or not _NUMBERS.fullmatch(spec or ""):
                     return DONE_WITHOUT
-                made.append(str(given[name]))
+                if given.get(name) is not None:  # what is not known leaves a gap, as in a concatenation
+                    made.append(format(given[name], spec or ""))
             return "".join(made) if sum(map(len, made)) <= MAX_TEXT else DONE_WITHOUT
-        except (ValueError, IndexError):
+        except (ValueError, TypeError, IndexError):
             return DONE_WITHOUT
 
     return Operation([pattern], [pattern, *fields.values()], run)

@@ -22,6 +22,7 @@ from typing import Any
 
 from . import names as called
 from .nodes import Graph, Link, Node
+from .saved_texts import SAVER, saved_another_file
 
 MAX_PASSES = 50  # the last ones; people's graphs have a handful
 MAX_RIVALS = 20  # outputs that are compared; of more it is said that they differ
@@ -52,6 +53,10 @@ def is_sampler(graph: Graph, node: Node) -> bool:
 
 def picture_links(graph: Graph, node: Node, samplers: set[str]) -> Iterator[Link]:
     """Links that bring the picture, or what it was made from. A mask's or sound's only where the node has nothing else."""
+    if node.kind == SAVER:  # other pictures made the texts and hits beside its own
+        if "images" in node.links:
+            yield node.links["images"]
+        return
     others = []
     found = False
     for name, link in node.links.items():
@@ -72,6 +77,7 @@ class Chosen:
     output: Node | None
     order: list[str] = field(default_factory=list)
     others: list[list[str]] = field(default_factory=list)  # the samplers of outputs that the file may be as well
+    alike: list[Node] = field(default_factory=list)  # outputs that the same samplers made
     unlike: bool = False  # one of these has no samplers, or there are too many to compare
 
 
@@ -85,6 +91,7 @@ def output_of_file(
 ) -> Chosen:
     used = {link.node for link in graph.takers}
     outputs = [n for k, n in graph.nodes.items() if n.links and (k not in used or "filename_prefix" in n.values)]
+    outputs = [n for n in outputs if not saved_another_file(n)] or outputs
     saving = [n for n in outputs if _saves(n)]
     pictures = [n for n in saving if _shows_picture(graph, n)]
     named = _named_like(pictures or saving, saved_as, prefix_of)
@@ -108,6 +115,7 @@ def output_of_file(
             continue
         found = Chosen(chosen, _in_order(graph, chosen, set(best), follow)[-MAX_PASSES:])
         others = {frozenset(keys): output for output, keys in reached if keys and set(keys) != set(best)}
+        found.alike = [output for output, keys in reached if output is not chosen and set(keys) == set(best)]
         found.unlike = len(others) > MAX_RIVALS or graph.left < enough or group is not named and bool(named)
         found.unlike |= any(not keys and "image" in output.kinds.values() for output, keys in reached)
         if not found.unlike:

@@ -205,7 +205,11 @@ class Strings:
         for name in choosers(node):
             value = (yield node.links[name]).value if name in node.links else node.values[name]
             others = {n: v for n, v in inputs.items() if n != name}
-            if (found := pick(value, others)) is not None:
+            found = pick(value, others)
+            if found is None and isinstance(value, bool):  # one of the two may be written into the switch itself
+                others = {n: v for n, v in node.values.items() if n != name} | others
+                found = pick(value, others)
+            if found is not None:
                 source = others[found]
                 return (yield source) if isinstance(source, Link) else self.of(node, found, source)
         found = first_of_any(node, inputs)
@@ -227,6 +231,9 @@ class Strings:
                 continue
             if name in plan.texts:
                 parts.append(known)
+            elif name in node.links and known.confidence != "exact":  # what is put in, or says how
+                number = self.graph.type_of(node.links[name]) == "number"
+                parts.append(known._replace(confidence="inferred") if number else known)
             given[name] = known.value
         texts = [given.get(name) for name in plan.texts]
         if any(text is None for text in texts):

@@ -26,6 +26,7 @@ from .models import Models
 from .nodes import Graph, Link, Node
 from .outputs import Chosen, is_sampler, output_of_file, picture_links
 from .records import Confidence, Origin, Pass, Settings, Trace
+from .saved_texts import SAVER, SIDES, saved_text
 from .settings import Settle
 from .strings import Strings, worse
 
@@ -79,11 +80,22 @@ class _Tracer:
             lambda node: self.strings.number(node, "filename_prefix"),
             self.settle.size,
         )
-        if not chosen.order:
-            return self._without_sampler(chosen.output)
-        result = self._made_by(chosen.order)
-        self._doubt(result, chosen)
+        result = self._made_by(chosen.order) if chosen.order else self._without_sampler(chosen.output)
+        self._add_saved(result, [node for node in (chosen.output, *chosen.alike) if node is not None])
+        if chosen.order:
+            self._doubt(result, chosen)
         return result
+
+    @staticmethod
+    def _add_saved(result: Trace, outputs: list[Node]) -> None:
+        """The texts that the saving node keeps, of a side that can't be followed exactly: what can be reached the sampler for certain."""
+        kept = [node for node in outputs if node.kind == SAVER]
+        for side in SIDES:
+            found = next(((node, *saved) for node in kept if (saved := saved_text(node, side)) is not None), None)
+            if found is not None and getattr(result, f"{side}_origin").confidence != "exact":
+                node, text, place = found
+                setattr(result, side, [(text, text)])
+                setattr(result, f"{side}_origin", Origin("exact", f"{node} {place}"))
 
     def _made_by(self, order: list[str]) -> Trace:
         """What the samplers of one output tell."""
@@ -157,11 +169,11 @@ class _Tracer:
             return picture_links(self.graph, node, self.samplers)
 
         def all_links(node: Node) -> Iterator[Link]:
-            return iter(node.links.values())
+            return pictures(node) if node.kind == SAVER else iter(node.links.values())
 
         for follow in (pictures, all_links):
             for node in self.graph.upstream(starts, follow):
-                if node.key not in taken:
+                if node.key not in taken or node.kind == SAVER:
                     continue
                 if follow is pictures and called.recalling(node.kind):
                     made = Origin("unknown", f"{node} made it when the graph ran")

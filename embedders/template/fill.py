@@ -4,6 +4,7 @@
 - A text that holds %prompt%, %negative%, %seed% or %image_id% says itself where these go, and keeps the rest; then no other text
   is filled with that. A mark counts so only where the picture's text is read from it, not in a file's name.
 - A text that is put together of several is filled into the longest of them, and the others are emptied.
+- A text that Save Image with Prompt keeps in the file is filled with the one that it repeats, and never alone: it made no picture.
 - What was filled is traced again. Only what is read back is said to be filled; of the rest it is said why not.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..graph.saved_texts import SAVER, SIDES, beside
 from .loras import with_loras, without_loras
 from .probe import Graph, Place, Probe, TextPlaces, changed, passes_of
 
@@ -80,6 +82,8 @@ def fill(
         changes |= _size_changes(probe, *values[name]) if name == "size" else _setting_changes(probe, name, values[name])
     done.graph = changed(done.graph, changes)
     _read_back(done, values, types, {name for name in texts if any(texts[name])})
+    for name in _SIDE.keys() & values.keys() & set(done.filled):
+        _fill_savers(done.graph, _SIDE[name], {_joined(text) for text in getattr(probe.first, _SIDE[name])}, _joined(values[name]))
     for name in (marked & _SIDE.keys() & done.left.keys()) - read:
         done.left[name] = f"it stands at %{name}%, where no reader finds the picture's text"
     return done
@@ -101,7 +105,8 @@ def _read_marks(graph: Graph, types: Mapping[str, Sequence[str]]) -> set[str]:
     }
     if not places:
         return set()
-    heard = passes_of(Probe(changed(graph, places), types).base)
+    base = Probe(changed(graph, places), types).base
+    heard = [base, *passes_of(base)]  # a saving node's text is the picture's, and of no pass
     return {
         name for name, side in _SIDE.items() if any(signs[name] in half for one in heard for text in getattr(one, side) for half in text)
     }
@@ -166,6 +171,15 @@ def _text_changes(probe: Probe, places: TextPlaces, pair: Pair) -> dict[Place, s
         both = tuple(dict.fromkeys((*text_g, *text_l)))
         return _spread(probe, both, _joined(pair))
     return {**_spread(probe, text_g, pair[0]), **_spread(probe, text_l, pair[1])}
+
+
+def _fill_savers(graph: Graph, side: str, old: Collection[str], new: str) -> None:
+    """Saving nodes that hold the text which was replaced would contradict the new one."""
+    name = SIDES[side]
+    for key, node in graph.items():
+        inputs = node.get("inputs") if isinstance(node, dict) and node.get("class_type") == SAVER else None
+        if isinstance(inputs, dict) and any(isinstance(inputs.get(place), str) and inputs[place] in old for place in (name, beside(name))):
+            graph[key] = {**node, "inputs": {**{place: value for place, value in inputs.items() if place != beside(name)}, name: new}}
 
 
 def _spread(probe: Probe, places: Sequence[Place], text: str) -> dict[Place, str]:

@@ -46,6 +46,44 @@ def test_what_is_to_be_kept_or_is_not_known_stays_the_templates() -> None:
     assert "cfg" in done.left and "steps" not in done.filled
 
 
+def saving(**inputs: Any) -> dict[str, Any]:
+    return node("DiffusionToolkitSaveImage", **{"filename_prefix": "ComfyUI", "images": ["decode", 0], **inputs})
+
+
+def test_a_saving_node_that_repeats_the_text_is_filled_with_it() -> None:
+    graph = basic(save=saving(prompt="a red fox", negative_prompt=["search", 2], saved_negative_prompt="blurry"), search=node("Search"))
+    done = fill(graph, WANTED, {})
+    assert (told(done.graph)["prompt"], told(done.graph)["negative"]) == (WANTED["prompt"], WANTED["negative"])
+    assert done.graph["save"]["inputs"] == {"filename_prefix": "ComfyUI", "images": ["decode", 0], "prompt": "a cat", "negative_prompt": "a dog"}
+
+
+def test_a_saving_node_that_tells_another_text_or_is_asked_to_keep_its_own_is_left() -> None:
+    graph = basic(save=saving(prompt="an elk", negative_prompt="blurry"))
+    done = fill(graph, WANTED, {}, keep=["negative"])
+    assert done.graph["save"] == graph["save"]
+
+
+def test_a_saving_node_keeps_a_text_that_could_not_be_filled() -> None:
+    both = node("CLIPTextEncode", text=["words", 0], clip=["ckpt", 1])
+    graph = basic(words=node("PrimitiveString", value="a fox"), pos=both, neg=both, save=saving(prompt="a fox"))
+    done = fill(graph, WANTED, {})
+    assert "prompt" in done.left and done.graph["save"] == graph["save"]
+
+
+def test_a_text_of_the_saving_node_alone_is_not_filled_since_it_makes_no_picture() -> None:
+    graph = basic(load=node("DiffusionToolkitLoader", image_id=3), save=saving(prompt="a red fox"))
+    graph["sampler"]["inputs"] |= {"positive": ["load", 0], "negative": ["load", 1]}
+    done = fill(graph, WANTED, {})
+    assert done.graph["save"] == graph["save"] and "prompt" in done.left and "prompt" not in done.filled
+
+
+def test_a_mark_at_the_saving_node_of_recalled_conditioning_is_the_pictures_text() -> None:
+    graph = basic(load=node("DiffusionToolkitLoader", image_id="%image_id%"), save=saving(prompt="%prompt%"))
+    graph["sampler"]["inputs"] |= {"positive": ["load", 0], "negative": ["load", 1]}
+    done = fill(graph, WANTED, {}, marks={"image_id": "12"})
+    assert told(done.graph)["prompt"] == WANTED["prompt"] and "prompt" in done.filled
+
+
 def test_settings_behind_links_and_guiders_are_filled_where_they_stand() -> None:
     graph = basic(
         noise=node("RandomNoise", noise_seed=5),
