@@ -38,6 +38,7 @@ from .read_image_prompt import ReadImagePrompt
 from .recall_workflow import RecallWorkflow
 from .routes import register_routes
 from .run_graph import RunGraph
+from .save_image import SaveImage
 from .search import Search
 from .search_by_image import SearchByImage
 from .search_by_prompt import SearchByPrompt
@@ -91,4 +92,5 @@ class DiffusionToolkitExtension(ComfyExtension):
             RecallWorkflow,
             FillTemplate,
             RunGraph,
+            SaveImage,
         ]

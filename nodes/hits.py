@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 MOST_HITS, MOST_OFFSET = 1000, 1_000_000
+GIVEN = ("prompt", "negative_prompt", "seed", "steps", "cfg", "sampler", "scheduler", "checkpoint", "width", "height")  # `Hits.given`
 
 
 def hit_inputs(lowest: float = -1.0, default: float = 0.0) -> list[io.Input]:
@@ -175,7 +177,9 @@ def hit_values(found: Found) -> tuple[list[Any], Shown]:
     ]
     columns = [list(column) for column in zip(*rows)]
     widths, heights = zip(*((image.asked_width or image.width, image.asked_height or image.height) for image in found.images))
-    return [list(pictures), *columns, found.hits, list(widths), list(heights)], Shown(found, pictures, files, notes)
+    given = dict(zip(GIVEN, (*rows[0][:2], *settings[0], widths[0], heights[0]))) if len(rows) == 1 else {}
+    hits = replace(found.hits, given=given)
+    return [list(pictures), *columns, hits, list(widths), list(heights)], Shown(found, pictures, files, notes)
 
 
 def _range(offset: int, n: int) -> str:

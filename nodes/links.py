@@ -101,6 +101,7 @@ class Hits:
     parts: tuple[AskedPart, ...] = ()
     method: str = ""  # how they were found, in words
     note: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of one hit: what the node's outputs of these names gave
 
     @property
     def ids(self) -> tuple[int, ...]:

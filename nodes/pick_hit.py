@@ -56,6 +56,6 @@ class PickHit(io.ComfyNode):
             found = Found(one, db.get_images(connection, list(one.ids)))
         values, shown = hit_values(found)
         return io.NodeOutput(
-            *(value if value is one else value[0] for value in values),
+            *(value if isinstance(value, HitsRecord) else value[0] for value in values),
             ui={"images": shown.images, "text": shown.lines(), "hits": shown.records},
         )

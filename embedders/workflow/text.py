@@ -13,7 +13,7 @@ from .widgets import UNDEFINED
 SAVE_TYPES = frozenset(
     "SaveImage SaveImageAdvanced SaveSVGNode SaveVideo SaveAnimatedWEBP SaveWEBM SaveAudio SaveAudioMP3 SaveAudioOpus "
     "SaveAudioAdvanced SaveGLB Save3DAdvanced SaveGaussianSplat SavePointCloud SaveAnimatedPNG CLIPSave VAESave ModelSave LoraSave "
-    "SaveLatent".split()
+    "SaveLatent DiffusionToolkitSaveImage".split()  # the last one by our own script
 )
 """Nodes whose `filename_prefix` takes `%Node.widget%` and `%date:...%`."""
 

@@ -28,6 +28,18 @@ def test_node_stands_on_the_canvas_with_its_inputs(comfy_page: ComfyPage, node_t
     assert comfy_page.prompt()[node_id]["class_type"] == node_type
 
 
+def test_a_file_name_takes_dates_and_values_of_nodes_as_save_image_does(comfy_page: ComfyPage):
+    comfy_page.load({"version": 0.4, "nodes": [], "links": []})
+    comfy_page.add_node("EmptyLatentImage")
+    prefixes = []
+    for kind in ("SaveImage", "DiffusionToolkitSaveImage"):
+        node_id = comfy_page.add_node(kind)
+        set_prefix = "([id, value]) => app.graph.getNodeById(id).widgets.find((one) => one.name === 'filename_prefix').value = value"
+        comfy_page.page.evaluate(set_prefix, [node_id, "%date:yyyy%/%EmptyLatentImage.width%_x"])
+        prefixes.append(comfy_page.prompt()[node_id]["inputs"]["filename_prefix"])
+    assert prefixes[0] == prefixes[1] and prefixes[1].endswith("/512_x") and "%" not in prefixes[1]
+
+
 @pytest.mark.parametrize("node_type", NODES)
 def test_help_panel_shows_our_help_page(comfy_page: ComfyPage, node_type: str):
     comfy_page.load({"version": 0.4, "nodes": [], "links": []})

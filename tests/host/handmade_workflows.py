@@ -134,6 +134,7 @@ OBJECT_INFO: dict[str, Any] = {
         "output_name": ["MASK"],
     },
 }
+OBJECT_INFO["DiffusionToolkitSaveImage"] = OBJECT_INFO["SaveImage"]
 
 
 def socket(name: str, kind: str, link: int | None = None, widget: bool = False) -> dict[str, Any]:
@@ -271,9 +272,9 @@ def text(prompt: str) -> Workflow:
     return workflow([node(1, "CLIPTextEncode", [socket("clip", "CLIP")], [("CONDITIONING", [])], [prompt])], [])
 
 
-def saved_as(prefix: str) -> Workflow:
+def saved_as(prefix: str, by: str = "SaveImage") -> Workflow:
     """A file name with something to fill in."""
-    save = node(3, "SaveImage", [socket("images", "IMAGE", 1)], [], [prefix])
+    save = node(3, by, [socket("images", "IMAGE", 1)], [], [prefix])
     maker = image(1, [1], title="Canvas", properties={"Node name for S&R": "EmptyImage"})
     return workflow([maker, save], [[1, 1, 0, 3, 0, "IMAGE"]])
 

@@ -158,9 +158,10 @@ def test_escaped_braces_stay():
     assert convert(made.text(r"a \{b|c\} cat"))["1"]["text"] == "a {b|c} cat"
 
 
-def test_file_name_takes_dates_and_widget_values():
+@pytest.mark.parametrize("by", ["SaveImage", "DiffusionToolkitSaveImage"])
+def test_file_name_takes_dates_and_widget_values(by: str):
     now = datetime(2031, 2, 3, 4, 5, 6)
-    saved = made.saved_as("%date:yyyy-MM-dd hhmmss%/%EmptyImage.width%x%Canvas.height%_%nobody.x%_%width%")
+    saved = made.saved_as("%date:yyyy-MM-dd hhmmss%/%EmptyImage.width%x%Canvas.height%_%nobody.x%_%width%", by)
     assert convert(saved, now=now)["3"]["filename_prefix"] == "2031-02-03 040506/64x32_%nobody.x%_%width%"
 
 
