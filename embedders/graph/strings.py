@@ -282,6 +282,8 @@ class Strings:
             and not any(isinstance(v, str) for n, v in node.values.items() if n not in _BESIDE)
         ):
             return self.of(node, numbers[0], node.values[numbers[0]])
+        if "index" in numbers and any(map(called.chosen, node.values)):  # the place of what was chosen among options
+            return self.of(node, "index", node.values["index"])
         passing = [k for n, k in node.links.items() if node.kinds[n] in (None, "number", "string")]
         if len(passing) == 1 and not any(isinstance(v, str) for v in node.values.values()):
             return (yield passing[0])

@@ -48,6 +48,13 @@ def test_all_settings_of_one_sampler() -> None:
     )
 
 
+@pytest.mark.parametrize(("switch", "steps"), [(True, 4), (False, 40)])
+def test_number_behind_a_switch_in_which_the_other_is_written(switch: bool, steps: int) -> None:
+    graph = changed("sampler", steps=["way", 0])
+    graph |= {"way": node("Switch", switch=switch, on_false=40, on_true=["few", 0]), "few": node("PrimitiveInt", value=4)}
+    assert trace(graph, types={"Switch": ["*"]}).steps == steps
+
+
 def test_settings_of_nodes_of_their_own() -> None:
     assert settings(trace(custom())) == (7, 12, 4.5, "heun", "simple", 0.5)
 

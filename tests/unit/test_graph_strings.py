@@ -42,6 +42,7 @@ STRING = node("PrimitiveString", value="a red fox")
         ("CaseConverter", {"string": ["s", 0], "mode": "UPPERCASE"}, "A RED FOX"),
         ("StringTrim", {"string": "  x  ", "mode": "Both"}, "x"),
         ("StringFormat", {"f_string": "{a} and {b}", "values.a": ["s", 0], "values.b": 7}, "a red fox and 7"),
+        ("StringFormat", {"f_string": "{a:.3f}, {b:02d}", "values.a": 0.5, "values.b": 7}, "0.500, 07"),
         ("JsonExtractString", {"json_string": '{"k": "a fox"}', "key": "k"}, "a fox"),
         ("RegexReplace", {"string": ["s", 0], "regex_pattern": r"(\w+) fox", "replace": r"\1 cat"}, "a red cat"),
         ("RegexExtract", {"string": ["s", 0], "regex_pattern": "R.D", "mode": "First Match"}, "red"),
@@ -49,6 +50,9 @@ STRING = node("PrimitiveString", value="a red fox")
         ("RegexExtract", {"string": ["s", 0], "regex_pattern": r"\w+", "mode": "All Matches"}, "a\nred\nfox"),
         ("RegexExtract", {"string": ["s", 0], "regex_pattern": "x(.)", "mode": "All Groups"}, ""),
         ("Switch", {"switch": True, "on_true": ["s", 0], "on_false": ["t", 0]}, "a red fox"),
+        ("Switch", {"switch": False, "on_false": "a red fox", "on_true": ["t", 0]}, "a red fox"),
+        ("Switch", {"switch": ["yes", 0], "on_false": ["t", 0], "on_true": "a red fox"}, "a red fox"),
+        ("Switch", {"switch": True, "on_false": "a dog", "on_true": "a red fox"}, "a red fox"),
         ("Switch", {"boolean": False, "text_a": ["t", 0], "text_b": ["s", 0]}, "a red fox"),
         ("IndexSwitch", {"index": 1, "value0": ["t", 0], "value1": ["s", 0]}, "a red fox"),
         ("Switch", {"switch": ["yes", 0], "on_true": ["s", 0], "on_false": ["t", 0]}, "a red fox"),
@@ -81,6 +85,39 @@ def test_text_of_which_a_node_may_take_one_line_is_inferred(node_: dict[str, Any
 @pytest.mark.parametrize("node_", [node("Selector", strings="a fox", select=1), node("Text Random Line", text="a fox\n", seed=3)])
 def test_its_only_line_is_the_text(node_: dict[str, Any]) -> None:
     assert read(node_)[1] == "exact"
+
+
+LANGUAGE_MODEL = node("Enhance", prompt="a fox", temperature=0.7)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "known"),
+    [
+        ({"f_string": "{a} in {b}", "values.a": ["llm", 0], "values.b": "snow"}, " in snow"),
+        ({"string": "a NAME in snow", "find": "NAME", "replace": ["llm", 0]}, "a NAME in snow"),
+        ({"prefix": ["llm", 0], "text": " in snow"}, " in snow"),
+    ],
+)
+def test_text_into_which_one_goes_that_was_made_at_run_time_is_unknown(inputs: dict[str, Any], known: str) -> None:
+    assert read(node("Odd", **inputs), llm=LANGUAGE_MODEL) == (known, "unknown")
+
+
+def test_text_into_which_an_inferred_one_goes_is_inferred() -> None:
+    odd = node("Odd", text_a="a", text_b="fox")
+    assert read(node("Replace", string="x in snow", find="x", replace=["odd", 0]), odd=odd) == ("a fox in snow", "inferred")
+
+
+def test_number_that_is_not_known_leaves_a_gap_in_a_format_and_the_text_inferred() -> None:
+    counted = node("Count", image=["ckpt", 0])
+    format_ = node("StringFormat", **{"f_string": "{a} foxes", "values.a": ["n", 0]})
+    assert read(format_, {"Count": ["INT"]}, n=counted) == (" foxes", "inferred")
+
+
+def test_place_of_a_choice_among_options_is_a_number() -> None:
+    combo = node("Combo", choice="b", option1="a", option2="b", index=1)
+    pick = node("IndexSwitch", index=["combo", 1], value0=["t", 0], value1=["s", 0])
+    others = {"combo": combo, "s": STRING, "t": node("PrimitiveString", value="a dog")}
+    assert read(pick, {"Combo": ["STRING", "INT"]}, **others) == ("a red fox", "exact")
 
 
 def test_format_with_a_width_is_not_done_and_inferred() -> None:
