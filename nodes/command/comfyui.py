@@ -16,6 +16,7 @@ from .errors import UsageError
 
 VARIABLE = "COMFYUI_PATH"
 _FAR_NODES = "disable_api_nodes"
+_ALL = "all"  # what newer ComfyUIs take as `--cuda-device`: every device that is visible, so nothing is chosen
 
 
 def find_comfyui(given: str | None, package: Path) -> Path:
@@ -79,7 +80,7 @@ def refuse_chosen_devices() -> None:
     from comfy.cli_args import args
 
     for option in ("cuda_device", "default_device"):
-        if getattr(args, option) is not None:
+        if getattr(args, option) not in (None, _ALL):
             name = "--" + option.replace("_", "-")
             raise UsageError(f"{name} and --ray don't go together, since Ray gives each worker a GPU. Leave {name} out; which GPUs "
                              "a machine lends is told by CUDA_VISIBLE_DEVICES where its Ray starts.")  # fmt: skip
@@ -126,10 +127,10 @@ def _is_comfyui(folder: Path) -> bool:
 
 def _choose_devices(args: Any) -> None:
     """Before torch is imported, which reads these variables once."""
-    if args.default_device is not None:
+    if args.default_device is not None and args.cuda_device != _ALL:
         first = args.default_device
         _set_visible(",".join(map(str, [first, *(number for number in range(32) if number != first)])))
-    if args.cuda_device is not None:
+    if args.cuda_device not in (None, _ALL):
         _set_visible(str(args.cuda_device))
     if args.oneapi_device_selector is not None:
         os.environ["ONEAPI_DEVICE_SELECTOR"] = args.oneapi_device_selector

@@ -351,3 +351,17 @@ def test_a_gpu_chosen_for_all_workers_of_ray_is_refused(monkeypatch):
     monkeypatch.setattr(args, "default_device", 0)
     with pytest.raises(UsageError, match="--default-device and --ray"):
         refuse_chosen_devices()
+
+
+def test_all_gpus_chosen_are_left_as_they_are(monkeypatch):
+    """Newer ComfyUIs have `--cuda-device all`; as the name of a device it would leave torch none."""
+    from comfy.cli_args import args
+    from diffusion_toolkit.nodes.command import comfyui
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    monkeypatch.setattr(args, "cuda_device", "all")
+    monkeypatch.setattr(args, "default_device", 1)  # which they leave alone too, beside it
+    comfyui._choose_devices(args)
+    assert comfyui.os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
+    monkeypatch.setattr(args, "default_device", None)
+    comfyui.refuse_chosen_devices()
