@@ -79,12 +79,9 @@ class Settle:
         return None
 
     def _value(self, node: Node, names: tuple[str, ...], way: str) -> Any:
-        for name in names:
-            if name in node.links:
-                if name == way or node.links[name].node == node.key:
-                    continue  # the link by which it comes, or one to itself
-            elif name not in node.values:
-                continue
+        for name in filter(None, (_input(node, wanted) for wanted in names)):
+            if name in node.links and (name == way or node.links[name].node == node.key):
+                continue  # the link by which it comes, or one to itself
             value = self.strings.number(node, name)
             if isinstance(value, (int, float, str)) and not isinstance(value, bool) and value != "":
                 self._note(node)
@@ -202,6 +199,13 @@ class Settle:
             value = finite(self.strings.number(node, names[0])) if names else None
             sides.append(value if value is not None and 0 < value < 2**20 else None)
         return sides[0], sides[1]
+
+
+def _input(node: Node, wanted: str) -> str | None:
+    """The input of this name, or one that an option brings, as `model.seed`."""
+    if wanted in node.values or wanted in node.links:
+        return wanted
+    return next((name for name in (*node.values, *node.links) if name.endswith(f".{wanted}")), None)
 
 
 def is_whole(value: Any) -> bool:

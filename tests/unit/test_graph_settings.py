@@ -55,6 +55,12 @@ def test_number_behind_a_switch_in_which_the_other_is_written(switch: bool, step
     assert trace(graph, types={"Switch": ["*"]}).steps == steps
 
 
+def test_setting_of_a_chosen_option_is_told_by_the_end_of_its_name() -> None:
+    service = node("ImageApi", **{"model": "v4", "model.prompt": "a red fox", "model.seed": 9, "model.steps": 30})
+    found = trace({"api": service, "save": node("SaveImage", filename_prefix="x", images=["api", 0])})
+    assert (found.seed, found.steps) == (9, 30)
+
+
 def test_settings_of_nodes_of_their_own() -> None:
     assert settings(trace(custom())) == (7, 12, 4.5, "heun", "simple", 0.5)
 
