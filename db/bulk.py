@@ -20,7 +20,8 @@ from .claims import running
 from .connection import Library
 from .encoders import get_encoder
 from .errors import LibraryError
-from .indexes import METHODS, Progress, drop_indexes, graph_options, indexes_of, set_index, step_aside
+from .indexes import METHODS, drop_indexes, graph_options, indexes_of, set_index, step_aside
+from .progress import Progress, silent
 from .records import StoredEncoder
 
 LEAST = 1000  # new vectors, which any index takes in some seconds
@@ -77,10 +78,10 @@ def postpone_indexes(library: Library, expected: Mapping[int, int]) -> list[str]
 def _drop_left(library: Library, encoder: StoredEncoder) -> None:
     with library.connection() as conn:
         left = _left_behind(conn, encoder)
-    drop_indexes(library, left, lambda stage, done, total: None, _PATIENCE)
+    drop_indexes(library, left, silent, _PATIENCE)
 
 
-def make_postponed(library: Library, progress: Progress | None = None) -> int:
+def make_postponed(library: Library, progress: Progress = silent) -> int:
     """Make what was put off, unless another run goes on, which then does it at its end; how many were made.
 
     LibraryError while another process makes an index. When `progress` raises, what is not made stays put off.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from .encoders import CONNECT, active_encoder
 from .errors import LibraryError
 from .filters import Filter, all_of
 from .filters.none_pass import why_none_pass
+from .progress import Progress, silent
 from .records import StoredEncoder
 from .search.kinds import family_of
 from .stream import BATCH, count_vectors, stream_vectors, unit_rows
@@ -27,9 +28,6 @@ _MORE_FREQUENT = 1.2  # times as in all prompts
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _PROMPT_READ = 2000  # characters
 _SHOW_SOMETHING = frozenset("back bill bottom cry detail empty fire front full mill mine side system thick thin top".split())
-
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, total) before each step; it may raise to cancel."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def cluster_images(
     count: int,
     filter: Filter | None = None,
     *,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> list[Cluster]:
     """At most `count` clusters of all images that have a vector of `kind`, the largest first; the same library gives the same.
 

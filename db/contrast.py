@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from .encoders import CONNECT, active_encoder
 from .errors import LibraryError
 from .filters import Filter
 from .pairs import look_alikes
+from .progress import Progress, silent
 from .question import Part, Question
 from .records import StoredEncoder
 from .search import exact_cosines, search
@@ -22,9 +23,6 @@ LOOK, PROMPT = "alike look, other prompt", "same prompt, other look"
 _POOL = 1000  # of the images that are most alike in one way, those least alike in the other are given
 _PAIRS_COMPARED = 200_000  # of the library, the ones that look most alike
 _MOST_OF_A_TEXT = 1024  # images of one prompt that are all compared with each other
-
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, total) before each step; it may raise to cancel."""
 
 _PROMPTS_OF = """
 SELECT pair.place, 1 - (a.embedding::halfvec({dims}) <=> b.embedding::halfvec({dims}))
@@ -79,7 +77,7 @@ def contrasts_of_library(
     k: int,
     filter: Filter | None = None,
     *,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> list[Contrast]:
     """The `k` pairs of the whole library that differ most in one way, of those that are alike in the other; each image once.
 

@@ -22,6 +22,7 @@ from ._index_sql import TABLES, count_rows, index_name, other_owner, searched_ro
 from .connection import Library
 from .hybrid.candidates import LEAST_RECALL
 from .hybrid.check import EFFORTS, EQUAL, WANTED
+from .progress import Progress, silent
 from .records import StoredEncoder
 from .search.found import enough
 from .search.kinds import SHAPES, Source, state_of
@@ -42,7 +43,6 @@ SELECT 1 - (found.embedding <=> %(query)s) FROM (
     SELECT v.embedding FROM {table} v WHERE {rows} ORDER BY v.embedding::halfvec({dims}) <=> %(query)s LIMIT {wanted}
 ) found
 """
-Progress = Callable[[str, int, int], None]
 
 
 def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -> dict[str, int | None]:
@@ -76,7 +76,7 @@ def _keep(conn: Connection, encoder: StoredEncoder, said: str | None) -> None:
     bump_generation(conn)
 
 
-def try_grown(library: Library, progress: Progress | None = None) -> int:
+def try_grown(library: Library, progress: Progress = silent) -> int:
     """Try the active encoders' HNSW indexes that were not tried yet, or have twice or half the vectors since; how many these were.
 
     Where those that are left are few, what was found before is forgotten instead.
@@ -91,7 +91,7 @@ def try_grown(library: Library, progress: Progress | None = None) -> int:
     if not ours:
         return 0
     with alone(library):
-        return sum(bool(find_efforts(library, encoder, progress or (lambda stage, done, total: None))) for encoder in ours)
+        return sum(bool(find_efforts(library, encoder, progress)) for encoder in ours)
 
 
 def is_due(rows: int, tried: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from psycopg import Connection, sql
@@ -16,12 +16,12 @@ from .connection import Library
 from .effort import find_efforts
 from .encoders import get_encoder
 from .errors import LibraryError
+from .progress import Progress, silent
 from .records import StoredEncoder
 from .search.found import enough
 from .search.kinds import state_of
 
 METHODS = ("hnsw", "ivfflat", "binary", "none")
-Progress = Callable[[str, int, int], None]
 _POLL_SECONDS = 0.5
 _LARGER = (24, 48)  # m, of which the usual one is 16: each finds more, and takes more room and time
 _OPTIONS = """
@@ -66,7 +66,7 @@ def set_index(
     method: str,
     m: int = M,
     ef_construction: int = EF_CONSTRUCTION,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     analyse: bool = True,
 ) -> dict[str, int | None] | None:
     """Make this the index over an encoder's vectors, in place of what it has; made anew when it is of this method already.
@@ -84,23 +84,23 @@ def set_index(
     if method not in METHODS:
         raise LibraryError(f"There is no index method {method!r}. Choose one of: {', '.join(METHODS)}.")
     check_graph(m, ef_construction)
-    tell = progress or (lambda stage, done, total: None)
     with alone(library):
         with library.connection() as conn:
             encoder = get_encoder(conn, encoder_id)
             rows = count_rows(conn, encoder)
         if method == "ivfflat" and not rows:
             raise LibraryError(f"The library has no vectors by {encoder.name} yet, from which an IVFFlat index draws its lists. Index a folder first.")
-        drop_indexes(library, [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in METHODS], tell)  # of runs that were broken off
+        left = [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in METHODS]  # by runs that were broken off
+        drop_indexes(library, left, progress)
         new = index_name(encoder, f"new_{method}")
         if method != "none":
             try:
                 statement = create_statement(encoder, method, new, m, ef_construction, rows, concurrently=True)
                 need = rows * graph_bytes(encoder.dims, m, method)
-                build_index(library, statement, f"Indexing {encoder.name} ({encoder.family})", tell, need=need)
+                build_index(library, statement, f"Indexing {encoder.name} ({encoder.family})", progress, need=need)
             except BaseException:
                 with suppress(LibraryError):  # the next run drops it
-                    drop_indexes(library, [new], lambda stage, done, total: None, "5s")
+                    drop_indexes(library, [new], silent, "5s")
                 raise
         if analyse:
             with library.connection() as conn:
@@ -113,8 +113,8 @@ def set_index(
                 conn.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(new), sql.Identifier(name)))
             conn.execute("DELETE FROM postponed_indexes WHERE encoder_id = %s", [encoder.id])  # whoever put it off, this is what is wanted
             bump_generation(conn)
-        drop_indexes(library, formers, tell)
-        return find_efforts(library, encoder, tell) if method == "hnsw" and rows >= enough() else None
+        drop_indexes(library, formers, progress)
+        return find_efforts(library, encoder, progress) if method == "hnsw" and rows >= enough() else None
 
 
 def step_aside(conn: Connection, encoder: StoredEncoder) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from .errors import LibraryError
 from .filters import Filter
 from .indexes import indexes_of
 from .phashes import read_phashes
+from .progress import Progress, silent
 from .records import StoredEncoder
 from .stream import count_vectors, read_columns, stream_vectors
 
@@ -23,9 +24,6 @@ _ASKED = 500  # vectors whose neighbours one statement looks for: about half a s
 _BLOCK = 2048  # vectors that are compared with as many others at once, 16 MB of cosines
 _BITS = 64
 _LEAST_SET = 12  # bits; a hash has 32, but that of a picture of one colour hardly any, and all such are alike
-
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, total) before each step; it may raise to cancel."""
 
 _NEIGHBOURS = """
 SELECT a.image_id, near.image_id, near.distance
@@ -60,7 +58,7 @@ def look_alikes(
     filter: Filter | None = None,
     *,
     neighbours: int = 16,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Pairs:
     """The pairs whose image vectors have a cosine of at least `lowest`.
 
@@ -90,7 +88,7 @@ def look_alikes(
 
 
 def same_hashes(
-    conn: Connection, most_bits: int, filter: Filter | None = None, *, progress: Progress = lambda stage, done, total: None
+    conn: Connection, most_bits: int, filter: Filter | None = None, *, progress: Progress = silent
 ) -> Pairs:
     """The pairs whose perceptual hashes differ in at most `most_bits` bits.
 

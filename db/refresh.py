@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .bulk import make_postponed
 from .connection import Library
 from .effort import try_grown
 from .errors import LibraryError
 from .hybrid.tail import refresh_hybrid
+from .progress import Progress, silent
 from .search import forget_samples
 
 
-def refresh_search(library: Library, progress: Callable[[str, int, int], None] | None = None) -> str:
+def refresh_search(library: Library, progress: Progress = silent) -> str:
     """Bring indexes and samples up to date; a line for the person, "" where there was nothing to do.
 
     A library that can't have its indexes brought up to date is searched as it is: what is in none is compared one by one.

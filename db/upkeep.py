@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import Connection, sql
@@ -15,6 +15,7 @@ from .connection import Library
 from .encoders import get_encoder
 from .indexes import METHODS, graph_options, set_index
 from .prune import refuse_beside_a_run
+from .progress import Progress
 from .records import StoredEncoder, TextPair
 from .token_states import sound_token_states
 
@@ -22,7 +23,6 @@ VECTORS_AT_ONCE = 20_000
 REMOVED_AT_ONCE = 1000  # so that no writer waits long
 STATES_AT_ONCE = 64  # 16 MB, which the server reads and none of which it sends
 _DEAD_LEAST = 1000
-Progress = Callable[[str, int, int], None]
 
 # A cosine with such a vector is not defined, and an index over vectors refuses one of another length. NaN is larger than all else here.
 _UNSOUND_VECTORS = """

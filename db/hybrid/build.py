@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from psycopg import Connection, errors, sql
@@ -18,6 +18,7 @@ from ..connection import Library
 from ..encoders import active_encoders
 from ..errors import LibraryError
 from ..indexes import build_index, check_graph
+from ..progress import Progress, silent
 from ..question import KINDS
 from ..search.kinds import family_of
 from ..stream import count_vectors
@@ -26,7 +27,6 @@ from .check import EFFORTS, GOOD_MEAN, GOOD_WORST, MIXES, Check
 from .projection import DIMS, Projection, fit
 from .rows import Kinds, read_images, write_rows
 
-Progress = Callable[[str, int, int], None]
 Recalls = dict[int, tuple[float, float]]
 """Of one effort, by how many of what it finds are compared: the mean recall, and that of the worst mix."""
 INDEX = "hybrid_vectors_hnsw"
@@ -38,7 +38,7 @@ _FEW = 0.05  # of the images: a kind that fewer have is left out, since its dime
 def build_hybrid(
     library: Library,
     kinds: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     m: int | None = None,
     ef_construction: int | None = None,
     dims: int = DIMS,
@@ -52,19 +52,18 @@ def build_hybrid(
     given = {name: value for name, value in (("m", m), ("ef_construction", ef_construction)) if value is not None}  # by a person
     m, ef_construction = m or M, ef_construction or EF_CONSTRUCTION
     check_graph(m, ef_construction)
-    tell = progress or (lambda stage, done, total: None)
     with alone(library), library.connection() as conn:
         chosen = choose_kinds(conn, kinds)
         settings = {"m": m, "ef_construction": ef_construction, "given": given, "chosen": kinds is not None}  # by a person, or all that there are
-        hybrid_id, images = _replace(library, chosen.names, [encoder.id for encoder in chosen.encoders], settings, tell)
+        hybrid_id, images = _replace(library, chosen.names, [encoder.id for encoder in chosen.encoders], settings, progress)
         sample = _sample(conn, chosen)
-        tell("Fitting the hybrid index", 0, 1)
+        progress("Fitting the hybrid index", 0, 1)
         projection = fit([of_kind[~np.isnan(of_kind[:, 0])] for of_kind in sample], dims)
         check = Check(sample, np.random.default_rng(hybrid_id))
-        filled = _fill(library, conn, hybrid_id, chosen, projection, check, tell)
-        _index(library, hybrid_id, projection.dims, m, ef_construction, filled, tell)
+        filled = _fill(library, conn, hybrid_id, chosen, projection, check, progress)
+        _index(library, hybrid_id, projection.dims, m, ef_construction, filled, progress)
         details = {**settings, "sizes": projection.sizes, "kept": projection.kept}
-        details |= _try_out(library, hybrid_id, chosen, projection, check, tell)
+        details |= _try_out(library, hybrid_id, chosen, projection, check, progress)
         _finish(library, hybrid_id, projection, details, images)
     return {**details, "kinds": list(chosen.names), "images": filled}
 
@@ -72,7 +71,7 @@ def build_hybrid(
 def drop_hybrid(library: Library, wanted: bool = True) -> None:
     """Remove the hybrid index; when it is not `wanted`, Index Folder makes none by itself from now on."""
     with alone(library):
-        _replace(library, [], [], {}, lambda stage, done, total: None)  # an index over nothing, never ready: Index Folder makes none
+        _replace(library, [], [], {}, silent)  # an index over nothing, never ready: Index Folder makes none
         if wanted:
             with library.connection() as conn:
                 conn.execute("DELETE FROM hybrids")
@@ -97,7 +96,7 @@ def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:
     return Kinds(tuple(name for name, _ in chosen), tuple(encoder for _, encoder in chosen))
 
 
-def _replace(library: Library, kinds: Sequence[str], encoder_ids: Sequence[int], settings: dict, tell: Progress) -> tuple[int, int]:
+def _replace(library: Library, kinds: Sequence[str], encoder_ids: Sequence[int], settings: dict, progress: Progress) -> tuple[int, int]:
     """Remove the index there is, and record another that is not made yet; its id, and how many images there are.
 
     From here on writers note what they change. Kinds and settings are recorded now, for the case that the making is broken off.
@@ -114,7 +113,7 @@ def _replace(library: Library, kinds: Sequence[str], encoder_ids: Sequence[int],
                 if attempt == _ATTEMPTS:
                     raise
                 conn.rollback()
-                tell("Waiting for searches to end", attempt, _ATTEMPTS)
+                progress("Waiting for searches to end", attempt, _ATTEMPTS)
                 time.sleep(_PATIENCE)
                 continue
             conn.execute("DELETE FROM hybrids")
@@ -135,13 +134,13 @@ def _sample(conn: Connection, kinds: Kinds) -> list[np.ndarray]:
 
 
 def _fill(
-    library: Library, conn: Connection, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, tell: Progress
+    library: Library, conn: Connection, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, progress: Progress
 ) -> int:
     """Write the rows of all images, batch by batch in transactions of their own; returns how many."""
     conn.commit()  # so that the images of writers who did not know of this index yet are seen
     total, done = conn.execute("SELECT count(*) FROM images").fetchone()[0], 0
     for ids, vectors in read_images(conn, kinds):
-        tell("Filling the hybrid index", done, total)
+        progress("Filling the hybrid index", done, total)
         check.see(vectors)
         with library.connection() as writer:
             write_rows(writer, hybrid_id, ids, projection.rows(vectors))
@@ -150,17 +149,17 @@ def _fill(
     return done
 
 
-def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction: int, rows: int, tell: Progress) -> None:
+def _index(library: Library, hybrid_id: int, dims: int, m: int, ef_construction: int, rows: int, progress: Progress) -> None:
     statement = sql.SQL(
         "CREATE INDEX {} ON hybrid_vectors USING hnsw ((embedding::halfvec({})) halfvec_ip_ops)"
         " WITH (m = {}, ef_construction = {}) WHERE hybrid_id = {}"
     ).format(sql.Identifier(INDEX), sql.Literal(dims), sql.Literal(m), sql.Literal(ef_construction), sql.Literal(hybrid_id))
-    build_index(library, statement, "Indexing the hybrid vectors", tell, need=rows * graph_bytes(dims, m))
+    build_index(library, statement, "Indexing the hybrid vectors", progress, need=rows * graph_bytes(dims, m))
     with library.connection() as conn:
         conn.execute("ANALYZE hybrid_vectors")
 
 
-def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, tell: Progress) -> dict:
+def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Projection, check: Check, progress: Progress) -> dict:
     """For each sort of mix the least effort at which the index finds enough, how many of what it finds are to be compared exactly
     for that, and the recall of the worst mix then."""
     tried: dict[str, dict[int, Recalls]] = {mix: {} for mix in MIXES}  # by effort
@@ -168,7 +167,7 @@ def _try_out(library: Library, hybrid_id: int, kinds: Kinds, projection: Project
     with library.connection() as conn:
         scores = _Scores(conn, kinds, check)
         for place, effort in enumerate(EFFORTS):
-            tell("Checking the hybrid index", place, len(EFFORTS))
+            progress("Checking the hybrid index", place, len(EFFORTS))
             mixes = [mix for mix, recalls in tried.items() if not any(map(_good, recalls.values()))]
             if not mixes:
                 break

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection
 
 from .._generation import one_writer
+from ..progress import Progress, silent
 
 if TYPE_CHECKING:
     from ..connection import Library
@@ -40,7 +41,7 @@ def note_texts(conn: Connection, encoder_id: int, ids: Sequence[int]) -> None:
     conn.execute(_NOTE_TEXTS, {"encoder": encoder_id, "ids": [int(text_id) for text_id in ids]})
 
 
-def refresh_hybrid(library: Library, progress: Callable[[str, int, int], None] | None = None) -> str:
+def refresh_hybrid(library: Library, progress: Progress = silent) -> str:
     """Bring the hybrid index up to date, and say in words what was done; "" where there was nothing to do.
 
     Folds the tail in. The index is made anew where that takes less, where the library has twice the images that it had then, another
@@ -85,14 +86,13 @@ def _kinds_for(conn: Connection, kinds: list[str] | None, by_person: bool, choos
         return None
 
 
-def _fold(library: Library, hybrid_id: int, kinds: Any, total: int, progress: Callable[[str, int, int], None] | None) -> int:
+def _fold(library: Library, hybrid_id: int, kinds: Any, total: int, progress: Progress) -> int:
     from .candidates import projection_of, ready_hybrid
     from .rows import read_images, write_rows
 
     done = 0
     while True:
-        if progress:
-            progress("Adding to the hybrid index", done, max(done, total))
+        progress("Adding to the hybrid index", done, max(done, total))
         with library.connection() as conn:
             one_writer(conn)  # whoever changes one of these images does it before or after, and notes it again
             taken = conn.execute(
