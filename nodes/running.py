@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..embedders.template import unknown_classes
-from ..embedders.template.present import sources
+from ..embedders.template.present import upstream
 from .definitions import node_definitions
+from .host_queue import FIVE, paid, put, running_entry
 from .stored_graphs import Graph, queueable
 
 OURS = "DiffusionToolkitRunGraph"
@@ -53,9 +53,9 @@ def checked(graph: Graph) -> tuple[Graph, list[str]]:
     kinds = {node["class_type"] for node in graph.values()}
     if OURS in kinds:
         raise CannotRun("The graph has a Run Graph of its own and would run graphs without end. Choose another template or image.")
-    paid = sorted(kind for kind in kinds if getattr(nodes.NODE_CLASS_MAPPINGS[kind], "API_NODE", False))
-    if paid:
-        raise CannotRun(f"The graph calls paid services ({', '.join(paid)}). Open Recall Workflow's file in ComfyUI and run it there.")
+    services = paid(kinds)
+    if services:
+        raise CannotRun(f"The graph calls paid services ({', '.join(services)}). Open Recall Workflow's file in ComfyUI and run it there.")
     ready = _with_an_output(copy.deepcopy(graph))
     valid, error, outputs, node_errors = _validated(ready)
     if not valid or node_errors:
@@ -81,10 +81,7 @@ def picture_of(graph: Graph) -> tuple[Graph, list[Any]]:
     link = (saved or [link for _, link in pictures] or [None])[-1]
     if link is None:
         raise CannotRun("The graph saves and shows no picture that could come out here. Queue it by itself instead.")
-    queue = [link[0]]
-    for key in queue:
-        queue += [source for source in dict.fromkeys(sources(graph[key])) if source in graph and source not in queue]
-    return {key: graph[key] for key in queue}, link
+    return {key: graph[key] for key in upstream(graph, [link[0]])}, link
 
 
 def prefixed(graph: Graph, link: list[Any]) -> tuple[Graph, list[Any]]:
@@ -106,31 +103,17 @@ def place_in_list() -> int:
 def put_in_queue(graph: Graph) -> str:
     """Check a graph and queue it behind all others, for the client that queued the running one; the new prompt's id.
 
-    As ComfyUI does it, other packs come first, and what they made of the graph is checked. The entry is made like the running prompt's own, since what more stands in it differs between versions of ComfyUI.
+    As ComfyUI does it, other packs come first, and what they made of the graph is checked.
     """
     from server import PromptServer
 
-    host = PromptServer.instance
-    request = host.trigger_on_prompt({"prompt": graph})  # other packs fill wildcards there
+    request = PromptServer.instance.trigger_on_prompt({"prompt": graph})  # other packs fill wildcards there
     ready, outputs = checked(request["prompt"])
-    running = _running(host.prompt_queue.get_current_queue_volatile()[0])
-    number, host.number = host.number, host.number + 1
-    prompt_id = str(uuid.uuid4())
-    client = running[3].get("client_id")
-    extra = {**({"client_id": client} if client else {}), "create_time": int(time.time() * 1000)}
-    host.prompt_queue.put((number, prompt_id, ready, extra, outputs, *({} for _ in running[5:])))
-    return prompt_id
-
-
-def _running(entries: list[Any]) -> Any:
-    """The queue's entry of the prompt that is running this node."""
-    from comfy_execution.utils import get_executing_context
-
-    context = get_executing_context()
-    ours = [entry for entry in entries if context is None or entry[1] == context.prompt_id]
-    if not ours:
+    entry = running_entry()
+    if entry is None:
         raise CannotRun("ComfyUI's queue has no entry of this prompt. Run the graph 'in this graph' instead.")
-    return ours[0]
+    client = entry[3].get("client_id")
+    return put(ready, outputs, len(entry) - FIVE, **({"client_id": client} if client else {}))
 
 
 def _validated(graph: Graph) -> tuple[bool, Any, list[str], dict[str, Any]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..embedders.template.present import upstream
+from .host_queue import FIVE, paid, put, running_entry
 from .watch import Finished, Place
 
 Graph = dict[str, dict[str, Any]]
@@ -51,14 +51,8 @@ class Running:
 
 def running_prompt() -> Running | None:
     """The prompt of the node that calls this; None outside of ComfyUI's executor."""
-    from comfy_execution.utils import get_executing_context
-    from server import PromptServer
-
-    context = get_executing_context()
-    if context is None or PromptServer.instance is None:
-        return None
-    entries = PromptServer.instance.prompt_queue.get_current_queue_volatile()[0]
-    return next((Running(context.prompt_id, entry) for entry in entries if entry[1] == context.prompt_id), None)
+    entry = running_entry()
+    return None if entry is None else Running(entry[1], entry)
 
 
 def check_saved_in(root: Path, folder: Path) -> None:
@@ -78,22 +72,17 @@ def part_leading_to(running: Running, node_id: str) -> Part:
     Raises:
         CannotWatch: the node is part of no queued prompt, or the run would cost money each time.
     """
-    import nodes
-    from comfy_execution.graph_utils import add_graph_prefix, is_link
+    from comfy_execution.graph_utils import add_graph_prefix
 
     prompt = running.entry[2]
     if node_id not in prompt:
         raise CannotWatch("It stands in a graph that another node runs. Queue Index Folder by itself to watch.")
-    wanted = [node_id]
-    for key in wanted:
-        links = [value[0] for value in prompt[key]["inputs"].values() if is_link(value)]
-        wanted += [source for source in dict.fromkeys(links) if source in prompt and source not in wanted]
-    kinds = {prompt[key]["class_type"] for key in wanted}
-    paid = sorted(kind for kind in kinds if getattr(nodes.NODE_CLASS_MAPPINGS.get(kind), "API_NODE", False))
-    if paid:
-        raise CannotWatch(f"What is connected to it calls paid services ({', '.join(paid)}), which nobody would ask for each time.")
+    wanted = upstream(prompt, [node_id])
+    services = paid(prompt[key]["class_type"] for key in wanted)
+    if services:
+        raise CannotWatch(f"What is connected to it calls paid services ({', '.join(services)}), which nobody would ask for each time.")
     graph, _ = add_graph_prefix(copy.deepcopy({key: prompt[key] for key in wanted}), (), PREFIX)
-    return Part(graph, PREFIX + node_id, len(running.entry) - 5)
+    return Part(graph, PREFIX + node_id, len(running.entry) - FIVE)
 
 
 class HostQueue:
@@ -128,12 +117,7 @@ class HostQueue:
         the latest prompt has. So the next image is made as if nothing had come between. Its nodes are only asked whether they changed
         (`fingerprint_inputs`), as for each prompt; one that hashes a large file does so again.
         """
-        number, self._host.number = self._host.number, self._host.number + 1
-        prompt_id = str(uuid.uuid4())
-        graph = copy.deepcopy({**beside, **part.graph})
-        entry = (number, prompt_id, graph, {"create_time": int(time.time() * 1000)}, [part.target])
-        self._host.prompt_queue.put((*entry, *({} for _ in range(part.more))))
-        return prompt_id
+        return put(copy.deepcopy({**beside, **part.graph}), [part.target], part.more)
 
     def forget(self, prompt_id: str) -> None:
         self._host.prompt_queue.delete_history_item(prompt_id)

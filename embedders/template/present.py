@@ -77,17 +77,20 @@ def lacking(
     return found
 
 
-def _needed(graph: Graph, definitions: Mapping[str, Any]) -> set[str]:
+def _needed(graph: Graph, definitions: Mapping[str, Any]) -> list[str]:
     """The nodes that run: output nodes and all upstream of them; all nodes where none is known to be an output."""
-    queue = [key for key, node in graph.items() if (definitions.get(str(node.get("class_type"))) or {}).get("output_node")]
-    queue = queue or list(graph)
-    seen = set(queue)
-    for key in queue:
-        for source in sources(graph[key]):
-            if source in graph and source not in seen:
-                seen.add(source)
-                queue.append(source)
-    return seen
+    ends = [key for key, node in graph.items() if (definitions.get(str(node.get("class_type"))) or {}).get("output_node")]
+    return upstream(graph, ends or list(graph))
+
+
+def upstream(graph: Graph, ends: Sequence[str]) -> list[str]:
+    """These nodes and all that they take from, near before far, each once."""
+    found, seen = list(ends), set(ends)
+    for key in found:
+        new = [source for source in dict.fromkeys(sources(graph[key])) if source in graph and source not in seen]
+        found += new
+        seen.update(new)
+    return found
 
 
 def sources(node: Mapping[str, Any]) -> Iterator[str]:
