@@ -154,7 +154,7 @@ class Texts:
 def our_way(folder: Path, data: Data, batch: int, negatives: int) -> tuple[Timed, Timed]:
     """All rows and all indexes; and the same without the index over several kinds."""
     from diffusion_toolkit import db
-    from diffusion_toolkit.db.hybrid.tail import refresh_hybrid
+    from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 
     library = open_filled(folder)
     watch, stages = Watch(library), _Stages()

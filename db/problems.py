@@ -11,7 +11,8 @@ from ._builders import being_built
 from ._index_sql import TABLES, other_owner
 from .bulk import another_run
 from .effort import is_due
-from .hybrid.tail import AUTOMATIC_FROM, REFIT_AT, TAIL_MOST
+from .hybrid.refresh import AUTOMATIC_FROM, REFIT_AT
+from .hybrid.tail import TAIL_MOST
 from .indexes import larger_m
 from .question import FAMILIES
 from .records import StoredEncoder

@@ -6,7 +6,7 @@ from .bulk import make_postponed
 from .connection import Library
 from .effort import try_grown
 from .errors import LibraryError
-from .hybrid.tail import refresh_hybrid
+from .hybrid.refresh import refresh_hybrid
 from .progress import Progress, silent
 from .search import forget_samples
 

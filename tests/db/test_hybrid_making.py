@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.hybrid.build import build_hybrid, drop_hybrid
-from diffusion_toolkit.db.hybrid.tail import refresh_hybrid
+from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.refresh import refresh_search
 from host.hybrid_library import DIMS, asked, parts_of
 
@@ -81,9 +81,9 @@ def test_small_libraries_get_no_index_by_themselves(library, fill):
 
 
 def test_a_large_library_gets_one_unless_a_person_said_none(library, fill, monkeypatch):
-    from diffusion_toolkit.db.hybrid import tail
+    from diffusion_toolkit.db.hybrid import refresh
 
-    monkeypatch.setattr(tail, "AUTOMATIC_FROM", 50)
+    monkeypatch.setattr(refresh, "AUTOMATIC_FROM", 50)
     fill(100)
     assert "hybrid index made" in refresh_hybrid(library)
     drop_hybrid(library, wanted=False)

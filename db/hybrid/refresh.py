@@ -1,0 +1,81 @@
+"""Bring the hybrid index up to date at the end of a run: fold in what was written since, or make it anew."""
+
+from __future__ import annotations
+
+from psycopg import Connection
+
+from .._builders import alone
+from .._builds import graph_bytes, making_pays, memory_for
+from .._generation import one_writer
+from .._index_sql import M
+from ..connection import Library
+from ..errors import LibraryError
+from ..progress import Progress, silent
+from .build import build_hybrid, choose_kinds
+from .candidates import projection_of, ready_hybrid
+from .rows import Kinds, read_images, write_rows
+
+AUTOMATIC_FROM = 20_000  # images, below which comparing one by one takes some milliseconds
+REFIT_AT = 2.0  # times the images that there were when the index was made
+_FILLING = 1.3  # times what an index takes to make: its rows are read and projected besides
+_FOLDED = 200  # images in one transaction, in which no one else writes
+
+
+def refresh_hybrid(library: Library, progress: Progress = silent) -> str:
+    """Bring the hybrid index up to date, and say in words what was done; "" where there was nothing to do.
+
+    Folds the tail in. The index is made anew where that takes less, where the library has twice the images that it had then, another
+    encoder than then, more kinds, or where its making was broken off; and for the first time at 20,000 images, unless a person said none.
+    """
+    with library.connection() as conn:
+        row = conn.execute(
+            "SELECT id, kinds, encoder_ids, dims, fitted_on, ready, details, (SELECT count(*) FROM hybrid_tail),"
+            " (SELECT count(*) FROM images) FROM (VALUES (0)) one LEFT JOIN hybrids ON true"
+        ).fetchone()
+        hybrid_id, kinds, encoder_ids, dims, fitted_on, ready, details, tail, images = row
+        details = details or {}
+        if kinds == [] or (hybrid_id is None and images < AUTOMATIC_FROM):
+            return ""
+        by_person = details.get("chosen", False)
+        chosen = _kinds_for(conn, kinds, by_person)
+        each = graph_bytes(dims or 0, details.get("m", M))
+        large = tail > _FOLDED and making_pays(tail, max(images - tail, 0), each, memory_for(library, conn), _FILLING)
+    if chosen is None:
+        return ""
+    current = ready and "compared" in details and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
+    if not current or images >= REFIT_AT * fitted_on or large:
+        made = build_hybrid(library, chosen.names if by_person else None, progress, **details.get("given", {}))
+        return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['efforts']['even']} candidates)"
+    if not tail:
+        return ""
+    with alone(library):
+        folded = _fold(library, hybrid_id, chosen, tail, progress)
+    return f"{folded} images added to the hybrid index"
+
+
+def _kinds_for(conn: Connection, kinds: list[str] | None, by_person: bool) -> Kinds | None:
+    """The kinds that the index is to have now; None where there are not two."""
+    try:
+        return choose_kinds(conn, kinds if by_person else None)
+    except LibraryError:
+        return None
+
+
+def _fold(library: Library, hybrid_id: int, kinds: Kinds, total: int, progress: Progress) -> int:
+    done = 0
+    while True:
+        progress("Adding to the hybrid index", done, max(done, total))
+        with library.connection() as conn:
+            one_writer(conn)  # whoever changes one of these images does it before or after, and notes it again
+            taken = conn.execute(
+                "DELETE FROM hybrid_tail WHERE image_id IN (SELECT image_id FROM hybrid_tail LIMIT %s) RETURNING image_id", [_FOLDED]
+            ).fetchall()
+            if not taken:
+                return done
+            ids = [row[0] for row in taken]
+            conn.execute("DELETE FROM hybrid_vectors WHERE hybrid_id = %s AND image_id = ANY(%s)", [hybrid_id, ids])
+            projection = projection_of(conn, ready_hybrid(conn, 1))
+            for present, vectors in read_images(conn, kinds, ids):
+                if len(present):
+                    write_rows(conn, hybrid_id, present, projection.rows(vectors))
+        done += len(ids)
