@@ -229,9 +229,11 @@ class EmbeddedServer:
         )
 
     def _refuse_if_used_elsewhere(self) -> None:
-        """Two servers on one directory destroy it, and a container or computer cannot see another one's processes."""
+        """Two servers on one directory destroy it. What a computer, or a container, runs is invisible to another one; and on one
+        computer a folder that two paths lead to, as by a bind mount, has two names, of which each takes the other for a copy's.
+        So only a record of ours, made under this path, spares the question whether anybody uses the directory."""
         recorded = self._record().get("computer")
-        if self._address() is None or recorded == _computer():
+        if recorded == _computer() and self._address() is not None:
             return
         self._users.release()
         alone = self._users.acquire()
@@ -239,9 +241,10 @@ class EmbeddedServer:
             self._users.release()
         self._users.acquire(shared=True)
         if not alone:
+            where = f"by another computer or container ({recorded})" if recorded != _computer() else "under another path of the same folder"
             raise ServerTrouble(
-                f"The library in {self.directory} is in use by another computer or container ({recorded}). Close ComfyUI "
-                "there, or share one PostgreSQL server through DIFFUSION_TOOLKIT_DSN."
+                f"The library in {self.directory} is in use {where}. Close ComfyUI there, or share one PostgreSQL server through "
+                "DIFFUSION_TOOLKIT_DSN."
             )
 
     def _record(self) -> dict:

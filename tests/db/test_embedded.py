@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,72 +19,9 @@ from diffusion_toolkit.db import embedded
 from diffusion_toolkit.db._locks import FileLock
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.db.errors import LibraryError, TryAgain
+from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library  # noqa: F401  (fixtures)
 
-CONFTEST = Path(__file__).parents[1] / "conftest.py"
-PEER = """
-import runpy, sys
-from pathlib import Path
-runpy.run_path(sys.argv[1])
-from diffusion_toolkit.db.embedded import EmbeddedServer
-server = EmbeddedServer.start(Path(sys.argv[2]))
-print("ready", flush=True)
-sys.stdin.readline()
-"""
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-class Peer:
-    """Another process that uses the directory, until it is told to leave or is killed."""
-
-    def __init__(self, directory: Path, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PEER, str(CONFTEST), str(directory)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
-        )  # fmt: skip
-
-    def wait_ready(self) -> Peer:
-        assert self.process.stdout.readline() == "ready\n"
-        return self
-
-    def leave(self) -> None:
-        self.process.communicate("\n", timeout=60)
-        assert self.process.returncode == 0
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def stopped_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library that was started and stopped once, so that not each test runs initdb."""
-    folder = tmp_path_factory.mktemp("stopped") / "library"
-    EmbeddedServer.start(folder).stop()
-    return folder
-
-
-@pytest.fixture
-def directory(stopped_library: Path, tmp_path: Path):
-    """A library's folder for one test; whatever still serves it after the test is ended."""
-    folder = tmp_path / "library"
-    shutil.copytree(stopped_library, folder)
-    yield folder
-    if (folder / "server.json").exists():
-        EmbeddedServer.start(folder).stop()
-
-
-def ask(server: EmbeddedServer, sql: str):
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchone()[0] if cursor.description else None
-
-
-def postmaster(directory: Path) -> psutil.Process:
-    return psutil.Process(int((directory / "postgresql" / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0]))
-
-
-def runs(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def wait_until_gone(process: psutil.Process) -> None:
@@ -234,31 +170,6 @@ def test_starting_twice_in_one_process_gives_the_same_server(directory: Path):
     server.stop()
     with pytest.raises(LibraryError, match="has stopped"):
         server.dsn("postgres")
-
-
-def test_a_copy_of_a_running_library_gets_a_server_of_its_own(directory: Path, tmp_path: Path):
-    server = EmbeddedServer.start(directory)
-    ask(server, "CREATE TABLE in_the_original ()")
-    ask(server, "CHECKPOINT")
-    shutil.copytree(directory, tmp_path / "copy", ignore=shutil.ignore_patterns("postmaster.pid"))
-    copy = EmbeddedServer.start(tmp_path / "copy")
-    ask(copy, "DROP TABLE in_the_original")
-    assert ask(server, "SELECT count(*) FROM in_the_original") == 0
-    copy.stop()
-    assert ask(server, "SELECT 1") == 1
-    server.stop()
-
-
-def test_a_library_in_use_on_another_computer_is_refused(directory: Path):
-    peer = Peer(directory).wait_ready()
-    record_file = directory / "server.json"
-    record = record_file.read_text(encoding="utf-8")
-    elsewhere = json.loads(record) | {"host": "/nowhere", "computer": "studio"}
-    record_file.write_text(json.dumps(elsewhere), encoding="utf-8")
-    with pytest.raises(LibraryError, match="another computer or container .studio"):
-        EmbeddedServer.start(directory)
-    record_file.write_text(record, encoding="utf-8")
-    peer.leave()
 
 
 # -- how it comes back ------------------------------------------------------------------------------------------------

@@ -1,0 +1,64 @@
+"""One folder, several places that it is used from: two servers on it would destroy it, and a copy is nobody else's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.errors import LibraryError
+from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library  # noqa: F401  (fixtures)
+
+
+def test_a_copy_of_a_running_library_gets_a_server_of_its_own(directory: Path, tmp_path: Path):
+    server = EmbeddedServer.start(directory)
+    ask(server, "CREATE TABLE in_the_original ()")
+    ask(server, "CHECKPOINT")
+    shutil.copytree(directory, tmp_path / "copy", ignore=shutil.ignore_patterns("postmaster.pid"))
+    copy = EmbeddedServer.start(tmp_path / "copy")
+    ask(copy, "DROP TABLE in_the_original")
+    assert ask(server, "SELECT count(*) FROM in_the_original") == 0
+    copy.stop()
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+@pytest.mark.parametrize("path", ["the same path there", "another path there"])
+def test_a_library_in_use_on_another_computer_is_refused(directory: Path, path: str):
+    """By another path, as a container's bind mount has it, the record looks like the original's in a copy."""
+    peer = Peer(directory).wait_ready()
+    process = postmaster(directory)
+    record_file = directory / "server.json"
+    record = record_file.read_text(encoding="utf-8")
+    name = {} if path == "the same path there" else {"name": "dtk-0123456789abcdef"}
+    elsewhere = json.loads(record) | {"host": "/nowhere", "computer": "studio"} | name
+    record_file.write_text(json.dumps(elsewhere), encoding="utf-8")
+    try:
+        with pytest.raises(LibraryError, match="another computer or container .studio"):
+            EmbeddedServer.start(directory)
+        assert runs(process)
+    finally:
+        record_file.write_text(record, encoding="utf-8")
+        peer.leave()
+
+
+def test_a_library_in_use_under_another_path_of_the_same_folder_is_refused(directory: Path, tmp_path: Path, monkeypatch):
+    """As a bind mount gives it; a symbolic link stands for one here, which is not resolved."""
+    peer = Peer(directory).wait_ready()
+    process = postmaster(directory)
+    (tmp_path / "mounted").symlink_to(directory)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "resolve", lambda path: path)
+        with pytest.raises(LibraryError, match="in use under another path of the same folder"):
+            EmbeddedServer.start(tmp_path / "mounted")
+    assert runs(process)
+    peer.leave()
+
+
+def test_a_copy_of_a_library_that_is_in_use_elsewhere_is_no_ones(directory: Path):
+    (directory / "server.json").write_text('{"host": "/nowhere", "port": 5432, "name": "dtk-0123456789abcdef", "computer": "studio"}', encoding="utf-8")
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1
+    server.stop()

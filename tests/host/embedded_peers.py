@@ -1,0 +1,79 @@
+"""What tests of the embedded PostgreSQL share: a library's folder, and other processes that use it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from diffusion_toolkit.db.embedded import EmbeddedServer
+
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+PEER = """
+import runpy, sys
+from pathlib import Path
+runpy.run_path(sys.argv[1])
+from diffusion_toolkit.db.embedded import EmbeddedServer
+server = EmbeddedServer.start(Path(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+class Peer:
+    """Another process that uses the directory, until it is told to leave or is killed."""
+
+    def __init__(self, directory: Path, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PEER, str(CONFTEST), str(directory)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
+        )  # fmt: skip
+
+    def wait_ready(self) -> Peer:
+        assert self.process.stdout.readline() == "ready\n"
+        return self
+
+    def leave(self) -> None:
+        self.process.communicate("\n", timeout=60)
+        assert self.process.returncode == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def stopped_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that was started and stopped once, so that not each test runs initdb."""
+    folder = tmp_path_factory.mktemp("stopped") / "library"
+    EmbeddedServer.start(folder).stop()
+    return folder
+
+
+@pytest.fixture
+def directory(stopped_library: Path, tmp_path: Path):
+    """A library's folder for one test; whatever still serves it after the test is ended."""
+    folder = tmp_path / "library"
+    shutil.copytree(stopped_library, folder)
+    yield folder
+    if (folder / "server.json").exists():
+        EmbeddedServer.start(folder).stop()
+
+
+def ask(server: EmbeddedServer, sql: str):
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def postmaster(directory: Path) -> psutil.Process:
+    return psutil.Process(int((directory / "postgresql" / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0]))
+
+
+def runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
