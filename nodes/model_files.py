@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger("diffusion_toolkit")
 
@@ -43,6 +44,22 @@ def candidates(family: str) -> list[ModelFile]:
 def by_likeness(files: list[ModelFile], encoder: str) -> list[ModelFile]:
     """Those first that the encoder's name in the library names: it tells the files that made it where the host noted them."""
     return sorted(files, key=lambda file: not all(path.name in encoder or path.stem in encoder for path in file.paths))
+
+
+def fingerprints_of(file: ModelFile, model: Any) -> dict[str, str]:
+    """All that is to be known of a file's model, by family: searches and runs of the command go by what either learnt."""
+    if file.loader == "description":
+        return {"description": model.picture_tower}
+    if file.loader in ("clip", "clip pair"):
+        return {"clip_l": model.clip_l_fingerprint, "clip_g": model.clip_g_fingerprint, "token_states": model.fingerprint}
+    return {file.loader: model.fingerprint}
+
+
+def known_here() -> Known:
+    """This computer's. Of CLIPs the file of the former name, models.json, lacks the token states."""
+    from .host import toolkit_directory
+
+    return Known(toolkit_directory() / "model_fingerprints.json")
 
 
 class Known:

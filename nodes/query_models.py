@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .model_files import Known, ModelFile, by_likeness, candidates
+from .model_files import Known, ModelFile, by_likeness, candidates, fingerprints_of
 
 if TYPE_CHECKING:
     from ..db import StoredEncoder
@@ -44,9 +44,9 @@ class StillLooking(RuntimeError):
 class QueryModels:
     """One model of each family at a time. To be used by one thread only at a time: hold `lock` from `get` to the last use."""
 
-    def __init__(self, known: Path, idle_minutes: float = IDLE_MINUTES) -> None:
+    def __init__(self, known: Known, idle_minutes: float = IDLE_MINUTES) -> None:
         self.lock = threading.RLock()
-        self._known = Known(known)
+        self._known = known
         self._idle_s = idle_minutes * 60
         self._loaded: dict[ModelFile, Any] = {}
         self._found: dict[tuple[str, str], tuple[ModelFile, str]] = {}  # by family and fingerprint: the file, and its key then
@@ -126,7 +126,7 @@ class QueryModels:
             del self._loaded[other]
         try:
             model = _load(file)
-            fingerprints = _fingerprints(file, model)
+            fingerprints = fingerprints_of(file, model)
         except Exception as error:  # whatever a broken or foreign file makes ComfyUI raise
             if isinstance(error, EmbedderError) and error.__cause__ is None:  # it could be read, and is another model
                 log.info("%s is no model for searches: %s", file.name, error)
@@ -198,14 +198,6 @@ def _load_description(path: Path) -> Any:
     from ..embedders.description import DescriptionEncoder, read_picture_tower, read_text_tower
 
     return DescriptionEncoder(read_text_tower(path), path.name, lambda: read_picture_tower(path), managed=False)
-
-
-def _fingerprints(file: ModelFile, model: Any) -> dict[str, str]:
-    if file.loader == "description":
-        return {"description": model.picture_tower}
-    if file.loader in ("clip", "clip pair"):
-        return {"clip_l": model.clip_l_fingerprint, "clip_g": model.clip_g_fingerprint}
-    return {file.loader: model.fingerprint}
 
 
 def _embeddings() -> list[str]:

@@ -59,10 +59,9 @@ def load_models(
         UsageError: a file that was named is not there, or is no such model.
     """
     from ...embedders.pipeline import Encoders
-    from ..host import toolkit_directory
-    from ..model_files import Known, ModelFile
+    from ..model_files import ModelFile, known_here
 
-    shelf = _Shelf(active, Known(toolkit_directory() / "models.json"), tell, inference)
+    shelf = _Shelf(active, known_here(), tell, inference)
     wanted = {kind: getattr(recipe, kind.option) for kind in _KINDS}
     named = {kind: _path(kind, name) for kind, name in wanted.items() if name not in (AUTO, NONE)}  # all, before any is loaded
     script = _script(recipe.script) if recipe.script else None
@@ -94,31 +93,28 @@ class _Shelf:
         """The fingerprints of the library's model, by family."""
         return {family: self.active[family].fingerprint for family in kind.families if family in self.active}
 
-    def learnt(self, kind: _Kind, file: ModelFile) -> dict[str, str] | None:
-        """By family; None where the file was never loaded, or too little was learnt to tell. Nothing: it can't be used at all."""
-        learnt, wanted = self.known.fingerprints(file), self.wanted(kind)
-        if learnt and not learnt.keys() >= set(kind.families) and all(wanted.get(family, one) == one for family, one in learnt.items()):
-            return None  # as an older version, and a search's look for a model, keep it
-        return learnt
-
     def get(self, kind: _Kind, file: ModelFile, why: str = "Loading") -> Any:
         """The file's model, at once or `Later`."""
         told = about(kind.families, self.active)
-        if told is not None and self.learnt(kind, file) == self.wanted(kind):
+        if told is not None and self.known.fingerprints(file) == self.wanted(kind):
             return Later(told, lambda: self._as_learnt(kind, file))
         return self.load(kind, file, why)
 
     def load(self, kind: _Kind, file: ModelFile, why: str = "Loading") -> Any:
+        from ..model_files import fingerprints_of
+
         self.tell(f"{why} {file.name}")
         self.inference()
         model = _load(kind, file.paths[0])
-        self.known.remember(file, _fingerprints(model))
+        self.known.remember(file, fingerprints_of(file, model))
         return model
 
     def _as_learnt(self, kind: _Kind, file: ModelFile) -> Any:
+        from ..model_files import fingerprints_of
+
         before = self.wanted(kind)
         model = self.load(kind, file)
-        if _fingerprints(model) != before:
+        if fingerprints_of(file, model) != before:
             raise UsageError(f"{file.name} is another model than it was. Run the same again, or name another with {_flag(kind)}.")
         return model
 
@@ -129,7 +125,7 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
     Of an SDXL both towers must be the library's: many a merge has the CLIP-G of another and a CLIP-L of its own. So must be the layer
     that its token states are taken from, which a CLIP may have been given in a graph.
     """
-    from ..model_files import ModelFile, by_likeness, candidates
+    from ..model_files import ModelFile, by_likeness, candidates, fingerprints_of
 
     wanted = shelf.wanted(kind)
     if not wanted:
@@ -140,7 +136,7 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
     encoder = shelf.active[list(wanted)[-1]]
     # A pair of files is no checkpoint; it is for a script.
     files = [file for file in by_likeness(candidates(kind.families[-1]), encoder.name) if len(file.paths) == 1]
-    learnt = {file: shelf.learnt(kind, file) for file in files}
+    learnt = {file: shelf.known.fingerprints(file) for file in files}
     sure = [file for file in files if wanted.items() <= (learnt[file] or {}).items()]
     perhaps = sure or [file for file in files if learnt[file] is None]
     for number, file in enumerate(perhaps, 1):
@@ -152,7 +148,7 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
             if isinstance(error, UsageError) and error.__cause__ is None:
                 shelf.known.remember(file, {})  # it could be read, and is another model; all else may be the machine's trouble
             continue
-        if isinstance(model, Later) or wanted.items() <= _fingerprints(model).items():
+        if isinstance(model, Later) or wanted.items() <= fingerprints_of(file, model).items():
             return model, ""
     same = next((file.name for file in files if _differs_by_layer(wanted, shelf.known.fingerprints(file) or {})), None)
     how = f"to change to another, name it with {_flag(kind)}"
@@ -256,12 +252,6 @@ def _clip_encoder(model: Any) -> Any:
     from ...embedders.clip_text import SDXLTextEncoder
 
     return SDXLTextEncoder(model)
-
-
-def _fingerprints(model: Any) -> dict[str, str]:
-    if hasattr(model, "clip_l_fingerprint"):
-        return {"clip_l": model.clip_l_fingerprint, "clip_g": model.clip_g_fingerprint, "token_states": model.fingerprint}
-    return {"image" if hasattr(model, "weights") else "text": model.fingerprint}
 
 
 def _script(file: str) -> Any:

@@ -11,8 +11,8 @@ from ...db.encoders import CONNECT
 from ...db.question import FAMILIES
 from ..asking import Found, Wanted, find, in_words
 from ..hit_records import hit_record
-from ..host import toolkit_directory
 from ..links import KINDS, QueryPart, SearchOptions
+from ..model_files import known_here
 from ..no_hits import why_no_hits
 from ..query_by_description import description_query
 from ..query_by_image import image_query
@@ -35,7 +35,7 @@ _OPTIONS = ("order", "diversity", "collapse", "recency", "recency_days", "lowest
 @functools.cache
 def models() -> QueryModels:
     """The one set of models of this process."""
-    return QueryModels(toolkit_directory() / "models.json")
+    return QueryModels(known_here())
 
 
 def needs_model(asked: Search) -> bool:

@@ -36,9 +36,10 @@ def folders(comfyui: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 @pytest.fixture
 def models(comfyui: Path, tmp_path: Path) -> Any:  # noqa: F811
+    from diffusion_toolkit.nodes.model_files import Known
     from diffusion_toolkit.nodes.query_models import QueryModels
 
-    made = QueryModels(tmp_path / "models.json")
+    made = QueryModels(Known(tmp_path / "models.json"))
     yield made
     made.free()
 
@@ -102,11 +103,12 @@ def test_the_text_half_is_found_by_its_picture_half(folders, models, clip_vision
 
 
 def test_models_are_let_go_when_nobody_asks(folders, tmp_path):
+    from diffusion_toolkit.nodes.model_files import Known
     from diffusion_toolkit.nodes.query_models import QueryModels
 
     folder = write_text_embedder_folder(folders / "sentence_transformers" / "wanted")
     fingerprint = load_text_embedder(str(folder), allow_download=False).fingerprint
-    models = QueryModels(tmp_path / "models.json", idle_minutes=0.5 / 60)
+    models = QueryModels(Known(tmp_path / "models.json"), idle_minutes=0.5 / 60)
     models.get("text", stored("text", fingerprint))
     assert models.loaded == ["wanted"]
     deadline = time.monotonic() + 30
@@ -118,10 +120,11 @@ def test_models_are_let_go_when_nobody_asks(folders, tmp_path):
 
 
 def test_models_that_were_not_the_one_are_let_go_too(folders, tmp_path):
+    from diffusion_toolkit.nodes.model_files import Known
     from diffusion_toolkit.nodes.query_models import ModelNotFound, QueryModels
 
     write_text_embedder_folder(folders / "sentence_transformers" / "another")
-    models = QueryModels(tmp_path / "models.json", idle_minutes=0.5 / 60)
+    models = QueryModels(Known(tmp_path / "models.json"), idle_minutes=0.5 / 60)
     with pytest.raises(ModelNotFound):
         models.get("text", stored("text", "abcdef0123"))
     assert models.loaded == ["another"]
@@ -147,7 +150,7 @@ def test_a_file_that_could_not_be_loaded_is_tried_again_after_a_restart(folders,
         raise trouble
 
     monkeypatch.setattr(query_models, "_load", fail)
-    models = query_models.QueryModels(tmp_path / "models.json")
+    models = query_models.QueryModels(Known(tmp_path / "models.json"))
     for _ in range(2):
         with pytest.raises(query_models.ModelNotFound, match=f"wanted could not be loaded: {type(trouble).__name__}: {trouble}. Restart"):
             models.get("text", stored("text", fingerprint))

@@ -122,14 +122,29 @@ def test_a_model_whose_token_states_are_of_another_layer_is_not_the_librarys(loa
     assert "--checkpoint" in note and "layer" not in note
 
 
-def test_what_an_older_version_learnt_of_a_file_is_completed(loader):
+def test_what_an_older_version_learnt_of_a_file_is_learnt_again(loader, tmp_path):
+    """It left out the token states of some, which would then be taken for other models."""
+    from diffusion_toolkit.nodes.model_files import Known, ModelFile, known_here
+
+    (tmp_path / "mine").touch()
+    file = ModelFile("clip", (tmp_path / "mine",))
+    Known(tmp_path / "models.json").remember(file, {"clip_l": "l", "clip_g": "g"})
+    assert known_here().fingerprints(file) is None
+    known_here().remember(file, {})
+    assert known_here().fingerprints(file) == {} and known_here()._file.parent == tmp_path
+
+
+def test_what_a_search_learnt_of_a_file_serves_the_command(later, tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import query_models
     from diffusion_toolkit.nodes.model_files import Known, ModelFile
 
-    loader(mine=("l", "g", "s"), other=("x", "g", "s"))
-    for name, clip_l in (("mine", "l"), ("other", "x")):
-        Known(loader.kept).remember(ModelFile("clip", (loader.kept.parent / name,)), {"clip_l": clip_l, "clip_g": "g"})
-    model, _, loaded = loader(mine=("l", "g", "s"), other=("x", "g", "s"))
-    assert (model.fingerprint, loaded) == ("s", ["mine"])
+    later.kept.unlink()
+    model = SimpleNamespace(clip_l_fingerprint="l", clip_g_fingerprint="g", fingerprint="s")
+    monkeypatch.setattr(query_models, "_load", lambda file: model)
+    monkeypatch.setattr(query_models, "candidates", lambda family: [ModelFile("clip", (tmp_path / "mine",))])
+    assert query_models.QueryModels(Known(later.kept)).get("clip_g", later.active["clip_g"]) is model
+    model, _, loaded = later(mine=("l", "g", "s"))
+    assert (model.name, loaded) == ("mine.safetensors", [])
 
 
 @pytest.fixture
