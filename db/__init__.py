@@ -26,7 +26,7 @@ from .files import OtherFile, count_unmarked, files_of_root, known_roots, mark_m
 from .filters import Filter, FilterError, all_of, parse_filter
 from .filters.none_pass import why_none_pass
 from .filters.unknown_names import unknown_names
-from .hashes import known_contents, older_sizes, renew_hashes
+from .hashes import known_contents
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .problems import Problem
 from .prune import (
@@ -223,7 +223,6 @@ __all__ = [
     "mend_indexes",
     "mend_token_states",
     "normal_labels",
-    "older_sizes",
     "open_library",
     "other_files",
     "page_of_files",
@@ -235,7 +234,6 @@ __all__ = [
     "refresh_search",
     "refuse_beside_a_run",
     "release_files",
-    "renew_hashes",
     "remove_fileless_images",
     "remove_missing",
     "remove_unused_texts",
