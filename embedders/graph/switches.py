@@ -6,10 +6,42 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import names as called
-from .nodes import Link, Node, natural, numbered
+from .nodes import Graph, Link, Node, natural, numbered
 
 if TYPE_CHECKING:
     from .strings import Strings
+
+_SWITCH = re.compile(r"switch|select|choice|^(boolean|condition|input|index)$", re.I)  # of a chooser beside which all else is handed on
+_STEM = re.compile(r"(true|false|\d+|_[a-z])$", re.I)
+
+
+def shut(graph: Graph, strings: Strings) -> None:
+    """Take from switches the links that they don't hand on, as far as is certain: what is behind them did not make the picture.
+
+    So no way leads to a LoRA, a sampler or a text of the other side. Who takes an output is left as it was.
+    """
+    with graph.half():
+        for node in graph.nodes.values():
+            if out := _left_out(node, strings):
+                node.links = {name: link for name, link in node.links.items() if name not in out}
+                node.kinds = {name: kind for name, kind in node.kinds.items() if name not in out}
+                node.carrying = None
+
+
+def _left_out(node: Node, strings: Strings) -> set[str]:
+    """The inputs of which a switch hands on another: alike but for a true or false, a number or a letter at the end, and of one kind."""
+    for name in choosers(node):
+        if not node.links.keys() - {name} or not _SWITCH.search(name):
+            continue
+        value = strings.number(node, name)
+        held = {n: v for n, v in node.values.items() if n != name}
+        inputs = {n: link for n, link in node.links.items() if n != name}
+        found = pick(value, inputs) or (pick(value, held | inputs) if isinstance(value, bool) else None)
+        if found is None or not isinstance(value, bool) and any(type(v) in (int, float) for v in held.values()):
+            continue
+        kind, stem = node.kinds.get(found), _STEM.sub("", found.lower())
+        return {n for n in inputs if n != found and _STEM.sub("", n.lower()) == stem and node.kinds[n] in (kind, None)}
+    return set()
 
 
 def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link | None, bool]:

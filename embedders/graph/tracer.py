@@ -29,6 +29,7 @@ from .records import Confidence, Origin, Pass, Settings, Trace
 from .saved_texts import SAVER, SIDES, saved_text
 from .settings import Settle
 from .strings import Strings, worse
+from .switches import shut
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
 _MOST_PLACES = 6  # named in one origin
@@ -65,6 +66,7 @@ class _Tracer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.strings = Strings(graph)
+        shut(graph, self.strings)
         self.conditioning = Conditioning(graph, self.strings)
         self.settle = Settle(graph, self.strings)
         self.models = Models(graph, self.strings)
