@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from . import names as called
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .strings import Strings
 
 _SWITCH = re.compile(r"switch|select|choice|^(boolean|condition|input|index)$", re.I)  # of a chooser beside which all else is handed on
+_MOST_SWITCHES, _MOST_INPUTS = 1000, 100  # people's graphs have some dozens, of two to twenty inputs
 _STEM = re.compile(r"(true|false|\d+|_[a-z])$", re.I)
 
 
@@ -20,8 +22,9 @@ def shut(graph: Graph, strings: Strings) -> None:
 
     So no way leads to a LoRA, a sampler or a text of the other side. Who takes an output is left as it was.
     """
+    looked_at = (node for node in graph.nodes.values() if 1 < len(node.links) + len(node.values) < _MOST_INPUTS and choosers(node))
     with graph.half():
-        for node in graph.nodes.values():
+        for node in islice(looked_at, _MOST_SWITCHES):
             if out := _left_out(node, strings):
                 node.links = {name: link for name, link in node.links.items() if name not in out}
                 node.kinds = {name: kind for name, kind in node.kinds.items() if name not in out}

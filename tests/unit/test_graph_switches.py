@@ -79,3 +79,11 @@ def test_node_that_may_take_both_is_no_switch(inputs: dict[str, Any]) -> None:
 def test_switch_that_chooses_by_itself_ends() -> None:
     graph = with_lora(node("Switch", switch=["switch", 0], on_false=["ckpt", 0], on_true=["lora", 0]))
     assert trace(graph).checkpoint == "sd_xl.safetensors"
+
+
+@pytest.mark.parametrize(("before", "more"), [(1000, {}), (0, {f"x{number}": ["decode", 0] for number in range(100)})])
+def test_no_more_switches_and_inputs_are_looked_at_than_people_have(before: int, more: dict[str, Any]) -> None:
+    graph = {f"s{number}": node("Switch", switch=True, on_true=["decode", 0], on_false=["decode", 0]) for number in range(before)}
+    graph |= with_lora(node("Switch", switch=False, on_false=["ckpt", 0], on_true=["lora", 0], **more))
+    found = trace(graph)
+    assert (found.positive, len(found.loras)) == ([("a red fox", "a red fox")], 1)
