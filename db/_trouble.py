@@ -95,7 +95,7 @@ def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABL
         return TryAgain(_STARTING)
     for words, answer in _REFUSALS:
         if (all if words[0] in _EVERY_ONE else any)(word in said for word in words):
-            return (TryAgain if words[0] in _PASSING else Refused)(_placed(answer, place))
+            return (TryAgain if words[0] in _PASSING else Refused)(placed(answer, place))
     # A ping keeps every other thread of this process waiting, so none where nothing answered within the time for connecting.
     silent = isinstance(error, errors.ConnectionTimeout)
     ping = psycopg.pq.Ping.NO_RESPONSE if silent else psycopg.pq.PGconn.ping(make_conninfo(conninfo, connect_timeout=2).encode())
@@ -121,7 +121,7 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTroub
     """Why a statement failed."""
     for kind, answer in _CODES.items():
         if isinstance(error, kind):
-            return _KINDS.get(kind, ServerTrouble)(_placed(answer, place))
+            return _KINDS.get(kind, ServerTrouble)(placed(answer, place))
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
         return TryAgain(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Try again: it connects anew."
@@ -132,6 +132,6 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTroub
     return ServerTrouble(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
 
 
-def _placed(answer: str, place: str) -> str:
+def placed(answer: str, place: str) -> str:
     """The environment is read when ComfyUI starts, config.json each time."""
     return answer.replace("{place}", f"{place} and restart ComfyUI" if place == VARIABLE else place)

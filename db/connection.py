@@ -170,7 +170,7 @@ class Library:
                 warnings = prepare_database(conn)
                 conn.commit()  # so that whoever waits to install pgvector too sees ours
                 set_session(conn)
-                migrate(conn)
+                migrate(conn, place=self._place)
                 keep_settings(conn)
             except psycopg.Error as error:
                 raise failed_statement(error, self._place) from error

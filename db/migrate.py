@@ -8,6 +8,7 @@ from pathlib import Path
 
 from psycopg import Connection, errors
 
+from ._trouble import VARIABLE, placed
 from .encoders import active_encoders
 from .errors import LibraryError
 from .view import create_view
@@ -16,16 +17,17 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 4_703_001  # advisory lock, this package's own number
 
 
-def migrate(conn: Connection, folder: Path = MIGRATIONS) -> None:
+def migrate(conn: Connection, folder: Path = MIGRATIONS, place: str = VARIABLE) -> None:
     """Apply what is missing, all or nothing, in the caller's transaction; two processes take turns.
 
-    LibraryError when the database was made by newer code, or a shipped migration was edited.
+    LibraryError when the database was made by newer code, or holds another program's tables, or a shipped migration was edited. `place` is
+    where a person set the connection string.
     """
     shipped = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("[0-9]*.sql"))}
     if not _missing(conn, shipped):
         return  # so that a library which is being migrated or is read-only elsewhere opens at once
     try:
-        _apply(conn, shipped)
+        _apply(conn, shipped, place)
     except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction):
         conn.rollback()
         if not _is_ours(conn):
@@ -36,13 +38,13 @@ def migrate(conn: Connection, folder: Path = MIGRATIONS) -> None:
         ) from None
 
 
-def _apply(conn: Connection, shipped: dict[str, str]) -> None:
+def _apply(conn: Connection, shipped: dict[str, str], place: str) -> None:
     conn.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
     missing = _missing(conn, shipped)  # again, now that nobody else is at it
     if not missing:
         return
     new = [table for name in missing for table in re.findall(r"^CREATE TABLE (\w+)", shipped[name], re.MULTILINE)]
-    _refuse_foreign(conn, new if _is_ours(conn) else ["migrations", "image", *new])
+    _refuse_foreign(conn, new if _is_ours(conn) else ["migrations", "image", *new], place)
     conn.execute(
         "CREATE TABLE IF NOT EXISTS migrations"
         " (name text PRIMARY KEY, sha256 text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
@@ -60,13 +62,13 @@ def _is_ours(conn: Connection) -> bool:
     return conn.execute(column).fetchone() is not None
 
 
-def _refuse_foreign(conn: Connection, names: list[str]) -> None:
+def _refuse_foreign(conn: Connection, names: list[str], place: str) -> None:
     """A library is a database of its own: nothing of another program, that has one of these names, is replaced or mixed with."""
     taken = [name for name in names if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0] is not None]
     if taken:
         raise LibraryError(
-            f"The database already holds {', '.join(taken)} of another program. Give the library a database of its own "
-            "(CREATE DATABASE ...) and name that one in DIFFUSION_TOOLKIT_DSN."
+            f"The database already holds {', '.join(taken)} of another program. Give the library a database of its own (CREATE DATABASE ...)"
+            + placed(" and name that one in {place}.", place)
         )
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
-import psycopg
 from psycopg import Connection
 from psycopg.errors import DataCorrupted
 
 from ._generation import bump_generation, one_writer
 from ._packing import packed, unpacked
-from ._trouble import failed_statement
 from .encoders import get_encoder
-from .errors import DamagedStates
+from .errors import DamagedStates, LibraryError
 from .records import TokenStates
+
+if TYPE_CHECKING:
+    from .connection import Library
 
 SECTION = 77  # tokens
 _ENOUGH = 64  # sections, from which on what the table takes tells what a further one will
@@ -43,18 +45,16 @@ def write_token_states(conn: Connection, encoder_id: int, states: Mapping[int, T
     bump_generation(conn)
 
 
-def mend_token_states(conn: Connection, encoder_id: int, text_id: int, state: TokenStates) -> str:
-    """Store a damaged text's states anew. Why the server refuses it, as to a user who may only read; "" where it is done.
+def mend_token_states(library: Library, encoder_id: int, text_id: int, state: TokenStates) -> str:
+    """Store a damaged text's states anew. Why that can't be done, as for a user who may only read; "" where it is done.
 
-    In a transaction of its own: the caller encodes further texts, which holds up no writer then, and a later text's error undoes nothing.
+    On a connection of its own: who asks goes on to encode further texts, which holds up no writer then, and a later text's error undoes nothing.
     """
-    conn.commit()
     try:
-        write_token_states(conn, encoder_id, {text_id: state}, anew=True)
-        conn.commit()
-    except psycopg.Error as error:
-        conn.rollback()
-        return str(failed_statement(error))
+        with library.connection() as conn:
+            write_token_states(conn, encoder_id, {text_id: state}, anew=True)
+    except LibraryError as error:
+        return str(error)
     return ""
 
 

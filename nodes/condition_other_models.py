@@ -118,9 +118,10 @@ class ConditionOtherModels(io.ComfyNode):
         if several == AVERAGE and (min(numbers) < 0 or not sum(numbers)):
             raise ValueError("Weights of an average are 0 or more, and not all 0. To move away from a look use Push Away.")
         progress = progress_on(cls)
-        with open_chosen([hits], image_ids, library_name, library).connection() as connection:
+        opened = open_chosen([hits], image_ids, library_name, library)
+        with opened.connection() as connection:
             images = db.get_images(connection, ids)
-            recall = OtherRecall(connection, target, clip)
+            recall = OtherRecall(opened, connection, target, clip)
             rows = []
             for done, image in enumerate(images):
                 progress("Recalled", done, len(images))  # hears cancel too

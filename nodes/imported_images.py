@@ -122,9 +122,10 @@ class Imported:
         if self._live is not None:
             return self._encode(("", ""), " (the file has no negative prompt: the empty text)")
         try:
-            with self._open().connection() as connection:
+            library = self._open()
+            with library.connection() as connection:
                 encoder = db.active_encoder(connection, "token_states") or db.active_encoder(connection, "clip_g")
-                found = Recall(connection, None).text(None)
+                found = Recall(library, connection, None).text(None)
         except (db.LibraryError, ConfigurationError, ImportError, NothingStored) as error:
             lacks = "The library has nothing to make it from." if isinstance(error, NothingStored) else str(error)
             raise NothingStored(

@@ -84,8 +84,9 @@ class InterpolateConditioning(io.ComfyNode):
         if steps < len(ids):
             raise ValueError(f"{steps} steps pass over some of {len(ids)} images. Raise steps to {len(ids)} or more, or give fewer images.")
         progress = progress_on(cls)
-        with open_chosen([hits], image_ids, library_name, library).connection() as connection:
-            images = recall_images(Recall(connection, clip), ids, progress)
+        opened = open_chosen([hits], image_ids, library_name, library)
+        with opened.connection() as connection:
+            images = recall_images(Recall(opened, connection, clip), ids, progress)
         at = [step / (steps - 1) for step in range(steps)]
         made = steps_through([[getattr(one, side) for one in images] for side in ("positive", "negative")], at, how == SPHERICAL, progress)
         labels = [f"{ids[leg]} to {ids[leg + 1]} at {within:.2f}" for leg, within in (leg_of(len(ids), t) for t in at)]

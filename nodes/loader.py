@@ -120,7 +120,7 @@ class Loader(io.ComfyNode):
             written = image_ids if by_others else [ids[place] for place in of]
             opened = open_chosen(hits, written, name, link)
             with opened.connection() as connection:
-                found = recall_images(Recall(connection, clips[of[0]]), [ids[place] for place in of], progress_on(cls))
+                found = recall_images(Recall(opened, connection, clips[of[0]]), [ids[place] for place in of], progress_on(cls))
             for place, one in zip(of, found):
                 images[place], ids[place] = one, ImageId(one.image.id, opened.name)
         made: dict[tuple[int, str], list] = {}  # many images share a text

@@ -94,8 +94,9 @@ class MixConditioning(io.ComfyNode):
         ids, split = chosen_ids(hits, image_ids), given(clip_l_hits, clip_l_ids)
         shares = image_shares(ids, hits, weights, weigh_by, once := counted_once(hits, image_ids))
         clip_l = chosen_ids(clip_l_hits, clip_l_ids) if split else []
-        with open_chosen([hits, clip_l_hits], [image_ids, clip_l_ids], library_name, library).connection() as connection:
-            recall = Recall(connection, clip)
+        opened = open_chosen([hits, clip_l_hits], [image_ids, clip_l_ids], library_name, library)
+        with opened.connection() as connection:
+            recall = Recall(opened, connection, clip)
             images = recall_images(recall, ids, progress_on(cls))
             style = recall_images(recall, clip_l, progress_on(cls))
             mixed, notes = zip(*(mix(images, shares, style, how, side, recall) for side in ("positive", "negative")))

@@ -12,7 +12,7 @@ from .recall import NothingStored, Recall, stored_by, text_named
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..db import Connection, StoredEncoder
+    from ..db import Connection, Library, StoredEncoder
     from ..embedders.other_clips import OtherCLIP
 
 STORED_VECTOR = "exact, the stored CLIP-L vector"
@@ -32,7 +32,7 @@ class OtherRecall:
     Never mixes two: where the library has nothing by the connected CLIP's towers, all of a text is encoded with that CLIP.
     """
 
-    def __init__(self, connection: Connection, target: str, clip: Any | None) -> None:
+    def __init__(self, library: Library, connection: Connection, target: str, clip: Any | None) -> None:
         from ..embedders.other_clips import OtherCLIP, is_sdxl
 
         self._connection, self._target = connection, target
@@ -42,7 +42,7 @@ class OtherRecall:
             sdxl = clip
         elif clip is not None:
             self._live = OtherCLIP(clip, target)
-        self._recall = Recall(connection, sdxl)
+        self._recall = Recall(library, connection, sdxl)
         self._states, self._vectors = self._encoders()
         self._known: dict[int | None, RecalledPiece] = {}  # many images share a negative
         self._read: dict[str, np.ndarray] = {}

@@ -93,7 +93,7 @@ class PushAway(io.ComfyNode):
             raise NoSuchChoice(f"Image {disliked[0]} can't be moved away from itself. Choose other disliked images, or leave it out of the chosen ones.")
         opened = open_chosen([hits, disliked_hits], [image_ids, disliked_ids], library_name, library)
         with opened.connection() as connection:
-            recall = Recall(connection, clip)
+            recall = Recall(opened, connection, clip)
             images = recall_images(recall, ids, progress_on(cls))
             away = recall_images(recall, disliked, progress_on(cls))
         if not away and not any(map(has_negative, images)):

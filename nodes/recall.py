@@ -10,7 +10,7 @@ from .. import db
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..db import Connection, StoredEncoder
+    from ..db import Connection, Library, StoredEncoder
     from ..embedders.mixing import Conditioning
 
 POSITIONS = 77
@@ -62,7 +62,9 @@ def text_named(connection: Connection, text_id: int | None) -> str:
 class Recall:
     """One way from text ids to conditioning: by a connected CLIP, or by the library's active encoder. Never mixes two."""
 
-    def __init__(self, connection: Connection, clip: Any | None) -> None:
+    def __init__(self, library: Library, connection: Connection, clip: Any | None) -> None:
+        """`connection` is one of the library's; what mends it has another."""
+        self._library = library
         self.connection = connection
         self._live = None
         if clip is not None:
@@ -110,7 +112,7 @@ class Recall:
             source = f"exact, encoded now with the connected CLIP{self._unlike_stored()}"
             if text_id in self._damaged:
                 state = db.TokenStates(encoded.states[0], encoded.clip_g[0])
-                refused = db.mend_token_states(self.connection, self._encoder.id, text_id, state)
+                refused = db.mend_token_states(self._library, self._encoder.id, text_id, state)
                 source += "; its stored token states were damaged, and " + (f"can't be stored anew: {refused}" if refused else "are stored anew")
             return Recalled(encoded.states[0], encoded.clip_g[0], source)
         return self._approximation(text_id)

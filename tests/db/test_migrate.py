@@ -78,9 +78,17 @@ def test_two_processes_may_open_a_new_database_at_once(new_database, monkeypatch
 def test_a_database_of_another_program_is_left_alone(conn, name: str) -> None:
     conn.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     conn.execute(f"CREATE {'VIEW' if name == 'image' else 'TABLE'} {name} {'AS SELECT 1 AS theirs' if name == 'image' else '(theirs integer)'}")
-    with pytest.raises(db.LibraryError, match=f"already holds {name} of another program.*CREATE DATABASE"):
+    with pytest.raises(db.LibraryError, match=f"already holds {name} of another program.*CREATE DATABASE.*name that one in DIFFUSION_TOOLKIT_DSN and restart"):
         migrate(conn)
     conn.execute(f"SELECT theirs FROM {name}")
+
+
+def test_a_named_librarys_database_of_another_program_is_told_with_the_place_where_it_is_set(new_database, tmp_path):
+    named = new_database()
+    with psycopg.connect(named, autocommit=True) as conn:
+        conn.execute("CREATE TABLE images (theirs integer)")
+    with pytest.raises(db.LibraryError, match="name that one in the library 'photos' of config.json."):
+        db.open_library("photos", tmp_path, {"photos": named})
 
 
 def test_a_library_of_the_first_schema_keeps_its_data_and_gains_the_reading(new_database):

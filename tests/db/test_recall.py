@@ -10,6 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._generation import WRITER_LOCK
 from host.comfy_models import import_comfy
+from psycopg.conninfo import make_conninfo
 
 WIDTH = 8
 
@@ -42,15 +43,15 @@ def state(value: float) -> db.TokenStates:
     return db.TokenStates(np.full((77, WIDTH), value, np.float16), np.full(4, value, np.float16))
 
 
-def test_states_are_said_with_their_encoder_and_that_it_is_not_the_one_last_indexed_with(conn, encoder, nodes, clip):
+def test_states_are_said_with_their_encoder_and_that_it_is_not_the_one_last_indexed_with(library, conn, encoder, nodes, clip):
     text_id = db.ensure_text(conn, db.TextPair("a fox", "a fox"))
     for fingerprint, value in (("aaaaaaaaaa", 2), ("bbbbbbbbbb", 3)):
         db.write_token_states(conn, encoder(conn, "token_states", fingerprint), {text_id: state(value)})
-    former, active = (nodes.Recall(conn, one).text(text_id) for one in (clip("aaaaaaaaaa"), None))
+    former, active = (nodes.Recall(library, conn, one).text(text_id) for one in (clip("aaaaaaaaaa"), None))
     assert (former.states[0, 0], active.states[0, 0]) == (2, 3)
     assert former.source == "exact, from stored token states of token_states aaaaaaaaaa [aaaaaaaa], not the one last indexed with"
     assert active.source == "exact, from stored token states of token_states bbbbbbbbbb [bbbbbbbb]"
-    assert nodes.Recall(conn, clip("bbbbbbbbbb")).text(text_id).source == active.source
+    assert nodes.Recall(library, conn, clip("bbbbbbbbbb")).text(text_id).source == active.source
 
 
 def test_mending_holds_up_no_writer_and_outlives_the_error_of_a_later_text(library, encoder, nodes, clip):
@@ -65,7 +66,7 @@ def test_mending_holds_up_no_writer_and_outlives_the_error_of_a_later_text(libra
             assert other.execute("SELECT pg_try_advisory_xact_lock(%s)", [WRITER_LOCK]).fetchone() == (True,)
 
     with pytest.raises(nodes.told.NothingStored), library.connection() as conn:
-        recall = nodes.Recall(conn, clip("aa", before=others_can_write))
+        recall = nodes.Recall(library, conn, clip("aa", before=others_can_write))
         for text_id in ids:
             recall.text(text_id)
         recall.text(None, "no prompt")
@@ -73,32 +74,53 @@ def test_mending_holds_up_no_writer_and_outlives_the_error_of_a_later_text(libra
         assert [db.token_states(conn, id_, encoder_id).states[0, 0] for id_ in ids[:2]] == [1, 1]
 
 
+def test_mending_leaves_the_callers_transaction_as_it_is(library, encoder, nodes, clip):
+    with library.connection() as conn:
+        ids = [db.ensure_text(conn, db.TextPair(text, text)) for text in "ab"]
+        db.write_token_states(conn, encoder(conn, "token_states"), {id_: state(2) for id_ in ids})
+        conn.execute("UPDATE token_states SET checksum = sha256('') WHERE text_id = %s", ids[:1])
+    with library.connection() as conn:
+        conn.execute("SELECT set_config('my.own', 'kept', true)")  # till the transaction ends, by a commit or a rollback
+        assert nodes.Recall(library, conn, clip("aa")).text(ids[0]).source.endswith("are stored anew")
+        assert conn.execute("SELECT current_setting('my.own')").fetchone() == ("kept",)
+
+
 def test_damaged_states_that_may_not_be_stored_anew_are_given_all_the_same(library, as_user, encoder, nodes, clip):
     with library.connection() as conn:
         ids = [db.ensure_text(conn, db.TextPair(text, text)) for text in "ab"]
         db.write_token_states(conn, encoder(conn, "token_states"), {id_: state(2) for id_ in ids})
         conn.execute("UPDATE token_states SET checksum = sha256('') WHERE text_id = %s", ids[:1])
-    with as_user().connection() as conn:
-        recall = nodes.Recall(conn, clip("aa"))
+    guests = as_user()
+    with guests.connection() as conn:
+        recall = nodes.Recall(guests, conn, clip("aa"))
         damaged, sound = map(recall.text, ids)
     assert (damaged.states[0, 0], sound.states[0, 0]) == (1, 2)
     assert "can't be stored anew: The PostgreSQL user may not do this" in damaged.source
 
 
+def test_why_states_can_not_be_stored_anew_names_the_place_where_this_library_is_set(library, dsn, encoder, tmp_path):
+    with library.connection() as conn:
+        text_id = db.ensure_text(conn, db.TextPair("a", "a"))
+        encoder_id = encoder(conn, "token_states")
+    standby = make_conninfo(dsn, options="-c default_transaction_read_only=on")
+    refused = db.mend_token_states(db.open_library("standby", tmp_path, {"standby": standby}), encoder_id, text_id, state(1))
+    assert "takes writes in the library 'standby' of config.json." in refused
+
+
 @pytest.mark.parametrize(("text", "named"), [("a fox\n in the snow", "the text 'a fox in the snow'"), ("fox " * 40, "the text 'fox .{56}\\.\\.\\.'"), ("", "the empty text")])
-def test_a_text_of_which_nothing_is_stored_is_named(conn, nodes, text, named):
+def test_a_text_of_which_nothing_is_stored_is_named(library, conn, nodes, text, named):
     from diffusion_toolkit.embedders.other_models import FLUX, SD3
     from diffusion_toolkit.nodes.other_recall import OtherRecall
 
     text_id = db.ensure_text(conn, db.TextPair(text, text))
     for recall, connect in (
-        (nodes.Recall(conn, None), "the SDXL CLIP to this node"), (OtherRecall(conn, SD3, None), f"the CLIP of {SD3}"), (OtherRecall(conn, FLUX, None), f"the CLIP of {FLUX}"),
+        (nodes.Recall(library, conn, None), "the SDXL CLIP to this node"), (OtherRecall(library, conn, SD3, None), f"the CLIP of {SD3}"), (OtherRecall(library, conn, FLUX, None), f"the CLIP of {FLUX}"),
     ):  # fmt: skip
         with pytest.raises(nodes.told.NothingStored, match=f"The library has .+ of {named}\\. Connect {connect}"):
             recall.text(text_id)
 
 
-def test_an_estimate_names_the_former_clip_whose_states_are_stored(conn, encoder, nodes, monkeypatch):
+def test_an_estimate_names_the_former_clip_whose_states_are_stored(library, conn, encoder, nodes, monkeypatch):
     from diffusion_toolkit.nodes import approximate
 
     monkeypatch.setattr(approximate, "approximate", lambda *given: SimpleNamespace(states=np.zeros((77, WIDTH)), said="APPROXIMATION", exact=False))
@@ -107,7 +129,7 @@ def test_an_estimate_names_the_former_clip_whose_states_are_stored(conn, encoder
     encoder(conn, "token_states", "now")
     for family in ("clip_l", "clip_g"):
         db.write_text_vectors(conn, encoder(conn, family), [kept, lacking], np.ones((2, WIDTH)))
-    recall = nodes.Recall(conn, None)
+    recall = nodes.Recall(library, conn, None)
     assert "Exact ones are stored of token_states former [former], not the one last indexed with" in recall.text(kept).source
     assert "No token states are stored for this text" in recall.text(lacking).source
 
@@ -121,7 +143,7 @@ def images(conn, encoder, image, n: int) -> list[int]:
     return found
 
 
-def test_progress_and_a_cancel_are_heard_at_every_image_without_a_clip_too(conn, encoder, image, nodes):
+def test_progress_and_a_cancel_are_heard_at_every_image_without_a_clip_too(library, conn, encoder, image, nodes):
     ids, told = images(conn, encoder, image, 4), []
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -130,7 +152,7 @@ def test_progress_and_a_cancel_are_heard_at_every_image_without_a_clip_too(conn,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nodes.recall_images(nodes.Recall(conn, None), ids, progress)
+        nodes.recall_images(nodes.Recall(library, conn, None), ids, progress)
     assert told == [1, 2, 3]
 
 
