@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from psycopg import Connection, sql
 
+from ._copy_binary import BIGINT, INTEGER, read_whole
 from .encoders import TABLES, get_encoder
 from .records import TextPair
 
@@ -14,12 +15,10 @@ FEW = 1000
 # Whether any lack is asked first: which texts are used below a folder takes a hundred times as long, and mostly none are new.
 _SOME = "SELECT t.id FROM texts t WHERE NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %s AND v.text_id = t.id) LIMIT %s"
 _LACKING = """
-COPY (
-    SELECT t.id, greatest(length(t.text_g), length(t.text_l))
-    FROM texts t
-    WHERE {used}
-      AND NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %(encoder)s AND v.text_id = t.id)
-) TO STDOUT (FORMAT BINARY)
+SELECT t.id, greatest(length(t.text_g), length(t.text_l))
+FROM texts t
+WHERE {used}
+  AND NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %(encoder)s AND v.text_id = t.id)
 """
 _USED = """
 t.id IN (
@@ -45,8 +44,6 @@ WHERE greatest(length(t.text_g), length(t.text_l)) <= %s
 """
 _STILL_LACKING = "SELECT t.id, t.text_g, t.text_l FROM texts t WHERE t.id = ANY(%s) AND ({lacking}) ORDER BY t.id"
 _ONE_LACKING = "NOT EXISTS (SELECT FROM {table} v WHERE v.encoder_id = %s AND v.text_id = t.id)"
-_HEADER, _TRAILER = 19, 2  # bytes before the first row of COPY BINARY and after the last, as PostgreSQL itself writes them
-_ROW = np.dtype([("fields", ">i2"), ("size", ">i4"), ("id", ">i8"), ("size_2", ">i4"), ("length", ">i4")])
 
 
 def texts_lacking(conn: Connection, encoder_id: int, root_id: int, under: str) -> tuple[np.ndarray, np.ndarray]:
@@ -60,13 +57,9 @@ def texts_lacking(conn: Connection, encoder_id: int, root_id: int, under: str) -
     few = [id_ for (id_,) in conn.execute(sql.SQL(_SOME).format(table=table), [encoder_id, FEW + 1])]
     if not few:
         return np.empty(0, np.int64), np.empty(0, np.int32)
-    statement = sql.SQL(_LACKING).format(table=table, used=sql.SQL(_USED if len(few) > FEW else _FEW_USED))
+    lacking = sql.SQL(_LACKING).format(table=table, used=sql.SQL(_USED if len(few) > FEW else _FEW_USED))
     values = {"root": root_id, "under": f"{folder}/" if folder else "", "encoder": encoder_id, "empty": TextPair("", "").hash, "few": few}
-    data = bytearray()
-    with conn.cursor() as cursor, cursor.copy(statement, values) as copy:
-        for block in copy:
-            data += block
-    rows = np.frombuffer(data, _ROW, (len(data) - _HEADER - _TRAILER) // _ROW.itemsize, _HEADER)
+    rows = read_whole(conn, lacking, values, {"id": BIGINT, "length": INTEGER})
     ids, lengths = rows["id"].astype(np.int64), rows["length"].astype(np.int32)
     order = np.lexsort((ids, lengths))
     return ids[order], lengths[order]

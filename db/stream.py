@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psycopg import Connection, sql
 
+from ._copy_binary import BIGINT, halfvec, read_rows, read_whole
 from ._index_sql import TABLES, searched_rows
 from .filters import Filter
 from .search.kinds import TEXT_KINDS
@@ -16,18 +17,14 @@ if TYPE_CHECKING:
     from .records import StoredEncoder
 
 BATCH = 4096  # vectors in memory at once: 8 MB of 1024 dimensions, 16 as float32
-_HEADER, _TRAILER = 19, 2  # bytes before the first row of COPY BINARY and after the last, as PostgreSQL itself writes them
 _ALL = Filter(sql.SQL("true"))
 
 
 def read_columns(conn: Connection, columns: str, condition: str, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Two bigint columns of `images i`, int64 [n] each, ordered by id."""
     chosen = filter or _ALL
-    statement = sql.SQL("COPY (SELECT {} FROM images i WHERE {} AND ({}) ORDER BY i.id) TO STDOUT (FORMAT BINARY)").format(
-        sql.SQL(columns), sql.SQL(condition), chosen.condition
-    )
-    row = np.dtype([("fields", ">i2"), ("size", ">i4"), ("first", ">i8"), ("size_2", ">i4"), ("second", ">i8")])
-    rows = np.concatenate([np.empty(0, row), *_rows(conn, statement, chosen, row, 65536)])
+    query = sql.SQL("SELECT {} FROM images i WHERE {} AND ({}) ORDER BY i.id").format(sql.SQL(columns), sql.SQL(condition), chosen.condition)
+    rows = read_whole(conn, query, chosen.parameters, {"first": BIGINT, "second": BIGINT})
     return rows["first"].astype(np.int64), rows["second"].astype(np.int64)
 
 
@@ -46,21 +43,18 @@ def stream_vectors(
     The connection can't be used for anything else before the last one.
     """
     chosen = filter or _ALL
-    statement = sql.SQL("COPY (SELECT i.id, v.embedding FROM {} WHERE {} ORDER BY i.id) TO STDOUT (FORMAT BINARY)").format(
-        _source(kind, encoder), chosen.condition
-    )
-    row = np.dtype([("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), *_vector(encoder)])
-    for rows in _rows(conn, statement, chosen, row, batch):
-        yield rows["id"].astype(np.int64), unit_rows(rows["vector"].astype(np.float32))
+    query = sql.SQL("SELECT i.id, v.embedding FROM {} WHERE {} ORDER BY i.id").format(_source(kind, encoder), chosen.condition)
+    for rows in read_rows(conn, query, chosen.parameters, {"id": BIGINT, "vector": halfvec(encoder.dims)}, batch):
+        yield rows["id"].astype(np.int64), unit_rows(rows["vector"]["numbers"].astype(np.float32))
 
 
 def stream_encoder(conn: Connection, encoder: StoredEncoder) -> Iterator[np.ndarray]:
     """Unit vectors float32 [n, dims] of all by an encoder that searches look at, in any order, but for damaged ones."""
-    statement = sql.SQL("COPY (SELECT embedding FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)").format(
+    query = sql.SQL("SELECT embedding FROM {} WHERE {}").format(
         sql.Identifier(TABLES[encoder.family]), searched_rows(encoder.family, encoder.id)
     )
-    for rows in _rows(conn, statement, _ALL, np.dtype([("fields", ">i2"), *_vector(encoder)]), BATCH):
-        yield sound_rows(rows["vector"].astype(np.float32))
+    for rows in read_rows(conn, query, {}, {"vector": halfvec(encoder.dims)}, BATCH):
+        yield sound_rows(rows["vector"]["numbers"].astype(np.float32))
 
 
 def sound_rows(vectors: np.ndarray) -> np.ndarray:
@@ -75,11 +69,6 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _vector(encoder: StoredEncoder) -> list[tuple]:
-    """The fields of a row that hold a vector."""
-    return [("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2"), ("vector", ">f2", (encoder.dims,))]
-
-
 def _source(kind: str, encoder: StoredEncoder) -> sql.Composed:
     """`images i` joined with the vectors `v` of a kind."""
     if kind == "image":
@@ -87,20 +76,3 @@ def _source(kind: str, encoder: StoredEncoder) -> sql.Composed:
         return join.format(sql.Literal(encoder.id))
     join = sql.SQL("images i JOIN text_vectors v ON v.text_id = i.{} AND v.encoder_id = {}")
     return join.format(sql.Identifier(TEXT_KINDS[kind][1]), sql.Literal(encoder.id))
-
-
-def _rows(conn: Connection, statement: sql.Composed, filter: Filter, row: np.dtype, batch: int) -> Iterator[np.ndarray]:
-    """Rows of fixed size, after the header and before the trailer, however the driver cuts the stream."""
-    whole = batch * row.itemsize
-    with conn.cursor().copy(statement, filter.parameters) as copy:
-        pending, size, start = [], 0, _HEADER
-        for data in copy:
-            pending.append(data)
-            size += len(data)
-            if size - start >= whole + _TRAILER:
-                joined = b"".join(pending)
-                yield np.frombuffer(joined, row, batch, start)
-                pending, size, start = [joined[start + whole :]], size - start - whole, 0
-        joined = b"".join(pending)
-        if size - start > _TRAILER:
-            yield np.frombuffer(joined, row, (size - start - _TRAILER) // row.itemsize, start)

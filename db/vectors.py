@@ -1,4 +1,4 @@
-"""Write and read vectors, in PostgreSQL's binary COPY format."""
+"""Write and read vectors."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from psycopg import Connection
 
+from ._copy_binary import add_rows
 from ._generation import bump_generation, one_writer
 from ._index_sql import OF_PROMPTS
 from .encoders import get_encoder
 from .hybrid.tail import note_images, note_texts
 
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
 _PROMPTS = "SELECT id FROM unnest(%s::bigint[]) text (id) WHERE EXISTS (SELECT FROM images WHERE prompt_id = text.id)"
 
 
@@ -71,34 +70,14 @@ def _write(conn: Connection, table: str, key: str, encoder_id: int, ids: Sequenc
     new = {item: row for row, item in enumerate(ids) if item not in known}
     if new:
         searched = _are_prompts(conn, list(new)) if encoder.family in OF_PROMPTS else None
-        columns = f"{key}, encoder_id, embedding" + ", searched" * (searched is not None)
-        with conn.cursor().copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.write(_HEADER + _rows(list(new), encoder_id, halves[list(new.values())], searched) + _TRAILER)
+        columns = {key: np.array(list(new), np.int64), "encoder_id": np.full(len(new), encoder_id, np.int32)}
+        columns["embedding"] = halves[list(new.values())]
+        add_rows(conn, table, columns if searched is None else {**columns, "searched": searched})
         if key == "image_id":
             note_images(conn, list(new))
         else:
             note_texts(conn, encoder_id, list(new))
         bump_generation(conn)
-
-
-def _rows(ids: Sequence[int], encoder_id: int, halves: np.ndarray, searched: np.ndarray | None) -> bytes:
-    """Rows (bigint, integer, halfvec, and boolean where `searched` is given) as COPY BINARY has them, for the whole batch at once.
-
-    Each field follows its length; a halfvec is its dimension, 16 unused bits and big-endian float16
-    (pgvector's halfvec_recv).
-    """
-    dims = halves.shape[1]
-    row = np.dtype(
-        [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("encoder_size", ">i4"), ("encoder", ">i4")]
-        + [("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2"), ("vector", ">f2", (dims,))]
-        + [("searched_size", ">i4"), ("searched", "u1")] * (searched is not None)
-    )
-    rows = np.zeros(len(ids), row)
-    rows["fields"], rows["id_size"], rows["encoder_size"], rows["vector_size"] = 3, 8, 4, 4 + 2 * dims
-    rows["id"], rows["encoder"], rows["dims"], rows["vector"] = ids, encoder_id, dims, halves
-    if searched is not None:
-        rows["fields"], rows["searched_size"], rows["searched"] = 4, 1, searched
-    return rows.tobytes()
 
 
 def _are_prompts(conn: Connection, ids: Sequence[int]) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import Connection, sql
 
+from .._copy_binary import add_rows
 from ..filters import Filter
 from ..records import StoredEncoder
 from ..stream import stream_vectors
@@ -47,13 +48,5 @@ def read_images(conn: Connection, kinds: Kinds, ids: Sequence[int] | None = None
 
 def write_rows(conn: Connection, hybrid_id: int, ids: np.ndarray, rows: np.ndarray) -> None:
     """Store rows [n, dims] float16 of these images, which must have none there."""
-    dims = rows.shape[1]
-    layout = np.dtype(  # a row of COPY BINARY: each field after its length; see vectors._rows
-        [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8"), ("hybrid_size", ">i4"), ("hybrid", ">i4")]
-        + [("vector_size", ">i4"), ("dims", ">u2"), ("unused", ">u2"), ("vector", ">f2", (dims,))]
-    )
-    packed = np.zeros(len(ids), layout)
-    packed["fields"], packed["id_size"], packed["hybrid_size"], packed["vector_size"] = 3, 8, 4, 4 + 2 * dims
-    packed["id"], packed["hybrid"], packed["dims"], packed["vector"] = ids, hybrid_id, dims, rows
-    with conn.cursor().copy("COPY hybrid_vectors (image_id, hybrid_id, embedding) FROM STDIN (FORMAT BINARY)") as copy:
-        copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8) + packed.tobytes() + b"\xff\xff")
+    hybrid_ids = np.full(len(ids), hybrid_id, np.int32)
+    add_rows(conn, "hybrid_vectors", {"image_id": ids, "hybrid_id": hybrid_ids, "embedding": rows})
