@@ -14,14 +14,13 @@ import codecs
 import csv
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 from .metadata.containers.sidecar import sidecar_names
 from .pipeline.records import Named
-from .scan import SUFFIXES, TOO_LONG, FileEntry, OnError, Stopped, contains, is_too_long, newest_of, printable
+from .scan import SUFFIXES, TOO_LONG, FileEntry, OnError, Stopped, contains, is_too_long, newest_of, on_another_host, printable
 
 SUFFIXES_OF_LISTS = (".txt", ".csv", ".lst")
 MAX_BYTES = 2**30
@@ -183,16 +182,6 @@ class ListedFiles:
 
     def is_gone(self, path: str) -> bool:
         return False
-
-
-def on_another_host(path: str, roots: Iterable[Path], paths: ModuleType = os.path) -> bool:
-    """Whether a path is one of Windows' to a computer, or a device, that no root is on: to look at it would sign in there."""
-
-    def host(whole: str) -> str:
-        drive = paths.splitdrive(paths.normpath(whole))[0].lower()
-        return drive if drive.startswith("\\\\") else ""
-
-    return bool(host(path)) and host(path) not in {host(str(root)) for root in roots}
 
 
 def _check_name(path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -205,6 +206,17 @@ def contains(root: str, path: str) -> bool:
         return os.path.commonpath((root, path)) == root
     except ValueError:  # on Windows: different drives
         return False
+
+
+def on_another_host(path: str, roots: Iterable[PurePath]) -> bool:
+    """Whether Windows would ask another computer for it, or a device, with the user's name and password, if only to see whether it is
+    there. A share that a root is on may be asked."""
+
+    def share(place: object) -> list[str]:
+        plain = re.sub(r"^//[?.]/unc/", "//", str(place).replace("\\", "/").lower())
+        return plain.split("/")[2:4] if plain.startswith("//") else []
+
+    return bool(share(path)) and share(path) not in map(share, roots)
 
 
 def is_too_long(path: str) -> bool:

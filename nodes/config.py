@@ -96,10 +96,8 @@ def _section(file: Path, name: str) -> dict[str, str]:
 
 
 def _settings(file: Path) -> Any:
-    if not file.is_file():
-        return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))  # Notepad writes a byte order mark
+        return json.loads(file.read_text(encoding="utf-8-sig")) if file.is_file() else {}  # Notepad writes a byte order mark
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file} can't be read ({error}). It should hold {_EXAMPLE}.") from None
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from .host import roots, told_roots
+from .inside import contained, resolved
 
 CARRIES_A_PICTURE = frozenset(("IMAGE", "MASK", "VIDEO", "STRING", "COMBO", "*"))  # or a file's name
 Node = Mapping[str, Any]
@@ -48,8 +49,9 @@ def find_place(text: str, what: str = "an image") -> Path:
         raise FileRefused(f"Write the path of {what} below one of the roots: {told_roots(allowed)}.")
     if away := elsewhere(name, allowed):
         raise FileRefused(f"{name[:200]} is {away}. Name a file under one of the folders that may be read: {told_roots(allowed)}.")
-    candidates = list(dict.fromkeys(_resolved(path, allowed) for path in _candidates(name, allowed)))
-    inside = [file for file in candidates if _contained(file, allowed)]
+    folders = allowed.values()
+    candidates = list(dict.fromkeys(resolved(path, folders) for path in _candidates(name, allowed)))
+    inside = [file for file in candidates if contained(file, folders)]
     found = [file for file in inside if _exists(file)]
     if not found and len(inside) < len(candidates):  # whether there is such a file elsewhere is nobody's business
         raise FileRefused(
@@ -76,9 +78,8 @@ def regular(file: Path, what: str = "an image file") -> Path:
 
 def inside_roots(file: Path, what: str) -> Path:
     """`file` of a folder that may be read, which by itself says nothing of it: FileRefused for a link out of the roots, and as `regular`."""
-    allowed = roots()
-    target = _resolved(file, allowed)
-    if not _contained(target, allowed):
+    allowed = roots().values()
+    if not contained(resolved(file, allowed), allowed):
         raise FileRefused(f"{file} leads to a place under none of the folders that may be read. Put the file itself there, or take the link away.")
     try:
         return regular(file, what)
@@ -154,23 +155,15 @@ def _below(folder: Path, name: str) -> Iterator[Path]:
 
 def elsewhere(name: str, allowed: Mapping[str, Path]) -> str | None:
     """What a name is that no file of this computer has; None for one that may be looked for."""
+    from ..embedders.scan import on_another_host
+
     if re.match(r"[A-Za-z][\w+.-]+://", name):
         return "an address, not a file here"
     if re.match(r"~[\\/]", name):
         return "a path from the home folder, which differs between users; write the whole path"
     if os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", name):
         return "a path of another computer"
-    return "a path of another computer, over the network" if _on_network(name, allowed) else None
-
-
-def _on_network(path: str, allowed: Mapping[str, Path]) -> bool:
-    """Whether Windows would ask another computer for it, with the user's name and password, if only to see whether it is there.
-
-    What an administrator named as a root may be asked for.
-    """
-    plain = path.replace("\\", "/").lower()
-    served = (str(root).replace("\\", "/").lower().rstrip("/") for root in allowed.values())
-    return plain.startswith("//") and not any(root.startswith("//") and f"{plain}/".startswith(f"{root}/") for root in served)
+    return "a path of another computer, over the network" if on_another_host(name, allowed.values()) else None
 
 
 def _files_named_in(node: Node, suffixes: frozenset[str]) -> Iterator[Path]:
@@ -179,15 +172,15 @@ def _files_named_in(node: Node, suffixes: frozenset[str]) -> Iterator[Path]:
 
     allowed = roots()
     for value in node.get("inputs", {}).values():
-        if not isinstance(value, str) or "\0" in value or len(value) > 4096:
+        if not isinstance(value, str) or len(value) > 4096:
             continue
         plain, folder = folder_paths.annotated_filepath(value.strip())
         if PurePath(plain).suffix.strip().lower() not in suffixes:
             continue
         bases = [Path(folder)] if folder is not None else [allowed["input"], *allowed.values()]
         for base in bases:
-            file = _resolved(base / plain.strip(), allowed)
-            if _contained(file, allowed) and _exists(file):
+            file = resolved(base / plain.strip(), allowed.values())
+            if contained(file, allowed.values()) and _exists(file):
                 yield file
                 break
 
@@ -213,20 +206,6 @@ def unquoted(text: str) -> str:
     """Without the quotes that Windows' "Copy as path" puts around it."""
     name = text.strip()
     return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
-
-
-def _resolved(path: Path, allowed: Mapping[str, Path]) -> Path | None:
-    """With every link followed, so that containment means something; None for a loop of links and for what is never asked for."""
-    if _on_network(str(path), allowed):
-        return None
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return None
-
-
-def _contained(file: Path | None, allowed: Mapping[str, Path]) -> bool:
-    return file is not None and any(file.is_relative_to(root) for root in allowed.values())
 
 
 def _exists(file: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import db
 from ..embedders.presence import Names, Nearest, is_gone
 from .host import roots
+from .inside import contained
 
 
 class FormerPlaces:
@@ -41,7 +42,7 @@ class FormerPlaces:
     def _judges(self, file: db.OtherFile) -> bool:
         """Whether the file's root is one that is configured here, and on a drive that is mounted: some file known in it is there."""
         if file.root_id not in self._judged:
-            configured = any(Path(file.root).is_relative_to(root) for root in roots().values())
+            configured = contained(Path(file.root), roots().values())
             self._judged[file.root_id] = configured and self._has_known_file(file)
         return self._judged[file.root_id]
 

@@ -120,8 +120,8 @@ def roots() -> dict[str, Path]:
     import folder_paths
 
     found = {
-        "output": Path(folder_paths.get_output_directory()).resolve(),
-        "input": Path(folder_paths.get_input_directory()).resolve(),
+        "output": Path(os.path.realpath(folder_paths.get_output_directory())),
+        "input": Path(os.path.realpath(folder_paths.get_input_directory())),
     }
     try:
         configured, fault = configured_roots(config_file()), unknown_sections(config_file())
@@ -132,16 +132,17 @@ def roots() -> dict[str, Path]:
     for name, path in [*_roots_of_variable(), *configured]:
         try:
             folder = Path(path).expanduser()
-        except RuntimeError as error:  # a user after ~ who is not known
+            real = Path(os.path.realpath(folder))  # of a loop of links the link: a folder that is not there, as a drive may not be
+        except (OSError, RuntimeError, ValueError) as error:  # a user after ~ who is not known, a NUL
             raise ConfigurationError(f"The root {path!r} can't be used: {error}. Write its whole path.") from error
         if not folder.is_absolute():
             raise ConfigurationError(f"The root {path!r} is not a whole path. Write it from / or a drive letter on.")
         name = name or folder.name or str(folder)
-        if name in found and found[name] != folder.resolve():
+        if name in found and found[name] != real:
             raise ConfigurationError(
                 f"Two roots are named {name!r}: {found[name]} and {folder}. Name one otherwise, as in other={folder}."
             )
-        found[name] = folder.resolve()
+        found[name] = real
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,7 @@ class IndexFolder(io.ComfyNode):
             return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
         folder = root_folder(root)
         under = subfolder_in(root, subfolder) if asked_by is None else _new_below(asked_by, folder)
-        looks_in = (folder / Names(folder).spelled(under)).resolve()  # however it is typed
+        looks_in = Path(os.path.realpath(folder / Names(folder).spelled(under)))  # however it is typed
         ended: list[Path] = []
         if prompt is not None and (not watch or image_list.strip()):
             ended = watcher().end(looks_in, library_name, node_key, prompt.prompt_id)
@@ -226,15 +227,14 @@ def _progress(node: Any, watch: Watch | None) -> Progress:
 
 def _list_file(name: str, below: Path) -> Path:
     """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its paths."""
-    from ..embedders.image_list import SUFFIXES_OF_LISTS, ListError, on_another_host
-
+    from ..embedders.image_list import SUFFIXES_OF_LISTS, ListError
     from .folders import spellings
+    from .inside import contained, resolved
 
     allowed = roots()
     files = [below / spelled for spelled in spellings(name)]
-    here = [file for file in files if not on_another_host(str(file), allowed.values())]  # to look at the others would sign in there
-    readable = [file for file in here if any(file.resolve().is_relative_to(root) for root in allowed.values())]
-    file = next((file for file in readable if file.is_file()), files[-1])
+    readable = [file for file in files if contained(resolved(file, allowed.values()), allowed.values())]
+    file = next(filter(os.path.isfile, readable), files[-1])
     if file.suffix.lower() not in SUFFIXES_OF_LISTS or file.name.startswith("."):
         endings = ", ".join(SUFFIXES_OF_LISTS)
         raise ListError(f"The image list {file} is no list by its name. Its name ends in {endings}; hidden files are not read.")

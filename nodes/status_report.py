@@ -12,6 +12,7 @@ from ..db.problems import in_bytes
 from ..embedders.metadata import READER_VERSION
 from .config import configuration_faults
 from .host import ConfigurationError, config_file, roots, toolkit_directory
+from .inside import contained
 from .links import KINDS
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _host_problems(library: Library, status: LibraryStatus) -> list[Problem]:
         return [*found, Problem(str(error), "Correct that file.")]
     for name, path, files in status.roots:
         folder = Path(path)
-        if files and not any(folder == root or folder.is_relative_to(root) for root in allowed):
+        if files and not contained(folder, allowed):
             found.append(
                 Problem(
                     f"{files:,} files lie in {path} (root {name!r}), which is no configured folder now: their pictures are not shown.",

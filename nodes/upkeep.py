@@ -11,6 +11,7 @@ from .. import db
 from ..embedders.presence import Presence, look_at, still_gone
 from .host import log, roots
 from .index_report import some
+from .inside import contained
 from .status_report import read_status
 from .upkeep_actions import PRUNE, REPAIR, VERIFY, WOULD_PRUNE
 
@@ -98,7 +99,7 @@ def look(library: db.Library, thorough: bool, even_doubtful: bool, progress: Pro
         found.loose = db.loose_ends(conn)
     for root_id, name, path, files in known:
         folder = Path(path)
-        if not any(folder == root or folder.is_relative_to(root) for root in allowed):
+        if not contained(folder, allowed):
             found.unconfigured.append((name, path, files))
             continue
         presence = look_at(folder, _pages(library, root_id), partial(_tell, progress, f"Files in {name}", files))

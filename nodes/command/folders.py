@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
         places.insert(0, known[root_name] / given_path)
     if (found := in_roots(places, allowed)) is not None:
         return found
-    place = places[0].resolve()
+    place = Path(os.path.realpath(places[0]))
     if not place.exists():
         raise UsageError(f"There is no folder {place}. Check its spelling, or name it by its --root: {told_roots(allowed)}.")
     raise UsageError(why_outside(place, allowed))

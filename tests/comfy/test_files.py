@@ -105,9 +105,9 @@ def test_nor_for_a_name_that_another_node_holds(photos, resolved):
 
 
 def test_a_share_that_is_a_root_may_be_asked(photos):
-    from diffusion_toolkit.nodes.files import _on_network
+    from diffusion_toolkit.embedders.scan import on_another_host
 
-    roots = {"photos": photos, "nas": Path("//Server/Share")}
-    assert not _on_network("\\\\server\\share\\2025\\fox.png", roots) and not _on_network("//server/share", roots)
-    assert _on_network("//server/shared/fox.png", roots) and _on_network("//other/share/fox.png", roots)
-    assert not _on_network("/server/share/fox.png", roots)
+    roots = [photos, Path("//Server/Share")]
+    assert not on_another_host("\\\\server\\share\\2025\\fox.png", roots) and not on_another_host("//server/share", roots)
+    assert on_another_host("//server/shared/fox.png", roots) and on_another_host("//other/share/fox.png", roots)
+    assert not on_another_host("/server/share/fox.png", roots)

@@ -87,6 +87,21 @@ def test_without_a_dependency_comfyui_starts_and_the_node_says_what_to_install(t
     assert failure.value.error["node_type"] == "DiffusionToolkitIndexFolder"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="who may make links there is a setting")
+def test_roots_that_cannot_be_used_keep_no_node_from_loading_and_are_told(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with ComfyServer(env={"DIFFUSION_TOOLKIT_ROOTS": str(loop)}) as server:
+        assert IDS <= set(server.object_info())
+        with pytest.raises(PromptError, match=f"{loop} does not exist"):
+            server.queue(index(root="loop", clip=None, clip_vision=None, text_embedder=None))
+        config = server.user / "diffusion_toolkit" / "config.json"
+        config.write_text('{"roots": {"photos": "/photos\\u0000"}}', encoding="utf-8")
+        assert IDS <= set(server.object_info())
+        with pytest.raises(PromptError, match=r"The root '/photos\\x00' can't be used"):
+            server.queue(index(clip=None, clip_vision=None, text_embedder=None))
+
+
 def test_an_unreachable_database_is_a_message_on_the_node_without_its_secrets():
     dsn = "postgresql://someone:hunter2secret@127.0.0.1:1/images"
     with ComfyServer(env={"DIFFUSION_TOOLKIT_DSN": dsn}) as server:

@@ -156,3 +156,32 @@ def test_a_name_that_means_nothing_is_in_the_log_of_whoever_asks_for_the_roots(c
     monkeypatch.setattr(host, "config_file", lambda: file)
     assert host.roots()["photos"] == file.parent.resolve()
     assert 'Did you mean "libraries"?' in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/photos\0/2025", "/photos/\ud800", "~nosuchuser/photos"])
+def test_a_root_that_can_be_no_path_is_told_when_a_node_runs_and_keeps_none_from_loading(config, file, monkeypatch, caplog, path):
+    from diffusion_toolkit.nodes import host
+
+    write(file, {"roots": {"photos": path}})
+    monkeypatch.setattr(host, "config_file", lambda: file)
+    host._warn_once.cache_clear()
+    assert host.root_names() == ["output", "input"] and "can't be used" in caplog.text
+    with pytest.raises(config.ConfigurationError, match="can't be used.*Write its whole path"):
+        host.roots()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="who may make links there is a setting")
+def test_a_root_that_is_a_loop_of_links_is_one_that_is_not_there(config, file, monkeypatch):
+    from diffusion_toolkit.nodes import host
+
+    loop = file.parent / "loop"
+    loop.symlink_to(loop)
+    write(file, {"roots": {"loop": str(loop), "photos": str(file.parent)}})
+    monkeypatch.setattr(host, "config_file", lambda: file)
+    assert host.root_names() == ["output", "input", "loop", "photos"]
+    assert f"loop ({loop}, which is not there)" in host.told_roots(host.roots())
+
+
+def test_a_file_that_cannot_be_looked_at_is_told(config, file):
+    with pytest.raises(config.ConfigurationError, match="can't be read.*It should hold"):
+        config.configured_roots(file.with_name("n" * 300))

@@ -105,6 +105,13 @@ def test_a_list_is_found_by_the_path_that_was_pasted(photos, tmp_path):
         assert _list_file(text, photos) == listed
     with pytest.raises(ListError, match="lies below none of the roots"):
         _list_file(f'"{tmp_path / "list.txt"}"', photos)
+    with pytest.raises(ListError, match="lies below none of the roots"):
+        _list_file("cats\0/list.txt", photos)
+    too_long = f"{'n' * 300}/list.txt"
+    assert _list_file(too_long, photos) == photos / too_long  # which reading it then tells
     if os.name != "nt":
+        (photos / "loop.txt").symlink_to(photos / "loop.txt")
+        with pytest.raises(ListError, match="lies below none of the roots"):
+            _list_file("loop.txt", photos)
         (photos / "cats\\list.txt").write_text("a.png\n", encoding="utf-8")
         assert _list_file("cats\\list.txt", photos) == photos / "cats\\list.txt"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import ntpath
 import os
 from pathlib import PureWindowsPath
 
@@ -13,7 +12,7 @@ from diffusion_toolkit.embedders.image_list import ImageList, ListError
 from diffusion_toolkit.embedders.known_files import KnownFiles
 from diffusion_toolkit.embedders.pipeline import IndexReport
 from diffusion_toolkit.embedders.pipeline.files import FoundFiles
-from diffusion_toolkit.embedders.scan import Scan
+from diffusion_toolkit.embedders.scan import Scan, on_another_host
 
 
 @pytest.fixture
@@ -153,6 +152,9 @@ def test_reading_a_list_can_be_ended_and_has_an_end(place, monkeypatch):
         (r"\\evil\share\a", True),
         ("//evil/share/a", True),
         (r"\\?\UNC\evil\share\a", True),
+        (r"\\?\UNC\nas\photos\a", False),
+        (r"\\?\C:\output\a", True),
+        ("//nas", True),
         (r"\\NAS\photos\a", False),
         (r"Z:\a", False),
         (r"cats\a", False),
@@ -160,7 +162,7 @@ def test_reading_a_list_can_be_ended_and_has_an_end(place, monkeypatch):
 )
 def test_no_other_computer_is_asked_for_what_a_list_names(path, elsewhere):
     roots = [PureWindowsPath(r"\\nas\photos\of mine"), PureWindowsPath(r"C:\output")]
-    assert image_list.on_another_host(path, roots, paths=ntpath) == elsewhere
+    assert on_another_host(path, roots) == elsewhere
 
 
 def test_known_files_of_a_list_gain_its_labels_and_what_it_does_not_name_is_not_held_to_be_gone(place):
