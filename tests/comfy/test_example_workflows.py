@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from diffusion_toolkit.embedders.metadata import read_metadata
 from diffusion_toolkit.embedders.workflow import to_api
 from host import stand_in
 from host.bootstrap import REPOSITORY
@@ -23,6 +24,16 @@ def shark(server, pictures) -> Path:
     """An indexed picture that the examples' query finds."""
     server.queue(index(pictures("example", 1, prompt="a great white shark under the sea")))
     return server.output / "example" / "0000.png"
+
+
+OURS = "DiffusionToolkitSaveImage"
+SHARK = ("a great white shark under the sea", "exact")
+
+
+def told(server, outputs: dict, by: str = OURS) -> list[tuple[str | None, str]]:
+    """The prompts that the saved files tell, and how sure each is."""
+    found = [read_metadata(server.output / image["subfolder"] / image["filename"]) for image in outputs[by]["images"]]
+    return [(one.prompt[0] if one.prompt else None, one.prompt_origin.confidence) for one in found]
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +82,7 @@ def test_search_by_image(server, shark):
 def test_condition_from_memory(server, shark):
     outputs = run(server, "condition_from_memory", EmptyLatentImage={"width": 128, "height": 128})
     assert "exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
-    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+    assert told(server, outputs) == [SHARK]
 
 
 def test_search_then_img2img(server, shark):
@@ -83,7 +94,7 @@ def test_search_then_img2img(server, shark):
         KSampler={"steps": 2},
     )
     assert "shark" in outputs["DiffusionToolkitPickHit"]["hits"][0]["prompt"]
-    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+    assert told(server, outputs) == [SHARK]
 
 
 def test_make_a_hit_again(server, shark):
@@ -93,8 +104,8 @@ def test_make_a_hit_again(server, shark):
         DiffusionToolkitSearchByPrompt={"query": "a great white shark"},
     )
     assert "exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
-    with Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][0]))) as picture:
-        assert picture.size == (64, 48)  # the hit's own
+    assert told(server, outputs) == [SHARK]
+    assert saved(server, outputs, by=OURS).size == (64, 48)  # the hit's own
 
 
 def test_hybrid_search(server, shark):
@@ -122,7 +133,8 @@ def test_read_image_prompt(server, shark):
     shutil.copyfile(shark, server.input / "example.png")
     outputs = run(server, "read_image_prompt")
     assert "a great white shark under the sea" in outputs["DiffusionToolkitReadImagePrompt"]["text"][0]
-    with Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][0]))) as picture:
+    assert told(server, outputs) == [SHARK]
+    with saved(server, outputs, by=OURS) as picture:
         again = json.loads(picture.info["prompt"])  # what made this one, in turn
         assert picture.size == (64, 48) and any(node["class_type"] == "DiffusionToolkitReadImagePrompt" for node in again.values())
 
@@ -146,13 +158,12 @@ def looks(sharks) -> dict[str, dict]:
     }
 
 
-def saved(server, outputs: dict, place: int = 0) -> Image.Image:
-    return Image.open(io.BytesIO(server.view(outputs["SaveImage"]["images"][place])))
+def saved(server, outputs: dict, place: int = 0, by: str = "SaveImage") -> Image.Image:
+    return Image.open(io.BytesIO(server.view(outputs[by]["images"][place])))
 
 
-def assert_two_pictures(server, outputs: dict) -> None:
+def assert_two_pictures(one: Image.Image, other: Image.Image) -> None:
     """Both are there, and the second shows something else: what they differ in has been heard."""
-    one, other = saved(server, outputs), saved(server, outputs, 1)
     assert one.size == other.size == (64, 64)
     assert ImageChops.difference(one, other).getbbox() is not None
 
@@ -162,7 +173,8 @@ def test_mix_conditioning(server, looks):
     mean, split = outputs["DiffusionToolkitMixConditioning"]["text"]
     assert "CLIP-L of" in split and split.count("a great white shark number") == 4  # three hits and the style
     assert "CLIP-L of" not in mean
-    assert_two_pictures(server, outputs)
+    assert_two_pictures(saved(server, outputs), saved(server, outputs, 1))
+    assert [sure for _, sure in told(server, outputs, "SaveImage")] == ["unknown", "unknown"]  # as the note says
 
 
 def test_interpolate_conditioning(server, looks):
@@ -170,6 +182,7 @@ def test_interpolate_conditioning(server, looks):
     assert "5 steps, spherical" in outputs["DiffusionToolkitInterpolateConditioning"]["text"][0]
     assert len(outputs["PreviewImage"]["images"]) == 5
     assert saved(server, outputs).size == (5 * 64 + 4 * 8, 64)  # one strip
+    assert told(server, outputs, "SaveImage")[0][1] == "unknown"
     steps = [server.view(image) for image in outputs["PreviewImage"]["images"]]
     assert len(set(steps)) == 5
 
@@ -177,7 +190,10 @@ def test_interpolate_conditioning(server, looks):
 def test_push_away(server, looks):
     outputs = run(server, "push_away", **looks)
     assert "Away from the mean of 3 disliked images" in outputs["DiffusionToolkitPushAway"]["text"][0]
-    assert_two_pictures(server, outputs)
+    assert_two_pictures(saved(server, outputs, by=OURS), saved(server, outputs))
+    [(prompt, sure)] = told(server, outputs)
+    assert prompt.startswith("a great white shark number") and sure == "exact"
+    assert told(server, outputs, "SaveImage") == [(None, "unknown")]
 
 
 def test_export_and_import(server, shark):
@@ -192,13 +208,14 @@ def test_export_and_import(server, shark):
     assert "embeddings/look_0" in outputs["DiffusionToolkitExportEmbeddings"]["text"][0]
     assert "positive: exact, from the file's token states" in outputs["DiffusionToolkitLoadEmbeddings"]["text"][0]
     assert outputs["DiffusionToolkitSearch"]["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
-    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+    assert told(server, outputs) == [SHARK]
 
 
 def test_refine_a_hit(server, shark):
     outputs = run(server, "refine_a_hit", DiffusionToolkitSearchByPrompt={"query": "a great white shark"})
     assert "exact, from stored token states" in outputs["DiffusionToolkitConditionOtherModels"]["text"][0]
-    assert saved(server, outputs).size == (64, 48)  # the hit's own
+    assert saved(server, outputs, by=OURS).size == (64, 48)  # the hit's own
+    assert told(server, outputs) == [SHARK]
 
 
 def test_unclip_from_memory(server, looks):
@@ -207,13 +224,15 @@ def test_unclip_from_memory(server, looks):
     assert said.startswith("Images #") and "average, length kept" in said
     assert "Fits a model (SD21UNCLIP)" in said
     assert saved(server, outputs).size == (64, 64)
+    assert told(server, outputs, "SaveImage") == [("a castle in the clouds", "exact")]
 
 
 def test_sd3_from_memory(server, shark):
     outputs = run(server, "sd3_from_memory", DiffusionToolkitSearchByPrompt={"query": "a great white shark"}, KSampler={"steps": 1})
     said = outputs["DiffusionToolkitConditionOtherModels"]["text"][0]
     assert "positive: exact, from stored token states" in said and "T5: by the connected CLIP" in said
-    assert saved(server, outputs).size == (64, 48)
+    assert saved(server, outputs, by=OURS).size == (64, 48)
+    assert told(server, outputs) == [SHARK]
 
 
 def test_approximate_from_vectors(server, looks, pictures):
@@ -221,11 +240,13 @@ def test_approximate_from_vectors(server, looks, pictures):
     outputs = run(server, "approximate_from_vectors", **looks)
     assert "APPROXIMATION, relative error" in outputs["DiffusionToolkitLoadEmbeddings"]["text"][0]
     assert "positive: exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
-    assert_two_pictures(server, outputs)
+    assert_two_pictures(saved(server, outputs, by=OURS), saved(server, outputs, 1, by=OURS))
+    assert len(set(told(server, outputs))) == 1 and told(server, outputs)[0][1] == "exact"
 
 
 def test_flux_from_memory(server, shark):
     outputs = run(server, "flux_from_memory", DiffusionToolkitSearchByPrompt={"query": "a great white shark"}, KSampler={"steps": 1})
     said = outputs["DiffusionToolkitConditionOtherModels"]["text"][0]
     assert "positive: exact, the stored CLIP-L vector" in said and "T5: by the connected CLIP" in said
-    assert saved(server, outputs).size == (64, 48)
+    assert saved(server, outputs, by=OURS).size == (64, 48)
+    assert told(server, outputs) == [SHARK]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusion_toolkit.embedders.metadata import read_metadata
 from host.client import PromptError
 from host.comfy_models import comfyui  # noqa: F401  (a fixture)
 from host.node_graphs import (
@@ -312,4 +313,6 @@ def test_the_example_workflow_renders_the_prompt_that_it_makes(server, told):
     )
     shown = outputs["DiffusionToolkitPromptFromVectors"]["text"][0]
     assert "what 3 images have in common" in shown and "encoded now" in shown
-    assert server.view(outputs["SaveImage"]["images"][0])[:4] == b"\x89PNG"
+    [saved] = outputs["DiffusionToolkitSaveImage"]["images"]
+    found = read_metadata(server.view(saved))
+    assert found.prompt[0] in shown and found.prompt_origin.confidence == "exact"

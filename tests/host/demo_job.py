@@ -185,7 +185,7 @@ class _Demo:
         for node_id, node in prompt.items():
             if node["class_type"] == "DiffusionToolkitLoader":
                 print("    " + "\n    ".join("\n".join(result.outputs.get(node_id, {}).get("text", [])).splitlines()))
-            if node["class_type"] == "SaveImage":
+            if node["class_type"] == "DiffusionToolkitSaveImage":
                 for image in result.outputs[node_id]["images"]:
                     print(f"    image: {self.server.output / image['subfolder'] / image['filename']}")
 
