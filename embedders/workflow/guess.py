@@ -1,10 +1,10 @@
 """A definition for each node of a saved workflow, from the node itself where the running ComfyUI has none that fits.
 
-What a file holds depends on its age. Since front end 1.16 a node lists a socket for each of its widgets, in their order;
-before, only for those that were made inputs. Values are positional and include some that have no socket (what a seed does
-after a run, upload buttons), or go by name in packs that write them so. In this order:
+What a file holds depends on its age. From front end 1.16 on a node listed a socket for each of its widgets, in their order;
+before and lately, only for those that were made inputs. Values are positional and include some that have no socket (what a seed does
+after a run, upload buttons), or go by name in packs that write them so; lately their names are beside them. In this order:
 
-1. Values by name: their names.
+1. Values by name, or with their names beside them: their names, by the host's definition where it has them.
 2. Sockets that name all the widgets: their names, aligned with the values by type. The file is right where a definition differs.
 3. The host's definition, if the values fit it by number and type.
 4. The host's definition, aligned with the values by type and by a combo's options: a guess.
@@ -23,6 +23,7 @@ from .widgets import UNDEFINED, definition_specs
 
 CONTROLS = frozenset(("fixed", "increment", "decrement", "randomize", "increment-wrap"))
 """What becomes of a seed after a run. The value stands behind the seed, and is never sent."""
+_NEVER_SENT = ("control_after_generate", "control_filter_list")  # what such widgets are called
 
 _FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.I)
 _SAMPLER = re.compile(
@@ -70,6 +71,12 @@ def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Map
     named = [_Wanted(slot["widget"]["name"], slot["type"]) for slot in saved["inputs"] if "widget" in slot]
     wanted = _widgets_of(saved, known, links, effort) if known is not None else []
     names, here = {w.name for w in named}, {w.name for w in wanted}
+    told = saved.get("widget_names")
+    if told and len(told) == len(values):
+        if known is not None and told == [w.name for w in wanted]:
+            return Definition(known, values)
+        found = {name: value for name, value in zip(told, values) if name not in _NEVER_SENT}
+        return Definition(known, found) if known is not None and found.keys() <= here else _named(saved, found, known)
     if known is not None and names <= here and len(values) == len(wanted) and _fits(wanted, values):
         return Definition(known, values)
     if named and names != here:

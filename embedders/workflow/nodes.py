@@ -203,10 +203,13 @@ class Node:
 
     def _set_values(self, values: Any, definition: Mapping[str, Any]) -> None:
         """Assign saved widget values, which are positional; a mapping (written by some packs' own scripts) goes by name."""
+        index = 0
         if isinstance(values, Mapping):
-            for widget in list(self.widgets):
+            while index < len(self.widgets):  # grows while we walk
+                widget = self.widgets[index]
                 if widget.name in values:
                     self.set_value(widget, values[widget.name])
+                index += 1
             return
         if not isinstance(values, list):
             return
@@ -217,7 +220,7 @@ class Node:
                 forced += [bool(spec.options.get("forceInput"))] + [False] * bool(spec.options.get("control_after_generate"))
         if len(forced) == len(values):
             values = [value for value, drop in zip(values, forced) if not drop]
-        index, remaining = 0, iter(values)
+        remaining = iter(values)
         while index < len(self.widgets):  # grows while we walk
             if self.widgets[index].stored:
                 try:

@@ -117,6 +117,7 @@ def _node(saved: Mapping[str, Any]) -> dict[str, Any] | None:
         "inputs": inputs,
         "outputs": outputs,
         "widgets_values": _values(saved.get("widgets_values")),
+        "widget_names": _widget_names(saved.get("widgets_values"), saved.get("widgets_values_named")),
     }
 
 
@@ -203,6 +204,18 @@ def _values(saved: Any) -> Any:
     if isinstance(saved, Mapping):
         return {key: _value(value) for key, value in list(saved.items())[:_MAX_VALUES] if isinstance(key, str)}
     return [_value(value) for value in saved[:_MAX_VALUES]] if isinstance(saved, list) else None
+
+
+def _widget_names(values: Any, named: Any) -> list[str] | None:
+    """The names that the values have in a second list of newer front ends, which is in the same order; None where that can't be told.
+
+    Its values are not taken: what a random choice became is written into the first list alone.
+    """
+    if not isinstance(values, list) or not isinstance(named, Mapping) or len(values) != len(named):
+        return None  # of two widgets of one name one is there
+    if not all(isinstance(name, str) and not name.isdigit() for name in named):
+        return None  # JavaScript puts numbers first
+    return list(named)
 
 
 def _value(value: Any) -> Any:

@@ -52,6 +52,39 @@ def test_named_widgets_are_no_guess():
     assert readable(alone("Unknown", ["a cat"], [socket("prompt", "STRING", widget=True)])).guessed == {}
 
 
+def beside(saved: Workflow, *names: str) -> Workflow:
+    """The names that newer front ends save beside the values; of what is chosen at random the values there are not those of the run."""
+    [found] = [one for one in saved["nodes"] if one["id"] == 1]
+    found["widgets_values_named"] = {name: f"not {name}" for name in names}
+    return saved
+
+
+def test_names_beside_the_values_are_no_guess():
+    read = readable(beside(alone("Unknown", ["a cat", 7, "randomize", "large"]), "prompt", "seed", "control_after_generate", "size"))
+    assert read.prompt["1"]["inputs"] == {"prompt": "a cat", "seed": 7, "size": "large"}
+    assert read.guessed == {}
+
+
+@pytest.mark.parametrize("names", [("text", "2"), ("text",), ("text", "seed", "size")], ids=["numbers first", "one twice", "too many"])
+def test_names_beside_the_values_that_may_be_anothers_are_not_taken(names: tuple[str, ...]):
+    read = readable(beside(alone("Unknown", ["a cat", "a dog"]), *names))
+    assert "names of its widgets" in read.guessed["1"]
+
+
+def test_names_beside_the_values_win_over_a_definition_that_they_would_fit():
+    newer = {"input": {"required": {"style": ["STRING", {}], "text": ["STRING", {}], "steps": ["INT", {}]}}, "output": []}
+    saved = beside(alone("Drifted", ["a cat", "oil", 20]), "text", "style", "steps")
+    assert inputs(saved, "1", {"Drifted": newer}) == {"text": "a cat", "style": "oil", "steps": 20}
+
+
+def test_what_a_definition_has_since_keeps_its_default():
+    numbers = {"required": {"size": ["INT", {"default": 1}], "strength": ["INT", {"default": 2}]}}
+    mode = ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "a", "inputs": {}}, {"key": "b", "inputs": numbers}]}]
+    newer = {"input": {"required": {"mode": mode, "text": ["STRING", {}]}}, "output": []}
+    saved = beside(alone("Drifted", ["b", 5, "a cat"]), "mode", "mode.strength", "text")
+    assert inputs(saved, "1", {"Drifted": newer}) == {"mode": "b", "mode.size": 1, "mode.strength": 5, "text": "a cat"}
+
+
 def test_the_files_names_win_over_another_versions_definition():
     newer = {"input": {"required": {"mode": [["a", "b"], {}], "words": ["STRING", {}]}}, "output": []}
     saved = alone("Drifted", ["a cat"], [socket("prompt", "STRING", widget=True)])
