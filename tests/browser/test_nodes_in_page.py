@@ -1,5 +1,6 @@
 """What a person sees of the package in ComfyUI's front end: its scripts, nodes and help pages."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,33 @@ def test_help_panel_shows_our_help_page(comfy_page: ComfyPage, node_type: str):
     shown = comfy_page.open_help(comfy_page.add_node(node_type, 400, 300))
     heading = (DOCS / f"{node_type}.md").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
     assert heading in shown
+
+
+@pytest.fixture(params=[False, True], ids=["on the canvas", "of HTML"])
+def drawn(comfy_page: ComfyPage, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
+    """The page with its nodes drawn in one of the two ways that a person can choose."""
+    setting = "window.app.extensionManager.setting"
+    before = comfy_page.page.evaluate(f"() => {setting}.get('Comfy.VueNodes.Enabled')")
+    comfy_page.page.evaluate(f"(on) => {setting}.set('Comfy.VueNodes.Enabled', on)", request.param)
+    yield comfy_page
+    comfy_page.page.evaluate(f"(on) => {setting}.set('Comfy.VueNodes.Enabled', on)", before)
+
+
+def test_text_of_a_run_can_be_read_on_the_node_and_belongs_to_no_workflow(drawn: ComfyPage):
+    text = "\n".join(f"{number}. what a run has to say" for number in range(9))
+    drawn.load({"version": 0.4, "nodes": [], "links": []})
+    node_id = drawn.add_node("DiffusionToolkitLibraryStatus")
+    drawn.page.evaluate(
+        "([id, text]) => window.app.graph.nodes.find((node) => String(node.id) === id).onExecuted({ text: [text] })", [node_id, text]
+    )
+    drawn.fit()
+    area = drawn.page.wait_for_function("(text) => [...document.querySelectorAll('textarea')].find((one) => one.value === text)", arg=text)
+    seen = area.evaluate("(one) => ({ fixed: one.readOnly, height: one.offsetHeight, all: one.scrollHeight, around: one.closest('.lg-node')?.innerText })")
+    assert seen["fixed"]
+    assert seen["height"] >= seen["all"] > 9 * 10  # nothing is hidden below, and each line is that high at least
+    assert "diffusion_toolkit_text" not in (seen["around"] or "")
+    assert text not in str(drawn.page.evaluate("() => JSON.parse(JSON.stringify(window.app.graph.serialize()))"))
+    assert list(drawn.prompt()[node_id]["inputs"]) == ["library_name"]
 
 
 def test_screenshot_shows_the_graph(comfy_page: ComfyPage, tmp_path: Path):

@@ -137,6 +137,6 @@ class ComfyPage:
             node_id,
         )
         self.page.locator('[data-testid="info-button"]').first.click(timeout=15_000)
-        content = self.page.locator(".node-help-content .markdown-content").first
+        content = self.page.locator(".node-help-content").first
         content.locator("h1").first.wait_for(timeout=15_000)
         return content.inner_text()

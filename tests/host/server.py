@@ -21,6 +21,7 @@ from .client import ComfyClient, ComfyError
 
 PACKAGE_FOLDER = "comfyui-diffusion-toolkit"
 STAND_IN_FOLDER = "diffusion-toolkit-stand-ins"
+FRONT_END = "COMFYUI_FRONT_END"  # names the `static` folder of another comfyui_frontend_package, to test with that one
 _STAND_INS = Path(__file__).resolve().parent / "stand_in_nodes"
 _START_LIMIT_S = 180
 _PLACES = ("checkpoints", "clip_vision", "sentence_transformers", "text_encoders", "vae")  # made, so that files can be put there
@@ -140,6 +141,8 @@ class ComfyServer(ComfyClient):
         arguments += ["--base-directory", str(self.base), "--database-url", f"sqlite:///{(self.user / 'comfyui.db').as_posix()}"]
         if not has_accelerator(self._python):
             arguments.append("--cpu")
+        if os.environ.get(FRONT_END):
+            arguments += ["--front-end-root", os.environ[FRONT_END]]
         paths = self.base / "extra_model_paths.yaml"
         paths.write_text(self._model_paths(), encoding="utf-8")
         return [*arguments, "--extra-model-paths-config", str(paths), *self._arguments]

@@ -1,24 +1,46 @@
 // Shows what our nodes have to say (the index report, the hits, what a file tells) on the node itself.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { ComfyWidgets } from "../../../scripts/widgets.js";
 
 const WIDGET = "diffusion_toolkit_text";
 const LINE = 14; // height of a line of text on a node, in canvas units
 const MOST_LINES = 12; // longer texts scroll
+const MARGINS = 20; // above and below a text, which a node on the canvas takes from its height
+
+function addTextArea(node) {
+  const area = document.createElement("textarea");
+  area.className = "comfy-multiline-input"; // ComfyUI's look of a text
+  area.readOnly = true;
+  area.style.opacity = 0.75;
+  area.dataset.captureWheel = "true"; // a node of HTML leaves the wheel to it once it was clicked
+  area.addEventListener("wheel", (event) => {
+    event.stopPropagation();
+    if (!event.ctrlKey && area.scrollHeight > area.clientHeight) return;
+    event.preventDefault();
+    app.canvas.processMouseWheel(event);
+  });
+  const pans = { pointerdown: "processMouseDown", pointermove: "processMouseMove", pointerup: "processMouseUp" };
+  for (const [kind, handle] of Object.entries(pans)) {
+    area.addEventListener(kind, (event) => (event.button === 1 || event.buttons === 4) && app.canvas[handle](event));
+  }
+  const height = () => LINE * (1 + Math.min(MOST_LINES, area.value.split("\n").length * 1.5));
+  // Of a type of our own: a node of HTML then takes the area as it is. In place of a known one it puts its own, of four lines, with the widget's name, to write in.
+  const widget = node.addDOMWidget(WIDGET, WIDGET, area, {
+    getValue: () => area.value,
+    setValue: (text) => {
+      area.value = text;
+      area.style.minHeight = `${height() - MARGINS}px`; // what a node of HTML goes by; one on the canvas asks
+    },
+    getMinHeight: height,
+    hideInPanel: true, // it is nothing to set
+    serialize: false,
+  });
+  widget.serialize = false; // the text belongs to a run, not to the workflow file
+  return widget;
+}
 
 function showText(node, text) {
-  let widget = node.widgets?.find((candidate) => candidate.name === WIDGET);
-  if (!widget) {
-    widget = ComfyWidgets.STRING(node, WIDGET, ["STRING", { multiline: true }], app).widget;
-    widget.serialize = false; // the text belongs to a run, not to the workflow file
-    widget.options.serialize = false;
-    widget.options.getMinHeight = () => LINE * (1 + Math.min(MOST_LINES, String(widget.value ?? "").split("\n").length * 1.5));
-    if (widget.inputEl) {
-      widget.inputEl.readOnly = true;
-      widget.inputEl.style.opacity = 0.75;
-    }
-  }
+  const widget = node.widgets?.find((candidate) => candidate.name === WIDGET) ?? addTextArea(node);
   widget.value = text;
   const wanted = node.computeSize();
   node.setSize([Math.max(node.size[0], wanted[0]), Math.max(node.size[1], wanted[1])]);
