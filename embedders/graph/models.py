@@ -177,10 +177,12 @@ class Models:
         """The VAE of what decodes the sampler's latents, else its own."""
         queue, seen = [start.key], {start.key}
         users: list[Node] = []
-        for key in queue[:200]:
+        for key in queue:  # it grows
+            if len(queue) > 200:
+                break
             for slot in range(8):
                 for taker, name in self.graph.takers.get(Link(key, slot), ())[:50]:
-                    kind = self.graph.nodes[taker].kinds[name]
+                    kind = self.graph.nodes[taker].kinds.get(name, "shut")  # the side of a switch that it does not hand on
                     if taker not in seen and taker not in samplers and kind in ("latent", "bundle", None, "opaque"):
                         seen.add(taker)
                         queue.append(taker)

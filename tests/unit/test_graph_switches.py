@@ -62,6 +62,15 @@ def test_sampler_on_the_other_side_of_a_switch_is_no_pass() -> None:
     assert ([text for text, _ in off.positive], [text for text, _ in on.positive]) == (["a red fox"], ["a red fox", "a dog"])
 
 
+@pytest.mark.parametrize(("switch", "order"), [(False, ["sampler"]), (True, ["sampler", "again"])])
+def test_switch_of_latents_is_followed_both_ways(switch: bool, order: list[str]) -> None:
+    graph = with_upscaling(node("Switch", switch=switch, on_false=["sampler", 0], on_true=["again", 0]))
+    graph |= {"vae": node("VAELoader", vae_name="other.safetensors"), "decode": node("VAEDecode", samples=["switch", 0], vae=["vae", 0])}
+    graph["save"]["inputs"]["images"] = ["decode", 0]
+    found = trace(graph)
+    assert (passes(found), found.vae) == (order, "other.safetensors")
+
+
 @pytest.mark.parametrize(
     "inputs",
     [
