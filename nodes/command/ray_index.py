@@ -15,7 +15,7 @@ from ...db.shared import connection_string
 from ...embedders.pipeline import Encoders, IndexReport
 from ..index_run import finish, together
 from ..index_store import told_apart
-from .cluster import Cluster, connected
+from .ray_cluster import Cluster, connected
 from .context import Context
 from .index import absolute
 from .models import Recipe

@@ -78,7 +78,7 @@ def test_the_share_of_a_worker_that_died_is_done_again_also_where_a_helper_has_b
 
 
 def test_there_is_a_worker_for_each_gpu_else_for_each_machine():
-    from diffusion_toolkit.nodes.command.cluster import plan
+    from diffusion_toolkit.nodes.command.ray_cluster import plan
     from diffusion_toolkit.nodes.command.errors import UsageError
 
     def nodes(*resources):
@@ -157,7 +157,7 @@ def test_workers_get_equal_parts_of_the_budget_that_is_left():
 
 def test_what_makes_a_worker_holds_no_password():
     """Ray keeps it, also of a worker that has ended, in the memory of its head node and may be on a disk."""
-    from diffusion_toolkit.nodes.command.cluster import Cluster
+    from diffusion_toolkit.nodes.command.ray_cluster import Cluster
 
     made, called = [], []
 
@@ -200,7 +200,7 @@ def test_what_makes_a_worker_holds_no_password():
 
 
 def test_a_ray_that_asks_nobody_for_a_token_is_refused(monkeypatch):
-    from diffusion_toolkit.nodes.command.cluster import connected
+    from diffusion_toolkit.nodes.command.ray_cluster import connected
     from diffusion_toolkit.nodes.command.errors import UsageError
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__version__="2.51.1", shutdown=lambda: None))
@@ -219,7 +219,7 @@ def test_a_ray_that_asks_nobody_for_a_token_is_refused(monkeypatch):
     ],
 )
 def test_what_is_no_address_of_a_cluster_is_told_in_a_sentence(address: str, says: str):
-    from diffusion_toolkit.nodes.command.cluster import connected
+    from diffusion_toolkit.nodes.command.ray_cluster import connected
     from diffusion_toolkit.nodes.command.errors import UsageError
 
     with pytest.raises(UsageError, match=says) as caught, connected(address, None, False):
@@ -228,14 +228,14 @@ def test_what_is_no_address_of_a_cluster_is_told_in_a_sentence(address: str, say
 
 
 def test_where_no_worker_begins_for_a_minute_the_bar_says_why():
-    from diffusion_toolkit.nodes.command.cluster import _together
+    from diffusion_toolkit.nodes.command.ray_cluster import _together
 
     assert _together({}, 2, 5.0)[0] == "Waiting for 2 workers"
     assert "`ray status`" in _together({}, 2, 90.0)[0]
 
 
 def test_the_bar_tells_what_most_workers_are_at_without_each_ones_own_part():
-    from diffusion_toolkit.nodes.command.cluster import _together
+    from diffusion_toolkit.nodes.command.ray_cluster import _together
 
     told = {0: ("CLIP vectors; budget 2 GiB", 1, 10), 1: ("CLIP vectors; budget 3 GiB", 2, 10), 2: ("Reading images", 5, 5)}
     assert _together(told, 3, 0.0) == ("CLIP vectors (3 workers)", 3, 20)
@@ -244,10 +244,10 @@ def test_the_bar_tells_what_most_workers_are_at_without_each_ones_own_part():
 @pytest.fixture
 def hanging(monkeypatch):
     """Shares out work among workers, of whom some hang for ever at what they are given; the clock goes on a minute with each look."""
-    from diffusion_toolkit.nodes.command import cluster
+    from diffusion_toolkit.nodes.command import ray_cluster
 
     now, killed, given = [0.0], [], []
-    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ray_cluster.time, "monotonic", lambda: now[0])
 
     def run(workers: int, hang: set[int], told=lambda: {}):
         def method(number):
@@ -268,7 +268,7 @@ def hanging(monkeypatch):
             def kill(self, actor):
                 killed.append(actor.number)
 
-        made = cluster.Cluster.__new__(cluster.Cluster)
+        made = ray_cluster.Cluster.__new__(ray_cluster.Cluster)
         made._ray, made._bar, made._began, made._told, made.lost = Ray(), lambda *told: None, 0.0, {}, []
         made._board = SimpleNamespace(all=SimpleNamespace(remote=lambda: "board"))
         made._workers = {number: SimpleNamespace(number=number, images=method(number), begin=method(number)) for number in range(workers)}
@@ -287,7 +287,7 @@ def test_a_worker_that_hangs_is_given_up_and_its_share_done_by_another(hanging, 
 
 
 def test_where_all_hang_in_the_end_the_run_fails(hanging):
-    from diffusion_toolkit.nodes.command.cluster import WorkerFailed
+    from diffusion_toolkit.nodes.command.ray_cluster import WorkerFailed
 
     hang = {1}
     cluster = hanging(2, hang)
