@@ -54,23 +54,26 @@ def label_images(
     """
     if rating is not None and not -1 <= rating <= 5:
         raise ValueError(f"{rating} is no rating. Give 0 to 5 stars, or -1 for rejected.")
-    return _change(conn, _BY_ID, add, remove, namespace, rating, clear_rating, ids=list(ids)).rowcount
+    return _change(
+        conn, _BY_ID, add=add, remove=remove, namespace=namespace, rating=rating, clear_rating=clear_rating, ids=list(ids)
+    ).rowcount
 
 
 def label_files(conn: Connection, root_id: int, paths: Iterable[str], labels: Iterable[str], namespace: str = "") -> list[int]:
     """Give labels, and a namespace that is not empty, to the images of these files; the ids of those that changed."""
-    changed = _change(conn, _BY_PATH, labels, (), namespace or None, None, False, root=root_id, paths=list(paths))
+    changed = _change(conn, _BY_PATH, add=labels, namespace=namespace or None, root=root_id, paths=list(paths))
     return [id_ for (id_,) in changed]
 
 
 def _change(
     conn: Connection,
     statement: str,
-    add: Iterable[str],
-    remove: Iterable[str],
-    namespace: str | None,
-    rating: int | None,
-    clear_rating: bool,
+    *,
+    add: Iterable[str] = (),
+    remove: Iterable[str] = (),
+    namespace: str | None = None,
+    rating: int | None = None,
+    clear_rating: bool = False,
     **which: object,
 ) -> Cursor:
     taken = normal_labels(remove)
