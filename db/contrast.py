@@ -16,7 +16,7 @@ from .progress import Progress, silent
 from .question import Part, Question
 from .records import StoredEncoder
 from .search import exact_cosines, search
-from .stream import BATCH, read_columns, stream_vectors
+from .stream import BATCH, read_column, vectors_of
 from .vectors import image_vector, text_vector
 
 LOOK, PROMPT = "alike look, other prompt", "same prompt, other look"
@@ -105,16 +105,14 @@ def _of_texts(
     conn: Connection, encoder: StoredEncoder, filter: Filter | None, k: int, progress: Progress
 ) -> list[Contrast]:
     """The two images of each prompt that look least alike; of very many images of one prompt, some."""
-    ids, texts = read_columns(conn, "i.id, i.prompt_id", "i.prompt_id IS NOT NULL", filter)
+    ids, texts = read_column(conn, "i.prompt_id", "i.prompt_id IS NOT NULL", filter)
     order = np.argsort(texts, kind="stable")
     starts = np.flatnonzero(np.diff(texts[order])) + 1
     groups = [group[:: -(-len(group) // _MOST_OF_A_TEXT)] for group in np.split(ids[order], starts) if len(group) > 1]
     found: list[Contrast] = []
     for done, batch in _together(groups, BATCH):
         progress("Comparing images of one prompt", done, len(groups))
-        among = Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("members")), {"members": np.concatenate(batch).tolist()})
-        streamed = stream_vectors(conn, "image", encoder, among)
-        vectors = {int(id_): vector for some, rows in streamed for id_, vector in zip(some, rows)}
+        vectors = vectors_of(conn, "image", encoder, np.concatenate(batch))
         for group in batch:
             known = [id_ for id_ in group.tolist() if id_ in vectors]
             if len(known) > 1:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from psycopg import Connection, sql
+from psycopg import Connection
 
 from .encoders import active_encoder
 from .filters import Filter
 from .pairs import Pairs, bits_set, tells
 from .problems import in_bytes
 from .records import StoredFile
-from .stream import BATCH, read_columns, stream_vectors
+from .stream import BATCH, read_ids, vectors_of
 
 _SURE = {"exact": 3, "inferred": 2, "unknown": 1}
 _LOSSLESS = (".png", ".apng", ".tif", ".tiff", ".bmp", ".exr")
@@ -147,7 +147,7 @@ def ids_with_copies(conn: Connection, filter: Filter | None = None) -> list[int]
 
     The filter chooses images: the files of one that passes count wherever they lie.
     """
-    return read_columns(conn, "i.id, 0::bigint", _COPIED, filter)[0].tolist()
+    return read_ids(conn, _COPIED, filter).tolist()
 
 
 def copied_images(conn: Connection, ids: Sequence[int], places_of: PlacesOf = all_there) -> Iterator[Member]:
@@ -231,11 +231,7 @@ def _parts(ranked: Sequence[Member], vectors: dict[int, np.ndarray], alike: Alik
 
 def _vectors(conn: Connection, ids: Sequence[int]) -> dict[int, np.ndarray]:
     encoder = active_encoder(conn, "image")
-    if encoder is None:
-        return {}
-    among = Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("members")), {"members": list(ids)})
-    streamed = stream_vectors(conn, "image", encoder, among)
-    return {int(id_): vector for some, vectors in streamed for id_, vector in zip(some, vectors)}
+    return {} if encoder is None else vectors_of(conn, "image", encoder, ids)
 
 
 def _differing(a: int | None, b: int | None) -> int | None:

@@ -15,7 +15,7 @@ from .indexes import indexes_of
 from .phashes import read_phashes
 from .progress import Progress, silent
 from .records import StoredEncoder
-from .stream import count_vectors, read_columns, stream_vectors
+from .stream import count_vectors, read_ids, stream_vectors
 
 EXACT_BELOW = 20_000  # vectors that are all compared with each other: a few seconds, and no index is needed
 EXACT_AT_MOST = 200_000  # without an index: minutes, and 0.8 GB
@@ -169,7 +169,7 @@ def _by_index(
     conn: Connection, encoder: StoredEncoder, lowest: float, filter: Filter | None, neighbours: int, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs as they are found, from both sides."""
-    ids, _ = read_columns(conn, "i.id, 0::bigint", "true", filter)
+    ids = read_ids(conn, "true", filter)
     statement = sql.SQL(_NEIGHBOURS).format(
         dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), k=sql.Literal(neighbours + 1)  # itself is one
     )

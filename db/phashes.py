@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from ._generation import bump_generation, one_writer
 from .filters import Filter
-from .stream import read_columns
+from .stream import read_column, read_ids
 
 
 def write_phashes(conn: Connection, phashes: Mapping[int, int]) -> None:
@@ -28,10 +28,9 @@ def write_phashes(conn: Connection, phashes: Mapping[int, int]) -> None:
 
 def images_without_phash(conn: Connection, filter: Filter | None = None) -> list[int]:
     """The ids of the images whose pictures were not decoded for it yet."""
-    ids, _ = read_columns(conn, "i.id, 0::bigint", "i.phash IS NULL", filter)
-    return ids.tolist()
+    return read_ids(conn, "i.phash IS NULL", filter).tolist()
 
 
 def read_phashes(conn: Connection, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(image ids, hashes) as int64 [n] each, by id."""
-    return read_columns(conn, "i.id, i.phash", "i.phash IS NOT NULL", filter)
+    return read_column(conn, "i.phash", "i.phash IS NOT NULL", filter)

@@ -14,7 +14,7 @@ from .question import Question
 from .read import find_text
 from .records import StoredEncoder, TextPair
 from .search import search
-from .stream import stream_vectors
+from .stream import vectors_of
 
 ROUNDS = 8  # of searches: each finds at least one more text, mostly hundreds
 _POOL = 4  # times as many images as texts are asked for at once: several images may share a text
@@ -98,12 +98,8 @@ def known_vectors(
     if kind != "image":
         one_each = {image.text_id: image for image in reversed(images)}
         texts = {image.image_id: image.text for image in one_each.values()}
-    among = Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("images_known")), {"images_known": list(texts)})
-    found, vectors = [], [np.empty((0, encoder.dims), np.float32)]
-    for ids, some in stream_vectors(conn, kind, encoder, among):
-        found += [texts[int(image_id)] for image_id in ids]
-        vectors.append(some)
-    return found, np.concatenate(vectors)
+    vectors = vectors_of(conn, kind, encoder, texts)
+    return [texts[image_id] for image_id in vectors], np.array([*vectors.values()], np.float32).reshape(-1, encoder.dims)
 
 
 def text_column(question: Question) -> sql.Identifier:
@@ -134,9 +130,5 @@ def _empty(conn: Connection) -> list[int]:
 
 def mean_vector(conn: Connection, kind: str, encoder: StoredEncoder, ids: Sequence[int]) -> tuple[np.ndarray | None, int]:
     """What images have in common: the mean [dims] of their unit vectors of `kind`, and how many have one. None where none has."""
-    among = Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("images_meant")), {"images_meant": list(ids)})
-    some = [vectors for _, vectors in stream_vectors(conn, kind, encoder, among)]
-    if not some:
-        return None, 0
-    vectors = np.concatenate(some)
-    return vectors.mean(axis=0), len(vectors)
+    vectors = vectors_of(conn, kind, encoder, ids)
+    return (np.mean([*vectors.values()], axis=0) if vectors else None), len(vectors)

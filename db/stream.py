@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +20,17 @@ BATCH = 4096  # vectors in memory at once: 8 MB of 1024 dimensions, 16 as float3
 _ALL = Filter(sql.SQL("true"))
 
 
-def read_columns(conn: Connection, columns: str, condition: str, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Two bigint columns of `images i`, int64 [n] each, ordered by id."""
+def read_ids(conn: Connection, condition: str, filter: Filter | None = None) -> np.ndarray:
+    """The ids, int64 [n], of those `images i` of which an SQL condition holds, in order."""
+    return read_column(conn, "i.id", condition, filter)[0]
+
+
+def read_column(conn: Connection, column: str, condition: str, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, a bigint column) of these images, int64 [n] each, by id."""
     chosen = filter or _ALL
-    query = sql.SQL("SELECT {} FROM images i WHERE {} AND ({}) ORDER BY i.id").format(sql.SQL(columns), sql.SQL(condition), chosen.condition)
-    rows = read_whole(conn, query, chosen.parameters, {"first": BIGINT, "second": BIGINT})
-    return rows["first"].astype(np.int64), rows["second"].astype(np.int64)
+    query = sql.SQL(f"SELECT i.id, {column} FROM images i WHERE {condition} AND ({{}}) ORDER BY i.id").format(chosen.condition)
+    rows = read_whole(conn, query, chosen.parameters, {"id": BIGINT, "value": BIGINT})
+    return rows["id"].astype(np.int64), rows["value"].astype(np.int64)
 
 
 def count_vectors(conn: Connection, kind: str, encoder: StoredEncoder, filter: Filter | None = None) -> int:
@@ -46,6 +51,12 @@ def stream_vectors(
     query = sql.SQL("SELECT i.id, v.embedding FROM {} WHERE {} ORDER BY i.id").format(_source(kind, encoder), chosen.condition)
     for rows in read_rows(conn, query, chosen.parameters, {"id": BIGINT, "vector": halfvec(encoder.dims)}, batch):
         yield rows["id"].astype(np.int64), unit_rows(rows["vector"]["numbers"].astype(np.float32))
+
+
+def vectors_of(conn: Connection, kind: str, encoder: StoredEncoder, ids: Iterable[int]) -> dict[int, np.ndarray]:
+    """Unit vectors float32 [dims] of those of these images that have this kind, by id, in its order."""
+    streamed = stream_vectors(conn, kind, encoder, Filter.of_ids(ids))
+    return {int(image_id): vector for some, vectors in streamed for image_id, vector in zip(some, vectors)}
 
 
 def stream_encoder(conn: Connection, encoder: StoredEncoder) -> Iterator[np.ndarray]:

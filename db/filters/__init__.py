@@ -5,7 +5,7 @@ What the language has is told to people in web/docs/DiffusionToolkitFilterImages
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,12 @@ class Filter:
     text: str = ""  # as a person would write it, for messages
     moving: bool = False
     narrower: sql.Composable | None = None  # `narrow`, where it is not the condition itself
+
+    @classmethod
+    def of_ids(cls, ids: Iterable[int]) -> Filter:
+        """These images alone."""
+        name = f"{PREFIX}ids"
+        return cls(sql.SQL("i.id = ANY({})").format(sql.Placeholder(name)), {name: list(map(int, ids))})
 
     @property
     def narrow(self) -> sql.Composable:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from psycopg import Connection, sql
+from psycopg import Connection
 
 from .._copy_binary import add_rows
 from ..filters import Filter
@@ -37,7 +37,7 @@ def read_images(conn: Connection, kinds: Kinds, ids: Sequence[int] | None = None
         ids = [row[0] for row in conn.execute("SELECT id FROM images ORDER BY id")]
     for start in range(0, len(ids), BATCH):
         batch = np.array(sorted(ids[start : start + BATCH]), np.int64)
-        chosen = Filter(sql.SQL("i.id = ANY(%(hybrid_ids)s)"), {"hybrid_ids": batch.tolist()})
+        chosen = Filter.of_ids(batch)
         vectors = [np.full((len(batch), size), np.nan, np.float32) for size in kinds.sizes]
         for of_kind, name, encoder in zip(vectors, kinds.names, kinds.encoders):
             for found, units in stream_vectors(conn, name, encoder, chosen):
