@@ -32,7 +32,7 @@ def filter_text(
     `words` are words of the prompt, "several" in quotation marks; `labels` are parted by commas. All must hold; those with a
     minus must not. `since` and `until` are dates, or ages such as 7d.
     """
-    from ..db.filters import quoted
+    from ..db import quoted
     from ..db.filters.tree import QUOTES
 
     terms = [f"{minus}prompt:{quoted(phrase or word)}" for minus, phrase, word in _WORD.findall(words.translate(QUOTES)) if _has_word(phrase or word)]

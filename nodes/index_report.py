@@ -180,7 +180,7 @@ def _labelled(report: IndexReport) -> list[str]:
 
 def _filtered_otherwise(labels: Iterable[str]) -> list[str]:
     """How to find labels that read as syntax where a filter is written, as `-draft` and `"a b"`: any text is taken as one."""
-    from ..db.filters import quoted
+    from ..db import quoted
 
     odd = [label for label in sorted(labels) if label.startswith("-") or '"' in label]
     if not odd:

@@ -70,7 +70,7 @@ def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:
     Raises:
         UsageError: there is nothing of the kind, or a label is none.
     """
-    from ...db.labels import normal_label, normal_labels
+    from ...db import normal_label, normal_labels
     from ...embedders.image_list import ListError
     from ...embedders.scan import ScanError, normal_subfolder
     from ..index_run import Job, JobFiles

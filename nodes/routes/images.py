@@ -66,7 +66,7 @@ def image_record(library: str, image_id: int) -> dict[str, Any]:
 
 def change_labels(library: str, image_id: int, asked: Labels) -> dict[str, Any]:
     """Add and take labels, move to a namespace, rate; the image as it is then."""
-    from ...db.labels import label_images
+    from ...db import label_images
 
     with opened(library).connection() as connection:
         _image(connection, image_id)

@@ -6,9 +6,8 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...db import Connection, Library, LibraryError, ServerTrouble, StoredEncoder, active_encoder, parse_filter
+from ...db import FAMILIES, Connection, Library, LibraryError, ServerTrouble, StoredEncoder, active_encoder, parse_filter
 from ...db.encoders import CONNECT
-from ...db.question import FAMILIES
 from ..asking import Found, Wanted, find, in_words
 from ..hit_records import hit_record
 from ..links import KINDS, QueryPart, SearchOptions

@@ -69,6 +69,17 @@ def test_the_database_driver_is_imported_only_in_db() -> None:
     assert breaches([Path("__init__.py"), *files("nodes", "embedders")], DATABASE) == []
 
 
+def test_what_db_lists_is_imported_from_db() -> None:
+    listed = {module.rpartition(".")[2] for module in imports(Path("db/__init__.py"))}
+    past = [
+        f"{path.as_posix()}: {module}"
+        for path in files("nodes")
+        for module in imports(path)
+        if module.startswith(".db.") and module.count(".") > 2 and module.rpartition(".")[2] in listed
+    ]
+    assert past == []
+
+
 def test_no_file_imports_a_private_name_of_another() -> None:
     private = [
         f"{path.as_posix()}: {module}"
