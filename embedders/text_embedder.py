@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ _TOKEN_CHARACTERS = 3  # of a prompt, at the least; only memory depends on it
 _LONGEST = 512  # tokens, for a model that doesn't say
 _WORTH_TWINS = 10_000  # texts in a run, before the model is loaded onto other devices too
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_PARTS = ("Transformer", "Pooling", "Normalize")  # by their classes' names: the modules that hold them moved in 6.0
+_ACTIVATIONS = re.compile(r"torch\.nn\.modules\.(linear\.Identity|activation\.\w+)")  # of a Dense
 _OTHER_RUNTIMES = ["onnx/*", "openvino/*"]
 
 
@@ -180,7 +182,7 @@ def _twin_of(model: SentenceTransformer) -> Callable[[torch.device], _Worker]:
 def load_text_embedder(folder_or_name: str, *, allow_download: bool, managed: bool = True) -> TextEmbedder:
     """Load a sentence-transformers folder, or a Hugging Face name from its cache; the network only with `allow_download`.
 
-    Code that a model brings along is never run. `managed` as in TextEmbedder.
+    Code that a model brings along or names is never run. `managed` as in TextEmbedder.
 
     Raises:
         EmbedderError: there is no such model, it is incomplete, or its vectors don't have 1024 dimensions.
@@ -216,19 +218,31 @@ def load_text_embedder(folder_or_name: str, *, allow_download: bool, managed: bo
 
 
 def _refuse_code(folder: Path) -> None:
-    """sentence-transformers before 6.0 imports whatever class a local folder's modules.json names, from its .py files too."""
     try:
-        modules = [str(module["type"]) for module in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        unsafe = [str(module["type"]) for module in modules if _could_run_code(folder, module)]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EmbedderError(
             f"modules.json of the text embedder in {folder} can't be read ({type(error).__name__}: {error}). Copy the model's files again."
         ) from error
-    foreign = [module for module in modules if not module.startswith("sentence_transformers.")]
-    if foreign:
+    if unsafe:
         raise EmbedderError(
-            f"The text embedder in {folder} brings code of its own ({', '.join(foreign)}), which is never run. "
-            f"Use a model made of sentence-transformers' own parts, such as {SOURCE}."
+            f"The text embedder in {folder} has parts ({', '.join(unsafe)}) that could run code which the model's files bring or name; that is "
+            f"never run. Use a model made of sentence-transformers' {', '.join(_PARTS)} alone, such as {SOURCE}."
         )
+
+
+def _could_run_code(folder: Path, module: Mapping[str, Any]) -> bool:
+    """sentence-transformers before 6.0 imports whatever class a local folder's modules.json names, from its .py files too; its own Router,
+    Asym and WordEmbeddings import what their config.json names, and Dense calls it, and unpickles its weights where they are no safetensors."""
+    where, _, kind = module["type"].rpartition(".")
+    if not f"{where}.".startswith("sentence_transformers."):
+        return True
+    if kind == "Dense":
+        part = folder / module["path"]
+        activation = _read_json(part / "config.json").get("activation_function", "torch.nn.modules.activation.Tanh")
+        return not _ACTIVATIONS.fullmatch(activation) or (part / "pytorch_model.bin").exists()
+    return kind not in _PARTS
 
 
 def _local_folder(folder_or_name: str, allow_download: bool) -> Path:

@@ -233,6 +233,39 @@ def test_a_model_that_brings_code_is_refused_before_it_is_loaded(tmp_path: Path)
     assert not ran.exists()
 
 
+@pytest.mark.parametrize("part", ["models.Router", "models.WordEmbeddings", "models.Asym", "sparse_encoder.models.SpladePooling"])
+def test_a_part_of_sentence_transformers_that_imports_what_a_file_names_is_refused(tmp_path: Path, part: str) -> None:
+    folder = write_text_embedder_folder(tmp_path / "router")
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules.append({"idx": 9, "name": "9", "path": "9_Part", "type": f"sentence_transformers.{part}"})
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    with pytest.raises(EmbedderError, match=f"{part}.*never run.*Transformer, Pooling, Normalize alone"):
+        load_text_embedder(str(folder), allow_download=False)
+
+
+@pytest.mark.parametrize("activation", ["payload.run", "torch.nn.modules.activation.torch.hub.list", "torch.hub.list", "torch.nn.modules.linear.Identity"])
+def test_a_dense_part_that_calls_or_unpickles_anything_is_refused(tmp_path: Path, activation: str) -> None:
+    folder = write_text_embedder_folder(tmp_path / "dense")
+    config = json.loads((folder / "3_Dense" / "config.json").read_text(encoding="utf-8"))
+    if config["activation_function"] == activation:
+        (folder / "3_Dense" / "pytorch_model.bin").write_bytes(b"a pickle")
+    write_json(folder / "3_Dense" / "config.json", {**config, "activation_function": activation})
+    with pytest.raises(EmbedderError, match="models.Dense.*never run"):
+        load_text_embedder(str(folder), allow_download=False)
+
+
+def test_the_parts_are_known_by_the_places_that_6_0_moved_them_to(minilm_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(minilm_folder, tmp_path / "moved"))
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    places = {"Transformer": "base.modules.transformer", "Pooling": "sentence_transformer.modules.pooling", "Normalize": "base.modules.normalize"}
+    places["Dense"] = "base.modules.dense"
+    for module in modules:
+        kind = module["type"].rpartition(".")[2]
+        module["type"] = f"sentence_transformers.{places[kind]}.{kind}"
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    assert load_text_embedder(str(folder), allow_download=False).dims == 1024
+
+
 def test_what_is_to_be_downloaded_is_never_taken_for_a_folder(tmp_path: Path) -> None:
     folder = write_text_embedder_folder(tmp_path / "folder")
     with pytest.raises(EmbedderError):
