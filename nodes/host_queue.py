@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FIVE = 5  # number, id, graph, extra data, outputs: what an entry has in every version; what follows differs
@@ -41,3 +41,8 @@ def paid(kinds: Iterable[str]) -> list[str]:
     import nodes
 
     return sorted(kind for kind in set(kinds) if getattr(nodes.NODE_CLASS_MAPPINGS.get(kind), "API_NODE", False))
+
+
+def loops(graph: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a graph that was checked has a loop. Newer ComfyUIs note on its nodes, by id, which are in it: under other ids it can't run."""
+    return any("_loop_end" in node for node in graph.values())

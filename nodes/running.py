@@ -13,7 +13,7 @@ from typing import Any
 from ..embedders.template import unknown_classes
 from ..embedders.template.present import upstream
 from .definitions import node_definitions
-from .host_queue import FIVE, paid, put, running_entry
+from .host_queue import FIVE, loops, paid, put, running_entry
 from .stored_graphs import Graph, queueable
 
 OURS = "DiffusionToolkitRunGraph"
@@ -81,7 +81,10 @@ def picture_of(graph: Graph) -> tuple[Graph, list[Any]]:
     link = (saved or [link for _, link in pictures] or [None])[-1]
     if link is None:
         raise CannotRun("The graph saves and shows no picture that could come out here. Queue it by itself instead.")
-    return {key: graph[key] for key in upstream(graph, [link[0]])}, link
+    needed = {key: graph[key] for key in upstream(graph, [link[0]])}
+    if loops(needed):
+        raise CannotRun("The graph makes its picture in a loop, which can't run inside another graph. Queue it by itself instead.")
+    return needed, link
 
 
 def prefixed(graph: Graph, link: list[Any]) -> tuple[Graph, list[Any]]:

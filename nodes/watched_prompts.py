@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..embedders.template.present import upstream
-from .host_queue import FIVE, paid, put, running_entry
+from .host_queue import FIVE, loops, paid, put, running_entry
 from .watch import Finished, Place
 
 Graph = dict[str, dict[str, Any]]
@@ -81,7 +81,10 @@ def part_leading_to(running: Running, node_id: str) -> Part:
     services = paid(prompt[key]["class_type"] for key in wanted)
     if services:
         raise CannotWatch(f"What is connected to it calls paid services ({', '.join(services)}), which nobody would ask for each time.")
-    graph, _ = add_graph_prefix(copy.deepcopy({key: prompt[key] for key in wanted}), (), PREFIX)
+    part = {key: prompt[key] for key in wanted}
+    if loops(part):
+        raise CannotWatch("What is connected to it comes out of a loop. Connect the models themselves to watch.")
+    graph, _ = add_graph_prefix(copy.deepcopy(part), (), PREFIX)
     return Part(graph, PREFIX + node_id, len(running.entry) - FIVE)
 
 
