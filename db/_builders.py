@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from psycopg import Connection
+from psycopg import Connection, Error
 
-from .errors import LibraryError
+from ._lock_numbers import BUILDER_LOCK
+from .errors import Busy
 
 if TYPE_CHECKING:
     from .connection import Library
 
-BUILDER_LOCK = 4_703_003  # advisory lock, this package's own number
-
-
-class Busy(LibraryError):
-    """Another process or thread makes an index."""
-
-    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
-
 
 @contextmanager
 def alone(library: Library) -> Iterator[None]:
-    """Hold the lock of whoever makes indexes; Busy, a LibraryError, when another process or thread has it."""
-    with library.connection() as conn:
-        if not conn.execute("SELECT pg_try_advisory_lock(%s)", [BUILDER_LOCK]).fetchone()[0]:
+    """Hold the lock of whoever makes indexes; Busy, a LibraryError, when another process or thread has it.
+
+    On a connection of its own, which lies idle as long as the making takes: a lent one may be ended for that by the server, which lets
+    another maker in, and one that a cancel gives back would keep the lock.
+    """
+    conn = library.connect()
+    try:
+        with library.told():
+            taken = conn.execute("SELECT pg_try_advisory_lock(%s)", [BUILDER_LOCK]).fetchone()[0]
+            conn.commit()
+        if not taken:
             raise Busy("Another process is building an index of this library. Try again when it is done.")
-        conn.commit()
-        try:
-            yield
-        finally:
-            if not conn.closed:
-                conn.rollback()
-                conn.execute("SELECT pg_advisory_unlock(%s)", [BUILDER_LOCK])
+        yield
+    finally:
+        with suppress(Error):  # the connection was lost, and the lock with it
+            conn.execute("SELECT pg_advisory_unlock(%s)", [BUILDER_LOCK])  # now; the server may learn later that it was closed
+        conn.close()
 
 
 def wait_for_builder(conn: Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import Connection
 
-WRITER_LOCK = 4_703_002  # advisory lock, this package's own number
+from ._lock_numbers import WRITER_LOCK
 
 
 def generation(conn: Connection) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from psycopg import Connection, errors, sql
 
+from ._lock_numbers import SETTINGS_LOCK
 from .errors import LibraryError
 from .preflight import preflight
 
-SETTINGS_LOCK = 4_703_005  # advisory lock, this package's own number
 _SETTINGS = {
     "hnsw.ef_search": "100",  # pgvector's 40 returns 40 rows where 50 are asked for
     "hnsw.iterative_scan": "strict_order",  # goes on when a join or filter drops rows, in exact order

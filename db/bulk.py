@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from psycopg import Connection
 
-from ._builders import Busy, alone
+from ._builders import alone
 from ._builds import graph_bytes, making_pays, memory_for
 from ._generation import bump_generation, one_writer
-from ._index_sql import TABLES, count_rows, index_name
+from ._index_sql import INDEX_METHODS, TABLES, count_rows, index_name
 from .claims import running
 from .connection import Library
 from .encoders import get_encoder
-from .errors import LibraryError
-from .indexes import METHODS, drop_indexes, graph_options, indexes_of, set_index, step_aside
+from .errors import Busy, LibraryError
+from .indexes import drop_indexes, graph_options, indexes_of, set_index, step_aside
 from .progress import Progress, silent
 from .records import StoredEncoder
 
@@ -136,7 +136,7 @@ def _graph(conn: Connection, encoder: StoredEncoder) -> _Graph | None:
 
 def _left_behind(conn: Connection, encoder: StoredEncoder) -> list[str]:
     """Indexes that no search knows and that are kept up all the same: those that step aside, and of makings that were cut short."""
-    names = [index_name(encoder, f"{of}_{method}") for of in ("former", "new") for method in METHODS]
+    names = [index_name(encoder, f"{of}_{method}") for of in ("former", "new") for method in INDEX_METHODS]
     return [name for name in names if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]]
 
 

@@ -11,19 +11,14 @@ from typing import TYPE_CHECKING
 from psycopg import Connection, Error
 
 from ._clean import clean_text
+from ._lock_numbers import RUN_LOCK
 from .errors import LibraryError
 
 if TYPE_CHECKING:
     from .connection import Library
 
 ENDING_SECONDS = 1.0  # that a claim under way is waited for; what it waits for may be a server that recovers
-RUN_LOCK = 4_703_004  # advisory lock, this package's own number beside the run's; held as long as the run's session
 
-# A server learns late of a client whose computer is gone, and its files would be taken as long. Not that it ends one that works slowly.
-_SESSION = (
-    "SELECT set_config('idle_session_timeout', '0', false), set_config('tcp_keepalives_idle', '30', false),"
-    " set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)"
-)
 _LIVES = """
 EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %(lock)s AND l.objid = r.id AND l.objsubid = 2
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
@@ -168,7 +163,6 @@ class Run:
             return self._conn
         conn = self._library.connect()
         try:
-            conn.execute(_SESSION)
             (number,) = conn.execute("INSERT INTO runs (who) VALUES (%s) RETURNING id", [self._who]).fetchone()
             conn.execute("SELECT pg_advisory_lock(%s, %s)", [RUN_LOCK, number])  # before anybody sees the run
             if self._id is not None:

@@ -25,6 +25,11 @@ DATABASE = "diffusion_toolkit"  # on the embedded server
 _CONNECT_SECONDS = 10
 # A computer that is cut off says nothing, and by default a system waits two hours for it.
 _NOTICE_GONE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+# The same of the server, which would keep a lock for one that is gone; and it must not end one that works slowly.
+_LASTING = (
+    "SELECT set_config('idle_session_timeout', '0', false), set_config('tcp_keepalives_idle', '30', false),"
+    " set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)"
+)
 _IDLE_KEPT = 4
 _BUSY_KEPT = 16  # while many search at once: to connect takes longer than to search
 _BUSY_SECONDS = 60.0
@@ -102,7 +107,15 @@ class Library:
 
     def connect(self) -> Connection:
         """A connection for the caller alone, who closes it: for what lives as long as a session does, such as a lock."""
-        return self._connect()
+        conn = self._connect()
+        try:
+            with self.told():
+                conn.execute(_LASTING)
+                conn.commit()
+        except BaseException:
+            conn.close()
+            raise
+        return conn
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -241,12 +254,8 @@ def _named_server(dsn: str, place: str) -> Callable[[], str]:
 
 
 def _embedded_server(directory: Path) -> Callable[[], str]:
-    def locate() -> str:
-        server = EmbeddedServer.start(directory)  # again at each connection: it may have died
-        _ensure_database(server.dsn("postgres"))
-        return server.dsn(DATABASE)
-
-    return locate
+    _ensure_database(EmbeddedServer.start(directory).dsn("postgres"))
+    return lambda: EmbeddedServer.start(directory).dsn(DATABASE)  # again at each connection: it may have died
 
 
 def _ensure_database(conninfo: str) -> None:

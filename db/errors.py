@@ -34,6 +34,12 @@ class TryAgain(ServerTrouble):
     __module__ = "diffusion_toolkit"
 
 
+class Busy(LibraryError):
+    """Another process or thread makes an index."""
+
+    __module__ = "diffusion_toolkit"
+
+
 class DamagedStates(LibraryError):
     """The token states of one text are not what was stored."""
 

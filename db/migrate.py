@@ -8,13 +8,13 @@ from pathlib import Path
 
 from psycopg import Connection, errors
 
+from ._lock_numbers import MIGRATION_LOCK
 from ._trouble import VARIABLE, placed
 from .encoders import active_encoders
 from .errors import LibraryError
 from .view import create_view
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATION_LOCK = 4_703_001  # advisory lock, this package's own number
 
 
 def migrate(conn: Connection, folder: Path = MIGRATIONS, place: str = VARIABLE) -> None:

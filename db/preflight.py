@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from psycopg import Connection, errors
 
+from ._lock_numbers import PGVECTOR_LOCK
+
 OLDEST_SERVER = 14
 OLDEST_PGVECTOR = (0, 8, 0)  # iterative index scans
 FIXED_PGVECTOR = (0, 8, 4)
@@ -63,7 +65,7 @@ def _pgvector(conn: Connection, version: str) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the extension."""
     offered, installed = _versions(conn)
     if installed is None and offered is not None:  # IF NOT EXISTS alone does not help two processes that do this at once
-        conn.execute("SELECT pg_advisory_xact_lock(hashtext('diffusion_toolkit pgvector'))")
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", [PGVECTOR_LOCK])
         offered, installed = _versions(conn)
     if offered is None and installed is None:
         return [

@@ -11,10 +11,12 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db import bulk
 from diffusion_toolkit.db._builders import alone
 from diffusion_toolkit.db._builds import graph_bytes, making_pays, settings_for
-from diffusion_toolkit.db.claims import RUN_LOCK, FileState, Run
+from diffusion_toolkit.db._lock_numbers import RUN_LOCK
+from diffusion_toolkit.db.claims import FileState, Run
 from diffusion_toolkit.db.search.kinds import sources_of, state_of
 from diffusion_toolkit.db.status import library_status
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -219,7 +221,7 @@ def test_a_run_puts_off_the_indexes_of_what_it_reads_and_of_the_texts_that_it_fi
     words = SimpleNamespace(**stand_in, encode_texts=lambda texts: np.ones((len(texts), 4), np.float32))
     with FolderStore(library, "output", tmp_path, "", Encoders(image=looks, text=words)) as store:
         before = indexes(library)
-        index_folder(tmp_path, "", store, Encoders(image=looks, text=words))
+        index_folder(tmp_path, Scan(tmp_path), store, Encoders(image=looks, text=words))
         assert (len(before), indexes(library), len(noted(library))) == (2, [], 2)
     assert db.refresh_search(library) == "2 vector indexes made" and indexes(library) == before
 

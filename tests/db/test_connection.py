@@ -230,6 +230,7 @@ def test_the_embedded_server_that_stopped_is_started_again(monkeypatch, tmp_path
         db.ensure_root(conn, "output", "/pictures")
         assert conn.info.dbname == "diffusion_toolkit"
     EmbeddedServer.start(tmp_path).stop()  # the same object: nobody is left
+    monkeypatch.setattr(connection, "_ensure_database", None)  # it was made when the library was opened, and costs a connection
     with library.connection() as conn:
         assert conn.execute("SELECT name FROM roots").fetchall() == [("output",)]
     library.close()

@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db._generation import WRITER_LOCK
+from diffusion_toolkit.db._lock_numbers import WRITER_LOCK
 from host.comfy_models import import_comfy
 from psycopg.conninfo import make_conninfo
 
