@@ -50,6 +50,8 @@ class Models:
                 seen.add(node.key)
                 into.loras[:0] = self._loras(node)
             into.checkpoint = into.checkpoint or self._file(node, called.model_name)
+            if into.checkpoint is None and not node.links and (not node.outputs or "model" in node.outputs):  # named otherwise by its loader
+                into.checkpoint = self._file(node, lambda name: not called.part_name(name))
 
     def _file(self, node: Node, named: Any) -> str | None:
         """The file at an input of such a name; one without a known ending only where the name says that it is a file."""

@@ -27,7 +27,7 @@ _CATEGORIES = [  # the first that fits
     ("patch", r"model_?patch"),
     ("lora", r"lora"),
     ("vae", r"vae"),
-    ("clip", r"clip(?!.*(strength|skip|layer))|text_?encoder|^t5"),
+    ("clip", r"clip(?!_[lgh]$|.*(strength|skip|layer))|text_?encoder|^t5(?!xxl$)"),
     ("sigmas", r"sigmas"),
     ("noise", r"^noise$"),
     ("sampler", r"sampler(?!_?name)"),
@@ -102,12 +102,15 @@ at_run_time = _named(
 )
 setting = _named(r"^(noise_)?seed$|^steps$|^sigmas$|^sampler(_name)?$|^noise$|^denoise$")
 chooser = _named(r"select|index|^input$|switch|choice|^boolean|^condition$|^cond$|^use_|enable")
-model_name = _named(
-    r"^(?!.*(lora|clip|vae|upscale|control|hypernet|vision|encoder|bbox|sam_|patch)).*(ckpt|unet|model|checkpoint)"
-)
+part_name = _named(r"lora|clip|vae|upscale|control|hypernet|vision|encoder|bbox|sam_|patch")  # of a file that is no whole model
+_whole_name = _named(r"ckpt|unet|model|checkpoint")
 encoder_name = _named(r"^(?!.*(vision|lora|skip|layer)).*(clip|text_?encoder|t5|llm)")
 lora = _named(r"^lora(?!_?(count|stack|wt|weight|strength))|^lora_?\d*$")
 _SWITCHED = re.compile(r"yes|no|true|false|on|off|enabled?|disabled?|none|auto", re.I)
+
+
+def model_name(name: str) -> bool:
+    return _whole_name(name) and not part_name(name)
 
 
 def switched(value: str) -> bool:

@@ -268,6 +268,12 @@ def test_texts_of_an_encoder_of_three_are_the_pair_and_the_third() -> None:
     assert trace(basic(pos=pos)).positive == [("a fox", "fur"), ("a red fox stands", "a red fox stands")]
 
 
+def test_text_behind_a_link_of_an_encoder_whose_inputs_are_called_like_text_encoders() -> None:
+    texts = node("StringFunction", text_a="a red fox", text_b="")
+    graph = basic(pos=node("CLIPTextEncodeFlux", clip_l=["s", 0], t5xxl=["s", 0], guidance=3.5, clip=CLIP), s=texts)
+    assert trace(graph).positive == [("a red fox", "a red fox")]
+
+
 def test_empty_text_beside_a_full_one_of_the_same_encoder_is_none() -> None:
     assert positives(
         trace(basic(pos=node("CLIPTextEncodeFlux", clip_l="", t5xxl="a fox", guidance=3.5, clip=CLIP)))

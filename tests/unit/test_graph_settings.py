@@ -61,6 +61,21 @@ def test_setting_of_a_chosen_option_is_told_by_the_end_of_its_name() -> None:
     assert (found.seed, found.steps) == (9, 30)
 
 
+def test_model_of_a_loader_that_calls_its_file_otherwise() -> None:
+    def loaded(**inputs: Any) -> Trace:
+        graph = changed("sampler", model=["loader", 0]) | {"loader": node("LoaderGGUF", **inputs)}
+        return trace(graph, types={"LoaderGGUF": ["MODEL"]})
+
+    assert loaded(gguf_name="edit-Q4.gguf").checkpoint == "edit-Q4.gguf"
+    assert (loaded(clip_name="t5.gguf").checkpoint, loaded(gguf_name="edit").checkpoint) == (None, None)
+
+
+def test_file_of_a_lora_loader_is_no_model() -> None:
+    graph = changed("sampler", model=["loader", 0])
+    graph |= {"loader": node("Video", lora=["select", 0]), "select": node("Select", file="few_steps.safetensors")}
+    assert trace(graph, types={"Video": ["MODEL"], "Select": ["WANVIDLORA"]}).checkpoint is None
+
+
 def test_settings_of_nodes_of_their_own() -> None:
     assert settings(trace(custom())) == (7, 12, 4.5, "heun", "simple", 0.5)
 
