@@ -25,7 +25,7 @@ from .encoders import (
 )
 from .errors import DamagedStates, LibraryError, NoSuchImage, Refused, ServerTrouble, TryAgain
 from .exported import StoredVectors, keep_still, stored_vectors, typical_length
-from .files import OtherFile, count_unmarked, files_of_root, known_roots, mark_missing, mark_others, other_files, page_of_files, unmark_missing
+from .files import FileOfRoot, OtherFile, count_unmarked, files_of_root, known_roots, mark_missing, mark_others, other_files, page_of_files, unmark_missing
 from .filters import Filter, FilterError, all_of, parse_filter, quoted
 from .filters.none_pass import why_none_pass
 from .filters.unknown_names import unknown_names

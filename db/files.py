@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from psycopg import Connection
+from psycopg.rows import args_row
 
 from ._generation import bump_generation, one_writer
 
@@ -48,6 +50,16 @@ WHERE p.root_id = gone.root_id AND p.path = gone.path AND p.seen = gone.seen AND
 """
 
 
+class FileOfRoot(NamedTuple):
+    """A file as it was when last indexed; `missing`: it is marked as gone since."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sidecar_mtime_ns: int
+    missing: bool
+
+
 @dataclass(frozen=True, slots=True)
 class OtherFile:
     """A further file of an image, where it was last seen; `root` is absolute, `path` relative to it."""
@@ -59,11 +71,10 @@ class OtherFile:
     seen: datetime
 
 
-def files_of_root(conn: Connection, root_id: int, under: str = "") -> Iterator[list[tuple[str, int, int, int, bool]]]:
-    """(path, size, mtime_ns, sidecar_mtime_ns, whether it is marked as missing) of the files below the folder `under`, as they
-    were when last indexed, some thousands at a time: neither side holds all of them."""
+def files_of_root(conn: Connection, root_id: int, under: str = "") -> Iterator[list[FileOfRoot]]:
+    """The files below the folder `under`, some thousands at a time: neither side holds all of them."""
     folder = under.strip("/")
-    with conn.cursor("files_of_root", binary=True) as cursor:
+    with conn.cursor("files_of_root", binary=True, row_factory=args_row(FileOfRoot)) as cursor:
         cursor.execute(_FILES, {"root": root_id, "under": f"{folder}/" if folder else ""})
         while rows := cursor.fetchmany(PART):
             yield rows
@@ -76,9 +87,9 @@ def known_roots(conn: Connection) -> list[tuple[int, str, str, int]]:
     ).fetchall()
 
 
-def page_of_files(conn: Connection, root_id: int, after: str = "") -> list[tuple[str, int, int, int, bool]]:
-    """As `files_of_root`, the first of those whose path comes after this one: for who takes long over each."""
-    return conn.execute(_PAGE, [root_id, after, PART]).fetchall()
+def page_of_files(conn: Connection, root_id: int, after: str = "") -> list[FileOfRoot]:
+    """The first files of a root, by path, that come after this one: for who takes long over each."""
+    return [FileOfRoot(*row) for row in conn.execute(_PAGE, [root_id, after, PART])]
 
 
 def mark_missing(conn: Connection, root_id: int, paths: Sequence[str]) -> tuple[int, int]:

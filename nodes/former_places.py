@@ -49,4 +49,4 @@ class FormerPlaces:
     def _has_known_file(self, file: db.OtherFile) -> bool:
         with self._library.connection() as connection:
             known = db.page_of_files(connection, file.root_id)
-        return any(os.path.exists(os.path.join(file.root, path)) for path, *_, missing in known if not missing)
+        return any(os.path.exists(os.path.join(file.root, one.path)) for one in known if not one.missing)

@@ -191,7 +191,7 @@ def _gone(found: Found) -> dict[int, list[str]]:
     return {root_id: presence.gone for _, root_id, presence in found.files}
 
 
-def _pages(library: db.Library, root_id: int) -> Iterator[list[tuple[str, int, int, int, bool]]]:
+def _pages(library: db.Library, root_id: int) -> Iterator[list[db.FileOfRoot]]:
     """Each on its own: a drive may take an hour to answer for a million files."""
     after = ""
     while True:
@@ -199,7 +199,7 @@ def _pages(library: db.Library, root_id: int) -> Iterator[list[tuple[str, int, i
             page = db.page_of_files(conn, root_id, after)
         if not page:
             return
-        after = page[-1][0]
+        after = page[-1].path
         yield page
 
 

@@ -84,7 +84,7 @@ def still_away(library: db.Library, files: JobFiles, report: IndexReport) -> int
     with library.connection() as connection:
         for part, source in files.parts():
             parts = db.files_of_root(connection, db.ensure_root(connection, part.root_name, str(part.root)), part.subfolder)
-            unmarked += sum(not missing and source.covers(path) for rows in parts for path, *_, missing in rows)
+            unmarked += sum(not file.missing and source.covers(file.path) for known in parts for file in known)
     return min(report.all_gone, max(0, unmarked - met))
 
 
