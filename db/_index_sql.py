@@ -15,6 +15,7 @@ TABLES = {  # where a family's vectors are kept
     "image": "image_vectors",
     "token_states": "token_states",
 }
+INDEX_METHODS = ("hnsw", "ivfflat", "binary")  # the best first: of several indexes over the same vectors searches take that
 OF_PROMPTS = ("clip_l", "clip_g")  # families that are searched as the style of an image's prompt; negatives' vectors are the Loader's
 _UNSEARCHED = "SELECT count(*) FROM text_vectors WHERE encoder_id = %s AND NOT searched"
 # At 100,000 rows and ef_search 100: recall@10 .996 and @50 .992, where pgvector's own ef_construction of 64 gave .985 and .979.

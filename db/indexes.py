@@ -11,7 +11,7 @@ from psycopg import Connection, sql
 from ._builders import alone
 from ._builds import graph_bytes, settings_for
 from ._generation import bump_generation, one_writer
-from ._index_sql import EF_CONSTRUCTION, TABLES, M, count_rows, create_statement, index_name
+from ._index_sql import EF_CONSTRUCTION, INDEX_METHODS, TABLES, M, count_rows, create_statement, index_name
 from .connection import Library
 from .effort import find_efforts
 from .encoders import get_encoder
@@ -21,7 +21,6 @@ from .records import StoredEncoder
 from .search.found import enough
 from .search.kinds import state_of
 
-METHODS = ("hnsw", "ivfflat", "binary", "none")
 _POLL_SECONDS = 0.5
 _LARGER = (24, 48)  # m, of which the usual one is 16: each finds more, and takes more room and time
 _OPTIONS = """
@@ -37,7 +36,7 @@ def indexes_of(conn: Connection, encoder: StoredEncoder) -> list[str]:
         [TABLES[encoder.family]],
     )
     there = {row[0] for row in rows}
-    return [method for method in METHODS if index_name(encoder, method) in there]
+    return [method for method in INDEX_METHODS if index_name(encoder, method) in there]
 
 
 def graph_options(conn: Connection, name: str) -> tuple[int, int]:
@@ -81,8 +80,8 @@ def set_index(
     Nobody waits for it. It is made and dropped CONCURRENTLY, and takes its place by its name, which no search holds a lock
     against; so it is this that waits, for whoever has read the vectors for minutes.
     """
-    if method not in METHODS:
-        raise LibraryError(f"There is no index method {method!r}. Choose one of: {', '.join(METHODS)}.")
+    if method not in (*INDEX_METHODS, "none"):
+        raise LibraryError(f"There is no index method {method!r}. Choose one of: {', '.join(INDEX_METHODS)}, none.")
     check_graph(m, ef_construction)
     with alone(library):
         with library.connection() as conn:
@@ -90,7 +89,7 @@ def set_index(
             rows = count_rows(conn, encoder)
         if method == "ivfflat" and not rows:
             raise LibraryError(f"The library has no vectors by {encoder.name} yet, from which an IVFFlat index draws its lists. Index a folder first.")
-        left = [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in METHODS]  # by runs that were broken off
+        left = [index_name(encoder, f"{of}_{old}") for of in ("new", "former") for old in INDEX_METHODS]  # by runs that were broken off
         drop_indexes(library, left, progress)
         new = index_name(encoder, f"new_{method}")
         if method != "none":
@@ -120,7 +119,7 @@ def set_index(
 def step_aside(conn: Connection, encoder: StoredEncoder) -> list[str]:
     """Take the names by which searches know the encoder's indexes from them; returns those that they have now."""
     formers = []
-    for method in METHODS:
+    for method in INDEX_METHODS:
         name, former = index_name(encoder, method), index_name(encoder, f"former_{method}")
         if conn.execute("SELECT to_regclass(%s)", [name]).fetchone()[0]:
             conn.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(former)))

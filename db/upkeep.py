@@ -10,10 +10,10 @@ from psycopg.errors import DataCorrupted
 
 from ._builders import alone
 from ._generation import bump_generation, one_writer
-from ._index_sql import TABLES, index_name
+from ._index_sql import INDEX_METHODS, TABLES, index_name
 from .connection import Library
 from .encoders import get_encoder
-from .indexes import METHODS, graph_options, set_index
+from .indexes import graph_options, set_index
 from .prune import refuse_beside_a_run
 from .progress import Progress
 from .records import StoredEncoder, TextPair
@@ -167,7 +167,7 @@ def mend_indexes(library: Library, progress: Progress) -> list[str]:
         made_with = {name: graph_options(conn, name) for name in names if "_ivfflat_" not in name}
     mended = []
     for encoder in encoders:
-        for method in (method for method in METHODS if method != "none"):
+        for method in INDEX_METHODS:
             name = index_name(encoder, method)
             if name in names:
                 set_index(library, encoder.id, method, *made_with.get(name, ()), progress=progress)

@@ -12,7 +12,7 @@ import numpy as np
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
-from .._index_sql import TABLES, index_name, searched_rows
+from .._index_sql import INDEX_METHODS, TABLES, index_name, searched_rows
 from ..encoders import CONNECT, nothing_by
 from ..errors import LibraryError
 from ..question import FAMILIES, Part
@@ -255,7 +255,7 @@ def _source(bytes: int, indexes: list[list[str | None]] | None, texts: dict[str,
     encoder = StoredEncoder(**columns)
     rows = bytes // 8192 * max(1, _PAGE // (2 * encoder.dims + _ROW_OVERHEAD))
     there = {name: (options or "", comment) for name, options, comment in indexes or ()}
-    for method in ("hnsw", "ivfflat", "binary"):
+    for method in INDEX_METHODS:
         source = Source(encoder, rows, method, texts=texts or {})
         if source.index_name in there:
             options, comment = there[source.index_name]
