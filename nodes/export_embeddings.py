@@ -12,7 +12,7 @@ from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .export_formats import EACH, JSON, ONE, PARQUET, SUFFIXES, WITH_STATES, Tally, writer
 from .hits import search_fingerprint
 from .host import names_missing_requirements, open_library, progress_on, show_text
-from .types import CONDITIONING_CATEGORY, Filter, library_input, library_name_input
+from .types import CONDITIONING_CATEGORY, filter_inputs, library_input, library_name_input
 
 if TYPE_CHECKING:
     from .. import db
@@ -66,13 +66,7 @@ class ExportEmbeddings(io.ComfyNode):
                 library_name_input(),
                 library_input(),
                 *chosen_inputs(),
-                io.String.Input(
-                    "filter_text",
-                    default="",
-                    optional=True,
-                    tooltip="With 'all that pass the filter': such as folder:2025 rating:>=3. See Filter Images.",
-                ),
-                Filter.Input("filter", optional=True, tooltip="From Filter Images: only images that pass it, and filter_text too."),
+                *filter_inputs(also=f"Heard with '{ALL}' alone. "),
             ],
             outputs=[
                 io.String.Output("path", tooltip="The file that was written, or the folder of the files, which Load Embeddings reads by id."),

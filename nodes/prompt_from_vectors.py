@@ -14,7 +14,7 @@ from .links import Hits as HitsRecord
 from .links import ImageId, QueryPart
 from .links import Query as QueryRecord
 from .query_by_stored_image import BY
-from .types import CONDITIONING_CATEGORY, DescriptionEncoder, Filter, Query, TextEmbedder, library_input, library_name_input
+from .types import CONDITIONING_CATEGORY, DescriptionEncoder, Query, TextEmbedder, filter_inputs, library_input, library_name_input
 
 if TYPE_CHECKING:
     from .composed_prompt import PromptFound
@@ -56,7 +56,7 @@ class PromptFromVectors(io.ComfyNode):
                     tooltip="The prompts of the chosen images count among the stored texts. Off: only what other images' prompts say. For a "
                     "query its own leave_out decides.",
                 ),
-                *_limits(),
+                *filter_inputs("texts of images"),
                 *_encoders(),
             ],
             outputs=[
@@ -146,18 +146,6 @@ def _questions() -> list[io.Input]:
         ),
         *chosen_inputs(),
         io.Combo.Input("by", options=list(BY), default="its picture", tooltip="Which vectors of the chosen images count. A query has its own."),
-    ]
-
-
-def _limits() -> list[io.Input]:
-    return [
-        io.String.Input(
-            "filter_text",
-            default="",
-            optional=True,
-            tooltip="Only texts of images that pass, such as: rating:>=4 checkpoint:*xl* -label:draft. Empty: all. See Filter Images.",
-        ),
-        Filter.Input("filter", optional=True, tooltip="From Filter Images: only texts of images that pass it, and filter_text too."),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,8 @@ from comfy_api.v0_0_2 import io
 from .hit_records import path_of, short_prompt
 from .host import ReadableFiles
 from .output_files import new_place
-from .pictures import drawn, picture_of
-from .types import Filter as FilterLink
-from .types import library_input, library_name_input
+from .pictures import check_memory, drawn, picture_of
+from .types import filter_inputs, library_input, library_name_input
 
 if TYPE_CHECKING:
     import torch
@@ -33,20 +32,15 @@ class Pictures:
     shown: list[dict[str, str]]  # for the front end
     lines: list[str]  # '#12  a red fox'
 
+    def halves(self) -> tuple[Pictures, Pictures]:
+        middle = len(self.lines) // 2
+        columns = [getattr(self, column.name) for column in fields(self)]
+        return Pictures(*(column[:middle] for column in columns)), Pictures(*(column[middle:] for column in columns))
+
 
 def library_inputs() -> list[io.Input]:
     """Which images of which library."""
-    return [
-        library_name_input(),
-        library_input(),
-        io.String.Input(
-            "filter_text",
-            default="",
-            optional=True,
-            tooltip="Only images that pass, such as: folder:2025 rating:>=3 -label:draft. Empty: all. See Filter Images.",
-        ),
-        FilterLink.Input("filter", optional=True, tooltip="From Filter Images: only images that pass it, and filter_text too."),
-    ]
+    return [library_name_input(), library_input(), *filter_inputs()]
 
 
 def none_passes(connection: Connection, chosen: Filter | None) -> str:
@@ -68,24 +62,24 @@ def report_input(default: str) -> io.Input:
     )
 
 
-def load_pictures(library: Library, ids: Sequence[int]) -> Pictures:
-    """The pictures of these images, at their own sizes; of a file that is gone plain grey, and a note in its line."""
+def load_pictures(library: Library, ids: Sequence[int], widget: str, asked: int) -> Pictures:
+    """The pictures of these images, at their own sizes; of a file that is gone plain grey, and a note in its line. An image that is named
+    twice is held once. `widget` and `asked`: what to lower where they take too much memory, as for `check_memory`.
+    """
     from .. import db
 
     if not ids:
         return Pictures([], [], [], [], [])
     with library.connection() as connection:
-        images = db.get_images(connection, ids)
-    loaded, readable = Pictures([], [], [], [], []), ReadableFiles()
-    for image in images:
+        images = {image.id: image for image in db.get_images(connection, ids)}
+    check_memory(images.values(), widget, asked)
+    rows, readable = {}, ReadableFiles()
+    for image in images.values():
         file, note = readable.of(image)
         tensor, note = picture_of(image, file, note)
-        loaded.tensors.append(tensor)
-        loaded.paths.append(path_of(image, file))
-        loaded.prompts.append(image.prompt or "")
-        loaded.shown.append(drawn(tensor, file))
-        loaded.lines.append(f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else ""))
-    return loaded
+        line = f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
+        rows[image.id] = tensor, path_of(image, file), image.prompt or "", drawn(tensor, file), line
+    return Pictures(*map(list, zip(*(rows[id_] for id_ in ids))))
 
 
 def or_nothing(values: Any) -> Any:
@@ -101,9 +95,12 @@ def report_place(save_report_as: str) -> Path | None:
 
 
 def save_report(save_report_as: str, content: dict[str, Any]) -> str:
-    """Write `content` as `report_place` says; the path, '' where there is none."""
-    file = report_place(save_report_as)
-    if file is None:
+    """Write `content` as `report_place` says; the path, '' where there is none. ExchangeError: the disk will not take it."""
+    from ..embedders.exchange.whole_file import whole_file
+
+    place = report_place(save_report_as)
+    if place is None:
         return ""
-    file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    return str(file)
+    with whole_file(place) as file:
+        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+    return str(place)

@@ -41,6 +41,19 @@ def library_input() -> io.Input:
     )
 
 
+def filter_inputs(what: str = "images", also: str = "") -> list[io.Input]:
+    """Which images a node looks at. `also` is one more sentence of the first tooltip."""
+    return [
+        io.String.Input(
+            "filter_text",
+            default="",
+            optional=True,
+            tooltip=f"Only {what} that pass, such as: folder:2025 rating:>=3 -label:draft. Empty: all. {also}See Filter Images.",
+        ),
+        Filter.Input("filter", optional=True, tooltip=f"From Filter Images: only {what} that pass it, and filter_text too."),
+    ]
+
+
 def encoder_inputs() -> list[io.Input]:
     """Which library, and by which encoder its texts are recalled, in the order of the nodes that mix what they recall."""
     return [
