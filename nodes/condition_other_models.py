@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..embedders.other_models import OtherConditioning
     from .links import Hits as HitsRecord
 
-REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # as in embedders.other_models, which is heavy
+REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # as in embedders.other_models: node files import no embedders when ComfyUI starts
 AVERAGE, EACH = "average", "each by itself"  # in the words of Stored Image Vector
 SCORES = (6.0, 2.5)  # what the refiner takes for aesthetic score where none is given: for the positive, for the negative
 

@@ -10,14 +10,13 @@ from comfy_api.v0_0_2 import io
 from .chosen_images import chosen_ids, chosen_inputs, open_chosen
 from .host import library_fingerprint, names_missing_requirements, progress_on, show_text
 from .links import ImageId
-from .templates import BUILT_IN, OWN, models_here, read_template, template_names
+from .templates import AS_THEY_ARE, BUILT_IN, NEAREST, OWN, STOP, models_here, read_template, template_names
 from .templates import template_file as file_of
 from .types import CATEGORY, library_input, library_name_input
 
 if TYPE_CHECKING:
     from .links import Hits
 
-STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"  # as in `filling`, which is heavy
 FROM_SEED, OWN_SEED = "from seed on", "the image's own"
 IMAGES_LORAS, BOTH_LORAS = "the image's", "the template's and the image's"
 MOST_GRAPHS = 200

@@ -12,9 +12,8 @@ from ..embedders.template.fill import FILLABLE
 from ..embedders.template.probe import Place, Probe, changed
 from .settings import name_here, sampler_and_scheduler
 from .stored_graphs import Graph, output_types
-from .templates import missing_here
+from .templates import NEAREST, missing_here
 
-STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"
 NAMES = ("checkpoint", "vae", "sampler", "scheduler")  # settings that are names of what a computer has, beside LoRAs
 
 

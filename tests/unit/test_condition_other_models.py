@@ -18,6 +18,17 @@ def nodes():
     return SimpleNamespace(condition=condition_other_models, vector=stored_image_vector)
 
 
+def test_what_is_chosen_is_worded_as_where_it_is_read(nodes):
+    from diffusion_toolkit.embedders import image_vectors, other_models
+
+    for node, reads, names in (
+        (nodes.condition, other_models, ("REFINER", "FLUX", "SD3")),
+        (nodes.vector, image_vectors, ("AVERAGE", "AVERAGE_KEPT", "EACH")),
+    ):
+        assert [getattr(node, name) for name in names] == [getattr(reads, name) for name in names]
+    assert (nodes.condition.AVERAGE, nodes.condition.EACH) == (nodes.vector.AVERAGE, nodes.vector.EACH)
+
+
 class Opened:
     @contextmanager
     def connection(self):

@@ -107,13 +107,13 @@ def test_a_picture_is_no_template_and_the_next_step_is_told(stored_graphs, tmp_p
 
 def test_the_built_in_template_takes_an_images_checkpoint_where_there_is_none_here(filling, monkeypatch) -> None:
     import folder_paths
-    from diffusion_toolkit.nodes.templates import read_template
+    from diffusion_toolkit.nodes.templates import STOP, read_template
 
     monkeypatch.setattr(folder_paths, "get_filename_list", lambda kind: [])
     wanted = {"checkpoint": "sd_xl_base_1.0.safetensors", "prompt": None, "loras": []}
     found = {"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [[]]}}, "output": ["MODEL", "CLIP", "VAE"]}}
     types = {one["class_type"]: {"input": {}} for one in read_template(None, {}).values()}
-    done = filling.filled_for(read_template(None, {}), wanted, {**types, **found}, marks={}, keep=[], loras="replace", missing=filling.STOP)
+    done = filling.filled_for(read_template(None, {}), wanted, {**types, **found}, marks={}, keep=[], loras="replace", missing=STOP)
     assert done.filled.graph["4"]["inputs"]["ckpt_name"] == "sd_xl_base_1.0.safetensors"
     assert "sd_xl_base_1.0.safetensors is not here" in done.missing[0] and done.keepable == []
     assert "prompt is not known" in filling.summary(done, wanted, False)[1]
