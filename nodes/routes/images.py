@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,14 +142,5 @@ def _record(image: StoredImage) -> dict[str, Any]:
 
 def told(image: StoredImage, names: tuple[str, ...]) -> dict[str, Any]:
     """These fields of an image as JSON has them, under the names that all routes give them."""
-    read, told_as, texts = _reading(names)
-    record = dict(zip(told_as, read(image)))
-    for name, as_text in texts:
-        if record[name] is not None:
-            record[name] = as_text(record[name])
-    return record
-
-
-@functools.cache
-def _reading(names: tuple[str, ...]) -> tuple[Callable[[StoredImage], tuple], list[str], list[tuple[str, Callable[[Any], str]]]]:
-    return attrgetter(*names), [_RENAMED.get(name, name) for name in names], [(name, _AS_TEXT[name]) for name in names if name in _AS_TEXT]
+    values = ((name, getattr(image, name)) for name in names)
+    return {_RENAMED.get(name, name): _AS_TEXT[name](value) if name in _AS_TEXT and value is not None else value for name, value in values}
