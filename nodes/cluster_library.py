@@ -80,11 +80,11 @@ class ClusterLibrary(io.ComfyNode):
             found = db.cluster_images(connection, kind, clusters, chosen, progress=progress_on(cls))
             note = db.unknown_names(connection, chosen)
         show_text(cls, f"Done: {len(found)} clusters")
-        pictures = load_pictures(opened, [one.representative for one in found])
+        ids = [one.representative for one in found]
+        pictures = load_pictures(opened, ids, "clusters", len(ids))
         text = report_text(found, pictures.lines, by, note)
         written = save_report(save_report_as, {"library": opened.name, "by": by, "clusters": [as_json(one) for one in found]})
         text += f"\nEvery image of each: {written}" if written else ""
-        ids = [one.representative for one in found]
         hits = tuple(db.Hit(id_, float(one.cosines[0]), rank) for rank, (id_, one) in enumerate(zip(ids, found), start=1))
         return io.NodeOutput(
             pictures.tensors,

@@ -101,8 +101,8 @@ class Contrast(io.ComfyNode):
             else:
                 found = db.contrasts_of_library(connection, how, lowest_similarity, pairs, chosen, progress=progress_on(cls))
         show_text(cls, f"Done: {len(found)} pairs")
-        first = load_pictures(opened, [one.first for one in found])
-        second = load_pictures(opened, [one.second for one in found])
+        ids = [one.first for one in found] + [one.second for one in found]
+        first, second = load_pictures(opened, ids, "pairs", len(found)).halves()
         text = why or report_text(found, first, second, how, f"image {image_id}" if image_id else LIBRARY, note)
         hits = tuple(db.Hit(one.second, one.prompt if how == PROMPT else one.look, rank) for rank, one in enumerate(found, start=1))
         columns: list[list[Any]] = [

@@ -15,7 +15,7 @@ from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness, wh
 from .host import ReadableFiles, library_fingerprint
 from .links import ImageId, QueryPart, SearchOptions
 from .no_hits import why_no_hits
-from .pictures import drawn, picture_of
+from .pictures import check_memory, drawn, picture_of
 from .settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
 from .types import Filter, Hits, library_input, library_name_input
 from .types import SearchOptions as SearchOptionsLink
@@ -165,7 +165,11 @@ class Shown:
 
 
 def hit_values(found: Found) -> tuple[list[Any], Shown]:
-    """A value for each of `hit_outputs`, lists but for the hits themselves; and what is to be shown."""
+    """A value for each of `hit_outputs`, lists but for the hits themselves; and what is to be shown.
+
+    ValueError where the pictures would take more memory than a node should.
+    """
+    check_memory(found.images, "top_k", len(found.images))
     readable = ReadableFiles()
     files, notes = zip(*map(readable.of, found.images))
     pictures, notes = zip(*(picture_of(image, file, note) for image, file, note in zip(found.images, files, notes)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,25 @@ from .host import log, readable_file
 if TYPE_CHECKING:
     import torch
 
-    from ..db import StoredImage
+    from ..db import Member, StoredImage
 
 SHOWN_BY_BROWSERS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"))  # as an image
+
+MOST_BYTES = 8 * 10**9  # of the pictures that a node gives: what a machine of 16 GB can hold beside ComfyUI, which keeps them until the next run
+
+
+def bytes_of(images: Collection[StoredImage | Member]) -> int:
+    """What their pictures take as IMAGE: three float32 a pixel."""
+    return sum(image.width * image.height * 12 for image in images)
+
+
+def check_memory(images: Collection[StoredImage], widget: str, asked: int) -> None:
+    """ValueError where these pictures would take more memory than a node should; `widget`, which gave `asked`, is what to lower."""
+    if (takes := bytes_of(images)) > MOST_BYTES:
+        raise ValueError(
+            f"The pictures of {len(images):,} images would take {takes / 1e9:.1f} GB of memory, {MOST_BYTES / 1e9:g} GB are the most. "
+            f"Lower {widget} to about {max(int(asked * MOST_BYTES / takes), 1):,}."
+        )
 
 
 def picture_of(image: StoredImage, file: Path | None, note: str) -> tuple[torch.Tensor, str]:

@@ -10,12 +10,12 @@ import pytest
 from host.comfy_models import import_comfy
 
 
-def groups(*sizes: int) -> list:
+def groups(*sizes: int, side: int = 64) -> list:
     from diffusion_toolkit import db
 
     found = []
     for size in sizes:
-        members = [db.Member(n, 64, 64, None, [], "exact", None, f"/a/{n}.png", 1000) for n in range(size)]
+        members = [db.Member(n, side, side, None, [], "exact", None, f"/a/{n}.png", 1000) for n in range(size)]
         found.append(db.Group(tuple(members), "rated 5", (1.0, *(0.99 - n / 1000 for n in range(size - 1))), (0,) * size))
     return found
 
@@ -44,6 +44,16 @@ def test_so_many_pictures_are_loaded_and_no_more(sizes, show_groups, shown):
     else:
         start = f"Shown are {sum(shown)} images of the first {len(shown)} groups, at most 12 of a group and 100 in all."
         assert said.startswith(start) and "save_report_as" in said
+
+
+def test_fewer_large_pictures_are_loaded():
+    import_comfy()
+    from diffusion_toolkit.nodes.find_duplicates import not_shown, shown_members
+
+    found = groups(4, 20, 3, side=8192)  # 0.8 GB each
+    places = shown_members(found, 8)
+    assert [number for number, _ in places] == [0] * 4 + [1] * 5
+    assert "All their pictures take 8 GB of memory at most." in not_shown(found, 8, places)
 
 
 def test_the_report_tells_the_least_similarity_of_a_group_and_some_of_its_images():

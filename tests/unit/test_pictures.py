@@ -1,11 +1,13 @@
-"""The picture of a stored image, as the graph gets it."""
+"""The picture of a stored image, as the graph gets it, and how many of them it gets."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from host.comfy_models import import_comfy
 from PIL import Image
 
@@ -21,3 +23,28 @@ def test_a_picture_is_handed_over_without_a_warning(tmp_path: Path) -> None:
             warnings.simplefilter("error")
             picture, note = picture_of(None, tmp_path / "a.png", "")
         assert note == "" and np.array_equal((picture[0] * 255).round().numpy().astype(np.uint8), drawn[:, :, :3])
+
+
+def images(count: int, side: int) -> list[SimpleNamespace]:
+    return [SimpleNamespace(width=side, height=side)] * count
+
+
+def test_pictures_that_a_machine_of_16_gb_cannot_hold_are_refused_with_the_widget_to_lower() -> None:
+    import_comfy()
+    from diffusion_toolkit.nodes.pictures import check_memory
+
+    for count, side in ((600, 1024), (150, 2048), (39, 4096), (1000, 768)):
+        check_memory(images(count, side), "top_k", count)
+    with pytest.raises(ValueError, match=r"pictures of 1,000 images would take 12\.6 GB of memory, 8 GB are the most\. Lower top_k to about 635\."):
+        check_memory(images(1000, 1024), "top_k", 1000)
+    with pytest.raises(ValueError, match=r"Lower pairs to about 198\."):  # of two pictures each
+        check_memory(images(400, 1296), "pairs", 200)
+
+
+def test_no_picture_of_a_search_is_opened_where_they_are_too_many() -> None:
+    import_comfy()
+    from diffusion_toolkit.nodes.asking import Found
+    from diffusion_toolkit.nodes.hits import hit_values
+
+    with pytest.raises(ValueError, match=r"Lower top_k to about 39\."):
+        hit_values(Found(None, images(100, 4096)))
