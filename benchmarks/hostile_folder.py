@@ -47,6 +47,7 @@ def index(folder: Path, directory: Path) -> tuple[SimpleNamespace, float, set[st
     from diffusion_toolkit import db
     from diffusion_toolkit.db.embedded import EmbeddedServer
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.index_store import FolderStore
 
     encoder = SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4)
@@ -54,7 +55,7 @@ def index(folder: Path, directory: Path) -> tuple[SimpleNamespace, float, set[st
     encoders, library = Encoders(image=encoder), db.open_library("default", directory)
     began = time.perf_counter()
     with FolderStore(library, "pictures", folder, "", encoders) as store:
-        report = index_folder(folder, "", store, encoders)
+        report = index_folder(folder, Scan(folder), store, encoders)
     seconds = time.perf_counter() - began
     with library.connection() as conn:
         indexed = {path for (path,) in conn.execute("SELECT path FROM paths")}

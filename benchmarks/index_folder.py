@@ -207,11 +207,12 @@ def pipeline(folder: Path, models: _Models, library: Any, budget: int) -> int:
     from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
     from diffusion_toolkit.embedders.clip_vision import ImageEncoder
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.index_store import FolderStore
 
     encoders = Encoders(ImageEncoder(models.clip_vision), models.text, SDXLTextEncoder(models.clip))
     with FolderStore(library, "bench", folder, "", encoders) as store:
-        report = index_folder(folder, "", store, encoders, token_state_budget=budget)
+        report = index_folder(folder, Scan(folder), store, encoders, token_state_budget=budget)
         store.activate()
     refresh_search(library, lambda stage, done, total: None)
     assert not report.skipped, report.skipped

@@ -83,6 +83,7 @@ def measure(scratch: Path) -> dict[str, float]:
     from diffusion_toolkit.db import open_library
     from diffusion_toolkit.db.embedded import EmbeddedServer
     from diffusion_toolkit.embedders.pipeline import index_folder
+    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.index_store import FolderStore
 
     folder = scratch / "images"
@@ -93,7 +94,7 @@ def measure(scratch: Path) -> dict[str, float]:
         with library.connection() as conn:  # making them takes hours, and is the server's; see bulk.py
             for (index,) in conn.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid::regclass::text LIKE '%%hnsw%%'", []).fetchall():
                 conn.execute(f"DROP INDEX {index}")
-        report = index_folder(folder, "", store, encoders, token_state_budget=0)
+        report = index_folder(folder, Scan(folder), store, encoders, token_state_budget=0)
         seconds = time.monotonic() - started
     library.close()
     EmbeddedServer.start(scratch / "library").stop()

@@ -299,6 +299,7 @@ def run_ours(folder: Path, directory: Path, name: str) -> tuple[Way, Way]:
     from diffusion_toolkit.db.embedded import EmbeddedServer
     from diffusion_toolkit.embedders import png_workers
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.index_store import FolderStore
 
     png_workers_worth = png_workers.WORTH
@@ -313,7 +314,7 @@ def run_ours(folder: Path, directory: Path, name: str) -> tuple[Way, Way]:
             with FolderStore(library, "bench", folder, "", encoders) as store:
                 server = server_of(library)
                 begun, before = time.perf_counter(), processor_seconds(server)
-                report = index_folder(folder, "", store, encoders, definitions=definitions())
+                report = index_folder(folder, Scan(folder), store, encoders, definitions=definitions())
                 assert not report.skipped, report.skipped
                 return report, Way(name, report.found, time.perf_counter() - begun, processor_seconds(server) - before)
 

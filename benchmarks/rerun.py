@@ -139,9 +139,10 @@ def walk(folder: Path) -> int:
 def run(library: Any, folder: Path, encoders: Any, budget: int = 5 * 2**30) -> int:
     """What the node does, without the models."""
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.embedders.scan import Scan
 
     with store_of(library, folder, encoders) as store:
-        report = index_folder(folder, "", store, encoders or Encoders(), token_state_budget=budget)
+        report = index_folder(folder, Scan(folder), store, encoders or Encoders(), token_state_budget=budget)
     assert not report.skipped, report.skipped
     return report.unchanged
 

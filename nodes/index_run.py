@@ -147,10 +147,9 @@ def index_part(
     """The pipeline over the files of one root."""
     report = index_folder(
         part.root,
-        part.subfolder,
+        source,
         store,
         encoders,
-        source=source,
         token_state_budget=part.token_state_budget,
         definitions=definitions,
         progress=store.patience.telling(progress),

@@ -140,6 +140,7 @@ def _reader(folder: Path) -> float:
 def run(folder: Path, models: Models, images: int, budget: int, directory: Path, with_library: bool) -> tuple[float, str]:
     """Images a second of the node's whole work, to the point where a search finds them, and what the models waited for."""
     from diffusion_toolkit.embedders.pipeline import index_folder
+    from diffusion_toolkit.embedders.scan import Scan
 
     stages: dict[str, float] = {}
     last = ["", time.perf_counter()]
@@ -152,7 +153,7 @@ def run(folder: Path, models: Models, images: int, budget: int, directory: Path,
     with store_of(folder, models.encoders(), directory, with_library) as (store, encoders, finish):
         started = time.perf_counter()
         last[1] = started
-        report = index_folder(folder, "", store, encoders, token_state_budget=budget, progress=progress)
+        report = index_folder(folder, Scan(folder), store, encoders, token_state_budget=budget, progress=progress)
         finish(progress)
         progress("", 0, 0)
         taken = time.perf_counter() - started

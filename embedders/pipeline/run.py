@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from ..metadata import NodeDefinitions
-from ..scan import Scan
 from .anew import read_anew
 from .files import FoundFiles, Source
 from .images import fill_image_vectors, read_files
@@ -18,18 +17,15 @@ from .writer import Writer
 
 def index_folder(
     root: Path,
-    subfolder: str,
+    source: Source,
     store: Store,
     encoders: Encoders,
     *,
-    recursive: bool = True,
-    pattern: str = "",
-    source: Source | None = None,
     token_state_budget: int = 5 * 2**30,
     definitions: NodeDefinitions = {},
     progress: Progress = lambda stage, done, total: None,
 ) -> IndexReport:
-    """Index the images under `root`/`subfolder`, or those that `source` gives. `token_state_budget` is bytes on disk of the library.
+    """Index the images below `root` that `source` gives. `token_state_budget` is bytes on disk of the library.
 
     Files whose size and modification time are known are not opened; what an older reader made of their metadata is made
     anew from the metadata itself, which the library keeps. Images come first, model by model afterwards, so that one model
@@ -44,7 +40,7 @@ def index_folder(
     try:
         with Writer(telling.again) as writer:
             run = Run(root, store, encoders, definitions, report, writer, telling)
-            with FoundFiles(source or Scan(root, subfolder, recursive, pattern), store.known_files(), report) as files:
+            with FoundFiles(source, store.known_files(), report) as files:
                 read_files(run, files)
                 files.settle(store, telling)
             if encoders.image is not None:

@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 def command(library, tmp_path, monkeypatch, capsys):
     """Runs one with its options: (exit code, what it said, its JSON), on a library of three files, of which b.png is gone."""
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes import host, status_report, upkeep
     from diffusion_toolkit.nodes.command.arguments import parse
     from diffusion_toolkit.nodes.command.context import Context
@@ -31,7 +32,7 @@ def command(library, tmp_path, monkeypatch, capsys):
     for number, name in enumerate(("a.png", "b.png", "c.png")):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / name)
     with FolderStore(library, "pictures", folder, "", Encoders()) as store:
-        index_folder(folder, "", store, Encoders())
+        index_folder(folder, Scan(folder), store, Encoders())
     (folder / "b.png").unlink()
     for module in (upkeep, status_report):
         monkeypatch.setattr(module, "roots", lambda: {"pictures": folder})

@@ -13,6 +13,7 @@ from diffusion_toolkit.embedders import decode
 from diffusion_toolkit.embedders.image_list import ImageList
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 from diffusion_toolkit.embedders.pipeline.prepared import FORGOTTEN
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -48,7 +49,7 @@ def index(library, folder):
     def run(vision: Vision | None = None, source=None, labels: str = "") -> SimpleNamespace:
         encoders = Encoders(image=vision)
         with FolderStore(library, "pictures", folder, "", encoders, [labels]) as store:
-            report = index_folder(folder, "", store, encoders, source=source)
+            report = index_folder(folder, source or Scan(folder), store, encoders)
             report.replaced = store.activate()
         return report
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes import former_places
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
@@ -30,7 +31,7 @@ def index(library, root, monkeypatch):
 
     def run(subfolder="", place=root, **how):
         with FolderStore(library, place.name, place, subfolder, Encoders()) as store:
-            return index_folder(place, subfolder, store, Encoders(), **how)
+            return index_folder(place, Scan(place, subfolder, **how), store, Encoders())
 
     run.configured = configured
     run()

@@ -8,6 +8,7 @@ import pytest
 from blake3 import blake3
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
 
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(library: db.Library, folder: Path) -> IndexReport:
     with FolderStore(library, "output", folder, "", Encoders()) as store:
-        return index_folder(folder, "", store, Encoders())
+        return index_folder(folder, Scan(folder), store, Encoders())
 
 
 def known_by(library: db.Library) -> dict[int, str]:

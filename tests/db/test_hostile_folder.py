@@ -24,7 +24,7 @@ def test_sound_files_among_hostile_ones_are_indexed_and_each_hostile_one_is_name
     encoder.encode = lambda images: np.ones((len(images), 4), np.float32)
     encoders = Encoders(image=encoder)
     with FolderStore(library, "output", tmp_path / "pictures", "", encoders) as store:
-        report = index_folder(tmp_path / "pictures", "", store, encoders)
+        report = index_folder(tmp_path / "pictures", Scan(tmp_path / "pictures"), store, encoders)
     named = dict(report.skipped)
     assert named.keys() == hostile and all(named.values())
     with library.connection() as conn:
@@ -46,7 +46,7 @@ def test_a_path_too_long_for_the_librarys_indexes_is_named_and_the_longest_is_in
     listed = ImageList(tmp_path / "list.txt", {"output": tmp_path}).of_root("output")
     for source, place in ((Scan(tmp_path), too_long), (listed, f"line 2: {too_long}")):
         with FolderStore(library, "output", tmp_path, "", Encoders()) as store:
-            report = index_folder(tmp_path, "", store, Encoders(), source=source)
+            report = index_folder(tmp_path, source, store, Encoders())
         assert report.skipped == [(place, TOO_LONG)] and report.found == 1
     with library.connection() as conn:
         assert conn.execute("SELECT path FROM paths").fetchall() == [(longest,)]

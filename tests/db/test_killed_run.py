@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.index_store import FolderStore
 from PIL import Image
 
@@ -21,6 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 from diffusion_toolkit.db import bulk
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.index_store import FolderStore
 bulk.LEAST, images.JUDGED_AT = 5, 1  # by the first batch, of which there are several
 library, batches = db.open_library("default", folder), []
@@ -39,7 +41,7 @@ def encode(pictures):
     return np.ones((len(pictures), 4), np.float32)
 encoders = Encoders(image=SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4, encode=encode))
 with FolderStore(library, "output", folder / "pictures", "", encoders) as store:
-    index_folder(folder / "pictures", "", store, encoders)
+    index_folder(folder / "pictures", Scan(folder / "pictures"), store, encoders)
 db.refresh_search(library, hang)
 """
 
@@ -74,7 +76,7 @@ def run_to_its_end(library, pictures) -> int:
     encode = lambda images: np.ones((len(images), 4), np.float32)  # noqa: E731
     encoders = Encoders(image=SimpleNamespace(**STAND_IN, encode=encode))
     with FolderStore(library, "output", pictures, "", encoders) as store:
-        return index_folder(pictures, "", store, encoders).added
+        return index_folder(pictures, Scan(pictures), store, encoders).added
 
 
 @pytest.fixture(params=["reading", "making"])

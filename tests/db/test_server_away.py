@@ -12,6 +12,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db._trouble import failed_statement
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes import patience
 from diffusion_toolkit.nodes.index_run import finish
 from diffusion_toolkit.nodes.index_store import FolderStore
@@ -73,7 +74,7 @@ def test_a_run_goes_on_where_it_was_when_the_server_comes_back(library, folder, 
 
     made = encoders(encode)
     with FolderStore(library, "output", folder, "", made) as store:
-        report = index_folder(folder, "", store, made, progress=store.patience.telling(progress))
+        report = index_folder(folder, Scan(folder), store, made, progress=store.patience.telling(progress))
     assert (report.added, len(encoded), report.skipped) == (FILES, FILES, [])
     assert said
     with library.connection() as conn:
@@ -95,11 +96,11 @@ def test_a_cancel_is_heard_while_the_server_is_away_and_what_was_committed_stays
 
     made = encoders(encode)
     with pytest.raises(Cancelled), FolderStore(library, "output", folder, "", made) as store:
-        index_folder(folder, "", store, made, progress=store.patience.telling(progress))
+        index_folder(folder, Scan(folder), store, made, progress=store.patience.telling(progress))
     outage.missed.set()
     made = encoders(lambda images: np.ones((len(images), 4), np.float32))
     with FolderStore(library, "output", folder, "", made) as store:
-        index_folder(folder, "", store, made)
+        index_folder(folder, Scan(folder), store, made)
     with library.connection() as conn:
         assert db.counts(conn).images == FILES
 

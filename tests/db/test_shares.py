@@ -29,7 +29,7 @@ def root(library, tmp_path, monkeypatch):
     for module in (former_places, index_run):
         monkeypatch.setattr(module, "roots", lambda: {"pictures": root})
     with FolderStore(library, "pictures", root, "", Encoders()) as store:
-        index_folder(root, "", store, Encoders())
+        index_folder(root, Scan(root), store, Encoders())
     return root
 
 
@@ -48,7 +48,7 @@ def work(library, root):
             store.known_files = lambda known=known: known
         for share, store in zip(shares, stores):
             with store:
-                reports.append(index_folder(root, "", store, Encoders(), source=SharedSource(Scan(root), share)))
+                reports.append(index_folder(root, SharedSource(Scan(root), share), store, Encoders()))
         whole = report_of_all(IndexReport(), [(sent(report), False) for report in reports], set())
         whole.all_gone = still_away(library, JobFiles(Job("pictures", root)), whole)
         return reports, whole

@@ -12,6 +12,7 @@ import time
 from types import SimpleNamespace
 import numpy as np
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.index_store import FolderStore
 encoded = 0
 def encode(images):
@@ -24,7 +25,7 @@ library = db.open_library("default", folder)
 print("ready", flush=True)
 sys.stdin.readline()
 with FolderStore(library, "output", folder / "pictures", "", encoders) as store:
-    report = index_folder(folder / "pictures", "", store, encoders)
+    report = index_folder(folder / "pictures", Scan(folder / "pictures"), store, encoders)
     print(encoded, report.added, report.elsewhere + report.unchanged, len(report.skipped), flush=True)
 """
 

@@ -28,6 +28,7 @@ def folder(tmp_path):
 def upkeep(library, folder, tmp_path, monkeypatch):
     """The node's module, on a library that has the folder in it."""
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes import status_report, upkeep
     from diffusion_toolkit.nodes.index_store import FolderStore
 
@@ -38,7 +39,7 @@ def upkeep(library, folder, tmp_path, monkeypatch):
 
     def index(subfolder=""):
         with FolderStore(library, "pictures", folder, subfolder, Encoders()) as store:
-            return index_folder(folder, subfolder, store, Encoders())
+            return index_folder(folder, Scan(folder, subfolder), store, Encoders())
 
     upkeep.index = index
     index()
@@ -340,6 +341,7 @@ def test_what_was_only_moved_is_no_reason_to_index_first_and_loses_nothing(libra
 
 def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, folder, upkeep, tmp_path, monkeypatch):
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.index_store import FolderStore
 
     backup = tmp_path / "backup"
@@ -347,7 +349,7 @@ def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, 
     for name in ("b.png", "c.png", "deep/d.png"):
         shutil.copyfile(folder / "cats" / name, backup / name.replace("/", " "))
     with FolderStore(library, "backup", backup, "", Encoders()) as store:
-        index_folder(backup, "", store, Encoders())
+        index_folder(backup, Scan(backup), store, Encoders())
     monkeypatch.setattr(upkeep, "roots", lambda: {"pictures": folder, "backup": backup})
     for file in (folder / "cats/b.png", backup / "b.png", folder / "cats/c.png"):
         file.unlink()

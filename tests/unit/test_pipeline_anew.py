@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from diffusion_toolkit.embedders.decode import read_image
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore
 from host.sampled_graphs import basic, png
 from PIL import Image
@@ -31,7 +32,7 @@ def read_by_an_older_one(tmp_path: Path) -> MemoryStore:
     """The library of a folder with one picture, whose prompt the reader of then did not find."""
     (tmp_path / "fox.png").write_bytes(png({"prompt": json.dumps(basic())}))
     store = MemoryStore()
-    index_folder(tmp_path, "", store, Encoders())
+    index_folder(tmp_path, Scan(tmp_path), store, Encoders())
     store.older, store.readings = {1}, {}
     return store
 
@@ -39,20 +40,20 @@ def read_by_an_older_one(tmp_path: Path) -> MemoryStore:
 def test_what_an_older_reader_read_is_read_anew_from_the_library(tmp_path, read_by_an_older_one, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda path, *_: pytest.fail(f"{path} was opened"))
     store = read_by_an_older_one
-    report = index_folder(tmp_path, "", store, Encoders())
+    report = index_folder(tmp_path, Scan(tmp_path), store, Encoders())
     assert prompts(store) == {1: "a red fox"}
     assert (report.read_anew, report.opened_again, report.unchanged, report.prompts) == (1, 0, 1, {"exact": 1})
 
 
 def test_a_file_gone_since_is_read_anew_all_the_same(tmp_path, read_by_an_older_one):
     (tmp_path / "fox.png").unlink()
-    assert index_folder(tmp_path, "", read_by_an_older_one, Encoders()).read_anew == 1
+    assert index_folder(tmp_path, Scan(tmp_path), read_by_an_older_one, Encoders()).read_anew == 1
     assert prompts(read_by_an_older_one) == {1: "a red fox"}
 
 
 def test_a_file_is_opened_again_where_the_library_keeps_nothing_of_a_prompt(tmp_path, read_by_an_older_one):
     read_by_an_older_one.pieces = {1: {}}  # the reader of then did not look where this one does
-    report = index_folder(tmp_path, "", read_by_an_older_one, Encoders())
+    report = index_folder(tmp_path, Scan(tmp_path), read_by_an_older_one, Encoders())
     assert prompts(read_by_an_older_one) == {1: "a red fox"}
     assert (report.read_anew, report.opened_again) == (1, 1)
     assert "prompt" in read_by_an_older_one.pieces[1]
@@ -68,23 +69,23 @@ def test_a_text_beside_a_known_image_is_read_by_the_next_run_when_this_one_faile
 
     store = FailsOnce()
     store.fails = False
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     (folder / "0.txt").write_text("a red square", encoding="utf-8")
     store.fails = True
     with pytest.raises(OSError, match="the server is gone"):
-        index_folder(folder, "", store, Encoders())
-    assert index_folder(folder, "", store, Encoders()).sidecars_read == 1
+        index_folder(folder, Scan(folder), store, Encoders())
+    assert index_folder(folder, Scan(folder), store, Encoders()).sidecars_read == 1
     assert store.readings[1].raw["sidecar.txt"] == b"a red square"
 
 
 def test_nothing_is_read_anew_a_second_time(tmp_path, read_by_an_older_one):
-    index_folder(tmp_path, "", read_by_an_older_one, Encoders())
-    assert index_folder(tmp_path, "", read_by_an_older_one, Encoders()).read_anew == 0
+    index_folder(tmp_path, Scan(tmp_path), read_by_an_older_one, Encoders())
+    assert index_folder(tmp_path, Scan(tmp_path), read_by_an_older_one, Encoders()).read_anew == 0
 
 
 def test_texts_beside_a_known_image_are_read_when_they_appear_change_and_go(folder):
     store, encoder = MemoryStore(), CountingEncoder()
-    index_folder(folder, "", store, Encoders(image=encoder))
+    index_folder(folder, Scan(folder), store, Encoders(image=encoder))
     encoder.seen.clear()
     counts = []
     for step, content in enumerate(["a red square", "a dark red square", None, None]):
@@ -93,7 +94,7 @@ def test_texts_beside_a_known_image_are_read_when_they_appear_change_and_go(fold
         else:
             (folder / "0.txt").write_text(content, encoding="utf-8")
             os.utime(folder / "0.txt", ns=(step, 10**18 + step))
-        report = index_folder(folder, "", store, Encoders(image=encoder))
+        report = index_folder(folder, Scan(folder), store, Encoders(image=encoder))
         counts.append((report.sidecars_read, report.unchanged, report.known_elsewhere, store.readings[1].raw.get("sidecar.txt")))
     assert counts == [(1, 2, 0, b"a red square"), (1, 2, 0, b"a dark red square"), (1, 2, 0, None), (0, 3, 0, None)]
     assert encoder.seen == []
@@ -102,7 +103,7 @@ def test_texts_beside_a_known_image_are_read_when_they_appear_change_and_go(fold
 def older_library(folder) -> MemoryStore:
     """Image 1 has a text beside it now; an older reader, which did not look there, found no prompt."""
     store = MemoryStore()
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     store.older.add(1)
     (folder / "0.png").write_bytes(png({"parameters": "a red fox\nSteps: 20, Sampler: Euler"}))
     image = read_image(folder / "0.png")
@@ -113,14 +114,14 @@ def older_library(folder) -> MemoryStore:
 
 def test_an_older_image_without_a_prompt_waits_for_a_run_that_finds_its_file(folder):
     store = older_library(folder)
-    report = index_folder(folder, "", store, Encoders(), pattern="1.png")
+    report = index_folder(folder, Scan(folder, pattern="1.png"), store, Encoders())
     assert (store.older, report.read_anew) == ({1}, 0)
 
 
 def test_an_older_image_whose_file_was_touched_is_read_anew_from_it(folder):
     store = older_library(folder)
     os.utime(folder / "0.png", ns=(1, 1))
-    report = index_folder(folder, "", store, Encoders())
+    report = index_folder(folder, Scan(folder), store, Encoders())
     assert (store.older, report.read_anew, store.readings[1].prompt) == (set(), 1, ("a red fox", "a red fox"))
 
 
@@ -131,7 +132,7 @@ def test_each_file_found_is_counted_once_whatever_became_of_it(folder):
     shutil.copy(folder / "2.png", folder / "copy.png")
     Image.new("RGB", (8, 8), (9, 9, 9)).save(folder / "new.png")
     (folder / "damaged.png").write_bytes(b"none")
-    report = index_folder(folder, "", store, Encoders())
+    report = index_folder(folder, Scan(folder), store, Encoders())
     assert (report.added, report.unchanged, report.known_elsewhere, report.reread, report.skipped.total) == (1, 1, 1, 2, 1)
     assert report.found == 6
     assert (report.read_anew, report.sidecars_read) == (1, 1)

@@ -37,10 +37,10 @@ def test_a_file_that_changes_while_it_is_read_is_named_and_left_for_the_next_run
     meddled = []
     monkeypatch.setattr(Reader, "read", meddling)
     store, encoder = MemoryStore(), CountingEncoder()
-    report = index_folder(folder, "", store, Encoders(image=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(image=encoder))
     assert report.skipped == [("07.png", "it changed while it was read; the next run reads it")]
     assert (report.added, len(encoder.seen), store.released) == (39, 39, {"07.png"})
-    report = index_folder(folder, "", store, Encoders(image=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(image=encoder))
     assert (report.added, report.unchanged, report.skipped) == (1, 39, [])
     assert store.files["07.png"].size == (folder / "07.png").stat().st_size
 
@@ -54,8 +54,8 @@ def test_a_drive_that_gives_an_open_file_another_time_than_its_path_is_read_once
 
     monkeypatch.setattr(source, "open_regular", whole_seconds)
     store = MemoryStore()
-    assert index_folder(folder, "", store, Encoders()).added == 40
-    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()))
+    assert index_folder(folder, Scan(folder), store, Encoders()).added == 40
+    report = index_folder(folder, Scan(folder), store, Encoders(image=CountingEncoder()))
     assert (report.unchanged, report.vectors, report.skipped) == (40, {"image": 40}, [])
 
 
@@ -71,39 +71,39 @@ def test_half_of_a_file_that_is_still_being_written_is_no_damaged_image(folder, 
             yield one
 
     monkeypatch.setattr(Reader, "read", finishing)
-    report = index_folder(folder, "", MemoryStore(), Encoders())
+    report = index_folder(folder, Scan(folder), MemoryStore(), Encoders())
     assert report.skipped == [("07.png", "it changed while it was read; the next run reads it")]
 
 
 def test_files_that_another_run_has_are_left_to_it_and_counted(folder):
     store, encoder = MemoryStore(others={"03.png", "04.png"}), CountingEncoder()
-    report = index_folder(folder, "", store, Encoders(image=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(image=encoder))
     assert (report.elsewhere, report.added, len(encoder.seen)) == (2, 38, 38)
 
 
 def test_a_refused_file_is_given_back_to_other_runs(folder):
     (folder / "broken.png").write_bytes(b"nothing")
     store = MemoryStore()
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     assert store.released == {"broken.png"}
 
 
 def test_the_store_is_told_how_many_vectors_will_come_and_of_none_where_all_is_known(folder, monkeypatch):
     monkeypatch.setattr(images, "JUDGED_AT", 8)
     store = MemoryStore()
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     assert store.expected == [40]
     for number in range(40):
         (folder / f"{number:02}.png").rename(folder / f"moved {number:02}.png")
-    assert index_folder(folder, "", store, Encoders()).known_elsewhere == 40
+    assert index_folder(folder, Scan(folder), store, Encoders()).known_elsewhere == 40
     assert store.expected == [40]
 
 
 def test_the_store_is_told_how_many_vectors_of_known_images_will_come(folder, monkeypatch):
     store = MemoryStore(page=40)
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     monkeypatch.setattr(images, "EXPECTED_AT", 30)
-    index_folder(folder, "", store, Encoders(image=CountingEncoder()))
+    index_folder(folder, Scan(folder), store, Encoders(image=CountingEncoder()))
     assert store.expected == [40]
 
 
@@ -122,22 +122,22 @@ def test_what_a_slow_search_has_found_is_written_while_it_goes_on(folder):
                 assert number < 3 or written.wait(SECONDS)
                 yield entry
 
-    assert index_folder(folder, "", Store(), Encoders(image=CountingEncoder()), source=Slow(folder)).added == 40
+    assert index_folder(folder, Slow(folder), Store(), Encoders(image=CountingEncoder())).added == 40
 
 
 def test_known_files_tell_nothing_of_how_long_the_model_takes(folder, monkeypatch):
     store, told = MemoryStore(), []
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     (folder / "00.png").rename(folder / "moved.png")
     Image.new("RGB", (9, 9)).save(folder / "new.png")
     monkeypatch.setattr(Pace, "took", lambda self, images, seconds: told.append(images))
-    assert index_folder(folder, "", store, Encoders()).known_elsewhere == 1
+    assert index_folder(folder, Scan(folder), store, Encoders()).known_elsewhere == 1
     assert told == [1]
 
 
 def test_images_to_which_another_run_gave_a_vector_meanwhile_are_not_embedded(folder, monkeypatch):
     store, encoder = MemoryStore(page=40), CountingEncoder()
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     page = store.images_without_vector
 
     def given(after=0):
@@ -146,7 +146,7 @@ def test_images_to_which_another_run_gave_a_vector_meanwhile_are_not_embedded(fo
         return found
 
     monkeypatch.setattr(store, "images_without_vector", given)
-    report = index_folder(folder, "", store, Encoders(image=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(image=encoder))
     assert (report.vectors, len(encoder.seen), len(store.vectors)) == ({"image": 10}, 10, 40)
 
 
@@ -156,14 +156,14 @@ def test_labels_of_a_file_s_own_reach_the_library_for_what_is_unchanged(folder):
             yield "03.png", ("cat", "striped")
 
     store = MemoryStore()
-    index_folder(folder, "", store, Encoders())
-    index_folder(folder, "", store, Encoders(), source=Labelled(folder))
+    index_folder(folder, Scan(folder), store, Encoders())
+    index_folder(folder, Labelled(folder), store, Encoders())
     assert store.labels["03.png"] == {"cat", "striped"} and store.labels["04.png"] == set()
 
 
 def test_missing_vectors_are_not_made_from_a_file_that_changes_meanwhile(folder, monkeypatch):
     store = MemoryStore()
-    index_folder(folder, "", store, Encoders())
+    index_folder(folder, Scan(folder), store, Encoders())
     page = store.images_without_vector
 
     def changed(after=0):
@@ -171,6 +171,6 @@ def test_missing_vectors_are_not_made_from_a_file_that_changes_meanwhile(folder,
         return page(after)
 
     monkeypatch.setattr(store, "images_without_vector", changed)
-    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()))
+    report = index_folder(folder, Scan(folder), store, Encoders(image=CountingEncoder()))
     assert report.skipped == [("07.png", "it changed while it was read; the next run reads it")]
     assert report.vectors == {"image": 39} and store.files["07.png"].image_id not in store.vectors

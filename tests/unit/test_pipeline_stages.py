@@ -13,6 +13,7 @@ from diffusion_toolkit.embedders.pipeline.batches import Pace
 from diffusion_toolkit.embedders.pipeline.records import Run
 from diffusion_toolkit.embedders.pipeline.telling import Telling
 from diffusion_toolkit.embedders.pipeline.writer import Writer
+from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore, forty_pictures
 
 SECONDS = 20  # by which what is waited for has come, on however busy a machine
@@ -132,7 +133,7 @@ def test_nothing_is_claimed_by_a_run_that_ends_before_it_reads(folder):
 
     claimed = []
     with pytest.raises(OSError, match="no server answers"):
-        index_folder(folder, "", Away(), Encoders())
+        index_folder(folder, Scan(folder), Away(), Encoders())
     assert settled(lambda: len(claimed)) == 0
 
 
@@ -184,7 +185,7 @@ def test_reading_writing_and_embedding_go_on_at_once(folder):
                     time.sleep(0.01)
             return super().encode(items)
 
-    assert index_folder(folder, "", Store(), Encoders(image=Waiting())).added == 40
+    assert index_folder(folder, Scan(folder), Store(), Encoders(image=Waiting())).added == 40
 
 
 def test_a_copy_of_an_image_that_is_not_yet_written_is_linked_and_not_embedded_again(folder):
@@ -203,7 +204,7 @@ def test_a_copy_of_an_image_that_is_not_yet_written_is_linked_and_not_embedded_a
             return super().find_images(hashes)
 
     store, encoder = Store(), CountingEncoder()
-    report = index_folder(folder, "", store, Encoders(image=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(image=encoder))
     assert (report.added, report.known_elsewhere, len(encoder.seen)) == (40, 1, 40)
     assert store.files["99.png"].image_id == store.files["00.png"].image_id
 
@@ -225,7 +226,7 @@ def test_a_cancel_while_the_library_is_slow_is_heard_and_what_is_embedded_is_wri
     Pace.MOST, most = 4, Pace.MOST
     try:
         with pytest.raises(KeyboardInterrupt):
-            index_folder(folder, "", store, Encoders(image=encoder), progress=cancel)
+            index_folder(folder, Scan(folder), store, Encoders(image=encoder), progress=cancel)
     finally:
         Pace.MOST = most
     assert 0 < len(encoder.seen) == len(store.vectors) <= 40
@@ -237,9 +238,9 @@ def test_a_run_that_stands_back_ends_in_order_with_a_report(folder):
             raise StandBack
 
     store = MemoryStore()
-    report = index_folder(folder, "", store, Encoders(image=CountingEncoder()), progress=stand_back)
+    report = index_folder(folder, Scan(folder), store, Encoders(image=CountingEncoder()), progress=stand_back)
     assert report.unfinished and 0 < report.added == len(store.vectors) < 40
-    assert not index_folder(folder, "", store, Encoders(image=CountingEncoder())).unfinished
+    assert not index_folder(folder, Scan(folder), store, Encoders(image=CountingEncoder())).unfinished
     assert len(store.vectors) == 40
 
 
@@ -253,7 +254,7 @@ def test_a_cancelled_run_leaves_no_thread_behind(folder):
 
     before = ours()
     with pytest.raises(KeyboardInterrupt):
-        index_folder(folder, "", MemoryStore(), Encoders(image=CountingEncoder()), progress=cancel)
+        index_folder(folder, Scan(folder), MemoryStore(), Encoders(image=CountingEncoder()), progress=cancel)
     assert ours() == before
 
 
@@ -275,5 +276,5 @@ def test_pixels_are_let_go_once_they_are_embedded(folder):
             held.extend(image.pixels.nbytes for _, image in images)
             super().add_images(images, vectors)
 
-    index_folder(folder, "", Store(), Encoders(image=CountingEncoder()))
+    index_folder(folder, Scan(folder), Store(), Encoders(image=CountingEncoder()))
     assert set(held) == {0}

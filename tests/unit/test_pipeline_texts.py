@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder, texts
 from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
+from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore, text
 from PIL import Image
 
@@ -23,14 +24,14 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_text_is_embedded_once(folder):
     store, encoder = MemoryStore(texts={1: text("a fox"), 2: text("a cat")}), CountingEncoder()
-    index_folder(folder, "", store, Encoders(text=encoder))
-    index_folder(folder, "", store, Encoders(text=encoder))
+    index_folder(folder, Scan(folder), store, Encoders(text=encoder))
+    index_folder(folder, Scan(folder), store, Encoders(text=encoder))
     assert sorted(encoder.seen) == ["a cat", "a fox"]
 
 
 def test_one_clip_pass_gives_vectors_and_states(folder):
     store, encoder = MemoryStore(texts={1: text("a fox")}), CountingEncoder()
-    report = index_folder(folder, "", store, Encoders(clip=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=encoder))
     assert encoder.seen == [("a fox", "a fox")]
     assert report.vectors == {"clip_l": 1, "clip_g": 1} and report.states_kept == 1
 
@@ -38,16 +39,16 @@ def test_one_clip_pass_gives_vectors_and_states(folder):
 def test_states_stop_at_the_budget_while_vectors_go_on(folder):
     store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
     budget = 2 * TOKEN_STATE_BYTES
-    report = index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=encoder), token_state_budget=budget)
     assert (report.states_kept, report.states_left_out, report.vectors["clip_l"]) == (2, 3, 5)
 
 
 def test_what_sections_take_in_this_library_decides_how_many_more_fit(folder):
     store = MemoryStore(texts={1: text("text 1")}, section=TOKEN_STATE_BYTES // 2)
     budget = 2 * TOKEN_STATE_BYTES
-    assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 1
+    assert index_folder(folder, Scan(folder), store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 1
     store.texts |= {i: text(f"text {i}") for i in range(2, 7)}
-    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
     assert (report.states_kept, report.states_left_out, report.states_bytes) == (3, 2, 3 * store.section)
 
 
@@ -58,15 +59,15 @@ def test_dead_rows_do_not_make_a_section_take_more_than_the_most_that_one_takes(
 
     store = MostlyDead(texts={n: text(f"text {n}") for n in range(3)})
     budget = 2 * TOKEN_STATE_BYTES
-    assert index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 2
+    assert index_folder(folder, Scan(folder), store, Encoders(clip=CountingEncoder()), token_state_budget=budget).states_kept == 2
 
 
 def test_texts_left_out_by_the_budget_are_not_encoded_again(folder):
     store, encoder = MemoryStore(texts={i: text(f"text {i}") for i in range(5)}), CountingEncoder()
     budget = 2 * TOKEN_STATE_BYTES
-    index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    index_folder(folder, Scan(folder), store, Encoders(clip=encoder), token_state_budget=budget)
     encoder.seen.clear()
-    index_folder(folder, "", store, Encoders(clip=encoder), token_state_budget=budget)
+    index_folder(folder, Scan(folder), store, Encoders(clip=encoder), token_state_budget=budget)
     assert encoder.seen == []
 
 
@@ -81,7 +82,7 @@ def test_which_texts_lack_token_states_is_not_asked_where_none_fits(folder, room
 
     store = Asked(texts=many(9))
     store.made["token_states"][0] = (np.ones((77, 2048)), None)
-    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=int((1 + room) * TOKEN_STATE_BYTES))
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=CountingEncoder()), token_state_budget=int((1 + room) * TOKEN_STATE_BYTES))
     assert ("token_states" in asked) is not full
     assert (report.states_kept, report.states_left_out, report.vectors["clip_g"]) == ((0, 8, 9) if full else (2, 6, 9))
 
@@ -90,7 +91,7 @@ def test_a_large_budget_is_full_with_little_room_left_which_the_longer_texts_wou
     monkeypatch.setattr(texts, "LITTLE_ROOM", 2)
     store = MemoryStore(texts=many(9))
     store.made["token_states"] |= {number: (np.ones((77, 2048)), None) for number in range(3)}
-    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=5 * TOKEN_STATE_BYTES)
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=CountingEncoder()), token_state_budget=5 * TOKEN_STATE_BYTES)
     assert (report.states_kept, report.states_left_out) == (0, 6)
 
 
@@ -98,7 +99,7 @@ def test_a_large_budget_is_full_with_little_room_left_which_the_longer_texts_wou
 def test_neither_texts_that_no_budget_lets_in_nor_any_without_a_budget_count_as_left_out(folder, monkeypatch, budget, left_out):
     monkeypatch.setattr(texts, "LONGEST_TEXT", 20)
     store = MemoryStore(texts={**many(9), 10: text("x" * 21)})
-    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=CountingEncoder()), token_state_budget=budget)
     assert (report.states_kept, report.states_left_out, report.vectors["clip_l"]) == (0, left_out, 9)
 
 
@@ -109,7 +110,7 @@ def test_long_texts_count_against_the_budget_by_what_they_take(folder):
 
     store = MemoryStore(texts={i: text(f"text {i}") for i in range(5)})
     budget = 25 * TOKEN_STATE_BYTES
-    report = index_folder(folder, "", store, Encoders(clip=Long()), token_state_budget=budget)
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=Long()), token_state_budget=budget)
     assert (report.states_kept, report.states_left_out, report.states_bytes) == (2, 3, 20 * TOKEN_STATE_BYTES)
 
 
@@ -119,14 +120,14 @@ def test_token_states_that_are_not_finite_are_reported_and_not_kept(folder):
             return SimpleNamespace(clip_l=np.ones((1, 768)), clip_g=np.ones((1, 1280)), states=[np.full((77, 2048), np.inf)])
 
     store = MemoryStore(texts={1: text("a fox")})
-    report = index_folder(folder, "", store, Encoders(clip=Overflowing()))
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=Overflowing()))
     assert (report.states_kept, store.made["token_states"]) == (0, {})
     assert report.skipped == [("the text 'a fox'", "its token states are not finite")]
 
 
 def test_a_text_of_endless_length_is_not_given_to_clip(folder):
     store, encoder = MemoryStore(texts={1: text("x" * 60_000), 2: text("a fox")}), CountingEncoder()
-    report = index_folder(folder, "", store, Encoders(clip=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=encoder))
     assert encoder.seen == [("a fox", "a fox")]
     [(_, reason)] = report.skipped
     assert "60000 characters" in reason
@@ -146,7 +147,7 @@ def test_texts_are_fetched_a_batch_at_a_time(folder, monkeypatch):
 
     monkeypatch.setattr(texts, "BATCH_CHARACTERS", 30)  # of 6 or 7 each
     store, encoder = Watched(texts={**many(40), 40: text("x" * 99)}), CountingEncoder()
-    index_folder(folder, "", store, Encoders(text=encoder))
+    index_folder(folder, Scan(folder), store, Encoders(text=encoder))
     assert sum(fetched) == len(store.made["text"]) == 41 and max(fetched) <= 5
 
 
@@ -158,7 +159,7 @@ def test_texts_that_another_run_has_embedded_meanwhile_are_passed_by(folder):
             return lacking
 
     store, encoder = Shared(texts=many(20)), CountingEncoder()
-    report = index_folder(folder, "", store, Encoders(text=encoder))
+    report = index_folder(folder, Scan(folder), store, Encoders(text=encoder))
     assert len(encoder.seen) == 19 and store.made["text"][7] == "by another run"
     assert report.vectors == {"prompt and negative": 19}
 
@@ -171,14 +172,14 @@ def test_token_states_are_made_only_for_texts_that_they_are_kept_of(folder):
             asked[states] += items
             return super().encode(items)
 
-    index_folder(folder, "", MemoryStore(texts=many(5)), Encoders(clip=Noting()), token_state_budget=2 * TOKEN_STATE_BYTES)
+    index_folder(folder, Scan(folder), MemoryStore(texts=many(5)), Encoders(clip=Noting()), token_state_budget=2 * TOKEN_STATE_BYTES)
     assert (len(asked[True]), len(asked[False])) == (2, 3)
 
 
 def test_a_vector_that_is_there_is_not_written_again(folder):
     store = MemoryStore(texts=many(3))
     store.made["clip_l"] = {1: "there"}
-    report = index_folder(folder, "", store, Encoders(clip=CountingEncoder()), token_state_budget=0)
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=CountingEncoder()), token_state_budget=0)
     assert store.made["clip_l"][1] == "there"
     assert report.vectors == {"clip_l": 2, "clip_g": 3}
 
@@ -191,9 +192,9 @@ def test_a_run_cancelled_among_texts_keeps_its_batches(folder):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        index_folder(folder, "", store, Encoders(text=encoder), progress=cancel)
+        index_folder(folder, Scan(folder), store, Encoders(text=encoder), progress=cancel)
     assert 0 < len(store.made["text"]) < 60
-    index_folder(folder, "", store, Encoders(text=encoder))
+    index_folder(folder, Scan(folder), store, Encoders(text=encoder))
     assert sorted(encoder.seen) == sorted(f"text {i}" for i in range(60))
 
 
@@ -205,7 +206,7 @@ def test_copies_on_other_devices_are_given_back_when_the_texts_are_done(folder):
             self.rested += 1
 
     encoder = Resting()
-    index_folder(folder, "", MemoryStore(texts=many(1)), Encoders(text=encoder))
+    index_folder(folder, Scan(folder), MemoryStore(texts=many(1)), Encoders(text=encoder))
     assert encoder.rested == 1
 
 
@@ -218,6 +219,6 @@ def test_what_an_encoder_prepares_is_made_by_another_thread(folder):
             return [(*pair, "tokenized") for pair in pairs]
 
     encoder = Tokenizing()
-    index_folder(folder, "", MemoryStore(texts=many(1)), Encoders(clip=encoder))
+    index_folder(folder, Scan(folder), MemoryStore(texts=many(1)), Encoders(clip=encoder))
     assert encoder.seen == [("text 0", "text 0", "tokenized")]
     assert threading.get_ident() not in encoder.threads
