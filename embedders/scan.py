@@ -17,12 +17,13 @@ from .presence import Names, Nearest, is_gone
 
 log = logging.getLogger("diffusion_toolkit")
 
-SUFFIXES = frozenset(
-    (
-        ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
-        ".exr", ".mp4", ".m4v", ".mov", ".webm", ".mkv",
-    )
-)  # fmt: skip
+MEDIA_TYPES = {  # of what is indexed, and none that a browser would run; Python's own table hangs on its version and the system
+    ".png": "image/png", ".apng": "image/apng", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".jpe": "image/jpeg", ".jfif": "image/jpeg",
+    ".webp": "image/webp", ".avif": "image/avif", ".bmp": "image/bmp", ".dib": "image/bmp", ".gif": "image/gif", ".tif": "image/tiff",
+    ".tiff": "image/tiff", ".exr": "image/x-exr", ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+}  # fmt: skip
+SUFFIXES = frozenset(MEDIA_TYPES)
 
 OnError = Callable[[str, str], None]
 """Told (path relative to the root, reason) of each thing that was left out but might have been an image."""

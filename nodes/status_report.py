@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..db import Library, LibraryStatus, Problem, Words, has_password, library_status
-from ..db.problems import in_bytes
+from ..db.sizes import in_bytes
 from ..embedders.metadata import READER_VERSION
 from .config import configuration_faults
 from .host import ConfigurationError, config_file, roots, toolkit_directory
@@ -68,7 +68,7 @@ def status_text(status: LibraryStatus) -> str:
     """Lines for a person, the problems first."""
     lines = [f"Library '{status.name}': {status.images:,} images, {status.paths:,} files, {status.texts:,} texts, {in_bytes(status.size)}"]
     for number, problem in enumerate(status.problems, start=1):
-        lines += [f"{number}. {problem.what}", f"   -> {problem.remedy}" if problem.remedy else ""]
+        lines += [f"{number}. {problem.what}"] + [f"   -> {problem.remedy}"] * bool(problem.remedy)
     lines += [] if status.problems else ["No problem found."]
     lines += [f"The files themselves were not looked at: {status.words.looks_at_files}."] if status.paths else []
     lines += ["", "Images with a vector, of those that could have one:"]
@@ -96,7 +96,7 @@ def status_text(status: LibraryStatus) -> str:
         lines.append(f"  Token states of {status.token_states:,} texts, {each} each: these the Loader recalls exactly with no text encoder")
     lines += ["", "Folders:", *(f"  {name}: {path}, {files:,} files" for name, path, files in status.roots)]
     lines += ["", f"PostgreSQL {status.server}, pgvector {status.pgvector}"]
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
 
 
 def _index_record(index: VectorIndex) -> dict[str, Any]:
@@ -133,11 +133,12 @@ def _host_problems(library: Library, status: LibraryStatus) -> list[Problem]:
     for name, path, files in status.roots:
         folder = Path(path)
         if files and not contained(folder, allowed):
+            quoted = "'" + path.replace("'", "''") + "'"  # for SQL
             found.append(
                 Problem(
                     f"{files:,} files lie in {path} (root {name!r}), which is no configured folder now: their pictures are not shown.",
                     f"Add it to the roots in {config_file()}. If it was moved: UPDATE roots SET path = '<new place>' WHERE path = "
-                    f"'{path}'; or, if the new place was indexed already: DELETE FROM roots WHERE path = '{path}'; (its images stay).",
+                    f"{quoted}; or, if the new place was indexed already: DELETE FROM roots WHERE path = {quoted}; (its images stay).",
                 )
             )
         elif files and not folder.is_dir():

@@ -222,7 +222,7 @@ class Watcher:
     def _judge(self, watch: Watch, run: Finished, now: float) -> None:
         """What a run's end means for its watch: only what was not done is due again, and after failures not at once."""
         if run.ended == "failed":
-            wait = min(RETRY_S * 2**watch.failures, LONGEST_RETRY_S)
+            wait = min(RETRY_S * 2 ** min(watch.failures, 6), LONGEST_RETRY_S)
             watch.failures, watch.not_before = watch.failures + 1, now + wait
             watch.saved_in |= watch.looks_in
             log.warning("Watching %s: the run failed: %s", watch.folder, run.message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import mimetypes
 import os
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +21,6 @@ _UPLOADS_AT_ONCE = 4  # whose bodies are in memory
 # Python from the event loop, which on two cores was late by 48 ms with four and by 24 with two, both answering as many a second.
 _SEARCHING = max(2, min(4, os.cpu_count() or 2))
 _ENTRIES = 5  # of a list that are written at once: five vectors of 4,000 numbers take 1 ms
-_SHOWN = ("image/png", "image/apng", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", "image/tiff", "video/")
 
 
 class Routes:
@@ -177,15 +175,14 @@ class Routes:
     @answered
     async def file(self, request: web.Request) -> web.StreamResponse:
         def place() -> Any:
+            from ...embedders.scan import MEDIA_TYPES
             from .images import image_file
 
-            return image_file(_library(request), _id(request))
+            file = image_file(_library(request), _id(request))
+            return file, MEDIA_TYPES.get(file.suffix.lower(), "application/octet-stream")
 
-        path = await self._library.run(place)
-        kind = mimetypes.guess_type(path.name)[0] or ""
+        path, kind = await self._library.run(place)
         headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-        if not kind.startswith(_SHOWN):  # nothing that a browser would run
-            kind = "application/octet-stream"
         return web.FileResponse(path, headers={**headers, "Content-Type": kind})
 
     def _uploading(self, request: web.Request) -> Any:

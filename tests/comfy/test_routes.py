@@ -213,6 +213,16 @@ def test_the_file_of_an_id_is_the_file(ask, server, animals):
     assert answer.body == (server.output / "http" / "0" / "0000.png").read_bytes()
 
 
+def test_a_file_of_every_kind_that_is_indexed_says_what_it_is(ask, server, tmp_path):
+    folder = server.output / "http-kinds"
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(folder / "a.dib", "DIB")
+    server.queue(index("http-kinds", clip=None, clip_vision=None, text_embedder=None))
+    [listed] = ask("GET", f"{IMAGES}?filter=folder:http-kinds").json["images"]
+    answer = ask("GET", f"{IMAGES}/{listed['image_id']}/file")
+    assert (answer.status, answer.headers["Content-Type"], answer.headers["X-Content-Type-Options"]) == (200, "image/bmp", "nosniff")
+
+
 def test_a_file_that_is_gone_is_a_404_that_says_so(ask, server, search, pictures):
     pictures("http-gone", 1, prompt="a zebra crossing at dawn")
     server.queue(index("http-gone"))

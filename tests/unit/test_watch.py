@@ -148,6 +148,18 @@ def test_a_failed_run_is_tried_again_ever_more_seldom_and_told(watcher, queue) -
     assert "failed" in queue.told[0] and "no such checkpoint" in queue.told[0]
 
 
+def test_a_watch_goes_on_after_as_many_failures_as_there_are(watcher, queue) -> None:  # noqa: F811
+    often = watch(after=1)
+    often.failures = 2000
+    watcher.start(often)
+    queue.saves()
+    for second in (0, 1):
+        watcher.look(second)
+    queue.ends("failed")
+    watcher.look(2)
+    assert (often.failures, often.not_before) == (2001, 3602.0)
+
+
 def test_after_a_good_run_a_failure_is_again_the_first(watcher, queue) -> None:  # noqa: F811
     watcher.start(watch(after=1))
     for ended in ("failed", "done", "failed"):

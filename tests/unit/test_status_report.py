@@ -1,0 +1,17 @@
+"""What Library Status says of folders."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from host.comfy_models import import_comfy
+
+
+def test_the_statements_for_a_moved_folder_can_be_run_whatever_its_name_is():
+    import_comfy()
+    from diffusion_toolkit.nodes.status_report import _host_problems
+
+    status = SimpleNamespace(roots=[("mum", "/photos/mum's", 3)])
+    [problem] = _host_problems(SimpleNamespace(embedded=False), status)
+    assert "3 files lie in /photos/mum's (root" in problem.what
+    assert "WHERE path = '/photos/mum''s'; or" in problem.remedy and "DELETE FROM roots WHERE path = '/photos/mum''s';" in problem.remedy
