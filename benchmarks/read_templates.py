@@ -11,10 +11,12 @@ pictures or video. Each workflow is tried as SaveImage would have kept it (`prom
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from harness import machine, object_info
 ANY = {"*", "COMFY_MATCHTYPE_V3"}  # a switch's, a preview's
 PLAIN = {"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "COMFY_AUTOGROW_V3", "COMFY_DYNAMICCOMBO_V3"} | ANY
 SHOWN = {"IMAGE", "VIDEO"}
+LOCAL = {"MODEL", "CLIP", "VAE", "LATENT", "CONDITIONING"}  # what no service takes
 Targets = dict[str, set[tuple[str, str]]]  # node -> (node that it feeds, the type of what goes there)
 
 
@@ -33,9 +36,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3, help="which N")
     parser.add_argument("--missing", action="store_true", help="print those whose text is not found")
     parser.add_argument("--object-info", type=Path, help="a saved /object_info; without it the host is started")
+    parser.add_argument("--folder", type=Path, help="workflows to read instead of the installed package's")
+    parser.add_argument("--without", type=Path, help="leave out those of this folder's names")
     options = parser.parse_args()
     definitions = object_info(options.object_info)
-    templates = list(_templates(definitions))
+    left_out = {file.name for file in options.without.glob("*.json")} if options.without else set()
+    templates = list(_templates(_in_folder(options.folder, left_out) if options.folder else _installed(), definitions))
     print(f"{machine()}; {len(definitions)} node classes; {len(templates)} workflows, {sum(t.subgraphs for t in templates)} with subgraphs\n")
     print(_table(templates))
     for template in templates if options.missing else []:
@@ -83,29 +89,45 @@ def _spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def _templates(definitions: dict[str, Any]) -> Iterator[Template]:
+def _installed() -> Iterator[tuple[str, str, Path]]:
+    """Name, title and file of each."""
     from comfyui_workflow_templates_core import get_asset_path, iter_templates
-    from diffusion_toolkit.embedders.metadata import read_metadata
-    from diffusion_toolkit.embedders.workflow import WorkflowError, to_api
 
     titles = _titles()
     for template in iter_templates():
         file = next((asset.filename for asset in template.assets if asset.filename.endswith(".json")), None)
-        if file is None:
+        if file is not None:
+            yield template.template_id, titles.get(template.template_id, ""), Path(get_asset_path(template.template_id, file))
+
+
+def _in_folder(folder: Path, left_out: set[str]) -> Iterator[tuple[str, str, Path]]:
+    for file in sorted(folder.glob("*.json")):
+        if file.name not in left_out:
+            yield file.stem, "", file
+
+
+def _templates(files: Iterable[tuple[str, str, Path]], definitions: dict[str, Any]) -> Iterator[Template]:
+    from diffusion_toolkit.embedders.metadata import read_metadata
+    from diffusion_toolkit.embedders.workflow import WorkflowError, readable, to_api
+
+    for name, title, file in files:
+        workflow = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(workflow, dict) or "nodes" not in workflow:
             continue
-        workflow = json.loads(Path(get_asset_path(template.template_id, file)).read_text(encoding="utf-8"))
-        if "nodes" not in workflow:
-            continue
-        problem, api = None, {}
+        problem, known = None, definitions
         try:
             api = to_api(workflow, definitions, choose=lambda options: options[0])
         except WorkflowError as error:
             problem = str(error)
-        held, service = _held(api, definitions)
+        named = _by_name(workflow)
+        if problem or named != workflow:  # of classes that are newer here, or that have other inputs by now
+            known = {**_told(workflow), **definitions}
+            api = readable(named, definitions).prompt
+        held, service = _held(api, known)
         texts = {"workflow": json.dumps(workflow)}
         yield Template(
-            template.template_id,
-            titles.get(template.template_id, ""),
+            name,
+            title,
             bool(workflow.get("definitions", {}).get("subgraphs")),
             problem,
             held,
@@ -113,6 +135,39 @@ def _templates(definitions: dict[str, Any]) -> Iterator[Template]:
             read_metadata(_png(texts | {"prompt": json.dumps(api)}), definitions=definitions),
             read_metadata(_png(texts), definitions=definitions),
         )
+
+
+def _by_name(workflow: dict[str, Any]) -> dict[str, Any]:
+    """With the values by their names in place of their list, on nodes that have both: so a front end from 1.49 on saves them."""
+    named = copy.deepcopy(workflow)
+    for graph in (named, *named.get("definitions", {}).get("subgraphs", ())):
+        for node in graph["nodes"]:
+            if node.get("widgets_values_named") and not _is_virtual(node["type"]):
+                values = node["widgets_values_named"].items()
+                node["widgets_values"] = {name: value for name, value in values if not re.match("control_(after|before)|upload$", name)}  # never sent
+    return named
+
+
+def _is_virtual(kind: str) -> bool:
+    """The front end's own nodes, and instances of subgraphs, called by a UUID."""
+    return kind in ("PrimitiveNode", "Reroute", "Note", "MarkdownNote") or re.fullmatch(r"[0-9a-f-]{36}", kind) is not None
+
+
+def _told(workflow: dict[str, Any]) -> dict[str, Any]:
+    """Definitions of the workflow's classes, by the sockets of its own nodes; a service is what makes pictures of plain values, pictures and sound."""
+    told: dict[str, Any] = {}
+    for graph in (workflow, *workflow.get("definitions", {}).get("subgraphs", ())):
+        for node in graph["nodes"]:
+            inputs, outputs = ([slot for slot in node.get(side) or () if isinstance(slot.get("type"), str)] for side in ("inputs", "outputs"))
+            kinds = {slot["type"] for slot in inputs}
+            described = told.setdefault(node["type"], {"input": {"required": {}}, "output": []})
+            texts = [name for name, value in (node.get("widgets_values_named") or {}).items() if isinstance(value, str) and " " in value.strip()]
+            described["input"]["required"] |= {name: ["STRING", {"multiline": True}] for name in texts}
+            described["input"]["required"] |= {slot["name"]: [slot["type"], {"multiline": True}] for slot in inputs}
+            described["output"] = max(described["output"], [slot["type"] for slot in outputs], key=len)
+            described["output_node"] = not described["output"] or node["type"].startswith("Save")
+            described["api_node"] = not kinds & LOCAL
+    return told
 
 
 def _titles() -> dict[str, str]:
@@ -173,13 +228,19 @@ def _is_text(kind: str, key: str, value: Any, definitions: dict[str, Any]) -> bo
     if not isinstance(value, str) or not value.strip():
         return False
     specs = list(_specs(key.split("."), described["input"]))
+    types = {spec[0] for spec in specs if isinstance(spec[0], str)}
+    if not specs or types & {"INT", "FLOAT"} or types & ANY:  # named by guess; another version's; a side of a switch, which no link feeds
+        return len(value.split()) > 3
     return any(spec[0] == "STRING" and (spec[-1].get("multiline") or "STRING" in described["output"]) for spec in specs if len(spec) > 1)
 
 
 def _specs(path: list[str], inputs: dict[str, Any]) -> Iterator[list[Any]]:
-    """The definitions of an input; `model.prompt` lies in one of the options of `model`."""
-    spec = {**inputs.get("required", {}), **inputs.get("optional", {})}.get(path[0])
-    if spec is not None and len(path) == 1:
+    """The definitions of an input; `model.prompt` lies in one of the options of `model`, or is told by a socket of that name."""
+    every = {**inputs.get("required", {}), **inputs.get("optional", {})}
+    spec = every.get(path[0])
+    if len(path) > 1 and ".".join(path) in every:
+        yield every[".".join(path)]
+    elif spec is not None and len(path) == 1:
         yield spec
     elif spec is not None and len(spec) > 1:
         for option in spec[1].get("options") or ():
