@@ -94,7 +94,7 @@ def _centres(
         chosen = Filter(
             sql.SQL("hashint8extended(i.id, 0) & 65535 < {}").format(sql.Placeholder("sample")), {"sample": 65536 * SAMPLE // total}
         )
-        among = all_of([filter, chosen]) if filter is not None else chosen
+        among = all_of([filter, chosen])
     sample = np.concatenate([vectors for _, vectors in stream_vectors(conn, kind, encoder, among)] or [np.empty((0, encoder.dims))])
     if not len(sample):
         raise LibraryError("The sample of the library is empty. Ask for clusters again.")

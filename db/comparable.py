@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from psycopg import Connection, sql
 
+from .filters import EVERYTHING
 from .question import Question
 from .search.kinds import TEXT_KINDS, family_of, key_of, sources_of, state_of
 
@@ -41,11 +42,11 @@ def count_comparable(conn: Connection, question: Question) -> Comparable:
     columns = [sql.SQL("true"), sql.SQL(" OR ").join(has)]
     for one, text in zip(has, texts):
         columns += [sql.SQL("i.{} IS NULL").format(sql.Identifier(text)), sql.SQL("i.{} IS NOT NULL AND NOT {}").format(sql.Identifier(text), one)]
-    passes = question.filter.narrow if question.filter else sql.SQL("true")
+    chosen = question.filter or EVERYTHING
     counts = sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE ({}))").format(column) for column in columns)
     left_out = {"comparable_left_out": list(question.leave_out)}
-    statement = sql.SQL(_COUNT + " AND ({passes})").format(columns=counts, passes=passes)
-    passing, comparable, *lacking = conn.execute(statement, {**(question.filter.parameters if question.filter else {}), **left_out}).fetchone()
+    statement = sql.SQL(_COUNT + " AND ({passes})").format(columns=counts, passes=chosen.narrow)
+    passing, comparable, *lacking = conn.execute(statement, {**chosen.parameters, **left_out}).fetchone()
     [images] = conn.execute(sql.SQL(_COUNT).format(columns=sql.SQL("count(*)")), left_out).fetchone()
     lacks = tuple(Lack(kind, family_of(kind), *lacking[2 * n : 2 * n + 2]) for n, kind in enumerate(sources))
     return Comparable(images, passing, comparable, lacks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import Connection, sql
 
-from .filters import Filter
+from .filters import EVERYTHING, Filter
 
 ORDERS = {  # in SQL; what is not known comes last, equals by id
     "newest": "i.created DESC NULLS LAST, i.id DESC",
@@ -19,15 +19,15 @@ def list_images(conn: Connection, filter: Filter | None = None, order: str = "ne
     """Ids of the images that pass, in one of `ORDERS`, `k` from `offset` on. ValueError for another order."""
     if order not in ORDERS:
         raise ValueError(f"There is no order {order!r}. Choose one of: {', '.join(ORDERS)}.")
+    chosen = filter or EVERYTHING
     statement = sql.SQL("SELECT i.id FROM images i WHERE {} ORDER BY {} LIMIT %(list_k)s OFFSET %(list_offset)s")
     rows = conn.execute(
-        statement.format(filter.narrow if filter else sql.SQL("true"), sql.SQL(ORDERS[order])),
-        {**(filter.parameters if filter else {}), "list_k": k, "list_offset": offset},
+        statement.format(chosen.narrow, sql.SQL(ORDERS[order])), {**chosen.parameters, "list_k": k, "list_offset": offset}
     )
     return [image_id for (image_id,) in rows]
 
 
 def count_images(conn: Connection, filter: Filter | None = None) -> int:
     """How many images pass."""
-    statement = sql.SQL("SELECT count(*) FROM images i WHERE {}").format(filter.narrow if filter else sql.SQL("true"))
-    return conn.execute(statement, filter.parameters if filter else {}).fetchone()[0]
+    chosen = filter or EVERYTHING
+    return conn.execute(sql.SQL("SELECT count(*) FROM images i WHERE {}").format(chosen.narrow), chosen.parameters).fetchone()[0]

@@ -64,8 +64,7 @@ def nearest_texts(conn: Connection, question: Question, n: int) -> tuple[list[Ne
     pool = max(_LEAST_POOL, _POOL * n)
     for turn in range(ROUNDS):
         others = _without(text_id, [*skipped, *near]) if turn or skipped else None  # at first most likely no filter, the fastest search
-        limits = [one for one in (question.filter, others) if one is not None]
-        hits = search(conn, replace(question, k=pool, offset=0, percentiles=False, filter=all_of(limits) if limits else None)).hits
+        hits = search(conn, replace(question, k=pool, offset=0, percentiles=False, filter=all_of([question.filter, others]))).hits
         rows = conn.execute(sql.SQL(_TEXTS).format(text_id=text_id), {"ids": [hit.image_id for hit in hits]})
         texts = {image_id: TextOfImage(image_id, *text) for image_id, *text in rows}
         for hit in hits:
@@ -84,8 +83,7 @@ def some_texts(conn: Connection, question: Question) -> list[TextOfImage]:
     """Images of those that pass the question's filter, with their texts: always the same, spread over the library's age."""
     text_id = text_column(question)
     skipped = _texts_of(conn, text_id, question.leave_out)
-    limits = [one for one in (question.filter, _without(text_id, skipped) if skipped else None) if one is not None]
-    chosen = all_of(limits) if limits else Filter(sql.SQL("true"))
+    chosen = all_of([question.filter, _without(text_id, skipped) if skipped else None])
     statement = sql.SQL(_SOME).format(text_id=text_id, condition=chosen.condition)
     return [TextOfImage(*row) for row in conn.execute(statement, {**chosen.parameters, "sampled": _SAMPLE})]
 

@@ -10,14 +10,13 @@ from psycopg import Connection, sql
 
 from ._copy_binary import BIGINT, halfvec, read_rows, read_whole
 from ._index_sql import TABLES, searched_rows
-from .filters import Filter
+from .filters import EVERYTHING, Filter
 from .search.kinds import TEXT_KINDS
 
 if TYPE_CHECKING:
     from .records import StoredEncoder
 
 BATCH = 4096  # vectors in memory at once: 8 MB of 1024 dimensions, 16 as float32
-_ALL = Filter(sql.SQL("true"))
 
 
 def read_ids(conn: Connection, condition: str, filter: Filter | None = None) -> np.ndarray:
@@ -27,7 +26,7 @@ def read_ids(conn: Connection, condition: str, filter: Filter | None = None) -> 
 
 def read_column(conn: Connection, column: str, condition: str, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(ids, a bigint column) of these images, int64 [n] each, by id."""
-    chosen = filter or _ALL
+    chosen = filter or EVERYTHING
     query = sql.SQL(f"SELECT i.id, {column} FROM images i WHERE {condition} AND ({{}}) ORDER BY i.id").format(chosen.condition)
     rows = read_whole(conn, query, chosen.parameters, {"id": BIGINT, "value": BIGINT})
     return rows["id"].astype(np.int64), rows["value"].astype(np.int64)
@@ -35,7 +34,7 @@ def read_column(conn: Connection, column: str, condition: str, filter: Filter | 
 
 def count_vectors(conn: Connection, kind: str, encoder: StoredEncoder, filter: Filter | None = None) -> int:
     """How many images `stream_vectors` gives."""
-    chosen = filter or _ALL
+    chosen = filter or EVERYTHING
     statement = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(_source(kind, encoder), chosen.condition)
     return conn.execute(statement, chosen.parameters).fetchone()[0]
 
@@ -47,7 +46,7 @@ def stream_vectors(
 
     The connection can't be used for anything else before the last one.
     """
-    chosen = filter or _ALL
+    chosen = filter or EVERYTHING
     query = sql.SQL("SELECT i.id, v.embedding FROM {} WHERE {} ORDER BY i.id").format(_source(kind, encoder), chosen.condition)
     for rows in read_rows(conn, query, chosen.parameters, {"id": BIGINT, "vector": halfvec(encoder.dims)}, batch):
         yield rows["id"].astype(np.int64), unit_rows(rows["vector"]["numbers"].astype(np.float32))

@@ -17,7 +17,7 @@ from .conditions import Conditions
 from .errors import FilterError
 from .sql_parts import PREFIX
 
-__all__ = ["Filter", "FilterError", "all_of", "parse_filter", "quoted"]
+__all__ = ["EVERYTHING", "Filter", "FilterError", "all_of", "parse_filter", "quoted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Filter:
         return self.condition if self.narrower is None else self.narrower
 
     def __bool__(self) -> bool:
-        return self.condition != _EVERYTHING
+        return self.condition != EVERYTHING.condition
 
 
-_EVERYTHING = sql.SQL("true")
+EVERYTHING = Filter(sql.SQL("true"))
 
 
 def parse_filter(text: str) -> Filter:
@@ -65,9 +65,9 @@ def parse_filter(text: str) -> Filter:
     return Filter(condition, conditions.parameters.values, " ".join(text.split()), conditions.parameters.moving, narrower)
 
 
-def all_of(filters: Sequence[Filter]) -> Filter:
-    """The filter that lets pass what all of them let pass."""
-    filters = [one for one in filters if one]
+def all_of(filters: Sequence[Filter | None]) -> Filter:
+    """The filter that lets pass what all of them let pass; None is none."""
+    filters = [one for one in filters if one] or [EVERYTHING]
     if len(filters) == 1:
         return filters[0]
     conditions: list[sql.Composable] = []
@@ -80,8 +80,8 @@ def all_of(filters: Sequence[Filter]) -> Filter:
         parameters.update({f"{prefix}{name}": value for name, value in one.parameters.items()})
     texts = [one.text for one in filters if one.text]
     text = texts[0] if len(texts) == 1 else " ".join(f"({text})" for text in texts)
-    condition = sql.SQL(" AND ").join(conditions) if conditions else _EVERYTHING
-    return Filter(condition, parameters, text, any(one.moving for one in filters), sql.SQL(" AND ").join(narrow) if narrow else None)
+    both = sql.SQL(" AND ")
+    return Filter(both.join(conditions), parameters, text, any(one.moving for one in filters), both.join(narrow))
 
 
 def quoted(value: str) -> str:

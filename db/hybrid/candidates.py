@@ -15,7 +15,7 @@ from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from .._session import set_now
-from ..filters import Filter
+from ..filters import EVERYTHING, Filter
 from .check import WANTED, mix_of
 from .projection import Projection
 from .tail import TAIL_MOST
@@ -67,6 +67,7 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
 
     Images written after the index was made are all among them. With a filter there may be fewer than `n`, although more pass it.
     """
+    filter = filter or EVERYTHING
     mix = mix_of([direction.weight for direction in directions])
     ready = ready_hybrid(conn, n, mix, getattr(conn, "state", None))
     if ready is None:
@@ -97,9 +98,10 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
     query = projection.query({places[d.kind, d.source.encoder.id]: (d.vector, d.weight, d.constant) for d in directions})
     set_now(conn, {"hnsw.ef_search": str(ready["effort"])})
     how = ", filtered as it goes" if filter else ""
+    compared = ready["effort"] if filter else ready["compared"]  # filtered, the graph is followed until so many pass
     return Candidates(
         _OF_IMAGES.format(nearest=statement(ready["id"], len(query), filter).as_string(conn)),
-        _parameters(query, ready["effort"] if filter else ready["compared"], filter),  # filtered, the graph is followed until so many pass
+        {**filter.parameters, "query": HalfVector(query), "compared": compared, "tail": TAIL_MOST + 1},
         f"hybrid index{how}, {{count:,}} candidates compared exactly",
     )
 
@@ -110,11 +112,7 @@ def in_order(conn: Connection, hybrid_id: int, query: np.ndarray, n: int) -> np.
     return np.array([row[0] for row in conn.execute(asked, {"query": HalfVector(query), "compared": n})], np.int64)
 
 
-def _parameters(query: Any, compared: int, filter: Filter | None) -> dict[str, Any]:
-    return {**(filter.parameters if filter else {}), "query": HalfVector(query), "compared": compared, "tail": TAIL_MOST + 1}
-
-
-def statement(hybrid_id: int, dims: int, filter: Filter | None = None) -> sql.Composed:
+def statement(hybrid_id: int, dims: int, filter: Filter = EVERYTHING) -> sql.Composed:
     """The search, of the parameters `query`, `compared` and `tail` and the filter's own."""
     passes = "EXISTS (SELECT FROM images i WHERE i.id = {}.image_id AND ({}))"
     of = [sql.SQL(passes).format(sql.SQL(table), filter.condition) if filter else sql.SQL("true") for table in ("h", "t")]

@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from ..encoders import active_encoder
-from ..filters import Filter
+from ..filters import EVERYTHING, Filter
 from ..question import Question
 from .cosines import cosines_of, scored
 from .found import reach_of
@@ -43,11 +43,11 @@ def arranges(question: Question) -> bool:
 
 def newest(conn: Connection, directions: Sequence[Direction], filter: Filter | None) -> Scored:
     """The newest images, with their scores: they may be worth a place for being new."""
-    condition = filter.condition if filter else sql.SQL("true")
+    chosen = filter or EVERYTHING
     statement = sql.SQL("SELECT i.id FROM images i WHERE ({}) AND i.created IS NOT NULL ORDER BY i.created DESC LIMIT {}").format(
-        condition, _NEWEST
+        chosen.condition, _NEWEST
     )
-    ids = [row[0] for row in conn.execute(statement, filter.parameters if filter else {})]
+    ids = [row[0] for row in conn.execute(statement, chosen.parameters)]
     return scored(directions, ids, cosines_of(conn, directions, ids))
 
 

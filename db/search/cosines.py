@@ -11,7 +11,7 @@ import numpy as np
 from pgvector import HalfVector
 from psycopg import Connection, sql
 
-from ..filters import Filter
+from ..filters import EVERYTHING, Filter
 from ..question import Part
 from .kinds import Direction, Source, direction_of, key_of, sources_of, state_of
 from .one_kind import CONDITION, Scored, nearest_exactly
@@ -33,7 +33,7 @@ _BY_FILTER = "SELECT i.id, i.prompt_id, i.negative_id FROM images i WHERE ({cond
 _ALL = """
 SELECT i.id, {score} AS score
 FROM images i {joins}
-WHERE {present} AND {condition}
+WHERE {present} AND ({condition})
 ORDER BY score DESC, i.id
 LIMIT %(n)s
 """
@@ -127,6 +127,7 @@ def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, fi
     """The best `n` images of these kinds together, by comparing with every vector of them."""
     if len(directions) == 1:
         return nearest_exactly(conn, directions[0], n, filter)
+    chosen = filter or EVERYTHING
     names = [sql.SQL("{}.cosine").format(_name(place)) for place in range(len(directions))]
     joins = [
         sql.SQL(_JOIN).format(alias=_name(place), query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source))
@@ -137,9 +138,9 @@ def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, fi
             score=_score([(direction.weight, direction.constant) for direction in directions], names),
             joins=sql.SQL("").join(joins),
             present=_any_present(names),
-            condition=sql.SQL("({})").format(filter.condition) if filter else sql.SQL("true"),
+            condition=chosen.condition,
         ),
-        {**(filter.parameters if filter else {}), **_queries(directions), "n": n},
+        {**chosen.parameters, **_queries(directions), "n": n},
     ).fetchall()
 
 
