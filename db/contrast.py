@@ -61,11 +61,11 @@ def contrasts_of_image(conn: Connection, image_id: int, how: str, lowest: float,
             f"Image {image_id} has no vector of its {'picture' if look is None else 'prompt'}, so it can't be contrasted. Choose an "
             "image with a prompt that was indexed with CLIP Vision and a text embedder."
         )
-    parts = [Part("image", look, 1.0, image_encoder.id), Part("prompt", prompt, 1.0, text_encoder.id)]
-    alike = parts[how == PROMPT]
+    by_look, by_prompt = Part("image", look, 1.0, image_encoder.id), Part("prompt", prompt, 1.0, text_encoder.id)
+    alike = by_prompt if how == PROMPT else by_look
     question = Question(parts=(alike,), k=_POOL, lowest_score=lowest, filter=filter, leave_out=(image_id,))
     ids = [hit.image_id for hit in search(conn, question).hits]
-    cosines = exact_cosines(conn, parts, ids)  # [n, 2]
+    cosines = exact_cosines(conn, [by_look, by_prompt], ids)  # [n, 2]
     found = [Contrast(image_id, id_, float(a), float(b)) for id_, (a, b) in zip(ids, cosines) if not np.isnan(a + b)]
     return _most_different(found, how, k, of_one=True)
 
