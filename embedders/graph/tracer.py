@@ -6,6 +6,7 @@ node, so that custom nodes follow them too. They stand where they are applied:
 - `outputs`: which output the file is, and the samplers that reach it, first to last;
 - `conditioning`: the texts that reach each side of a sampler;
 - `strings`, `operations`, `matching`: strings that nodes make of others;
+- `switches`: which of its inputs a switch hands on; the others are taken away before anything is followed;
 - `settings`, `models`: what the sampler was set to and the files it used;
 - `names`: what the names of inputs and types tell.
 
