@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import EmbedderError
-from .fingerprint import combine, weights_digest
+from .fingerprint import weights_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,6 @@ DESCRIPTION_DIMS = 1024
 SOURCE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 FILE = "open_clip_model.safetensors"
 _HEAD = 64  # numbers of a head in every CLIP text tower; the file's shapes don't tell
-_ENCODING = "open_clip SimpleTokenizer, 1"
 _WANTED = f"Use {FILE} of https://huggingface.co/{SOURCE}, which holds both towers, in models/clip_vision."
 _BLOCK = {  # open_clip's names within a layer: transformers'
     "ln_1": "layer_norm1",
@@ -47,8 +46,6 @@ _TEXT = {  # open_clip's names: transformers'
 class DescriptionEncoder:
     """A CLIP text tower whose place in memory ComfyUI decides. Its vectors compare with the image vectors of its own pair."""
 
-    dims = DESCRIPTION_DIMS
-
     def __init__(self, tower: Any, name: str, picture_tower: Callable[[], str], managed: bool = True) -> None:
         """`picture_tower` gives the digest of the picture tower in the same file; it is asked for once. `managed` False: the
         model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
@@ -59,26 +56,19 @@ class DescriptionEncoder:
         self._tower = tower
         self._managed = managed
         self._read_picture_tower = picture_tower
-        self._digests: dict[str, str] = {}
+        self._picture_tower: str | None = None
         # The plain patcher: the dynamic one streams weights into ComfyUI's own layers, which this model has none of.
         self.patcher = comfy.model_patcher.ModelPatcher(
             tower, load_device=host.text_encoder_device(), offload_device=host.text_encoder_offload_device()
         )
 
     @property
-    def fingerprint(self) -> str:
-        """64 hex digits of the text tower: what a description's vector depends on."""
-        if "text" not in self._digests:
-            self._digests["text"] = combine("description", weights_digest(self._tower.state_dict()), _ENCODING)
-        return self._digests["text"]
-
-    @property
     def picture_tower(self) -> str:
         """The digest of the picture tower that was trained with this text tower, equal to `ImageEncoder.weights` of the
         model that makes vectors which can be compared with ours. Reads that tower, some 2.5 GB, the first time it is asked for."""
-        if "picture" not in self._digests:
-            self._digests["picture"] = self._read_picture_tower()
-        return self._digests["picture"]
+        if self._picture_tower is None:
+            self._picture_tower = self._read_picture_tower()
+        return self._picture_tower
 
     def encode_query(self, text: str) -> np.ndarray:
         """The vector to search image vectors with: [1024] float32. What lies beyond CLIP's 77 tokens is left out."""

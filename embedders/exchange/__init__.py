@@ -1,6 +1,6 @@
 """Vectors, token states and what is known of an image, as files: safetensors, the JSON of DiffusionToolkit, and Parquet."""
 
-from .dotnet_json import json_name, write_json
+from .dotnet_json import write_json
 from .parquet_file import ParquetWriter
 from .reading import Source, open_source
 from .records import VECTORS, Embeddings, ExchangeError, MadeBy, States
@@ -15,7 +15,6 @@ __all__ = [
     "Source",
     "States",
     "VECTORS",
-    "json_name",
     "open_source",
     "write_json",
 ]

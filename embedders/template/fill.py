@@ -89,11 +89,6 @@ def fill(
     return done
 
 
-def reseed(template: Graph, seed: int, types: Mapping[str, Sequence[str]]) -> Filled:
-    """The graph as it is, with another seed where that of its first sampler stood, and wherever that stood again."""
-    return fill(template, {"seed": seed}, types, keep=[name for name in FILLABLE if name != "seed"])
-
-
 def _read_marks(graph: Graph, types: Mapping[str, Sequence[str]]) -> set[str]:
     """The sides that have their mark in a text that the tracer reads as theirs."""
     signs = {name: f"zqx{name}mark" for name in _SIDE}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from diffusion_toolkit.embedders.graph import trace
-from diffusion_toolkit.embedders.template import FillError, fill, lacking, nearest, reseed, unknown_classes
+from diffusion_toolkit.embedders.template import fill, lacking, nearest, unknown_classes
+from diffusion_toolkit.embedders.template.fill import FILLABLE, FillError
 from host.sampled_graphs import Graph, basic, node
 
 LORA = {"name": "ink.safetensors", "strength_model": 0.5, "strength_clip": 0.25}
@@ -298,7 +299,7 @@ def test_a_loader_with_a_lora_of_its_own_keeps_it_and_that_is_said() -> None:
 
 def test_another_seed_changes_nothing_else() -> None:
     graph = basic()
-    done = reseed(graph, 99, {})
+    done = fill(graph, {"seed": 99}, {}, keep=[name for name in FILLABLE if name != "seed"])
     assert done.filled == ["seed"] and told(done.graph)["seed"] == 99
     done.graph["sampler"]["inputs"]["seed"] = 5
     assert done.graph == graph
