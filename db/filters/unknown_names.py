@@ -20,8 +20,8 @@ from .none_pass import ASKED, MOST, Asked, is_there, missing_name, names_in, sho
 SECONDS = 0.2  # that all names of a filter may take: where no index has them, a library of a million images is not read for a note
 SPARED = 300.0  # seconds for which a filter that took longer is not asked about, whoever writes: a run writes several times a second
 KEPT = 200  # notes that this process remembers
-_kept: dict[tuple[str, str], str] = {}
-_slow: dict[tuple[str, str], float] = {}  # by library and filter: until when
+_kept: dict[tuple, str] = {}  # by library, its generation and filter
+_slow: dict[tuple, float] = {}  # by library and filter: until when
 
 
 def unknown_names(conn: Connection, filter: Filter | None) -> str:
@@ -34,19 +34,21 @@ def unknown_names(conn: Connection, filter: Filter | None) -> str:
     asked = _unsure(filter.text) if filter else ()
     if not asked:
         return ""
-    key = (generation(conn), filter.text)
-    if key not in _kept:
-        library = (key[0].partition("/")[0], filter.text)
-        if _slow.get(library, 0.0) > time.monotonic():
+    library = (conn.info.host, conn.info.port, conn.info.dbname)  # a copy has the original's generation
+    key = (*library, generation(conn), filter.text)
+    note = _kept.get(key)
+    if note is None:
+        if _slow.get((*library, filter.text), 0.0) > time.monotonic():
             return ""
         told, in_time = _told(conn, asked)
-        _keep(_kept, key, " ".join(told))
+        note = " ".join(told)
+        _keep(_kept, key, note)
         if not in_time:
-            _keep(_slow, library, time.monotonic() + SPARED)
-    return _kept[key]
+            _keep(_slow, (*library, filter.text), time.monotonic() + SPARED)
+    return note  # what another thread may just have forgotten
 
 
-def _keep(kept: dict[tuple[str, str], Any], key: tuple[str, str], value: Any) -> None:
+def _keep(kept: dict[tuple, Any], key: tuple, value: Any) -> None:
     if len(kept) >= KEPT:
         kept.clear()
     kept[key] = value

@@ -143,7 +143,7 @@ def _draw(conn: Connection, newest: int) -> list[int]:
     """Ids of images by chance, the same ones each time that the library is the same."""
     if newest <= SAMPLED:
         return [row[0] for row in conn.execute("SELECT id FROM images ORDER BY id")]
-    tried = np.random.default_rng(newest).permutation(newest)[: 2 * SAMPLED] + 1
+    tried = np.random.default_rng(newest).choice(newest, min(newest, 2 * SAMPLED), replace=False) + 1
     there = {row[0] for row in conn.execute(_IDS, [tried.tolist()])}
     ids = [image_id for image_id in tried.tolist() if image_id in there][:SAMPLED]
     if len(ids) >= SAMPLED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_percentiles_of_a_large_library_come_from_a_sample(conn, add, unit, monk
     for hit in ask(conn, unit(1), percentiles=True, k=400).hits:
         assert abs(hit.percentile - 100 * np.mean(cosines < hit.score)) < 25
     assert len(calibration._draw(conn, 400)) == 40
+
+
+def test_a_sample_of_millions_is_drawn_without_going_through_them(conn, root, image):
+    db.write_images(conn, root, [image(1)])
+    tracemalloc.start()
+    try:
+        calibration._draw(conn, 5_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000  # bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_kind_that_few_images_have_is_sampled_among_those(conn, root, image, encoder, unit, monkeypatch):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import numpy as np
+import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.filters import unknown_names
@@ -12,11 +14,9 @@ from host.comfy_models import import_comfy
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered():
-    """Libraries of tests are copies of one, and told apart by when it was made."""
-    yield
-    unknown_names._kept.clear()
-    unknown_names._slow.clear()
+def machine_without_haste(monkeypatch) -> None:
+    """Where other tests run beside these, the time for a note may pass before the first name was looked up."""
+    monkeypatch.setattr(unknown_names, "SECONDS", 10)
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ def test_where_it_would_take_long_nothing_is_told_and_the_session_goes_on(conn, 
 
 
 def test_all_names_together_take_no_longer_than_one_may(conn, images, monkeypatch) -> None:
+    monkeypatch.setattr(unknown_names, "SECONDS", 0.2)
     monkeypatch.setattr(unknown_names, "is_there", lambda conn, *asked: bool(conn.execute("SELECT pg_sleep(0.15)")))
     began = time.monotonic()
     assert db.unknown_names(conn, db.parse_filter(" ".join(f"-lora:n{n}" for n in range(10)))) == ""
@@ -136,3 +137,23 @@ def test_a_search_tells_it_beside_its_hits_and_one_without_hits_once(library, im
     wanted = asking.Wanted(filter=db.parse_filter("label:darft or label:drafts"))
     found = asking.find(library, parts, wanted)
     assert found.hits.note == "" and no_hits.why_no_hits(library, parts, wanted).count("No image has the label 'darft'") == 1
+
+
+def test_a_copy_of_a_library_that_was_written_since_is_told_of_its_own_images(conn, root, image, new_database, template):
+    wanted, said = db.parse_filter("-label:darft"), []
+    for label, opened in (("draft", nullcontext(conn)), ("zebra", psycopg.connect(new_database(template)))):
+        with opened as one:
+            db.write_images(one, db.ensure_root(one, "output", "/pictures"), [image(1, labels=(label,))])
+            said.append((db.generation(one), db.unknown_names(one, wanted)))
+    assert said[0][0] == said[1][0] and "'draft'" in said[0][1] and said[1][1] == ""
+
+
+def test_a_note_is_told_though_another_thread_forgets_all_meanwhile(conn, images, monkeypatch):
+    keep = unknown_names._keep
+
+    def kept(*given) -> None:
+        keep(*given)
+        unknown_names._kept.clear()
+
+    monkeypatch.setattr(unknown_names, "_keep", kept)
+    assert "'draft'" in db.unknown_names(conn, db.parse_filter("-label:darft"))
