@@ -12,8 +12,8 @@ from psycopg import Connection
 from .encoders import active_encoder
 from .filters import Filter
 from .pairs import Pairs, bits_set, tells
-from .problems import in_bytes
 from .records import StoredFile
+from .sizes import in_bytes
 from .stream import BATCH, read_ids, vectors_of
 
 _SURE = {"exact": 3, "inferred": 2, "unknown": 1}

@@ -71,6 +71,12 @@ def active_encoders(conn: Connection) -> dict[str, StoredEncoder]:
         return {row.family: row for row in cursor.execute(f"SELECT {_COLUMNS} FROM encoders WHERE active")}
 
 
+def all_encoders(conn: Connection) -> list[StoredEncoder]:
+    """Every encoder, the active ones first."""
+    with conn.cursor(row_factory=class_row(StoredEncoder)) as cursor:
+        return cursor.execute(f"SELECT {_COLUMNS} FROM encoders ORDER BY active DESC, family, id").fetchall()
+
+
 def get_encoder(conn: Connection, encoder_id: int) -> StoredEncoder:
     """The encoder of this id; LibraryError when there is none."""
     encoder = _one(conn, "id = %s", [encoder_id])

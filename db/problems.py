@@ -18,6 +18,7 @@ from .question import FAMILIES
 from .records import StoredEncoder
 from .search.found import enough
 from .search.kinds import SHAPES, state_of
+from .sizes import in_bytes
 from .words import Words
 
 if TYPE_CHECKING:
@@ -268,16 +269,6 @@ def _memory(conn: Connection, status: LibraryStatus) -> list[Problem]:
             f"{status.words.build} (method binary).",
         )
     ]
-
-
-def in_bytes(size: int) -> str:
-    """For a person: 1.4 GB."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            break
-        amount /= 1000
-    return f"{amount:.0f} {unit}" if amount >= 99.5 or unit == "bytes" else f"{amount:.2g} {unit}"  # .2g of 99.6 is 1e+02
 
 
 def _parted(warning: str) -> tuple[str, str]:

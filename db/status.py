@@ -9,6 +9,7 @@ from psycopg import Connection
 
 from .bulk import postponed
 from .connection import Library
+from .encoders import all_encoders
 from .files import known_roots
 from .problems import TEXT_OF, VECTOR_TABLES, Problem, problems_of
 from .question import FAMILIES
@@ -151,13 +152,11 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
 
 
 def _encoders(conn: Connection) -> list[EncoderStatus]:
-    columns = "id, family, fingerprint, name, dims, details, active"
-    rows = conn.execute(f"SELECT {columns} FROM encoders ORDER BY active DESC, family, id").fetchall()
     kept = {}
     for table in ("image_vectors", "text_vectors", "token_states"):
         kept |= dict(conn.execute(f"SELECT encoder_id, count(*) FROM {table} GROUP BY encoder_id").fetchall())
     left_out = dict(conn.execute("SELECT encoder_id, count(*) FROM text_vectors WHERE NOT searched GROUP BY encoder_id").fetchall())
-    return [EncoderStatus(StoredEncoder(*row), found := kept.get(row[0], 0), found - left_out.get(row[0], 0)) for row in rows]
+    return [EncoderStatus(one, found := kept.get(one.id, 0), found - left_out.get(one.id, 0)) for one in all_encoders(conn)]
 
 
 def _index(row: tuple, encoders: list[EncoderStatus], hybrids: list[tuple[list[str], int, bool]]) -> VectorIndex:

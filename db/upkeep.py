@@ -12,7 +12,7 @@ from ._builders import alone
 from ._generation import bump_generation, one_writer
 from ._index_sql import INDEX_METHODS, TABLES, index_name
 from .connection import Library
-from .encoders import get_encoder
+from .encoders import all_encoders, get_encoder
 from .indexes import graph_options, set_index
 from .prune import refuse_beside_a_run
 from .progress import Progress
@@ -163,7 +163,7 @@ def mend_indexes(library: Library, progress: Progress) -> list[str]:
     """
     with library.reading() as conn:
         names = [name for (name,) in conn.execute(_UNSOUND_INDEXES)]
-        encoders = _all_encoders(conn)
+        encoders = all_encoders(conn)
         made_with = {name: graph_options(conn, name) for name in names if "_ivfflat_" not in name}
     mended = []
     for encoder in encoders:
@@ -191,12 +191,8 @@ def vacuum(library: Library, progress: Progress) -> list[str]:
 
 def _encoders(library: Library, tables: Sequence[str]) -> Iterator[StoredEncoder]:
     with library.reading() as conn:
-        encoders = _all_encoders(conn)
+        encoders = all_encoders(conn)
     return (encoder for encoder in encoders if TABLES[encoder.family] in tables)
-
-
-def _all_encoders(conn: Connection) -> list[StoredEncoder]:
-    return [get_encoder(conn, id_) for (id_,) in conn.execute("SELECT id FROM encoders ORDER BY id").fetchall()]
 
 
 def _empty() -> Mapping[str, bytes]:

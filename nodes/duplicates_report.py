@@ -61,7 +61,7 @@ def copies_as_json(member: Member) -> dict[str, Any]:
 
 
 def _of_groups(groups: Sequence[Group]) -> str:
-    from ..db.problems import in_bytes
+    from ..db.sizes import in_bytes
 
     said = f"{counted(len(groups), 'group')} of near-duplicates"
     others = [member for group in groups for member in group.members[1:]]
@@ -70,7 +70,7 @@ def _of_groups(groups: Sequence[Group]) -> str:
 
 
 def _of_copies(copied: Sequence[Member]) -> str:
-    from ..db.problems import in_bytes
+    from ..db.sizes import in_bytes
 
     if not copied:
         return "No image lies in more than one file"
@@ -92,7 +92,7 @@ def _line(member: Member, cosine: float | None, bits: int | None) -> str:
 
 
 def _picture(member: Member) -> str:
-    from ..db.problems import in_bytes
+    from ..db.sizes import in_bytes
 
     return f"{member.width} x {member.height}, {in_bytes(member.bytes)}"
 

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..db import GoingImage, GoneOfRoot, Problem, Words
-from ..db.problems import MISSING, in_bytes
+from ..db.problems import MISSING
+from ..db.sizes import in_bytes
 from .index_report import some
 from .links import KINDS
 from .upkeep import LISTED, NAMED, Found, Pruned, place_of

@@ -44,8 +44,10 @@ def upkeep(context: Context) -> int:
 
 def _refuse_beside_a_run(library: Library) -> None:
     """UsageError before anything is looked at, which may take an hour; one that begins later is refused by `attend`."""
-    from ...db.claims import running
+    from ... import db
 
     with library.reading() as connection:
-        if who := running(connection):
-            raise UsageError(f"{', '.join(who)} is indexing into the library {library.name!r}. Prune it when that is done.")
+        try:
+            db.refuse_beside_a_run(connection)
+        except db.LibraryError as error:
+            raise UsageError(str(error)) from error

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builders import alone
-from diffusion_toolkit.db.problems import SMALL, in_bytes
+from diffusion_toolkit.db.problems import SMALL
 from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.sizes import in_bytes
 from diffusion_toolkit.db.status import library_status
 
 

@@ -1,0 +1,13 @@
+"""Sizes in words."""
+
+from __future__ import annotations
+
+
+def in_bytes(size: int) -> str:
+    """For a person: 1.4 GB."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if amount >= 99.5 or unit == "bytes" else f"{amount:.2g} {unit}"  # .2g of 99.6 is 1e+02
