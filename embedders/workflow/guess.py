@@ -7,7 +7,8 @@ after a run, upload buttons), or go by name in packs that write them so; lately 
 1. Values by name, or with their names beside them: their names, by the host's definition where it has them.
 2. Sockets that name all the widgets: their names, aligned with the values by type. The file is right where a definition differs.
 3. The host's definition, if the values fit it by number and type.
-4. The host's definition, aligned with the values by type and by a combo's options: a guess.
+4. The host's definition, aligned with the values by type and by a combo's options: a guess. Not where a text or a linked widget is left over:
+   then the node is newer than the host.
 5. Names made from the values' shapes and the sockets around them, such as a tracer of prompts understands: a guess.
 """
 
@@ -88,6 +89,9 @@ def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Map
         if _fits(wanted, values):
             return Definition(known, values)
         found, _ = _align([w for w in wanted if w.type != "CONTROL"], values, effort)
+        beyond = any("widget" in slot and slot["link"] is not None and slot["name"] not in here for slot in saved["inputs"])
+        if beyond or any(isinstance(value, str) and _is_spoken(value, 3) and value not in found.values() for value in values):
+            return _named(saved, _by_shape(saved, values), known, "it has more than this ComfyUI's definition")
         return Definition(known, found, "its values do not fit this ComfyUI's definition")
     if not values:
         return _named(saved, {})
@@ -225,11 +229,12 @@ def _by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]
         any(re.search("cond|embeds|pipe|bundle|string|(?<!con)text", kind, re.I) for kind in gives)
         or "CLIP" in takes
         and "CLIP" not in gives
-    )
+    ) and not gives & {"IMAGE", "VIDEO", "AUDIO"}  # a service, which tells of its picture beside it
     spoken = [i for i in strings if i not in files and _is_spoken(values[i], 1 if encodes else 2)]
     spoken = [i for i in spoken if not _PLACEHOLDER.match(values[i])] or spoken
     if not encodes and spoken:  # beside the text a node of another kind may name a model, a voice or a style in words
-        longest = max(len(values[i]) for i in spoken)
+        linked = any(slot["link"] is not None and slot["type"] == "STRING" and "widget" in slot for slot in saved["inputs"])
+        longest = max(200 if linked else 0, *(len(values[i]) for i in spoken))  # what comes by a link is long, too
         spoken = [i for i in spoken if 4 * len(values[i]) >= longest]
     if encodes and not spoken and ("CLIP" in takes or "CONDITIONING" not in takes):
         spoken = [i for i in strings if i not in files][:1]

@@ -128,6 +128,36 @@ def test_name_of_a_model_beside_a_long_text_is_none():
     assert read["text"] == "a cat sits on a mat " * 4
 
 
+@pytest.mark.parametrize("gives", ["VIDEO", "IMAGE", "AUDIO"])
+def test_so_it_is_where_a_service_gives_a_text_beside_its_picture(gives: str):
+    read = inputs(alone("Remote", ["Model 2 Mini", "a cat sits on a mat " * 4], [], [(gives, []), ("STRING", [])]), "1")
+    assert (read["text"], read.get("text2")) == ("a cat sits on a mat " * 4, None)
+
+
+def test_name_of_a_model_beside_a_text_that_comes_by_a_link_is_none():
+    read = inputs(alone("Remote", ["Model 2 Mini", 5], [socket("model.prompt", "STRING", 5, widget=True)], [("VIDEO", [])]), "1")
+    assert read == {"model.prompt": ["9", 0], "value": "Model 2 Mini", "value2": 5}
+
+
+SERVICE = {
+    "input": {"required": {"model": [["one", "two"], {}], "seed": ["INT", {"control_after_generate": True}], "mark": ["BOOLEAN", {}]}},
+    "output": ["VIDEO"],
+}
+
+
+def test_node_with_a_text_that_the_hosts_definition_has_no_place_for_is_read_by_shape():
+    saved = alone("Service", ["three", "a cat sits on a mat", 5, 77, "randomize", False], [], [("VIDEO", [])])
+    read = inputs(saved, "1", {"Service": SERVICE})
+    assert (read["text"], read["seed"]) == ("a cat sits on a mat", 77)
+
+
+def test_node_with_a_linked_widget_that_the_hosts_definition_has_not_keeps_the_link():
+    saved = alone("Service", ["three", 5, 77, "randomize", False], [socket("model.prompt", "STRING", 5, widget=True)], [("VIDEO", [])])
+    read = readable(saved, {"Service": SERVICE})
+    assert (read.prompt["1"]["inputs"]["model.prompt"], read.prompt["1"]["inputs"]["seed"]) == (["9", 0], 77)
+    assert "more than this ComfyUI's definition" in read.guessed["1"]
+
+
 def test_samplers_values_are_told_by_their_order_and_vocabulary():
     read = inputs(alone("KSampler", [5, "randomize", 30, 7.5, "euler", "normal", 0.5], SAMPLER, [("LATENT", [])]), "1")
     assert {key: read[key] for key in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")} == {
