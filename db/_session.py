@@ -16,7 +16,7 @@ def set_now(conn: Connection, settings: Mapping[str, str]) -> None:
 
     What is so already costs no round trip on a connection without one; what a transaction has set meanwhile is not known.
     """
-    alone, known = conn.autocommit, getattr(conn, "settings", USUAL)
+    alone, known = conn.autocommit, conn.settings
     new = {name: value for name, value in settings.items() if not alone or known.get(name) != value}
     if new:
         cells = ", ".join(["set_config(%s, %s, %s)"] * len(new))

@@ -10,16 +10,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ._server import keep_settings, prepare_database, set_session
+from ._session import USUAL
 from ._trouble import VARIABLE, failed_statement, place_in_config, refused_connection
 from .embedded import EmbeddedServer
 from .errors import LibraryError
 from .migrate import migrate
+
+if TYPE_CHECKING:
+    from .search.kinds import State
 
 DATABASE = "diffusion_toolkit"  # on the embedded server
 _CONNECT_SECONDS = 10
@@ -41,9 +46,13 @@ _opening_lock = threading.Lock()
 
 
 class Connection(psycopg.Connection):
-    """A connection that does not print where it leads."""
+    """A connection that does not print where it leads. What is remembered with one stands here, all of it; each is replaced, never changed."""
 
     used = 0.0  # when it was last known to work, on the monotonic clock
+    settings: Mapping[str, str] = USUAL  # as `_session.set_now` left them
+    state: State | None = None  # of the library, as `search.kinds` last read it
+    hybrid: tuple[State | None, dict[str, Any] | None] = (None, None)  # the hybrid index, and with which state it was read
+    estimates: Mapping[tuple[str, str], float] = {}  # rows that pass, by statement and parameters
 
     def __repr__(self) -> str:
         return f"<library connection, {'closed' if self.closed else 'open'}>"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pgvector import HalfVector
-from psycopg import Connection, sql
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from .._session import set_now
@@ -21,7 +21,8 @@ from .projection import Projection
 from .tail import TAIL_MOST
 
 if TYPE_CHECKING:
-    from ..search.kinds import Direction
+    from ..connection import Connection
+    from ..search.kinds import Direction, State
 
 LEAST_RECALL = 0.95  # of the check after the build, below which the index is not trusted
 MOST_EFFORT = 1000  # hnsw.ef_search takes no more
@@ -69,7 +70,7 @@ def candidates(conn: Connection, directions: Sequence[Direction], n: int, filter
     """
     filter = filter or EVERYTHING
     mix = mix_of([direction.weight for direction in directions])
-    ready = ready_hybrid(conn, n, mix, getattr(conn, "state", None))
+    ready = ready_hybrid(conn, n, mix, conn.state)
     if ready is None:
         return Candidates(None)
     places = {pair: place for place, pair in enumerate(zip(ready["kinds"], ready["encoder_ids"]))}
@@ -119,14 +120,14 @@ def statement(hybrid_id: int, dims: int, filter: Filter = EVERYTHING) -> sql.Com
     return sql.SQL(_NEAREST).format(hybrid=sql.Literal(hybrid_id), dims=sql.Literal(dims), condition=of[0], condition_of_tail=of[1])
 
 
-def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: object | None = None) -> dict[str, Any] | None:
+def ready_hybrid(conn: Connection, n: int, mix: str = "even", state: State | None = None) -> dict[str, Any] | None:
     """The index that searches use, and for `n` images with such a mix of weights the `effort`, its hnsw.ef_search, and how many
     of what is found so are `compared` exactly.
 
     The check at the build says how many the best 50 take (check.WANTED); of more, as many times more are safe. What was read is
     remembered with the library's `state`, where a search has just asked for it.
     """
-    kept_with, row = getattr(conn, "hybrid", (None, None))
+    kept_with, row = conn.hybrid
     if state is None or kept_with is not state:
         with conn.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(_READY).fetchone()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-
-from psycopg import Connection
+from typing import TYPE_CHECKING
 
 from .._index_sql import count_rows, other_owner
 from ..filters import Filter
@@ -15,6 +14,9 @@ from ..hybrid.check import mix_of
 from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import SHAPES, Direction
 from .one_kind import Scored, how, nearest_by_index
+
+if TYPE_CHECKING:
+    from ..connection import Connection
 
 EXACT_BELOW = 10_000  # rows of a kind that are compared one by one in some milliseconds, and then none is missed
 _SEVERAL = 2  # times as many where several kinds are asked for: their indexes have to look far
@@ -113,13 +115,10 @@ def _estimate(conn: Connection, filter: Filter) -> float:
     """
     statement = f"EXPLAIN (FORMAT JSON) SELECT FROM images i WHERE {filter.condition.as_string()}"
     key = (statement, repr(filter.parameters))
-    kept = getattr(conn, "estimates", {})
-    if key not in kept:
-        if len(kept) >= _ESTIMATES_KEPT:
-            kept.clear()
-        kept[key] = conn.execute(statement, filter.parameters).fetchone()[0][0]["Plan"]["Plan Rows"]
-        conn.estimates = kept
-    return kept[key]
+    if key not in conn.estimates:
+        kept = conn.estimates if len(conn.estimates) < _ESTIMATES_KEPT else {}
+        conn.estimates = {**kept, key: conn.execute(statement, filter.parameters).fetchone()[0][0]["Plan"]["Plan Rows"]}
+    return conn.estimates[key]
 
 
 def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Found | None:

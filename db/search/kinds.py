@@ -7,9 +7,10 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from psycopg import Connection, sql
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from .._index_sql import INDEX_METHODS, TABLES, index_name, searched_rows
@@ -18,6 +19,9 @@ from ..errors import LibraryError
 from ..question import FAMILIES, Part
 from ..records import StoredEncoder
 from ..vectors import as_halfvecs
+
+if TYPE_CHECKING:
+    from ..connection import Connection
 
 TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of an image it is made of
     kind: (family, "negative_id" if kind == "negative" else "prompt_id") for kind, family in FAMILIES.items() if kind != "image"
@@ -151,7 +155,7 @@ def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
 def state_of(conn: Connection) -> State:
     """The library as it is now; remembered with the connection until somebody writes."""
     generation, settled = conn.execute(_STATE).fetchone()
-    state = getattr(conn, "state", None)
+    state = conn.state
     if state is None or state.generation != generation or not settled or time.monotonic() > state.until:
         with conn.cursor(row_factory=dict_row) as cursor:
             sources = tuple(_source(**row) for row in cursor.execute(_SOURCES))
