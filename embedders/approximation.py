@@ -17,8 +17,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-POSITIONS, WIDTH = 77, 2048
-WIDTH_L, WIDTH_G = 768, 1280
+from .mixing import SECTION
+
+WIDTH = 2048
 RANK = 120
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # times the mean eigenvalue; leave-one-out chooses
 _COLUMNS = 4 * WIDTH  # of Y that are float32 in memory at once
@@ -65,7 +66,7 @@ class VectorMap:
         centred = np.concatenate([clip_l, clip_g], axis=1).astype(np.float32) - self.mean
         moved = (centred @ self.into) @ self._wide_out  # [n, 76 * 2048]
         states = np.repeat(self.means.astype(np.float32)[None], len(centred), axis=0)
-        states[:, 1:] += moved.reshape(-1, POSITIONS - 1, WIDTH)
+        states[:, 1:] += moved.reshape(-1, SECTION - 1, WIDTH)
         return states
 
     @functools.cached_property
@@ -111,7 +112,7 @@ def fit_vectors(
     its leverage. What is large is kept as float16, as the states themselves are.
     """
     n = len(states)
-    means = np.stack([states[:, place].mean(axis=0, dtype=np.float32) for place in range(POSITIONS)])
+    means = np.stack([states[:, place].mean(axis=0, dtype=np.float32) for place in range(SECTION)])
     flat, offset = states[:, 1:].reshape(n, -1), means[1:].reshape(-1)
     parts = [slice(start, start + _COLUMNS) for start in range(0, flat.shape[1], _COLUMNS)]
     gram = np.zeros((n, n), np.float64)

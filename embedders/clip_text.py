@@ -46,15 +46,7 @@ class SDXLTextEncoder:
         """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
         import comfy.sdxl_clip
 
-        model = getattr(clip, "cond_stage_model", None)
-        if clip is None or model is None:
-            raise EmbedderError(f"The clip input holds no model: the checkpoint has no text encoder in it. {_WANTED}")
-        if not isinstance(model, comfy.sdxl_clip.SDXLClipModel):
-            parts = ", ".join(name for name, _ in model.named_children())
-            found = f"{type(model).__name__}: {parts}"
-            raise EmbedderError(f"The connected CLIP ({found}) is not SDXL's pair of clip_l and clip_g. {_WANTED}")
-        if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds:
-            raise EmbedderError("The connected CLIP carries hooks, which change over time. Connect the one before Set CLIP Hooks.")
+        check_clip(clip, comfy.sdxl_clip.SDXLClipModel, "SDXL's pair of clip_l and clip_g", _WANTED)
         self._clip = clip
         self._managed = managed
         self._crew = Crew(ClipWorker(clip, managed, set_options), _twin_of(clip) if managed else None, "The CLIP", _WORTH_TWINS)
@@ -125,13 +117,27 @@ class SDXLTextEncoder:
         tokens = self._clip.tokenize(text_g)
         if text_l != text_g:
             tokens["l"] = self._clip.tokenize(text_l)["l"]
-        if len(tokens["l"]) != len(tokens["g"]):
-            empty = self._clip.tokenize("")
-            while len(tokens["l"]) < len(tokens["g"]):
-                tokens["l"] += empty["l"]
-            while len(tokens["l"]) > len(tokens["g"]):
-                tokens["g"] += empty["g"]
-        return tokens
+        return filled_up(tokens, self._clip.tokenize)
+
+
+def check_clip(clip: Any, kind: type, whose: str, wanted: str) -> None:
+    """EmbedderError where a connected CLIP has no model, one of another kind, or hooks; `wanted` is what to use instead."""
+    model = getattr(clip, "cond_stage_model", None)
+    if clip is None or model is None:
+        raise EmbedderError(f"The clip input holds no model: the checkpoint has no text encoder in it. {wanted}")
+    if not isinstance(model, kind):
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise EmbedderError(f"The connected CLIP ({type(model).__name__}: {parts}) is not {whose}. {wanted}")
+    if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds:
+        raise EmbedderError("The connected CLIP carries hooks, which change over time. Connect the one before Set CLIP Hooks.")
+
+
+def filled_up(tokens: Tokens, tokenize: Callable[[str], Tokens]) -> Tokens:
+    """The shorter tower's tokens, filled up with the sections of the empty text: of two texts, as CLIPTextEncodeSDXL does it."""
+    for side, other in (("l", "g"), ("g", "l")):
+        while len(tokens[side]) < len(tokens[other]):
+            tokens[side] = tokens[side] + tokenize("")[side]
+    return tokens
 
 
 def _with_states(worker: ClipWorker) -> Callable[[Future], list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .batch_size import BatchSize
 from .devices import free_bytes, half_dtype, make_room, working_on
 from .half import LOOKED_AT, HalfPrecision
+from .mixing import SECTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ class ClipWorker:
     def section_bytes(self) -> int:
         """About what one section takes in a forward of the larger tower at float32."""
         weight = self._clip.cond_stage_model.clip_g.transformer.text_model.encoder.layers[0].mlp.fc1.weight  # [wide, 1280]
-        return 77 * (10 * weight.shape[1] + 2 * weight.shape[0]) * 4
+        return SECTION * (10 * weight.shape[1] + 2 * weight.shape[0]) * 4
 
     def with_states(self, texts: Sequence[Tokens]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """([1, 768], [1, 1280], [77k, 2048]) of each text, at the host's precision.

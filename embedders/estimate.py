@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .approximation import POSITIONS, WIDTH, WIDTH_L, Error, Inputs, VectorMap, error_of, fit_inputs, fit_vectors, packed, unpacked
+from .approximation import WIDTH, Error, Inputs, VectorMap, error_of, fit_inputs, fit_vectors, packed, unpacked
+from .mixing import CLIP_L, SECTION
 from .token_approximation import SHORT_INPUTS, Section, TokenMap, fit_tokens
 
 LEAST = 16  # texts, below which a fit is worth nothing
 VERSION = 1  # of what `to_bytes` writes: a map of another is made anew
 MOST = 1152  # texts of a fit, in memory with 0.36 GB, and with 0.25 GB more while a tower is fitted; more made it slower and hardly better
 _HELD_OUT, _MOST_HELD_OUT = 8, 128  # one text of so many, and at most so many
-_TOWERS = (("l", slice(0, WIDTH_L)), ("g", slice(WIDTH_L, WIDTH)))
+_TOWERS = (("l", slice(0, CLIP_L)), ("g", slice(CLIP_L, WIDTH)))
 Sections = tuple[Sequence[Section], Sequence[Section]]  # of a text, for CLIP-L and for CLIP-G
 
 
@@ -57,7 +58,7 @@ class Estimator:
         return self._of_tokens(self.of_vectors(clip_l, clip_g), self.inputs.shortened(clip_l[None], clip_g[None])[0], sections)
 
     def _of_tokens(self, first: np.ndarray, short: np.ndarray, sections: Sections) -> np.ndarray:
-        states = np.empty((len(sections[0]), POSITIONS, WIDTH), np.float32)
+        states = np.empty((len(sections[0]), SECTION, WIDTH), np.float32)
         for number, (tower, (_, part)) in enumerate(zip(self.towers, _TOWERS)):
             for place, section in enumerate(sections[number]):
                 estimate = tower.predict(section, short if place == 0 else np.zeros_like(short))
@@ -147,7 +148,7 @@ def _blend(by_vectors: VectorMap, inputs: Inputs, towers: Sequence[TokenMap], tu
             section, means = tuned.tokens[number][row], by_vectors.means[:, part].astype(np.float32)
             both = np.stack([first[:, part] - means, towers[number].predict(section, short[row]) - means])  # [2, 77, width]
             truth = states[:, part] - means
-            usable = (section.weights == 1) & (np.arange(POSITIONS) > 0)
+            usable = (section.weights == 1) & (np.arange(SECTION) > 0)
             for kind in range(3):
                 at = usable & (section.kinds == kind)
                 products[number, kind] += np.einsum("apw,bpw->ab", both[:, at], both[:, at])

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 SECTION = 77  # tokens; the first of each begins it, and under causal attention its state is the same whatever the text is
-CLIP_L = 768
+CLIP_L = 768  # numbers, the first of a token's states
 SIDES = (slice(0, CLIP_L), slice(CLIP_L, None))  # of token states [T, 2048]
 LONGEST = 12 * SECTION  # tokens that repeating may lead to
 _SAME_OR_OPPOSITE = 1e-3  # of the sine of an angle, in float32
@@ -40,6 +40,11 @@ def common_length(lengths: Sequence[int]) -> int:
 def repeated(states: np.ndarray, length: int) -> np.ndarray:
     """The token states [T, 2048] one after the other until there are `length`, in float32."""
     return np.asarray(states, np.float32)[np.arange(length) % len(states)]
+
+
+def spread(clip_l: np.ndarray, clip_g: np.ndarray) -> np.ndarray:
+    """The two vectors at each position of a section, [77, 2048] float32: all that they tell by themselves."""
+    return np.tile(np.concatenate([clip_l, clip_g]).astype(np.float32), (SECTION, 1))
 
 
 def average(several: Sequence[Conditioning], weights: Sequence[float], keep_norm: bool = False) -> Conditioning:

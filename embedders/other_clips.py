@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .clip_text import states_layers, tower_identity
-from .errors import EmbedderError
+from .clip_text import check_clip, filled_up, states_layers, tower_identity
 from .fingerprint import combine
+from .mixing import CLIP_L, SECTION
 from .other_models import FLUX, REFINER, SD3, Piece
 
 if TYPE_CHECKING:
     import numpy as np
 
-_SECTION = 77
 _WANTED = {
     REFINER: "Use Load Checkpoint with sd_xl_refiner_1.0.safetensors, or the SDXL CLIP.",
     SD3: "Use TripleCLIPLoader, or DualCLIPLoader or CLIPLoader of type sd3.",
@@ -28,17 +27,10 @@ class OtherCLIP:
     """
 
     def __init__(self, clip: Any, target: str) -> None:
-        model = getattr(clip, "cond_stage_model", None)
-        if clip is None or model is None:
-            raise EmbedderError(f"The clip input holds no model: the checkpoint has no text encoder in it. {_WANTED[target]}")
-        if not isinstance(model, _kind(target)):
-            parts = ", ".join(name for name, _ in model.named_children())
-            raise EmbedderError(f"The connected CLIP ({type(model).__name__}: {parts}) is not that of {target}. {_WANTED[target]}")
-        if clip.patcher.forced_hooks is not None or clip.apply_hooks_to_conds:
-            raise EmbedderError("The connected CLIP carries hooks, which change over time. Connect the one before Set CLIP Hooks.")
+        check_clip(clip, _kind(target), f"that of {target}", _WANTED[target])
         self._clip, self._target = clip, target
-        self.towers = tuple(tower for tower in ("clip_l", "clip_g") if getattr(model, tower, None) is not None)
-        self.has_t5 = getattr(model, "t5xxl", None) is not None
+        self.towers = tuple(tower for tower in ("clip_l", "clip_g") if getattr(clip.cond_stage_model, tower, None) is not None)
+        self.has_t5 = getattr(clip.cond_stage_model, "t5xxl", None) is not None
 
     def fingerprint(self, tower: str) -> str:
         """As `SDXLTextEncoder` has it: equal where the weights, LoRAs and tokenizer of this tower are those of an SDXL CLIP."""
@@ -57,10 +49,10 @@ class OtherCLIP:
         states, pooled = self._run(tokens)  # [T, width], [n]
         if self._target == FLUX:
             return Piece(None, pooled, None)
-        length = max(len(tokens[side]) for side in ("l", "g") if side in tokens) * _SECTION
+        length = max(len(tokens[side]) for side in ("l", "g") if side in tokens) * SECTION
         if self._target == REFINER:
-            return Piece(np.pad(states[:length], ((0, 0), (768, 0))), None, pooled)
-        return Piece(states[:length, :2048], pooled[:768], pooled[768:])
+            return Piece(np.pad(states[:length], ((0, 0), (CLIP_L, 0))), None, pooled)
+        return Piece(states[:length, :2048], pooled[:CLIP_L], pooled[CLIP_L:])
 
     def t5(self, text: str) -> np.ndarray:
         """T5's states of a text, [tokens, 4096] float32."""
@@ -74,10 +66,7 @@ class OtherCLIP:
         tokens = self._clip.tokenize(text_l if self._target == FLUX else text_g)
         if self._target == SD3:
             tokens["l"] = self._clip.tokenize(text_l)["l"]
-            empty = self._clip.tokenize("")
-            for side, other in (("l", "g"), ("g", "l")):
-                while len(tokens[side]) < len(tokens[other]):
-                    tokens[side] = tokens[side] + empty[side]
+            tokens = filled_up(tokens, self._clip.tokenize)
         if self._target == REFINER:
             tokens.pop("l", None)  # the refiner's tokenizer is SDXL's, its model has no CLIP-L
         if "t5xxl" in tokens:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .mixing import Conditioning, average
+from .mixing import CLIP_L, Conditioning, average
 
 REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"
 T5_WIDTH, FLUX_T5_LENGTH = 4096, 256
@@ -39,7 +39,7 @@ def put_together(target: str, piece: Piece, t5: np.ndarray | None) -> OtherCondi
     Flux's states are `t5` itself: of many images whose T5 reads one text they are in memory once.
     """
     if target == REFINER:
-        return _float32(piece.states[:, 768:], piece.clip_g)
+        return _float32(piece.states[:, CLIP_L:], piece.clip_g)
     if target == FLUX:
         return _float32(no_t5() if t5 is None else t5, piece.clip_l)
     states = np.pad(np.asarray(piece.states, np.float32), ((0, 0), (0, T5_WIDTH - piece.states.shape[1])))

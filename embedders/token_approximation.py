@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .approximation import POSITIONS, Inputs
+from .approximation import Inputs
+from .mixing import SECTION
 
 END = 49407
 WORD, ENDING, PADDING = 0, 1, 2
@@ -41,8 +42,8 @@ class Section:
     def kinds(self) -> np.ndarray:
         """[77]: what each position holds; the first end token ends the text."""
         ends = np.flatnonzero(self.ids == END)
-        end = ends[0] if len(ends) else POSITIONS
-        place = np.arange(POSITIONS)
+        end = ends[0] if len(ends) else SECTION
+        place = np.arange(SECTION)
         return np.where(place < end, WORD, np.where(place == end, ENDING, PADDING))
 
 
@@ -101,17 +102,17 @@ def common_start(ours: Sequence[Section], theirs: Sequence[Section]) -> list[int
         if place >= len(theirs):
             return [*found, *[0] * (len(ours) - place)]
         same = (section.ids == theirs[place].ids) & (section.weights == theirs[place].weights) & (section.ids >= 0)
-        found.append(POSITIONS if same.all() else int(same.argmin()))
+        found.append(SECTION if same.all() else int(same.argmin()))
     return found
 
 
 def _base(means: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    return means[kinds, np.arange(POSITIONS)]
+    return means[kinds, np.arange(SECTION)]
 
 
 def _token_rows(table_ids: np.ndarray, table: np.ndarray, ids: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """[77, width] float32: what the table has of each word, zeros for other positions and tokens that it lacks."""
-    rows = np.zeros((POSITIONS, table.shape[1]), np.float32)
+    rows = np.zeros((SECTION, table.shape[1]), np.float32)
     if len(table_ids):
         at = np.minimum(np.searchsorted(table_ids, ids), len(table_ids) - 1)
         known = (table_ids[at] == ids) & (kinds == WORD)
@@ -128,16 +129,16 @@ def _features(tokens: np.ndarray, kinds: np.ndarray, short: np.ndarray) -> np.nd
     words[0] = 0
     counts = np.cumsum(words) - words
     context = (np.cumsum(tokens, axis=0) - tokens) / np.maximum(counts, 1)[:, None]
-    return np.concatenate([tokens, before, context, np.broadcast_to(short, (POSITIONS, len(short))), np.ones((POSITIONS, 1))], axis=1, dtype=np.float32)
+    return np.concatenate([tokens, before, context, np.broadcast_to(short, (SECTION, len(short))), np.ones((SECTION, 1))], axis=1, dtype=np.float32)
 
 
 def _position_means(states: np.ndarray, kinds: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """[3, 77, width] float32, drawn to the kind's own mean where few texts have the kind at that position."""
     width = states.shape[2]
-    means = np.zeros((3, POSITIONS, width), np.float32)
+    means = np.zeros((3, SECTION, width), np.float32)
     for kind in (WORD, ENDING, PADDING):
         here = counted & (kinds == kind)
-        sums = np.stack([states[here[:, place], place].sum(axis=0, dtype=np.float32) for place in range(POSITIONS)])
+        sums = np.stack([states[here[:, place], place].sum(axis=0, dtype=np.float32) for place in range(SECTION)])
         counts = here.sum(axis=0)
         middle = sums.sum(axis=0) / max(counts.sum(), 1)
         means[kind] = (sums + _PRIOR * middle) / (counts + _PRIOR)[:, None]
@@ -173,7 +174,7 @@ def _table(
 
 def _rows(states: np.ndarray, kinds: np.ndarray, wanted: np.ndarray, means: np.ndarray) -> np.ndarray:
     """[m, width] float32: the wanted positions' states less the mean of their kind and position."""
-    places = np.broadcast_to(np.arange(POSITIONS), kinds.shape)[wanted]
+    places = np.broadcast_to(np.arange(SECTION), kinds.shape)[wanted]
     return states[wanted].astype(np.float32) - means[kinds[wanted], places]
 
 

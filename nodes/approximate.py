@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import db
+from ..embedders.mixing import CLIP_L, SECTION, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ..db import Connection, Library, TextPair
     from ..embedders.estimate import Estimator, KnownTexts, Sections
 
-POSITIONS, WIDTH_L = 77, 768
 _TOKENS_KNOWN = 0.8  # of the texts: with fewer, the tokens are not those that the encoder was given
 Progress = Callable[[str, int, int], None]
 log = logging.getLogger("diffusion_toolkit")
@@ -40,8 +40,6 @@ def approximate(connection: Connection, clip_l: np.ndarray, clip_g: np.ndarray, 
 
     Without a map yet, or with a damaged one, the vectors stand at every position, and that is said.
     """
-    import numpy as np
-
     from ..embedders.estimate import LEAST
 
     sections = sections_of(text) if text is not None else None
@@ -59,7 +57,7 @@ def approximate(connection: Connection, clip_l: np.ndarray, clip_g: np.ndarray, 
             f"once {LEAST} texts have token states"
         )
     if estimator is None:
-        return Approximated(np.tile(np.concatenate([clip_l, clip_g]).astype(np.float32), (POSITIONS, 1)), said)
+        return Approximated(spread(clip_l, clip_g), said)
     if sections is None or estimator.towers is None:
         return Approximated(estimator.of_vectors(clip_l, clip_g), _said(details, "vectors"))
     states = estimator.of_text(clip_l, clip_g, sections)
@@ -130,18 +128,18 @@ def _known_texts(connection: Connection, wanted: Any, most: int, tell: Progress)
     from ..embedders.estimate import KnownTexts
 
     clip_l, clip_g, tokens = [], [], []
-    states = np.empty((most, POSITIONS, wanted.encoders["token_states"].dims), np.float16)
+    states = np.empty((most, SECTION, wanted.encoders["token_states"].dims), np.float16)
     for sample in db.sample_texts(connection, wanted, most):
         done = len(tokens)
         if done % 32 == 0:
             tell("Reading token states to fit their approximation on", done, most)
-        if len(sample.states) < POSITIONS:
+        if len(sample.states) < SECTION:
             continue
-        states[done] = sample.states[:POSITIONS]
+        states[done] = sample.states[:SECTION]
         clip_l.append(sample.clip_l)
         clip_g.append(sample.clip_g)
         sections = sections_of(sample.text)
-        alike = sections is not None and len(sections[0]) * POSITIONS == len(sample.states)
+        alike = sections is not None and len(sections[0]) * SECTION == len(sample.states)
         tokens.append((sections[0][0], sections[1][0]) if alike else None)
     alike = [place for place, of_text in enumerate(tokens) if of_text is not None]
     use_tokens = len(alike) > _TOKENS_KNOWN * len(tokens)
@@ -157,7 +155,7 @@ def _known_texts(connection: Connection, wanted: Any, most: int, tell: Progress)
         np.array(clip_g, np.float32)[chosen],
         states,
         ([tokens[place][0] for place in chosen], [tokens[place][1] for place in chosen]) if use_tokens else None,
-        empty.states[:POSITIONS] if empty is not None else None,
+        empty.states[:SECTION] if empty is not None else None,
     )
 
 
@@ -167,7 +165,7 @@ def _copy_beginnings(connection: Connection, text: TextPair, sections: Sections,
     The first position alone doesn't count: it is the same in all texts.
     """
     encoder = db.active_encoder(connection, "token_states")
-    parts = ((text.text_l, "text_l", slice(0, WIDTH_L)), (text.text_g, "text_g", slice(WIDTH_L, None)))
+    parts = ((text.text_l, "text_l", slice(0, CLIP_L)), (text.text_g, "text_g", slice(CLIP_L, None)))
     exact = []
     for number, (written, side, columns) in enumerate(parts):
         best = [0] * len(sections[number])
@@ -180,11 +178,11 @@ def _copy_beginnings(connection: Connection, text: TextPair, sections: Sections,
             except db.DamagedStates as error:  # said where that text itself is recalled; here nothing of it is used
                 log.warning("%s", error)
                 continue
-            if stored is None or len(stored.states) < POSITIONS * sum(map(bool, lengths)):
+            if stored is None or len(stored.states) < SECTION * sum(map(bool, lengths)):
                 continue
             best = lengths
             for place, length in enumerate(lengths):
-                at = slice(place * POSITIONS, place * POSITIONS + length)
+                at = slice(place * SECTION, place * SECTION + length)
                 states[at, columns] = stored.states[at, columns]
         exact.append(best)
     return sum(length for pair in zip(*exact) if (length := min(pair)) > 1)
@@ -201,15 +199,13 @@ def sections_of(text: TextPair) -> Sections | None:
     """The text's tokens as ComfyUI's SDXL gives them to its two towers; None where they are not in sections of 77."""
     import numpy as np
 
+    from ..embedders.clip_text import filled_up
     from ..embedders.token_approximation import Section
 
     tokenizer = _tokenizer()
     tokens = {"g": tokenizer.clip_g.tokenize_with_weights(text.text_g), "l": tokenizer.clip_l.tokenize_with_weights(text.text_l)}
-    longest = max(map(len, tokens.values()))
-    for tower, of_tower in (("g", tokenizer.clip_g), ("l", tokenizer.clip_l)):
-        while len(tokens[tower]) < longest:  # CLIPTextEncodeSDXL fills up with the empty text's
-            tokens[tower] += of_tower.tokenize_with_weights("")
-    if any(len(section) != POSITIONS for tower in tokens.values() for section in tower):
+    tokens = filled_up(tokens, tokenizer.tokenize_with_weights)
+    if any(len(section) != SECTION for tower in tokens.values() for section in tower):
         return None
     made = {
         tower: [

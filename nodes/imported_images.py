@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import db
+from ..embedders.mixing import spread
 from .approximate import approximate
 from .config import ConfigurationError
 from .links import KINDS, Query, QueryPart
-from .recall import POSITIONS, NothingStored, Recall, Recalled, stored_by
+from .recall import NothingStored, Recall, Recalled, named, stored_by, unlike
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class Imported:
         states, made_by = record.states.get(side), record.made_by.get("token_states")
         same = self._live is None or (made_by is not None and made_by.fingerprint == self._fingerprint)
         if states is not None and same:
-            of = f" by {_named(made_by)}" if made_by is not None else ""
+            of = f" by {named(made_by)}" if made_by is not None else ""
             return Recalled(states.states, states.pooled, f"exact, from the file's token states{of}{self._of_empty(record, side)}")
         if self._live is not None:
             text = self._text(record, side)
@@ -79,7 +80,7 @@ class Imported:
     def _unlike(self, made_by: MadeBy | None) -> str:
         if made_by is None or made_by.fingerprint == self._fingerprint:
             return ""
-        return f", which is another encoder ({self._live.name} [{self._fingerprint[:8]}]) than the file's ({_named(made_by)})"
+        return unlike(self._live, f"the file's ({named(made_by)})")
 
     def _encode(self, text: tuple[str, str], said: str) -> Recalled:
         if text not in self._encoded:
@@ -106,8 +107,8 @@ class Imported:
             if told:
                 theirs = {family: record.made_by[family] for family in (*families, "token_states") if family in record.made_by}
                 if any(family not in active or active[family].fingerprint != one.fingerprint for family, one in theirs.items()):
-                    unlike = _named(theirs.get("token_states", theirs["clip_g"]))
-                    why = f"{unlike} is not this library's encoder" if "clip_g" in active else f"the library {library.name!r} has no SDXL encoder yet"
+                    other = named(theirs.get("token_states", theirs["clip_g"]))
+                    why = f"{other} is not this library's encoder" if "clip_g" in active else f"the library {library.name!r} has no SDXL encoder yet"
                     return _spread(*vectors, f"; {why}, so nothing of the library is used{said}{better}")
             else:
                 vectors, scaled = _of_usual_length(connection, active, vectors)
@@ -131,7 +132,7 @@ class Imported:
             raise NothingStored(
                 f"The file has no negative of image {record.image_id}, so the empty text's is wanted. {lacks} Connect an SDXL CLIP to Load Embeddings."
             ) from error
-        by = f" by the library's own encoder, {_named(encoder)}: the file does not tell its own" if encoder is not None else ""
+        by = f" by the library's own encoder, {named(encoder)}: the file does not tell its own" if encoder is not None else ""
         return Recalled(found.states, found.pooled, f"the file has none: the empty text{by}; {found.source}")
 
 
@@ -154,13 +155,8 @@ def _stored_empty(connection: Connection, active: Mapping[str, StoredEncoder], v
 
 
 def _spread(clip_l: np.ndarray, clip_g: np.ndarray, said: str) -> Recalled:
-    """The two vectors at each position, which is all that they tell by themselves."""
-    import numpy as np
-
-    states = np.tile(np.concatenate([clip_l, clip_g]), (POSITIONS, 1))  # [77, 768 + 1280]
-    return Recalled(
-        states, clip_g, f"APPROXIMATION, the file's CLIP-L and CLIP-G vectors repeated at every position, far from the truth{said}"
-    )
+    said = f"APPROXIMATION, the file's CLIP-L and CLIP-G vectors repeated at every position, far from the truth{said}"
+    return Recalled(spread(clip_l, clip_g), clip_g, said)
 
 
 def _of_usual_length(
@@ -188,8 +184,3 @@ def query(record: Embeddings, name: str, file: str) -> Query | None:
     if made_by is None:
         return Query((QueryPart(name, record.vectors[name], model=f"an encoder that {file} does not tell", label=label),))
     return Query((QueryPart(name, record.vectors[name], made_by.fingerprint, made_by.name, label=label),))
-
-
-def _named(encoder: Any) -> str:
-    """A file's or the library's encoder."""
-    return f"{encoder.name} [{encoder.fingerprint[:8]}]"

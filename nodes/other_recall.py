@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import db
 from ..embedders.other_models import FLUX, REFINER, Piece, no_t5
-from .recall import NothingStored, Recall, stored_by, text_named
+from .recall import NothingStored, Recall, named, stored_by, text_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +136,7 @@ class OtherRecall:
             active = db.active_encoder(self._connection, tower)
             if tower in self._live.towers and active is not None and active.fingerprint != (mine := self._live.fingerprint(tower)):
                 return (
-                    f", whose {called} [{mine[:8]}] is another than the one last indexed with ({active.name} [{active.fingerprint[:8]}]): "
+                    f", whose {called} [{mine[:8]}] is another than the one last indexed with ({named(active)}): "
                     "nothing stored was used"
                 )
         return ""

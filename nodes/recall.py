@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ..db import Connection, Library, StoredEncoder
     from ..embedders.mixing import Conditioning
 
-POSITIONS = 77
 _SHOWN = 60  # characters of a text in an error
 
 
@@ -32,23 +31,30 @@ class Recalled:
     source: str
 
 
-def conditioning(of: Recalled | Conditioning, **told: int) -> list:
-    """ComfyUI's CONDITIONING: `[[states [1, T, 2048], {"pooled_output": [1, 1280]}]]`, float32 as CLIPTextEncode gives it.
-
-    `told` is what CLIPTextEncodeSDXL adds: width, height, crop_w, crop_h, target_width, target_height.
-    """
+def conditioning(of: Recalled | Conditioning) -> list:
+    """ComfyUI's CONDITIONING: `[[states [1, T, 2048], {"pooled_output": [1, 1280]}]]`, float32 as CLIPTextEncode gives it."""
     import numpy as np
     import torch
 
     states, pooled = (torch.from_numpy(np.array(part, np.float32))[None] for part in (of.states, of.pooled))
-    return [[states, {"pooled_output": pooled, **told}]]
+    return [[states, {"pooled_output": pooled}]]
+
+
+def named(encoder: Any) -> str:
+    """A library's encoder, a file's, or a connected CLIP."""
+    return f"{encoder.name} [{encoder.fingerprint[:8]}]"
+
+
+def unlike(live: Any, theirs: str) -> str:
+    """That the connected CLIP is another encoder than `theirs`."""
+    return f", which is another encoder ({named(live)}) than {theirs}"
 
 
 def stored_by(connection: Connection, encoder: StoredEncoder) -> str:
     """That states were stored, and whose they are: another checkpoint's UNet has not learnt to read them."""
     active = db.active_encoder(connection, "token_states")
     other = "" if active is None or active.id == encoder.id else ", not the one last indexed with"
-    return f"exact, from stored token states of {encoder.name} [{encoder.fingerprint[:8]}]{other}"
+    return f"exact, from stored token states of {named(encoder)}{other}"
 
 
 def text_named(connection: Connection, text_id: int | None) -> str:
@@ -122,10 +128,7 @@ class Recall:
         active = db.active_encoder(self.connection, "token_states")
         if active is None or active.fingerprint == self._fingerprint:
             return ""
-        return (
-            f", which is another encoder ({self._live.name} [{self._fingerprint[:8]}]) than the one last indexed with "
-            f"({active.name} [{active.fingerprint[:8]}])"
-        )
+        return unlike(self._live, f"the one last indexed with ({named(active)})")
 
     def _stored(self, text_id: int | None) -> db.TokenStates | None:
         if self._encoder is None or text_id is None:
@@ -159,5 +162,5 @@ class Recall:
         instead = ". No token states are stored for this text: connect the CLIP, or index again with a larger token_state_budget, for the exact conditioning"
         other = db.encoder_with_states(self.connection, text_id)
         if other is not None:
-            instead = f". Exact ones are stored of {other.name} [{other.fingerprint[:8]}], not the one last indexed with: connect that CLIP to have them"
+            instead = f". Exact ones are stored of {named(other)}, not the one last indexed with: connect that CLIP to have them"
         return Recalled(found.states, halves[1], found.said + ("" if found.exact else instead))

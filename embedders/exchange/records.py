@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..mixing import SECTION
+
 # Each vector of a file by name: the family of encoders that makes it, and its numbers. The five of an image, and the style
 # of its negative prompt, without which its negative conditioning could not be made again.
 VECTORS = {
@@ -22,7 +24,7 @@ VECTORS = {
 SIDES = ("positive", "negative")
 STATES_WIDTH = 2048  # 768 of CLIP-L and 1280 of CLIP-G
 POOLED_WIDTH = 1280
-MOST_TOKENS = 77 * 256  # of a text: 20,000 tokens, more than anybody writes
+MOST_TOKENS = SECTION * 256  # of a text: 20,000 tokens, more than anybody writes
 _HALF_MAX = 65504.0
 
 
@@ -78,7 +80,7 @@ def checked_vector(vector: np.ndarray, dims: int, where: str) -> np.ndarray:
 def checked_states(states: np.ndarray, pooled: np.ndarray, where: str) -> States:
     """Both as float32; ExchangeError for other shapes and for what is not finite."""
     states, pooled = np.asarray(states, np.float32), np.asarray(pooled, np.float32)
-    if states.ndim != 2 or states.shape[1] != STATES_WIDTH or not 0 < len(states) <= MOST_TOKENS or len(states) % 77:
+    if states.ndim != 2 or states.shape[1] != STATES_WIDTH or not 0 < len(states) <= MOST_TOKENS or len(states) % SECTION:
         raise ExchangeError(f"{where} has {_numbers(states.shape)} where sections of 77 tokens x {STATES_WIDTH} are needed.")
     _check_finite(states, where)
     return States(states, checked_vector(pooled, POOLED_WIDTH, f"The pooled output of {where}"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..mixing import SECTION
 from .ahead import Ahead, close_all
 from .batches import Pace, usable_rows
 from .records import Run, Text
@@ -133,7 +134,7 @@ class _States:
         for row, (id_, text) in enumerate(batch):
             with np.errstate(over="ignore"):
                 states, pooled = encoded.states[row].astype(np.float16), encoded.clip_g[row].astype(np.float16)
-            size = len(states) // 77 * self._section
+            size = len(states) // SECTION * self._section
             if not (np.isfinite(states).all() and np.isfinite(pooled).all()):
                 self._run.report.skipped.append((_text_name(text), "its token states are not finite"))
             elif self._used + size > self._budget:  # longer than its characters let expect

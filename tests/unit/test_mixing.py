@@ -17,6 +17,7 @@ from diffusion_toolkit.embedders.mixing import (
     path,
     pushed,
     repeated,
+    spread,
     two_sides,
 )
 
@@ -208,3 +209,11 @@ def test_one_of_the_disliked_is_pushed_from_the_others(token_by_token):
         assert len(moved.states) == (154 if token_by_token else len(one.states))
         assert np.allclose(moved.states, repeated(wanted.states, len(moved.states)), atol=1e-5)
         assert np.allclose(moved.pooled, wanted.pooled, atol=1e-5)
+
+
+def test_two_vectors_spread_over_a_section_stand_at_each_of_its_positions() -> None:
+    one = made(3)
+    clip_l, clip_g = one.states[1, :768].astype(np.float16), one.pooled.astype(np.float16)
+    states = spread(clip_l, clip_g)
+    assert states.shape == (77, 2048) and states.dtype == np.float32
+    assert (states[:, :768] == clip_l).all() and (states[:, 768:] == clip_g).all()
