@@ -69,6 +69,7 @@ def test_what_is_generated_of_a_hit_is_found_again_by_its_prompt_and_settings(se
     assert {"search", "pick", "load"} <= set(second.cached)  # only what samples and saves has run
     [one], [other] = saved(server, first), saved(server, second)
     assert one["prompt"]["sample"]["inputs"] | {"seed": 77} == other["prompt"]["sample"]["inputs"]
+    assert one["prompt"]["latent"]["inputs"] == {"width": 64, "height": 48, "batch_size": 1}
     report = server.queue(index("again")).outputs["index"]["text"][0]
     assert "unknown" not in report
     query = search_by_prompt("a grey seal resting on a cliff", filter_text="folder:again confidence:exact sampler:dpmpp_2m scheduler:karras cfg:6.5")
