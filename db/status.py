@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from psycopg import Connection
 
+from ._index_sql import INDEX_METHODS
 from .bulk import postponed
 from .connection import Library
 from .encoders import all_encoders
@@ -164,7 +165,7 @@ def _index(row: tuple, encoders: list[EncoderStatus], hybrids: list[tuple[list[s
     index = VectorIndex(*row)
     if index.table == "hybrid_vectors":
         return replace(index, kinds=tuple(hybrids[-1][0]) if hybrids else ())
-    ours = re.fullmatch(rf"{index.table}_(?:(new|former)_)?(hnsw|ivfflat|binary)_(\d+)", index.name)
+    ours = re.fullmatch(rf"{index.table}_(?:(new|former)_)?({'|'.join(INDEX_METHODS)})_(\d+)", index.name)
     encoder = next((known.encoder for known in encoders if ours and known.encoder.id == int(ours[3])), None)
     if encoder is None:
         return index
