@@ -4,6 +4,7 @@ What others use is listed here, and taken from here; a name that is not, from it
 """
 
 from ._generation import bump_generation, generation
+from ._settings import machine_memory
 from .approximations import Approximation, approximation, sample_texts, texts_that_begin_alike, wanted_approximation, write_approximation
 from .claims import Claimed, FileState, Run, release_files
 from .bulk import make_postponed, postpone_indexes

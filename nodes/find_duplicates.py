@@ -14,7 +14,7 @@ from .duplicates_report import OF_A_GROUP, as_json, bytes_to_free, copies_as_jso
 from .host import ReadableFiles, fresh_fingerprint, log, names_missing_requirements, open_library, progress_on, show_text
 from .links import Hits as HitsRecord
 from .links import ImageId
-from .pictures import MOST_BYTES, bytes_of
+from .pictures import bytes_of, most_bytes
 from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, report_place, save_report
 from .types import CATEGORY, Hits
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..db import Alike, Connection, Filter, Group, Library, Member, Pairs, Place, StoredFile
 
 EITHER, LOOK, PIXELS, BOTH = "look or pixels", "look", "pixels", "look and pixels"
-_PICTURES = 100  # that are loaded in all, of MOST_BYTES together: 12 MB each at 1024 x 1024
+_PICTURES = 100  # that are loaded in all, of `most_bytes` together: 12 MB each at 1024 x 1024
 _HASHED = 16  # pictures that are decoded for one transaction
 
 
@@ -286,7 +286,7 @@ def _copied(library: Library, chosen: Filter | None, progress: Callable[[str, in
 
 def shown_members(groups: Sequence[Group], show_groups: int) -> list[tuple[int, int]]:
     """(place of the group, place in it) of the images that are shown: each group's kept one and some of its others, 100 in all."""
-    places, room = [], MOST_BYTES
+    places, room = [], most_bytes()
     for number, group in enumerate(groups[:show_groups]):
         count = min(len(group.members), OF_A_GROUP, _PICTURES - len(places))
         while count > 1 and bytes_of(group.members[:count]) > room:
@@ -306,7 +306,7 @@ def not_shown(groups: Sequence[Group], show_groups: int, places: Sequence[tuple[
     groups_shown = len({number for number, _ in places})
     return (
         f"Shown are {len(places)} images of the first {groups_shown} groups, at most {OF_A_GROUP} of a group and {_PICTURES} in all. "
-        f"All their pictures take {MOST_BYTES / 1e9:g} GB of memory at most. "
+        f"All their pictures take {most_bytes() / 1e9:.1f} GB of memory at most. "
         "save_report_as writes all of them to a file, and others has all but the ones to keep."
     )
 

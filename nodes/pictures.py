@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 SHOWN_BY_BROWSERS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"))  # as an image
 
-MOST_BYTES = 8 * 10**9  # of the pictures that a node gives: what a machine of 16 GB can hold beside ComfyUI, which keeps them until the next run
+LEAST_ROOM = 8 * 10**9  # bytes: half of a machine of 16 GB, the least for SDXL
+
+
+def most_bytes() -> int:
+    """What the pictures that a node gives may take: half of the machine's memory, since ComfyUI keeps them until the next run; what is free changes."""
+    from ..db import machine_memory
+
+    return max(LEAST_ROOM, machine_memory() // 2)
 
 
 def bytes_of(images: Collection[StoredImage | Member]) -> int:
@@ -28,10 +35,10 @@ def bytes_of(images: Collection[StoredImage | Member]) -> int:
 
 def check_memory(images: Collection[StoredImage], widget: str, asked: int) -> None:
     """ValueError where these pictures would take more memory than a node should; `widget`, which gave `asked`, is what to lower."""
-    if (takes := bytes_of(images)) > MOST_BYTES:
+    if (takes := bytes_of(images)) > (most := most_bytes()):
         raise ValueError(
-            f"The pictures of {len(images):,} images would take {takes / 1e9:.1f} GB of memory, {MOST_BYTES / 1e9:g} GB are the most. "
-            f"Lower {widget} to about {max(int(asked * MOST_BYTES / takes), 1):,}."
+            f"The pictures of {len(images):,} images would take {takes / 1e9:.1f} GB of memory, and half of this machine's, {most / 1e9:.1f} GB, is the "
+            f"most. Lower {widget} to about {max(int(asked * most / takes), 1):,}."
         )
 
 

@@ -46,14 +46,16 @@ def test_so_many_pictures_are_loaded_and_no_more(sizes, show_groups, shown):
         assert said.startswith(start) and "save_report_as" in said
 
 
-def test_fewer_large_pictures_are_loaded():
+def test_fewer_large_pictures_are_loaded(monkeypatch):
     import_comfy()
+    from diffusion_toolkit import db
     from diffusion_toolkit.nodes.find_duplicates import not_shown, shown_members
 
+    monkeypatch.setattr(db, "machine_memory", lambda: 16 * 10**9)
     found = groups(4, 20, 3, side=8192)  # 0.8 GB each
     places = shown_members(found, 8)
     assert [number for number, _ in places] == [0] * 4 + [1] * 5
-    assert "All their pictures take 8 GB of memory at most." in not_shown(found, 8, places)
+    assert "All their pictures take 8.0 GB of memory at most." in not_shown(found, 8, places)
 
 
 def test_the_report_tells_the_least_similarity_of_a_group_and_some_of_its_images():
