@@ -10,9 +10,9 @@ node, so that custom nodes follow them too. They stand where they are applied:
 - `settings`, `models`: what the sampler was set to and the files it used;
 - `names`: what the names of inputs and types tell.
 
-The texts of an image are those of its passes, first to last. Its settings are those of the pass that began the last schedule: a
-sampler that adds no noise goes on with another's. Without a sampler the nearest node upstream of the output that holds a
-text is a remote model that was asked for the picture.
+The texts of an image are those of its passes, first to last. Its settings are those of the first, from which the picture can be begun again:
+a refiner goes on with them, and a hires fix has the seed and strength of a change. The VAE is that of the last, which decoded it. Without a
+sampler the nearest node upstream of the output that holds a text is a remote model that was asked for the picture.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ class _Tracer:
         result.negative = list(dict.fromkeys(text for made in result.passes for text in made.negative))
         result.positive_origin = _origin([one.positive for one in read], bool(result.positive))
         result.negative_origin = _origin([one.negative for one in read], bool(result.negative))
-        begun = self._pass(self._begun(order))
+        begun = read[0]
         _copy(begun.made, result)
+        result.vae = read[-1].made.vae or begun.made.vae
         result.settings_origin = Origin(begun.confidence, "; ".join(begun.where[:_MOST_PLACES]))
         return result
 
@@ -145,18 +146,6 @@ class _Tracer:
                 origin = getattr(result, f"{name}_origin")
                 where = "; ".join(filter(None, (origin.where, _SEVERAL)))
                 setattr(result, f"{name}_origin", Origin(worse(origin.confidence, "inferred"), where))
-
-    def _begun(self, order: list[str]) -> str:
-        """The pass that began the schedule which the last one ended."""
-        last = order[-1]
-        wanted = set(order)
-        seen: set[str] = set()
-        while not self.settle.adds_noise(last) and last not in seen:
-            seen.add(last)
-            start = last
-            before = self.graph.upstream([start], lambda node: picture_links(self.graph, node, self.samplers))
-            last = next((node.key for node in before if node.key in wanted and node.key not in seen), last)
-        return last if last not in seen else order[-1]
 
     def _without_sampler(self, output: Node | None) -> Trace:
         """Graphs of remote models: the nearest node upstream of the output that holds a text says what was asked."""

@@ -174,14 +174,15 @@ def test_settings_are_of_the_last_pass_that_adds_noise() -> None:
     assert (read(graph).seed, read(graph).steps) == (5, 20)
 
 
-def test_settings_of_two_noisy_passes_are_of_the_last() -> None:
+def test_settings_of_two_noisy_passes_are_of_the_first_with_which_the_picture_began() -> None:
     graph = basic()
     graph["again"] = node(
         "KSampler", seed=8, steps=9, model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0],
         latent_image=["sampler", 0],
     )  # fmt: skip
     graph["decode"]["inputs"]["samples"] = ["again", 0]
-    assert (read(graph).seed, read(graph).steps) == (8, 9)
+    found = read(graph)
+    assert (found.seed, found.steps) == (5, 20) and [made.seed for made in found.passes] == [5, 8]
 
 
 def test_loras_come_in_the_order_they_were_applied() -> None:

@@ -214,7 +214,7 @@ def test_sampler_whose_settings_have_no_names_is_told_by_its_types(kinds: list[s
     assert [one.node for one in trace(graph, types={"Again": kinds}).passes] == passes
 
 
-def test_settings_are_of_the_pass_that_began_the_schedule_of_the_last() -> None:
+def test_settings_of_a_schedule_that_another_sampler_goes_on_with_are_of_the_first() -> None:
     graph = two_outputs("fox", "dog")
     graph["sampler3"]["inputs"].update(add_noise="disable", noise_seed=0)
     found = trace(graph)
