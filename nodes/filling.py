@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..db import Connection, StoredImage, get_text
+from ..embedders.graph.names import recalling
+from ..embedders.graph.saved_texts import SAVER
 from ..embedders.template import Filled, Lacking, fill, nearest
 from ..embedders.template.fill import FILLABLE
 from ..embedders.template.probe import Place, Probe, changed
@@ -233,6 +235,8 @@ def summary(done: FilledFor, wanted: Mapping[str, Any], own: bool) -> list[str]:
     lines += [f"    marks: {', '.join(f'%{name}%' for name in done.filled.marks)}"] if done.filled.marks else []
     if own and "seed" not in filled:
         lines.append("    No place of the seed was found: it comes from a node that makes it when it runs, so it may be another each time, or never")
+    if own and (asking := ours_in(done.filled.graph)):
+        lines.append(f"    It asks a library when it runs ({', '.join(asking)}), and what that gives now may be of another image. Choose text to image for this one's prompt")
     unknown = [name for name in FILLABLE if name in done.filled.left and wanted.get(name) is None]
     lines += [f"    {name} is left: {why}" for name, why in done.filled.left.items() if name not in unknown and not own]
     if "prompt" in unknown and not own:
@@ -241,3 +245,10 @@ def summary(done: FilledFor, wanted: Mapping[str, Any], own: bool) -> list[str]:
     lines += [f"    not known of the image, so the template's: {', '.join(told)}"] if told and not own else []
     return lines + [f"    {note}" for note in done.notes] + [f"    {what}" for what in done.missing]
 
+
+def ours_in(graph: Graph) -> list[str]:
+    """Our nodes in a graph, but those that save, by the names that the page shows."""
+    import nodes
+
+    kinds = {str(node.get("class_type")) for node in graph.values()}
+    return sorted(nodes.NODE_DISPLAY_NAME_MAPPINGS.get(kind, kind) for kind in kinds if recalling(kind) and kind != SAVER)

@@ -26,7 +26,7 @@ def written(graph: Graph, key: str, texts: Mapping[str, str], given: Mapping[int
     """The graph as it is to be saved by its node `key`; the given one stays, and its nodes that don't change are shared.
 
     `texts` came over the node's inputs of these names, `given` over the outputs (by slot) of the node that is linked to its `hits`.
-    Each input with the same link gets the value itself. Of the node's own texts the link stays where no other node took it: queued
+    Each input with the same link gets the value itself, and `hits`, which is of no more use then, goes. Of the node's own texts the link stays where no other node took it: queued
     again, the graph then tells what comes, as another hit; the text of this time stands beside it.
     """
     own = graph[key]["inputs"]
@@ -48,8 +48,11 @@ def written(graph: Graph, key: str, texts: Mapping[str, str], given: Mapping[int
         link = link_of(mine.get(name))
         if link is not None:
             mine[name if link in taken else beside(name)] = text
+    settings = {slot for slot in given if source is not None and (source[0], slot) in taken}
+    if settings:  # a search that finds nothing another time would keep the node from saving
+        del mine["hits"]
     new[key] = {**new[key], "inputs": mine}
-    return Written(new, {slot for slot in given if source is not None and (source[0], slot) in taken})
+    return Written(new, settings)
 
 
 def link_of(value: Any) -> Link | None:

@@ -11,8 +11,8 @@
 - An encoder's text is what stands at inputs named for texts, or its only texts that look like a sentence. Of text_g and text_l
   a pair is made. Empty texts count only where an encoder has nothing else.
 - Zeroed conditioning has no text, nor has one that is named empty: that nothing was asked for is exact. What a node makes of a
-  picture or a file of embeddings is unknown where there is no text beside it, and so is what a walk was cut off from, and what our
-  own nodes recall: their words ask a library, and a CLIP at them chooses an encoder.
+  picture or a file of embeddings is unknown where there is no text beside it, and so is what a walk was cut off from. What our own
+  nodes recall is unknown, whatever text is beside it: their words ask a library, and a CLIP at them chooses an encoder.
 - A node's own text comes behind those of the conditioning that it takes. One that makes conditioning of conditioning and has
   nothing to encode with has none.
 - A remote model whose inputs are named oddly was asked by the only text at it of several words.
@@ -47,6 +47,7 @@ class Side:
     nodes: list[Node] = field(default_factory=list)  # on the way, the nearest to the sampler first
     ends: list[str] = field(default_factory=list)  # why there is no text, for certain
     made: list[str] = field(default_factory=list)  # what was made of something else than a text
+    recalled: list[str] = field(default_factory=list)  # our nodes that give some of it out of a library
     shared: bool = False  # some of it stands between the sides: what is the other's too does not count here
 
 
@@ -110,7 +111,9 @@ class Conditioning:
                 side.ends.append(f"{node} zeroes it")
                 continue
             if called.recalling(node.kind):
-                side.made.append(f"{node} makes it when the graph runs")
+                side.recalled.append(node.key)
+                side.confidence = "unknown"  # also beside a text, which then is a part of it
+                side.where.append(f"{node} makes it when the graph runs")
                 continue
             stack.append((node, step))
             side.shared |= negative and step.guider and bool(self._between(self._named(node)))

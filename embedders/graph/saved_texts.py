@@ -13,6 +13,10 @@ SAVER = "DiffusionToolkitSaveImage"  # its class
 SIDES = {"positive": "prompt", "negative": "negative_prompt"}
 """The saver's input of each side."""
 
+_GIVERS = ("DiffusionToolkitLoader", "DiffusionToolkitLoadEmbeddings")  # of conditioning together with its very text, at these outputs
+_OF_EACH = {"several": "each by itself", "t5_text": ""}  # so Condition Other Models does: an average has the first image's text, and T5 may read another
+_GIVEN = {"positive": 2, "negative": 3}
+
 
 def beside(name: str) -> str:
     """Where the text of a link that stays is written."""
@@ -36,3 +40,11 @@ def saved_text(node: Node, side: str) -> tuple[str, str] | None:
         if isinstance(text, str) and (text.strip() or side == "negative"):
             return text, place
     return None
+
+
+def is_of(node: Node, side: str, giver: Node) -> bool:
+    """Whether the text of a side came from the node that gave the conditioning, and is its text."""
+    link = node.links.get(SIDES[side])
+    if link is None or (link.node, link.slot) != (giver.key, _GIVEN[side]):
+        return False
+    return giver.kind in _GIVERS or giver.kind == "DiffusionToolkitConditionOtherModels" and _OF_EACH.items() <= giver.values.items()

@@ -27,7 +27,7 @@ from .models import Models
 from .nodes import Graph, Link, Node
 from .outputs import Chosen, is_sampler, output_of_file, picture_links
 from .records import Confidence, Origin, Pass, Settings, Trace
-from .saved_texts import SAVER, SIDES, saved_text
+from .saved_texts import SAVER, SIDES, is_of, saved_text
 from .settings import Settle
 from .strings import Strings, worse
 from .switches import shut
@@ -84,21 +84,31 @@ class _Tracer:
             self.settle.size,
         )
         result = self._made_by(chosen.order) if chosen.order else self._without_sampler(chosen.output)
-        self._add_saved(result, [node for node in (chosen.output, *chosen.alike) if node is not None])
+        self._add_saved(result, chosen)
         if chosen.order:
             self._doubt(result, chosen)
         return result
 
-    @staticmethod
-    def _add_saved(result: Trace, outputs: list[Node]) -> None:
-        """The texts that the saving node keeps, of a side that can't be followed exactly: what can be reached the sampler for certain."""
-        kept = [node for node in outputs if node.kind == SAVER]
+    def _add_saved(self, result: Trace, chosen: Chosen) -> None:
+        """The texts that the saving node keeps, of a side that can't be followed exactly.
+
+        Exact where the one node that gave the conditioning gave the text with it. Else a person linked a text: it goes with what is known
+        otherwise, or in its place where it holds all of that, and tells nothing new where it is a part of that.
+        """
+        kept = [node for node in (chosen.output, *chosen.alike) if node is not None and node.kind == SAVER]
         for side in SIDES:
             found = next(((node, *saved) for node in kept if (saved := saved_text(node, side)) is not None), None)
-            if found is not None and getattr(result, f"{side}_origin").confidence != "exact":
-                node, text, place = found
-                setattr(result, side, [(text, text)])
-                setattr(result, f"{side}_origin", Origin("exact", f"{node} {place}"))
+            known = getattr(result, side)
+            if found is None or getattr(result, f"{side}_origin").confidence == "exact":
+                continue
+            node, text, place = found
+            if any(text in half for pair in known for half in pair):
+                continue
+            recalled = {key for sampler in chosen.order for key in getattr(self._passes[sampler], side).recalled}
+            sure = not known and all(is_of(node, side, self.graph.nodes[key]) for key in recalled) and bool(recalled)
+            other = [pair for pair in known if not all(half in text for half in pair)]
+            setattr(result, side, [*other, (text, text)])
+            setattr(result, f"{side}_origin", Origin("exact" if sure else "inferred", f"{node} {place}"))
 
     def _made_by(self, order: list[str]) -> Trace:
         """What the samplers of one output tell."""

@@ -117,3 +117,18 @@ def test_the_built_in_template_takes_an_images_checkpoint_where_there_is_none_he
     assert done.filled.graph["4"]["inputs"]["ckpt_name"] == "sd_xl_base_1.0.safetensors"
     assert "sd_xl_base_1.0.safetensors is not here" in done.missing[0] and done.keepable == []
     assert "prompt is not known" in filling.summary(done, wanted, False)[1]
+
+
+def test_a_graph_of_ones_own_that_asks_a_library_is_said_to_make_another_image_perhaps(filling, monkeypatch) -> None:
+    import nodes
+    from diffusion_toolkit.embedders.template import Filled
+
+    def said(own: bool, **classes: str) -> str:
+        graph = {key: {"class_type": kind, "inputs": {}} for key, kind in classes.items()}
+        return "\n".join(filling.summary(filling.FilledFor(Filled(graph, ["seed"])), {}, own))
+
+    monkeypatch.setitem(nodes.NODE_DISPLAY_NAME_MAPPINGS, "DiffusionToolkitLoader", "Diffusion Toolkit Loader")
+    ours = {"1": "DiffusionToolkitLoader", "2": "DiffusionToolkitPickHit", "3": "DiffusionToolkitSaveImage", "4": "KSampler"}
+    assert "It asks a library when it runs (Diffusion Toolkit Loader, DiffusionToolkitPickHit)" in said(True, **ours)
+    assert "asks a library" not in said(False, **ours)  # a template that does is meant to
+    assert "asks a library" not in said(True, **{"3": "DiffusionToolkitSaveImage", "4": "KSampler"})
