@@ -10,6 +10,7 @@ from .asking import Found
 from .hits import hit_outputs, hit_values
 from .host import names_missing_requirements, open_library
 from .links import Hits as HitsRecord
+from .settings import not_told
 from .types import CATEGORY, Hits
 
 
@@ -55,7 +56,9 @@ class PickHit(io.ComfyNode):
         with open_library(hits.library).connection() as connection:
             found = Found(one, db.get_images(connection, list(one.ids)))
         values, shown = hit_values(found)
+        defaults = [name for name in not_told(found.images[0]) if name != "denoise"]  # which is no output
+        lines = shown.lines() + ([f"Not told by its file, so a default: {', '.join(defaults)}"] if defaults else [])
         return io.NodeOutput(
             *(value if isinstance(value, HitsRecord) else value[0] for value in values),
-            ui={"images": shown.images, "text": shown.lines(), "hits": shown.records},
+            ui={"images": shown.images, "text": lines, "hits": shown.records},
         )

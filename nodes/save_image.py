@@ -88,7 +88,7 @@ def for_file(graph: Any, key: str, came: Mapping[str, Any], hits: HitsRecord | N
     done = written(graph, key, texts, {slot: hits.given[name] for slot, name in slots.items()})
     taken = {name: hits.given[name] for slot, name in slots.items() if slot in done.taken}
     told = [name for name in TEXTS if (texts.get(name) or taken.get(name) or "").strip()] + [name for name in taken if name not in TEXTS]
-    of = f" of image {hits.ids[0]}" if taken else ""
+    of = f", as given for image {hits.ids[0]}" if taken else ""
     what = ", ".join(told).replace("_", " ")
     lines = [f"Saved with its {what}{of}" if what else "Saved with the graph as it is"]
     if "prompt" not in told:

@@ -82,7 +82,7 @@ def test_search_by_image(server, shark):
 def test_condition_from_memory(server, shark):
     outputs = run(server, "condition_from_memory", EmptyLatentImage={"width": 128, "height": 128})
     assert "exact, from stored token states" in outputs["DiffusionToolkitLoader"]["text"][0]
-    assert outputs[OURS]["text"][0].startswith("Saved with its prompt, negative prompt, seed, steps, cfg, sampler, scheduler of image")
+    assert outputs[OURS]["text"][0].startswith("Saved with its prompt, negative prompt, seed, steps, cfg, sampler, scheduler, as given for image")
     assert told(server, outputs) == [SHARK]
 
 

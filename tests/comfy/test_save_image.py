@@ -83,7 +83,7 @@ def test_the_node_says_what_it_wrote(server, seals):
     result = server.queue(generated("told"))
     [line] = result.outputs["save"]["text"]
     image_id = result.outputs["pick"]["hits"][0]["image_id"]
-    assert line == f"Saved with its prompt, negative prompt, seed, cfg, sampler, scheduler, width, height of image {image_id}"
+    assert line == f"Saved with its prompt, negative prompt, seed, cfg, sampler, scheduler, width, height, as given for image {image_id}"
     [text] = server.queue(generated("told", prompt=None, negative_prompt=None, hits=None)).outputs["save"]["text"]
     assert text.startswith("Saved with the graph as it is\nNothing is linked to prompt")
 

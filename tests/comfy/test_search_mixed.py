@@ -233,6 +233,22 @@ def test_pick_hit_gives_single_values(server, sea):
     assert hits(result, "pick")[0]["image_id"] == second["image_id"]
 
 
+def test_pick_hit_says_which_settings_are_defaults(server, pictures):
+    file = server.output / pictures("bare", 1, prompt="a bare rock") / "0000.png"
+    with Image.open(file) as picture:
+        bare = picture.copy()
+    bare.save(file)
+    server.queue(index("bare"))
+    graph = {
+        "list": node("DiffusionToolkitListImages", order="newest", top_k=1, library_name="default", filter_text="folder:bare"),
+        "pick": node("DiffusionToolkitPickHit", hits=["list", HITS], pick=1),
+        "probe": node("ProbeValues", values=["pick", 6]),
+    }
+    assert "Not told by its file, so a default: seed, steps, cfg, sampler, scheduler, checkpoint" in server.queue(graph).outputs["pick"]["text"]
+    graph["list"]["inputs"]["filter_text"] = "folder:sea seed:>=0 steps:>=0 cfg:>=0 checkpoint:*"
+    assert not [line for line in server.queue(graph).outputs["pick"]["text"] if "default" in line]
+
+
 def test_the_size_of_a_hit_is_the_one_that_the_sampler_was_asked_for(server, pictures):
     file = server.output / pictures("upscaled", 1, prompt="an observatory above the clouds") / "0000.png"
     with Image.open(file) as picture:

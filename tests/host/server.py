@@ -23,7 +23,7 @@ PACKAGE_FOLDER = "comfyui-diffusion-toolkit"
 STAND_IN_FOLDER = "diffusion-toolkit-stand-ins"
 FRONT_END = "COMFYUI_FRONT_END"  # names the `static` folder of another comfyui_frontend_package, to test with that one
 _STAND_INS = Path(__file__).resolve().parent / "stand_in_nodes"
-_START_LIMIT_S = 180
+_START_LIMIT_S = 600  # on a machine with much else to do; one that dies is told at once
 _PLACES = ("checkpoints", "clip_vision", "sentence_transformers", "text_encoders", "vae")  # made, so that files can be put there
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
