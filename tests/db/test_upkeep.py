@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.indexes import graph_options
+from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.scan import Scan
 from PIL import Image
 
 PICTURES = ("a.png", "cats/b.png", "cats/c.png", "cats/deep/d.png", "copies/a again.png")
@@ -27,8 +29,6 @@ def folder(tmp_path):
 @pytest.fixture
 def upkeep(library, folder, tmp_path, monkeypatch):
     """The node's module, on a library that has the folder in it."""
-    from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes import status_report, upkeep
     from diffusion_toolkit.nodes.index_store import FolderStore
 
@@ -340,8 +340,6 @@ def test_what_was_only_moved_is_no_reason_to_index_first_and_loses_nothing(libra
 
 
 def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, folder, upkeep, tmp_path, monkeypatch):
-    from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.index_store import FolderStore
 
     backup = tmp_path / "backup"
