@@ -21,6 +21,7 @@ from .strings import Strings
 
 _NAMED = {"sampler", "sampler_name", "scheduler"}
 _CFG = ("cfg", "cfg_scale", "cfg_conds", "guidance_scale", "classifier_free_guidance")
+_SETTING_OF = {"seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg", "sampler_name": "sampler", "scheduler": "scheduler"}
 _GUIDANCE = ("guidance", "embedded_guidance_scale", "embedded_guidance", "distilled_guidance", "flux_guidance")
 
 
@@ -48,6 +49,10 @@ class Settle:
         into.denoise = self._denoise(node)
         into.guidance = self._guidance(node, positive)
         into.width, into.height = self.size(node)
+        for name, link in node.links.items():
+            if (of := _SETTING_OF.get(name)) is not None and getattr(into, of) is None:
+                self._confidence = "unknown"
+                self._where.append(f"{self.graph.nodes[link.node]} made the {of} when the graph ran")
         return self._confidence, self._where
 
     def _look(self, start: Node, names: tuple[str, ...], way: str, hint: str = "") -> Any:

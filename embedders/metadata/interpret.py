@@ -83,6 +83,7 @@ def _rank(found: ImageMetadata) -> tuple[int, bool]:
 
 
 def _together(sources: list[Origin]) -> Origin:
-    """As sure as the least sure of them."""
+    """As sure as the least sure of them; one that lacks some of the settings, which another has, does not count."""
+    sources = [source for source in sources if source.confidence != "unknown"] or sources
     least = max((source.confidence for source in sources), key=_SURENESS.index)
     return Origin(least, "; ".join(dict.fromkeys(source.where for source in sources if source.where)))

@@ -187,3 +187,13 @@ def test_a_picture_that_goes_on_behind_the_saver_is_followed_to_what_was_asked()
         "show": node("PreviewImage", images=["save", 0]),
     }
     assert sides(trace(graph))[0] == ("a red fox in the snow", "inferred")
+
+
+def test_settings_that_came_over_links_from_a_library_are_not_told_as_exact() -> None:
+    graph = remembered(saver(**OF_LOADER))
+    known = trace(graph)
+    graph["sampler"]["inputs"] |= {"seed": ["search", 6], "scheduler": ["search", 10]}
+    found = trace(graph)
+    assert (known.settings_origin.confidence, found.settings_origin.confidence) == ("exact", "unknown")
+    assert (found.seed, found.scheduler, found.steps) == (None, None, known.steps)
+    assert "node search (DiffusionToolkitSearchByPrompt) made the seed when the graph ran" in found.settings_origin.where

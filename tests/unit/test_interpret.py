@@ -48,6 +48,14 @@ def test_settings_that_the_parameters_lack_come_from_the_graph() -> None:
     assert "parameters" in found.settings_origin.where and len(found.passes) == 1
 
 
+def test_a_setting_that_a_node_made_is_taken_from_the_parameters_and_is_as_sure_as_they_are() -> None:
+    graph = basic(number=node("SomeModel", image=["ckpt", 0]))
+    graph["sampler"]["inputs"]["seed"] = ["number", 0]
+    alone, both = read(prompt=graph), read(prompt=graph, parameters=PARAMETERS)
+    assert (alone.seed, alone.settings_origin.confidence) == (None, "unknown")
+    assert (both.seed, both.steps, both.settings_origin.confidence) == (7, 20, "exact")
+
+
 def test_graph_without_an_encoder_yields_too() -> None:
     graph = {"1": node("LoadImage", image="x.png"), "2": node("SaveImage", images=["1", 0])}
     found = read(prompt=graph, parameters=PARAMETERS)
