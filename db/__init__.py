@@ -30,7 +30,7 @@ from .files import FileOfRoot, OtherFile, count_unmarked, files_of_root, known_r
 from .filters import Filter, FilterError, all_of, parse_filter, quoted
 from .filters.none_pass import why_none_pass
 from .filters.unknown_names import unknown_names
-from .hashes import known_contents
+from .hashes import known_contents, older_sizes, renew_hashes
 from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .problems import Problem
 from .prune import (
@@ -81,7 +81,7 @@ from .records import (
     TokenStates,
 )
 from .refresh import refresh_search
-from .search import SHAPES, encoder_of, exact_cosines, forget_samples, search
+from .search import SHAPES, encoder_of, exact_cosines, search
 from .status import LibraryStatus, library_status
 from .token_states import many_token_states, mend_token_states, section_bytes, token_states, token_states_bytes, write_token_states
 from .upkeep import (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -45,7 +47,8 @@ class Decoded:
 class ImageFile:
     """One file, read once. `hash` is the blake3 of its content: by it an image is known, under whatever path.
 
-    Of a content that was known there are no pixels, no size and no `phash`: it is not decoded again (`Ways.known`).
+    `older_hash` is its sha256, by which older versions knew it; only where it was asked for. Of a content that was known there are
+    no pixels, no size and no `phash`: it is not decoded again (`Ways.known`).
     """
 
     hash: bytes
@@ -56,12 +59,14 @@ class ImageFile:
     size: int
     mtime_ns: int
     phash: int | None  # signed 64 bits
+    older_hash: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Ways:
     """How one who reads many files for their vectors has them read."""
 
+    older_hash: Callable[[int], bool] = lambda size: False  # whether a file of this size needs its sha256 too
     known: Callable[[bytes], bool] = lambda hash: False  # whether the content of this hash was decoded before
     room: Callable[[int], None] = lambda size: None  # waits until so many more bytes may be held in memory
     begin_png: Callable[[bytes, PlainPng, int], Callable[[], Picture | None]] | None = None  # what is begun is waited for; None: not done
@@ -77,7 +82,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
         source: Source = file
         if not (filmed := bool(ffmpeg_format(file.read(0, 64)))):  # a picture is needed whole
             source = Source(_whole(file, ways))
-        hash = _digest(source)
+        hash, older_hash = _digests(source, ways)
         small = None
         if ways.known(hash):  # moved, copied or touched: texts beside it may be others, its pixels are not
             decoded, metadata = None, read_metadata(source, path=path, definitions=definitions)
@@ -96,6 +101,7 @@ def read_image(path: Path, *, definitions: NodeDefinitions = {}, ways: Ways = Wa
             size=source.size,
             mtime_ns=file.mtime_ns,
             phash=phash(decoded.pixels, small) if decoded else None,
+            older_hash=older_hash,
         )
 
 
@@ -151,15 +157,19 @@ def _decode_frame(source: Source) -> Decoded:
     return Decoded(pixels, width, height)
 
 
-def _digest(source: Source) -> bytes:
-    """blake3; in steps, since a video may be larger than memory."""
+def _digests(source: Source, ways: Ways) -> tuple[bytes, bytes | None]:
+    """blake3, and sha256 where it is wanted; in steps, since a video may be larger than memory."""
     from blake3 import blake3
 
-    made = blake3()
+    made: list[Any] = [blake3()]
+    if ways.older_hash(source.size):
+        made.append(hashlib.sha256())
     step = _HASH_STEP if isinstance(source, FileSource) else max(1, source.size)
     for at in range(0, source.size, step):
-        made.update(source.read(at, step))
-    return made.digest()
+        part = source.read(at, step)
+        for one in made:
+            one.update(part)
+    return made[0].digest(), made[1].digest() if len(made) > 1 else None
 
 
 def _decode(data: bytes, ways: Ways) -> tuple[Decoded, np.ndarray | None]:

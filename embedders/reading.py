@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -38,9 +38,10 @@ class Reader:
 
     What is read is for vectors: of large pictures and of JPEGs fewer pixels are handed over (`decode.Ways.shrink`). Most of the
     work is done without Python's lock: reading, hashing, Pillow's decoding; plain PNGs go to processes (`png_workers`).
-    `known` tells the contents that a library has, by the first 8 bytes of their hashes as sorted int64; it is asked once, when
-    there is a first file to read. Those are not decoded again. That a new content has the 8 bytes of one of a million has a chance
-    of 5e-14, and shows when the library is asked for the whole hash.
+    `older_sizes` are the sizes of files whose images a library still knows by sha256: files of such a size get that hash too; None
+    says that any size may be. `known` tells the contents that a library has, by the first 8 bytes of their hashes as sorted int64;
+    it is asked once, when there is a first file to read. Those are not decoded again. That a new content has the 8 bytes of one of
+    a million has a chance of 5e-14, and shows when the library is asked for the whole hash.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Reader:
         root: Path,
         definitions: NodeDefinitions = {},
         *,
+        older_sizes: Collection[int] | None = (),
         known: Callable[[], np.ndarray] = lambda: np.empty(0, np.int64),
         workers: int | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self._root, self._definitions, self._most_bytes = root, definitions, most_bytes
+        self._older_sizes = None if older_sizes is None else np.unique(np.fromiter(older_sizes, np.int64, len(older_sizes)))
         self._ask_known = known
         self._workers = workers or min(_cores(), MOST_WORKERS)
 
@@ -97,7 +100,7 @@ class Reader:
                 future.cancel()
 
     def _read(self, entry: FileEntry, take: partial[None]) -> Read:
-        ways = Ways(self._knows, take, partial(self._pngs.begin, entry.path), shrink=True)
+        ways = Ways(self._knew, self._knows, take, partial(self._pngs.begin, entry.path), shrink=True)
         try:
             return Read(entry, read_image(self._root / entry.path, definitions=self._definitions, ways=ways))
         except ImageError as error:
@@ -107,10 +110,12 @@ class Reader:
         except MemoryError:
             return Read(entry, None, "there is not enough memory to read it")
 
+    def _knew(self, size: int) -> bool:
+        """Whether the library may know a file of this size by its sha256."""
+        return self._older_sizes is None or _holds(self._older_sizes, size)
+
     def _knows(self, hash: bytes) -> bool:
-        number = int.from_bytes(hash[:8], "big", signed=True)
-        place = int(np.searchsorted(self._known, number))
-        return place < len(self._known) and int(self._known[place]) == number
+        return _holds(self._known, int.from_bytes(hash[:8], "big", signed=True))
 
 
 class _Threads:
@@ -183,6 +188,11 @@ def _next(flying: deque[Future[Read]], room: _Room) -> Read:
     read = flying.popleft().result()
     room.delivered()
     return read
+
+
+def _holds(numbers: np.ndarray, number: int) -> bool:
+    place = int(np.searchsorted(numbers, number))
+    return place < len(numbers) and int(numbers[place]) == number
 
 
 def _cores() -> int:

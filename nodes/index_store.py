@@ -196,6 +196,16 @@ class FolderStore:
             return db.known_contents(connection)
 
     @patient
+    def older_sizes(self) -> Sequence[int] | None:
+        with self._library.connection() as connection:
+            return db.older_sizes(connection)
+
+    @patient
+    def renew_hashes(self, hashes: Mapping[bytes, bytes]) -> None:
+        with self._library.connection() as connection:
+            db.renew_hashes(connection, hashes)
+
+    @patient
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> int:
         """With the marks in the same transaction: files that are linked are unchanged to the next run, which asks nothing about them."""
         if not files:
@@ -208,6 +218,8 @@ class FolderStore:
         with self._library.connection() as connection:
             db.link_paths(connection, self._root_id, links)
             marked = db.mark_others(connection, gone)
+            decoded = {image_id: image.phash for _, image, image_id in files if image.phash is not None}
+            db.write_phashes(connection, decoded)
             db.release_files(connection, self._run, self._root_id, paths)
         self._known.gone([file.path for file in gone if file.root_id == self._root_id])
         self._label([entry for entry, _, _ in files])

@@ -36,7 +36,7 @@ def read_files(run: Run, files: FoundFiles) -> None:
     Four things go on at once: files are looked for and claimed, read, embedded (in this thread), and written.
     """
     flying, pace = InFlight(), _pace(run)
-    reader = Reader(run.root, run.definitions, known=run.store.known_contents)
+    reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes(), known=run.store.known_contents)
     expected, handled, fresh, stages = _Expected(run), 0, 0, []
 
     def tell() -> None:

@@ -98,6 +98,8 @@ def held_against(store: Store, flying: InFlight) -> Callable[[Batch, list[File]]
     """Shares out files by what the library, and this run, know of their contents."""
 
     def sort(batch: Batch, read: list[File]) -> None:
+        if older := {image.older_hash: image.hash for _, image in read if image.older_hash is not None}:
+            store.renew_hashes(older)
         waiting = {image.hash for _, image in read if image.hash in flying}
         known = store.find_images([image.hash for _, image in read if image.hash not in waiting])
         first: dict[bytes, int] = {}  # content -> its place in `fresh`

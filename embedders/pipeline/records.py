@@ -56,6 +56,8 @@ class Store(Protocol):
     def expect(self, files: int) -> None: ...  # so many are to be read; told again, with more, as the scan finds more
     def find_images(self, hashes: Sequence[bytes]) -> Mapping[bytes, int]: ...
     def known_contents(self) -> np.ndarray: ...  # sorted int64: the first 8 bytes of the hash of each
+    def older_sizes(self) -> Collection[int] | None: ...  # of files of images known by an older hash; None: any size may be
+    def renew_hashes(self, hashes: Mapping[bytes, bytes]) -> None: ...  # new ones by older ones; find_images is asked afterwards
     def link_files(self, files: Sequence[tuple[FileEntry, ImageFile, int]]) -> int: ...  # former places that it marks as gone
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None: ...
     def label_files(self, paths: Collection[str], labels: Sequence[str] = ()) -> None: ...  # known ones, found unchanged

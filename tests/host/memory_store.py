@@ -73,6 +73,12 @@ class MemoryStore:
     def known_contents(self):
         return np.array(sorted(int.from_bytes(hash_[:8], "big", signed=True) for hash_ in self.images), np.int64)
 
+    def older_sizes(self):
+        return ()
+
+    def renew_hashes(self, hashes):
+        raise AssertionError("a library without older hashes is asked for none")
+
     def link_files(self, files):
         for entry, image, image_id in files:
             self.files[entry.path] = SimpleNamespace(

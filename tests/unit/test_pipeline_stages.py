@@ -124,7 +124,7 @@ def test_what_the_writer_meets_after_the_run_has_ended_is_told(ends_by, caplog):
 
 def test_nothing_is_claimed_by_a_run_that_ends_before_it_reads(folder):
     class Away(MemoryStore):
-        def known_files(self):
+        def older_sizes(self):
             raise OSError("no server answers")
 
         def claim(self, entries):

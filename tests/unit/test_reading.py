@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from pathlib import Path
@@ -73,6 +74,20 @@ def test_what_can_not_be_read_comes_with_its_reason(folder):
         problems = {read.entry.path: read.problem for read in reader.read(wanted) if read.image is None}
     assert problems.keys() == {"03.png", "05.png", "07.png"}
     assert "it is no PNG" in problems["03.png"] and "No such file" in problems["05.png"] and "damaged" in problems["07.png"]
+
+
+def test_sha256_is_made_for_the_sizes_that_an_older_library_knows_alone(folder):
+    wanted = entries(folder)
+    known = {wanted[2].size, wanted[5].size}
+    assert len(known | {entry.size for entry in wanted}) > 2
+    with Reader(folder, older_sizes=known) as reader:
+        made = {read.entry.path: read.image.older_hash for read in reader.read(wanted)}
+    expected = {
+        entry.path: hashlib.sha256((folder / entry.path).read_bytes()).digest() if entry.size in known else None for entry in wanted
+    }
+    assert made == expected
+    with Reader(folder, older_sizes=None) as reader:
+        assert None not in [read.image.older_hash for read in reader.read(wanted)]
 
 
 def test_only_so_many_files_are_asked_for_ahead(folder):
