@@ -22,7 +22,7 @@ def alone(library: Library) -> Iterator[None]:
     On a connection of its own, which lies idle as long as the making takes: a lent one may be ended for that by the server, which lets
     another maker in, and one that a cancel gives back would keep the lock.
     """
-    conn = library.connect()
+    conn, taken = library.connect(), False
     try:
         with library.told():
             taken = conn.execute("SELECT pg_try_advisory_lock(%s)", [BUILDER_LOCK]).fetchone()[0]
@@ -31,8 +31,9 @@ def alone(library: Library) -> Iterator[None]:
             raise Busy("Another process is building an index of this library. Try again when it is done.")
         yield
     finally:
-        with suppress(Error):  # the connection was lost, and the lock with it
-            conn.execute("SELECT pg_advisory_unlock(%s)", [BUILDER_LOCK])  # now; the server may learn later that it was closed
+        if taken:
+            with suppress(Error):  # the connection was lost, and the lock with it
+                conn.execute("SELECT pg_advisory_unlock(%s)", [BUILDER_LOCK])  # now; the server may learn later that it was closed
         conn.close()
 
 

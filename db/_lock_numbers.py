@@ -1,4 +1,4 @@
-"""The advisory locks of a library, all of them: this package's own numbers, known to every version that may share it."""
+"""The advisory locks of a library, all of them: this package's own numbers, of which versions that share it must agree on the first five."""
 
 from __future__ import annotations
 

@@ -158,10 +158,12 @@ class EmbeddedServer:
             if address is None or not self._cluster.prepare_address(address):
                 address = self._cluster.new_address()
                 self._cluster.prepare_address(address)
-            self._address_file.write_text(
+            whole = self._address_file.with_suffix(".new")  # which a full disk may cut off; the one that is there stays
+            whole.write_text(
                 json.dumps({"host": address.host, "port": address.port, "name": self._cluster.name, "computer": _computer()}),
                 encoding="utf-8",
             )
+            whole.replace(self._address_file)
             log_start = self._cluster.log_size()
             child = self._cluster.launch(address)
             while (state := self._probe()) is not State.READY:
@@ -241,7 +243,9 @@ class EmbeddedServer:
             self._users.release()
         self._users.acquire(shared=True)
         if not alone:
-            where = f"by another computer or container ({recorded})" if recorded != _computer() else "under another path of the same folder"
+            where = "under another path of the same folder" if recorded == _computer() else f"by another computer or container ({recorded})"
+            if recorded is None:
+                where = f"by another program, and {self._address_file.name}, which tells where its server is, is lost"
             raise ServerTrouble(
                 f"The library in {self.directory} is in use {where}. Close ComfyUI there, or share one PostgreSQL server through "
                 "DIFFUSION_TOOLKIT_DSN."

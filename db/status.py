@@ -126,7 +126,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
     with library.connection() as conn:
         images, paths, texts, states, prompts, negatives, tail = conn.execute(_COUNTS).fetchone()
         encoders, put_off = _encoders(conn), postponed(conn)
-        hybrids = [tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids WHERE kinds <> '{}' ORDER BY id")]
+        hybrids = [tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready AND details ? 'compared' FROM hybrids WHERE kinds <> '{}' ORDER BY id")]
         status = LibraryStatus(
             name=library.name,
             server=conn.execute("SHOW server_version").fetchone()[0],

@@ -194,9 +194,10 @@ def _of_all(recalls: Recalls) -> tuple[float, float]:
 
 def _least(tried: dict[int, Recalls]) -> int:
     """The least effort that is good; where none is, the least that finds as good as all that the others do."""
-    most = max(_of_all(recalls)[0] for recalls in tried.values())
     good = [effort for effort, recalls in tried.items() if _good(recalls)]
-    return min(good or [effort for effort, recalls in tried.items() if _of_all(recalls)[0] >= most - 0.002])
+    most = [max(of) - 0.002 for of in zip(*map(_of_all, tried.values()))]
+    as_good = [effort for effort, recalls in tried.items() if all(one >= least for one, least in zip(_of_all(recalls), most))]
+    return min(good or as_good or [max(tried)])
 
 
 def _without_loss(effort: int, recalls: Recalls) -> int:
@@ -204,7 +205,8 @@ def _without_loss(effort: int, recalls: Recalls) -> int:
 
     Half of the effort at least: mixes that are not among the questions, such as (1, .5, -.3), take more, and one costs a fifth of the effort for it.
     """
-    return min(n for n, (mean, _) in recalls.items() if 2 * n >= effort and mean >= _of_all(recalls)[0] - 0.001)
+    least = [of - 0.001 for of in _of_all(recalls)]
+    return min(n for n, of in recalls.items() if 2 * n >= effort and all(one >= enough for one, enough in zip(of, least)))
 
 
 class _Scores:
