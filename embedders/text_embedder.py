@@ -36,7 +36,8 @@ _TOKEN_CHARACTERS = 3  # of a prompt, at the least; only memory depends on it
 _LONGEST = 512  # tokens, for a model that doesn't say
 _WORTH_TWINS = 10_000  # texts in a run, before the model is loaded onto other devices too
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-_PARTS = ("Transformer", "Pooling", "Normalize")  # by their classes' names: the modules that hold them moved in 6.0
+_PARTS = ("Transformer", "Pooling", "Normalize", "Dropout")  # by their classes' names: the modules that hold them moved in 6.0
+_WEIGHED = ("Dense", "LayerNorm", "StaticEmbedding")  # with a file of weights of their own
 _ACTIVATIONS = re.compile(r"torch\.nn\.modules\.(linear\.Identity|activation\.\w+)")  # of a Dense
 _OTHER_RUNTIMES = ["onnx/*", "openvino/*"]
 
@@ -238,11 +239,13 @@ def _could_run_code(folder: Path, module: Mapping[str, Any]) -> bool:
     where, _, kind = module["type"].rpartition(".")
     if not f"{where}.".startswith("sentence_transformers."):
         return True
+    part = folder / str(module.get("path", ""))
+    if kind in _WEIGHED and (part / "pytorch_model.bin").exists() and not (part / "model.safetensors").exists():
+        return True  # which is unpickled
     if kind == "Dense":
-        part = folder / module["path"]
         activation = _read_json(part / "config.json").get("activation_function", "torch.nn.modules.activation.Tanh")
-        return not _ACTIVATIONS.fullmatch(activation) or (part / "pytorch_model.bin").exists()
-    return kind not in _PARTS
+        return not _ACTIVATIONS.fullmatch(activation)
+    return kind not in (*_PARTS, *_WEIGHED)
 
 
 def _local_folder(folder_or_name: str, allow_download: bool) -> Path:

@@ -22,7 +22,7 @@ LEAST_ROOM = 8 * 10**9  # bytes: half of a machine of 16 GB, the least for SDXL
 
 
 def most_bytes() -> int:
-    """What the pictures that a node gives may take: half of the machine's memory, since ComfyUI keeps them until the next run; what is free changes."""
+    """What the pictures that a node gives may take: half of the machine's memory, 8 GB at least, since ComfyUI keeps them until the next run; what is free changes."""
     from ..db import machine_memory
 
     return max(LEAST_ROOM, machine_memory() // 2)
@@ -37,8 +37,8 @@ def check_memory(images: Collection[StoredImage], widget: str, asked: int) -> No
     """ValueError where these pictures would take more memory than a node should; `widget`, which gave `asked`, is what to lower."""
     if (takes := bytes_of(images)) > (most := most_bytes()):
         raise ValueError(
-            f"The pictures of {len(images):,} images would take {takes / 1e9:.1f} GB of memory, and half of this machine's, {most / 1e9:.1f} GB, is the "
-            f"most. Lower {widget} to about {max(int(asked * most / takes), 1):,}."
+            f"The pictures of {len(images):,} images would take {takes / 1e9:.1f} GB of memory, and {most / 1e9:.1f} GB are the most "
+            f"on this machine. Lower {widget} to about {max(int(asked * most / takes), 1):,}."
         )
 
 

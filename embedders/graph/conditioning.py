@@ -47,7 +47,7 @@ class Side:
     nodes: list[Node] = field(default_factory=list)  # on the way, the nearest to the sampler first
     ends: list[str] = field(default_factory=list)  # why there is no text, for certain
     made: list[str] = field(default_factory=list)  # what was made of something else than a text
-    recalled: list[str] = field(default_factory=list)  # our nodes that give some of it out of a library
+    recalled: list[Link] = field(default_factory=list)  # the outputs of our nodes that give some of it out of a library
     shared: bool = False  # some of it stands between the sides: what is the other's too does not count here
 
 
@@ -111,7 +111,7 @@ class Conditioning:
                 side.ends.append(f"{node} zeroes it")
                 continue
             if called.recalling(node.kind):
-                side.recalled.append(node.key)
+                side.recalled.append(step.link)
                 side.confidence = "unknown"  # also beside a text, which then is a part of it
                 side.where.append(f"{node} makes it when the graph runs")
                 continue

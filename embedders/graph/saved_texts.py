@@ -6,16 +6,16 @@ it, the link stays, so that the graph tells the new text when it is queued again
 
 from __future__ import annotations
 
-from .nodes import Node
+from .nodes import Link, Node
 
 SAVER = "DiffusionToolkitSaveImage"  # its class
 
 SIDES = {"positive": "prompt", "negative": "negative_prompt"}
 """The saver's input of each side."""
 
-_GIVERS = ("DiffusionToolkitLoader", "DiffusionToolkitLoadEmbeddings")  # of conditioning together with its very text, at these outputs
+_GIVERS = ("DiffusionToolkitLoader", "DiffusionToolkitLoadEmbeddings")  # of conditioning together with its very text
 _OF_EACH = {"several": "each by itself", "t5_text": ""}  # so Condition Other Models does: an average has the first image's text, and T5 may read another
-_GIVEN = {"positive": 2, "negative": 3}
+_GIVEN = {"positive": (0, 2), "negative": (1, 3)}  # the outputs of a side: conditioning, text
 
 
 def beside(name: str) -> str:
@@ -42,9 +42,9 @@ def saved_text(node: Node, side: str) -> tuple[str, str] | None:
     return None
 
 
-def is_of(node: Node, side: str, giver: Node) -> bool:
-    """Whether the text of a side came from the node that gave the conditioning, and is its text."""
-    link = node.links.get(SIDES[side])
-    if link is None or (link.node, link.slot) != (giver.key, _GIVEN[side]):
+def is_of(node: Node, side: str, conditioning: Link, giver: Node) -> bool:
+    """Whether the text of a side came from the node that gave the side's conditioning over this link, and is its text."""
+    conditions, text = _GIVEN[side]
+    if conditioning.slot != conditions or node.links.get(SIDES[side]) != Link(giver.key, text):
         return False
     return giver.kind in _GIVERS or giver.kind == "DiffusionToolkitConditionOtherModels" and _OF_EACH.items() <= giver.values.items()

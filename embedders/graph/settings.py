@@ -55,6 +55,14 @@ class Settle:
                 self._where.append(f"{self.graph.nodes[link.node]} made the {of} when the graph ran")
         return self._confidence, self._where
 
+    def adds_noise(self, key: str) -> bool:
+        """A sampler that adds none goes on with another's schedule."""
+        node = self.graph.nodes[key]
+        if self.strings.number(node, "add_noise") in ("disable", False):
+            return False
+        noise = self.graph.links_of(node, "noise")
+        return not noise or self._look(node, ("noise_seed", "seed"), "noise") is not None
+
     def _look(self, start: Node, names: tuple[str, ...], way: str, hint: str = "") -> Any:
         """The value at one of `names`, here or at the nearest node upstream by links that carry `way`."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _SWITCH = re.compile(r"switch|select|choice|^(boolean|condition|input|index)$", re.I)  # of a chooser beside which all else is handed on
 _MOST_SWITCHES, _MOST_INPUTS = 1000, 100  # people's graphs have some dozens, of two to twenty inputs
+_TURNS = re.compile(r"not|inver|neg|rand|toggle|flip", re.I)  # of a class
 _STEM = re.compile(r"(true|false|\d+|_[a-z])$", re.I)
 
 
@@ -36,6 +37,8 @@ def _left_out(node: Node, strings: Strings) -> set[str]:
     for name in choosers(node):
         if not node.links.keys() - {name} or not _SWITCH.search(name):
             continue
+        if name in node.links and not _says(strings.graph.nodes[node.links[name].node]):
+            continue
         value = strings.number(node, name)
         held = {n: v for n, v in node.values.items() if n != name}
         inputs = {n: link for n, link in node.links.items() if n != name}
@@ -45,6 +48,11 @@ def _left_out(node: Node, strings: Strings) -> set[str]:
         kind, stem = node.kinds.get(found), _STEM.sub("", found.lower())
         return {n for n in inputs if n != found and _STEM.sub("", n.lower()) == stem and node.kinds[n] in (kind, None)}
     return set()
+
+
+def _says(node: Node) -> bool:
+    """Whether a node gives the one value that stands at it: one that takes something else, or turns it round, may give another."""
+    return not node.links and sum(not n.startswith("control_") for n in node.values) == 1 and not _TURNS.search(node.kind)
 
 
 def choose(node: Node, links: dict[str, Link], strings: Strings) -> tuple[Link | None, bool]:

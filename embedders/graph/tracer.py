@@ -10,9 +10,9 @@ node, so that custom nodes follow them too. They stand where they are applied:
 - `settings`, `models`: what the sampler was set to and the files it used;
 - `names`: what the names of inputs and types tell.
 
-The texts of an image are those of its passes, first to last. Its settings are those of the first, from which the picture can be begun again:
-a refiner goes on with them, and a hires fix has the seed and strength of a change. The VAE is that of the last, which decoded it. Without a
-sampler the nearest node upstream of the output that holds a text is a remote model that was asked for the picture.
+The texts of an image are those of its passes, first to last, and so are its LoRAs. Its settings are those of the first that makes noise, with which
+the picture can be begun again: a refiner goes on with them, and a hires fix has the seed and strength of a change. The VAE is that of the last, which
+decoded it. Without a sampler the nearest node upstream of the output that holds a text is a remote model that was asked for the picture.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ class _Tracer:
             node, text, place = found
             if any(text in half for pair in known for half in pair):
                 continue
-            recalled = {key for sampler in chosen.order for key in getattr(self._passes[sampler], side).recalled}
-            sure = not known and all(is_of(node, side, self.graph.nodes[key]) for key in recalled) and bool(recalled)
+            passes = [getattr(self._passes[sampler], side) for sampler in chosen.order]
+            alone = bool(passes) and all(one.recalled and len(one.where) == len(one.recalled) and not one.made for one in passes)
+            sure = alone and not known and all(is_of(node, side, link, self.graph.nodes[link.node]) for one in passes for link in one.recalled)
             other = [pair for pair in known if not all(half in text for half in pair)]
             setattr(result, side, [*other, (text, text)])
             setattr(result, f"{side}_origin", Origin("exact" if sure else "inferred", f"{node} {place}"))
@@ -119,9 +120,11 @@ class _Tracer:
         result.negative = list(dict.fromkeys(text for made in result.passes for text in made.negative))
         result.positive_origin = _origin([one.positive for one in read], bool(result.positive))
         result.negative_origin = _origin([one.negative for one in read], bool(result.negative))
-        begun = read[0]
+        begun = next((one for one in read if self.settle.adds_noise(one.made.node)), read[0])
         _copy(begun.made, result)
         result.vae = read[-1].made.vae or begun.made.vae
+        loras = [lora for one in read for lora in one.made.loras]
+        result.loras = [lora for n, lora in enumerate(loras) if lora not in loras[:n]]
         result.settings_origin = Origin(begun.confidence, "; ".join(begun.where[:_MOST_PLACES]))
         return result
 

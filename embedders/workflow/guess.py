@@ -7,8 +7,8 @@ after a run, upload buttons), or go by name in packs that write them so; lately 
 1. Values by name, or with their names beside them: their names, by the host's definition where it has them.
 2. Sockets that name all the widgets: their names, aligned with the values by type. The file is right where a definition differs.
 3. The host's definition, if the values fit it by number and type.
-4. The host's definition, aligned with the values by type and by a combo's options: a guess. Not where a text or a linked widget is left over:
-   then the node is newer than the host.
+4. The host's definition, aligned with the values by type and by a combo's options: a guess. Where a text or a linked widget is left over,
+   and the others fit badly, the node is newer than the host, and read as one that it does not know.
 5. Names made from the values' shapes and the sockets around them, such as a tracer of prompts understands: a guess.
 """
 
@@ -88,9 +88,12 @@ def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Map
     if known is not None:
         if _fits(wanted, values):
             return Definition(known, values)
-        found, _ = _align([w for w in wanted if w.type != "CONTROL"], values, effort)
+        own = [w for w in wanted if w.type != "CONTROL"]
+        found, _ = _align(own, values, effort)
         beyond = any("widget" in slot and slot["link"] is not None and slot["name"] not in here for slot in saved["inputs"])
-        if beyond or any(isinstance(value, str) and _is_spoken(value, 3) and value not in found.values() for value in values):
+        beyond = beyond or any(isinstance(value, str) and _is_spoken(value, 3) and value not in found.values() for value in values)
+        whole = all(want.name in found and not _cost(want, found[want.name]) for want in own)
+        if beyond and not whole:  # what a pack's script shows beside all that the node has is no sign of another node
             return _named(saved, _by_shape(saved, values), known, "it has more than this ComfyUI's definition")
         return Definition(known, found, "its values do not fit this ComfyUI's definition")
     if not values:

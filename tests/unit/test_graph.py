@@ -164,7 +164,7 @@ def test_saved_image_wins_over_a_preview_of_more_passes() -> None:
     assert prompts(graph)[0] == "a red fox"
 
 
-def test_settings_are_of_the_last_pass_that_adds_noise() -> None:
+def test_settings_are_of_the_pass_with_whose_noise_another_goes_on() -> None:
     graph = basic()
     graph["refiner"] = node(
         "KSamplerAdvanced", add_noise="disable", noise_seed=0, steps=9, model=["ckpt", 0], positive=["pos", 0],
@@ -172,6 +172,18 @@ def test_settings_are_of_the_last_pass_that_adds_noise() -> None:
     )  # fmt: skip
     graph["decode"]["inputs"]["samples"] = ["refiner", 0]
     assert (read(graph).seed, read(graph).steps) == (5, 20)
+
+
+def test_settings_are_not_those_of_a_pass_that_takes_the_noise_out_of_a_picture() -> None:
+    graph = basic(lora=node("LoraLoaderModelOnly", lora_name="b.safetensors", strength_model=0.75, model=["ckpt", 0]))
+    graph["unsampler"] = node(
+        "KSamplerAdvanced", add_noise="disable", noise_seed=0, steps=15, cfg=1.0, model=["lora", 0], positive=["pos", 0],
+        negative=["neg", 0], latent_image=["latent", 0],
+    )  # fmt: skip
+    graph["sampler"]["inputs"]["latent_image"] = ["unsampler", 0]
+    found = read(graph)
+    assert (found.seed, found.steps, [made.steps for made in found.passes]) == (5, 20, [15, 20])
+    assert [lora["name"] for lora in found.loras] == ["b.safetensors"]  # of whichever pass
 
 
 def test_settings_of_two_noisy_passes_are_of_the_first_with_which_the_picture_began() -> None:

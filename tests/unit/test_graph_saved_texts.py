@@ -86,6 +86,27 @@ def test_recalled_conditioning_and_a_text_of_ones_own_are_both_told() -> None:
     assert (found.positive, found.positive_origin.confidence) == ([("falling snow",) * 2, ("a fox",) * 2], "inferred")
 
 
+@pytest.mark.parametrize(
+    "other", [node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), node("LoadConditioning", file="a.pt"), node("CLIPTextEncode", text="fog", clip=["ckpt", 1])]
+)
+def test_a_recalled_prompt_is_not_all_where_something_else_conditions_too(other: dict[str, Any]) -> None:
+    graph = remembered(saver(**OF_LOADER), other=other, llm=node("SomeLanguageModel", model=["ckpt", 0]))
+    graph["both"] = node("ConditioningCombine", conditioning_1=["loader", 0], conditioning_2=["other", 0])
+    graph["sampler"]["inputs"]["positive"] = ["both", 0]
+    assert trace(graph).positive_origin.confidence == "inferred"
+    del graph["both"]
+    graph["sampler"]["inputs"]["positive"] = ["loader", 0]
+    graph["again"] = node("KSampler", **{**graph["sampler"]["inputs"], "positive": ["other", 0], "latent_image": ["sampler", 0]})
+    graph["decode"]["inputs"]["samples"] = ["again", 0]
+    assert trace(graph).positive_origin.confidence == "inferred"
+
+
+def test_the_negatives_conditioning_as_the_positive_is_not_told_as_the_prompt() -> None:
+    graph = remembered(saver(**OF_LOADER))
+    graph["sampler"]["inputs"]["positive"] = ["loader", 1]
+    assert sides(trace(graph)) == [("a fox", "inferred"), ("fog", "exact")]
+
+
 def test_a_part_of_what_is_known_tells_nothing_new() -> None:
     graph = basic(
         more=node("DiffusionToolkitPromptFromVectors", hits=["hits", 0]),

@@ -55,6 +55,12 @@ def test_lora_on_the_other_side_of_a_switch_is_none_of_the_image(inputs: dict[st
     assert found.checkpoint == "sd_xl.safetensors"
 
 
+@pytest.mark.parametrize("turned", [node("ComfyNotNode", value=["no", 0]), node("LogicNot", value=False), node("RandomBool", value=False), node("Or", a=False, b=True)])
+def test_a_switch_whose_chooser_is_worked_out_hands_on_either_side(turned: dict[str, Any]) -> None:
+    graph = with_lora(node("Switch", switch=["turned", 0], on_false=["ckpt", 0], on_true=["lora", 0]), turned=turned, no=NO)
+    assert [lora["name"] for lora in trace(graph).loras] == ["few_steps.safetensors"]
+
+
 def test_sampler_on_the_other_side_of_a_switch_is_no_pass() -> None:
     off = trace(with_upscaling(node("Switch", switch=False, on_false=["decode", 0], on_true=["decode2", 0])))
     on = trace(with_upscaling(node("Switch", switch=True, on_false=["decode", 0], on_true=["decode2", 0])))

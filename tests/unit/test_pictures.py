@@ -44,7 +44,7 @@ def test_pictures_that_half_of_the_memory_cannot_hold_are_refused_with_the_widge
     machine(16)
     for count, side in ((600, 1024), (150, 2048), (39, 4096), (1000, 768)):
         check_memory(images(count, side), "top_k", count)
-    with pytest.raises(ValueError, match=r"pictures of 1,000 images would take 12\.6 GB .* 8\.0 GB, is the most\. Lower top_k to about 635\."):
+    with pytest.raises(ValueError, match=r"pictures of 1,000 images would take 12\.6 GB .* 8\.0 GB are the most on this machine\. Lower top_k to about 635\."):
         check_memory(images(1000, 1024), "top_k", 1000)
     with pytest.raises(ValueError, match=r"Lower pairs to about 198\."):  # of two pictures each
         check_memory(images(400, 1296), "pairs", 200)

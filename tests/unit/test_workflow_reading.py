@@ -151,6 +151,11 @@ def test_node_with_a_text_that_the_hosts_definition_has_no_place_for_is_read_by_
     assert (read["text"], read["seed"]) == ("a cat sits on a mat", 77)
 
 
+def test_node_beside_whose_values_a_script_shows_a_text_is_read_by_the_hosts_definition():
+    saved = alone("Service", ["two", 77, "randomize", False, "shown: a cat sits on a mat"], [], [("VIDEO", [])])
+    assert inputs(saved, "1", {"Service": SERVICE}) == {"model": "two", "seed": 77, "mark": False}
+
+
 def test_node_with_a_linked_widget_that_the_hosts_definition_has_not_keeps_the_link():
     saved = alone("Service", ["three", 5, 77, "randomize", False], [socket("model.prompt", "STRING", 5, widget=True)], [("VIDEO", [])])
     read = readable(saved, {"Service": SERVICE})
