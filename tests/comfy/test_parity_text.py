@@ -239,7 +239,7 @@ def test_a_part_of_sentence_transformers_that_imports_what_a_file_names_is_refus
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     modules.append({"idx": 9, "name": "9", "path": "9_Part", "type": f"sentence_transformers.{part}"})
     (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
-    with pytest.raises(EmbedderError, match=f"{part}.*never run.*Transformer, Pooling, Normalize alone"):
+    with pytest.raises(EmbedderError, match=f"{part}.*never run.*Transformer, Pooling, Normalize, Dropout alone"):
         load_text_embedder(str(folder), allow_download=False)
 
 
@@ -248,17 +248,21 @@ def test_a_dense_part_that_calls_or_unpickles_anything_is_refused(tmp_path: Path
     folder = write_text_embedder_folder(tmp_path / "dense")
     config = json.loads((folder / "3_Dense" / "config.json").read_text(encoding="utf-8"))
     if config["activation_function"] == activation:
-        (folder / "3_Dense" / "pytorch_model.bin").write_bytes(b"a pickle")
+        (folder / "3_Dense" / "model.safetensors").replace(folder / "3_Dense" / "pytorch_model.bin")  # which is unpickled then
     write_json(folder / "3_Dense" / "config.json", {**config, "activation_function": activation})
     with pytest.raises(EmbedderError, match="models.Dense.*never run"):
         load_text_embedder(str(folder), allow_download=False)
 
 
-def test_the_parts_are_known_by_the_places_that_6_0_moved_them_to(minilm_folder: Path, tmp_path: Path) -> None:
+def test_parts_that_run_nothing_are_loaded_where_6_0_moved_them_to_and_a_pickle_beside_weights_is_not(minilm_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(minilm_folder, tmp_path / "moved"))
+    (folder / "3_Dense" / "pytorch_model.bin").write_bytes(b"a pickle, as older models have beside their safetensors")
+    (folder / "9_Dropout").mkdir()
+    write_json(folder / "9_Dropout" / "config.json", {"dropout": 0.1})
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules.append({"idx": 9, "name": "9", "path": "9_Dropout", "type": "sentence_transformers.models.Dropout"})
     places = {"Transformer": "base.modules.transformer", "Pooling": "sentence_transformer.modules.pooling", "Normalize": "base.modules.normalize"}
-    places["Dense"] = "base.modules.dense"
+    places |= {"Dense": "base.modules.dense", "Dropout": "sentence_transformer.modules.dropout"}
     for module in modules:
         kind = module["type"].rpartition(".")[2]
         module["type"] = f"sentence_transformers.{places[kind]}.{kind}"

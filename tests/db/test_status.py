@@ -144,7 +144,7 @@ def test_indexes_are_told_by_what_they_serve(filled):
         conn.execute(f"ALTER INDEX image_vectors_hnsw_{looks.id} RENAME TO image_vectors_former_hnsw_{looks.id}")
         conn.execute(
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
-            " VALUES ('{image,prompt}', '{1,2}', 8, '', '{}', 3, true)"
+            " VALUES ('{image,prompt}', '{1,2}', 8, '', '{\"compared\": {}}', 3, true)"
         )
         conn.execute("CREATE INDEX hybrid_vectors_hnsw ON hybrid_vectors USING hnsw ((embedding::halfvec(8)) halfvec_ip_ops)")
     db.set_index(filled, words.id, "binary")
@@ -231,11 +231,14 @@ def test_an_index_over_several_kinds_that_is_old_or_unfinished(filled):
     with filled.connection() as conn:
         conn.execute(
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
-            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{}', 1, true)"
+            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{\"compared\": {}}', 1, true)"
         )
     assert "The index over image, prompt was made when there were 1 images; the library has 3 now." in told(filled)
     with filled.connection() as conn:
         conn.execute("UPDATE hybrids SET ready = false")
+    assert "The index over image, prompt was not finished." in told(filled)
+    with filled.connection() as conn:  # by a version whose indexes are not searched any more
+        conn.execute("UPDATE hybrids SET ready = true, details = '{}'")
     assert "The index over image, prompt was not finished." in told(filled)
     with alone(filled):
         assert "not finished" not in told(filled)
@@ -246,7 +249,7 @@ def test_as_many_new_images_as_searches_leave_the_index_for_are_a_problem(filled
     with filled.connection() as conn:
         conn.execute(
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
-            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{}', 3, true)"
+            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{\"compared\": {}}', 3, true)"
         )
         conn.execute("INSERT INTO hybrid_tail SELECT id FROM images ORDER BY id LIMIT 2")
     assert "new images" not in told(filled)
