@@ -44,6 +44,22 @@ def test_a_library_in_use_on_another_computer_is_refused(directory: Path, path: 
         peer.leave()
 
 
+def test_a_library_in_use_of_which_the_record_is_lost_is_refused_and_named_no_other_computer(directory: Path):
+    """A record is written beside and put in its place whole, so that a full disk does not do this."""
+    peer = Peer(directory).wait_ready()
+    process, record_file = postmaster(directory), directory / "server.json"
+    assert not record_file.with_suffix(".new").exists()
+    record = record_file.read_text(encoding="utf-8")
+    record_file.write_text("", encoding="utf-8")
+    try:
+        with pytest.raises(LibraryError, match=r"by another program, and server\.json, which tells where its server is, is lost"):
+            EmbeddedServer.start(directory)
+        assert runs(process)
+    finally:
+        record_file.write_text(record, encoding="utf-8")
+        peer.leave()
+
+
 def test_a_library_in_use_under_another_path_of_the_same_folder_is_refused(directory: Path, tmp_path: Path, monkeypatch):
     """As a bind mount gives it; a symbolic link stands for one here, which is not resolved."""
     peer = Peer(directory).wait_ready()
