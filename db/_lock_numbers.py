@@ -1,4 +1,4 @@
-"""The advisory locks of a library, all of them: this package's own numbers, of which versions that share it must agree on the first five."""
+"""The advisory locks of a library, all of them: this package's own numbers. Versions that share a library meet by them, so none ever changes."""
 
 from __future__ import annotations
 

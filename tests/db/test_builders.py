@@ -48,6 +48,22 @@ def test_the_lock_is_free_as_soon_as_it_is_given_up(library):
             assert not being_built(watcher)
 
 
+def test_who_is_refused_gives_up_no_lock_that_it_never_had(library, monkeypatch):
+    """The server would put a warning into its log each time."""
+    said, connect = [], library.connect
+
+    def heard() -> db.Connection:
+        conn = connect()
+        conn.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        return conn
+
+    with alone(library):
+        monkeypatch.setattr(library, "connect", heard)
+        with pytest.raises(db.LibraryError, match="Another process is building"), alone(library):
+            pass
+    assert said == []
+
+
 def test_what_was_made_while_the_locks_connection_was_lost_is_no_error(library, server):
     with alone(library), psycopg.connect(server.dsn("postgres")) as admin:
         ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = %s)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -45,10 +46,8 @@ def test_a_library_in_use_on_another_computer_is_refused(directory: Path, path: 
 
 
 def test_a_library_in_use_of_which_the_record_is_lost_is_refused_and_named_no_other_computer(directory: Path):
-    """A record is written beside and put in its place whole, so that a full disk does not do this."""
     peer = Peer(directory).wait_ready()
     process, record_file = postmaster(directory), directory / "server.json"
-    assert not record_file.with_suffix(".new").exists()
     record = record_file.read_text(encoding="utf-8")
     record_file.write_text("", encoding="utf-8")
     try:
@@ -58,6 +57,28 @@ def test_a_library_in_use_of_which_the_record_is_lost_is_refused_and_named_no_ot
     finally:
         record_file.write_text(record, encoding="utf-8")
         peer.leave()
+
+
+def test_a_full_disk_cuts_no_record_off(directory: Path, monkeypatch):
+    server = EmbeddedServer.start(directory)
+    process = postmaster(directory)
+    process.kill()
+    process.wait(20)
+    record = (directory / "server.json").read_text(encoding="utf-8")
+    write = Path.write_text
+
+    def half(file: Path, text: str, **how):
+        if file.parent != directory:
+            return write(file, text, **how)
+        write(file, text[: len(text) // 2], **how)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(LibraryError, match="No space left on device"):
+        patch.setattr(Path, "write_text", half)
+        EmbeddedServer.start(directory)
+    assert (directory / "server.json").read_text(encoding="utf-8") == record
+    assert ask(EmbeddedServer.start(directory), "SELECT 1") == 1
+    server.stop()
 
 
 def test_a_library_in_use_under_another_path_of_the_same_folder_is_refused(directory: Path, tmp_path: Path, monkeypatch):
