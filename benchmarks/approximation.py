@@ -31,7 +31,7 @@ from diffusion_toolkit.embedders.approximation import Error, error_of, fit_input
 from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
 from diffusion_toolkit.embedders.estimate import MOST, KnownTexts, Sections, fit
 from diffusion_toolkit.embedders.token_approximation import common_start
-from diffusion_toolkit.nodes.approximate import sections_of
+from diffusion_toolkit.nodes.conditioning.approximate import sections_of
 from host import stand_in_models
 from prompts import PRAISE, prompts
 

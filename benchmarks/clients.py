@@ -78,8 +78,8 @@ def main() -> None:
 
 def in_process(library: Any, options: argparse.Namespace, queries: np.ndarray, clients: int) -> tuple[list[float], int]:
     """Milliseconds of each search from input to rows, and how many failed."""
-    from diffusion_toolkit.nodes.asking import Wanted, find
     from diffusion_toolkit.nodes.links import QueryPart
+    from diffusion_toolkit.nodes.search.asking import Wanted, find
 
     def ask(number: int) -> None:
         part = QueryPart(options.kind, queries[number % len(queries)], fingerprint=f"synthetic-{FAMILIES[options.kind]}", model="synthetic")

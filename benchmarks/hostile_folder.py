@@ -48,7 +48,7 @@ def index(folder: Path, directory: Path) -> tuple[SimpleNamespace, float, set[st
     from diffusion_toolkit.db.embedded import EmbeddedServer
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.embedders.scan import Scan
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     encoder = SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4)
     encoder.encode = lambda images: np.ones((len(images), 4), np.float32)

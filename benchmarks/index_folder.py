@@ -208,7 +208,7 @@ def pipeline(folder: Path, models: _Models, library: Any, budget: int) -> int:
     from diffusion_toolkit.embedders.clip_vision import ImageEncoder
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.embedders.scan import Scan
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     encoders = Encoders(ImageEncoder(models.clip_vision), models.text, SDXLTextEncoder(models.clip))
     with FolderStore(library, "bench", folder, "", encoders) as store:

@@ -84,7 +84,7 @@ def measure(scratch: Path) -> dict[str, float]:
     from diffusion_toolkit.db.embedded import EmbeddedServer
     from diffusion_toolkit.embedders.pipeline import index_folder
     from diffusion_toolkit.embedders.scan import Scan
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     folder = scratch / "images"
     library = open_library("default", scratch / "library")

@@ -300,7 +300,7 @@ def run_ours(folder: Path, directory: Path, name: str) -> tuple[Way, Way]:
     from diffusion_toolkit.embedders import png_workers
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.embedders.scan import Scan
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     png_workers_worth = png_workers.WORTH
     library = open_library("default", directory)

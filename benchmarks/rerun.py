@@ -86,7 +86,7 @@ def stand_ins() -> Any:
 
 def store_of(library: Any, folder: Path, encoders: Any) -> Any:
     from diffusion_toolkit.embedders.pipeline import Encoders
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     return FolderStore(library, "bench", folder, "", encoders or Encoders())
 

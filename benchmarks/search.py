@@ -1,6 +1,6 @@
 """A search of one kind, from a node's input to its rows, against the bare HNSW query and the exact scan of a wide table.
 
-Ours: what a search node does with its vector (nodes/asking.py): borrow a connection, find the encoder, search, read all images. Bare: the one SELECT, its ids alone, on a
+Ours: what a search node does with its vector (nodes/search/asking.py): borrow a connection, find the encoder, search, read all images. Bare: the one SELECT, its ids alone, on a
 connection that is kept, with the same ef_search. Wide: PostgreSQL's first attempt, float32 vectors in a table of all five kinds.
 
     .venv/bin/python benchmarks/search.py FOLDER [--kind image] [--k 50] [--queries 200] [--wide 20]
@@ -77,8 +77,8 @@ def bare(conn: Any, kind: str, queries: np.ndarray, k: int, ef: int) -> Way:
 def ours(library: Any, kind: str, queries: np.ndarray, k: int) -> list[Way]:
     """From a node's input to its rows; and the search alone, its connection included."""
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes.asking import Wanted, find
     from diffusion_toolkit.nodes.links import QueryPart
+    from diffusion_toolkit.nodes.search.asking import Wanted, find
 
     def rows(number: int) -> list[int]:
         part = QueryPart(kind, queries[number], fingerprint=f"synthetic-{FAMILIES[kind]}", model="synthetic")

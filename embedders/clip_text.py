@@ -43,7 +43,7 @@ class SDXLTextEncoder:
     """
 
     def __init__(self, clip: Any, managed: bool = True) -> None:
-        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
+        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.routes.query_models`)."""
         import comfy.sdxl_clip
 
         check_clip(clip, comfy.sdxl_clip.SDXLClipModel, "SDXL's pair of clip_l and clip_g", _WANTED)

@@ -38,7 +38,7 @@ class ImageEncoder:
     dims = IMAGE_DIMS
 
     def __init__(self, clip_vision: Any, managed: bool = True) -> None:
-        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
+        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.routes.query_models`)."""
         self._clip_vision = clip_vision
         self._managed = managed
         self._check()

@@ -48,7 +48,7 @@ class DescriptionEncoder:
 
     def __init__(self, tower: Any, name: str, picture_tower: Callable[[], str], managed: bool = True) -> None:
         """`picture_tower` gives the digest of the picture tower in the same file; it is asked for once. `managed` False: the
-        model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
+        model stays where it is, on the CPU, and the host is not told of it (see `nodes.routes.query_models`)."""
         import comfy.model_management as host
         import comfy.model_patcher
 

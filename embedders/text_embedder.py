@@ -48,7 +48,7 @@ class TextEmbedder:
     def __init__(
         self, model: SentenceTransformer, name: str, query_prompt: str, text_prompt: str, managed: bool = True
     ) -> None:
-        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.query_models`)."""
+        """`managed` False: the model stays where it is, on the CPU, and the host is not told of it (see `nodes.routes.query_models`)."""
         import comfy.model_management as host
 
         self.name = name

@@ -93,7 +93,7 @@ class Known:
 
 
 def _texts() -> Iterator[ModelFile]:
-    from .load_text_embedder import text_embedder_folders
+    from .indexing.load_text_embedder import text_embedder_folders
 
     for root in text_embedder_folders():
         yield from (ModelFile("text", (marker.parent,)) for marker in sorted(root.glob("*/modules.json")))

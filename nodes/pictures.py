@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io, ui
 
-from .hit_records import path_of, short_prompt
 from .host import log, readable_file
+from .search.hit_records import path_of, short_prompt
 
 if TYPE_CHECKING:
     import torch

@@ -169,7 +169,7 @@ def store_of(folder: Path, encoders: Any, directory: Path, with_library: bool) -
         yield dictionaries(), encoders, lambda progress: None
         return
     from diffusion_toolkit.db import refresh_search
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
     from index_folder import _library
 
     with _library(directory) as library, FolderStore(library, "bench", folder, "", encoders) as store:

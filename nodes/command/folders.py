@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..folders import in_roots, why_outside
 from ..host import roots, told_roots
+from ..indexing.folders import in_roots, why_outside
 from .errors import UsageError
 
 

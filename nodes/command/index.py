@@ -17,14 +17,14 @@ from .report import check_report, write_report
 
 if TYPE_CHECKING:
     from ...embedders.pipeline import Progress
-    from ..index_run import Job, JobFiles
+    from ..indexing.index_run import Job, JobFiles
 
 
 def index(context: Context) -> int:
     """Run it; the exit code."""
     from ... import db
-    from ..index_report import summary
-    from ..index_run import run
+    from ..indexing.index_report import summary
+    from ..indexing.index_run import run
     from .words import ShellWords
 
     given = context.given
@@ -73,7 +73,7 @@ def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:
     from ...db import normal_label, normal_labels
     from ...embedders.image_list import ListError
     from ...embedders.scan import ScanError, normal_subfolder
-    from ..index_run import Job, JobFiles
+    from ..indexing.index_run import Job, JobFiles
 
     for_folders = {"--root": given.root is not None, "--pattern": given.pattern, "--no-recursive": not given.recursive}
     listed = absolute(given.folder) if is_list(given.folder, [option for option, is_given in for_folders.items() if is_given]) else None

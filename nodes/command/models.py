@@ -182,7 +182,7 @@ def _find(kind: _Kind, name: str) -> str | None:
     import folder_paths
 
     if kind.option == "text_embedder":
-        from ..load_text_embedder import text_embedder_folders
+        from ..indexing.load_text_embedder import text_embedder_folders
 
         places = [*(root / name for root in text_embedder_folders()), Path(name).expanduser().absolute()]
         return next((str(place) for place in places if (place / "modules.json").is_file()), None)
@@ -196,7 +196,7 @@ def _names(kind: _Kind) -> set[str]:
     import folder_paths
 
     if kind.option == "text_embedder":
-        from ..load_text_embedder import text_embedder_folders
+        from ..indexing.load_text_embedder import text_embedder_folders
 
         return {marker.parent.name for root in text_embedder_folders() for marker in root.glob("*/modules.json")}
     return set(folder_paths.get_filename_list(kind.folder))

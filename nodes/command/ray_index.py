@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ... import db
 from ...db.shared import connection_string
 from ...embedders.pipeline import Encoders, IndexReport
-from ..index_run import finish, together
-from ..index_store import told_apart
+from ..indexing.index_run import finish, together
+from ..indexing.index_store import told_apart
 from .ray_cluster import Cluster, connected
 from .context import Context
 from .index import absolute
@@ -23,7 +23,7 @@ from .progress import Bar
 from .words import ShellWords
 
 if TYPE_CHECKING:
-    from ..index_run import Job, JobFiles
+    from ..indexing.index_run import Job, JobFiles
     from .share import Answer
 
 _OF_THE_SHARE = ("found", "unchanged", "all_gone", "elsewhere")  # counted by whose share it is; what is marked, by who marks it

@@ -64,8 +64,8 @@ class Work:
     def _begin(self, connection: str) -> dict[str, Any]:
         from ... import db
         from ...db.shared import is_this_machine
-        from ..index_run import Job
-        from ..index_store import encoder_records, this_process
+        from ..indexing.index_run import Job
+        from ..indexing.index_store import encoder_records, this_process
 
         setup = self._setup
         start(Path(setup.comfyui), setup.arguments)
@@ -95,7 +95,7 @@ class Work:
 
     def _index(self, share: Share, files: bool) -> dict[str, Any]:
         from ...embedders.pipeline import Encoders
-        from ..index_run import JobFiles, index_part, together
+        from ..indexing.index_run import JobFiles, index_part, together
 
         all_ = self._encoders
         encoders = Encoders(image=all_.image) if files else Encoders(text=all_.text, clip=all_.clip)

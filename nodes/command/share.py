@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..index_store import FolderStore
+from ..indexing.index_store import FolderStore
 
 Answer = tuple[dict[str, Any], bool]  # what a worker said of a share, and whether it only helped with it
 HELPED_FROM = 1000  # files that a worker has left: for fewer, looking through the folder once more doesn't pay

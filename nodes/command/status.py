@@ -9,7 +9,7 @@ from .report import check_report, write_report
 
 def status(context: Context) -> int:
     """Print it; the exit code."""
-    from ..status_report import read_status, status_record, status_text
+    from ..library.status_report import read_status, status_record, status_text
     from .words import ShellWords
 
     check_report(context.given.json)

@@ -18,9 +18,9 @@ _INDEX_FIRST = " Run `index` first: what was only moved or renamed would lose it
 
 def upkeep(context: Context) -> int:
     """Look at everything, and do what was asked for; the exit code."""
-    from ..upkeep import attend
-    from ..upkeep_actions import PRUNE, WOULD_PRUNE
-    from ..upkeep_report import problems, upkeep_record, upkeep_text
+    from ..library.upkeep import attend
+    from ..library.upkeep_actions import PRUNE, WOULD_PRUNE
+    from ..library.upkeep_report import problems, upkeep_record, upkeep_text
     from .words import ShellWords
 
     given, bar = context.given, Bar(context.cancel, context.given.quiet)

@@ -69,8 +69,8 @@ class Routes:
     @answered
     async def status(self, request: web.Request) -> web.Response:
         def told(library: str) -> dict[str, Any]:
-            from ..status_report import read_status, status_record
-            from ..watch import watcher
+            from ..indexing.watch import watcher
+            from ..library.status_report import read_status, status_record
             from .libraries import opened
 
             return {**status_record(read_status(opened(library))), "watched": watcher().folders(library)}

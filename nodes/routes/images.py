@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...db import Connection, StoredImage, get_images, parse_filter
-from ..asking import list_by_filter
-from ..hit_records import path_of, sureness
 from ..host import ReadableFiles, readable_file
+from ..search.asking import list_by_filter
+from ..search.hit_records import path_of, sureness
 from .libraries import opened
 from .refusals import Refusal
 

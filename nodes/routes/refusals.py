@@ -55,7 +55,7 @@ def as_refusal(error: Exception) -> Refusal:
     from ...embedders.decode import ImageError
     from ...embedders.errors import EmbedderError
     from ..config import ConfigurationError
-    from ..query_models import ModelNotFound, StillLooking
+    from .query_models import ModelNotFound, StillLooking
 
     kinds: list[tuple[type[Exception], int, str]] = [
         (db.ServerTrouble, 503, "library_unavailable"),

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from ...db import FAMILIES, Connection, Library, LibraryError, ServerTrouble, StoredEncoder, active_encoder, parse_filter
 from ...db.encoders import CONNECT
-from ..asking import Found, Wanted, find, in_words
-from ..hit_records import hit_record
 from ..links import KINDS, QueryPart, SearchOptions
 from ..model_files import known_here
-from ..no_hits import why_no_hits
-from ..query_by_description import description_query
-from ..query_by_image import image_query
-from ..query_by_prompt import prompt_query
-from ..query_by_stored_image import stored_query
-from ..query_by_style import style_query
-from ..query_models import QueryModels
-from ..vectors import direction
+from ..search.asking import Found, Wanted, find, in_words
+from ..search.hit_records import hit_record
+from ..search.no_hits import why_no_hits
+from ..search.query_by_description import description_query
+from ..search.query_by_image import image_query
+from ..search.query_by_prompt import prompt_query
+from ..search.query_by_stored_image import stored_query
+from ..search.query_by_style import style_query
+from ..search.vectors import direction
 from .images import among_others
 from .libraries import opened
+from .query_models import QueryModels
 from .refusals import Refusal
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def groups(*sizes: int, side: int = 64) -> list:
 )
 def test_so_many_pictures_are_loaded_and_no_more(sizes, show_groups, shown):
     import_comfy()
-    from diffusion_toolkit.nodes.find_duplicates import not_shown, shown_members
+    from diffusion_toolkit.nodes.survey.find_duplicates import not_shown, shown_members
 
     found = groups(*sizes)
     places = shown_members(found, show_groups)
@@ -49,7 +49,7 @@ def test_so_many_pictures_are_loaded_and_no_more(sizes, show_groups, shown):
 def test_fewer_large_pictures_are_loaded(monkeypatch):
     import_comfy()
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes.find_duplicates import not_shown, shown_members
+    from diffusion_toolkit.nodes.survey.find_duplicates import not_shown, shown_members
 
     monkeypatch.setattr(db, "machine_memory", lambda: 16 * 10**9)
     found = groups(4, 20, 3, side=8192)  # 0.8 GB each
@@ -61,7 +61,7 @@ def test_fewer_large_pictures_are_loaded(monkeypatch):
 def test_the_report_tells_the_least_similarity_of_a_group_and_some_of_its_images():
     import_comfy()
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes.find_duplicates import report_text
+    from diffusion_toolkit.nodes.survey.find_duplicates import report_text
 
     [group] = groups(2)
     of_pixels = db.Group(group.members, group.reason, (None, None), (0, 3))  # as of images that no model has seen
@@ -74,7 +74,7 @@ def test_the_report_tells_the_least_similarity_of_a_group_and_some_of_its_images
 def test_one_is_told_as_one_and_small_files_in_small_units():
     import_comfy()
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes.find_duplicates import report_text
+    from diffusion_toolkit.nodes.survey.find_duplicates import report_text
 
     [group] = groups(2)
     told = report_text([group], []).splitlines()[0]
@@ -91,7 +91,7 @@ def test_one_is_told_as_one_and_small_files_in_small_units():
 def test_so_many_copies_are_told_and_no_more():
     import_comfy()
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes.find_duplicates import report_text
+    from diffusion_toolkit.nodes.survey.find_duplicates import report_text
 
     some = tuple(db.Place(f"/b/{n}.png", 1) for n in range(15))
     lines = report_text([], [], [], [db.Member(n, 64, 64, None, [], None, None, f"/a/{n}.png", 1, some) for n in range(102)]).splitlines()
@@ -115,7 +115,7 @@ def photos(tmp_path, monkeypatch) -> Path:
 def looked_at(*files: Path) -> tuple[list[tuple[str, str]], str]:
     """(path, note) of these files of one image, each as a root of its own knew it, and what is said where none is there."""
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes.find_duplicates import FilesThere
+    from diffusion_toolkit.nodes.survey.find_duplicates import FilesThere
 
     there = FilesThere("", 1, lambda stage, done, total: None)
     known = [db.StoredFile(str(file.parent), file.name, 5, file.stat().st_mtime_ns if file.exists() else 1) for file in files]

@@ -138,7 +138,7 @@ def test_pictures_of_comfyui_are_found_by_the_dates_of_their_files(server, light
 def test_the_orders_of_the_node_are_those_of_the_library():
     import_comfy()
     from diffusion_toolkit.db.listing import ORDERS
-    from diffusion_toolkit.nodes.list_images import ListImages
+    from diffusion_toolkit.nodes.search.list_images import ListImages
 
     [order] = [entry for entry in ListImages.define_schema().inputs if entry.id == "order"]
     assert list(order.options) == list(ORDERS)
@@ -178,7 +178,7 @@ def test_ids_and_hits_must_be_of_one_library(hits_of, linked, chosen, with_ids, 
 def test_ids_meant_for_another_library_label_nothing():
     import_comfy()
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes.label_images import LabelImages
+    from diffusion_toolkit.nodes.library.label_images import LabelImages
     from diffusion_toolkit.nodes.links import Hits
 
     hits = [Hits("work", (db.Hit(1, 0.5, 1),))]

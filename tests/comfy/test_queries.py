@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 import_comfy()  # our nodes' package asks for comfy_api
 from diffusion_toolkit import db  # noqa: E402
 from diffusion_toolkit.embedders.clip_vision import ImageEncoder  # noqa: E402
-from diffusion_toolkit.nodes.asking import as_part, in_words  # noqa: E402
-from diffusion_toolkit.nodes.hit_records import hit_line, hit_record, share  # noqa: E402
 from diffusion_toolkit.nodes.links import AskedPart, Query, QueryPart, SearchOptions  # noqa: E402
-from diffusion_toolkit.nodes.query_by_image import image_query  # noqa: E402
-from diffusion_toolkit.nodes.vectors import combine, direction, mean_direction, read_vector  # noqa: E402
+from diffusion_toolkit.nodes.search.asking import as_part, in_words  # noqa: E402
+from diffusion_toolkit.nodes.search.hit_records import hit_line, hit_record, share  # noqa: E402
+from diffusion_toolkit.nodes.search.query_by_image import image_query  # noqa: E402
+from diffusion_toolkit.nodes.search.vectors import combine, direction, mean_direction, read_vector  # noqa: E402
 
 
 def one(*numbers: float, kind: str = "image", fingerprint: str | None = "f", label: str = "a", **more) -> Query:
@@ -84,7 +84,7 @@ def test_queries_that_cancel_out_are_refused():
 
 
 def test_all_weights_zero_are_refused_with_the_next_step():
-    from diffusion_toolkit.nodes.query_arithmetic import QueryArithmetic
+    from diffusion_toolkit.nodes.search.query_arithmetic import QueryArithmetic
 
     with pytest.raises(ValueError, match="weight 0, so nothing is asked. Set a weight above 0"):
         QueryArithmetic.execute(one(1, 2), 0.0, 1.0, 1.0)
@@ -190,8 +190,8 @@ def test_the_openapi_document_has_every_field_of_a_hit():
 
 
 def test_pick_hit_reaches_the_last_hit_of_the_deepest_page():
-    from diffusion_toolkit.nodes.hits import hit_inputs
-    from diffusion_toolkit.nodes.pick_hit import PickHit
+    from diffusion_toolkit.nodes.search.hits import hit_inputs
+    from diffusion_toolkit.nodes.search.pick_hit import PickHit
 
     most = {entry.id: entry.max for entry in (*hit_inputs(), *PickHit.define_schema().inputs) if hasattr(entry, "max")}
     assert most["pick"] == most["offset"] + most["top_k"]

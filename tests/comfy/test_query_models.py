@@ -37,7 +37,7 @@ def folders(comfyui: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.fixture
 def models(comfyui: Path, tmp_path: Path) -> Any:  # noqa: F811
     from diffusion_toolkit.nodes.model_files import Known
-    from diffusion_toolkit.nodes.query_models import QueryModels
+    from diffusion_toolkit.nodes.routes.query_models import QueryModels
 
     made = QueryModels(Known(tmp_path / "models.json"))
     yield made
@@ -84,7 +84,7 @@ def test_what_was_learnt_of_a_file_is_kept_until_the_file_changes(folders, model
 
 
 def test_a_model_that_no_file_holds_says_where_it_belongs(folders, models):
-    from diffusion_toolkit.nodes.query_models import ModelNotFound
+    from diffusion_toolkit.nodes.routes.query_models import ModelNotFound
 
     (folders / "clip_vision" / "broken.safetensors").write_bytes(b"no model")
     for family, place in (("text", "models/sentence_transformers"), ("image", "models/clip_vision"), ("clip_l", "models/checkpoints")):
@@ -104,7 +104,7 @@ def test_the_text_half_is_found_by_its_picture_half(folders, models, clip_vision
 
 def test_models_are_let_go_when_nobody_asks(folders, tmp_path):
     from diffusion_toolkit.nodes.model_files import Known
-    from diffusion_toolkit.nodes.query_models import QueryModels
+    from diffusion_toolkit.nodes.routes.query_models import QueryModels
 
     folder = write_text_embedder_folder(folders / "sentence_transformers" / "wanted")
     fingerprint = load_text_embedder(str(folder), allow_download=False).fingerprint
@@ -121,7 +121,7 @@ def test_models_are_let_go_when_nobody_asks(folders, tmp_path):
 
 def test_models_that_were_not_the_one_are_let_go_too(folders, tmp_path):
     from diffusion_toolkit.nodes.model_files import Known
-    from diffusion_toolkit.nodes.query_models import ModelNotFound, QueryModels
+    from diffusion_toolkit.nodes.routes.query_models import ModelNotFound, QueryModels
 
     write_text_embedder_folder(folders / "sentence_transformers" / "another")
     models = QueryModels(Known(tmp_path / "models.json"), idle_minutes=0.5 / 60)
@@ -138,8 +138,8 @@ def test_models_that_were_not_the_one_are_let_go_too(folders, tmp_path):
     "trouble", [MemoryError("no room"), OSError("the drive is gone"), ImportError("no open_clip"), RuntimeError("can't allocate memory")]
 )
 def test_a_file_that_could_not_be_loaded_is_tried_again_after_a_restart(folders, tmp_path, monkeypatch, trouble):
-    from diffusion_toolkit.nodes import query_models
     from diffusion_toolkit.nodes.model_files import Known, candidates
+    from diffusion_toolkit.nodes.routes import query_models
 
     folder = write_text_embedder_folder(folders / "sentence_transformers" / "wanted")
     fingerprint = load_text_embedder(str(folder), allow_download=False).fingerprint
@@ -161,7 +161,7 @@ def test_a_file_that_could_not_be_loaded_is_tried_again_after_a_restart(folders,
 
 def test_a_file_cut_short_is_no_foreign_model(folders, models, tmp_path):
     from diffusion_toolkit.nodes.model_files import Known, candidates
-    from diffusion_toolkit.nodes.query_models import ModelNotFound
+    from diffusion_toolkit.nodes.routes.query_models import ModelNotFound
 
     folder = write_text_embedder_folder(folders / "sentence_transformers" / "wanted")
     (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
@@ -172,7 +172,7 @@ def test_a_file_cut_short_is_no_foreign_model(folders, models, tmp_path):
 
 def test_a_foreign_model_is_remembered_as_one(folders, models, tmp_path):
     from diffusion_toolkit.nodes.model_files import Known, candidates
-    from diffusion_toolkit.nodes.query_models import ModelNotFound
+    from diffusion_toolkit.nodes.routes.query_models import ModelNotFound
 
     folder = folders / "sentence_transformers" / "foreign"
     folder.mkdir()
@@ -184,7 +184,7 @@ def test_a_foreign_model_is_remembered_as_one(folders, models, tmp_path):
 
 
 def test_a_folder_that_was_taken_away_is_not_found_again(folders, models):
-    from diffusion_toolkit.nodes.query_models import ModelNotFound
+    from diffusion_toolkit.nodes.routes.query_models import ModelNotFound
 
     folder = write_text_embedder_folder(folders / "sentence_transformers" / "wanted")
     fingerprint = load_text_embedder(str(folder), allow_download=False).fingerprint

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from diffusion_toolkit.embedders.workflow import to_api
-from diffusion_toolkit.nodes.watched_prompts import PREFIX
+from diffusion_toolkit.nodes.indexing.watched_prompts import PREFIX
 from host import stand_in
 from host.bootstrap import REPOSITORY
 from host.node_graphs import index, node

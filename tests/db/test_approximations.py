@@ -18,7 +18,7 @@ WIDTH = 8
 @pytest.fixture(scope="module")
 def nodes():
     import_comfy()
-    from diffusion_toolkit.nodes import approximate
+    from diffusion_toolkit.nodes.conditioning import approximate
 
     return approximate
 

@@ -17,7 +17,7 @@ from diffusion_toolkit.db.search.kinds import sources_of, state_of
 from diffusion_toolkit.db.status import library_status
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
 from diffusion_toolkit.embedders.scan import Scan
-from diffusion_toolkit.nodes.index_store import FolderStore
+from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 

@@ -20,12 +20,13 @@ def command(library, tmp_path, monkeypatch, capsys):
     """Runs one with its options: (exit code, what it said, its JSON), on a library of three files, of which b.png is gone."""
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.embedders.scan import Scan
-    from diffusion_toolkit.nodes import host, status_report, upkeep
+    from diffusion_toolkit.nodes import host
     from diffusion_toolkit.nodes.command.arguments import parse
     from diffusion_toolkit.nodes.command.context import Context
     from diffusion_toolkit.nodes.command.progress import Cancel
     from diffusion_toolkit.nodes.command.upkeep import upkeep as run
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
+    from diffusion_toolkit.nodes.library import status_report, upkeep
 
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -84,7 +85,7 @@ def test_prune_shows_and_removes_only_with_yes(library, command):
 def test_what_comes_back_before_it_is_removed_is_not_told_nor_counted_as_removed(library, command, tmp_path, monkeypatch):
     """An image's only file, and a copy of one that stays."""
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes import upkeep
+    from diffusion_toolkit.nodes.library import upkeep
 
     files, prune = tmp_path / "pictures", upkeep.prune
     with library.connection() as conn:
@@ -162,8 +163,8 @@ def test_what_helps_is_told_in_the_words_of_a_shell(library, command, encoder, t
 
 def test_prune_beside_a_run_is_refused_before_anything_is_looked_at(library, command, monkeypatch):
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes import upkeep
     from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.library import upkeep
 
     run = db.Run(library, "gpu-box, process 12")
     run.begin()

@@ -11,7 +11,9 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def nodes():
     import_comfy()
-    from diffusion_toolkit.nodes import asking, composed_prompt, links
+    from diffusion_toolkit.nodes import links
+    from diffusion_toolkit.nodes.conditioning import composed_prompt
+    from diffusion_toolkit.nodes.search import asking
 
     return asking, composed_prompt, links
 
@@ -68,7 +70,7 @@ def test_an_estimated_score_says_how_good_it_is_and_is_not_set_beside_a_true_one
 def test_the_doubt_is_that_of_the_worst_kind(nodes, held_out, said):
     from types import SimpleNamespace
 
-    from diffusion_toolkit.nodes.phrase_scoring import Scoring
+    from diffusion_toolkit.nodes.conditioning.phrase_scoring import Scoring
 
     words = {f"kind{n}": SimpleNamespace(held_out=one) for n, one in enumerate(held_out)}
     assert Scoring([SimpleNamespace(kind=kind) for kind in words], words, {}).doubt.endswith(said)

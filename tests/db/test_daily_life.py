@@ -14,7 +14,7 @@ from diffusion_toolkit.embedders.image_list import ImageList
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 from diffusion_toolkit.embedders.pipeline.prepared import FORGOTTEN
 from diffusion_toolkit.embedders.scan import Scan
-from diffusion_toolkit.nodes.index_store import FolderStore
+from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 

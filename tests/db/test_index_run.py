@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, StandBack
-from diffusion_toolkit.nodes import index_run
-from diffusion_toolkit.nodes.index_run import Job
+from diffusion_toolkit.nodes.indexing import index_run
+from diffusion_toolkit.nodes.indexing.index_run import Job
 from PIL import Image
 
 

@@ -10,7 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 from diffusion_toolkit.embedders.scan import Scan
-from diffusion_toolkit.nodes.index_store import FolderStore
+from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 
 FILES = 80
@@ -23,7 +23,7 @@ import numpy as np
 from diffusion_toolkit.db import bulk
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
 from diffusion_toolkit.embedders.scan import Scan
-from diffusion_toolkit.nodes.index_store import FolderStore
+from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 bulk.LEAST, images.JUDGED_AT = 5, 1  # by the first batch, of which there are several
 library, batches = db.open_library("default", folder), []
 def hang(*told):

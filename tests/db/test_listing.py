@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.nodes.asking import list_by_filter
+from diffusion_toolkit.nodes.search.asking import list_by_filter
 
 
 @pytest.fixture

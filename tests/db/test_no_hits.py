@@ -11,7 +11,8 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def nodes():
     import_comfy()
-    from diffusion_toolkit.nodes import asking, links, no_hits
+    from diffusion_toolkit.nodes import links
+    from diffusion_toolkit.nodes.search import asking, no_hits
 
     return asking, links, no_hits
 
@@ -63,7 +64,7 @@ def test_a_page_beyond_the_end_tells_how_many_hits_there_are(why, ids, unit):
 
 
 def test_no_more_hits_are_counted_than_a_message_is_worth(why, ids, unit, monkeypatch):
-    monkeypatch.setattr("diffusion_toolkit.nodes.no_hits.COUNTED", 2)
+    monkeypatch.setattr("diffusion_toolkit.nodes.search.no_hits.COUNTED", 2)
     assert why(unit(1), offset=100).endswith("offset passes over 100, and there are no more hits than that. Lower offset.")
 
 

@@ -168,7 +168,7 @@ def test_the_nearest_names(value: str, meant: list[str]) -> None:
 @pytest.fixture(scope="module")
 def nodes():
     import_comfy()
-    from diffusion_toolkit.nodes import find_duplicates, shown_images
+    from diffusion_toolkit.nodes.survey import find_duplicates, shown_images
 
     return find_duplicates, shown_images
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders
-from diffusion_toolkit.nodes.index_store import FolderStore
+from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
 
 def test_a_user_who_may_only_read_searches(as_user, fill):

@@ -18,7 +18,7 @@ WIDTH = 8
 @pytest.fixture(scope="module")
 def nodes() -> ModuleType:
     import_comfy()
-    from diffusion_toolkit.nodes import exported_images, recall, recalled_images
+    from diffusion_toolkit.nodes.conditioning import exported_images, recall, recalled_images
 
     return SimpleNamespace(Recall=recall.Recall, recall_images=recalled_images.recall_images, exported=exported_images.exported, told=recall)
 
@@ -110,7 +110,7 @@ def test_why_states_can_not_be_stored_anew_names_the_place_where_this_library_is
 @pytest.mark.parametrize(("text", "named"), [("a fox\n in the snow", "the text 'a fox in the snow'"), ("fox " * 40, "the text 'fox .{56}\\.\\.\\.'"), ("", "the empty text")])
 def test_a_text_of_which_nothing_is_stored_is_named(library, conn, nodes, text, named):
     from diffusion_toolkit.embedders.other_models import FLUX, SD3
-    from diffusion_toolkit.nodes.other_recall import OtherRecall
+    from diffusion_toolkit.nodes.conditioning.other_recall import OtherRecall
 
     text_id = db.ensure_text(conn, db.TextPair(text, text))
     for recall, connect in (
@@ -121,7 +121,7 @@ def test_a_text_of_which_nothing_is_stored_is_named(library, conn, nodes, text, 
 
 
 def test_an_estimate_names_the_former_clip_whose_states_are_stored(library, conn, encoder, nodes, monkeypatch):
-    from diffusion_toolkit.nodes import approximate
+    from diffusion_toolkit.nodes.conditioning import approximate
 
     monkeypatch.setattr(approximate, "approximate", lambda *given: SimpleNamespace(states=np.zeros((77, WIDTH)), said="APPROXIMATION", exact=False))
     kept, lacking = (db.ensure_text(conn, db.TextPair(text, text)) for text in "ab")

@@ -13,9 +13,9 @@ from diffusion_toolkit.db._trouble import failed_statement
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
 from diffusion_toolkit.embedders.scan import Scan
-from diffusion_toolkit.nodes import patience
-from diffusion_toolkit.nodes.index_run import finish
-from diffusion_toolkit.nodes.index_store import FolderStore
+from diffusion_toolkit.nodes.indexing import patience
+from diffusion_toolkit.nodes.indexing.index_run import finish
+from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 from psycopg import errors
 

@@ -19,8 +19,8 @@ FILES = 20
 def root(library, tmp_path, monkeypatch):
     """An indexed root of a folder of pictures."""
     import_comfy()
-    from diffusion_toolkit.nodes import former_places, index_run
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing import former_places, index_run
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     root = tmp_path / "pictures"
     (root / "cats").mkdir(parents=True)
@@ -38,7 +38,7 @@ def work(library, root):
     """Two workers, of whom one is done before the other, though both began together: their reports, and the run's."""
     from diffusion_toolkit.nodes.command.ray_index import report_of_all, still_away
     from diffusion_toolkit.nodes.command.share import Share, SharedSource, SharedStore
-    from diffusion_toolkit.nodes.index_run import Job, JobFiles
+    from diffusion_toolkit.nodes.indexing.index_run import Job, JobFiles
 
     def run() -> tuple[list[IndexReport], IndexReport]:
         shares = [Share(number, 2) for number in range(2)]
@@ -75,7 +75,7 @@ def test_a_folder_that_was_renamed_is_told_as_marked_whichever_worker_has_marked
 
 def test_a_folder_that_is_not_there_is_told_whole_beside_what_is_new(library, root, work, tmp_path):
     from diffusion_toolkit.nodes.command.ray_index import still_away
-    from diffusion_toolkit.nodes.index_run import Job, JobFiles
+    from diffusion_toolkit.nodes.indexing.index_run import Job, JobFiles
 
     (root / "cats").rename(tmp_path / "elsewhere")
     for number in range(5):

@@ -12,9 +12,9 @@ from host.comfy_models import import_comfy
 
 @pytest.fixture
 def shown(library, conn, root, image, monkeypatch):
-    """`nodes.shown_images`, and three images whose files are gone, the last of them huge."""
+    """`nodes.survey.shown_images`, and three images whose files are gone, the last of them huge."""
     import_comfy()
-    from diffusion_toolkit.nodes import shown_images
+    from diffusion_toolkit.nodes.survey import shown_images
 
     monkeypatch.setattr(shown_images, "drawn", lambda picture, file: {"filename": f"{picture.shape[1]}.png"})
     sizes = (8, 16, 100_000)
@@ -41,7 +41,7 @@ def test_pictures_that_take_too_much_memory_are_refused_before_one_is_made(libra
 def test_a_report_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     import_comfy()
     from diffusion_toolkit.embedders.exchange import ExchangeError
-    from diffusion_toolkit.nodes import shown_images
+    from diffusion_toolkit.nodes.survey import shown_images
 
     place = tmp_path / "report.json"
     monkeypatch.setattr(shown_images, "report_place", lambda name: place)

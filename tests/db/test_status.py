@@ -157,7 +157,7 @@ def test_indexes_are_told_by_what_they_serve(filled):
 
 
 def test_programs_are_told_which_of_two_indexes_is_to_go(filled):
-    from diffusion_toolkit.nodes.status_report import status_record
+    from diffusion_toolkit.nodes.library.status_report import status_record
 
     with filled.connection() as conn:
         looks = db.active_encoder(conn, "image").id

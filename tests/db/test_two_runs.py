@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 from diffusion_toolkit.embedders.scan import Scan
-from diffusion_toolkit.nodes.index_store import FolderStore
+from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 encoded = 0
 def encode(images):
     global encoded

@@ -124,7 +124,8 @@ def test_few_of_many_are_told(conn, images) -> None:
 
 def test_a_search_tells_it_beside_its_hits_and_one_without_hits_once(library, image, encoder, unit) -> None:
     import_comfy()
-    from diffusion_toolkit.nodes import asking, links, no_hits
+    from diffusion_toolkit.nodes import links
+    from diffusion_toolkit.nodes.search import asking, no_hits
 
     with library.connection() as conn:
         root = db.ensure_root(conn, "output", "/pictures")

@@ -29,8 +29,8 @@ def folder(tmp_path):
 @pytest.fixture
 def upkeep(library, folder, tmp_path, monkeypatch):
     """The node's module, on a library that has the folder in it."""
-    from diffusion_toolkit.nodes import status_report, upkeep
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
+    from diffusion_toolkit.nodes.library import status_report, upkeep
 
     for module in (upkeep, status_report):
         monkeypatch.setattr(module, "roots", lambda: {"pictures": folder})
@@ -240,7 +240,7 @@ def test_what_nothing_leads_to_is_removed_lot_by_lot_and_never_beside_a_run(libr
 
 
 def test_the_report_says_what_is_wrong_and_what_to_do(library, folder, upkeep):
-    from diffusion_toolkit.nodes import upkeep_report
+    from diffusion_toolkit.nodes.library import upkeep_report
 
     (folder / "cats/b.png").unlink()
     Image.new("RGB", (8, 8), "white").save(folder / "cats/c.png")
@@ -254,7 +254,7 @@ def test_the_report_says_what_is_wrong_and_what_to_do(library, folder, upkeep):
 
 
 def test_what_is_changed_and_gone_is_named_some_for_a_person_more_for_a_program(library, folder, upkeep, monkeypatch):
-    from diffusion_toolkit.nodes import upkeep_report
+    from diffusion_toolkit.nodes.library import upkeep_report
 
     monkeypatch.setattr(upkeep_report, "NAMED_HERE", 2)
     for name in ("a.png", "cats/c.png", "cats/deep/d.png"):
@@ -270,7 +270,7 @@ def test_what_is_changed_and_gone_is_named_some_for_a_person_more_for_a_program(
 
 
 def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder, upkeep):
-    from diffusion_toolkit.nodes import upkeep_report
+    from diffusion_toolkit.nodes.library import upkeep_report
 
     (folder / "a.png").unlink()  # there is a copy
     (folder / "cats/b.png").rename(folder / "moved.png")
@@ -292,7 +292,7 @@ def test_files_that_were_moved_are_told_from_those_that_are_lost(library, folder
 
 
 def test_images_that_go_are_told_first_with_what_they_were_given_and_after_them_what_was_only_moved(library, folder, upkeep, monkeypatch):
-    from diffusion_toolkit.nodes import upkeep_report
+    from diffusion_toolkit.nodes.library import upkeep_report
 
     monkeypatch.setattr(upkeep_report, "NAMED_HERE", 1)
     for copied, place in (("cats/deep/d.png", "later d.png"), ("a.png", "a too.png")):
@@ -326,7 +326,7 @@ def test_images_that_go_are_told_first_with_what_they_were_given_and_after_them_
 
 
 def test_what_was_only_moved_is_no_reason_to_index_first_and_loses_nothing(library, folder, upkeep):
-    from diffusion_toolkit.nodes import upkeep_report
+    from diffusion_toolkit.nodes.library import upkeep_report
 
     (folder / "a.png").unlink()  # there is a copy; nobody has looked yet
     found = look(upkeep, library)
@@ -340,7 +340,7 @@ def test_what_was_only_moved_is_no_reason_to_index_first_and_loses_nothing(libra
 
 
 def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, folder, upkeep, tmp_path, monkeypatch):
-    from diffusion_toolkit.nodes.index_store import FolderStore
+    from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     backup = tmp_path / "backup"
     backup.mkdir()
@@ -358,7 +358,7 @@ def test_an_image_that_is_gone_from_two_roots_is_in_no_place_elsewhere(library, 
 
 
 def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice_and_that_it_has_not_looked_at_them_is(library, folder, upkeep):
-    from diffusion_toolkit.nodes import status_report, upkeep_report
+    from diffusion_toolkit.nodes.library import status_report, upkeep_report
 
     (folder / "cats/b.png").unlink()
     upkeep.index()

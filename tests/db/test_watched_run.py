@@ -28,8 +28,9 @@ class Queue:
 def node(library, tmp_path, monkeypatch):
     """Queues the node for a watch; `queue` and `watch` are attributes."""
     import_comfy()
-    from diffusion_toolkit.nodes import definitions, index_folder, index_run, watched_prompts
-    from diffusion_toolkit.nodes.watch import Place, Watch, Watcher
+    from diffusion_toolkit.nodes import definitions
+    from diffusion_toolkit.nodes.indexing import index_folder, index_run, watched_prompts
+    from diffusion_toolkit.nodes.indexing.watch import Place, Watch, Watcher
 
     queue, folder = Queue(), tmp_path / "pictures"
     folder.mkdir()
@@ -59,7 +60,7 @@ def node(library, tmp_path, monkeypatch):
 
 
 def test_what_still_watched_says_to_do_ends_it_however_the_folder_is_typed(node, tmp_path, monkeypatch):
-    from diffusion_toolkit.nodes import index_folder, watched_prompts
+    from diffusion_toolkit.nodes.indexing import index_folder, watched_prompts
 
     monkeypatch.setattr(watched_prompts, "check_saved_in", lambda *_: None)
     monkeypatch.setattr(watched_prompts, "part_leading_to", lambda *_: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.nodes.watch import Finished, Place, Watch, Watcher
+from diffusion_toolkit.nodes.indexing.watch import Finished, Place, Watch, Watcher
 
 OUTPUT = Path("/pictures").absolute()
 

@@ -19,8 +19,8 @@ def comfyui() -> Path:
 @pytest.fixture
 def roots(tmp_path, monkeypatch):
     """Three roots by name: one inside another, and one beside them."""
-    from diffusion_toolkit.nodes import folders
     from diffusion_toolkit.nodes.command import folders as of_command
+    from diffusion_toolkit.nodes.indexing import folders
 
     found = {"output": tmp_path / "output", "inner": tmp_path / "output" / "inner", "photos": tmp_path / "photos"}
     for folder in found.values():
@@ -248,7 +248,7 @@ def asked(*arguments: str):
 @pytest.fixture
 def listed(roots, monkeypatch) -> Path:
     """A list of one image in a root."""
-    from diffusion_toolkit.nodes import index_run
+    from diffusion_toolkit.nodes.indexing import index_run
 
     monkeypatch.setattr(index_run, "roots", lambda: roots)
     (roots["photos"] / "sea.jpg").touch()
@@ -333,7 +333,9 @@ def test_torch_is_not_imported_where_no_model_is(comfyui):
         "from pathlib import Path\n"
         "from diffusion_toolkit.nodes.command.comfyui import start\n"
         "start(Path(sys.argv[2]), [])\n"
-        "from diffusion_toolkit.nodes import host, index_run, status_report\n"
+        "from diffusion_toolkit.nodes import host\n"
+        "from diffusion_toolkit.nodes.indexing import index_run\n"
+        "from diffusion_toolkit.nodes.library import status_report\n"
         "from diffusion_toolkit.nodes.command import index, later, models, ray_worker, status, upkeep\n"
         "host.roots()\n"
         "sys.exit('torch' in sys.modules)"

@@ -135,8 +135,8 @@ def test_what_an_older_version_learnt_of_a_file_is_learnt_again(loader, tmp_path
 
 
 def test_what_a_search_learnt_of_a_file_serves_the_command(later, tmp_path, monkeypatch):
-    from diffusion_toolkit.nodes import query_models
     from diffusion_toolkit.nodes.model_files import Known, ModelFile
+    from diffusion_toolkit.nodes.routes import query_models
 
     later.kept.unlink()
     model = SimpleNamespace(clip_l_fingerprint="l", clip_g_fingerprint="g", fingerprint="s")
@@ -217,9 +217,9 @@ def test_node_classes_that_can_not_be_imported_end_the_run_and_are_tried_once(mo
 
 def test_a_model_that_is_not_there_is_told_with_what_is_like_it_and_what_there_is(tmp_path, monkeypatch):
     import folder_paths
-    from diffusion_toolkit.nodes import load_text_embedder
     from diffusion_toolkit.nodes.command import models
     from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.indexing import load_text_embedder
 
     for name in ("stand-in-minilm", "another"):
         (tmp_path / name).mkdir()

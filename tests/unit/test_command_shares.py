@@ -96,7 +96,7 @@ def test_there_is_a_worker_for_each_gpu_else_for_each_machine():
 def test_reports_of_several_become_one_and_name_a_file_once():
     from diffusion_toolkit.embedders.pipeline import IndexReport
     from diffusion_toolkit.embedders.pipeline.records import Named
-    from diffusion_toolkit.nodes.index_run import together
+    from diffusion_toolkit.nodes.indexing.index_run import together
 
     first = IndexReport(found=3, added=2, vectors={"image": 2}, skipped=Named([("a.png", "is broken")]))
     second = IndexReport(found=4, added=4, vectors={"image": 4, "clip_l": 1}, skipped=Named([("a.png", "is broken"), ("b.png", "too")]))
@@ -317,7 +317,7 @@ def test_who_does_not_begin_is_not_waited_for_once_others_have(hanging):
 
 def test_a_worker_refuses_no_list_and_tells_how_far_it_has_read_it(share, tmp_path, monkeypatch):
     from diffusion_toolkit.embedders.pipeline import Encoders
-    from diffusion_toolkit.nodes import index_run
+    from diffusion_toolkit.nodes.indexing import index_run
     from diffusion_toolkit.nodes.command.ray_worker import Setup, Work
 
     monkeypatch.setattr(index_run, "roots", lambda: {"output": tmp_path})

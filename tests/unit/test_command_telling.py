@@ -89,7 +89,7 @@ def test_a_report_is_in_the_words_of_where_it_is_read():
     from diffusion_toolkit.db import Words
     from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport
     from diffusion_toolkit.nodes.command.words import ShellWords
-    from diffusion_toolkit.nodes.index_report import report_text
+    from diffusion_toolkit.nodes.indexing.index_report import report_text
 
     counts = SimpleNamespace(images=0, texts=0, vectors={}, images_with={}, token_states=0, token_states_bytes=0)
     report = IndexReport(missing=1, states_left_out=1)

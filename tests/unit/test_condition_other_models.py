@@ -13,7 +13,7 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def nodes():
     import_comfy()
-    from diffusion_toolkit.nodes import condition_other_models, stored_image_vector
+    from diffusion_toolkit.nodes.conditioning import condition_other_models, stored_image_vector
 
     return SimpleNamespace(condition=condition_other_models, vector=stored_image_vector)
 
@@ -37,7 +37,7 @@ class Opened:
 
 def test_cancel_is_heard_between_images_that_no_clip_encodes(nodes, monkeypatch):
     from diffusion_toolkit import db
-    from diffusion_toolkit.nodes import other_recall
+    from diffusion_toolkit.nodes.conditioning import other_recall
 
     texts, heard = [], []
 
@@ -62,7 +62,7 @@ def test_what_images_share_is_in_memory_once(nodes, monkeypatch, target, states)
     """Of three images with prompts of their own and one negative; without T5 all have Flux's zeros."""
     from diffusion_toolkit import db
     from diffusion_toolkit.embedders.other_models import Piece
-    from diffusion_toolkit.nodes import other_recall
+    from diffusion_toolkit.nodes.conditioning import other_recall
 
     monkeypatch.setattr(db, "active_encoder", lambda connection, family: None)
     monkeypatch.setattr(nodes.condition, "open_chosen", lambda *given: Opened())

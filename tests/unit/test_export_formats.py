@@ -11,7 +11,7 @@ from host.exchange_records import record
 @pytest.fixture(scope="module")
 def formats():
     import_comfy()
-    from diffusion_toolkit.nodes import export_formats
+    from diffusion_toolkit.nodes.conditioning import export_formats
 
     return export_formats
 
@@ -34,7 +34,7 @@ def test_seeds_that_parquet_can_not_hold_are_told_of_it_alone(formats):
 
 
 def test_what_chooses_no_images_is_named(formats):
-    from diffusion_toolkit.nodes.export_embeddings import ALL, CHOSEN, not_heard
+    from diffusion_toolkit.nodes.conditioning.export_embeddings import ALL, CHOSEN, not_heard
 
     assert not_heard(CHOSEN, None, "12", " ", None) == not_heard(ALL, None, "", "folder:a", object()) == []
     told = ["NOT HEARD: filter and filter_text, since images is 'the hits and image_ids'"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 @pytest.fixture(scope="module")
 def texts():
     import_comfy()
-    from diffusion_toolkit.nodes import filter_text
+    from diffusion_toolkit.nodes.search import filter_text
 
     return filter_text
 
@@ -164,7 +164,7 @@ def test_two_signs_join_as_one_does() -> None:
 @pytest.fixture(scope="module")
 def widgets():
     import_comfy()
-    from diffusion_toolkit.nodes import filter_images
+    from diffusion_toolkit.nodes.search import filter_images
 
     return filter_images
 

@@ -25,13 +25,13 @@ def photos(tmp_path, monkeypatch) -> Path:
 
 
 def subfolder(text: object) -> str:
-    from diffusion_toolkit.nodes.folders import subfolder_in
+    from diffusion_toolkit.nodes.indexing.folders import subfolder_in
 
     return subfolder_in("photos", str(text))
 
 
 def refusal(text: object) -> str:
-    from diffusion_toolkit.nodes.folders import OutsideRoots
+    from diffusion_toolkit.nodes.indexing.folders import OutsideRoots
 
     with pytest.raises(OutsideRoots) as refused:
         subfolder(text)
@@ -98,7 +98,7 @@ def test_a_folder_of_another_computer_is_told_to_be_one(photos, text):
 
 def test_a_list_is_found_by_the_path_that_was_pasted(photos, tmp_path):
     from diffusion_toolkit.embedders.image_list import ListError
-    from diffusion_toolkit.nodes.index_folder import _list_file
+    from diffusion_toolkit.nodes.indexing.index_folder import _list_file
 
     listed = photos / "cats" / "list.txt"
     for text in ("cats/list.txt", "cats\\list.txt", '"cats\\list.txt"', f'"{listed}"', str(listed)):

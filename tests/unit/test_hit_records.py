@@ -12,7 +12,7 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def hit_records():
     import_comfy()
-    from diffusion_toolkit.nodes import hit_records
+    from diffusion_toolkit.nodes.search import hit_records
 
     return hit_records
 

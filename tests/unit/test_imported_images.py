@@ -20,7 +20,7 @@ FAMILIES = ("clip_l", "clip_g", "token_states")
 @pytest.fixture(scope="module")
 def imported_images():
     import_comfy()
-    from diffusion_toolkit.nodes import imported_images
+    from diffusion_toolkit.nodes.conditioning import imported_images
 
     return imported_images
 
@@ -86,7 +86,7 @@ def test_an_image_without_a_prompt_is_not_to_be_indexed_again(imported_images, l
 
 
 def test_what_is_not_run_is_listed_on_the_node_with_what_to_do(imported_images, library):
-    from diffusion_toolkit.nodes.load_embeddings import _values
+    from diffusion_toolkit.nodes.conditioning.load_embeddings import _values
 
     values, told = _values(record(3, ("clip_l", "clip_g")), imported_images.Imported(lambda: library, None), "some.json")
     assert "not in the file, so what needs it is not run: the vectors prompt, negative prompt, image" in told

@@ -124,6 +124,18 @@ def reached_at_import(start: Path) -> set[Path]:
     return seen
 
 
+def test_the_families_of_nodes_need_each_other_in_one_direction() -> None:
+    """So that one can be read, and changed, without those that are built on it."""
+    needed: dict[str, set[str]] = {}
+    for path in files("nodes"):
+        if len(path.parts) > 2:
+            of_nodes = (Path("nodes", *module.split(".")[2:3]) for module in imports(path) if module.startswith(".nodes."))
+            needed.setdefault(path.parts[1], set()).update(other.name for other in of_nodes if (ROOT / other).is_dir())
+    while alone := {family for family, others in needed.items() if not (others & needed.keys()) - {family}}:
+        needed = {family: others for family, others in needed.items() if family not in alone}
+    assert needed == {}
+
+
 def test_pyproject_names_the_requirements_that_requirements_txt_names() -> None:
     """The registry reads the one, ComfyUI-Manager and people the other."""
     listed = [line.strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -14,7 +14,7 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def index_report():
     import_comfy()
-    from diffusion_toolkit.nodes import index_report
+    from diffusion_toolkit.nodes.indexing import index_report
 
     return index_report
 

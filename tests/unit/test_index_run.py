@@ -10,8 +10,8 @@ from diffusion_toolkit.embedders.image_list import ListError
 from diffusion_toolkit.embedders.pipeline import IndexReport
 from diffusion_toolkit.embedders.pipeline.records import Named
 from diffusion_toolkit.embedders.scan import ScanError
-from diffusion_toolkit.nodes import index_run
-from diffusion_toolkit.nodes.index_run import Job, JobFiles, together
+from diffusion_toolkit.nodes.indexing import index_run
+from diffusion_toolkit.nodes.indexing.index_run import Job, JobFiles, together
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ AT = [step / 8 for step in range(9)]
 @pytest.fixture(scope="module")
 def node():
     import_comfy()
-    from diffusion_toolkit.nodes import interpolate_conditioning
+    from diffusion_toolkit.nodes.conditioning import interpolate_conditioning
 
     return interpolate_conditioning
 

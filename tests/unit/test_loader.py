@@ -11,7 +11,7 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def loader():
     import_comfy()
-    from diffusion_toolkit.nodes import loader
+    from diffusion_toolkit.nodes.conditioning import loader
 
     return loader
 

@@ -48,7 +48,7 @@ def models(tmp_path):
 
 @pytest.fixture
 def models_here(comfy):
-    from diffusion_toolkit.nodes.templates import models_here
+    from diffusion_toolkit.nodes.graphs.templates import models_here
 
     return models_here
 

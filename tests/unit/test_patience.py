@@ -6,8 +6,8 @@ import threading
 
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.nodes import patience as module
-from diffusion_toolkit.nodes.patience import Patience, patient
+from diffusion_toolkit.nodes.indexing import patience as module
+from diffusion_toolkit.nodes.indexing.patience import Patience, patient
 
 
 @pytest.fixture(autouse=True)

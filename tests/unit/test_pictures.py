@@ -55,8 +55,8 @@ def test_pictures_that_half_of_the_memory_cannot_hold_are_refused_with_the_widge
 
 
 def test_no_picture_of_a_search_is_opened_where_they_are_too_many(machine) -> None:
-    from diffusion_toolkit.nodes.asking import Found
-    from diffusion_toolkit.nodes.hits import hit_values
+    from diffusion_toolkit.nodes.search.asking import Found
+    from diffusion_toolkit.nodes.search.hits import hit_values
 
     machine(16)
     with pytest.raises(ValueError, match=r"Lower top_k to about 39\."):

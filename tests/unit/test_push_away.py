@@ -12,7 +12,7 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def node():
     import_comfy()
-    from diffusion_toolkit.nodes import push_away
+    from diffusion_toolkit.nodes.conditioning import push_away
 
     return push_away
 

@@ -9,7 +9,7 @@ from host.comfy_models import import_comfy
 @pytest.fixture(scope="module")
 def run_graph():
     import_comfy()
-    from diffusion_toolkit.nodes import run_graph
+    from diffusion_toolkit.nodes.graphs import run_graph
 
     return run_graph
 
@@ -36,7 +36,7 @@ LOOP = {  # as newer ComfyUIs leave a graph that they have checked
 
 
 def test_a_picture_that_comes_out_of_a_loop_is_not_made_under_other_ids(run_graph) -> None:
-    from diffusion_toolkit.nodes.running import picture_of
+    from diffusion_toolkit.nodes.graphs.running import picture_of
 
     with pytest.raises(ValueError, match="in a loop"):
         picture_of(LOOP)
@@ -45,7 +45,7 @@ def test_a_picture_that_comes_out_of_a_loop_is_not_made_under_other_ids(run_grap
 
 
 def test_what_comes_out_of_a_loop_is_not_watched(run_graph) -> None:
-    from diffusion_toolkit.nodes.watched_prompts import Running, part_leading_to
+    from diffusion_toolkit.nodes.indexing.watched_prompts import Running, part_leading_to
 
     prompt = {**LOOP, "6": {"class_type": "DiffusionToolkitIndexFolder", "inputs": {"clip": ["3", 0]}}}
     with pytest.raises(ValueError, match="out of a loop"):

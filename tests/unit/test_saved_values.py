@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from diffusion_toolkit.embedders.graph import trace
-from diffusion_toolkit.nodes.saved_values import written
+from diffusion_toolkit.nodes.graphs.saved_values import written
 from host.sampled_graphs import Graph, basic, node
 
 HIT = {1: "a fox", 2: "fog", 6: 2**64 - 1, 7: 12, 8: 6.5, 9: "dpmpp_2m", 10: "karras", 11: "sd.safetensors", 13: 640, 14: 832}

@@ -9,7 +9,7 @@ from host.comfy_models import import_comfy
 
 def test_the_statements_for_a_moved_folder_can_be_run_whatever_its_name_is():
     import_comfy()
-    from diffusion_toolkit.nodes.status_report import _host_problems
+    from diffusion_toolkit.nodes.library.status_report import _host_problems
 
     status = SimpleNamespace(roots=[("mum", "/photos/mum's", 3)])
     [problem] = _host_problems(SimpleNamespace(embedded=False), status)

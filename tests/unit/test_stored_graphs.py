@@ -16,7 +16,7 @@ from host.sampled_graphs import basic
 @pytest.fixture(scope="module")
 def stored_graphs():
     import_comfy()
-    from diffusion_toolkit.nodes import stored_graphs
+    from diffusion_toolkit.nodes.graphs import stored_graphs
 
     return stored_graphs
 
@@ -24,7 +24,7 @@ def stored_graphs():
 @pytest.fixture(scope="module")
 def filling():
     import_comfy()
-    from diffusion_toolkit.nodes import filling
+    from diffusion_toolkit.nodes.graphs import filling
 
     return filling
 
@@ -98,7 +98,7 @@ def test_graphs_are_written_below_the_output_folder_only_each_once_and_never_ove
 
 
 def test_a_picture_is_no_template_and_the_next_step_is_told(stored_graphs, tmp_path) -> None:
-    from diffusion_toolkit.nodes.templates import read_template
+    from diffusion_toolkit.nodes.graphs.templates import read_template
 
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ValueError, match="A picture is no template: Recall Workflow"):
@@ -107,7 +107,7 @@ def test_a_picture_is_no_template_and_the_next_step_is_told(stored_graphs, tmp_p
 
 def test_the_built_in_template_takes_an_images_checkpoint_where_there_is_none_here(filling, monkeypatch) -> None:
     import folder_paths
-    from diffusion_toolkit.nodes.templates import STOP, read_template
+    from diffusion_toolkit.nodes.graphs.templates import STOP, read_template
 
     monkeypatch.setattr(folder_paths, "get_filename_list", lambda kind: [])
     wanted = {"checkpoint": "sd_xl_base_1.0.safetensors", "prompt": None, "loras": []}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from diffusion_toolkit.embedders.pipeline import StandBack
-from diffusion_toolkit.nodes.watch import Place, Watcher
+from diffusion_toolkit.nodes.indexing.watch import Place, Watcher
 from host.watch_queue import OUTPUT, parts, queue, watch, watcher  # noqa: F401  (fixtures)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from diffusion_toolkit.embedders.pipeline import StandBack
-from diffusion_toolkit.nodes.watch import LONG_QUIET_S
+from diffusion_toolkit.nodes.indexing.watch import LONG_QUIET_S
 from host.watch_queue import parts, queue, watch, watcher  # noqa: F401  (fixtures)
 
 

@@ -1,0 +1,180 @@
+"""Condition Other Models: what the library keeps of a prompt for SDXL, in the slots of SDXL's refiner, Flux and Stable Diffusion 3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
+from ..host import library_fingerprint, names_missing_requirements, progress_on
+from ..types import CONDITIONING_CATEGORY, library_input, library_name_input
+from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
+
+if TYPE_CHECKING:
+    from ...db import StoredImage
+    from ...embedders.other_models import OtherConditioning
+    from ..links import Hits as HitsRecord
+
+REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # as in embedders.other_models: node files import no embedders when ComfyUI starts
+AVERAGE, EACH = "average", "each by itself"  # in the words of Stored Image Vector
+SCORES = (6.0, 2.5)  # what the refiner takes for aesthetic score where none is given: for the positive, for the negative
+
+
+class ConditionOtherModels(io.ComfyNode):
+    """Exact where the other model reads what SDXL's text encoders make; T5 is none of these, and said so."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitConditionOtherModels",
+            display_name="Condition Other Models",
+            category=CONDITIONING_CATEGORY,
+            description="Gives the CONDITIONING of stored images for SDXL's refiner, Flux or Stable Diffusion 3, of what the library keeps of "
+            "their prompts for SDXL. T5, which Flux and Stable Diffusion 3 read too, is taken from a connected CLIP.",
+            search_aliases=["refiner", "flux", "sd3", "clip_l pooled", "carry look", "t5", "diffusion toolkit"],
+            has_intermediate_output=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Combo.Input(
+                    "target",
+                    options=[REFINER, FLUX, SD3],
+                    default=REFINER,
+                    tooltip="The model to condition. Refiner: CLIP-G's token states and pooled vector. Flux: CLIP-L's pooled vector, and T5. "
+                    "Stable Diffusion 3: all of SDXL's, and T5.",
+                ),
+                *chosen_inputs(),
+                io.Combo.Input(
+                    "several",
+                    options=[EACH, AVERAGE],
+                    default=EACH,
+                    tooltip="What several images give: lists with one for each, after which every node runs once for each; or one average. In an "
+                    "average T5 reads the first image's prompt, and sizes are the first image's: neither has an average.",
+                ),
+                io.String.Input(
+                    "weights", default="", tooltip="For an average: a number for each image, hits first, such as: 1, 0.5. Empty: all alike."
+                ),
+                library_name_input(),
+                library_input(),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="Optional. The CLIP of the model: of Flux (DualCLIPLoader), of Stable Diffusion 3 (one, two or three files), of the "
+                    "refiner, or SDXL's for the refiner. It gives T5; and it chooses the encoder: where its CLIP-L and CLIP-G are not those that "
+                    "the library was indexed with, the stored text is encoded with it, and the node says so.",
+                ),
+                io.String.Input(
+                    "t5_text",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="What T5 is to read for the positive in place of the image's own prompt: another subject in the look of the image.",
+                ),
+                io.Combo.Input(
+                    "sizes",
+                    options=[NO_SIZES, OWN_SIZES],
+                    default=NO_SIZES,
+                    optional=True,
+                    tooltip="For the refiner: what CLIP Text Encode (SDXL Refiner) adds, here the size that was asked of the image's sampler, and "
+                    "aesthetic scores of 6 and 2.5; of an average the first image's size. none: as CLIP Text Encode.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", is_output_list=True, tooltip="The conditioning of the prompt."),
+                io.Conditioning.Output(
+                    "negative", is_output_list=True, tooltip="The conditioning of the negative prompt; of the empty text where none is known."
+                ),
+                io.String.Output("prompt", is_output_list=True, tooltip="The prompt as text; of an average that of the first image."),
+                io.String.Output("negative_prompt", is_output_list=True, tooltip="The negative prompt as text; empty where none is known."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
+        return library_fingerprint(library_name or "default")
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls,
+        target: str,
+        several: str,
+        weights: str,
+        library_name: str,
+        hits: HitsRecord | None = None,
+        image_ids: Any = "",
+        library: str | None = None,
+        clip: Any = None,
+        t5_text: str = "",
+        sizes: str = NO_SIZES,
+    ) -> io.NodeOutput:
+        from ... import db
+        from ...embedders.other_models import average_pieces, put_together
+        from .other_recall import OtherRecall
+        from .recalled_images import RecalledImage, named, sources
+
+        ids = chosen_ids(hits, image_ids)
+        numbers = read_weights(weights, len(ids), counted_once(hits, image_ids)) if several == AVERAGE else []
+        if several == AVERAGE and (min(numbers) < 0 or not sum(numbers)):
+            raise ValueError("Weights of an average are 0 or more, and not all 0. To move away from a look use Push Away.")
+        progress = progress_on(cls)
+        opened = open_chosen([hits], image_ids, library_name, library)
+        with opened.connection() as connection:
+            images = db.get_images(connection, ids)
+            recall = OtherRecall(opened, connection, target, clip)
+            rows = []
+            for done, image in enumerate(images):
+                progress("Recalled", done, len(images))  # hears cancel too
+                missing = f"image {image.id} has no stored prompt" + (" (has:prompt in filter_text leaves such out)" if len(ids) > 1 else "")
+                rows.append((recall.text(image.prompt_id, missing), recall.text(image.negative_id)))
+            shown, pieces = list(images), [(positive.piece, negative.piece) for positive, negative in rows]
+            if several == AVERAGE:
+                shown, pieces = shown[:1], [tuple(average_pieces(side, numbers) for side in zip(*pieces))]
+            made: tuple[list, list] = [], []
+            known: dict[tuple[int, str], list] = {}  # many images share a text, and what it gives takes up to 5 MB
+            for image, both in zip(shown, pieces):
+                texts = (t5_text.strip() or image.prompt or "", image.negative or "")
+                for side, piece, text, score in zip(made, both, texts, SCORES):
+                    if (id(piece), text) not in known:
+                        known[id(piece), text] = _conditioning(put_together(target, piece, recall.t5(text)))
+                    told = _told(image, score) if (target, sizes) == (REFINER, OWN_SIZES) else {}
+                    side.append([[states, {**rest, **told}] for states, rest in known[id(piece), text]])
+        heading = f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}"
+        said = [heading, f"for {target}", *sources([RecalledImage(image, *row) for image, row in zip(images, rows)]), *_t5_line(target, recall.has_t5, t5_text)]
+        said += unheard(target, several, weights, t5_text, sizes, recall.has_t5)
+        if several == AVERAGE and len(ids) > 1:
+            shares = ", ".join(f"{number / sum(numbers):.2f} x #{id_}" for id_, number in list(zip(ids, numbers))[:12])
+            said += ["shares: " + shares + (f" and {len(ids) - 12} more" if len(ids) > 12 else "")]
+            said += [f"T5 reads the prompts of #{ids[0]} alone"] if recall.has_t5 and target != REFINER else []
+        prompts, negatives = [image.prompt or "" for image in shown], [image.negative or "" for image in shown]
+        return io.NodeOutput(*made, prompts, negatives, ui={"text": ["\n".join(said)]})
+
+
+def _conditioning(made: OtherConditioning) -> list:
+    import torch
+
+    return [[torch.from_numpy(made.states)[None], {"pooled_output": torch.from_numpy(made.pooled)[None]}]]
+
+
+def _told(image: StoredImage, score: float) -> dict[str, float]:
+    width, height = asked_size(image)
+    return {"aesthetic_score": score, "width": width, "height": height}
+
+
+def unheard(target: str, several: str, weights: str, t5_text: str, sizes: str, has_t5: bool) -> list[str]:
+    """A line that names what is set and changes nothing."""
+    why = "the refiner has no T5" if target == REFINER else "" if has_t5 else "no CLIP with T5 is connected"
+    found = [f"t5_text ({why})"] if t5_text.strip() and why else []
+    found += ["sizes (for the refiner only)"] if sizes == OWN_SIZES and target != REFINER else []
+    found += ["weights (for an average only)"] if weights.strip() and several != AVERAGE else []
+    return ["NOT HEARD: " + ", ".join(found)] if found else []
+
+
+def _t5_line(target: str, has_t5: bool, t5_text: str) -> list[str]:
+    if target == REFINER:
+        return []
+    if has_t5:
+        return ["T5: by the connected CLIP, of " + ("your t5_text" if t5_text.strip() else "the prompt")]
+    if target == FLUX:
+        return ["NO T5: the library keeps none of its states, and zeros stand in their place. Flux follows T5 far more than CLIP-L: connect its CLIP"]
+    return ["No T5: the library keeps none of its states. Stable Diffusion 3 was trained to do without; for it connect a CLIP with T5"]

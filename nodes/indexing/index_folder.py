@@ -1,0 +1,302 @@
+"""Index Folder: bring the images of a folder into a library, with the vectors that the connected models make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.v0_0_2 import io
+
+from ..host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, roots, show_text, told_roots
+from ..types import CATEGORY, Library, TextEmbedder, library_name_input
+from .watch import LONG_QUIET_S, Place, Watch, clock, watcher
+
+if TYPE_CHECKING:
+    from ...embedders.pipeline import IndexReport
+
+Progress = Callable[[str, int, int], None]
+
+
+class IndexFolder(io.ComfyNode):
+    """Runs each time it is queued; what has not changed costs one look at the folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitIndexFolder",
+            display_name="Index Folder",
+            category=CATEGORY,
+            description="Remembers every image of a folder in a library: its prompt and settings, and up to five "
+            "vectors made by the connected models. Queue it again whenever there are new images: only those are read.",
+            search_aliases=["index images", "scan folder", "build library", "image database", "diffusion toolkit"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Combo.Input(
+                    "root",
+                    options=root_names(),
+                    tooltip="The folder to index: ComfyUI's output or input, or one that the administrator named in "
+                    "DIFFUSION_TOOLKIT_ROOTS or in the user directory's diffusion_toolkit/config.json.",
+                ),
+                io.String.Input(
+                    "subfolder",
+                    default="",
+                    tooltip="A folder below the root, such as 2025/portraits, or its whole path. Empty: the whole root.",
+                ),
+                io.Boolean.Input("recursive", default=True, tooltip="Also index the folders inside it."),
+                io.String.Input(
+                    "pattern",
+                    default="",
+                    tooltip="Only files whose names match, such as *.png or *cat*.webp; several are parted by a "
+                    "semicolon. Empty: every image.",
+                ),
+                library_name_input(),
+                io.Float.Input(
+                    "token_state_budget",
+                    default=5.0,
+                    min=0.0,
+                    max=100000.0,
+                    step=0.5,
+                    tooltip="GiB of disk for token states in the whole library. They let the Loader give back exact "
+                    "CONDITIONING with no text encoder, and take about 0.25 MB for each 77 tokens. 0: keep none.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="An SDXL CLIP (from an SDXL checkpoint, or DualCLIPLoader of type sdxl): makes the CLIP-L "
+                    "and CLIP-G vectors and the token states.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="CLIP-ViT-H/14 from Load CLIP Vision: makes the image vectors.",
+                ),
+                TextEmbedder.Input(
+                    "text_embedder",
+                    optional=True,
+                    tooltip="From Load Text Embedder: makes the vectors of prompts and negative prompts.",
+                ),
+                io.String.Input(
+                    "labels",
+                    default="",
+                    optional=True,
+                    tooltip="Labels for every image of this run, also those that are known already; several are parted by "
+                    "commas. Images keep the labels that they have.",
+                ),
+                io.String.Input(
+                    "namespace",
+                    default="",
+                    optional=True,
+                    tooltip="One of your collections, such as a project: every image of this run is moved to it. Empty: "
+                    "images stay where they are.",
+                ),
+                io.Boolean.Input(
+                    "watch",
+                    default=False,
+                    optional=True,
+                    tooltip="Queue it once with this on, and images that ComfyUI saves in this folder are indexed as they come, "
+                    "whenever its queue is empty, until this node is queued with this off or ComfyUI ends.",
+                ),
+                io.Int.Input(
+                    "watch_after",
+                    default=15,
+                    min=1,
+                    max=86400,
+                    optional=True,
+                    tooltip="Watch: for how many seconds ComfyUI's queue must have been empty before new images are indexed. "
+                    "A prompt that comes meanwhile is let in after the batch at hand.",
+                ),
+                io.String.Input(
+                    "image_list",
+                    default="",
+                    optional=True,
+                    tooltip="A text file (.txt, .csv or .lst) that names the images to index, in the place of a folder: path,label,label2 "
+                    "on each line, # before comments. Its path is below the root, or whole; paths in it are below its own folder or whole.",
+                ),
+            ],
+            outputs=[
+                Library.Output("library", tooltip="The library, for search and loader nodes that shall run after this one."),
+                io.String.Output("report", tooltip="What was found, indexed and skipped, and what the library now holds."),
+                io.Int.Output("added", tooltip="Images that are new in the library."),
+                io.Int.Output("unchanged", tooltip="Files that were known and have not changed; they were not opened."),
+                io.Int.Output("skipped", tooltip="Files that could not be read; the report names each with the reason."),
+                io.Int.Output("images", tooltip="Images in the whole library."),
+                io.Int.Output("texts", tooltip="Distinct texts (prompts and negative prompts) in the whole library."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return fresh_fingerprint()
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls,
+        root: str,
+        subfolder: str,
+        recursive: bool,
+        pattern: str,
+        library_name: str,
+        token_state_budget: float,
+        clip=None,
+        clip_vision=None,
+        text_embedder=None,
+        labels: str = "",
+        namespace: str = "",
+        watch: bool = False,
+        watch_after: int = 15,
+        image_list: str = "",
+    ) -> io.NodeOutput:
+        from ...embedders.clip_text import SDXLTextEncoder
+        from ...embedders.clip_vision import ImageEncoder
+        from ...embedders.pipeline import Encoders
+        from ...embedders.presence import Names
+        from ..definitions import node_definitions
+        from .folders import subfolder_in
+        from .index_report import summary
+        from .index_run import Job, run
+        from .watched_prompts import running_prompt
+
+        prompt = running_prompt()
+        asked_by = watcher().run_of(prompt.prompt_id) if prompt is not None else None
+        place = Place(root, subfolder, library_name)
+        node_key = (prompt.workflow if prompt is not None else "", cls.hidden.unique_id or "")
+        if asked_by is not None and asked_by.place != place:  # a list runs this node: each watch is for one item of it
+            return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
+        folder = root_folder(root)
+        under = subfolder_in(root, subfolder) if asked_by is None else _new_below(asked_by, folder)
+        looks_in = Path(os.path.realpath(folder / Names(folder).spelled(under)))  # however it is typed
+        ended: list[Path] = []
+        if prompt is not None and (not watch or image_list.strip()):
+            ended = watcher().end(looks_in, library_name, node_key, prompt.prompt_id)
+        listed = _list_file(image_list.strip(), folder) if image_list.strip() else None
+        show_text(cls, "Opening the library")
+        library = open_library(library_name)
+        encoders = Encoders(
+            image=ImageEncoder(clip_vision) if clip_vision is not None else None,
+            text=text_embedder,
+            clip=SDXLTextEncoder(clip) if clip is not None else None,
+        )
+        budget = int(token_state_budget * 2**30)
+        watches = watch and prompt is not None and listed is None
+        to_come = watches and _is_saved_in(folder, looks_in) and not (asked_by is not None and asked_by.looks_in)
+        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=to_come or bool(ended))
+        refresh = asked_by is None or asked_by.refreshes
+        report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by), refresh=refresh)
+        if asked_by is not None:
+            watcher().ran(asked_by, report.unfinished, report.unrefreshed)
+            text = _watched(report) + text
+            watcher().tell(asked_by, text)
+        elif watches:
+            text = ("" if (folder / under).is_dir() else f"There is no folder {under!r} in {root} yet.\n") + text
+            text += "\n" + _watch(prompt, place, node_key, folder, looks_in, recursive, pattern, watch_after)
+        elif watch and listed is not None:
+            text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
+        text += "".join(f"\nNo longer watched: {was}." for was in ended)
+        if not watch and listed is None:
+            text += "".join(_still_watched(one, looks_in) for one in watcher().over(looks_in, library_name))
+        show_text(cls, f"Done: {counts.images} images in the library")
+        return io.NodeOutput(
+            library_name,
+            text,
+            report.added,
+            report.unchanged,
+            report.skipped.total,
+            counts.images,
+            counts.texts,
+            ui={"text": [text], "summary": [summary(report, counts)]},
+        )
+
+
+def _progress(node: Any, watch: Watch | None) -> Progress:
+    """A watch's run makes room for other prompts, and is told to the pages that show its node."""
+    on_node = progress_on(node)
+    if watch is None:
+        return on_node
+
+    def progress(stage: str, done: int, total: int) -> None:
+        watcher().make_room(watch)
+        on_node(stage, done, total)
+        watcher().tell(watch, f"Watching. {stage}: {done} of {total}")
+
+    return progress
+
+
+def _list_file(name: str, below: Path) -> Path:
+    """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its paths."""
+    from ...embedders.image_list import SUFFIXES_OF_LISTS, ListError
+    from ..inside import contained, resolved
+    from .folders import spellings
+
+    allowed = roots()
+    files = [below / spelled for spelled in spellings(name)]
+    readable = [file for file in files if contained(resolved(file, allowed.values()), allowed.values())]
+    file = next(filter(os.path.isfile, readable), files[-1])
+    if file.suffix.lower() not in SUFFIXES_OF_LISTS or file.name.startswith("."):
+        endings = ", ".join(SUFFIXES_OF_LISTS)
+        raise ListError(f"The image list {file} is no list by its name. Its name ends in {endings}; hidden files are not read.")
+    if file not in readable:
+        raise ListError(f"The image list {file} lies below none of the roots: {told_roots(allowed)}. Put it beside its images.")
+    return file
+
+
+def _new_below(watch: Watch, root: Path) -> str:
+    """Of a watch's folder, the part below the root that holds what is new, and is still there."""
+    place = watch.look_in
+    while not place.is_dir() and place != watch.folder:
+        place = place.parent
+    return "/".join(place.relative_to(root).parts)  # "" is the root
+
+
+def _watched(report: IndexReport) -> str:
+    """What a watch's run says before its report."""
+    if report.unfinished:
+        return f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty.\n"
+    later = (
+        "\nAll of it is indexed. The indexes that searches use take long to make, and are made when the queue has been empty for "
+        f"{LONG_QUIET_S / 60:.0f} min."
+    )
+    return f"Watched at {clock()}, and on until this is queued with watch off or ComfyUI ends.{later if report.unrefreshed else ''}\n"
+
+
+def _still_watched(watch: Watch, folder: Path) -> str:
+    """What a run with watch off says of a watch that it does not end."""
+    only = f" (only {watch.pattern.strip()})" if watch.pattern.strip() else ""
+    part, that = (f", as a part of {watch.folder}", " over that folder") if watch.folder != folder else ("", "")
+    return (
+        f"\nStill watched{part}{only}: another Index Folder node has begun that, and ends it when it is queued with watch off. If you no "
+        f"longer have that node, queue this one{that} with watch on, and then off."
+    )
+
+
+def _is_saved_in(root: Path, folder: Path) -> bool:
+    """Whether ComfyUI may save into this folder, which need not be there yet."""
+    from .watched_prompts import CannotWatch, check_saved_in
+
+    try:
+        check_saved_in(root, folder)
+    except CannotWatch:
+        return False
+    return True
+
+
+def _watch(
+    prompt: Any, place: Place, node_key: tuple[str, str], root: Path, folder: Path, recursive: bool, pattern: str, after: int
+) -> str:
+    """Watch from now on; a line for the report."""
+    from .watched_prompts import CannotWatch, check_saved_in, part_leading_to
+
+    try:
+        check_saved_in(root, folder)
+        part = part_leading_to(prompt, node_key[1])
+    except CannotWatch as reason:
+        return f"Not watched: {reason}"
+    watcher().start(Watch(place, root, folder, recursive, pattern, float(after), node_key, prompt.prompt_id, part))
+    return (
+        f"Watching: images that ComfyUI saves here are indexed when its queue has been empty for {after} s, "
+        "until this is queued with watch off or ComfyUI ends."
+    )
+

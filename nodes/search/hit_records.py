@@ -1,0 +1,113 @@
+"""How a hit is told: as a line for a person, and as a record for programs; without ComfyUI."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..links import KINDS, AskedPart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ...db import Hit, StoredImage
+
+PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
+
+
+def path_of(image: StoredImage, file: Path | str | None) -> str:
+    """Where the picture is, or was seen last."""
+    if file is not None:
+        return str(file)
+    return os.path.join(image.files[0].root, *image.files[0].path.split("/")) if image.files else ""
+
+
+def sureness(image: StoredImage) -> str:
+    """What is to be said of the prompt where the file does not simply state it."""
+    if image.prompt_confidence == "inferred":
+        return "the prompt is inferred"
+    if image.prompt_confidence == "unknown":
+        return "the prompt was made when the graph ran, and is " + ("known in part" if image.prompt else "not known")
+    return ""
+
+
+def short_prompt(image: StoredImage) -> str:
+    """The prompt on one line."""
+    prompt = " ".join((image.prompt or "").split()) or "(no prompt known)"
+    return prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
+
+
+def ordered_by(image: StoredImage, order: str) -> str:
+    """The value by which a list in this order puts the image where it is; empty for the score, which is told anyway."""
+    if order in ("newest", "oldest"):
+        of_file = "" if image.created_own else " (its file's)"
+        return f"{image.created:%Y-%m-%d %H:%M}{of_file}" if image.created else "no date"
+    if order == "last indexed":
+        return f"indexed {image.indexed:%Y-%m-%d %H:%M}" if image.indexed else ""
+    if order == "rating":
+        stars = "rejected" if image.rating == -1 else f"{image.rating} star{'s' * (image.rating != 1)}"
+        return "not rated" if image.rating is None else stars
+    if order == "seed":
+        return "no seed" if image.seed is None else f"seed {image.seed}"
+    return ""
+
+
+def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart], ordered: str = "") -> str:
+    """Rank, score, percentile, id, what it is `ordered` by, and prompt; below it, where a score was put together, of what."""
+    ordered = f"{ordered}  " if ordered else ""
+    nearer = f" \u00b7 {share(hit.percentile)} %" if hit.percentile is not None else ""
+    line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {ordered}{short_prompt(image)}" + (f"  [{note}]" if note else "")
+    told = list(zip(parts, hit.cosines, hit.gave))
+    plain = len(told) < len(parts) or (len(told) == 1 and hit.gave == hit.cosines)  # the score says it
+    gave = [] if plain else [_gave(*one) for one in told]
+    gave += [f"being new: {hit.recency:+.3f} for its place, beside the score"] if hit.recency else []
+    return f"{line}\n    " + "; ".join(gave) if gave else line
+
+
+def what_helps(notes: Sequence[str]) -> list[str]:
+    """A line above hits some of whose files are gone, as their notes begin."""
+    gone = sum(note.startswith("the file is gone") for note in notes)
+    if not gone:
+        return []
+    which = "1 file is" if gone == 1 else f"{gone} files are"
+    return [f"{which} gone. Index Folder finds again what was moved or renamed; Library Upkeep removes the rest from the library."]
+
+
+def hit_record(hit: Hit, image: StoredImage, path: str, note: str, parts: Sequence[AskedPart]) -> dict[str, Any]:
+    """The same as JSON."""
+    gave = [
+        {"label": part.label, "kind": part.kind, "weight": part.weight, "cosine": cosine, "gave": gave}
+        for part, cosine, gave in zip(parts, hit.cosines, hit.gave)
+    ]
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "percentile": hit.percentile,
+        "recency": hit.recency,
+        "image_id": hit.image_id,
+        "path": path,
+        "prompt": image.prompt,
+        "negative_prompt": image.negative,
+        "confidence": image.prompt_confidence,
+        "note": note,
+        "parts": gave,
+    }
+
+
+def share(percentile: float) -> str:
+    """A percentile with the places that a sample of a thousand images can tell; never rounded up, so that what is shown as 95 passes 95."""
+    if percentile > 99.9:
+        return "> 99.9"
+    places = 1 if percentile >= 99 else 0
+    return f"{math.floor(percentile * 10**places + 1e-6) / 10**places:.{places}f}"
+
+
+def _gave(part: AskedPart, cosine: float | None, gave: float) -> str:
+    """What one part gave: of its cosine, or of the standard score that was made of it."""
+    if cosine is None:
+        return f"{part.label}: no {KINDS[part.kind]} vector"
+    if part.weight and not math.isclose(gave, cosine * part.weight, abs_tol=1e-6):
+        return f"{part.label}: cosine {cosine:.3f}, standard score {gave / part.weight:+.2f} x {part.weight:g} = {gave:+.3f}"
+    return f"{part.label}: {cosine:.3f} x {part.weight:g} = {gave:+.3f}"

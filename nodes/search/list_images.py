@@ -1,0 +1,75 @@
+"""List Images: images by filter alone, without a search: all that are labelled so, the newest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.v0_0_2 import io
+
+from ..host import names_missing_requirements, open_library
+from ..links import Hits
+from ..types import CATEGORY
+from .asking import Found, all_of, list_by_filter
+from .hit_records import ordered_by, short_prompt, what_helps
+from .hits import check_page, hit_inputs, hit_outputs, hit_values, search_fingerprint
+
+if TYPE_CHECKING:
+    from ... import db
+
+ORDERS = ("newest", "oldest", "last indexed", "rating", "seed")  # of db.listing, which a node may not import for its schema
+
+
+class ListImages(io.ComfyNode):
+    """Needs no model. Gives what a search gives, so that what follows a search follows this."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DiffusionToolkitListImages",
+            display_name="List Images",
+            category=CATEGORY,
+            description="Gives the images of a library that pass a filter, in order of date, rating or seed, without asking for "
+            "anything alike. Needs no model.",
+            search_aliases=["browse library", "gallery", "images by label", "newest images", "diffusion toolkit"],
+            is_output_node=True,
+            inputs=[
+                io.Combo.Input("order", options=list(ORDERS), default=ORDERS[0], tooltip="What is not known comes last."),
+                *(entry for entry in hit_inputs() if entry.id not in ("lowest_score", "options")),
+            ],
+            outputs=hit_outputs(),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return search_fingerprint(**inputs)
+
+    @classmethod
+    @names_missing_requirements
+    def execute(
+        cls,
+        order: str,
+        top_k: int,
+        library_name: str,
+        library: str | None = None,
+        offset: int = 0,
+        filter_text: str = "",
+        filter: db.Filter | None = None,
+    ) -> io.NodeOutput:
+        from ... import db
+
+        check_page(top_k, offset)
+        opened, wanted = open_library(library_name, library), all_of(filter, filter_text)
+        listed = list_by_filter(opened, wanted, order, top_k, offset)
+        images, passing, why = listed.images, listed.total, listed.note
+        asked = f" that pass {wanted.text}" if wanted else ""
+        if not images:
+            message = f"Of {passing} images{asked} none is after the first {offset}." if passing else f"There are no images{asked}. {why}".strip()
+            nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
+            return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
+        hits = Hits(opened.name, tuple(db.Hit(image.id, 0.0, rank) for rank, image in enumerate(images, offset + 1)), method=f"listed, {order} first")
+        values, shown = hit_values(Found(hits, images))
+        lines = [f"{offset + 1} to {offset + len(images)} of {passing} images{asked}", *([why] if why else []), *what_helps(shown.notes)]
+        told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
+        notes = [f"  [{note}]" if note else "" for note in shown.notes]
+        lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]
+        return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})

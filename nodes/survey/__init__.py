@@ -1,0 +1,1 @@
+"""What looks at a whole library at once: duplicates, clusters, contrasts."""
