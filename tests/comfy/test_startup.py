@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from host import bootstrap
 from host.client import PromptError
+from host.embedded_peers import postmaster
 from host.node_graphs import index, search_by_prompt
 from host.server import ComfyServer
 
@@ -114,8 +115,9 @@ def test_an_unreachable_database_is_a_message_on_the_node_without_its_secrets():
 
 def test_a_database_that_was_killed_between_two_prompts_comes_back(server, pictures):
     server.queue(index(pictures("survivor", 1, prompt="a lonely survivor on an island")))
-    pid_files = list(Path(server.user, "diffusion_toolkit", "library").rglob("postmaster.pid"))
-    pid = int(pid_files[0].read_text(encoding="utf-8").splitlines()[0])
-    os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    killed = postmaster(Path(server.user, "diffusion_toolkit", "library"))
+    backends = killed.children()
+    killed.kill()
+    psutil.wait_procs([killed, *backends], 30)  # these notice it, and end, by themselves
     result = server.queue(search_by_prompt("island", top_k=1, lowest_score=-0.99))
     assert result.outputs["search"]["hits"][0]["prompt"] == "a lonely survivor on an island"
