@@ -53,7 +53,7 @@ class Cluster:
         self.password_file = directory / "password"
         # Shown in the title of each of the server's processes: this is how they are known when the server is lost.
         self.name = "dtk-" + hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-        self.start_lock, self.users_lock = directory / "start.lock", directory / "users.lock"
+        self.start_lock, self.users_lock, self.server_lock = (directory / f"{of}.lock" for of in ("start", "users", "server"))
         self._child: subprocess.Popen[bytes] | None = None
 
     # -- the data directory ---------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class Cluster:
 
     def user(self) -> OtherUser | None:
         """Whom to run PostgreSQL as; None for ourselves. The directory and the password are given to that user."""
-        user = user_for(self.directory, self._version() is not None)
+        user = user_for(self.directory, self.is_made())
         if user:
             user.own(self.directory)
         return user
@@ -90,6 +90,10 @@ class Cluster:
                 f"The library's password file {self.password_file} cannot be read ({type(error).__name__}). Put it back "
                 "from a backup, as the user who runs ComfyUI."
             ) from error
+
+    def is_made(self) -> bool:
+        """Whether the data directory is there."""
+        return self._version() is not None
 
     def _version(self) -> int | None:
         """The PostgreSQL major version that made the data directory; None when there is none yet."""
@@ -200,7 +204,7 @@ class Cluster:
             command = [self._program("postgres"), "-D", str(self.data), *options]
             detached = {"start_new_session": True}
         here = Path(__file__).parent
-        keeper = [sys.executable, "-I", str(here / "_keeper.py"), str(self.start_lock), str(self.users_lock)]
+        keeper = [sys.executable, "-I", str(here / "_keeper.py"), *map(str, (self.start_lock, self.users_lock, self.server_lock))]
         folder = None if WINDOWS else address.host
         keeper += [json.dumps([self._command(command), self._stop_commands(address), folder]), str(here), *filter(None, sys.path)]
         with self.log.open("ab") as log:

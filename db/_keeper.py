@@ -1,6 +1,6 @@
 """Run as a script beside the server: start it, and stop it when no process uses it any more.
 
-    python _keeper.py START_LOCK USERS_LOCK COMMANDS IMPORTS    # COMMANDS: JSON [start command, those of `_stopping.stop`, socket's folder or null]
+    python _keeper.py START_LOCK USERS_LOCK SERVER_LOCK COMMANDS IMPORTS    # COMMANDS: JSON [start command, those of `_stopping.stop`, socket's folder or null]
 
 A process that ends in good order stops the server itself when it is the last. This one is for those that are killed, or
 whose terminal is closed: the usual way to leave ComfyUI, and Python then runs no exit handlers.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-sys.path += sys.argv[4:]  # this folder, then our user's own path, which -I leaves out (for fasteners)
+sys.path += sys.argv[5:]  # this folder, then our user's own path, which -I leaves out (for fasteners)
 from _locks import FileLock  # noqa: E402
 from _stopping import stop  # noqa: E402
 
@@ -31,10 +31,12 @@ def unused(starting: FileLock, users: FileLock) -> bool:
     return False
 
 
-def keep(start_lock: str, users_lock: str, start: list[str], stops: list[list[str]], folder: str | None) -> int:
+def keep(start_lock: str, users_lock: str, server_lock: str, start: list[str], stops: list[list[str]], folder: str | None) -> int:
     """Run the server to its end; its exit status. On Windows `start` (pg_ctl) ends when the server is ready."""
-    starting, users = FileLock(start_lock), FileLock(users_lock)
-    server = subprocess.Popen(start, stdin=subprocess.DEVNULL)
+    starting, users, serving = FileLock(start_lock), FileLock(users_lock), FileLock(server_lock)
+    if not serving.acquire():
+        sys.exit(f"Another PostgreSQL serves this folder, which can't be seen from here: it holds {server_lock}.")
+    server = subprocess.Popen(start, stdin=subprocess.DEVNULL, **serving.held_by_child())
     while True:
         try:
             status = server.wait(timeout=PERIOD)
@@ -54,4 +56,4 @@ def keep(start_lock: str, users_lock: str, start: list[str], stops: list[list[st
 
 if __name__ == "__main__":
     # A negative status is a signal's number.
-    sys.exit(abs(keep(sys.argv[1], sys.argv[2], *json.loads(sys.argv[3]))))
+    sys.exit(abs(keep(*sys.argv[1:4], *json.loads(sys.argv[4]))))

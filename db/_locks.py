@@ -22,6 +22,9 @@ if sys.platform == "win32":
         def release(self) -> None:
             self._lock.release_read_lock()
 
+        def held_by_child(self) -> dict[str, object]:
+            return {}  # a handle's lock is its process's alone
+
 else:
     import fcntl
 
@@ -50,6 +53,11 @@ else:
 
         def release(self) -> None:
             """Give the lock up, also for processes forked meanwhile, which share it."""
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-            self._file.close()
-            self._file = None
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+                self._file.close()
+                self._file = None
+
+        def held_by_child(self) -> dict[str, object]:
+            """Options of Popen by which a child, and its own children, hold this lock too: until the last of us has ended."""
+            return {"pass_fds": (self._file.fileno(),)}

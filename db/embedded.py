@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
-from ._binaries import installed, program
+from ._binaries import WINDOWS, installed, program
 from ._cluster import SUPERUSER, Address, Cluster
 from ._locks import FileLock
 from .errors import ServerTrouble, TryAgain
@@ -40,10 +40,10 @@ class State(Enum):
 class EmbeddedServer:
     """One data directory and the PostgreSQL that serves it, for all processes that `start` it.
 
-    Two locks in the directory, both dropped by the system when a process dies, however it dies: `start.lock` is held by
+    Three locks in the directory, all dropped by the system when a process dies, however it dies: `start.lock` is held by
     the one process that starts or stops the server; `users.lock` is held shared by each process that uses it, so the
-    leaver who gets it exclusively is the last; if all are killed, the server's keeper notices. `server.json` records the
-    address. Liveness is what connecting says.
+    leaver who gets it exclusively is the last; if all are killed, the server's keeper notices. `server.lock` is held by the
+    server itself, for those who can't see it. `server.json` records the address. Liveness is what connecting says.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -64,14 +64,14 @@ class EmbeddedServer:
         ServerTrouble where that may be over without anything being corrected.
         """
         installed()
-        directory = Path(directory).expanduser().absolute()
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            directory = directory.resolve()
-        except OSError as error:
-            raise ServerTrouble(f"The library's folder {directory} cannot be made: {error}. Make it, or free disk space.") from error
+        directory = Path(directory).expanduser().absolute().resolve()
         with _servers_lock:
             server = _servers.get(directory) or cls(directory)
+            server._refuse_if_taken_away()
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ServerTrouble(f"The library's folder {directory} cannot be made: {error}. Make it, or free disk space.") from error
             try:
                 with server._alone_at_starting():
                     server._join()
@@ -97,7 +97,7 @@ class EmbeddedServer:
         if self._joined_by != os.getpid():
             return
         atexit.unregister(self.stop)
-        if not self.directory.is_dir():  # removed meanwhile; PostgreSQL itself ends when it misses its files
+        if not self._cluster.is_made():  # removed meanwhile; PostgreSQL itself ends when it misses its files
             return
         with _servers_lock, self._alone_at_starting():
             _servers.pop(self.directory, None)
@@ -111,6 +111,14 @@ class EmbeddedServer:
     def binary(name: str) -> Path:
         """A program of the newest PostgreSQL here, such as `pg_dump` or `psql`."""
         return program(name, max(installed()))
+
+    def _refuse_if_taken_away(self) -> None:
+        """An empty library made in its place would hide what happened, and would be in the way of what is put back."""
+        if self._joined_by == os.getpid() and not self._cluster.is_made():
+            raise ServerTrouble(
+                f"The library's folder {self.directory} was removed or emptied while it was in use, or its disk was taken away. Put it "
+                "back, then try again. To begin with an empty library there, restart ComfyUI."
+            )
 
     # -- all below holds start.lock -------------------------------------------------------------------------------
 
@@ -132,7 +140,11 @@ class EmbeddedServer:
             self._users.acquire(shared=True)  # exclusive holders hold start.lock too, so this never waits
         try:
             if self._wait_while_busy() is State.GONE:
-                self._refuse_if_used_elsewhere()
+                self._users.release()
+                try:
+                    self._refuse_if_used_elsewhere()
+                finally:
+                    self._users.acquire(shared=True)  # another file, if the folder was put back
                 self._cluster.create()
                 self._start_server()
         except TryAgain:  # it recovers: were nobody to use it, it would be stopped, and begin again at the beginning
@@ -160,7 +172,10 @@ class EmbeddedServer:
                 self._cluster.prepare_address(address)
             whole = self._address_file.with_suffix(".new")  # which a full disk may cut off; the one that is there stays
             whole.write_text(
-                json.dumps({"host": address.host, "port": address.port, "name": self._cluster.name, "computer": _computer()}),
+                json.dumps(
+                    {"host": address.host, "port": address.port, "name": self._cluster.name}
+                    | {"computer": _computer(), "sockets": _sockets(address)}
+                ),
                 encoding="utf-8",
             )
             whole.replace(self._address_file)
@@ -232,23 +247,30 @@ class EmbeddedServer:
 
     def _refuse_if_used_elsewhere(self) -> None:
         """Two servers on one directory destroy it. What a computer, or a container, runs is invisible to another one; and on one
-        computer a folder that two paths lead to, as by a bind mount, has two names, of which each takes the other for a copy's.
-        So only a record of ours, made under this path, spares the question whether anybody uses the directory."""
-        recorded = self._record().get("computer")
-        if recorded == _computer() and self._address() is not None:
+        computer a folder that two paths lead to, as by a bind mount, has two names, of which each takes the other for a copy's, and
+        a program with its own /tmp finds no sockets of others. So only a record of ours, made under this path, of a socket that we
+        would see, spares the question whether anybody uses the directory, or a server of theirs still lives."""
+        address, record, here = self._address(), self._record(), _computer()
+        recorded = record.get("computer")
+        if address is not None and recorded == here and record.get("sockets") == _sockets(address):
             return
-        self._users.release()
-        alone = self._users.acquire()
-        if alone:
-            self._users.release()
-        self._users.acquire(shared=True)
-        if not alone:
-            where = "under another path of the same folder" if recorded == _computer() else f"by another computer or container ({recorded})"
-            if recorded is None:
-                where = f"by another program, and {self._address_file.name}, which tells where its server is, is lost"
+        where = f"by another computer or container ({recorded})"
+        if recorded is None:
+            where = f"by another program, and {self._address_file.name}, which tells where its server is, is lost"
+        elif recorded == here and address is None:
+            where = "under another path of the same folder"
+        elif recorded == here:
+            where = f"by a program that has a {Path(address.host).parent} of its own, as a service with PrivateTmp has, where its server can't be reached"
+        if not _is_free(self._users):
             raise ServerTrouble(
                 f"The library in {self.directory} is in use {where}. Close ComfyUI there, or share one PostgreSQL server through "
                 "DIFFUSION_TOOLKIT_DSN."
+            )
+        ours = self._joined_by == os.getpid()  # nobody could start another meanwhile
+        if not ours and not _is_free(FileLock(self._cluster.server_lock)):
+            raise ServerTrouble(
+                f"The library in {self.directory} was in use {where}, and its server still runs. It ends by itself, mostly within "
+                "seconds: try again then. Otherwise end it there."
             )
 
     def _record(self) -> dict:
@@ -278,3 +300,21 @@ def _computer() -> str:
     if sys.platform != "linux":
         return platform.node()
     return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _sockets(address: Address) -> str:
+    """Which folder the sockets' folders lie in: under one name another program may have another one."""
+    if WINDOWS:
+        return ""
+    try:
+        found = Path(address.host).parent.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def _is_free(lock: FileLock) -> bool:
+    if not lock.acquire():
+        return False
+    lock.release()
+    return True

@@ -19,16 +19,9 @@ from diffusion_toolkit.db import embedded
 from diffusion_toolkit.db._locks import FileLock
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.db.errors import LibraryError, TryAgain
-from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def wait_until_gone(process: psutil.Process) -> None:
-    deadline = time.monotonic() + 30
-    while runs(process):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # -- where it can live ------------------------------------------------------------------------------------------------
@@ -130,12 +123,9 @@ def test_the_server_stops_by_itself_when_all_who_used_it_were_killed(directory: 
     time.sleep(3)
     assert runs(process)
     peers[1].kill()
-    wait_until_gone(process)
+    wait_until(lambda: not runs(process))
     assert not (directory / "postgresql" / "postmaster.pid").exists()  # in good order
-    deadline = time.monotonic() + 10
-    while socket_folder.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not socket_folder.exists())
 
 
 def test_two_processes_that_start_at_once_share_one_server(tmp_path: Path):
@@ -180,7 +170,7 @@ def test_a_killed_postmaster_is_replaced_in_the_same_process_and_nothing_is_lost
     ask(server, "CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
     dsn, process = server.dsn("postgres"), postmaster(directory)
     process.kill()
-    wait_until_gone(process)
+    wait_until(lambda: not runs(process))
 
     assert EmbeddedServer.start(directory) is server
     assert ask(server, "SELECT count(*) FROM kept") == 1000
@@ -192,7 +182,7 @@ def test_a_killed_postmaster_is_replaced_by_a_peer_while_its_parent_lives(direct
     peer = Peer(directory).wait_ready()
     process = postmaster(directory)
     process.kill()
-    wait_until_gone(process)
+    wait_until(lambda: not runs(process))
     server = EmbeddedServer.start(directory)
     assert ask(server, "SELECT 1") == 1
     peer.leave()
@@ -223,7 +213,7 @@ def test_a_stale_postmaster_pid_whose_number_is_someone_elses_does_not_stop_the_
     pid_file = directory / "postgresql" / "postmaster.pid"
     lines = pid_file.read_text(encoding="utf-8").split("\n")
     process.kill()
-    wait_until_gone(process)
+    wait_until(lambda: not runs(process))
     user = {"user": directory.stat().st_uid} if AS_ROOT else {}  # PostgreSQL itself overlooks numbers of other users
     stranger = subprocess.Popen(["sleep", "60"], **user)
     try:
@@ -264,7 +254,7 @@ def test_a_killed_server_with_much_to_recover_is_waited_for(directory: Path):
     ask(server, "CREATE TABLE much AS SELECT repeat('x', 500) AS t FROM generate_series(1, 50000)")
     process = postmaster(directory)
     process.kill()
-    wait_until_gone(process)
+    wait_until(lambda: not runs(process))
     EmbeddedServer.start(directory)
     assert ask(server, "SELECT count(*) FROM much") == 50000
     assert "redo done" in (directory / "server.log").read_text(encoding="utf-8")
@@ -286,14 +276,49 @@ def test_a_server_that_recovers_for_long_is_not_left_to_be_stopped_meanwhile(dir
     keeper.release()
 
 
-def test_stopping_after_the_folder_was_removed_is_quiet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_stopping_after_the_folder_was_removed_is_quiet(left: str, tmp_path: Path, monkeypatch) -> None:
     server = EmbeddedServer.start(tmp_path / "library")
     while (tmp_path / "library").exists():
         shutil.rmtree(tmp_path / "library", ignore_errors=True)  # the server may just have written another file
+    if left == "an empty folder":  # as where a disk was unmounted
+        (tmp_path / "library").mkdir()
+    monkeypatch.setattr(server._cluster, "shut_down", lambda *told: pytest.fail("it was waited for, until it noticed by itself"))
     try:
         server.stop()
     finally:
         server._cluster.end_processes()
+
+
+def test_a_folder_that_was_taken_away_is_told_and_none_is_made_in_its_place(directory: Path, tmp_path: Path) -> None:
+    server, aside = EmbeddedServer.start(directory), tmp_path / "aside"
+    directory.rename(aside)
+    for _ in range(2):
+        with pytest.raises(LibraryError, match=f"folder {directory} was removed or emptied.*Put it back"):
+            EmbeddedServer.start(directory)
+        directory.mkdir(exist_ok=True)  # the second time as an unmounted disk leaves it
+    assert not list(directory.iterdir())
+    directory.rmdir()
+    aside.rename(directory)
+    assert ask(EmbeddedServer.start(directory), "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_folder_that_was_put_back_as_a_copy_is_in_use_again(directory: Path, tmp_path: Path) -> None:
+    """Its lock files are others: the server's keeper goes by them."""
+    server, process = EmbeddedServer.start(directory), postmaster(directory)
+    ask(server, "CHECKPOINT")
+    shutil.copytree(directory, tmp_path / "copy", ignore=shutil.ignore_patterns("postmaster.pid"))
+    process.kill()
+    wait_until(lambda: not runs(process))
+    shutil.rmtree(directory)
+    (tmp_path / "copy").rename(directory)
+    EmbeddedServer.start(directory)
+    lock = FileLock(directory / "users.lock")
+    assert not lock.acquire()
+    server.stop()
+    assert lock.acquire()
+    lock.release()
 
 
 def test_a_server_that_recovers_from_a_crash_is_stopped_all_the_same(directory: Path):

@@ -7,10 +7,12 @@ import json
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db._locks import FileLock
+from diffusion_toolkit.db.embedded import EmbeddedServer, _is_free
 from diffusion_toolkit.db.errors import LibraryError
-from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
 
 
 def test_a_copy_of_a_running_library_gets_a_server_of_its_own(directory: Path, tmp_path: Path):
@@ -38,6 +40,49 @@ def test_a_library_in_use_on_another_computer_is_refused(directory: Path, path: 
     record_file.write_text(json.dumps(elsewhere), encoding="utf-8")
     try:
         with pytest.raises(LibraryError, match="another computer or container .studio"):
+            EmbeddedServer.start(directory)
+        assert runs(process)
+    finally:
+        record_file.write_text(record, encoding="utf-8")
+        peer.leave()
+
+
+@pytest.mark.parametrize("elsewhere", [{"computer": "studio"}, {"sockets": "0:0"}], ids=["another computer", "another /tmp"])
+def test_a_server_elsewhere_whose_last_user_was_killed_just_now_is_not_given_company(directory: Path, elsewhere: dict[str, str]):
+    peer = Peer(directory).wait_ready()
+    process, record_file = postmaster(directory), directory / "server.json"
+    record = json.loads(record_file.read_text(encoding="utf-8")) | {"host": "/nowhere/dtk-a"} | elsewhere
+    record_file.write_text(json.dumps(record), encoding="utf-8")
+    peer.kill()
+    with pytest.raises(LibraryError, match="its server still runs. It ends by itself"):
+        EmbeddedServer.start(directory)
+    assert runs(process)
+    wait_until(lambda: not runs(process))
+    wait_until(lambda: _is_free(FileLock(directory / "server.lock")))
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_server_holds_its_lock_without_its_keeper(directory: Path):
+    """Which may have been killed too: those who can't see the server must not start another."""
+    server = EmbeddedServer.start(directory)
+    keeper = psutil.Process(postmaster(directory).ppid())
+    keeper.kill()
+    keeper.wait(20)
+    assert not _is_free(FileLock(directory / "server.lock"))
+    server.stop()
+    assert _is_free(FileLock(directory / "server.lock"))
+
+
+def test_a_library_in_use_by_a_program_with_a_tmp_of_its_own_is_refused(directory: Path):
+    """As a service with PrivateTmp, whose socket nobody else finds: each would end the other's server."""
+    peer = Peer(directory).wait_ready()
+    process, record_file = postmaster(directory), directory / "server.json"
+    record = record_file.read_text(encoding="utf-8")
+    record_file.write_text(json.dumps(json.loads(record) | {"host": "/tmp/dtk-nowhere", "sockets": "0:0"}), encoding="utf-8")
+    try:
+        with pytest.raises(LibraryError, match="by a program that has a /tmp of its own.*Close ComfyUI there"):
             EmbeddedServer.start(directory)
         assert runs(process)
     finally:
