@@ -16,6 +16,7 @@ from ..settings import name_here, sampler_and_scheduler
 from .stored_graphs import Graph, output_types
 from .templates import NEAREST, missing_here
 
+OF_A_PASS = ("seed", "steps", "cfg", "sampler", "scheduler", "denoise")  # settings that tell one pass of an image from another
 NAMES = ("checkpoint", "vae", "sampler", "scheduler")  # settings that are names of what a computer has, beside LoRAs
 
 
@@ -76,33 +77,28 @@ def keep_of(text: str) -> list[str]:
 
 
 def wanted_of(connection: Connection, image: StoredImage) -> dict[str, Any]:
-    """What is known of an image, as `fill` takes it. Of several passes those of the first, with which the picture began.
+    """What is known of an image, as `fill` takes it. Its settings are those that the reader took, of the pass that began the picture.
 
-    Its prompts are all of its texts, unless each pass tells its own. A size is the one that was asked for, else the picture's.
+    Its prompts and LoRAs are that pass's too, unless it does not tell: then all of its texts. A size is the one that was asked for,
+    else the picture's.
     """
-    passes = image.reading.get("passes") or ()
-    first: Mapping[str, Any] = passes[0] if len(passes) > 1 and isinstance(passes[0], Mapping) else {}
-
-    def setting(name: str, own: Any) -> Any:
-        return first[name] if first.get(name) is not None else own
+    passes = [one for one in image.reading.get("passes") or () if isinstance(one, Mapping)]
+    begun = max(passes, key=lambda one: sum(one.get(name) == getattr(image, name) for name in OF_A_PASS)) if len(passes) > 1 else {}
 
     def text(name: str, text_id: int | None) -> tuple[str, str] | None:
-        told = first.get(name) or ()
+        told = begun.get(name) or ()
         if len(told) == 1 and len(told[0]) == 2:
             return (str(told[0][0]), str(told[0][1]))
         pair = get_text(connection, text_id) if text_id is not None else None
         return (pair.text_g, pair.text_l) if pair is not None else None
 
-    size = (setting("width", image.asked_width), setting("height", image.asked_height))
+    asked = image.asked_width and image.asked_height
     return {
-        **{name: setting(name, getattr(image, name)) for name in ("steps", "cfg", "guidance", "denoise", "checkpoint", "vae")},
-        "seed": int(seed) if (seed := setting("seed", image.seed)) is not None else None,
-        "sampler": setting("sampler", image.sampler),
-        "scheduler": setting("scheduler", image.scheduler),
-        "loras": [one for one in setting("loras", image.loras) if one.get("name")],
+        **{name: getattr(image, name) for name in (*OF_A_PASS, "guidance", "checkpoint", "vae")},
+        "loras": [one for one in begun.get("loras", image.loras) if one.get("name")],
         "prompt": text("positive", image.prompt_id),
         "negative": text("negative", image.negative_id),
-        "size": size if size[0] and size[1] else (image.width // 8 * 8, image.height // 8 * 8),
+        "size": (image.asked_width, image.asked_height) if asked else (image.width // 8 * 8, image.height // 8 * 8),
     }
 
 

@@ -133,6 +133,26 @@ def test_of_several_passes_the_first_is_what_a_template_is_filled_with(server):
     assert filled["2"]["inputs"]["text"] == "a quay"
 
 
+def test_of_a_picture_that_was_turned_back_into_noise_first_the_pass_that_makes_it_fills_a_template(server):
+    """An unsampler's seed, cfg and text belong to the picture that it began from."""
+    graph = picture_graph("fill-unsampled", prompt="a quay at night", seed=11, steps=9, denoise=0.8)
+    graph["8"] = node("BasicScheduler", model=["1", 0], scheduler="normal", steps=30, denoise=1.0)
+    graph["9"] = node("FlipSigmas", sigmas=["8", 0])
+    graph["10"] = node("KSamplerSelect", sampler_name="ddim")
+    graph["11"] = node("CLIPTextEncode", text="a photograph of a quay", clip=["1", 1])
+    graph["12"] = node(
+        "SamplerCustom", model=["1", 0], add_noise=False, noise_seed=3, cfg=1.0, positive=["11", 0], negative=["3", 0], sampler=["10", 0],
+        sigmas=["9", 0], latent_image=["4", 0],
+    )  # fmt: skip
+    graph["5"]["inputs"]["latent_image"] = ["12", 0]
+    image_id = saved_in(server, "fill-unsampled", {"prompt": graph})
+    name = template(server, "begun.json", picture_graph("filled", prompt="nothing", seed=1, cfg=7.0))
+    filled = json.loads(values(server, fill(f"{image_id}", template=name, seeds="the image's own", keep=""), "fill", 0)[0])
+    sampler = filled["5"]["inputs"]
+    assert (sampler["seed"], sampler["steps"], sampler["cfg"], sampler["sampler_name"], sampler["denoise"]) == (11, 9, 4.0, "euler", 0.8)
+    assert filled["2"]["inputs"]["text"] == "a quay at night"
+
+
 def test_a_template_with_the_loader_recalls_the_conditioning_of_the_image_it_is_filled_from(server, heron):
     graph = picture_graph("memory")
     del graph["2"], graph["3"]
