@@ -57,6 +57,10 @@ class Conditions:
         if node.operator[0] in "<>" and not FIELDS[field].ordered:
             reason = f"{field} can't be compared with {node.operator}. It takes {FIELDS[field].expects}."
             raise FilterError(reason, self._text, node.at)
+        for value in node.values:
+            if not value.text.strip() and field != "namespace":
+                without = f" For images without one write -has:{field}." if field in FIELDS["has"].words else ""
+                raise FilterError(f"the value of {field} is empty. It takes {FIELDS[field].expects}.{without}", self._text, value.at)
         operator = "=" if node.operator == "!=" else node.operator
         term = Term(field, operator, node.values, node.at)
         return Not(term) if node.operator == "!=" else term
@@ -93,15 +97,12 @@ class Conditions:
 
     def _test(self, term: Term, value: Value, make: Callable[..., Test], *arguments: Any) -> Test:
         """What the field makes of a value; the value's place is told where it is wrong."""
-        expects = FIELDS[term.field].expects
-        if not value.text.strip() and term.field != "namespace":
-            raise FilterError(f"the value of {term.field} is empty. It takes {expects}.", self._text, value.at)
         try:
             test: Test = make(*arguments, self.parameters)
         except Wrong as wrong:
             written = value.text.lower()
             meant = _meant(written, [word for word in FIELDS[term.field].words if word not in written.split("..")], 0.6)
-            raise FilterError(f"{wrong}.{meant} {term.field} takes {expects}.", self._text, value.at) from None
+            raise FilterError(f"{wrong}.{meant} {term.field} takes {FIELDS[term.field].expects}.", self._text, value.at) from None
         self.has_narrow = self.has_narrow or test.narrow is not None
         return Test(test.narrow) if self._narrow and test.narrow is not None else test
 
