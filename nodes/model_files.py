@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -34,6 +35,21 @@ class ModelFile:
     def key(self) -> str:
         """Another one when a file is replaced."""
         return "|".join([self.loader, *(f"{path}|{_stamp(path)}" for path in self.paths)])
+
+
+@dataclass(frozen=True)
+class Script(ModelFile):
+    """A person's functions that load models. What they gave is known while neither the script nor any file that ComfyUI's loaders of
+    such models list has changed: which of these they read can't be told."""
+
+    @property
+    def key(self) -> str:
+        import folder_paths
+
+        folders = ("checkpoints", "clip_vision", "loras", "text_encoders")
+        paths = [folder_paths.get_full_path(folder, name) for folder in folders for name in folder_paths.get_filename_list(folder)]
+        stamps = "|".join(f"{path}|{_stamp(Path(path))}" for path in sorted(filter(None, paths)))
+        return f"{super().key}|{hashlib.sha256(stamps.encode()).hexdigest()}"
 
 
 def candidates(family: str) -> list[ModelFile]:

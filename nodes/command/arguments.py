@@ -119,7 +119,7 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
     models.add_argument(
         "--models-from", metavar="SCRIPT",
         help="a Python file of yours with functions clip_vision() or clip() that give ComfyUI's objects: for a CLIP with a LoRA, or "
-        "from two files; called in each run, also where nothing is new",
+        "from two files; called when there is something to encode, or when the script or one of ComfyUI's model files has changed",
     )  # fmt: skip
     parser.add_argument(
         "--object-info", metavar="FILE",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ class _Kind:
     load: Callable[[str], Any]
     wrap: Callable[[Any], Any]
     makes: str
+    script: str = ""  # the person's, whose function `load` is
 
 
 def load_models(
@@ -52,14 +53,14 @@ def load_models(
 ) -> tuple[Encoders, list[str]]:
     """The models of a run, and a line for each kind that is left out unasked. `active` are the library's encoders by family.
 
-    A file that is known to hold the library's model is loaded when there is work for it (`Later`), another at once. `inference`
-    is called before any is.
+    A file or function that is known to give the library's model is loaded when there is work for it (`Later`), another at once.
+    `inference` is called before any is.
 
     Raises:
         UsageError: a file that was named is not there, or is no such model.
     """
     from ...embedders.pipeline import Encoders
-    from ..model_files import ModelFile, known_here
+    from ..model_files import ModelFile, Script, known_here
 
     shelf = _Shelf(active, known_here(), tell, inference)
     wanted = {kind: getattr(recipe, kind.option) for kind in _KINDS}
@@ -69,9 +70,9 @@ def load_models(
     for kind in _KINDS:
         function = getattr(script, kind.function, None) if kind.function else None
         if function is not None and wanted[kind] == AUTO:
-            tell(f"Loading: {kind.function}() of {recipe.script}")
-            inference()
-            made[kind.option] = _of_the_script(recipe.script, lambda: kind.wrap(function()))
+            of_script = replace(kind, script=recipe.script, load=lambda path, make=function: make())
+            file = Script(kind.loader, (Path(recipe.script).expanduser().absolute(),))
+            made[kind.option] = shelf.get(of_script, file, f"Loading: {kind.function}() of")
         elif wanted[kind] == AUTO:
             made[kind.option], note = _by_the_library(kind, shelf)
             notes += [note] if note else []
@@ -97,7 +98,7 @@ class _Shelf:
         """The file's model, at once or `Later`."""
         told = about(kind.families, self.active)
         if told is not None and self.known.fingerprints(file) == self.wanted(kind):
-            return Later(told, lambda: self._as_learnt(kind, file))
+            return Later(told, lambda: self._as_learnt(kind, file, why))
         return self.load(kind, file, why)
 
     def load(self, kind: _Kind, file: ModelFile, why: str = "Loading") -> Any:
@@ -109,11 +110,11 @@ class _Shelf:
         self.known.remember(file, fingerprints_of(file, model))
         return model
 
-    def _as_learnt(self, kind: _Kind, file: ModelFile) -> Any:
+    def _as_learnt(self, kind: _Kind, file: ModelFile, why: str) -> Any:
         from ..model_files import fingerprints_of
 
         before = self.wanted(kind)
-        model = self.load(kind, file)
+        model = self.load(kind, file, why)
         if fingerprints_of(file, model) != before:
             raise UsageError(f"{file.name} is another model than it was. Run the same again, or name another with {_flag(kind)}.")
         return model
@@ -206,6 +207,8 @@ def _load(kind: _Kind, path: str | Path) -> Any:
     """UsageError says what is wrong with the file. It has a cause where that may be the machine's trouble."""
     from ...embedders.errors import EmbedderError
 
+    if kind.script:
+        return _of_the_script(kind.script, lambda: kind.wrap(kind.load(str(path))))
     try:
         model = kind.load(str(path))
         if model is None:

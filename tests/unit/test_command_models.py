@@ -115,6 +115,43 @@ def test_a_clip_of_another_kind_from_a_script_is_told_with_its_name(tmp_path):
         models.load_models(models.Recipe("none", "auto", "none", str(script)), {}, lambda what: None, lambda: None)
 
 
+@pytest.fixture
+def of_a_script(later, tmp_path, monkeypatch):
+    """Loads the CLIP of a person's script for a library that has all that is known of it; whether its function was called before it had work."""
+    import folder_paths
+    from diffusion_toolkit.nodes.command import models
+
+    (tmp_path / "ink.safetensors").touch()
+    monkeypatch.setattr(folder_paths, "get_filename_list", lambda folder: ["ink.safetensors"] if folder == "loras" else [])
+    monkeypatch.setattr(folder_paths, "get_full_path", lambda folder, name: str(tmp_path / name))
+    script, calls = tmp_path / "mine.py", tmp_path / "calls"
+    script.write_text(f"def clip():\n    open({str(calls)!r}, 'a').write('x')\n    return 's'", encoding="utf-8")
+    clip = SimpleNamespace(clip_l_fingerprint="l", clip_g_fingerprint="g", encode=lambda pairs: pairs)
+    monkeypatch.setattr(models, "_KINDS", (replace(models._KINDS[-1], wrap=lambda made: SimpleNamespace(**vars(clip), fingerprint=made)),))
+
+    def load():
+        before = calls.read_text() if calls.exists() else ""
+        recipe = models.Recipe("none", "auto", "none", str(script))
+        model = models.load_models(recipe, later.active, lambda what: None, lambda: None)[0].clip
+        called = (calls.read_text() if calls.exists() else "") != before
+        assert model.encode(["a"]) == ["a"]
+        return called
+
+    return load
+
+
+def test_a_function_of_a_script_is_called_when_there_is_work_for_its_model(of_a_script):
+    assert [of_a_script(), of_a_script()] == [True, False]
+
+
+@pytest.mark.parametrize("changed", ["mine.py", "ink.safetensors"])
+def test_a_function_of_a_script_is_called_when_its_model_may_be_another(of_a_script, tmp_path, changed):
+    of_a_script()
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n")
+    assert of_a_script()
+
+
 def test_a_model_whose_token_states_are_of_another_layer_is_not_the_librarys(loader):
     model, note, _ = loader(a=("l", "g", "other"))
     assert model is None and "a is but for its last layer" in note and "--models-from" in note
