@@ -34,6 +34,7 @@ def put_off():
         return bulk.postponed(conn)
 def encode(pictures):
     batches.append(pictures)
+    time.sleep(0.2)  # the scan comes to its end meanwhile: only then is known how many there are, and the next batch tells
     if %r == "reading" and len(batches) == 2:
         while not put_off():  # by the writer's thread
             time.sleep(0.05)
