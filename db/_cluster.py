@@ -24,6 +24,7 @@ from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
 from ._stopping import stop
 from .errors import LibraryError, ServerTrouble
+from .sizes import free_space
 
 SUPERUSER = "postgres"
 SOCKET_FOLDER = "dtk-"  # and a random end, in the machine's folder for temporary files
@@ -94,6 +95,12 @@ class Cluster:
     def is_made(self) -> bool:
         """Whether the data directory is there."""
         return self._version() is not None
+
+    def changed(self) -> int | None:
+        """When the first of its files was made or changed, in seconds, which no copy keeps; None where a server can't tell it."""
+        with contextlib.suppress(FileNotFoundError):
+            return None if WINDOWS else int((self.data / "PG_VERSION").stat().st_ctime)
+        return 0
 
     def _version(self) -> int | None:
         """The PostgreSQL major version that made the data directory; None when there is none yet."""
@@ -237,11 +244,12 @@ class Cluster:
 
         Backends whose postmaster was killed go on with their query; PostgreSQL refuses to start while one is attached
         to the old shared memory. Only for a server that cannot be reached: nothing acknowledged is lost, as after a crash.
+        One whose files are others is killed: at its end it would write its own pg_control, by its path, among those that are here now.
         """
         postmaster = self._postmaster()
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                if WINDOWS:
+                if WINDOWS or not _works_in(process, self.data):
                     process.kill()
                 else:
                     process.send_signal(signal.SIGINT if process.pid == postmaster else signal.SIGTERM)
@@ -264,8 +272,17 @@ class Cluster:
         return found
 
     def failure(self, what: str, log_start: int) -> ServerTrouble:
-        """An error that ends with the last lines the server wrote to its log since it was `log_start` bytes long."""
-        lines = self.log_since(log_start).strip().splitlines()[-12:] or ["(it wrote nothing)"]
+        """An error that ends with the last lines the server wrote to its log since it was `log_start` bytes long.
+
+        Not on a full disk: there they speak of damage, although a start with more space finds all that was committed.
+        """
+        told = self.log_since(log_start)
+        if "No space left on device" in told or "Check free disk space" in told:
+            return ServerTrouble(
+                f"{what}: the disk of {self.directory} is full ({free_space(self.directory)} are free, and it takes some hundred MB). What "
+                "was written to the library is kept. Free space, then try again."
+            )
+        lines = told.strip().splitlines()[-12:] or ["(it wrote nothing)"]
         said = "\n".join(f"  {line[:300]}" for line in lines)
         return ServerTrouble(
             f"{what}. Next step: read the last lines of {self.log}, free disk space or undo the last ALTER SYSTEM in "

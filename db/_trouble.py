@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from .errors import Refused, ServerTrouble, TryAgain
+from .sizes import free_space
 
 VARIABLE = "DIFFUSION_TOOLKIT_DSN"
 
@@ -54,9 +57,6 @@ _EVERY_ONE = {"database", "role"}  # whose entries need all their words, not one
 _PASSING = {"too many clients", "could not translate host name"}  # entries, by their first word, that may well be over in a moment
 
 _CODES = {
-    errors.DiskFull: (
-        "The disk of the PostgreSQL server is full; nothing of this step was written. Free space, then try again."
-    ),
     errors.ReadOnlySqlTransaction: (
         "The PostgreSQL server is read-only (a standby, or set so); search works, indexing does not. Name a "
         "server that takes writes in {place}."
@@ -117,11 +117,13 @@ def refused_connection(error: psycopg.Error, conninfo: str, place: str = VARIABL
     )
 
 
-def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTrouble:
-    """Why a statement failed."""
+def failed_statement(error: psycopg.Error, place: str = VARIABLE, folder: Path | None = None) -> ServerTrouble:
+    """Why a statement failed; `folder` is that of an embedded library."""
     for kind, answer in _CODES.items():
         if isinstance(error, kind):
             return _KINDS.get(kind, ServerTrouble)(placed(answer, place))
+    if isinstance(error, errors.DiskFull):
+        return ServerTrouble(_full(str(error), folder))
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
         return TryAgain(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Try again: it connects anew."
@@ -129,7 +131,26 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE) -> ServerTroub
     if isinstance(error, (errors.DeadlockDetected, errors.SerializationFailure)):
         return TryAgain("Another program changed the same rows of the library at the same time. Try again.")
     said = error.diag.message_primary or type(error).__name__
+    if error.sqlstate and error.sqlstate.startswith("58"):  # of the system: a file is gone, or can't be read
+        where = f"the library's folder {folder}" if folder else "its data directory"
+        return ServerTrouble(
+            f"The library's PostgreSQL server can't use its files ({said}). Look whether {where} and its disk are there and sound, then try again."
+        )
     return ServerTrouble(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
+
+
+def _full(said: str, folder: Path | None) -> str:
+    """Of what there is too little."""
+    if "shared memory" in said:
+        what, how = "shared memory (/dev/shm) of the PostgreSQL server's computer", "Close other programs, or give a container more of it"
+    elif folder is None:
+        what, how = "disk of the PostgreSQL server", "Free space"
+    else:
+        return (
+            f"The disk of the library's folder {folder} is full ({free_space(folder)} are free now); nothing of this step was written. Free "
+            "space, then try again."
+        )
+    return f"The {what} is full; nothing of this step was written. {how}, then try again."
 
 
 def placed(answer: str, place: str) -> str:

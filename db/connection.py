@@ -66,11 +66,12 @@ class Library:
     silence for the person who waits; here it is the error of the node that asked, at once.
     """
 
-    def __init__(self, name: str, locate: Callable[[], str], place: str = VARIABLE, embedded: bool = False) -> None:
-        """`locate` gives the connection string, having started the server if that is ours to do (`embedded`); `place` is where
-        a person set it, for messages."""
+    def __init__(self, name: str, locate: Callable[[], str], place: str = VARIABLE, folder: Path | None = None) -> None:
+        """`locate` gives the connection string, having started the server if that is ours to do: it is `embedded`, in this `folder`.
+        `place` is where a person set it, for messages."""
         self.name = name
-        self.embedded = embedded
+        self.embedded = folder is not None
+        self._folder = folder
         self._locate = locate
         self._place = place
         self._idle: list[Connection] = []
@@ -91,7 +92,7 @@ class Library:
             yield conn
             conn.commit()
         except psycopg.Error as error:
-            raise failed_statement(error, self._place) from error
+            raise failed_statement(error, self._place, self._folder) from error
         finally:
             self._give_back(conn)
 
@@ -106,7 +107,7 @@ class Library:
             conn.autocommit = True
             yield conn
         except psycopg.Error as error:
-            raise failed_statement(error, self._place) from error
+            raise failed_statement(error, self._place, self._folder) from error
         finally:
             try:
                 conn.autocommit = False
@@ -132,7 +133,7 @@ class Library:
         try:
             yield
         except psycopg.Error as error:
-            raise failed_statement(error, self._place) from error
+            raise failed_statement(error, self._place, self._folder) from error
 
     def close(self) -> None:
         """Close the idle connections; the next use opens new ones."""
@@ -183,7 +184,7 @@ class Library:
             conn.commit()
         except psycopg.Error as error:
             conn.close()
-            raise failed_statement(error, self._place) from error
+            raise failed_statement(error, self._place, self._folder) from error
         return conn
 
     def _prepare(self) -> tuple[str, ...]:
@@ -195,7 +196,7 @@ class Library:
                 migrate(conn, place=self._place)
                 keep_settings(conn)
             except psycopg.Error as error:
-                raise failed_statement(error, self._place) from error
+                raise failed_statement(error, self._place, self._folder) from error
         return warnings
 
 
@@ -235,7 +236,7 @@ def open_library(name: str, directory: Path, named: Mapping[str, str] = {}) -> L
     with alone:
         if key not in _open:
             locate = _named_server(dsn, place) if dsn else _embedded_server(Path(directory))
-            made = Library(name, locate, place, embedded=not dsn)
+            made = Library(name, locate, place, None if dsn else Path(directory))
             for old in [other for other in list(_open) if other[0] == name]:  # it was moved: nobody asks for the old one again
                 _open.pop(old).close()
             atexit.register(made.close)
@@ -263,11 +264,11 @@ def _named_server(dsn: str, place: str) -> Callable[[], str]:
 
 
 def _embedded_server(directory: Path) -> Callable[[], str]:
-    _ensure_database(EmbeddedServer.start(directory).dsn("postgres"))
+    _ensure_database(EmbeddedServer.start(directory).dsn("postgres"), directory)
     return lambda: EmbeddedServer.start(directory).dsn(DATABASE)  # again at each connection: it may have died
 
 
-def _ensure_database(conninfo: str) -> None:
+def _ensure_database(conninfo: str, directory: Path) -> None:
     with _connect(conninfo) as conn:
         conn.autocommit = True
         if conn.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
@@ -277,7 +278,7 @@ def _ensure_database(conninfo: str) -> None:
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
             pass  # another process was first
         except psycopg.Error as error:
-            raise failed_statement(error) from error
+            raise failed_statement(error, folder=directory) from error
 
 
 def _connect(conninfo: str, place: str = VARIABLE) -> Connection:

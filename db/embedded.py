@@ -19,10 +19,14 @@ from ._binaries import WINDOWS, installed, program
 from ._cluster import SUPERUSER, Address, Cluster
 from ._locks import FileLock
 from .errors import ServerTrouble, TryAgain
+from .sizes import free_space
 
 RECOVERY_SECONDS = 120  # a server that was killed replays its log before it answers
 CONNECT_SECONDS = 30  # a machine that swaps may be slow to answer; it is not dead
 STOP_SECONDS = 60
+
+# Which server answers, and which files it has open: not these any more, where the folder was put back as a copy.
+_WHOSE = "SELECT current_setting('cluster_name'), extract(epoch FROM (pg_stat_file('PG_VERSION')).change)::bigint"
 
 _log = logging.getLogger("diffusion_toolkit")
 _servers: dict[Path, EmbeddedServer] = {}  # this process's, by resolved directory
@@ -77,8 +81,8 @@ class EmbeddedServer:
                     server._join()
             except OSError as error:
                 raise ServerTrouble(
-                    f"The library in {directory} cannot be started: {error}. Check the disk's free space and whose files "
-                    "these are: they belong to the user who runs ComfyUI."
+                    f"The library in {directory} cannot be started: {error}. Check the disk's free space "
+                    f"({free_space(directory)}) and whose files these are: they belong to the user who runs ComfyUI."
                 ) from error
             finally:
                 if server._joined_by == os.getpid():
@@ -145,6 +149,7 @@ class EmbeddedServer:
                     self._refuse_if_used_elsewhere()
                 finally:
                     self._users.acquire(shared=True)  # another file, if the folder was put back
+                self._cluster.end_processes()
                 self._cluster.create()
                 self._start_server()
         except TryAgain:  # it recovers: were nobody to use it, it would be stopped, and begin again at the beginning
@@ -170,15 +175,7 @@ class EmbeddedServer:
             if address is None or not self._cluster.prepare_address(address):
                 address = self._cluster.new_address()
                 self._cluster.prepare_address(address)
-            whole = self._address_file.with_suffix(".new")  # which a full disk may cut off; the one that is there stays
-            whole.write_text(
-                json.dumps(
-                    {"host": address.host, "port": address.port, "name": self._cluster.name}
-                    | {"computer": _computer(), "sockets": _sockets(address)}
-                ),
-                encoding="utf-8",
-            )
-            whole.replace(self._address_file)
+            self._write_record(address)
             log_start = self._cluster.log_size()
             child = self._cluster.launch(address)
             while (state := self._probe()) is not State.READY:
@@ -233,8 +230,8 @@ class EmbeddedServer:
                 return State.BUSY if ping == psycopg.pq.Ping.REJECT else State.GONE
             try:
                 with psycopg.connect(conninfo, autocommit=True) as connection:
-                    name = connection.execute("SHOW cluster_name").fetchone()[0]
-                return State.READY if name == self._cluster.name else State.GONE
+                    name, changed = connection.execute(_WHOSE).fetchone()
+                return State.READY if name == self._cluster.name and self._cluster.changed() in (changed, None) else State.GONE
             except psycopg.OperationalError as error:  # perhaps only because it stopped just now
                 refusal = str(error).strip()
             time.sleep(0.2)
@@ -272,6 +269,16 @@ class EmbeddedServer:
                 f"The library in {self.directory} was in use {where}, and its server still runs. It ends by itself, mostly within "
                 "seconds: try again then. Otherwise end it there."
             )
+
+    def _write_record(self, address: Address) -> None:
+        record = {"host": address.host, "port": address.port, "name": self._cluster.name, "computer": _computer(), "sockets": _sockets(address)}
+        whole = self._address_file.with_suffix(".new")  # which a full disk may cut off; the one that is there stays
+        try:
+            whole.write_text(json.dumps(record), encoding="utf-8")
+            whole.replace(self._address_file)
+        except OSError:
+            self._cluster.discard_address(address)  # or each try would leave another folder of no server
+            raise
 
     def _record(self) -> dict:
         try:

@@ -304,21 +304,40 @@ def test_a_folder_that_was_taken_away_is_told_and_none_is_made_in_its_place(dire
     server.stop()
 
 
-def test_a_folder_that_was_put_back_as_a_copy_is_in_use_again(directory: Path, tmp_path: Path) -> None:
-    """Its lock files are others: the server's keeper goes by them."""
+@pytest.mark.parametrize("server_is", ["dead", "alive on the files that were removed"])
+def test_a_folder_that_was_put_back_as_a_copy_is_what_is_used(directory: Path, tmp_path: Path, server_is: str) -> None:
+    """Its lock files are others, and so is every file: a server that has the former ones open is of no use."""
     server, process = EmbeddedServer.start(directory), postmaster(directory)
+    ask(server, "CREATE TABLE kept AS SELECT 1")
     ask(server, "CHECKPOINT")
     shutil.copytree(directory, tmp_path / "copy", ignore=shutil.ignore_patterns("postmaster.pid"))
-    process.kill()
-    wait_until(lambda: not runs(process))
-    shutil.rmtree(directory)
+    if server_is == "dead":
+        process.kill()
+        wait_until(lambda: not runs(process))
+    else:
+        time.sleep(1)  # the time of a change counts in seconds here
+    directory.rename(tmp_path / "removed")
     (tmp_path / "copy").rename(directory)
     EmbeddedServer.start(directory)
     lock = FileLock(directory / "users.lock")
-    assert not lock.acquire()
+    assert not runs(process) and not lock.acquire()
+    assert ask(server, "SELECT count(*) FROM kept") == 1
     server.stop()
     assert lock.acquire()
     lock.release()
+
+
+def test_a_new_library_in_the_place_of_a_removed_one_outlives_the_server_of_that(directory: Path) -> None:
+    """Which, told to stop, would write its own pg_control there."""
+    peer, process = Peer(directory).wait_ready(), postmaster(directory)
+    shutil.rmtree(directory)
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1 and not runs(process)
+    server.stop()
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1
+    peer.kill()
+    server.stop()
 
 
 def test_a_server_that_recovers_from_a_crash_is_stopped_all_the_same(directory: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,3 +154,17 @@ def test_what_only_a_person_can_mend_is_told_from_what_may_be_over_later():
         assert isinstance(failed_statement(error()), db.Refused)
     for error in (errors.DiskFull, errors.QueryCanceled, errors.OutOfMemory, errors.InternalError):
         assert not isinstance(failed_statement(error()), db.Refused)
+
+
+def test_what_is_full_is_told_with_what_is_left_of_an_own_librarys(tmp_path):
+    said = str(failed_statement(errors.DiskFull("could not extend file"), folder=tmp_path))
+    assert re.fullmatch(rf"The disk of the library's folder {tmp_path} is full \(\S+ \wB are free now\); nothing of this .* Free space, then try again.", said)
+    assert str(failed_statement(errors.DiskFull("could not extend file"))).startswith("The disk of the PostgreSQL server is full")
+    said = str(failed_statement(errors.DiskFull('could not resize shared memory segment "/PostgreSQL.1"'), folder=tmp_path))
+    assert said.startswith("The shared memory (/dev/shm) of the PostgreSQL server's computer is full")
+
+
+def test_a_server_whose_files_are_gone_or_unreadable_names_the_folder(tmp_path):
+    for error in (errors.UndefinedFile(), errors.IoError()):
+        assert f"Look whether the library's folder {tmp_path} and its disk are there" in str(failed_statement(error, folder=tmp_path))
+        assert "Look whether its data directory" in str(failed_statement(error))

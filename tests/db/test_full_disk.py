@@ -1,0 +1,89 @@
+"""A library on a disk that is full: what a person is told, and that all that was written is there once there is space."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.embedded import EmbeddedServer
+from host.embedded_peers import ask
+
+SOCKETS = Path(tempfile.gettempdir())
+MB = 1 << 20
+LOT = 100  # texts, of 10 kB each
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 200 MB. Only root makes one, and in a container perhaps not even root."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", disk], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no small disk can be made here ({error})")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.fixture
+def library(disk: Path, monkeypatch) -> Iterator[db.Library]:
+    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
+    library = db.open_library("default", disk / "library")
+    yield library
+    library.close()
+    EmbeddedServer.start(disk / "library").stop()
+
+
+def fill(disk: Path, left: int) -> Path:
+    """The file that leaves only so many bytes."""
+    ballast, status = disk / "ballast", os.statvfs(disk)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - left)
+    return ballast
+
+
+def write(library: db.Library) -> None:
+    with library.connection() as conn:
+        for _ in range(LOT):
+            db.ensure_text(conn, db.TextPair(os.urandom(5000).hex(), ""))
+
+
+@pytest.mark.parametrize("what", ["a table", "the log"])
+def test_a_disk_that_fills_while_it_is_written_is_told_and_what_was_committed_is_there_later(library, disk: Path, what: str):
+    """Where its log can't grow, PostgreSQL ends, and starts with space alone."""
+    write(library)
+    written, said, ballast = 1, [], fill(disk, (1 if what == "a table" else 10) * MB)
+    while len(said) < 3:
+        try:
+            write(library)
+            written += 1
+            if what == "the log":
+                with library.reading() as conn:
+                    conn.execute("SELECT pg_switch_wal()")  # to the next file of 16 MB
+        except db.TryAgain:
+            pass  # its server ended; whoever asks next starts it
+        except db.ServerTrouble as error:
+            said.append(str(error))
+    assert all(f"{disk / 'library'} is full (" in told and "Free" in told for told in said)
+    assert ("did not start" in said[-1]) == (what == "the log")
+    ballast.unlink()
+    with library.connection() as conn:
+        assert conn.execute("SELECT count(*) FROM texts").fetchone() == (written * LOT,)
+
+
+def test_a_start_on_a_full_disk_leaves_nothing_behind_and_succeeds_with_space(disk: Path):
+    EmbeddedServer.start(disk / "library").stop()
+    ballast, folders = fill(disk, 0), set(SOCKETS.glob("dtk-*"))
+    with pytest.raises(db.LibraryError, match=r"cannot be started: .*No space left on device. Check the disk's free space \(0 bytes\)"):
+        EmbeddedServer.start(disk / "library")
+    assert set(SOCKETS.glob("dtk-*")) <= folders
+    ballast.unlink()
+    server = EmbeddedServer.start(disk / "library")
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
