@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.embedded import EmbeddedServer
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _numbers = itertools.count(1)
 
@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
         conn.execute("SELECT pg_reload_conf()")
     yield server
     server.stop()
-    shutil.rmtree(server.directory, ignore_errors=True)  # a database of 11 MB for each test, of which pytest would keep three runs'
+    shutil.rmtree(server.directory, ignore_errors=True)  # pytest would keep it
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +57,13 @@ def template(new_database: Callable[..., str], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def dsn(new_database: Callable[..., str], template: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The connection string of this test's own database, in the environment as a person would set it."""
+def dsn(server: EmbeddedServer, new_database: Callable[..., str], template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The connection string of this test's own database, in the environment as a person would set it. It goes with the test: 11 MB of disk."""
     dsn = new_database(template)
     monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", dsn)
-    return dsn
+    yield dsn
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE IF EXISTS {conninfo_to_dict(dsn)['dbname']} WITH (FORCE)")
 
 
 @pytest.fixture
