@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class Hits:
     parts: tuple[AskedPart, ...] = ()
     method: str = ""  # how they were found, in words
     note: str = ""
-    given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of one hit: what the node's outputs of these names gave
+    given: Mapping[str, Sequence[Any]] = field(default_factory=dict, compare=False)  # what the node's outputs of these names gave, for each hit
 
     @property
     def ids(self) -> tuple[int, ...]:

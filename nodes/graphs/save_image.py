@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -49,8 +49,8 @@ class SaveImage(io.ComfyNode):
                 Hits.Input(
                     "hits",
                     optional=True,
-                    tooltip="The hits of the one hit whose settings are wired: Pick Hit's. Its seed, steps, sampler and others that nodes "
-                    "take from that very node over links stand in the file as values.",
+                    tooltip="The hits of the node whose settings are wired: Pick Hit's, or a search's. The seed, steps, sampler and others that "
+                    "nodes take from that very node over links stand in the file as values; after a search each file has those of its own hit.",
                 ),
             ],
             outputs=[io.Image.Output("images", tooltip="The images, as they came.")],
@@ -84,11 +84,11 @@ def for_file(graph: Any, key: str, came: Mapping[str, Any], hits: HitsRecord | N
     if not isinstance(graph, Mapping) or key not in graph:
         return graph, ["Saved with the graph as it is: another node made this one while the graph ran (as in a loop), so it is not in there"]
     texts = {name: text for name, text in came.items() if isinstance(text, str)}
-    slots, why_not = settings_of(graph, key, hits)
-    done = written(graph, key, texts, {slot: hits.given[name] for slot, name in slots.items()})
-    taken = {name: hits.given[name] for slot, name in slots.items() if slot in done.taken}
+    given, why_not = settings_of(graph, key, hits)
+    done = written(graph, key, texts, {slot: value for slot, (_, value) in given.items()})
+    taken = dict(given[slot] for slot in given if slot in done.taken)
     told = [name for name in TEXTS if (texts.get(name) or taken.get(name) or "").strip()] + [name for name in taken if name not in TEXTS]
-    of = f", as given for image {hits.ids[0]}" if taken else ""
+    of = f", as given for image {hits.ids[hit_of_run(hits)]}" if taken else ""
     what = ", ".join(told).replace("_", " ")
     lines = [f"Saved with its {what}{of}" if what else "Saved with the graph as it is"]
     if "prompt" not in told:
@@ -96,28 +96,47 @@ def for_file(graph: Any, key: str, came: Mapping[str, Any], hits: HitsRecord | N
         lines.append(f"{why}: an index knows the prompt only where it stands in the graph itself")
     if why_not:
         lines.append(why_not)
-    elif slots and not taken:
+    elif given and not taken:
         lines.append("No node takes a setting over a link from the node that gave hits: none is written")
     return done.graph, lines
 
 
-def settings_of(graph: Mapping[str, Any], key: str, hits: HitsRecord | None) -> tuple[dict[int, str], str]:
-    """What the node behind `hits` gave of one hit over its other outputs, as slot -> name; or nothing, and why."""
-    import nodes
-
+def settings_of(graph: Mapping[str, Any], key: str, hits: HitsRecord | None) -> tuple[dict[int, tuple[str, Any]], str]:
+    """What the node behind `hits` gave of this run's hit over its other outputs, as slot -> (name, value); or nothing, and why."""
     from ..links import Hits as Record
-    from .saved_values import link_of
+    from .saved_values import link_of, one_for_one
 
     link = link_of(graph[key]["inputs"].get("hits"))
     if hits is None or link is None:
         return {}, ""
     if not isinstance(hits, Record) or not hits.given:
-        several = isinstance(hits, Record) and len(hits.hits) > 1
-        why = f"There are {len(hits.hits)} hits, whose settings differ" if several else "The node that gave hits gives no settings beside them"
-        return {}, f"{why}: no setting is written. Wire the settings from Pick Hit, and link its hits."
-    kind = graph.get(link[0], {}).get("class_type")
-    outputs = getattr(nodes.NODE_CLASS_MAPPINGS.get(kind), "RETURN_NAMES", None) or ()
+        return {}, "The node that gave hits gives no settings beside them: no setting is written. Wire the settings from Pick Hit, and link its hits."
+    outputs = getattr(_class_of(graph, link[0]), "RETURN_NAMES", None) or ()
     slots = {slot: name for slot, name in enumerate(outputs) if name in hits.given}
     if len(slots) < len(hits.given):  # another pack's node handed the hits on
         return {}, "The hits came through another node than the one that gives their settings: none is written. Link Pick Hit's hits."
-    return slots, ""
+    if len(hits.hits) > 1 and not one_for_one(graph, key, link[0], slots, lambda node: _lists_of(graph, node)):
+        return {}, (
+            f"There are {len(hits.hits)} hits, and a node that takes or gives lists stands where their settings go, so that it can't be told which of "
+            "them made this image: no setting is written. Wire the settings from Pick Hit, and link its hits."
+        )
+    return {slot: (name, hits.given[name][hit_of_run(hits)]) for slot, name in slots.items()}, ""
+
+
+def hit_of_run(hits: HitsRecord) -> int:
+    """The place of the hit that this run of the node is of: after a search each node runs once a hit, in their order."""
+    from .running import place_in_list
+
+    return min(place_in_list(), len(hits.hits) - 1)
+
+
+def _class_of(graph: Mapping[str, Any], key: str) -> Any:
+    import nodes
+
+    return nodes.NODE_CLASS_MAPPINGS.get(graph.get(key, {}).get("class_type"))
+
+
+def _lists_of(graph: Mapping[str, Any], key: str) -> tuple[bool, Sequence[bool]]:
+    """Whether a node takes lists as a whole, and which of its outputs are lists."""
+    made = _class_of(graph, key)
+    return bool(getattr(made, "INPUT_IS_LIST", False)), getattr(made, "OUTPUT_IS_LIST", None) or ()

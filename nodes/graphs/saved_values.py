@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,30 @@ def written(graph: Graph, key: str, texts: Mapping[str, str], given: Mapping[int
         del mine["hits"]
     new[key] = {**new[key], "inputs": mine}
     return Written(new, settings)
+
+
+def one_for_one(graph: Graph, key: str, source: str, slots: Collection[int], lists: Callable[[str], tuple[bool, Sequence[bool]]]) -> bool:
+    """Whether run i of node `key` has the images that were made with value i of the lists that node `source` gives at `slots`.
+
+    ComfyUI runs a node once for each place of the lists that reach it, a shorter list's last value again, and gives on in that order. So
+    it is, unless a node between takes lists as a whole or gives lists itself, or `source` has run for several. `lists` tells of a node
+    whether it takes lists as a whole, and which of its outputs are lists.
+    """
+    links = {node: [found for value in (of.get("inputs") or {}).values() if (found := link_of(value)) is not None] for node, of in graph.items()}
+
+    def before(ends: Iterable[str], goes_on: Callable[[str], bool]) -> list[str]:
+        found = list(ends)
+        for node in found:
+            found += [of for of, _ in links.get(node, ()) if of not in found and goes_on(of)]
+        return found
+
+    between = before([of for of, _ in [link_of(graph[key]["inputs"].get("images")) or (source, 0)] if of != source], lambda node: node != source)
+    made: set[str] = set()  # of the settings, on the way to the images
+    while more := {node for node in between for of, slot in links.get(node, ()) if of in made or (of == source and slot in slots)} - made:
+        made |= more
+    ran = before([source], lambda node: not lists(node)[0])
+    came = [lists(of)[1][slot : slot + 1] for node in ran for of, slot in links.get(node, ())]
+    return not any(lists(node)[0] or any(lists(node)[1]) for node in made) and not any(map(any, came))
 
 
 def link_of(value: Any) -> Link | None:

@@ -181,8 +181,7 @@ def hit_values(found: Found) -> tuple[list[Any], Shown]:
     ]
     columns = [list(column) for column in zip(*rows)]
     widths, heights = zip(*((image.asked_width or image.width, image.asked_height or image.height) for image in found.images))
-    given = dict(zip(GIVEN, (*rows[0][:2], *settings[0], widths[0], heights[0]))) if len(rows) == 1 else {}
-    hits = replace(found.hits, given=given)
+    hits = replace(found.hits, given=dict(zip(GIVEN, (*columns[:2], *columns[5:], widths, heights))))
     return [list(pictures), *columns, hits, list(widths), list(heights)], Shown(found, pictures, files, notes)
 
 

@@ -29,9 +29,9 @@ def server(comfy_server: ComfyServer) -> ComfyServer:
 
 @pytest.fixture(scope="session")
 def pictures(server: ComfyServer) -> Callable[[str, int], str]:
-    """Make `<output>/<folder>` hold `n` different PNGs as SaveImage writes them, and return the folder's name."""
+    """Make `<output>/<folder>` hold `n` different PNGs as SaveImage writes them, with seeds from `seed` down, and return the folder's name."""
 
-    def make(folder: str, n: int, prompt: str = "a picture of thing {i} in {folder}", negative: str = "blurry") -> str:
+    def make(folder: str, n: int, prompt: str = "a picture of thing {i} in {folder}", negative: str = "blurry", seed: int = 2**64 - 1) -> str:
         directory = server.output / folder
         directory.mkdir(parents=True, exist_ok=True)
         for i in range(n):
@@ -39,7 +39,7 @@ def pictures(server: ComfyServer) -> Callable[[str, int], str]:
             if file.exists():
                 continue
             info = PngInfo()
-            graph = saved_graph(prompt.format(i=i, folder=folder), negative, seed=2**64 - 1 - i)
+            graph = saved_graph(prompt.format(i=i, folder=folder), negative, seed=seed - i)
             info.add_text("prompt", json.dumps(graph))
             random = np.random.default_rng([i, zlib.crc32(folder.encode())])
             pixels = random.integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)  # [48, 64, 3], large patches

@@ -17,7 +17,7 @@ QUERY = "a grey seal that rests on a cliff"
 def seals(server, pictures) -> str:
     """Three pictures whose prompts differ, indexed."""
     for i, prompt in enumerate(["a grey seal resting on a cliff", "a seal pup in the snow", "an old walrus on a beach"]):
-        pictures(f"seals/{i}", 1, prompt=prompt, negative=f"fog number {i}")
+        pictures(f"seals/{i}", 1, prompt=prompt, negative=f"fog number {i}", seed=2**64 - 1 - i)
     server.queue(index("seals"))
     return "seals"
 
@@ -88,14 +88,26 @@ def test_the_node_says_what_it_wrote(server, seals):
     assert text.startswith("Saved with the graph as it is\nNothing is linked to prompt")
 
 
-def test_each_image_of_a_list_has_its_own_prompt_and_several_hits_are_told(server, seals):
+def test_each_image_of_a_list_has_its_own_prompt_and_settings(server, seals):
     result = server.queue(generated("list", found=3, source="search"))
-    graphs = [one["prompt"]["save"]["inputs"] for one in saved(server, result)]
-    assert [inputs["saved_prompt"] for inputs in graphs] == [hit["prompt"] for hit in result.outputs["search"]["hits"]]
-    assert sorted(inputs["saved_negative_prompt"] for inputs in graphs) == ["fog number 0", "fog number 1", "fog number 2"]
-    assert all("There are 3 hits" in text and "Pick Hit" in text for text in result.outputs["save"]["text"])
+    hits, graphs = result.outputs["search"]["hits"], [one["prompt"] for one in saved(server, result)]
+    assert [graph["save"]["inputs"]["saved_prompt"] for graph in graphs] == [hit["prompt"] for hit in hits]
+    assert sorted(graph["save"]["inputs"]["saved_negative_prompt"] for graph in graphs) == ["fog number 0", "fog number 1", "fog number 2"]
+    told = result.outputs["save"]["text"]
+    assert [text.rpartition(" ")[2] for text in told] == [str(hit["image_id"]) for hit in hits] and all("seed, cfg" in text for text in told)
     server.queue(index("list"))
-    assert len(listed(server, filter_text="folder:list confidence:exact")) == 3
+    for hit, graph in zip(hits, graphs):
+        seed = graph["sample"]["inputs"]["seed"]
+        [found] = listed(server, filter_text=f"folder:list confidence:exact seed:{seed} sampler:dpmpp_2m")
+        assert found["prompt"] == hit["prompt"]
+
+
+def test_of_hits_that_meet_in_one_picture_no_settings_are_written(server, seals):
+    graph = generated("batch", found=3, source="search", prompt=None, negative_prompt=None, images=["joined", 0])
+    graph["joined"] = node("RebatchImages", images=["decode", 0], batch_size=3)
+    result = server.queue(graph)
+    assert "There are 3 hits" in result.outputs["save"]["text"][0] and "Pick Hit" in result.outputs["save"]["text"][0]
+    assert saved(server, result)[0]["prompt"]["sample"]["inputs"]["seed"] == ["search", 6]
 
 
 def test_a_prompt_that_clip_text_encode_takes_stands_in_it(server, seals):

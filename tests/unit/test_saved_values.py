@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 from diffusion_toolkit.embedders.graph import trace
-from diffusion_toolkit.nodes.graphs.saved_values import written
+from diffusion_toolkit.nodes.graphs.saved_values import one_for_one, written
 from host.sampled_graphs import Graph, basic, node
 
 HIT = {1: "a fox", 2: "fog", 6: 2**64 - 1, 7: 12, 8: 6.5, 9: "dpmpp_2m", 10: "karras", 11: "sd.safetensors", 13: 640, 14: 832}
@@ -91,3 +92,28 @@ def test_nodes_of_ones_own_and_values_that_look_like_links_do_no_harm() -> None:
     graph = of_a_hit(odd=node("Odd", a=[["pick", 6]], b=["pick", 6, 1], c=[{}, 6], d={"__value__": ["pick", 6]}), none={"class_type": "Note"})
     new = written(graph, "save", {"prompt": "a fox"}, HIT).graph
     assert new["odd"] == graph["odd"] and new["none"] == graph["none"]
+
+
+LISTS = {"DiffusionToolkitLoader": (True, [True] * 5), "ToBatch": (True, [False]), "FromBatch": (False, [True]), "Words": (False, [False, True])}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "is_so"),
+    [
+        ({}, True),
+        ({"save": saver(images=["scaled", 0]), "scaled": node("ImageScale", image=["decode", 0])}, True),
+        ({"save": saver(images=["batch", 0]), "batch": node("ToBatch", images=["decode", 0])}, False),
+        ({"save": saver(images=["each", 0]), "each": node("FromBatch", images=["decode", 0])}, False),
+        ({"save": saver(images=["pick", 0])}, True),
+        ({"save": saver(images=["batch", 0]), "batch": node("ToBatch", images=["pick", 0])}, True),  # no setting made them
+        ({"pick": node("Search", words=["words", 0]), "words": node("Words")}, True),
+        ({"pick": node("Search", words=["words", 1]), "words": node("Words")}, False),  # it runs once a word
+        ({"pick": node("Search", words=["joined", 0]), "joined": node("Joined", words=["words", 1]), "words": node("Words")}, False),
+        ({"pick": node("Search", image=["batch", 0]), "batch": node("ToBatch", words=["words", 1]), "words": node("Words")}, True),
+        ({"search": node("Loop", of=["pick", 0]), "pick": node("Search", hits=["search", 12])}, True),  # ComfyUI refuses it; this ends
+    ],
+)
+def test_each_image_of_a_list_is_of_its_own_hit_unless_lists_are_taken_or_given_on_the_way(nodes: Graph, is_so: bool) -> None:
+    graph = of_a_hit(**nodes)
+    lists = lambda key: LISTS.get(graph.get(key, {}).get("class_type"), (False, []))  # noqa: E731
+    assert one_for_one(graph, "save", "pick", HIT, lists) is is_so
