@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from ...db import StoredImage
     from ...embedders.other_models import OtherConditioning
     from ..links import Hits as HitsRecord
+    from .other_recall import OtherRecall, RecalledPiece
+
+    Row = tuple[RecalledPiece, RecalledPiece]  # of an image's prompt and of its negative prompt
 
 REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # as in embedders.other_models: node files import no embedders when ComfyUI starts
 AVERAGE, EACH = "average", "each by itself"  # in the words of Stored Image Vector
@@ -109,7 +113,6 @@ class ConditionOtherModels(io.ComfyNode):
         sizes: str = NO_SIZES,
     ) -> io.NodeOutput:
         from ... import db
-        from ...embedders.other_models import average_pieces, put_together
         from .other_recall import OtherRecall
         from .recalled_images import RecalledImage, named, sources
 
@@ -117,37 +120,47 @@ class ConditionOtherModels(io.ComfyNode):
         numbers = read_weights(weights, len(ids), counted_once(hits, image_ids)) if several == AVERAGE else []
         if several == AVERAGE and (min(numbers) < 0 or not sum(numbers)):
             raise ValueError("Weights of an average are 0 or more, and not all 0. To move away from a look use Push Away.")
-        progress = progress_on(cls)
         opened = open_chosen([hits], image_ids, library_name, library)
         with opened.connection() as connection:
             images = db.get_images(connection, ids)
             recall = OtherRecall(opened, connection, target, clip)
-            rows = []
-            for done, image in enumerate(images):
-                progress("Recalled", done, len(images))  # hears cancel too
-                missing = f"image {image.id} has no stored prompt" + (" (has:prompt in filter_text leaves such out)" if len(ids) > 1 else "")
-                rows.append((recall.text(image.prompt_id, missing), recall.text(image.negative_id)))
-            shown, pieces = list(images), [(positive.piece, negative.piece) for positive, negative in rows]
-            if several == AVERAGE:
-                shown, pieces = shown[:1], [tuple(average_pieces(side, numbers) for side in zip(*pieces))]
-            made: tuple[list, list] = [], []
-            known: dict[tuple[int, str], list] = {}  # many images share a text, and what it gives takes up to 5 MB
-            for image, both in zip(shown, pieces):
-                texts = (t5_text.strip() or image.prompt or "", image.negative or "")
-                for side, piece, text, score in zip(made, both, texts, SCORES):
-                    if (id(piece), text) not in known:
-                        known[id(piece), text] = _conditioning(put_together(target, piece, recall.t5(text)))
-                    told = _told(image, score) if (target, sizes) == (REFINER, OWN_SIZES) else {}
-                    side.append([[states, {**rest, **told}] for states, rest in known[id(piece), text]])
-        heading = f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}"
-        said = [heading, f"for {target}", *sources([RecalledImage(image, *row) for image, row in zip(images, rows)]), *_t5_line(target, recall.has_t5, t5_text)]
-        said += unheard(target, several, weights, t5_text, sizes, recall.has_t5)
-        if several == AVERAGE and len(ids) > 1:
-            shares = ", ".join(f"{number / sum(numbers):.2f} x #{id_}" for id_, number in list(zip(ids, numbers))[:12])
-            said += ["shares: " + shares + (f" and {len(ids) - 12} more" if len(ids) > 12 else "")]
-            said += [f"T5 reads the prompts of #{ids[0]} alone"] if recall.has_t5 and target != REFINER else []
+            rows = recall_rows(recall, images, progress_on(cls))
+            made = conditionings(recall, target, images, rows, numbers, t5_text, (target, sizes) == (REFINER, OWN_SIZES))
+        lines = [f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}", f"for {target}"]
+        lines += [*sources([RecalledImage(image, *row) for image, row in zip(images, rows)]), *_t5_line(target, recall.has_t5, t5_text)]
+        lines += unheard(target, several, weights, t5_text, sizes, recall.has_t5) + shares(ids, numbers, recall.has_t5 and target != REFINER)
+        shown = images[: len(made[0])]
         prompts, negatives = [image.prompt or "" for image in shown], [image.negative or "" for image in shown]
-        return io.NodeOutput(*made, prompts, negatives, ui={"text": ["\n".join(said)]})
+        return io.NodeOutput(*made, prompts, negatives, ui={"text": ["\n".join(lines)]})
+
+
+def recall_rows(recall: OtherRecall, images: Sequence[StoredImage], progress: Callable[[str, int, int], None]) -> list[Row]:
+    rows = []
+    for done, image in enumerate(images):
+        progress("Recalled", done, len(images))  # hears cancel too
+        missing = f"image {image.id} has no stored prompt" + (" (has:prompt in filter_text leaves such out)" if len(images) > 1 else "")
+        rows.append((recall.text(image.prompt_id, missing), recall.text(image.negative_id)))
+    return rows
+
+
+def conditionings(
+    recall: OtherRecall, target: str, images: Sequence[StoredImage], rows: Sequence[Row], weights: Sequence[float], t5_text: str, sized: bool
+) -> tuple[list, list]:
+    """The positives and the negatives, one an image; with weights the one average, told as of the first image."""
+    from ...embedders.other_models import average_pieces, put_together
+
+    pieces = [(positive.piece, negative.piece) for positive, negative in rows]
+    pieces = [tuple(average_pieces(side, weights) for side in zip(*pieces))] if weights else pieces
+    made: tuple[list, list] = [], []
+    known: dict[tuple[int, str], list] = {}  # many images share a text, and what it gives takes up to 5 MB
+    for image, both in zip(images, pieces):
+        texts = (t5_text.strip() or image.prompt or "", image.negative or "")
+        for side, piece, text, score in zip(made, both, texts, SCORES):
+            if (id(piece), text) not in known:
+                known[id(piece), text] = _conditioning(put_together(target, piece, recall.t5(text)))
+            told = _told(image, score) if sized else {}
+            side.append([[states, {**rest, **told}] for states, rest in known[id(piece), text]])
+    return made
 
 
 def _conditioning(made: OtherConditioning) -> list:
@@ -159,6 +172,15 @@ def _conditioning(made: OtherConditioning) -> list:
 def _told(image: StoredImage, score: float) -> dict[str, float]:
     width, height = asked_size(image)
     return {"aesthetic_score": score, "width": width, "height": height}
+
+
+def shares(ids: Sequence[int], numbers: Sequence[float], t5_reads: bool) -> list[str]:
+    """What each image is of an average of several."""
+    if len(numbers) < 2:
+        return []
+    line = ", ".join(f"{number / sum(numbers):.2f} x #{id_}" for id_, number in list(zip(ids, numbers))[:12])
+    more = f" and {len(ids) - 12} more" if len(ids) > 12 else ""
+    return [f"shares: {line}{more}"] + [f"T5 reads the prompts of #{ids[0]} alone"] * t5_reads
 
 
 def unheard(target: str, several: str, weights: str, t5_text: str, sizes: str, has_t5: bool) -> list[str]:

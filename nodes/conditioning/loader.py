@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..links import Hits
     from .recall import Recalled
     from .recalled_images import RecalledImage
+
+    Progress = Callable[[str, int, int], None]
 
 BOTH, CLIP_L_ONLY, CLIP_G_ONLY = "both", "CLIP-L only", "CLIP-G only"
 
@@ -104,41 +106,56 @@ class Loader(io.ComfyNode):
         image_ids: list[Any] | None = None,
         sizes: list[str] | None = None,
     ) -> io.NodeOutput:
-        from .recall import Recall
-        from .recalled_images import named, recall_images, sources
+        from .recalled_images import named, sources
 
         hits, image_ids = hits or [None], image_ids or [""]
-        by_others = instead(hits, image_ids)
-        ids = loaded_ids(image_id, hits, image_ids)
         others = [library_name, library or [None], clip or [None], vectors, sizes or [NO_SIZES]]
-        ids, names, linked, clips, halves, own = aligned(ids, *others)
-        places: dict[tuple, list[int]] = {}  # of the images that are of one library, recalled by one encoder
-        for place, of in enumerate(zip(names, linked, map(id, clips))):
-            places.setdefault(of, []).append(place)
-        images: list[Any] = [None] * len(ids)
-        for (name, link, _), of in places.items():
-            written = image_ids if by_others else [ids[place] for place in of]
-            opened = open_chosen(hits, written, name, link)
-            with opened.connection() as connection:
-                found = recall_images(Recall(opened, connection, clips[of[0]]), [ids[place] for place in of], progress_on(cls))
-            for place, one in zip(of, found):
-                images[place], ids[place] = one, ImageId(one.image.id, opened.name)
-        made: dict[tuple[int, str], list] = {}  # many images share a text
-        for one, vectors_of in zip(images, halves):
-            for recalled in (one.positive, one.negative):
-                if (id(recalled), vectors_of) not in made:
-                    made[id(recalled), vectors_of] = half(recalled, vectors_of)
+        ids, names, linked, clips, halves, own = aligned(loaded_ids(image_id, hits, image_ids), *others)
+        written = image_ids if instead(hits, image_ids) else None
+        ids, images = recall_each(ids, list(zip(names, linked, clips)), hits, written, progress_on(cls))
+        rows = list(zip(images, halves, own))
         of_library = f"of '{ids[0].library}': {named(ids) if len(ids) > 1 else short_prompt(images[0].image)}"
         heading = f"{len(ids)} images {of_library}" if len(ids) > 1 else f"Image {ids[0]} {of_library}"
-        rows = list(zip(images, halves, own))
         return io.NodeOutput(
-            [with_sizes(made[id(one.positive), vectors_of], one.image, sizes_of) for one, vectors_of, sizes_of in rows],
-            [with_sizes(made[id(one.negative), vectors_of], one.image, sizes_of) for one, vectors_of, sizes_of in rows],
+            *conditionings(rows),
             [one.image.prompt or "" for one in images],
             [one.image.negative or "" for one in images],
             ids,
             ui={"text": ["\n".join([heading, *sources(images), *changes(rows)])]},
         )
+
+
+def recall_each(
+    ids: Sequence[int], of: Sequence[tuple[str, str | None, Any]], hits: Sequence[Hits | None], image_ids: Sequence[Any] | None, progress: Progress
+) -> tuple[list[ImageId], list[RecalledImage]]:
+    """The ids with their library, and their images. `of` is each one's library by name and by link, and its CLIP; `image_ids` the
+    input, None where it is not what chose the images."""
+    from .recall import Recall
+    from .recalled_images import recall_images
+
+    places: dict[tuple, list[int]] = {}  # of the images that are of one library, recalled by one encoder
+    for place, (name, link, clip) in enumerate(of):
+        places.setdefault((name, link, id(clip)), []).append(place)
+    found: dict[int, tuple[ImageId, RecalledImage]] = {}
+    for (name, link, _), here in places.items():
+        wanted = [ids[place] for place in here]
+        opened = open_chosen(hits, wanted if image_ids is None else image_ids, name, link)
+        with opened.connection() as connection:
+            recalled = recall_images(Recall(opened, connection, of[here[0]][2]), wanted, progress)
+        found |= {place: (ImageId(one.image.id, opened.name), one) for place, one in zip(here, recalled)}
+    return tuple(map(list, zip(*(found[place] for place in range(len(ids))))))
+
+
+def conditionings(rows: Sequence[tuple[RecalledImage, str, str]]) -> tuple[list, list]:
+    """The positives and the negatives of images, each with its half and sizes."""
+    sides: tuple[list, list] = [], []
+    made: dict[tuple[int, str], list] = {}  # many images share a text
+    for one, vectors, sizes in rows:
+        for side, recalled in zip(sides, (one.positive, one.negative)):
+            if (key := (id(recalled), vectors)) not in made:
+                made[key] = half(recalled, vectors)
+            side.append(with_sizes(made[key], one.image, sizes))
+    return sides
 
 
 def instead(hits: Sequence[Hits | None], image_ids: Sequence[Any]) -> bool:

@@ -83,7 +83,7 @@ class PushAway(io.ComfyNode):
         disliked_ids: Any = "",
     ) -> io.NodeOutput:
         from .recall import Recall, conditioning
-        from .recalled_images import given, named, recall_images, sources
+        from .recalled_images import given, named, recall_images
 
         if not 0 <= strength <= 10:  # also true of NaN, which the API lets through
             raise ValueError(f"The strength {strength:g} is no number from 0 to 10. Begin with 0.2 to 0.5.")
@@ -100,27 +100,15 @@ class PushAway(io.ComfyNode):
             raise NoSuchChoice(
                 f"No negative prompt is known of {named(ids)}, or only a blank one. Choose images to move away from, in disliked_hits or disliked_ids."
             )
-        made = push_all(images, away, strength, direction, progress_on(cls))
-        left = [not away and not has_negative(one) for one in images]
-        of_several = f"the mean of {len(away)} disliked images" + ", of which none counts for itself" * bool(set(ids) & set(disliked))
-        from_ = "their negative prompts" if not away else f"image {disliked[0]}" if len(away) == 1 else of_several
-        lines = [f"Away from {from_}, strength {strength:g}, {direction}"]
-        same = [not as_it_is and strength > 0 and same_text(one, away) for one, as_it_is in zip(images, left)]
-        unknown, same_as = "  (no negative prompt known: left as it is)", "  (the same text: left as it is)"
-        notes = [unknown if as_it_is else same_as if alike else "" for as_it_is, alike in zip(left, same)]
-        left = [as_it_is or alike for as_it_is, alike in zip(left, same)]
-        lines += [one.line + note for one, note in zip(images, notes)][:_LINES]
-        lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []
-        lines += ["disliked:", *(one.line for one in away[:_LINES])] if away else []
-        everything = {one.image.id: one for one in [*images, *away]}.values()
         shared = {id(one.negative): one.negative for one in images}  # by many images
         negatives = {key: conditioning(negative) for key, negative in shared.items()}
+        stays = [why_it_stays(one, away, strength) for one in images]
         return io.NodeOutput(
-            made,
+            push_all(images, away, strength, direction, progress_on(cls)),
             [negatives[id(one.negative)] for one in images],
             [ImageId(id_, opened.name) for id_ in ids],
-            [f"{id_} as it is" if as_it_is else f"{id_} away from {label(disliked, id_)} by {strength:.2f}" for id_, as_it_is in zip(ids, left)],
-            ui={"text": ["\n".join([*lines, *sources(list(everything))])]},
+            [f"{id_} as it is" if why else f"{id_} away from {label(disliked, id_)} by {strength:.2f}" for id_, why in zip(ids, stays)],
+            ui={"text": ["\n".join(told(images, away, stays, f"strength {strength:g}, {direction}"))]},
         )
 
 
@@ -133,6 +121,26 @@ def same_text(one: RecalledImage, away: Sequence[RecalledImage]) -> bool:
     """Whether all that it is to be moved away from is its own text, which is no direction."""
     others = [other.positive for other in away if other.image.id != one.image.id] if away else [one.negative]
     return all(other is one.positive for other in others)
+
+
+def why_it_stays(one: RecalledImage, away: Sequence[RecalledImage], strength: float) -> str:
+    """Empty for an image that is moved."""
+    if not away and not has_negative(one):
+        return "no negative prompt known"
+    return "the same text" if strength > 0 and same_text(one, away) else ""
+
+
+def told(images: Sequence[RecalledImage], away: Sequence[RecalledImage], stays: Sequence[str], how: str) -> list[str]:
+    """What all are moved away from, the images line by line, and where their conditionings came from."""
+    from .recalled_images import sources
+
+    itself = ", of which none counts for itself" * any(one.image.id == other.image.id for one in images for other in away)
+    of_several = f"the mean of {len(away)} disliked images{itself}"
+    lines = [f"Away from {of_several if len(away) > 1 else f'image {away[0].image.id}' if away else 'their negative prompts'}, {how}"]
+    lines += [one.line + (f"  ({why}: left as it is)" if why else "") for one, why in zip(images[:_LINES], stays)]
+    lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []
+    lines += ["disliked:", *(one.line for one in away[:_LINES])] if away else []
+    return lines + sources(list({one.image.id: one for one in [*images, *away]}.values()))
 
 
 def push_all(

@@ -11,7 +11,7 @@ from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
 from ..host import library_fingerprint, names_missing_requirements, progress_on, show_text
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
-from .templates import AS_THEY_ARE, BUILT_IN, NEAREST, OWN, STOP, models_here, read_template, template_names
+from .templates import AS_THEY_ARE, NEAREST, OWN, STOP, TOLD, models_here, read_template, template_names
 from .templates import template_file as file_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 FROM_SEED, OWN_SEED = "from seed on", "the image's own"
 IMAGES_LORAS, BOTH_LORAS = "the image's", "the template's and the image's"
 MOST_GRAPHS = 200
-TOLD = 20  # images that the node tells of
 
 
 class MissingHere(ValueError):
@@ -135,45 +134,44 @@ class FillTemplate(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...embedders.template.fill import ADD, REPLACE
         from ..definitions import node_definitions
-        from .filling import FILLABLE, Asked, fill_images, keep_of, wanted_of
-        from .running import place_in_list
-        from .stored_graphs import NoGraph, stored_graphs, write_json
+        from .filling import FILLABLE, Asked, fill_images, keep_of, read_images
+        from .stored_graphs import write_json
 
         ids = chosen_ids(hits, image_ids)
         used = [(seed + number) % 2**64 for number in range(variations)] if seeds == FROM_SEED else [None]
-        runs = place_in_list() + 1
-        if (count := len(ids) * len(used) * runs) > MOST_GRAPHS:
-            each = f", {runs} times over, as a list came in," * (runs > 1)
-            raise ValueError(f"{len(ids)} images with {len(used)} variations{each} are {count} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
+        _check_count(len(ids), len(used))
         definitions, source = node_definitions(), file_of(template, template_file)
-        own = template == OWN and source is None
-        kept = keep_of(keep)  # asked of in any case, for what is misspelt
-        keep_these = [name for name in FILLABLE if name != "seed"] if own else kept
+        own, kept = template == OWN and source is None, keep_of(keep)  # looked at in any case, for what is misspelt
+        kept = [name for name in FILLABLE if name != "seed"] if own else kept
         given = None if own else read_template(source, definitions)
         opened, progress = open_chosen([hits], image_ids, library_name, library), progress_on(cls)
-        stored, known = [], {}
-        for start in range(0, len(ids), 20):
-            progress("Reading graphs", start, len(ids))
-            with opened.connection() as connection:
-                new = stored_graphs(connection, ids[start : start + 20], definitions)
-                known |= {one.image.id: wanted_of(connection, one.image) for one in new}
-            stored += new
-        without = [one.note for one in stored if own and one.prompt is None]
-        stored = [one for one in stored if not own or one.prompt is not None]
-        if not stored:
-            raise NoGraph(f"{'; '.join(without[:TOLD])}. Choose another template, such as {BUILT_IN}: it is filled with what is known of the image.")
-        asked = Asked(given, str(source or template), used, keep_these, ADD if loras == BOTH_LORAS else REPLACE, missing, opened.name)
-        made = fill_images([(one.image.id, one.prompt, known[one.image.id]) for one in stored], asked, definitions, progress)
+        images, without = read_images(opened, ids, own, definitions, progress)
+        asked = Asked(given, str(source or template), used, kept, ADD if loras == BOTH_LORAS else REPLACE, missing, opened.name)
+        made = fill_images(images, asked, definitions, progress)
         if made.missing and missing != AS_THEY_ARE:
             raise MissingHere(_not_here(made.missing, missing, made.keepable))
         written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as.strip() else "" for graph, id_, of in made.graphs]
-        lines = made.lines[:TOLD] + [f"... and {len(made.lines) - TOLD} images more"] * (len(made.lines) > TOLD) + without[:TOLD]
-        lines += [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
-        graphs, ids, of = map(list, zip(*made.graphs))
-        report = "\n".join([f"{len(graphs)} filled graph{'s' * (len(graphs) > 1)}, seed {of[0]}" + f" to {of[-1]}" * (of[-1] != of[0]), *lines])
-        show_text(cls, f"Done: {len(graphs)} graphs")
-        ids = [ImageId(id_, opened.name) for id_ in ids]
-        return io.NodeOutput([json.dumps(graph) for graph in graphs], ids, of, written, report, ui={"text": [report]})
+        show_text(cls, f"Done: {len(made.graphs)} graphs")
+        graphs, of_images, of_seeds = map(list, zip(*made.graphs))
+        report = _report(of_seeds, made.lines, without, written)
+        of_images = [ImageId(id_, opened.name) for id_ in of_images]
+        return io.NodeOutput([json.dumps(graph) for graph in graphs], of_images, of_seeds, written, report, ui={"text": [report]})
+
+
+def _check_count(images: int, seeds: int) -> None:
+    from .running import place_in_list
+
+    runs = place_in_list() + 1
+    if (count := images * seeds * runs) > MOST_GRAPHS:
+        each = f", {runs} times over, as a list came in," * (runs > 1)
+        raise ValueError(f"{images} images with {seeds} variations{each} are {count} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
+
+
+def _report(seeds: list[int], lines: list[str], without: list[str], written: list[str]) -> str:
+    heading = f"{len(seeds)} filled graph{'s' * (len(seeds) > 1)}, seed {seeds[0]}" + f" to {seeds[-1]}" * (seeds[-1] != seeds[0])
+    more = [f"... and {len(lines) - TOLD} images more"] * (len(lines) > TOLD)
+    files = [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
+    return "\n".join([heading, *lines[:TOLD], *more, *without[:TOLD], *files])
 
 
 def _not_here(missed: list[str], missing: str, keepable: list[str]) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...db import Connection, StoredImage, get_text
+from ...db import Connection, Library, StoredImage, get_text
 from ...embedders.graph.names import recalling
 from ...embedders.graph.saved_texts import SAVER
 from ...embedders.template import Filled, Lacking, fill, nearest
 from ...embedders.template.fill import FILLABLE
 from ...embedders.template.probe import Place, Probe, changed
 from ..settings import name_here, sampler_and_scheduler
-from .stored_graphs import Graph, output_types
-from .templates import NEAREST, missing_here
+from .stored_graphs import Graph, NoGraph, output_types, stored_graphs
+from .templates import BUILT_IN, NEAREST, TOLD, missing_here
 
 OF_A_PASS = ("seed", "steps", "cfg", "sampler", "scheduler", "denoise")  # settings that tell one pass of an image from another
 NAMES = ("checkpoint", "vae", "sampler", "scheduler")  # settings that are names of what a computer has, beside LoRAs
@@ -100,6 +100,24 @@ def wanted_of(connection: Connection, image: StoredImage) -> dict[str, Any]:
         "negative": text("negative", image.negative_id),
         "size": (image.asked_width, image.asked_height) if asked else (image.width // 8 * 8, image.height // 8 * 8),
     }
+
+
+def read_images(
+    library: Library, ids: Sequence[int], own: bool, definitions: Any, progress: Callable[[str, int, int], None]
+) -> tuple[list[tuple[int, Graph | None, dict[str, Any]]], list[str]]:
+    """The images as `fill_images` takes them; with `own` without those that have no graph of their own, and why these have none."""
+    images, without = [], []
+    for start in range(0, len(ids), 20):
+        progress("Reading graphs", start, len(ids))
+        with library.connection() as connection:
+            for one in stored_graphs(connection, ids[start : start + 20], definitions):
+                if own and one.prompt is None:
+                    without.append(one.note)
+                else:
+                    images.append((one.image.id, one.prompt, wanted_of(connection, one.image)))
+    if not images:
+        raise NoGraph(f"{'; '.join(without[:TOLD])}. Choose another template, such as {BUILT_IN}: it is filled with what is known of the image.")
+    return images, without
 
 
 def names_of_here(wanted: dict[str, Any]) -> None:

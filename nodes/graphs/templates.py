@@ -20,6 +20,7 @@ OWN, BUILT_IN = "the image's own graph", "text to image"
 STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"  # of what is not here
 NO_CHECKPOINT = "any checkpoint.safetensors"  # where none is here: the image's own takes its place if it is known
 MAX_BYTES = 32 * 2**20
+TOLD = 20  # images that a report tells of
 NO_MODELS = ("configs", "custom_nodes", "datasets", "diffusers")  # ComfyUI's own kinds of other files; the last of folders, listed by none
 _BUILT_IN: dict[str, Any] = {  # ComfyUI's own nodes only
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": ""}},
