@@ -1,7 +1,7 @@
 """The files that a sampler used: its model, LoRAs, text encoders, ControlNets and VAE.
 
-- The model's links are followed to the nearest file. LoRAs stand on that way, in the order in which they were applied, each with
-  its strengths; those that are switched off or have no strength are left out.
+- The model's links are followed to the nearest file of a node that takes no model: one that takes one changes it by its file. LoRAs stand on that way, in the order in which they were applied, each with
+  its strengths; those that are switched off or have no strength are left out. So do those that a text on that way names in tags.
 - Text encoders are the files behind the encoders that made the texts. A checkpoint's own is not named.
 - ControlNets are those that the positive conditioning went through, the first applied first.
 - A VAE is named where one was loaded by itself and the sampler or what decodes its latents uses it.
@@ -21,6 +21,7 @@ from .settings import finite
 from .strings import Strings
 
 _MOST = 2000  # nodes on the way to a file
+_TAG = re.compile(r"<lora:([^<>:]{1,300})((?::[^<>:]{0,500}){0,8})>", re.I)
 _OFF = (False, "off", "Off", "OFF", "disable", "disabled", "None")
 
 
@@ -43,15 +44,21 @@ class Models:
             yield from wanted or (self.graph.links_of(node, None, "opaque").values() if node is not start else ())
 
         seen: set[str] = set()
+        changing: str | None = None
         for count, node in enumerate(self.graph.upstream([start.key], follow)):
             if count > _MOST:
                 break
             if node.key not in seen:
                 seen.add(node.key)
                 into.loras[:0] = self._loras(node)
-            into.checkpoint = into.checkpoint or self._file(node, called.model_name)
+            file = self._file(node, called.model_name)
+            if node is not start and self.graph.links_of(node, "model"):
+                changing = changing or file
+            else:
+                into.checkpoint = into.checkpoint or file
             if into.checkpoint is None and not node.links and (not node.outputs or "model" in node.outputs):  # named otherwise by its loader
                 into.checkpoint = self._file(node, lambda name: not called.part_name(name))
+        into.checkpoint = into.checkpoint or changing
 
     def _file(self, node: Node, named: Any) -> str | None:
         """The file at an input of such a name; one without a known ending only where the name says that it is a file."""
@@ -173,7 +180,25 @@ class Models:
             model = self.strings.number(node, of_model[0]) if of_model else None
             clip = self.strings.number(node, of_clip[0]) if of_clip else 0.0 if "strength_model" in strengths else None
             found.append(_lora(value, model, clip))
+        for tagged in self._tagged(node):
+            if all(_stem(tagged["name"]) != _stem(other["name"]) for other in found):
+                found.append(tagged)
         return [lora for lora in found[:100] if lora["strength_model"] or lora["strength_clip"]]
+
+    def _tagged(self, node: Node) -> Iterator[dict[str, Any]]:
+        """LoRAs that a loader's text names as `<lora:name:model:clip>`, for it takes them out of the text and loads them."""
+        texts = {n: v for n, v in (node.values | node.links).items() if called.text(n) and not called.not_text(n)}
+        if any(n.startswith("populated") for n in texts):
+            texts = {n: v for n, v in texts.items() if n.startswith("populated")}
+        if any(isinstance(v, str) and re.match(r"disable\b.*\blora", v, re.I) for v in node.values.values()):
+            return
+        for name, value in texts.items():
+            known = self.strings.of(node, name, value) if isinstance(value, Link) or "<lora:" in str(value) else None
+            if known is None or known.confidence == "unknown" or not isinstance(known.value, str):
+                continue
+            for tag in list(_TAG.finditer(known.value))[:50]:
+                strengths = [_number(part) for part in tag[2].split(":")[1:3]]
+                yield _lora(tag[1].strip(), *strengths, *[None] * (2 - len(strengths)))
 
     def _vae(self, start: Node, samplers: set[str]) -> str | None:
         """The VAE of what decodes the sampler's latents, else its own."""
@@ -214,6 +239,14 @@ def _listed(value: Any) -> list[dict[str, Any]]:
         inner = value.get("__value__")
         return [entry for entry in inner[:100] if isinstance(entry, dict)] if isinstance(inner, list) else [value]
     return []
+
+
+def _stem(file: str) -> str:
+    return called.MODEL_FILE.sub("", re.split(r"[/\\]", file)[-1]).lower()
+
+
+def _number(word: str) -> float | None:
+    return float(word) if re.fullmatch(r"\s*-?\d{0,6}\.?\d{1,9}\s*", word) else None
 
 
 def _lora(file: str, model: Any, clip: Any) -> dict[str, Any]:

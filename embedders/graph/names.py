@@ -81,7 +81,7 @@ empty = _named(r"empty|uncond_?zero")
 zeroing = _named(r"zero_?out")  # of a class
 recalling = _named(r"^DiffusionToolkit")  # of a class, ours: what it gives comes out of a library, and its words are no prompt
 text = _named(
-    r"text(?!ure)|prompt|string|wildcard|caption|instruction|tags|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)(_?[gl\d])?$"
+    r"text(?!ure)|prompt|string|wildcard|caption|instruction|tags|trigger_?words|lyrics|description|t5|bert|llama|qwen|^clip_[lgh]$|^(positive|negative)(_?[gl\d])?$"
 )
 not_text = _named(
     r"system|context|template|delimiter|separator|instruct(?!ion$)|mode(?!l)|type|method|format|embeds|encoder|file|name|path|find"

@@ -70,6 +70,8 @@ class Graph:
                         link = links.setdefault(link, link)
                         node.links[str(name)] = link
                         self.takers[link].append((key, str(name)))
+                    elif value and all(isinstance(entry, dict) for entry in value[:MAX_INPUTS]):
+                        node.values[str(name)] = {"__value__": value}  # as ComfyUI takes it, and saves it without
                 elif not isinstance(value, int) or abs(value) < 2**64:  # seeds end there
                     node.values[str(name)] = value
 

@@ -20,7 +20,7 @@ DONE_WITHOUT = object()  # the operation can't be told, or would take too long
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 _TOLD = lru_cache(4096)(
     re.compile(
-        r"format|f_string|template|key|regex|pattern|find|search|old|from|start|mode|delimiter|separator|glue|joiner|fix|pend",
+        r"format|f_string|template|key|regex|pattern|find|search|old|from|start|mode|delimiter|separator|glue|joiner|fix|pend|^action$",
         re.I,
     ).search
 )
@@ -51,7 +51,7 @@ def operation(node: Node, sources: dict[str, Any]) -> Operation | None:
     if not any(_TOLD(name) for name in names):
         return None
     lower = {name.lower(): name for name in names}
-    for known in (_formatted, _json, _regex, _replaced, _cut, _shaped, _joined):
+    for known in (_formatted, _json, _regex, _acted, _replaced, _cut, _shaped, _joined):
         found = known(node, names, lower, sources)
         if found is not None:
             return found
@@ -176,6 +176,29 @@ def _replaced(node: Node, names: list[str], lower: dict[str, str], sources: dict
         return result
 
     return Operation([text], [text, *used], run)
+
+
+def _acted(node: Node, names: list[str], lower: dict[str, str], sources: dict[str, Any]) -> Operation | None:
+    """Three texts of which the `action` makes one: all in a row, or the second replaced by the third in the first."""
+    action = node.values.get("action")
+    texts = [name for name in ("text_a", "text_b", "text_c") if name in lower]
+    if action not in ("append", "replace") or len(texts) < 2:
+        return None
+    tidy = node.values.get("tidy_tags") in ("yes", True)
+
+    def run(given: dict[str, Any]) -> Any:
+        first, second, third = (str(given.get(name) or "") for name in ("text_a", "text_b", "text_c"))
+        if action == "append":
+            made = (", " if tidy else "").join(text for text in (first, second, third) if text)
+        elif second.startswith("/") and second.endswith("/") or not second or len(first) + first.count(second) * len(third) > MAX_TEXT:
+            return DONE_WITHOUT
+        else:
+            made = first.replace(second, third)
+        if tidy:
+            made = re.sub(r",{2,}", ",", re.sub(r"\s{2,}", " ", made).replace(" ,", ",")).strip()
+        return made
+
+    return Operation(texts, texts, run)
 
 
 def _cut(node: Node, names: list[str], lower: dict[str, str], sources: dict[str, Any]) -> Operation | None:

@@ -10,7 +10,8 @@
 - A *sampler* takes a guider, or a conditioning together with a model or latent, and holds a sampling setting. Where its settings
   have lost their names, it makes a latent of a model, a latent and a conditioning, and has literals. A node that takes
   everything by links and has a bundle only hands on.
-- The samplers of an output are those upstream of it, not counting ways through conditioning, models, CLIPs and the like.
+- The samplers of an output are those upstream of it, not counting ways through conditioning, models, CLIPs and the like; but for a
+  stage's latent, which the next stage takes with its conditioning.
 """
 
 from __future__ import annotations
@@ -70,6 +71,15 @@ def picture_links(graph: Graph, node: Node, samplers: set[str]) -> Iterator[Link
         yield from others
 
 
+def _stage_links(graph: Graph, sampler: Node, samplers: set[str]) -> Iterator[Link]:
+    """What an earlier stage's sampler gives to this one's conditioning, as Stable Cascade's `stage_c`."""
+    for link in graph.links_of(sampler, "conditioning").values():
+        maker = graph.nodes[link.node]
+        for name, stage in maker.links.items():
+            if name.startswith("stage") and stage.node in samplers:
+                yield stage
+
+
 @dataclass
 class Chosen:
     """The output that the file is, and its samplers from the first pass to the last; none when no output has any."""
@@ -98,7 +108,9 @@ def output_of_file(
     previews = [n for n in outputs if n not in saving] if len(outputs) < 1000 else outputs
 
     def follow(node: Node) -> Iterator[Link]:
-        return picture_links(graph, node, samplers)
+        yield from picture_links(graph, node, samplers)
+        if node.key in samplers:
+            yield from _stage_links(graph, node, samplers)
 
     enough = graph.left * 3 // 4
     for group in (named, pictures, saving, previews):

@@ -4,7 +4,8 @@
   bring it: noise brings the seed, sigmas the steps, scheduler and denoise, a guider the cfg, and a bundle all of them.
 - A solver or schedule with a node of its own and no name in it is called as its class is: SamplerDPMPP_2M_SDE is dpmpp_2m_sde.
 - Guidance is what a node on the positive conditioning's way sets, the nearest to the sampler; it is not cfg.
-- Width and height are those of the latent it started from, with what scaled it since.
+- Width and height are those of the latent it started from, with what scaled it since. A size that is chosen in words wins over the
+  numbers beside it, and either is turned where a switch says so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .strings import Strings
 _NAMED = {"sampler", "sampler_name", "scheduler"}
 _CFG = ("cfg", "cfg_scale", "cfg_conds", "guidance_scale", "classifier_free_guidance")
 _SETTING_OF = {"seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg", "sampler_name": "sampler", "scheduler": "scheduler"}
+_CHOSEN_SIZE = re.compile(r"(?<!\d)(\d{2,5})\s*[x\u00d7*]\s*(\d{2,5})(?!\d)")
 _GUIDANCE = ("guidance", "embedded_guidance_scale", "embedded_guidance", "distilled_guidance", "flux_guidance")
 
 
@@ -73,7 +75,7 @@ class Settle:
             first = node is start
             for name, link in node.links.items():
                 kind = node.kinds[name]
-                if kind in (way, "bundle") or not first and kind in (None, "opaque", "number"):
+                if kind in (way, "bundle") or (name in names if first else kind in (None, "opaque", "number")):
                     yield link
 
         for count, node in enumerate(self.graph.upstream([start.key], follow)):
@@ -189,21 +191,37 @@ class Settle:
         return None, None
 
     def _sides(self, node: Node) -> tuple[float | None, float | None]:
-        for name, value in node.values.items():
-            if isinstance(value, str) and re.search("resolution|dimension|^size|ratio", name):
-                found = re.match(r"\D{0,40}(\d{2,5})\s*[x\u00d7*]\s*(\d{2,5})\b", value[:80])
-                if found:
-                    return float(found[1]), float(found[2])
-        sides = []
+        chosen = _chosen_size(node)
+        if chosen is not None:
+            return chosen
+        names = {}
         for side in ("width", "height"):
-            names = [
-                n
-                for n in (side, f"empty_latent_{side}", f"latent_{side}", f"image_{side}")
-                if n in node.values or n in node.links
-            ]
-            value = finite(self.strings.number(node, names[0])) if names else None
+            called = (side, f"empty_latent_{side}", f"latent_{side}", f"image_{side}")
+            names[side] = next((n for n in called if n in node.values or n in node.links), "")
+        links = [node.links[name] for name in names.values() if name in node.links]
+        sides = []
+        for place, name in enumerate(names.values()):
+            link = node.links.get(name)
+            chosen = _chosen_size(self.graph.nodes[link.node]) if link is not None else None
+            if chosen is not None and link is not None:
+                slots = sorted({other.slot for other in links if other.node == link.node})
+                value = chosen[slots.index(link.slot) if len(slots) == 2 else place]
+            else:
+                value = finite(self.strings.number(node, name)) if name else None
             sides.append(value if value is not None and 0 < value < 2**20 else None)
         return sides[0], sides[1]
+
+
+def _chosen_size(node: Node) -> tuple[float, float] | None:
+    """Width and height that a node's choice names, as `9:16 portrait 768x1344`, or its numbers, turned by a switch."""
+    turned = any(re.search("swap|invert|flip", name) and value in (True, "On", "on", "true", "yes") for name, value in node.values.items())
+    for name, value in node.values.items():
+        if isinstance(value, str) and re.search("resolution|dimension|^size|ratio|preset", name):
+            found = _CHOSEN_SIZE.search(value[:80])
+            if found:
+                return (float(found[2]), float(found[1])) if turned else (float(found[1]), float(found[2]))
+    width, height = (finite(node.values.get(side)) for side in ("width", "height"))
+    return (height, width) if turned and width and height else None
 
 
 def _input(node: Node, wanted: str) -> str | None:

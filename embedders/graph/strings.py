@@ -33,8 +33,11 @@ _STEPS = 8  # of the budget that a string takes; it costs more time than a step 
 _SAME = {
     "seed": ("noise_seed",), "noise_seed": ("seed",), "sampler_name": ("sampler",), "ckpt_name": ("checkpoint",),
 }  # fmt: skip
+_LONGER = ("seed", "steps", "cfg", "denoise")
 _BESIDE = ("control_after_generate", "control_before_generate")
-_WILDCARD = re.compile(r"""\{[^{}":\n]*\|[^{}":\n]*\}|__[\w/*-]+__""")
+_WILDCARD = re.compile(r"""\{(?!\s*["'])[^{}|]*\|[^{}]*\}|__[\w/*-]+__|\{\{[^{}\n]+\}\}|\{%[^{}\n]+%\}""")
+_DRAWS = re.compile(r"wildcard|dynamic|random|combinatori|jinja", re.I)  # of a class
+_COMMENT = re.compile(r"^[ \t]*#", re.M)
 
 
 class Known(NamedTuple):
@@ -65,6 +68,8 @@ class Strings:
         """What stands at an input: the literal, or what is behind the link."""
         if isinstance(value, Link):
             return self.at(value)
+        if isinstance(value, str) and node.values.get("strip_newlines") is True:
+            value = value.replace("\n", "").strip()
         return self._wild(
             node, Known(value, "exact", (f"{node} {called.shown(name, 40)}",)), "wildcard" in name.lower()
         )
@@ -100,7 +105,7 @@ class Strings:
         """The number or word at an input; through a link, the one of the same name where its node has several."""
         if name in node.links:
             values = self.graph.nodes[node.links[name].node].values
-            for same in (name, *_SAME.get(name, ())):
+            for same in (name, *_SAME.get(name, ()), *_longer(name, values)):
                 if _is_scalar(values.get(same)):
                     return values[same]
             known = self.at(node.links[name])
@@ -135,6 +140,8 @@ class Strings:
             return Known(None, "unknown", (f"{node} made it when the graph ran",))
         if self.graph.type_of(link) == "number":
             return (yield from self._scalar(node))
+        if (listed := _active_texts(node)) is not None:
+            return listed
         kept = {n: v for n, v in node.values.items() if isinstance(v, str) and v.strip() and called.produced(n)}
         populated = [n for n in kept if n.lower().startswith("populated")]
         if populated:
@@ -154,7 +161,7 @@ class Strings:
                 return self._wild(node, done)
         parts: list[Known] = []
         for name, value in sources.items():
-            parts.append((yield value) if isinstance(value, Link) else self.of(node, name, value))
+            parts.append((yield self._split(node, link, value)) if isinstance(value, Link) else self.of(node, name, value))
         if at_run_time:
             return self._produced(node, link, kept, parts)
         if not parts:
@@ -167,6 +174,7 @@ class Strings:
             plain = called.asked(name) or called.chosen(name) or alone
             literal = not isinstance(next(iter(sources.values())), Link)
             guess = literal and not plain or self._takes_a_line(node, parts[0].value)
+            guess |= isinstance(parts[0].value, str) and _COMMENT.search(parts[0].value) is not None  # which it may leave out
             return self._wild(node, _guessed(parts[0]) if guess else parts[0])
         texts = [str(part.value) for part in parts if _is_scalar(part.value) and str(part.value).strip()]
         return self._wild(node, self._together(parts, list(dict.fromkeys(texts)), "inferred"))
@@ -251,7 +259,7 @@ class Strings:
         numbers = yield from self._scalar(node)
         if isinstance(numbers.value, (int, float)):
             return numbers
-        links = [k for n, k in node.links.items() if node.kinds[n] in (None, "string", "opaque")]
+        links = [self._split(node, link, k) for n, k in node.links.items() if node.kinds[n] in (None, "string", "opaque")]
         parts = []
         for one in links[:100]:
             parts.append((yield one))
@@ -272,6 +280,11 @@ class Strings:
             if not re.search(r"^\S+\.\w{2,12}$", value[-300:]):  # a file
                 return Known(value, "inferred", (f"{node} {called.shown(name, 40)}",))
         return Known(None, "unknown", (f"{node} gave it when the graph ran",))
+
+    def _split(self, node: Node, link: Link, brought: Link) -> Link:
+        """Of what a node takes apart that both texts were put into, the one that it gives at this output."""
+        apart = link.slot > 0 and len(node.links) == 1 and _has_both(self.graph.nodes[brought.node])
+        return Link(brought.node, link.slot) if apart else brought
 
     def _scalar(self, node: Node) -> Rule:
         """The number that a primitive holds, or the one behind it."""
@@ -346,15 +359,35 @@ class Strings:
 
     def _wild(self, node: Node, known: Known, draws: bool = False) -> Known:
         """A pattern, if the node that holds it draws from it."""
-        draws = draws or any("seed" in n for n in (*node.values, *node.links))
+        draws = draws or any("seed" in n for n in (*node.values, *node.links)) or _DRAWS.search(node.kind) is not None
         if draws and known.confidence != "unknown" and isinstance(known.value, str):
             if _WILDCARD.search(known.value[:100_000]):
                 return Known(known.value, "unknown", (*known.where, f"{node} drew from the pattern when the graph ran"))
         return known
 
 
+def _has_both(node: Node) -> bool:
+    return len({called.negative(name) for name in (*node.values, *node.links)}) > 1
+
+
+def _active_texts(node: Node) -> Known | None:
+    """The words of a list in which each can be switched off, as of a LoRA's triggers."""
+    for name, value in node.values.items():
+        entries = value.get("__value__") if isinstance(value, dict) else None
+        if isinstance(entries, list) and entries and all(isinstance(one, dict) and {"text", "active"} <= one.keys() for one in entries):
+            texts = [one["text"] for one in entries[:1000] if one["active"] is True and isinstance(one["text"], str)]
+            return Known(", ".join(texts), "inferred", (f"{node} {called.shown(name, 40)}",))
+    return None
+
+
 def _guessed(known: Known) -> Known:
     return known._replace(confidence=worse(known.confidence, "inferred"))
+
+
+def _longer(name: str, values: dict[str, Any]) -> list[str]:
+    """Of several values the one whose name says more than a setting's own, as `steps_total`."""
+    found = [other for other in values if name in _LONGER and re.fullmatch(rf"{name}_\w+|\w+_{name}", other)]
+    return found if len(found) == 1 and len(values) > 1 else []
 
 
 def _is_scalar(value: Any) -> bool:

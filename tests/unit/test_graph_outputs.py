@@ -255,3 +255,17 @@ def test_a_picture_that_run_graph_made_in_the_graph_is_unknown() -> None:
     }
     found = trace(graph)
     assert found.positive == [] and found.positive_origin.confidence == "unknown" and "run" in found.positive_origin.where
+
+
+def test_a_stage_whose_latent_goes_with_the_next_one_s_conditioning_is_a_pass() -> None:
+    graph = basic(
+        none=node("ConditioningZeroOut", conditioning=["pos", 0]),
+        second=node("StageConditioning", conditioning=["none", 0], stage_c=["sampler", 0]),
+        unet=node("UNETLoader", unet_name="stage_b.safetensors"),
+        latent_b=node("EmptyLatentImage", width=32, height=32),
+        sampler_b=node("KSampler", seed=1, steps=9, positive=["second", 0], negative=["none", 0], model=["unet", 0], latent_image=["latent_b", 0]),
+    )
+    graph["decode"]["inputs"]["samples"] = ["sampler_b", 0]
+    found = trace(graph)
+    assert [made.node for made in found.passes] == ["sampler", "sampler_b"]
+    assert (found.positive, found.steps, found.checkpoint) == ([("a red fox", "a red fox")], 20, "sd_xl.safetensors")

@@ -163,6 +163,34 @@ def test_size_in_words_is_read() -> None:
     assert trace(basic(latent=node("SizedLatent", resolution="832x1216 (2:3)", batch_size=1))).height == 1216
 
 
+PRESET = {"width": 1024, "height": 1024, "aspect_ratio": "9:16 portrait 768x1344", "swap_dimensions": "Off", "batch_size": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({}, (768, 1344)),
+        ({"swap_dimensions": "On"}, (1344, 768)),
+        ({"aspect_ratio": "custom", "height": 512}, (1024, 512)),
+        ({"aspect_ratio": "custom", "height": 512, "swap_dimensions": "On"}, (512, 1024)),
+    ],
+)
+def test_a_size_that_is_chosen_in_words_wins_over_the_numbers_beside_it(changes: dict[str, Any], size: tuple[int, int]) -> None:
+    chooser = node("Aspect Ratio", **(PRESET | changes))
+    for first in (0, 3):
+        latent = node("EmptyLatentImage", width=["ratio", first], height=["ratio", first + 1], batch_size=1)
+        found = trace(basic(latent=latent, ratio=chooser))
+        assert (found.width, found.height) == size
+    found = trace(basic(latent=chooser))
+    assert (found.width, found.height) == size
+
+
+def test_outputs_of_a_chosen_size_that_are_taken_the_other_way_round_turn_it() -> None:
+    latent = node("EmptyLatentImage", width=["ratio", 1], height=["ratio", 0])
+    found = trace(basic(latent=latent, ratio=node("Aspect Ratio", **PRESET)))
+    assert (found.width, found.height) == (1344, 768)
+
+
 def test_diffusion_model_text_encoders_and_vae_of_their_own() -> None:
     graph = basic(
         unet=node("UNETLoader", unet_name="flux.safetensors", weight_dtype="default"),
@@ -202,6 +230,10 @@ def lora(stack: dict[str, Any]) -> list[dict[str, Any]]:
         {"lora_1": {"on": True, "lora": "a.safetensors", "strength": 0.5, "strengthTwo": 0.25}, "lora_2": {"on": False, "lora": "b.pt"}},
         {"loras": {"__value__": [{"name": "a.safetensors", "strength": 0.5, "clipStrength": 0.25, "active": True},
                                  {"name": "b", "strength": 1.0, "active": False}]}},
+        {"loras": [{"name": "a.safetensors", "strength": 0.5, "clipStrength": 0.25, "active": True}]},  # as ComfyUI saves them
+        {"text": "a fox <lora:a.safetensors:0.5:0.25:LBW=1> <lora:b:0>"},
+        {"wildcard_text": "<lora:{b|c}:1>", "populated_text": "<lora:a.safetensors:.5:.25>"},
+        {"text": "<lora:A:0.7>", "lora_name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25},
         {"lora_name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25},
     ],
 )  # fmt: skip
@@ -223,6 +255,23 @@ def test_simple_stack_takes_one_strength_for_both() -> None:
         clip_str_1=0.2,
     )
     assert lora(stack) == [{"name": "a.safetensors", "strength_model": 0.7, "strength_clip": 0.7}]
+
+
+@pytest.mark.parametrize(("name", "value"), [("prompt", ["s", 0]), ("positive", "<lora:fox:0.5>")])
+def test_lora_that_a_loader_s_text_names_is_one_by_a_link_too(name: str, value: Any) -> None:
+    graph = basic(stack=node("Power", model=["ckpt", 0], **{name: value}), s=node("String", value="a fox <lora:fox:0.5>"))
+    graph["sampler"]["inputs"]["model"] = ["stack", 0]
+    assert trace(graph).loras == [{"name": "fox", "strength_model": 0.5, "strength_clip": 0.5}]
+
+
+@pytest.mark.parametrize("beside", [{"insert_lora": "DISABLE LORAS"}, {"text": ["drawn", 0]}])
+def test_lora_that_is_named_but_not_loaded_or_may_not_be_is_left_out(beside: dict[str, Any]) -> None:
+    graph = basic(stack=node("Power", **{"text": "<lora:fox:0.5>", "model": ["ckpt", 0], **beside}))
+    graph["drawn"] = node("Wildcards", text="{<lora:fox:0.5>|a fox}", seed=4)
+    graph["sampler"]["inputs"]["model"] = ["stack", 0]
+    assert trace(graph).loras == []
+    graph["pos"]["inputs"]["text"] = "<lora:fox:0.5>"  # an encoder loads nothing
+    assert trace(graph).loras == []
 
 
 @pytest.mark.parametrize(
@@ -297,3 +346,26 @@ def test_a_node_that_is_given_a_name_does_not_name_the_sampler_by_its_class() ->
     graph["g"] = node("BasicGuider", model=["ckpt", 0], conditioning=["pos", 0])
     made = trace(graph)
     assert (made.sampler, made.scheduler, made.steps) == (None, None, 4)
+
+
+def test_settings_go_through_contexts() -> None:
+    inner = node("Context Big", model=["ckpt", 0], seed=["seed", 0], steps=["config", 0], cfg=["config", 2], sampler=["config", 3], scheduler=["config", 4])
+    graph = changed("sampler", model=["outer", 1], seed=["outer", 8], steps=["outer", 9], cfg=["outer", 11], sampler_name=["outer", 13])
+    graph["sampler"]["inputs"]["scheduler"] = ["outer", 14]
+    config = node("KSampler Config", steps_total=30, refiner_step=24, cfg=4.5, sampler_name="heun", scheduler="simple")
+    graph |= {"outer": node("Context", base_ctx=["inner", 0]), "inner": inner, "seed": node("Seed", seed=77), "config": config}
+    found = trace(graph)
+    assert settings(found) == (77, 30, 4.5, "heun", "simple", 1.0)
+    assert found.settings_origin.confidence == "exact"
+
+
+def test_of_two_settings_that_a_longer_name_may_mean_none_is_taken() -> None:
+    graph = changed("sampler", steps=["config", 1]) | {"config": node("Config", base_steps=20, refiner_steps=5)}
+    assert trace(graph).steps is None
+
+
+def test_file_of_a_node_that_changes_a_model_is_not_the_model() -> None:
+    graph = changed("sampler", model=["motion", 0]) | {"motion": node("AnimateDiffLoader", model=["ckpt", 0], model_name="mm.ckpt")}
+    assert trace(graph).checkpoint == "sd_xl.safetensors"
+    graph["motion"]["inputs"]["model"] = ["nothing", 0]
+    assert trace(graph).checkpoint == "mm.ckpt"

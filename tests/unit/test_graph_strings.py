@@ -58,6 +58,11 @@ STRING = node("PrimitiveString", value="a red fox")
         ("Switch", {"switch": ["yes", 0], "on_true": ["s", 0], "on_false": ["t", 0]}, "a red fox"),
         ("Select", {"select": "text_b", "text_a": "a dog", "text_b": "a red fox"}, "a red fox"),
         ("Combo", {"choice": "a red fox", "option1": "a dog", "option2": "a red fox", "index": 1}, "a red fox"),
+        ("Function", {"action": "append", "tidy_tags": "yes", "text_a": ["s", 0], "text_b": "in  snow ,", "text_c": ""}, "a red fox, in snow,"),
+        ("Function", {"action": "append", "tidy_tags": "no", "text_a": ["s", 0], "text_b": " in snow"}, "a red fox in snow"),
+        ("Function", {"action": "replace", "tidy_tags": "no", "text_a": ["s", 0], "text_b": "red", "text_c": "blue"}, "a blue fox"),
+        ("Constant", {"string": "a red\nfox ", "strip_newlines": True}, "a redfox"),
+        ("Constant", {"string": "a red\nfox", "strip_newlines": False}, "a red\nfox"),
         ("Reroute", {"": ["s", 0]}, "a red fox"),
         ("PreviewAny", {"source": ["s", 0]}, "a red fox"),
     ],
@@ -213,3 +218,38 @@ def test_several_places_are_named_and_their_number_is_bounded() -> None:
 def test_control_characters_of_the_file_stay_out_of_the_origin() -> None:
     where = trace(basic(pos=node("En\x00co\ud800de\n", text="a fox", clip=["ckpt", 1]))).positive_origin.where
     assert where == "node pos (En\ufffdco\ufffdde\ufffd) text"
+
+
+@pytest.mark.parametrize(("kind", "text"), [("DPJinja", "{{ choice('a', 'b') }} fox"), ("Jinja", "{% if x %}a{% endif %} fox"), ("Random Prompts", "a {(red:1.2)|blue\n} fox")])
+def test_pattern_of_a_node_that_draws_by_its_name_is_unknown(kind: str, text: str) -> None:
+    assert read(node(kind, text=text)) == (text, "unknown")
+    assert read(node("Text", text=text)) == (text, "exact")
+
+
+def test_text_with_a_line_that_may_be_a_comment_is_inferred() -> None:
+    assert read(node("Multiline", text="a fox\n # red\nin snow"))[1] == "inferred"
+    assert read(node("Multiline", text="fox #1"))[1] == "exact"
+
+
+def test_what_two_texts_were_put_into_gives_each_at_its_output() -> None:
+    apart = node("Unzip", zipped_prompt=["both", 0])
+    both = node("Zip", positive="a fox", negative="blurry", name_opt="")
+    found = trace(
+        basic(
+            pos=node("CLIPTextEncode", text=["apart", 0], clip=["ckpt", 1]), neg=node("CLIPTextEncode", text=["apart", 1], clip=["ckpt", 1]),
+            apart=apart, both=both,
+        ),
+        types={"Unzip": ["STRING", "STRING", "STRING"], "Zip": ["ZIPPED_PROMPT"]},
+    )  # fmt: skip
+    assert (found.positive, found.negative) == ([("a fox", "a fox")], [("blurry", "blurry")])
+
+
+def test_words_that_are_switched_off_in_a_list_are_left_out_and_the_rest_is_inferred() -> None:
+    words = [{"text": "furry", "active": True}, {"text": "red", "active": False}, {"text": "wild", "active": True}]
+    assert read(node("Toggle", toggle_trigger_words=words, trigger_words=["loader", 2]), loader=node("Loader")) == ("furry, wild", "inferred")
+
+
+def test_trigger_words_beside_an_encoder_s_text_are_of_the_prompt_and_their_place_is_inferred() -> None:
+    found = trace(basic(pos=node("Prompt", text="a fox", trigger_words1=["s", 0], clip=["ckpt", 1]), s=node("String", value="furry")))
+    assert {text for text, _ in found.positive} == {"a fox", "furry"}
+    assert found.positive_origin.confidence == "inferred"
