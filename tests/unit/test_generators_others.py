@@ -1,4 +1,4 @@
-"""SwarmUI, Easy Diffusion, Draw Things and Midjourney. All texts are made by hand, after public sources."""
+"""SwarmUI, Easy Diffusion, Draw Things and Midjourney, and what savers of ComfyUI leave open. All texts are made by hand, after public sources."""
 
 from __future__ import annotations
 
@@ -163,3 +163,21 @@ def test_midjourney_without_a_job() -> None:
 def test_one_dash_word_makes_no_midjourney() -> None:
     found = read(Description="how to use --no in git")
     assert (found.prompt, found.generator) == (pair("how to use --no in git"), None)
+
+
+SETTINGS = "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 12345, Size: 512x768, Model: dream"
+
+
+@pytest.mark.parametrize("negative", ["unknown", "blurry"])
+def test_what_a_comfyui_saver_calls_unknown_is_not_the_prompt_nor_are_its_settings_sure(negative: str) -> None:
+    text = f"unknown\nNegative prompt: {negative}\n{SETTINGS}, Version: ComfyUI"
+    found = read(UserComment=text)
+    assert (found.prompt, found.negative) == (None, None if negative == "unknown" else pair(negative))
+    assert (found.seed, found.settings_origin.confidence) == (12345, "inferred")
+    assert read(parameters=f"unknown\n{SETTINGS}").prompt == pair("unknown")
+
+
+@pytest.mark.parametrize(("text", "sure"), [("\nNegative prompt: ", "inferred"), ("\nNegative prompt: blurry", "exact"), ("", "exact")])
+def test_no_prompt_beside_an_empty_negative_prompt_may_be_one_that_was_not_found(text: str, sure: str) -> None:
+    found = read(parameters=f"{text}\n{SETTINGS}")
+    assert (found.prompt, found.prompt_origin.confidence) == (("", ""), sure)

@@ -42,14 +42,18 @@ def from_infotext(info: Infotext, told: Told, key: str) -> ImageMetadata:
     if generator == "Draw Things" and info.negative is None:  # its description has the negative prompt behind a dash
         prompt, dash, negative = info.prompt.rpartition("\n-")
         info = Infotext(prompt if dash else info.prompt, negative if dash else None, known)
+    told_nothing = generator == "ComfyUI" and info.prompt == "unknown"  # a saver's input to which nothing was linked, nor maybe to others
+    if told_nothing:
+        info = Infotext("", None if info.negative == "unknown" else info.negative, known)
     resources = [one for one in items(known.get("civitai resources")) if isinstance(one, Mapping)]
     modules = [value for name, value in known.items() if re.fullmatch(r"module \d+", name) and isinstance(value, str)]
     vaes = [one for one in modules if re.search(r"vae|^ae\b", one, re.IGNORECASE)]
     return image(
         generator,
         told.where(f"{generator} parameters", key),
-        prompt=known.get("raw prompt", info.prompt) if generator == "Fooocus" else info.prompt,
+        prompt=None if told_nothing else known.get("raw prompt", info.prompt) if generator == "Fooocus" else info.prompt,
         negative=known.get("raw negative prompt", info.negative) if generator == "Fooocus" else info.negative,
+        inferred=told_nothing or not info.prompt and info.negative == "",  # whoever writes an empty negative prompt may have found none
         seed=known.get("seed"),
         steps=known.get("steps"),
         cfg=first(known, "cfg scale", "guidance scale"),

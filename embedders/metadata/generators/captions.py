@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..records import ImageMetadata
+from .infotext import parse_infotext
 from .told import Told, image, is_words
 
 _KEYS = (
@@ -56,7 +57,7 @@ def read(told: Told) -> Iterator[ImageMetadata]:
 def captions(told: Told) -> Iterator[tuple[str, str]]:
     """(key, text) of all captions in the file, whatever they are."""
     for key in (*_KEYS, *_TITLES):
-        if (text := told.text(key)) is not None and told.object(key) is None:
+        if (text := told.text(key)) is not None and told.object(key) is None and not parse_infotext(text).settings:
             yield key, text
 
 
