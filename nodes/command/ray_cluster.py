@@ -54,7 +54,7 @@ def connected(address: str, workers: int | None, verbose: bool) -> Iterator[Any]
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its own words: this will be the default. Else it warns here
-    _refuse_if_silent(address)
+    _refuse_if_no_ray(address)
     options: dict[str, Any] = {"address": address}
     scratch = None
     if address == LOCAL:
@@ -96,14 +96,19 @@ def _started(options: dict[str, Any], address: str, verbose: bool) -> Any:
         raise UsageError(f"Ray can't use {address!r} ({why}). Give --ray an address such as 10.0.0.1:6379, auto, or local.") from error
 
 
-def _refuse_if_silent(address: str) -> None:
-    """Ray itself tries for minutes, at an address where nothing listens."""
+def _refuse_if_no_ray(address: str) -> None:
+    """Ray itself tries for minutes, at an address where nothing listens, or something else."""
     host, separator, port = address.removeprefix("ray://").rpartition(":")
-    if separator and port.isdigit():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        except (OSError, OverflowError, UnicodeError) as error:  # the last two of a port or a name that there can't be
-            raise UsageError(f"Nothing answers at {address} ({error}). `ray start --head` starts a cluster.") from error
+    if not (separator and port.isdigit()):
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as connection, connection.makefile("rb") as said:
+            # It speaks HTTP/2, and begins with a frame of settings (type 4); under TLS it waits to be spoken to.
+            is_ray = os.environ.get("RAY_USE_TLS", "0") != "0" or said.read(4)[3:] == b"\4"
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two of a port or a name that there can't be
+        raise UsageError(f"Nothing answers at {address} ({error}). `ray start --head` starts a cluster.") from error
+    if not is_ray:
+        raise UsageError(f"What answers at {address} is no Ray cluster. Give the port that `ray start --head` tells.")
 
 
 def version_of(text: str) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -225,6 +227,34 @@ def test_what_is_no_address_of_a_cluster_is_told_in_a_sentence(address: str, say
     with pytest.raises(UsageError, match=says) as caught, connected(address, None, False):
         pass
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("greeting", "says"), [(b"SSH-2.0-OpenSSH\r\n", "What answers at .* is no Ray cluster"), (b"", "Nothing answers at .*timed out")])
+def test_another_program_at_the_address_is_told_at_once(greeting: bytes, says: str, monkeypatch):
+    """Where Ray itself would try for minutes."""
+    from diffusion_toolkit.nodes.command import ray_cluster
+
+    monkeypatch.setattr(ray_cluster, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(ray_cluster, "_started", lambda *told: pytest.fail("Ray was asked"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        greeter = threading.Thread(target=lambda: server.accept()[0].sendall(greeting) if greeting else None)
+        greeter.start()
+        with pytest.raises(ray_cluster.UsageError, match=says), ray_cluster.connected(address, None, False):
+            pass
+        greeter.join()
+
+
+def test_a_cluster_is_known_by_the_settings_that_it_begins_with(monkeypatch):
+    from diffusion_toolkit.nodes.command import ray_cluster
+
+    monkeypatch.setattr(ray_cluster, "_started", lambda *told: "ray")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        greeter = threading.Thread(target=lambda: server.accept()[0].sendall(bytes([0, 0, 0x18, 4, 0])))  # as that of 2.60 does
+        greeter.start()
+        with ray_cluster.connected(f"127.0.0.1:{server.getsockname()[1]}", None, False) as ray:
+            assert ray == "ray"
+        greeter.join()
 
 
 def test_where_no_worker_begins_for_a_minute_the_bar_says_why():
