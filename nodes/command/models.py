@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..wording import first_of
 from .arguments import AUTO, NONE, meant
 from .errors import UsageError
 from .later import Later, about
@@ -172,8 +173,7 @@ def _path(kind: _Kind, name: str) -> str:
     path = _find(kind, name)
     if path is None:
         there = sorted(_names(kind))
-        more = f" and {len(there) - NAMED:,} more" if len(there) > NAMED else ""
-        has = f"That folder has {', '.join(there[:NAMED])}{more}." if there else "That folder has none."
+        has = f"That folder has {first_of(there, NAMED) or 'none'}."
         raise UsageError(f"{_flag(kind)}: there is no {name!r} in {_folder(kind)}, and no such path.{meant(name, there)} {has}")
     return path
 

@@ -10,6 +10,7 @@ from comfy_api.v0_0_2 import io
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from ..host import library_fingerprint, names_missing_requirements, progress_on
 from ..types import CONDITIONING_CATEGORY, library_input, library_name_input
+from ..wording import first_of
 from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
 
 if TYPE_CHECKING:
@@ -178,9 +179,8 @@ def shares(ids: Sequence[int], numbers: Sequence[float], t5_reads: bool) -> list
     """What each image is of an average of several."""
     if len(numbers) < 2:
         return []
-    line = ", ".join(f"{number / sum(numbers):.2f} x #{id_}" for id_, number in list(zip(ids, numbers))[:12])
-    more = f" and {len(ids) - 12} more" if len(ids) > 12 else ""
-    return [f"shares: {line}{more}"] + [f"T5 reads the prompts of #{ids[0]} alone"] * t5_reads
+    of = first_of([f"{number / sum(numbers):.2f} x #{id_}" for id_, number in zip(ids, numbers)], 12)
+    return [f"shares: {of}"] + [f"T5 reads the prompts of #{ids[0]} alone"] * t5_reads
 
 
 def unheard(target: str, several: str, weights: str, t5_text: str, sizes: str, has_t5: bool) -> list[str]:

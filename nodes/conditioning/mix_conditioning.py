@@ -10,6 +10,7 @@ from comfy_api.v0_0_2 import io
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from ..host import library_fingerprint, names_missing_requirements, progress_on
 from ..types import CONDITIONING_CATEGORY, encoder_inputs
+from ..wording import first_lines
 
 if TYPE_CHECKING:
     from ...embedders.mixing import Conditioning
@@ -100,10 +101,10 @@ class MixConditioning(io.ComfyNode):
             images = recall_images(recall, ids, progress_on(cls))
             style = recall_images(recall, clip_l, progress_on(cls))
             mixed, notes = zip(*(mix(images, shares, style, how, side, recall) for side in ("positive", "negative")))
-        lines = [f"{share:.2f} x {one.line}" for share, one in zip(shares, images)][:_LINES]
-        lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []
+        lines = first_lines([f"{share:.2f} x {one.line}" for share, one in zip(shares, images)], _LINES)
         if split:
-            lines = ["CLIP-G and the pooled output of", *lines, "CLIP-L of", *(f"{1 / len(style):.2f} x {one.line}" for one in style[:_LINES])]
+            of_style = first_lines([f"{1 / len(style):.2f} x {one.line}" for one in style], _LINES)
+            lines = ["CLIP-G and the pooled output of", *lines, "CLIP-L of", *of_style]
         lines += sources([*images, *(one for one in style if one.image.id not in ids)])
         text = "\n".join([*lines, *once, *dict.fromkeys(filter(None, notes))])
         return io.NodeOutput(*map(conditioning, mixed), label(ids, shares, clip_l), ui={"text": [text]})

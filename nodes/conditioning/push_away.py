@@ -11,6 +11,7 @@ from ..chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
 from ..host import library_fingerprint, names_missing_requirements, progress_on
 from ..links import ImageId
 from ..types import CONDITIONING_CATEGORY, encoder_inputs
+from ..wording import first_lines
 
 if TYPE_CHECKING:
     from ..links import Hits
@@ -137,9 +138,8 @@ def told(images: Sequence[RecalledImage], away: Sequence[RecalledImage], stays: 
     itself = ", of which none counts for itself" * any(one.image.id == other.image.id for one in images for other in away)
     of_several = f"the mean of {len(away)} disliked images{itself}"
     lines = [f"Away from {of_several if len(away) > 1 else f'image {away[0].image.id}' if away else 'their negative prompts'}, {how}"]
-    lines += [one.line + (f"  ({why}: left as it is)" if why else "") for one, why in zip(images[:_LINES], stays)]
-    lines += [f"and {len(images) - _LINES} more"] if len(images) > _LINES else []
-    lines += ["disliked:", *(one.line for one in away[:_LINES])] if away else []
+    lines += first_lines([one.line + (f"  ({why}: left as it is)" if why else "") for one, why in zip(images, stays)], _LINES)
+    lines += ["disliked:", *first_lines([one.line for one in away], _LINES)] if away else []
     return lines + sources(list({one.image.id: one for one in [*images, *away]}.values()))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ... import db
+from ..wording import first_of
 from .recall import Recall, Recalled
 
 if TYPE_CHECKING:
@@ -68,5 +69,4 @@ def sources(images: Sequence[RecalledImage]) -> list[str]:
 
 def named(ids: Sequence[int]) -> str:
     """`#12, #15`; of many images the first few and how many more."""
-    shown = ", ".join(f"#{id_}" for id_ in ids[:_NAMED])
-    return shown if len(ids) <= _NAMED else f"{shown} and {len(ids) - _NAMED} more"
+    return first_of([f"#{id_}" for id_ in ids], _NAMED)

@@ -10,6 +10,7 @@ from comfy_api.v0_0_2 import io
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from ..host import library_fingerprint, names_missing_requirements
 from ..types import CONDITIONING_CATEGORY, library_input, library_name_input
+from ..wording import first_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,21 +144,19 @@ def image_vectors(connection: Connection, images: Sequence[StoredImage], encoder
     found = [stored.vectors.get("image") for stored in db.stored_vectors(connection, ids, {"image": encoder})]
     lacking = [f"#{image.id}" for image, vector in zip(images, found) if vector is None]
     if lacking:
-        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
         raise db.LibraryError(
-            f"{'Image' if len(lacking) == 1 else 'Images'} {', '.join(lacking[:_NAMED])}{more}: no image vector by {encoder.name}. Run Index "
+            f"{'Image' if len(lacking) == 1 else 'Images'} {first_of(lacking, _NAMED)}: no image vector by {encoder.name}. Run Index "
             "Folder on the folder with that CLIP vision connected, or leave them out."
         )
     return np.stack(found)
 
 
 def _said(ids: list[int], weights: list[float], several: str, encoder: StoredEncoder, made) -> list[str]:
-    named = [f"#{id_}" + (f" x {weight:g}" if weight != 1 else "") for id_, weight in zip(ids, weights)]
-    which = ", ".join(named[:_NAMED]) + (f" and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
+    images = [f"#{id_}" + (f" x {weight:g}" if weight != 1 else "") for id_, weight in zip(ids, weights)]
     one = len(ids) == 1
     length = made.norm(dim=1).mean().item()
     lines = [
-        f"{'Image' if one else 'Images'} {which}" + ("" if one else f": {several}"),
+        f"{'Image' if one else 'Images'} {first_of(images, _NAMED)}" + ("" if one else f": {several}"),
         f"{made.shape[0]} x {made.shape[1]} numbers, length {length:.2f}, by {encoder.name}",
     ]
     if encoder.name != REAL_ENCODER:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..wording import first_of, some
+
 if TYPE_CHECKING:
     from ...db import Counts, Words
     from ...embedders.pipeline import Encoders, IndexReport
@@ -169,8 +171,7 @@ def _labelled(report: IndexReport) -> list[str]:
     given += [f"namespace {name}" for name in report.namespaces]
     if report.labelled:
         if report.labels_of_lines:
-            named, more = sorted(report.labels_of_lines)[:LABELS_NAMED], len(report.labels_of_lines) - LABELS_NAMED
-            given.append(f"labels of single lines: {', '.join(named)}{f' and {more:,} more' if more > 0 else ''}")
+            given.append(f"labels of single lines: {first_of(sorted(report.labels_of_lines), LABELS_NAMED)}")
         told = f"Given to {some(len(report.labelled), 'image')}: {'; '.join(given)}."
         return [told, *_filtered_otherwise(report.labels)]
     if not given or not report.found or report.unfinished:
@@ -187,11 +188,6 @@ def _filtered_otherwise(labels: Iterable[str]) -> list[str]:
         return []
     taken = " A minus is a part of a label here; Label Images takes labels away." if any(label.startswith("-") for label in odd) else ""
     return [f"In a filter text write {' '.join(f'label:{quoted(label)}' for label in odd)}.{taken}"]
-
-
-def some(n: int, what: str) -> str:
-    """1 image, 2 images."""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _named(what: str, files: Named) -> list[str]:

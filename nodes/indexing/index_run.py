@@ -18,7 +18,8 @@ from ...embedders.presence import Names
 from ...embedders.scan import Scan
 from ..conditioning.approximate import refresh_approximation
 from ..host import roots
-from .index_report import report_text, some
+from ..wording import some
+from .index_report import report_text
 from .index_store import FolderStore
 from .patience import Patience
 

@@ -6,6 +6,7 @@ from comfy_api.v0_0_2 import io
 
 from ..host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, show_text
 from ..types import CATEGORY, Library, library_input, library_name_input
+from ..wording import some
 from .upkeep_actions import PRUNE, REPAIR, VERIFY, WOULD_PRUNE
 
 
@@ -79,7 +80,6 @@ class LibraryUpkeep(io.ComfyNode):
     ) -> io.NodeOutput:
         import json
 
-        from ..indexing.index_report import some
         from .upkeep import attend
         from .upkeep_report import problems, upkeep_record, upkeep_text
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from ... import db
 from ...embedders.presence import Presence, look_at, still_gone
 from ..host import log, roots
-from ..indexing.index_report import some
 from ..inside import contained
+from ..wording import some
 from .status_report import read_status
 from .upkeep_actions import PRUNE, REPAIR, VERIFY, WOULD_PRUNE
 

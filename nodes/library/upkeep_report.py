@@ -8,8 +8,8 @@ from typing import Any
 from ...db import GoingImage, GoneOfRoot, Problem, Words
 from ...db.problems import MISSING
 from ...db.sizes import in_bytes
-from ..indexing.index_report import some
 from ..links import KINDS
+from ..wording import some
 from .upkeep import LISTED, NAMED, Found, Pruned, place_of
 from .upkeep_actions import PRUNE, REPAIR
 

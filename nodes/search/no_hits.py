@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..links import KINDS, QueryPart
+from ..wording import some
 from .asking import Wanted, in_words, question_of
 from .hit_records import share
 
@@ -89,4 +90,4 @@ def _lacking(count: Comparable) -> str:
 
 
 def _images(n: int, other: str = "") -> str:
-    return f"{n:,} {other}image{'s' * (n != 1)}"
+    return some(n, f"{other}image")

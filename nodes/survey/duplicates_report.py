@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..wording import some
+
 if TYPE_CHECKING:
     from ...db import Group, Member
 
@@ -22,7 +24,7 @@ def report_text(groups: Sequence[Group], methods: Sequence[str], notes: Sequence
         lines.append(f"Group {number}: {len(group.members)} images{_least(group)}. Keep the first: {group.reason}.")
         for one in list(zip(group.members, group.cosines, group.bits))[:OF_A_GROUP]:
             lines += [f"    {_line(*one)}", *_elsewhere(one[0])]
-        lines += [f"    ... and {counted(len(group.members) - OF_A_GROUP, 'image')} more"] * (len(group.members) > OF_A_GROUP)
+        lines += [f"    ... and {some(len(group.members) - OF_A_GROUP, 'image')} more"] * (len(group.members) > OF_A_GROUP)
     lines += _more(len(groups), "group")
     if copied:
         lines.append("In more than one file, byte for byte the same. Keep the first: the oldest; of equally old ones the shortest path.")
@@ -34,11 +36,6 @@ def report_text(groups: Sequence[Group], methods: Sequence[str], notes: Sequence
 def bytes_to_free(member: Member) -> int:
     """How much an image's copies take beside its one file."""
     return sum(place.bytes for place in member.copies)
-
-
-def counted(count: int, what: str) -> str:
-    """'1 image', '2 images'."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def as_json(group: Group) -> dict[str, Any]:
@@ -63,10 +60,10 @@ def copies_as_json(member: Member) -> dict[str, Any]:
 def _of_groups(groups: Sequence[Group]) -> str:
     from ...db.sizes import in_bytes
 
-    said = f"{counted(len(groups), 'group')} of near-duplicates"
+    said = f"{some(len(groups), 'group')} of near-duplicates"
     others = [member for group in groups for member in group.members[1:]]
     size = sum(member.bytes for member in others)
-    return f"{said}: {counted(len(others), 'image')} beside the one{'s' * (len(groups) > 1)} to keep, {in_bytes(size)}" if groups else said
+    return f"{said}: {some(len(others), 'image')} beside the one{'s' * (len(groups) > 1)} to keep, {in_bytes(size)}" if groups else said
 
 
 def _of_copies(copied: Sequence[Member]) -> str:
@@ -76,7 +73,7 @@ def _of_copies(copied: Sequence[Member]) -> str:
         return "No image lies in more than one file"
     copies, size = sum(len(member.copies) for member in copied), sum(map(bytes_to_free, copied))
     number = "copy" if copies == 1 else "copies"
-    return f"{counted(len(copied), 'image')} lie{'s' * (len(copied) == 1)} in more than one file: {copies:,} {number}, {in_bytes(size)}"
+    return f"{some(len(copied), 'image')} lie{'s' * (len(copied) == 1)} in more than one file: {copies:,} {number}, {in_bytes(size)}"
 
 
 def _least(group: Group) -> str:
@@ -87,7 +84,7 @@ def _least(group: Group) -> str:
 
 def _line(member: Member, cosine: float | None, bits: int | None) -> str:
     near = [f"similarity {cosine:.3f}"] if cosine is not None else []
-    near += [f"{counted(bits, 'bit')} differ{'s' * (bits == 1)}"] if bits is not None else []
+    near += [f"{some(bits, 'bit')} differ{'s' * (bits == 1)}"] if bits is not None else []
     return f"#{member.id}  {_picture(member)}  {member.path}  ({', '.join(near) or 'not compared'})"
 
 
@@ -101,9 +98,9 @@ def _elsewhere(member: Member) -> list[str]:
     """A line for each further file of an image."""
     told = [f"        {place.path}  [{place.note or 'a copy'}]" for place in member.elsewhere[:OF_A_GROUP]]
     left = len(member.elsewhere) - OF_A_GROUP
-    return told + [f"        ... and {counted(left, 'file')} more"] * (left > 0)
+    return told + [f"        ... and {some(left, 'file')} more"] * (left > 0)
 
 
 def _more(count: int, what: str) -> list[str]:
     left = count - GROUPS_TOLD
-    return [f"... and {counted(left, what)} more: save_report_as writes all of them to a file."] if left > 0 else []
+    return [f"... and {some(left, what)} more: save_report_as writes all of them to a file."] if left > 0 else []

@@ -15,7 +15,8 @@ from ..links import ImageId
 from ..pictures import bytes_of, most_bytes
 from ..search.asking import all_of
 from ..types import CATEGORY, Hits
-from .duplicates_report import OF_A_GROUP, as_json, bytes_to_free, copies_as_json, counted, report_text
+from ..wording import some
+from .duplicates_report import OF_A_GROUP, as_json, bytes_to_free, copies_as_json, report_text
 from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, report_place, save_report
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class FindDuplicates(io.ComfyNode):
             groups, left_out = _groups(opened, found, alike, progress)
             notes.append(left_out)
             copied = _copied(opened, chosen, progress)
-        show_text(cls, f"Done: {counted(len(groups), 'group')}")
+        show_text(cls, f"Done: {some(len(groups), 'group')}")
         text = report_text(groups, [pairs.method for pairs in found], [note for note in notes if note], copied)
         told = {"groups": [as_json(group) for group in groups], "copies": [copies_as_json(member) for member in copied]}
         written = save_report(save_report_as, {"library": opened.name, **asked, **told})
@@ -186,7 +187,7 @@ class FilesThere:
             return ""
         why = ", ".join(f"{note} ({number:,})" for note, number in self._without.most_common())
         return (
-            f"{counted(count, 'image')} near to others {'was' if count == 1 else 'were'} left out, without a file that can be read: {why}. "
+            f"{some(count, 'image')} near to others {'was' if count == 1 else 'were'} left out, without a file that can be read: {why}. "
             "Index Folder finds again what was moved, renamed or changed; Library Upkeep removes the rest from the library."
         )
 
@@ -227,7 +228,7 @@ def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[s
         with library.connection() as connection:
             db.write_phashes(connection, hashes)
     were = "was not compared by its" if unread == 1 else "were not compared by their"
-    return f"{counted(unread, 'picture')} could not be opened, and {were} pixels." if unread else ""
+    return f"{some(unread, 'picture')} could not be opened, and {were} pixels." if unread else ""
 
 
 def unsure_of_looks(connection: Connection) -> str:
