@@ -91,6 +91,26 @@ def test_percentiles_of_a_large_library_come_from_a_sample(conn, add, unit, monk
     assert len(calibration._draw(conn, 400)) == 40
 
 
+def test_a_large_librarys_sample_is_drawn_anew_once_a_minute_and_when_told_so(conn, add, unit, monkeypatch):
+    monkeypatch.setattr(calibration, "SAMPLED", 20)
+    add(*(turned(0.9 - n / 100) for n in range(40)))
+
+    def best_percentile() -> float:
+        return ask(conn, unit(1), percentiles=True).hits[0].percentile
+
+    before = best_percentile()
+    conn.execute("UPDATE image_vectors SET embedding = (SELECT embedding FROM image_vectors ORDER BY image_id LIMIT 1)")
+    conn.execute("UPDATE library SET generation = generation + 1")
+    assert before > 80 and best_percentile() == before
+    calibration.forget_samples()
+    assert best_percentile() == 0
+    conn.execute("UPDATE image_vectors SET embedding = %s WHERE image_id > 1", [str(turned(0.1).tolist())])
+    conn.execute("UPDATE library SET generation = generation + 1")
+    assert best_percentile() == 0
+    monkeypatch.setattr(calibration, "_FRESH_SECONDS", 0.0)
+    assert best_percentile() > 80
+
+
 def test_a_sample_of_millions_is_drawn_without_going_through_them(conn, root, image):
     db.write_images(conn, root, [image(1)])
     tracemalloc.start()
@@ -124,6 +144,11 @@ def test_standard_scores_weigh_kinds_by_how_they_spread(conn, root, image, encod
     for n in range(3):
         expected[n] += (wide[n] - np.mean(wide[:3])) / np.std(wide[:3])
     assert [standard[i] for i in ids] == pytest.approx(expected, abs=0.06)  # of float16; the image it lacks counts as the mean
+
+
+def test_of_a_kind_that_no_sampled_image_has_a_standard_score_adds_its_cosine_alone():
+    sampled = calibration.Calibration(np.array([[0.1, np.nan], [0.3, np.nan]]))
+    assert sampled.standard([1.0, 2.0]) == (pytest.approx([10, 2]), pytest.approx([-2, 0]))
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -179,6 +204,15 @@ def test_equal_perceptual_hashes_are_lookalikes(conn, add, unit):
     ids = add(unit(1), unit(1, 1), unit(1, 2))
     conn.execute("UPDATE images SET phash = id * 0 - 1 - CASE WHEN id = %s THEN 1 ELSE 0 END", [ids[1]])
     assert ids_of(ask(conn, unit(1), collapse="lookalikes")) == ids[:1]
+    assert ids_of(ask(conn, unit(1), collapse="variants")) == ids  # of one seed and prompt, which they are not
+
+
+@pytest.mark.parametrize("least", [0, 2**63 - 2**40])
+def test_perceptual_hashes_of_which_up_to_six_bits_differ_are_lookalikes(conn, add, unit, least):
+    ids = add(unit(1), unit(1, 1), unit(1, 2))
+    for image_id, phash in zip(ids, (least, least ^ 0b111111, least ^ 0b1111111 << 8)):
+        conn.execute("UPDATE images SET phash = %s WHERE id = %s", [phash, image_id])
+    assert ids_of(ask(conn, unit(1), collapse="lookalikes")) == [ids[0], ids[2]]
 
 
 def test_a_new_image_is_lifted_by_recency_and_its_score_stays(conn, add, unit):
@@ -189,7 +223,8 @@ def test_a_new_image_is_lifted_by_recency_and_its_score_stays(conn, add, unit):
     assert [hit.recency for hit in answer.hits] == pytest.approx([0.2, 0.2 / 1024, 0], abs=1e-3)  # the run may be an hour long
 
 
-def test_a_new_image_far_behind_the_best_is_lifted_too(conn, add, unit):
+def test_a_new_image_far_behind_the_best_is_lifted_too(conn, add, unit, monkeypatch):
+    monkeypatch.setattr(arrange, "_NEWEST", 1)
     count = 300
     ids = add(*(turned(0.9 - n / 1000) for n in range(count)), created=[NOW if n == count - 1 else NOW - timedelta(days=900) for n in range(count)])
     assert ids_of(ask(conn, unit(1), k=1, recency=1.0)) == [ids[-1]]
@@ -202,6 +237,18 @@ def test_diversity_takes_what_is_unlike_the_better_hits(conn, add, unit):
     assert ids_of(answer) == [ids[0], ids[2]]
     assert answer.method == "exact; made diverse by looks"
     assert ids_of(ask(conn, unit(1), k=2, diversity=1.0)) == [ids[0], ids[3]]
+
+
+@pytest.mark.parametrize(("seen", "expected", "by"), [(4, [0, 2], "looks"), (2, [0, 1], "looks"), (1, [0, 3], "prompt")])
+def test_diversity_of_a_search_by_prompt_is_by_looks_where_half_are_known(conn, root, image, encoder, unit, seen, expected, by):
+    texts = [db.TextPair(f"{n}", "") for n in range(4)]
+    ids = db.write_images(conn, root, [image(n, prompt=text) for n, text in enumerate(texts)])
+    prompts = [unit(1, 0.1), unit(1, 0.11), unit(1, 0.12), unit(1, -0.6)]
+    db.write_text_vectors(conn, encoder(conn, "text"), [db.find_text(conn, text) for text in texts], np.stack(prompts))
+    looks, whose = [unit(1), unit(1, 0.1), unit(0, 1), unit(1, 0.2)], [0, 2, 1, 3][:seen]
+    db.write_image_vectors(conn, encoder(conn, "image"), [ids[n] for n in whose], np.stack([looks[n] for n in whose]))
+    answer = db.search(conn, db.Question(parts=(db.Part("negative", unit(1), 0.2), db.Part("prompt", unit(1, 0.1))), k=2, diversity=0.9))
+    assert (ids_of(answer), answer.method) == ([ids[n] for n in expected], f"exact; made diverse by {by}")
 
 
 def test_diversity_pages_are_cut_from_one_list(conn, add, unit):
