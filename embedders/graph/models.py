@@ -187,6 +187,8 @@ class Models:
 
     def _tagged(self, node: Node) -> Iterator[dict[str, Any]]:
         """LoRAs that a loader's text names as `<lora:name:model:clip>`, for it takes them out of the text and loads them."""
+        if "model" not in node.kinds.values() and not {"model", "bundle"} & set(node.outputs) and not self._file(node, called.model_name):
+            return
         texts = {n: v for n, v in (node.values | node.links).items() if called.text(n) and not called.not_text(n)}
         if any(n.startswith("populated") for n in texts):
             texts = {n: v for n, v in texts.items() if n.startswith("populated")}

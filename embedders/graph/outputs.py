@@ -39,6 +39,8 @@ def is_sampler(graph: Graph, node: Node) -> bool:
     if not any(called.setting(name) for name in (*node.values, *node.links)):
         makes = bool(node.values) and node.outputs[:1] == ("latent",)
         return makes and {"model", "latent"} <= kinds and bool(kinds & {"conditioning", "bundle"})
+    if node.outputs and set(node.outputs) <= {"bundle"} and not any(name in node.values or name in node.links for name in ("steps", "sampler_name")):
+        return False  # a pipe that is filled, and has a seed beside
     if "guider" in kinds and "guider" not in node.outputs:
         return True
     if not node.values and not ("sigmas" in kinds and "sampler" in kinds):

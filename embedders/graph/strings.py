@@ -387,7 +387,8 @@ def _guessed(known: Known) -> Known:
 def _longer(name: str, values: dict[str, Any]) -> list[str]:
     """Of several values the one whose name says more than a setting's own, as `steps_total`."""
     found = [other for other in values if name in _LONGER and re.fullmatch(rf"{name}_\w+|\w+_{name}", other)]
-    return found if len(found) == 1 and len(values) > 1 else []
+    drawn = any(value is True and "random" in other for other, value in values.items())
+    return found if len(found) == 1 and len(values) > 1 and not drawn else []
 
 
 def _is_scalar(value: Any) -> bool:

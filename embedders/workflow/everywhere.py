@@ -1,7 +1,8 @@
 """Links that a pack makes when a prompt is queued: a node that gives what it is connected to everywhere it fits.
 
 Newer versions list these links in the workflow's `extra`, and then they are facts. For older ones the rule is guessed: an
-unconnected input takes what is broadcast for its very type; if several are, the one whose own input is called alike.
+unconnected input takes what is broadcast for its very type; if several are, the one whose own input is called alike. Of two
+conditionings by one node the first is the positive.
 """
 
 from __future__ import annotations
@@ -37,6 +38,18 @@ def connect_everywhere(graph: dict[str, Any]) -> None:
             target["properties"]["guessed"] = "its link is what another node broadcasts by type"
 
 
+def _given_type(link: Mapping[str, Any] | None, nodes: Mapping[str, dict[str, Any]]) -> Any:
+    """The type that a link brings; older front ends noted the wildcard that takes it."""
+    if link is None or link["origin_id"] not in nodes:
+        return "*"
+    outputs = nodes[link["origin_id"]]["outputs"]
+    return outputs[link["origin_slot"]]["type"] if link["type"] == "*" and link["origin_slot"] < len(outputs) else link["type"]
+
+
+def _count(slots: list[dict[str, Any]], links: Mapping[Any, Any], nodes: Mapping[str, dict[str, Any]], kind: str) -> int:
+    return sum(_given_type(links.get(slot["link"]), nodes) == kind for slot in slots)
+
+
 _Found = tuple[Mapping[str, Any], int, dict[str, Any], dict[str, Any], bool]
 
 
@@ -57,11 +70,15 @@ def _guessed(graph: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> I
     given: dict[str, list[tuple[str, Mapping[str, Any], int]]] = {}
     for node in nodes.values():
         if _BROADCASTS.search(node["type"]) and node["mode"] == 0:
+            sides = iter(("positive", "negative") if _count(node["inputs"], links, nodes, "CONDITIONING") == 2 else ())
             for slot in node["inputs"]:
                 link = links.get(slot["link"])
-                if link is not None and link["origin_id"] in nodes and link["type"] != "*":
+                kind = _given_type(link, nodes)
+                if link is not None and kind != "*":
                     name = slot["label"] or slot["name"]
-                    given.setdefault(link["type"], []).append((name, nodes[link["origin_id"]], link["origin_slot"]))
+                    if kind == "CONDITIONING" and name not in _SIDES:
+                        name = next(sides, name)
+                    given.setdefault(kind, []).append((name, nodes[link["origin_id"]], link["origin_slot"]))
     if not given:
         return
     for target in nodes.values():

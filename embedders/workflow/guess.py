@@ -20,20 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .nodes import build_node
+from .shapes import CONTROLS, by_shape, is_spoken, is_whole
 from .widgets import UNDEFINED, definition_specs
 
-CONTROLS = frozenset(("fixed", "increment", "decrement", "randomize", "increment-wrap"))
-"""What becomes of a seed after a run. The value stands behind the seed, and is never sent."""
 _NEVER_SENT = ("control_after_generate", "control_filter_list")  # what such widgets are called
 
-_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.I)
-_SAMPLER = re.compile(
-    r"^(euler|heun|dpm|lms|ddim|ddpm|uni_pc|lcm|i?pndm|deis|res_multi|er_sde|sa_solver|seeds_|gradient_est)", re.I
-)
-_SCHEDULER = re.compile(
-    r"^(normal|karras|exponential|sgm_uniform|simple|ddim_uniform|beta\d*|linear_quadratic|kl_optimal)$", re.I
-)
-_PLACEHOLDER = re.compile(r"(select|choose)\b.{0,40}$", re.I)
 _MISFIT, _SKIP_VALUE, _SKIP_NAME = 6.0, 1.5, 2.0
 EFFORT = 100_000  # steps of alignment in one workflow; one takes names times values
 _DYNAMIC = ("COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3")
@@ -91,14 +82,14 @@ def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Map
         own = [w for w in wanted if w.type != "CONTROL"]
         found, _ = _align(own, values, effort)
         beyond = any("widget" in slot and slot["link"] is not None and slot["name"] not in here for slot in saved["inputs"])
-        beyond = beyond or any(isinstance(value, str) and _is_spoken(value, 3) and value not in found.values() for value in values)
+        beyond = beyond or any(isinstance(value, str) and is_spoken(value, 3) and value not in found.values() for value in values)
         whole = all(want.name in found and not _cost(want, found[want.name]) for want in own)
         if beyond and not whole:  # what a pack's script shows beside all that the node has is no sign of another node
-            return _named(saved, _by_shape(saved, values), known, "it has more than this ComfyUI's definition")
+            return _named(saved, by_shape(saved, values), known, "it has more than this ComfyUI's definition")
         return Definition(known, found, "its values do not fit this ComfyUI's definition")
     if not values:
         return _named(saved, {})
-    return _named(saved, _by_shape(saved, values), guessed="the names of its widgets are not in the file")
+    return _named(saved, by_shape(saved, values), guessed="the names of its widgets are not in the file")
 
 
 def _named(
@@ -157,7 +148,7 @@ def _cost(want: _Wanted, value: Any) -> float:
         return 0.5
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if want.type == "INT":
-        return 0.0 if number and _is_whole(value) else 0.5 if number else _MISFIT
+        return 0.0 if number and is_whole(value) else 0.5 if number else _MISFIT
     if want.type == "FLOAT":
         return 0.0 if number else _MISFIT
     if want.type == "BOOLEAN":
@@ -209,125 +200,8 @@ def _spare(values: Sequence[Any], place: int) -> float:
     if isinstance(value, str) and value in CONTROLS:
         before = values[place - 1] if place else None
         return 0.0 if isinstance(before, (int, float)) and not isinstance(before, bool) else 0.3
-    return 0.2 if value in (None, "", "image", [], {}) else _SKIP_VALUE
-
-
-def _by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
-    """Names for values of which only the shape is known: type, look, place, and the sockets of their node."""
-    gives = {slot["type"] for slot in saved["outputs"]}
-    takes = {slot["type"] for slot in saved["inputs"]}
-    samples = (
-        "LATENT" in gives and bool(takes & {"MODEL", "GUIDER", "CONDITIONING"}) or bool(gives & {"SIGMAS", "NOISE", "SAMPLER"})
-    )
-    names: dict[int, str] = {}
-    control = {
-        i for i in range(1, len(values)) if isinstance(values[i], str) and values[i] in CONTROLS and _is_number(values[i - 1])
-    }
-    for place in control:
-        names[place - 1] = "seed"
-    strings = [i for i, v in enumerate(values) if isinstance(v, str) and i not in control]
-    numbers = [i for i, v in enumerate(values) if _is_number(v) and i not in names]
-    files = [i for i in strings if _FILE.search(values[i])]
-    encodes = (
-        any(re.search("cond|embeds|pipe|bundle|string|(?<!con)text", kind, re.I) for kind in gives)
-        or "CLIP" in takes
-        and "CLIP" not in gives
-    ) and not gives & {"IMAGE", "VIDEO", "AUDIO"}  # a service, which tells of its picture beside it
-    spoken = [i for i in strings if i not in files and _is_spoken(values[i], 1 if encodes else 2)]
-    spoken = [i for i in spoken if not _PLACEHOLDER.match(values[i])] or spoken
-    if not encodes and spoken:  # beside the text a node of another kind may name a model, a voice or a style in words
-        linked = any(slot["link"] is not None and slot["type"] == "STRING" and "widget" in slot for slot in saved["inputs"])
-        longest = max(200 if linked else 0, *(len(values[i]) for i in spoken))  # what comes by a link is long, too
-        spoken = [i for i in spoken if 4 * len(values[i]) >= longest]
-    if encodes and not spoken and ("CLIP" in takes or "CONDITIONING" not in takes):
-        spoken = [i for i in strings if i not in files][:1]
-    if len(spoken) == 1 and _gives_both(saved):  # an empty negative
-        spoken += [i for i in strings if i > spoken[0] and not values[i]][:1]
-    names |= dict(zip(spoken, _text_names(len(spoken), len(numbers), saved)))
-    if gives == takes == {"CONDITIONING"} and len(values) == len(numbers) == 1 and values[0] > 1:
-        names[0] = "guidance"
-    for place in files:
-        names.setdefault(place, _file_name(gives, takes))
-    if samples:
-        names |= {i: "sampler_name" for i in strings if _SAMPLER.match(values[i])}
-        names |= {i: "scheduler" for i in strings if _SCHEDULER.match(values[i]) and i not in names}
-        if "SIGMAS" not in gives or "scheduler" in names.values():
-            names |= dict(zip(numbers, _sampler_numbers(gives, [values[i] for i in numbers])))
-    elif "GUIDER" in gives and numbers:
-        names[numbers[0]] = "cfg"
-    elif gives == {"LATENT"} and not takes - {"INT"}:
-        names |= dict(zip((i for i in numbers if values[i] >= 16), ("width", "height")))
-    elif "lora_name" in names.values():
-        names |= dict(zip(numbers, ("strength_model", "strength_clip")))
-    for place, value in enumerate(values):
-        if isinstance(value, dict) and "lora" in value:
-            names[place] = "lora"
-    found: dict[str, Any] = {}
-    for place, value in enumerate(values):
-        if place in control:
-            continue
-        name, count = names.get(place, "value"), 1
-        unique = name
-        while unique in found:
-            count += 1
-            unique = f"{name}{count}"
-        found[unique] = value
-    return found
-
-
-def _is_spoken(value: str, words: int) -> bool:
-    """Whether a string is language rather than a name, a choice or a path: several words, tags, or a script without spaces."""
-    if len(value.split()) > words or value.count(",") > 1:
-        return True
-    return sum(char > "\u2e7f" for char in value[:200]) > 8
-
-
-def _text_names(count: int, numbers: int, saved: Mapping[str, Any]) -> list[str]:
-    """SDXL's encoder has six sizes before its two texts; where a node gives both sides, the negative comes second."""
-    if count == 2 and numbers >= 6 and [slot["type"] for slot in saved["outputs"]] == ["CONDITIONING"]:
-        return ["text_g", "text_l"]
-    if count == 2 and _gives_both(saved):
-        return ["positive", "negative"]
-    return ["text", *(f"text{number}" for number in range(2, count + 1))]
-
-
-def _gives_both(saved: Mapping[str, Any]) -> bool:
-    """Whether a node gives a positive and a negative: two conditionings, or one output that bundles."""
-    kinds = [slot["type"] for slot in saved["outputs"]]
-    return kinds.count("CONDITIONING") > 1 or len(kinds) == 1 and bool(re.search("embeds|pipe|bundle", kinds[0], re.I))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) or value.is_integer()
-
-
-def _file_name(gives: set[str], takes: set[str]) -> str:
-    if "MODEL" in gives:
-        return "lora_name" if "MODEL" in takes else "ckpt_name" if len(gives) > 1 else "unet_name"
-    kinds = {"CLIP": "clip_name", "VAE": "vae_name", "CONTROL_NET": "control_net_name", "CLIP_VISION": "clip_vision_name"}
-    return next((name for kind, name in kinds.items() if kind in gives), "file")
-
-
-def _sampler_numbers(gives: set[str], numbers: Sequence[Any]) -> list[str]:
-    """Steps come first and are whole; then cfg; a last number up to 1 is the denoise. Sigmas have no cfg."""
-    names = []
-    for place, value in enumerate(numbers):
-        whole = _is_whole(value) and value >= 1
-        if "NOISE" in gives:
-            names.append("noise_seed" if not place else "value")
-        elif "steps" not in names and whole:
-            names.append("steps")
-        elif place == len(numbers) - 1 and 0 <= value <= 1 and len(numbers) > 1:
-            names.append("denoise")
-        elif "cfg" not in names and "SIGMAS" not in gives:
-            names.append("cfg")
-        else:
-            names.append("value")
-    return names
+    unsaid = value in (None, "", "image", []) or isinstance(value, dict) and "lora" not in value  # what a pack's script keeps
+    return 0.2 if unsaid else _SKIP_VALUE
 
 
 def is_reroute(saved: Mapping[str, Any]) -> bool:

@@ -269,3 +269,10 @@ def test_a_stage_whose_latent_goes_with_the_next_one_s_conditioning_is_a_pass() 
     found = trace(graph)
     assert [made.node for made in found.passes] == ["sampler", "sampler_b"]
     assert (found.positive, found.steps, found.checkpoint) == ([("a red fox", "a red fox")], 20, "sd_xl.safetensors")
+
+
+def test_pipe_that_is_filled_and_has_a_seed_beside_is_no_pass() -> None:
+    graph = basic(pipe=node("Pipe Loader", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], latent=["latent", 0], seed=4))
+    graph["sampler"]["inputs"] = {"pipe": ["pipe", 0], "seed": 5, "steps": 9, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"}
+    found = trace(graph, types={"Pipe Loader": ["PIPE_LINE"], "KSampler": ["LATENT"]})
+    assert ([made.node for made in found.passes], found.seed) == (["sampler"], 5)

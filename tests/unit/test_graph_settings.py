@@ -359,9 +359,9 @@ def test_settings_go_through_contexts() -> None:
     assert found.settings_origin.confidence == "exact"
 
 
-def test_of_two_settings_that_a_longer_name_may_mean_none_is_taken() -> None:
-    graph = changed("sampler", steps=["config", 1]) | {"config": node("Config", base_steps=20, refiner_steps=5)}
-    assert trace(graph).steps is None
+@pytest.mark.parametrize("inputs", [{"base_steps": 20, "refiner_steps": 5}, {"randomize": True, "steps_value": 20}])
+def test_setting_that_a_longer_name_may_not_mean_is_not_taken(inputs: dict[str, Any]) -> None:
+    assert trace(changed("sampler", steps=["config", 1]) | {"config": node("Config", **inputs)}).steps is None
 
 
 def test_file_of_a_node_that_changes_a_model_is_not_the_model() -> None:

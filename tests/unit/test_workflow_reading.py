@@ -252,6 +252,17 @@ def test_a_broadcast_that_is_not_listed_goes_to_its_type_and_is_a_guess():
     assert "broadcasts" in read.guessed["2"]
 
 
+def test_two_conditionings_that_one_node_broadcasts_are_the_two_sides_in_order():
+    nodes = [
+        node(1, "Encode", [], [("CONDITIONING", [1])]),
+        node(4, "Encode", [], [("CONDITIONING", [2])]),
+        node(3, "Prompts Everywhere", [socket("CONDITIONING", "*", 1), socket("CONDITIONING", "*", 2)]),
+        node(2, "KSampler", [socket("positive", "CONDITIONING", None), socket("negative", "CONDITIONING", None)], [("LATENT", [])]),
+    ]
+    read = readable(workflow(nodes, [[1, 1, 0, 3, 0, "*"], [2, 4, 0, 3, 1, "*"]]))  # older front ends note the wildcard
+    assert read.prompt["2"]["inputs"] == {"positive": ["1", 0], "negative": ["4", 0]}
+
+
 # -- group nodes -----------------------------------------------------------------------------------------------------
 
 

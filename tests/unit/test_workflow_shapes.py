@@ -1,0 +1,67 @@
+"""What the values of a saved node tell where neither the file nor this ComfyUI has their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from diffusion_toolkit.embedders.workflow import readable
+from host.handmade_workflows import node, socket, workflow
+
+PIPE = [socket("basic_pipe", "BASIC_PIPE", 5), socket("latent_image", "LATENT", 6)]
+ENCODER = [socket("clip", "CLIP", 5)]
+BOTH = [("MODEL", []), ("CONDITIONING", []), ("CONDITIONING", []), ("LATENT", [])]
+
+
+def inputs(kind: str, values: Any, sockets: list[Any], outputs: list[Any], definitions: dict[str, Any] = {}) -> dict[str, Any]:
+    """The inputs of one node, with the links that its sockets name coming from a node 9."""
+    numbers = [s["link"] for s in sockets if s.get("link") is not None]
+    origin = node(9, "Origin", [], [("X", numbers)])
+    saved = workflow([origin, node(1, kind, sockets, outputs, values)], [[n, 9, 0, 1, 0, "X"] for n in numbers])
+    return readable(saved, definitions).prompt["1"]["inputs"]
+
+
+def test_numbers_about_a_sampler_s_and_a_schedule_s_name_are_its_settings_and_the_names_no_texts() -> None:
+    values = [512, True, 768, 77, "randomize", 20, 8, "dpmpp_2m", "karras", 0.5, 5, True]
+    read = inputs("Detailer", values, [*PIPE, socket("image", "IMAGE", 7)], [("BASIC_PIPE", []), ("IMAGE", [])])
+    wanted = {"seed": 77, "steps": 20, "cfg": 8, "sampler_name": "dpmpp_2m", "scheduler": "karras", "denoise": 0.5}
+    assert {name: read.get(name) for name in wanted} == wanted
+    assert not any("text" in name for name in read)
+
+
+@pytest.mark.parametrize(("behind", "denoise", "start"), [([0.4, "GPU", 0, 0.0], 0.4, None), ([0, 10000, "disable"], None, 0), ([0, 1, "x"], None, 0), ([12, 20], None, 12), ([1], 1, None)])
+def test_number_behind_the_schedule_is_denoise_or_the_first_step(behind: list[Any], denoise: Any, start: Any) -> None:
+    sockets = [socket("model", "MODEL", 5), socket("positive", "CONDITIONING", 6)]
+    read = inputs("Sampler", ["enable", 5, "fixed", 20, 8.5, "euler", "normal", *behind], sockets, [("LATENT", [])])
+    assert (read["steps"], read["cfg"], read.get("denoise"), read.get("start_at_step")) == (20, 8.5, denoise, start)
+
+
+@pytest.mark.parametrize("choice", ["Baked VAE", "None", "#00FF00", "Select the LoRA to add to the text", "\U0001f3acSelect the action add to the text"])
+def test_what_a_list_or_a_picker_gave_is_no_text(choice: str) -> None:
+    read = inputs("Loader", ["a.safetensors", choice, 1.0, "a fox, asleep", "blurry, bad", 512], [], BOTH)
+    assert (read["positive"], read["negative"]) == ("a fox, asleep", "blurry, bad")
+    assert not any("text" in name for name in inputs("Encoder", [choice], ENCODER, [("CONDITIONING", [])]))
+
+
+def test_text_that_ends_with_an_embedding_s_file_is_one() -> None:
+    read = inputs("Loader", ["a.safetensors", "a fox, asleep", "blurry, embedding:bad.safetensors"], [], BOTH)
+    assert (read["ckpt_name"], read["positive"], read["negative"]) == ("a.safetensors", "a fox, asleep", "blurry, embedding:bad.safetensors")
+
+
+def test_size_in_words_is_no_text_but_for_an_encoder_s_only_one() -> None:
+    assert inputs("Latent", ["SDXL - 3:4 portrait 896x1152", 1], [], [("LATENT", [])])["resolution"] == "SDXL - 3:4 portrait 896x1152"
+    assert inputs("Encoder", ["512x512 pixels"], ENCODER, [("CONDITIONING", [])])["text"] == "512x512 pixels"
+
+
+@pytest.mark.parametrize(("kind", "name"), [("Motion Loader", "file"), ("Load LoRA", "lora_name")])
+def test_file_of_a_node_that_changes_a_model_is_a_lora_s_where_its_class_says_so(kind: str, name: str) -> None:
+    read = inputs(kind, ["some.safetensors"], [socket("model", "MODEL", 5)], [("MODEL", [])])
+    assert read[name] == "some.safetensors"
+
+
+def test_what_a_script_keeps_beside_a_widget_of_a_pack_s_own_type_is_left_over() -> None:
+    sockets = [*ENCODER, socket("seed", "INT"), socket("text", "AUTOCOMPLETE,STRING", widget=True)]
+    known = {"Prompt": {"input": {"required": {"text": ["AUTOCOMPLETE,STRING", {}], "clip": ["CLIP", {}]}}, "output": ["CONDITIONING"]}}
+    for definitions in ({}, known):
+        read = inputs("Prompt", [{"version": 1, "widget": "text"}, "a fox"], sockets, [("CONDITIONING", [])], definitions)
+        assert read == {"text": "a fox", "clip": ["9", 0]}
