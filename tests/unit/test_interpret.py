@@ -56,6 +56,15 @@ def test_a_setting_that_a_node_made_is_taken_from_the_parameters_and_is_as_sure_
     assert (both.seed, both.steps, both.settings_origin.confidence) == (7, 20, "exact")
 
 
+def test_beside_a_graph_that_is_followed_exactly_a_text_tells_only_files() -> None:
+    graph = basic(sampler=node("KSampler", seed=5, steps=20, positive=["pos", 0], negative=["neg", 0], latent_image=["latent", 0]))
+    graph["latent"] = node("VAEEncode", pixels=["picture", 0])
+    more = "CFG scale: 7, Size: 512x512, Sampler: Euler a, VAE: kl.pt, Model: dream"
+    found = read(prompt=graph, parameters=f"a red fox <lora:fur:1>\nSteps: 9, Seed: 7, {more}")
+    assert (found.seed, found.steps, found.checkpoint, found.vae) == (5, 20, "dream", "kl.pt")
+    assert (found.cfg, found.sampler, found.width, found.loras, found.settings_origin.confidence) == (None, None, None, [], "exact")
+
+
 def test_graph_without_an_encoder_yields_too() -> None:
     graph = {"1": node("LoadImage", image="x.png"), "2": node("SaveImage", images=["1", 0])}
     found = read(prompt=graph, parameters=PARAMETERS)
