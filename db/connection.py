@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ._server import keep_settings, prepare_database, set_session
 from ._session import USUAL
+from ._statistics import analyse_unknown
 from ._trouble import VARIABLE, failed_statement, place_in_config, refused_connection
 from .embedded import EmbeddedServer
 from .errors import LibraryError
@@ -195,6 +196,7 @@ class Library:
                 set_session(conn)
                 migrate(conn, place=self._place)
                 keep_settings(conn)
+                analyse_unknown(conn)
             except psycopg.Error as error:
                 raise failed_statement(error, self._place, self._folder) from error
         return warnings

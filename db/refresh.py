@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from ._statistics import analyse_unknown
 from .bulk import make_postponed
 from .connection import Library
 from .effort import try_grown
@@ -17,6 +20,8 @@ def refresh_search(library: Library, progress: Progress = silent) -> str:
     A library that can't have its indexes brought up to date is searched as it is: what is in none is compared one by one.
     """
     forget_samples()
+    with suppress(LibraryError), library.connection() as conn:
+        analyse_unknown(conn)
     said = []
     try:
         made = make_postponed(library, progress)
