@@ -36,7 +36,7 @@ _OFF_THE_PICTURE = {
 
 def is_sampler(graph: Graph, node: Node) -> bool:
     kinds = set(node.kinds.values())
-    if not any(called.setting(name) for name in (*node.values, *node.links)):
+    if not any(called.setting(name) for name in (*node.values, *node.links) if name != "noise" or name in node.links):  # a number is how much
         makes = bool(node.values) and node.outputs[:1] == ("latent",)
         return makes and {"model", "latent"} <= kinds and bool(kinds & {"conditioning", "bundle"})
     if node.outputs and set(node.outputs) <= {"bundle"} and not any(name in node.values or name in node.links for name in ("steps", "sampler_name")):

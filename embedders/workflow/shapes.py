@@ -68,7 +68,7 @@ def by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
         names[0] = "guidance"
     for place in files:
         names.setdefault(place, _file_name(gives, takes, saved["type"]))
-    if samples and pair is None:
+    if samples and pair is None and not gives & {"MODEL", "CONDITIONING"}:  # which only prepares them for a sampler
         names |= {i: "sampler_name" for i in strings if _SAMPLER.match(values[i])}
         names |= {i: "scheduler" for i in strings if _SCHEDULER.match(values[i]) and i not in names}
         if "SIGMAS" not in gives or "scheduler" in names.values():

@@ -181,3 +181,12 @@ def test_what_a_comfyui_saver_calls_unknown_is_not_the_prompt_nor_are_its_settin
 def test_no_prompt_beside_an_empty_negative_prompt_may_be_one_that_was_not_found(text: str, sure: str) -> None:
     found = read(parameters=f"{text}\n{SETTINGS}")
     assert (found.prompt, found.prompt_origin.confidence) == (("", ""), sure)
+
+
+def test_settings_on_a_line_each_are_read_and_are_no_prompt() -> None:
+    text = "Positive prompt:\na red fox\nNegative prompt:\nblurry, grey\nModel: dream\nSeed: 5\nSteps: 21\nCFG scale: 7.00\nSampler: euler\nScheduler: karras"
+    found = read(parameters=text)
+    assert (found.prompt, found.negative, found.prompt_origin.confidence) == (pair("a red fox"), pair("blurry, grey"), "exact")
+    assert (found.checkpoint, found.seed, found.steps, found.cfg, found.sampler, found.scheduler) == ("dream", 5, 21, 7.0, "euler", "karras")
+    plain = read(parameters=f"a fox\nModel: T\nNegative prompt: x\nSeed: 4\n{SETTINGS}")
+    assert (plain.prompt, plain.negative, plain.seed) == (pair("a fox\nModel: T"), pair("x\nSeed: 4"), 12345)

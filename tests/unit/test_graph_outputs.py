@@ -276,3 +276,9 @@ def test_pipe_that_is_filled_and_has_a_seed_beside_is_no_pass() -> None:
     graph["sampler"]["inputs"] = {"pipe": ["pipe", 0], "seed": 5, "steps": 9, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"}
     found = trace(graph, types={"Pipe Loader": ["PIPE_LINE"], "KSampler": ["LATENT"]})
     assert ([made.node for made in found.passes], found.seed) == (["sampler"], 5)
+
+
+def test_node_with_an_amount_of_noise_is_no_sampler() -> None:
+    graph = basic(face=node("Apply Face", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], weight=1.0, noise=0.35))
+    graph["sampler"]["inputs"] |= {"model": ["face", 0], "positive": ["face", 1], "negative": ["face", 2], "latent_image": ["face", 3]}
+    assert [made.node for made in trace(graph).passes] == ["sampler"]

@@ -65,3 +65,9 @@ def test_what_a_script_keeps_beside_a_widget_of_a_pack_s_own_type_is_left_over()
     for definitions in ({}, known):
         read = inputs("Prompt", [{"version": 1, "widget": "text"}, "a fox"], sockets, [("CONDITIONING", [])], definitions)
         assert read == {"text": "a fox", "clip": ["9", 0]}
+
+
+def test_numbers_of_a_node_that_prepares_a_model_for_a_sampler_are_no_settings() -> None:
+    outputs = [("MODEL", []), ("CONDITIONING", []), ("CONDITIONING", []), ("LATENT", [])]
+    sockets = [socket("model", "MODEL", 5), socket("positive", "CONDITIONING", 6), socket("negative", "CONDITIONING", 7)]
+    assert not {"steps", "cfg", "denoise"} & inputs("BrushNet", [0.8, 0, 10000], sockets, outputs).keys()

@@ -4,6 +4,8 @@
     Negative prompt: blurry
     Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512, Model: dream
 
+Some write each setting on a line of its own, in any order.
+
 Every step is linear in the text's length: each place is looked at a bounded number of times.
 """
 
@@ -22,6 +24,7 @@ _END = re.compile(r"[,\n]")
 _STEPS = re.compile(r"Steps: ?\d")
 _STEPS_ALONE = re.compile(r"Steps: ?\d{1,9}\s*")
 _JOINTS = " \t\r\n.,"  # what a site leaves where it joined lines
+_STEPS_LINE = re.compile(r"Steps: ?\d{1,9}[ \t]*\n[^\W_][^,:\n]{0,60}:")
 _STEPS_INSIDE = re.compile(r"Steps: ?\d{1,9}, ?[A-Z]")
 _NEGATIVE_LINE = re.compile(r"^[ \t]*Negative prompt:[ \t]*", re.MULTILINE)
 _TEMPLATE_LINE = re.compile(r"^(?:Negative )?Template:", re.MULTILINE | re.IGNORECASE)
@@ -45,7 +48,7 @@ class Infotext:
 
 def parse_infotext(text: str) -> Infotext:
     """Any text has a prompt; whether it is this format at all shows in `negative` and `settings`."""
-    text = text.replace("\r\n", "\n").removeprefix("parameters:")
+    text = text.replace("\r\n", "\n").removeprefix("parameters:").removeprefix("Positive prompt:\n")
     start, settings = _find_settings(text)
     head = text[:start]
     joined = settings and head.rstrip(" \t")[-1:] not in ("", "\n")
@@ -68,7 +71,8 @@ def _find_settings(text: str) -> tuple[int, dict[str, Any]]:
             continue
         settings = read_settings(text[start:])
         if len(_KNOWN & settings.keys()) >= 2 or _STEPS_ALONE.fullmatch(text, start):
-            return start, settings
+            first = _first_line(text, start)
+            return first, settings if first == start else read_settings(text[first:])
     body = text.rstrip()
     start = body.rfind("\n") + 1
     settings = read_settings(body[start:])
@@ -78,6 +82,18 @@ def _find_settings(text: str) -> tuple[int, dict[str, Any]]:
         if _STEPS_INSIDE.match(text, start) and len(_KNOWN & (settings := read_settings(text[start:])).keys()) >= 3:
             return start, settings
     return len(text), {}
+
+
+def _first_line(text: str, start: int) -> int:
+    """Where the lines of one setting each begin of which "Steps: 20" at `start` is one."""
+    if _STEPS_LINE.match(text, start):
+        for _ in range(len(_KNOWN)):
+            line = text.rfind("\n", 0, max(start - 1, 0)) + 1
+            named = _NAME.match(text, line, max(start - 1, 0))
+            if named is None or named[1].lower() not in _KNOWN or "," in text[line:start]:
+                break
+            start = line
+    return start
 
 
 def _last_places(text: str) -> list[int]:
