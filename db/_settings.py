@@ -35,7 +35,7 @@ log_checkpoints = off
 def settings(memory: int, shared_memory_space: int | None, cores: int = 2, free_disk: int = 0) -> str:
     """The text of the configuration file, for `memory` bytes of RAM and what `/dev/shm` holds (None: there is none).
 
-    A large index build gives itself more memory and as many processes as there are cores (`_builds`). The log between two checkpoints
+    A large index build gives itself more memory and as many processes as there are cores (`_graph_cost`). The log between two checkpoints
     may grow to a 16th of what is free on the disk, since a long run logs each page whole once after every checkpoint; and to 2 GB at
     most, since all of it is replayed after a crash.
 

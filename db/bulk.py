@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from psycopg import Connection
 
-from ._builders import alone
-from ._builds import graph_bytes, making_pays, memory_for
+from ._builder_lock import alone
 from ._generation import bump_generation, one_writer
+from ._graph_cost import graph_bytes, making_pays, memory_for
 from ._index_sql import INDEX_METHODS, TABLES, count_rows, index_name
 from .claims import running
 from .connection import Library

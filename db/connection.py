@@ -16,13 +16,13 @@ import psycopg
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ._server import keep_settings, prepare_database, set_session
-from ._session import USUAL
+from ._session import USUAL, keep_settings, set_session
 from ._statistics import analyse_unknown
 from ._trouble import VARIABLE, failed_statement, place_in_config, refused_connection
 from .embedded import EmbeddedServer
 from .errors import LibraryError
 from .migrate import migrate
+from .preflight import preflight
 
 if TYPE_CHECKING:
     from .search.kinds import State
@@ -191,7 +191,7 @@ class Library:
     def _prepare(self) -> tuple[str, ...]:
         with _connect(self._locate(), self._place) as conn:  # commits and closes
             try:
-                warnings = prepare_database(conn)
+                warnings = preflight(conn)
                 conn.commit()  # so that whoever waits to install pgvector too sees ours
                 set_session(conn)
                 migrate(conn, place=self._place)

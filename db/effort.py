@@ -16,7 +16,7 @@ import numpy as np
 from pgvector import HalfVector
 from psycopg import Connection, sql
 
-from ._builders import alone
+from ._builder_lock import alone
 from ._generation import bump_generation, one_writer
 from ._index_sql import TABLES, count_rows, index_name, other_owner, searched_rows
 from .connection import Library

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from ._builders import wait_for_builder
+from ._builder_lock import wait_for_builder
 from ._clean import clean_json, clean_text
 from ._generation import bump_generation, one_writer
 from ._index_sql import TABLES, create_statement, index_name

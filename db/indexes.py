@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from psycopg import Connection, sql
 
-from ._builders import alone
-from ._builds import graph_bytes, settings_for
+from ._builder_lock import alone
 from ._generation import bump_generation, one_writer
+from ._graph_cost import graph_bytes, settings_for
 from ._index_sql import EF_CONSTRUCTION, INDEX_METHODS, TABLES, M, count_rows, create_statement, index_name
 from .connection import Library
 from .effort import find_efforts

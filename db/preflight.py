@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from psycopg import Connection, errors
 
 from ._lock_numbers import PGVECTOR_LOCK
+from .errors import LibraryError
 
 OLDEST_SERVER = 14
 OLDEST_PGVECTOR = (0, 8, 0)  # iterative index scans
 FIXED_PGVECTOR = (0, 8, 4)
 
 
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """`problems` keep the library from being opened; of `warnings` a person should know. Each says what to do."""
-
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def message(self) -> str:
-        """The problems as one text."""
-        if len(self.problems) == 1:
-            return self.problems[0]
-        return "The PostgreSQL server can't hold a library yet:" + "".join(f"\n- {problem}" for problem in self.problems)
-
-
-def preflight(conn: Connection) -> Preflight:
-    """Judge server, database and user. pgvector is installed into the database where that is all it lacks."""
+def preflight(conn: Connection) -> tuple[str, ...]:
+    """Judge server, database and user; warnings for the person. LibraryError says all that keeps the library from being opened, and
+    what to do. pgvector is installed into the database where that is all it lacks."""
     problems, warnings = [], []
     version, encoding, read_only = conn.execute(
         "SELECT version(), current_setting('server_encoding'),"
@@ -58,7 +43,11 @@ def preflight(conn: Connection) -> Preflight:
     trouble, warning = _pgvector(conn, version)
     problems += trouble
     warnings += warning
-    return Preflight(tuple(problems), tuple(warnings))
+    if len(problems) == 1:
+        raise LibraryError(problems[0])
+    if problems:
+        raise LibraryError("The PostgreSQL server can't hold a library yet:" + "".join(f"\n- {problem}" for problem in problems))
+    return tuple(warnings)
 
 
 def _pgvector(conn: Connection, version: str) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import Connection
 
-from ._builders import being_built
+from ._builder_lock import being_built
 from ._index_sql import TABLES, other_owner
 from .bulk import another_run
 from .effort import is_due

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg import Connection, sql
 from psycopg.errors import DataCorrupted
 
-from ._builders import alone
+from ._builder_lock import alone
 from ._generation import bump_generation, one_writer
 from ._index_sql import INDEX_METHODS, TABLES, index_name
 from .connection import Library

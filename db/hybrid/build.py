@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from psycopg import Connection, errors, sql
 
-from .._builders import alone
-from .._builds import graph_bytes
+from .._builder_lock import alone
 from .._generation import bump_generation, one_writer
+from .._graph_cost import graph_bytes
 from .._index_sql import EF_CONSTRUCTION, M
 from ..connection import Library
 from ..encoders import active_encoders

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from psycopg import Connection
 
-from .._builders import alone
-from .._builds import graph_bytes, making_pays, memory_for
+from .._builder_lock import alone
 from .._generation import one_writer
+from .._graph_cost import graph_bytes, making_pays, memory_for
 from .._index_sql import M
 from ..connection import Library
 from ..errors import LibraryError

@@ -7,7 +7,7 @@ import time
 import psycopg
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db._builders import alone, being_built
+from diffusion_toolkit.db._builder_lock import alone, being_built
 
 
 def built(library: db.Library) -> bool:

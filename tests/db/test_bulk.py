@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import bulk
-from diffusion_toolkit.db._builders import alone
-from diffusion_toolkit.db._builds import graph_bytes, making_pays, settings_for
+from diffusion_toolkit.db._builder_lock import alone
+from diffusion_toolkit.db._graph_cost import graph_bytes, making_pays, settings_for
 from diffusion_toolkit.db._lock_numbers import RUN_LOCK
 from diffusion_toolkit.db.claims import FileState, Run
 from diffusion_toolkit.db.search.kinds import sources_of, state_of
@@ -251,13 +251,13 @@ def test_an_index_pays_to_make_anew_from_an_eighth_on_while_it_fits_into_memory(
 
 
 def test_a_graph_is_given_the_memory_that_it_needs_where_the_server_is_ours(library, monkeypatch):
-    from diffusion_toolkit.db import _builds
+    from diffusion_toolkit.db import _graph_cost
 
     with library.connection() as conn:
         assert settings_for(library, conn, 1 << 30) == {}
         monkeypatch.setattr(library, "embedded", True)
-        monkeypatch.setattr(_builds, "_free_memory", lambda: 100 << 30)
-        monkeypatch.setattr(_builds, "_shared_memory", lambda conn: 8 << 30)
+        monkeypatch.setattr(_graph_cost, "_free_memory", lambda: 100 << 30)
+        monkeypatch.setattr(_graph_cost, "_shared_memory", lambda conn: 8 << 30)
         given = settings_for(library, conn, 4 << 30)
         assert given["maintenance_work_mem"] == f"{(4 << 10) * 9 // 8 + 16}MB"
         assert settings_for(library, conn, 20 << 30)["maintenance_work_mem"] == "8192MB"  # no more than /dev/shm has

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db._builders import alone
+from diffusion_toolkit.db._builder_lock import alone
 from diffusion_toolkit.db.indexes import build_index
 from diffusion_toolkit.db.search import found
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of

@@ -6,8 +6,7 @@ import threading
 import time
 
 import psycopg
-from diffusion_toolkit.db._server import keep_settings
-from diffusion_toolkit.db._session import set_now
+from diffusion_toolkit.db._session import keep_settings, set_now
 
 
 def shown(conn, *names: str) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db._builders import alone
+from diffusion_toolkit.db._builder_lock import alone
 from diffusion_toolkit.db.problems import SMALL
 from diffusion_toolkit.db.search import found
 from diffusion_toolkit.db.sizes import in_bytes
