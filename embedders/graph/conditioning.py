@@ -232,7 +232,7 @@ class Conditioning:
 
     def _add(self, node: Node, sources: dict[str, Any], sure: bool, side: Side) -> None:
         found: dict[str, str] = {}
-        sure = sure and not any("trigger" in name for name in sources)  # put to the text, before or behind it
+        sure = sure and not any("trigger" in name.lower() for name in sources)  # put to the text, before or behind it
         for name, value in sources.items():
             maker = self.graph.nodes[value.node] if isinstance(value, Link) else node
             text = self._text(self.strings.of(node, name, value), maker, sure, side)

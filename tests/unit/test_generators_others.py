@@ -190,3 +190,9 @@ def test_settings_on_a_line_each_are_read_and_are_no_prompt() -> None:
     assert (found.checkpoint, found.seed, found.steps, found.cfg, found.sampler, found.scheduler) == ("dream", 5, 21, 7.0, "euler", "karras")
     plain = read(parameters=f"a fox\nModel: T\nNegative prompt: x\nSeed: 4\n{SETTINGS}")
     assert (plain.prompt, plain.negative, plain.seed) == (pair("a fox\nModel: T"), pair("x\nSeed: 4"), 12345)
+
+
+def test_krita_s_names_for_what_it_does_not_know_are_none() -> None:
+    text = "a red fox\nNegative prompt: \nSteps: 0, Sampler: , CFG scale: 7.0, Seed: 5, Size: 512x768, Model hash: unknown, Model: Unknown"
+    found = read(parameters=text)
+    assert (found.prompt, found.seed, found.steps, found.sampler, found.checkpoint) == (pair("a red fox"), 5, None, None, None)

@@ -16,7 +16,7 @@ from ..text import clean, decode, join, number, whole
 Json = Mapping[str, Any]
 
 MAX_PARTS = 100_000  # of one JSON text: an empty list takes two bytes in a file and thirty times that in memory
-NO_NAMES = {"", "none", "null", "undefined", "automatic", "default", "default (model)"}  # of a model: nothing was chosen
+NO_NAMES = {"", "none", "null", "undefined", "unknown", "automatic", "default", "default (model)"}  # of a model: nothing was chosen
 
 BEGUN_OBJECT = re.compile(r'\{\s*"')  # which no prompt does, not even Dynamic Prompts' {red|blue}
 _COMFYUI = {"prompt", "workflow"}
@@ -152,7 +152,7 @@ def image(
         prompt_origin=origin if texts is not None else Origin(),
         negative_origin=origin if against is not None else Origin(),
         seed=whole(settings.get("seed"), 2**64),
-        steps=whole(settings.get("steps"), 2**31),
+        steps=whole(settings.get("steps"), 2**31) or None,
         cfg=real(settings.get("cfg")),
         guidance=real(settings.get("guidance")),
         sampler=name(settings.get("sampler")),
