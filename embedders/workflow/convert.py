@@ -48,9 +48,14 @@ def to_api(
 
     `object_info` is the answer of the host's `/object_info`. `choose` picks among `{a|b|c}` in prompts, at random as the front end
     does; `now` fills dates in file names. The workflow is not changed. Raises WorkflowError where the front end could not queue it
-    either: no workflow, node types that the host lacks, links that lead nowhere, subgraphs or links in a circle.
+    either: no workflow, node types that the host lacks, links that lead nowhere, subgraphs or links in a circle, and what is no
+    workflow in some other way.
     """
-    return Prompt(load(workflow, object_info), choose, now or datetime.now()).build()
+    try:
+        return Prompt(load(workflow, object_info), choose, now or datetime.now()).build()
+    except (AttributeError, KeyError, IndexError, TypeError, RecursionError) as error:
+        message = f"The workflow is broken in a way that was not foreseen ({error!r}). Open it in ComfyUI and save it again."
+        raise WorkflowError(message) from error
 
 
 class Placed:

@@ -287,3 +287,10 @@ def test_subgraph_inside_itself_is_refused():
     part["nodes"].append(node(12, made.INNER))
     with pytest.raises(WorkflowError, match="holds itself"):
         to_api(made.subgraph() | {"definitions": {"subgraphs": [part]}}, OBJECT_INFO)
+
+
+@pytest.mark.parametrize("outputs", [[{"name": "IMAGE", "type": "IMAGE", "links": 5}], 7, [None]])
+def test_node_that_is_broken_in_any_way_is_refused(outputs: Any):
+    broken = workflow([{**preview(1, None), "outputs": outputs}], [])
+    with pytest.raises(WorkflowError, match="save it again"):
+        to_api(broken, OBJECT_INFO)
