@@ -37,6 +37,7 @@ def keep(start_lock: str, users_lock: str, server_lock: str, start: list[str], s
     if not serving.acquire():
         sys.exit(f"Another PostgreSQL serves this folder, which can't be seen from here: it holds {server_lock}.")
     server = subprocess.Popen(start, stdin=subprocess.DEVNULL, **serving.held_by_child())
+    serving.leave_to_child()
     while True:
         try:
             status = server.wait(timeout=PERIOD)

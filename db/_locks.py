@@ -23,7 +23,10 @@ if sys.platform == "win32":
             self._lock.release_read_lock()
 
         def held_by_child(self) -> dict[str, object]:
-            return {}  # a handle's lock is its process's alone
+            return {}  # a handle's lock is its process's alone: nobody holds it then
+
+        def leave_to_child(self) -> None:
+            self.release()
 
 else:
     import fcntl
@@ -61,3 +64,8 @@ else:
         def held_by_child(self) -> dict[str, object]:
             """Options of Popen by which a child, and its own children, hold this lock too: until the last of us has ended."""
             return {"pass_fds": (self._file.fileno(),)}
+
+        def leave_to_child(self) -> None:
+            """Hold it no more ourselves."""
+            self._file.close()
+            self._file = None

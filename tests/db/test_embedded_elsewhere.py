@@ -75,6 +75,29 @@ def test_a_server_holds_its_lock_without_its_keeper(directory: Path):
     assert _is_free(FileLock(directory / "server.lock"))
 
 
+def test_no_second_server_is_started_beside_one_that_can_not_be_seen(directory: Path):
+    server, process, lock = EmbeddedServer.start(directory), postmaster(directory), FileLock(directory / "server.lock")
+    process.kill()
+    wait_until(lambda: not runs(process) and lock.acquire())
+    with pytest.raises(LibraryError, match="Another PostgreSQL serves this folder, which can't be seen from here"):
+        EmbeddedServer.start(directory)
+    lock.release()
+    assert ask(EmbeddedServer.start(directory), "SELECT 1") == 1
+    server.stop()
+
+
+def test_the_servers_lock_is_free_as_soon_as_it_has_stopped(directory: Path):
+    """Its keeper may take a moment more to end, which nobody has to wait for."""
+    server = EmbeddedServer.start(directory)
+    keeper = psutil.Process(postmaster(directory).ppid())
+    keeper.suspend()
+    try:
+        server.stop()
+        assert _is_free(FileLock(directory / "server.lock"))
+    finally:
+        keeper.resume()
+
+
 def test_a_library_in_use_by_a_program_with_a_tmp_of_its_own_is_refused(directory: Path):
     """As a service with PrivateTmp, whose socket nobody else finds: each would end the other's server."""
     peer = Peer(directory).wait_ready()
