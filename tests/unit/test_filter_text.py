@@ -64,7 +64,15 @@ def texts():
         ("size:big", 5, "no size in pixels"),
         ("aspect:0:1", 7, "no aspect"),
         ("age:soon", 4, "no age"),
+        ("rating:6", 7, "no rating"),
         ("rating:7", 7, "no rating"),
+        ("rating:-2", 7, "no rating"),
+        ("aspect:>portrait", 8, "portrait can't be compared with >"),
+        ("filesize:5xb", 9, "'5xb' is no size (such as 500kB or 2.5MB)"),
+        ("seed:1" + "0" * 20, 5, "no whole number that it can have"),
+        ("cfg:1" + "0" * 20, 4, "is no number"),
+        ("date:1800", 5, "'1800' is no date"),
+        ("date:8999", 5, "'8999' is no date"),
         ("has:teeth", 4, "nothing that has: knows"),
         ("label>cat", 0, "label can't be compared with >"),
         ('label:""', 6, "the value of label is empty"),
@@ -78,8 +86,12 @@ def texts():
         ("file:" + "a" * 301, 5, "longer than 300 characters"),
         ("order:date", 0, "Search Options"),
         ("x" * 5000, 4000, "longer than 4000"),
+        ("x" * 4001, 4000, "longer than 4000"),
+        ("file:" + "a*" * 11, 5, "more than 10 stars"),
         ("seed:" + ",".join("1" * 1 for _ in range(200)), 0, "more than 100 conditions"),
+        ("cat seed:" + ",".join("1" * 100), 4, "more than 100 conditions"),
         ("-(" * 40 + "cat" + ")" * 40, 0, "nest deeper"),
+        ("-(" * 31 + "cat" + ")" * 31, 0, "nest deeper"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, place: int, says: str) -> None:
@@ -90,6 +102,17 @@ def test_a_mistake_is_named_with_its_place(text: str, place: int, says: str) -> 
 
 @pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20", "or-ange", "order", '"or" cat', "label:or", "steps:20..20", "date:2025..2025-03", "date:2025-03..2025", "age:7d..7d"])
 def test_what_people_write_is_understood(text: str) -> None:
+    assert db.parse_filter(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "date:1801", "date:8998", "seed:" + "9" * 20, "rating:rejected..5", "file:" + "a" * 300, "file:" + "a*" * 10, "label:" + "x" * 200,
+        "seed:" + ",".join("1" * 100), "-(" * 30 + "cat" + ")" * 30, "seed:1" + " " * 3994,
+    ],
+)  # fmt: skip
+def test_what_is_just_not_too_much_is_understood(text: str) -> None:
     assert db.parse_filter(text)
 
 
