@@ -59,8 +59,11 @@ def by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
         linked = any(slot["link"] is not None and slot["type"] == "STRING" and "widget" in slot for slot in saved["inputs"])
         longest = max(200 if linked else 0, *(len(values[i]) for i in spoken))  # what comes by a link is long, too
         spoken = [i for i in spoken if 4 * len(values[i]) >= longest]
-    if encodes and not spoken and ("CLIP" in takes or "CONDITIONING" not in takes):
+    brought = [slot for slot in saved["inputs"] if slot["link"] is not None and slot["type"] == "STRING"]
+    if encodes and not spoken and ("CLIP" in takes or "CONDITIONING" not in takes and not brought):
         spoken = said[:1]
+    if brought and sum("widget" in slot for slot in brought) >= len(said):  # what stands there came before the links
+        spoken = []
     if len(spoken) == 1 and _gives_both(saved):  # an empty negative
         spoken += [i for i in said if i > spoken[0] and not values[i]][:1]
     names |= dict(zip(spoken, _text_names(len(spoken), len(numbers), saved)))

@@ -71,3 +71,18 @@ def test_numbers_of_a_node_that_prepares_a_model_for_a_sampler_are_no_settings()
     outputs = [("MODEL", []), ("CONDITIONING", []), ("CONDITIONING", []), ("LATENT", [])]
     sockets = [socket("model", "MODEL", 5), socket("positive", "CONDITIONING", 6), socket("negative", "CONDITIONING", 7)]
     assert not {"steps", "cfg", "denoise"} & inputs("BrushNet", [0.8, 0, 10000], sockets, outputs).keys()
+
+
+def test_texts_that_links_have_replaced_are_none() -> None:
+    sockets = [*ENCODER, socket("pos_g", "STRING", 6, widget=True), socket("neg_g", "STRING", 7, widget=True)]
+    read = inputs("Encoder", ["POS_G", "NEG_G", 1024], sockets, [("CONDITIONING", []), ("CONDITIONING", [])])
+    assert (read["pos_g"], read["neg_g"], "text" in read, "positive" in read) == (["9", 0], ["9", 0], False, False)
+    schedule = [*ENCODER, socket("pre_text", "STRING", 6, widget=True), socket("app_text", "STRING", 7, widget=True)]
+    assert inputs("Schedule", ["a fox, asleep", "", ""], schedule, [("CONDITIONING", [])])["text"] == "a fox, asleep"
+    one = inputs("Encoder", ["a fox, asleep", "NEG_G, old"], [*ENCODER, sockets[-1]], [("CONDITIONING", []), ("CONDITIONING", [])])
+    assert (one["positive"], one["neg_g"]) == ("a fox, asleep", ["9", 0])
+
+
+def test_empty_value_of_a_node_that_is_brought_its_texts_is_none() -> None:
+    read = inputs("Save Text", ["", "", True], [socket("question_input", "STRING", 5)], [("STRING", [])])
+    assert not any("text" in name for name in read)
