@@ -78,7 +78,7 @@ def test_texts_that_links_have_replaced_are_none() -> None:
     read = inputs("Encoder", ["POS_G", "NEG_G", 1024], sockets, [("CONDITIONING", []), ("CONDITIONING", [])])
     assert (read["pos_g"], read["neg_g"], "text" in read, "positive" in read) == (["9", 0], ["9", 0], False, False)
     schedule = [*ENCODER, socket("pre_text", "STRING", 6, widget=True), socket("app_text", "STRING", 7, widget=True)]
-    assert inputs("Schedule", ["a fox, asleep", "", ""], schedule, [("CONDITIONING", [])])["text"] == "a fox, asleep"
+    assert inputs("Schedule", ["a fox, asleep", 72, True, "", "", 0.5, 0.5], schedule, [("CONDITIONING", [])])["text"] == "a fox, asleep"
     one = inputs("Encoder", ["a fox, asleep", "NEG_G, old"], [*ENCODER, sockets[-1]], [("CONDITIONING", []), ("CONDITIONING", [])])
     assert (one["positive"], one["neg_g"]) == ("a fox, asleep", ["9", 0])
 
