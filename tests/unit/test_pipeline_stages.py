@@ -106,6 +106,23 @@ def test_what_the_writer_met_ends_a_run_that_waits_for_something_else():
         run.next_of(NeverReady(), "files")
 
 
+def test_a_report_tells_how_long_the_models_waited_for_what():
+    heard = threading.Semaphore(0)  # released twice a second, while anything is waited for
+
+    def slow() -> str | None:
+        return "made" if heard.acquire(timeout=SECONDS) else None
+
+    report = IndexReport()
+    with Writer(heard.release) as writer:
+        run = Run(Path(), MemoryStore(), Encoders(), {}, report, writer, Telling(lambda *_: None))
+        for _ in range(2):
+            assert run.next_of(Ahead(map(lambda _: slow(), range(1)), "test", 1), "files", heard.release) == "made"
+        for _ in range(4):
+            run.put(slow)  # the fourth waits until the first is done
+        heard.release(9)
+    assert report.waited["files"] > 0.9 and report.waited["the library"] > 0.4  # seconds
+
+
 @pytest.mark.parametrize("ends_by", [KeyboardInterrupt, StandBack])
 def test_what_the_writer_meets_after_the_run_has_ended_is_told(ends_by, caplog):
     """Logged; and raised in place of StandBack, after which a report says that all is written."""
