@@ -47,7 +47,7 @@ class EmbeddedServer:
     Three locks in the directory, all dropped by the system when a process dies, however it dies: `start.lock` is held by
     the one process that starts or stops the server; `users.lock` is held shared by each process that uses it, so the
     leaver who gets it exclusively is the last; if all are killed, the server's keeper notices. `server.lock` is held by the
-    server itself, for those who can't see it. `server.json` records the address. Liveness is what connecting says.
+    server itself (not on Windows), for those who can't see it. `server.json` records the address. Liveness is what connecting says.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -171,6 +171,7 @@ def build_index(
         thread = threading.Thread(target=make, name="diffusion-toolkit-index")
         thread.start()
         try:
+            progress(stage, 0, 1)  # a cancel is heard however soon it is done
             while thread.is_alive():
                 progress(stage, *_how_far(watcher, conn.info.backend_pid))
                 thread.join(_POLL_SECONDS)
