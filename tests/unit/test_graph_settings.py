@@ -264,6 +264,12 @@ def test_lora_that_a_loader_s_text_names_is_one_by_a_link_too(name: str, value: 
     assert trace(graph).loras == [{"name": "fox", "strength_model": 0.5, "strength_clip": 0.5}]
 
 
+def test_lora_of_a_text_from_which_another_node_takes_a_name_is_not_loaded_by_it() -> None:
+    graph = basic(stack=node("LoraLoader", model=["ckpt", 0], lora_name=["reader", 0]), reader=node("Reader", text="<lora:fox:0.5>"))
+    graph["sampler"]["inputs"]["model"] = ["stack", 0]
+    assert trace(graph).loras == []
+
+
 @pytest.mark.parametrize("beside", [{"insert_lora": "DISABLE LORAS"}, {"text": ["drawn", 0]}])
 def test_lora_that_is_named_but_not_loaded_or_may_not_be_is_left_out(beside: dict[str, Any]) -> None:
     graph = basic(stack=node("Power", **{"text": "<lora:fox:0.5>", "model": ["ckpt", 0], **beside}))

@@ -226,6 +226,10 @@ def test_pattern_of_a_node_that_draws_by_its_name_is_unknown(kind: str, text: st
     assert read(node("Text", text=text)) == (text, "exact")
 
 
+def test_json_with_a_bar_is_no_pattern() -> None:
+    assert read(node("Text", text='{"style": "a|b"}', seed=1)) == ('{"style": "a|b"}', "exact")
+
+
 def test_text_with_a_line_that_may_be_a_comment_is_inferred() -> None:
     assert read(node("Multiline", text="a fox\n # red\nin snow"))[1] == "inferred"
     assert read(node("Multiline", text="fox #1"))[1] == "exact"
@@ -242,6 +246,13 @@ def test_what_two_texts_were_put_into_gives_each_at_its_output() -> None:
         types={"Unzip": ["STRING", "STRING", "STRING"], "Zip": ["ZIPPED_PROMPT"]},
     )  # fmt: skip
     assert (found.positive, found.negative) == ([("a fox", "a fox")], [("blurry", "blurry")])
+
+
+def test_node_that_takes_more_than_that_gives_what_its_links_bring() -> None:
+    mixed = node("Mixed", text_a=["both", 0], text_b=["s", 0])
+    text, both = node("CLIPTextEncode", text=["mixed", 1], clip=["ckpt", 1]), node("Zip", positive="a fox", negative="blurry")
+    found = trace(basic(pos=text, mixed=mixed, both=both, s=STRING))
+    assert found.positive == [("a fox a red fox", "a fox a red fox")]
 
 
 def test_words_that_are_switched_off_in_a_list_are_left_out_and_the_rest_is_inferred() -> None:
