@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .metadata.containers.sidecar import sidecar_names
 from .pipeline.records import Named
-from .scan import SUFFIXES, TOO_LONG, FileEntry, OnError, Stopped, contains, is_too_long, newest_of, on_another_host, printable
+from .scan import SUFFIXES, TOO_LONG, FileEntry, OnError, Stopped, contains, is_too_long, newest_of, on_another_host, one_slash, printable
 
 SUFFIXES_OF_LISTS = (".txt", ".csv", ".lst")
 MAX_BYTES = 2**30
@@ -135,6 +135,7 @@ class ImageList:
         """As it was named first: what lies behind a link in a root is known by the link's path. The system is asked where `..` leads."""
         if on_another_host(folder, [root for _, root in self._roots]):
             raise ValueError("lies on another computer, where none of the configured roots is")
+        folder = one_slash(folder)
         real = os.path.realpath(folder)
         for place in (real,) if ".." in Path(folder).parts else (os.path.normpath(folder), real):
             for name, root in self._roots:

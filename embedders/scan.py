@@ -211,13 +211,20 @@ def contains(root: str, path: str) -> bool:
 
 def on_another_host(path: str, roots: Iterable[PurePath]) -> bool:
     """Whether Windows would ask another computer for it, or a device, with the user's name and password, if only to see whether it is
-    there. A share that a root is on may be asked."""
+    there. A share that a root is on may be asked. Elsewhere two slashes are as good as one, where that leads below a root."""
 
     def share(place: object) -> list[str]:
         plain = re.sub(r"^//[?.]/unc/", "//", str(place).replace("\\", "/").lower())
         return plain.split("/")[2:4] if plain.startswith("//") else []
 
+    if os.name != "nt" and any(contains(str(root), one_slash(path)) for root in roots):
+        return False
     return bool(share(path)) and share(path) not in map(share, roots)
+
+
+def one_slash(path: str) -> str:
+    """A whole path as systems other than Windows understand it: pathlib and os.path keep two slashes at the beginning."""
+    return f"/{path.lstrip('/')}" if os.name != "nt" and path.startswith("//") else path
 
 
 def is_too_long(path: str) -> bool:

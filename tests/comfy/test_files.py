@@ -104,6 +104,12 @@ def test_nor_for_a_name_that_another_node_holds(photos, resolved):
     assert not [path for path in resolved if path.startswith("//")]
 
 
+@elsewhere_than_on_windows
+def test_two_slashes_before_a_path_below_a_root_are_one(photos):
+    assert found(f"/{photos}/sub/fox.png") == photos / "sub" / "fox.png"
+    assert "over the network" in refusal(f"/{photos}-2/fox.png")
+
+
 def test_a_share_that_is_a_root_may_be_asked(photos):
     from diffusion_toolkit.embedders.scan import on_another_host
 

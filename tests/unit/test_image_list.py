@@ -54,6 +54,13 @@ def test_a_hidden_folder_keeps_its_dot(place):
     assert [entry.path for entry in entries(read(place, ".kept/a.png\n"), "output")[0]] == [".kept/a.png"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there it is a path of another computer")
+def test_two_slashes_before_a_whole_path_are_one(place):
+    images = read(place, f"/{place}/photos/sea.jpg\n//server/photos/sea.jpg\n")
+    assert [entry.path for entry in entries(images, "photos")[0]] == ["sea.jpg"]
+    assert [why for _, why in images.problems] == ["lies on another computer, where none of the configured roots is"]
+
+
 def test_a_path_with_a_comma_stands_in_quotes(place):
     assert entries(read(place, '"cats/one, two.png",cat\n'), "output")[0][0].path == "cats/one, two.png"
     unquoted = read(place, "cats/one, two.png\ncats/b.png, two.png\n")
