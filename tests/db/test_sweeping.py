@@ -1,0 +1,41 @@
+"""What Library Upkeep's repair sweeps up in the server: leftovers of index makings, and the room of what was deleted."""
+
+from __future__ import annotations
+
+from diffusion_toolkit import db
+
+
+def test_what_makings_of_indexes_have_left_is_dropped_even_where_their_encoder_is_gone(library):
+    names = ["image_vectors_hnsw_98", "text_vectors_hnsw_99", "image_vectors_hnsw_97"]
+    with library.connection() as conn:
+        for name, column in zip(names, ("image_id", "text_id", "image_id")):
+            conn.execute(f"CREATE INDEX {name} ON {name.partition('_hnsw')[0]} ({column})")
+        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = ANY(%s::regclass[])", [names[:2]])
+    assert db.mend_indexes(library, lambda *_: None) == names[:2]
+    with library.connection() as conn:
+        left = [conn.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()[0] for name in names]
+    assert left == [False, False, True]
+    assert db.mend_indexes(library, lambda *_: None) == []
+
+
+def test_tables_are_vacuumed_of_which_a_tenth_and_more_than_a_thousand_rows_were_deleted(library):
+    told = []
+
+    def swept() -> list[str]:
+        told.clear()
+        return db.vacuum(library, lambda *stage: told.append(stage))
+
+    with library.connection() as conn:
+        conn.execute("ALTER TABLE images SET (autovacuum_enabled = false)")
+        conn.execute(
+            "INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader)"
+            " SELECT int8send(n), 8, 8, false, false, '[]', 1 FROM generate_series(1, 14000) n"
+        )
+    deleted = []
+    for last in (999, 1200, 1500):  # too few; no tenth of what is left; enough
+        with library.connection() as conn:
+            conn.execute("DELETE FROM images WHERE id <= %s", [last])
+            conn.execute("SELECT pg_stat_force_next_flush()")
+        deleted.append((swept(), [*told]))
+    assert deleted == [([], []), ([], []), (["images"], [("Taking up what was deleted in images", 0, 1)])]
+    assert swept() == []
