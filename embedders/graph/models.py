@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from . import names as called
@@ -28,6 +29,7 @@ _OFF = (False, "off", "Off", "OFF", "disable", "disabled", "None")
 class Models:
     def __init__(self, graph: Graph, strings: Strings) -> None:
         self.graph, self.strings = graph, strings
+        self._tags: dict[str, list[dict[str, Any]]] = {}  # by text: many nodes may take the same
 
     def read(self, key: str, positive: Side, into: Settings, samplers: set[str]) -> None:
         start = self.graph.nodes[key]
@@ -198,9 +200,10 @@ class Models:
             known = self.strings.of(node, name, value) if isinstance(value, Link) or "<lora:" in str(value) else None
             if known is None or known.confidence == "unknown" or not isinstance(known.value, str):
                 continue
-            for tag in list(_TAG.finditer(known.value))[:50]:
-                strengths = [_number(part) for part in tag[2].split(":")[1:3]]
-                yield _lora(tag[1].strip(), *strengths, *[None] * (2 - len(strengths)))
+            text = known.value[:100_000]
+            if text not in self._tags:
+                self._tags[text] = [_of_tag(tag) for tag in islice(_TAG.finditer(text), 50)]
+            yield from self._tags[text]
 
     def _vae(self, start: Node, samplers: set[str]) -> str | None:
         """The VAE of what decodes the sampler's latents, else its own."""
@@ -245,6 +248,11 @@ def _listed(value: Any) -> list[dict[str, Any]]:
 
 def _stem(file: str) -> str:
     return called.MODEL_FILE.sub("", re.split(r"[/\\]", file)[-1]).lower()
+
+
+def _of_tag(tag: re.Match[str]) -> dict[str, Any]:
+    strengths = [_number(part) for part in tag[2].split(":")[1:3]]
+    return _lora(tag[1].strip(), *strengths, *[None] * (2 - len(strengths)))
 
 
 def _number(word: str) -> float | None:

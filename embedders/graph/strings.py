@@ -327,9 +327,8 @@ class Strings:
             shown = self._shown_by(self.graph.nodes[taker], name)
             if shown is not None:
                 return shown
-        given = next(
-            (" ".join(part.value.split()) for part in parts if isinstance(part.value, str) and part.value.strip()), ""
-        )
+        texts = (" ".join(part.value[:1000].split()) for part in parts if isinstance(part.value, str))
+        given = next(filter(None, texts), "")
         given = re.sub(r"[\x00-\x1f\ud800-\udfff]", "\ufffd", given[:80])
         return Known(None, "unknown", (f"{node} made it when the graph ran" + (f', given "{given}"' if given else ""),))
 
