@@ -149,6 +149,15 @@ def test_a_copy_without_the_text_beside_it_leaves_the_text_that_is_known(folder)
     assert store.readings[1].raw["sidecar.txt"] == b"a red square"
 
 
+def test_of_copies_in_one_batch_the_one_with_a_text_beside_it_is_read(folder):
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "copy.txt").write_text("a red square", encoding="utf-8")
+    store = MemoryStore()
+    report = index_folder(folder, Scan(folder), store, Encoders())
+    assert (report.added, report.known_elsewhere) == (3, 1)
+    assert store.readings[store.files["0.png"].image_id].raw["sidecar.txt"] == b"a red square"
+
+
 def test_prompts_are_counted_by_how_sure_they_are_and_unknown_ones_are_named(folder):
     (folder / "exact.png").write_bytes(png({"prompt": json.dumps(basic())}))
     made = basic(pos=node("CLIPTextEncode", text=["llm", 0], clip=["ckpt", 1]), llm=node("SomeLLM", seed=1, instruction="write of a fox"))

@@ -176,6 +176,22 @@ def test_token_states_are_made_only_for_texts_that_they_are_kept_of(folder):
     assert (len(asked[True]), len(asked[False])) == (2, 3)
 
 
+def test_a_text_too_long_for_what_is_left_of_the_budget_is_passed_over_for_shorter_ones(folder):
+    """Not only when it was encoded: the pass that gives token states takes several times as long."""
+    asked = {True: [], False: []}
+
+    class Noting(CountingEncoder):
+        def encode(self, items, states=True):
+            asked[states] += [len(one) for one, _ in items]
+            return super().encode(items)
+
+    long = 4 * texts.SECTION_CHARACTERS
+    store = MemoryStore(texts={1: text("x"), 2: text("x" * long), 3: text("xx"), 4: text("xxx")})
+    report = index_folder(folder, Scan(folder), store, Encoders(clip=Noting()), token_state_budget=2 * TOKEN_STATE_BYTES)
+    assert {states: sorted(lengths) for states, lengths in asked.items()} == {True: [1, 2], False: [3, long]}
+    assert report.states_left_out == 2
+
+
 def test_a_vector_that_is_there_is_not_written_again(folder):
     store = MemoryStore(texts=many(3))
     store.made["clip_l"] = {1: "there"}
