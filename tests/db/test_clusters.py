@@ -47,6 +47,7 @@ def test_the_representative_is_the_image_nearest_to_the_centre(conn, ids):
         cosines = vectors @ one.centre / np.linalg.norm(vectors, axis=1)
         assert one.representative == one.members[cosines.argmax()]
         np.testing.assert_allclose(one.cosines, cosines, atol=1e-5)
+        assert one.cosine == pytest.approx(cosines.mean(), abs=1e-5)
         assert np.linalg.norm(one.centre) == pytest.approx(1, abs=1e-5)
 
 
@@ -54,6 +55,11 @@ def test_words_name_what_is_special_to_a_cluster(conn, ids):
     fox, ship, man = (set(one.words) for one in db.cluster_images(conn, "image", 3))
     assert {"fox", "snow"} < fox and {"ship", "sailing"} < ship and {"portrait", "old"} < man
     assert "masterpiece" not in fox | ship | man
+
+
+def test_the_only_cluster_is_named_by_the_words_that_most_of_it_has(conn, ids):
+    [one] = db.cluster_images(conn, "image", 1)
+    assert one.words[:4] == ("masterpiece", "number", "deep", "fox")
 
 
 def test_function_words_name_no_cluster(conn, root, image, encoder, unit):

@@ -121,6 +121,8 @@ def test_only_the_asked_encoders_vectors_are_compared(conn, add, encoder, unit):
     db.write_image_vectors(conn, second, ids[1:], unit(1)[None])
     assert ids_of(hits(conn, "image", unit(1), 9)) == ids[1:]
     assert ids_of(hits(conn, "image", unit(1), 9, encoder_id=first)) == ids[:1]
+    with pytest.raises(db.LibraryError, match="The library has no encoder 99. Index the folder again"):
+        hits(conn, "image", unit(1), 9, encoder_id=99)
 
 
 def test_no_encoder_of_the_kind_says_what_to_do(conn, unit):
