@@ -63,7 +63,7 @@ def chosen_ids(hits: HitsRecord | None, image_ids: Any = "", what: str = "images
     ids = [*(hits.ids if hits is not None else ()), *map(int, _read(image_ids))]
     ids = ids if repeats else list(dict.fromkeys(ids))
     if not ids:
-        raise NoSuchChoice(f"No {what} are chosen. Connect the hits of a search node, or write ids into image_ids. {_WRITE}")
+        raise NoSuchChoice(f"No {what} are chosen. Connect the hits of a search node, or give ids. {_WRITE}")
     if len(ids) > MOST:
         raise NoSuchChoice(f"{len(ids):,} {what} are chosen, {MOST:,} are the most. Lower the search's top_k, or give fewer ids.")
     return ids

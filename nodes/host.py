@@ -38,6 +38,20 @@ def names_missing_requirements(execute: Callable) -> Callable:
     return checked
 
 
+def numbers_in_range(execute: Callable) -> Callable:
+    """Refuse numbers that a widget would not let a person write: ComfyUI looks at none that come over a link."""
+
+    @functools.wraps(execute)
+    def checked(node: Any, *args: Any, **inputs: Any) -> Any:
+        for of in (node.SCHEMA or node.GET_SCHEMA()).inputs:
+            low, high, value = getattr(of, "min", None), getattr(of, "max", None), inputs.get(of.id)
+            if low is not None and isinstance(value, (int, float)) and not low <= value <= high:  # also of NaN
+                raise ValueError(f"{of.id} is {value}. It takes a number from {low:,} to {high:,}: correct what is linked there.")
+        return execute(node, *args, **inputs)
+
+    return checked
+
+
 def toolkit_directory() -> Path:
     """Our own folder in ComfyUI's user directory: the embedded library, and `config.json`."""
     import folder_paths

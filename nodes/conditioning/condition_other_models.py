@@ -141,6 +141,7 @@ def recall_rows(recall: OtherRecall, images: Sequence[StoredImage], progress: Ca
         progress("Recalled", done, len(images))  # hears cancel too
         missing = f"image {image.id} has no stored prompt" + (" (has:prompt in filter_text leaves such out)" if len(images) > 1 else "")
         rows.append((recall.text(image.prompt_id, missing), recall.text(image.negative_id)))
+    progress("Recalled", len(images), len(images))
     return rows
 
 

@@ -12,6 +12,7 @@ from ..host import names_missing_requirements, open_library, progress_on, show_t
 from ..search.asking import all_of
 from ..search.hits import search_fingerprint
 from ..types import CONDITIONING_CATEGORY, filter_inputs, library_input, library_name_input
+from ..wording import some
 from .export_formats import EACH, JSON, ONE, PARQUET, SUFFIXES, WITH_STATES, Tally, writer
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ class ExportEmbeddings(io.ComfyNode):
                     progress("Exporting", done, len(ids))
                     add(image, record)
                     tally.add(record)
-        written = f"{_images(len(ids))} of {opened.name!r} to {place} ({_size(place)})"
+        written = f"{some(len(ids), 'image')} of {opened.name!r} to {place} ({_size(place)})"
         idle = not_heard(images, hits, image_ids, filter_text, filter)
         text = "\n".join([written, *idle, *([note] if note else []), *tally.lines(format, encoders, token_states)])
-        show_text(cls, f"Done: {_images(len(ids))}")
+        show_text(cls, f"Done: {some(len(ids), 'image')}")
         return io.NodeOutput(str(place), len(ids), text, ui={"text": [text]})
 
 
@@ -137,12 +138,9 @@ def _all(connection: Connection, wanted: db.Filter | None) -> list[int]:
     ids = sorted(db.list_images(connection, wanted, k=2**31))
     if not ids:
         passing = f" that pass {wanted.text}" if wanted else ""
-        raise db.LibraryError(f"There are no images{passing} to export. {db.why_none_pass(connection, wanted)}".strip())
+        helps = "Loosen the filter." if wanted else "Run Index Folder."
+        raise db.LibraryError(f"There are no images{passing} to export. {db.why_none_pass(connection, wanted) or helps}")
     return ids
-
-
-def _images(n: int) -> str:
-    return "1 image" if n == 1 else f"{n} images"
 
 
 def _size(place: Path) -> str:

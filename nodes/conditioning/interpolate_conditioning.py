@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
-from ..host import library_fingerprint, names_missing_requirements, progress_on
+from ..host import library_fingerprint, names_missing_requirements, numbers_in_range, progress_on
 from ..types import CONDITIONING_CATEGORY, encoder_inputs
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class InterpolateConditioning(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         library_name: str,
@@ -137,6 +138,7 @@ def steps_through(
             side.append(known[id(one)] if id(one) in known else conditioning(one))
             if id(one) in whole:
                 known[id(one)] = side[-1]
+    progress("Interpolated", len(at), len(at))
     return made
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..host import library_fingerprint, names_missing_requirements, open_library, progress_on, show_text
+from ..host import library_fingerprint, names_missing_requirements, numbers_in_range, open_library, progress_on, show_text
 from ..links import KINDS
 from ..types import CONDITIONING_CATEGORY, Query, library_input, library_name_input
 
@@ -79,6 +79,7 @@ class LoadEmbeddings(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(cls, file: str, first: int, count: int, library_name: str, library: str | None = None, clip: Any = None) -> io.NodeOutput:
         from ...embedders.exchange import ExchangeError
         from ..files import find_place

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
-from ..host import names_missing_requirements, progress_on, show_text
+from ..host import names_missing_requirements, numbers_in_range, progress_on, show_text
 from ..links import Hits as HitsRecord
 from ..links import ImageId, QueryPart
 from ..links import Query as QueryRecord
@@ -81,6 +81,7 @@ class PromptFromVectors(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         by: str,

@@ -161,6 +161,7 @@ def push_all(
         else:
             moved = one.positive
         made.append(conditioning(moved))
+    progress("Pushed", len(images), len(images))
     return made
 
 

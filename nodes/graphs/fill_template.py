@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
-from ..host import library_fingerprint, names_missing_requirements, progress_on, show_text
+from ..host import library_fingerprint, names_missing_requirements, numbers_in_range, progress_on, show_text
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
+from ..wording import some
 from .templates import AS_THEY_ARE, NEAREST, OWN, STOP, TOLD, models_here, read_template, template_names
 from .templates import template_file as file_of
 
@@ -116,6 +117,7 @@ class FillTemplate(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         template: str,
@@ -168,7 +170,7 @@ def _check_count(images: int, seeds: int) -> None:
 
 
 def _report(seeds: list[int], lines: list[str], without: list[str], written: list[str]) -> str:
-    heading = f"{len(seeds)} filled graph{'s' * (len(seeds) > 1)}, seed {seeds[0]}" + f" to {seeds[-1]}" * (seeds[-1] != seeds[0])
+    heading = f"{some(len(seeds), 'filled graph')}, seed {seeds[0]}" + f" to {seeds[-1]}" * (seeds[-1] != seeds[0])
     more = [f"... and {len(lines) - TOLD} images more"] * (len(lines) > TOLD)
     files = [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
     return "\n".join([heading, *lines[:TOLD], *more, *without[:TOLD], *files])
@@ -179,6 +181,7 @@ def _not_here(missed: list[str], missing: str, keepable: list[str]) -> str:
     listed = "\n".join(f"- {what}" for what in missed[:50])
     steps = ["Get what is missing"]
     steps += [f"put {', '.join(keepable)} into keep"] if keepable else []
-    steps += [f"choose '{NEAREST}'"] if missing == STOP else []
+    helps = any("Nearest here" in what or what.startswith("LoRA") for what in missed)  # a LoRA without a like is left out then
+    steps += [f"choose '{NEAREST}'"] if missing == STOP and helps else []
     next_step = ", ".join(steps[:-1]) + ", or " * (len(steps) > 1) + steps[-1]
     return f"This ComfyUI does not have all that the filled graph names:\n{listed}\n{next_step}; '{AS_THEY_ARE}' gives the graph for another computer."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, root_folder, root_names, roots, show_text, told_roots
+from ..host import fresh_fingerprint, names_missing_requirements, numbers_in_range, open_library, progress_on, root_folder, root_names, roots, show_text, told_roots
 from ..types import CATEGORY, Library, TextEmbedder, library_name_input
 from .watch import LONG_QUIET_S, Place, Watch, clock, watcher
 
@@ -133,6 +133,7 @@ class IndexFolder(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         root: str,

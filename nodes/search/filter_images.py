@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from ..host import names_missing_requirements
+from ..host import names_missing_requirements, numbers_in_range
 from ..types import QUERY_CATEGORY, Filter
 from .filter_text import ANY, ASPECTS, filter_text, leave_no_time, moment_of
 
@@ -72,6 +72,7 @@ class FilterImages(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(cls, filter_text: str, filter: db.Filter | None = None, **wishes) -> io.NodeOutput:
         from ... import db
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..links import KINDS, AskedPart
+from ..wording import some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +48,9 @@ def ordered_by(image: StoredImage, order: str) -> str:
     if order == "last indexed":
         return f"indexed {image.indexed:%Y-%m-%d %H:%M}" if image.indexed else ""
     if order == "rating":
-        stars = "rejected" if image.rating == -1 else f"{image.rating} star{'s' * (image.rating != 1)}"
-        return "not rated" if image.rating is None else stars
+        if image.rating is None:
+            return "not rated"
+        return "rejected" if image.rating == -1 else some(image.rating, "star")
     if order == "seed":
         return "no seed" if image.seed is None else f"seed {image.seed}"
     return ""

@@ -15,6 +15,7 @@ from ..pictures import check_memory, drawn, picture_of
 from ..settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
 from ..types import Filter, Hits, library_input, library_name_input
 from ..types import SearchOptions as SearchOptionsLink
+from ..wording import some
 from .asking import Found, Wanted, all_of, find, in_words
 from .filter_text import moment_of
 from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness, what_helps
@@ -115,7 +116,6 @@ def search_result(
     leave_out: tuple[int, ...] = (),
 ) -> io.NodeOutput:
     """Ask, with the values of `hit_inputs`, and give the node's outputs. Without hits nothing after it runs, and it says why."""
-    check_page(top_k, offset)
     wanted = Wanted(
         top_k,
         offset,
@@ -126,9 +126,7 @@ def search_result(
     )
     found = find(library, parts, wanted)
     if not found.hits.hits:
-        message = why_no_hits(library, parts, wanted, found.hits.note)
-        nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
-        return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
+        return nothing_found(why_no_hits(library, parts, wanted, found.hits.note))
     values, shown = hit_values(found)
     meaning = " (score \u00b7 share of the library that is farther)" if found.hits.hits[0].percentile is not None else ""
     lines = [f"{_range(offset, len(found.images))} for {in_words(found.hits.parts)}{meaning}"]
@@ -138,12 +136,10 @@ def search_result(
     return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
 
 
-def check_page(top_k: int, offset: int) -> None:
-    """ValueError for numbers that a link brought, which no widget has checked."""
-    if not 1 <= top_k <= MOST_HITS:
-        raise ValueError(f"top_k is {top_k}. Ask for 1 to {MOST_HITS:,} hits; offset gives the next ones.")
-    if not 0 <= offset <= MOST_OFFSET:
-        raise ValueError(f"offset is {offset}. Pass over 0 to {MOST_OFFSET:,} hits.")
+def nothing_found(message: str) -> io.NodeOutput:
+    """What a node without hits gives: nothing after it runs, and it says why."""
+    nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
+    return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
 
 
 class Shown:
@@ -188,4 +184,4 @@ def hit_values(found: Found) -> tuple[list[Any], Shown]:
 def _range(offset: int, n: int) -> str:
     if offset:
         return f"Hits {offset + 1} to {offset + n}"
-    return "1 hit" if n == 1 else f"{n} hits"
+    return some(n, "hit")

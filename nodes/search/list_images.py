@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
-from ..host import names_missing_requirements, open_library
+from ..host import names_missing_requirements, numbers_in_range, open_library
 from ..links import Hits
 from ..types import CATEGORY
+from ..wording import some
 from .asking import Found, all_of, list_by_filter
 from .hit_records import ordered_by, short_prompt, what_helps
-from .hits import check_page, hit_inputs, hit_outputs, hit_values, search_fingerprint
+from .hits import hit_inputs, hit_outputs, hit_values, nothing_found, search_fingerprint
 
 if TYPE_CHECKING:
     from ... import db
@@ -45,6 +46,7 @@ class ListImages(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         order: str,
@@ -57,18 +59,17 @@ class ListImages(io.ComfyNode):
     ) -> io.NodeOutput:
         from ... import db
 
-        check_page(top_k, offset)
         opened, wanted = open_library(library_name, library), all_of(filter, filter_text)
         listed = list_by_filter(opened, wanted, order, top_k, offset)
         images, passing, why = listed.images, listed.total, listed.note
         asked = f" that pass {wanted.text}" if wanted else ""
+        of = f"{some(passing, 'image')}{asked}"
         if not images:
-            message = f"Of {passing} images{asked} none is after the first {offset}." if passing else f"There are no images{asked}. {why}".strip()
-            nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
-            return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
+            helps = "Loosen the filter." if wanted else "Run Index Folder."
+            return nothing_found(f"Of {of} none is after the first {offset:,}. Lower offset." if passing else f"There are no images{asked}. {why or helps}")
         hits = Hits(opened.name, tuple(db.Hit(image.id, 0.0, rank) for rank, image in enumerate(images, offset + 1)), method=f"listed, {order} first")
         values, shown = hit_values(Found(hits, images))
-        lines = [f"{offset + 1} to {offset + len(images)} of {passing} images{asked}", *([why] if why else []), *what_helps(shown.notes)]
+        lines = [f"{offset + 1} to {offset + len(images)} of {of}", *([why] if why else []), *what_helps(shown.notes)]
         told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
         notes = [f"  [{note}]" if note else "" for note in shown.notes]
         lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]

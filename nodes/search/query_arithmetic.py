@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
-from ..host import names_missing_requirements
+from ..host import names_missing_requirements, numbers_in_range
 from ..links import Query as QueryRecord
 from ..types import QUERY_CATEGORY, Query, query_output
 
@@ -46,6 +46,7 @@ class QueryArithmetic(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         query: QueryRecord,

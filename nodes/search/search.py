@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from comfy_api.v0_0_2 import io
 
-from ..host import names_missing_requirements, open_library
+from ..host import names_missing_requirements, numbers_in_range, open_library
 from ..links import Query as QueryRecord
 from ..links import QueryPart
 from ..types import CATEGORY, Query
@@ -54,6 +54,7 @@ class Search(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(cls, query_1: QueryRecord, library_name: str, library: str | None = None, **rest) -> io.NodeOutput:
         queries = {"query_1": query_1, **{name: rest.pop(name) for name in list(rest) if name.startswith("query_")}}
         weights = {name: rest.pop(name) for name in list(rest) if name.startswith("weight_")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
-from ..host import names_missing_requirements, open_library
+from ..host import names_missing_requirements, numbers_in_range, open_library
 from ..types import CATEGORY
 from .hits import hit_inputs, hit_outputs, search_fingerprint, search_result
 from .query_by_image import image_query
@@ -37,6 +37,7 @@ class SearchByImage(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(cls, clip_vision, image, library_name: str, library: str | None = None, **wanted) -> io.NodeOutput:
         from ...embedders.clip_vision import ImageEncoder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.v0_0_2 import io
 
-from ..host import names_missing_requirements, open_library
+from ..host import names_missing_requirements, numbers_in_range, open_library
 from ..types import CATEGORY, TextEmbedder
 from .hits import hit_inputs, hit_outputs, search_fingerprint, search_result
 from .query_by_prompt import prompt_query
@@ -44,6 +44,7 @@ class SearchByPrompt(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(cls, text_embedder, query: str, library_name: str, library: str | None = None, **wanted) -> io.NodeOutput:
         if not query.strip():
             raise ValueError("The query is empty. Write what to look for, such as: a shark under water.")

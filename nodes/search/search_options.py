@@ -6,6 +6,7 @@ from dataclasses import fields
 
 from comfy_api.v0_0_2 import io
 
+from ..host import numbers_in_range
 from ..links import SearchOptions as Options
 from ..types import CATEGORY, SearchOptions
 
@@ -91,5 +92,6 @@ class SearchOptionsNode(io.ComfyNode):
         )
 
     @classmethod
+    @numbers_in_range
     def execute(cls, **options) -> io.NodeOutput:
         return io.NodeOutput(Options(**options))

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..host import names_missing_requirements, open_library, progress_on, show_text
+from ..host import names_missing_requirements, numbers_in_range, open_library, progress_on, show_text
 from ..links import KINDS, ImageId, QueryPart
 from ..links import Hits as HitsRecord
 from ..links import Query as QueryRecord
 from ..search.asking import all_of
 from ..search.hits import search_fingerprint
 from ..types import CATEGORY, Hits, Query
-from .shown_images import library_inputs, load_pictures, report_input, report_place, save_report
+from ..wording import some
+from .shown_images import library_inputs, load_pictures, none_passes, report_input, report_place, save_report
 
 if TYPE_CHECKING:
     from ...db import Cluster, StoredEncoder
@@ -61,6 +62,7 @@ class ClusterLibrary(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         by: str,
@@ -77,6 +79,8 @@ class ClusterLibrary(io.ComfyNode):
         opened, kind = open_library(library_name, library), BY[by]
         with opened.connection() as connection:
             encoder, chosen = db.active_encoder(connection, db.FAMILIES[kind]), all_of(filter, filter_text)
+            if why := none_passes(connection, chosen):
+                raise ValueError(why)
             found = db.cluster_images(connection, kind, clusters, chosen, progress=progress_on(cls))
             note = db.unknown_names(connection, chosen)
         show_text(cls, f"Done: {len(found)} clusters")
@@ -110,10 +114,10 @@ def report_text(clusters: Sequence[Cluster], lines: Sequence[str], by: str, note
     """One cluster a line, and below it the image that stands for it."""
     total = sum(len(one.members) for one in clusters)
     kind = KINDS[BY[by]]
-    told = [f"{total} images in {len(clusters)} clusters by {by} ({kind} vectors), the largest first.", *filter(None, [note])]
+    told = [f"{some(total, 'image')} in {some(len(clusters), 'cluster')} by {by} ({kind} vectors), the largest first.", *filter(None, [note])]
     for number, (one, line) in enumerate(zip(clusters, lines), start=1):
         words = ", ".join(one.words) or "no words that tell it apart"
-        told.append(f"{number}. {len(one.members)} images: {words}  (similarity to the centre {one.cosine:.2f} on average)")
+        told.append(f"{number}. {some(len(one.members), 'image')}: {words}  (similarity to the centre {one.cosine:.2f} on average)")
         told.append(f"    {line}")
     return "\n".join(told)
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import open_chosen
-from ..host import names_missing_requirements, progress_on, show_text
+from ..host import names_missing_requirements, numbers_in_range, progress_on, show_text
 from ..links import Hits as HitsRecord
 from ..links import ImageId
 from ..search.asking import all_of
 from ..search.hits import search_fingerprint
 from ..types import CATEGORY, Hits
+from ..wording import some
 from .shown_images import Pictures, library_inputs, load_pictures, none_passes, or_nothing
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Contrast(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         how: str,
@@ -129,7 +131,7 @@ def report_text(found: Sequence[db.Contrast], first: Pictures, second: Pictures,
         of_texts = how == PROMPT and where == LIBRARY  # where lowest_similarity says nothing
         helps = "Choose an image_id, to which near prompts are compared too" if of_texts else "Lower lowest_similarity"
         return f"No pairs of {how} in {where}. {helps}, or let the filter pass more images. {note}".rstrip()
-    lines = [f"{len(found)} pairs of {how} in {where}, the most different first.", *filter(None, [note])]
+    lines = [f"{some(len(found), 'pair')} of {how} in {where}, the most different first.", *filter(None, [note])]
     for number, (one, a, b) in enumerate(zip(found, first.lines, second.lines), start=1):
         lines += [f"{number}. look {one.look:.3f}, prompts {one.prompt:.3f}", f"    {a}", f"    {b}"]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from comfy_api.v0_0_2 import io
 
-from ..host import ReadableFiles, fresh_fingerprint, log, names_missing_requirements, open_library, progress_on, show_text
+from ..host import ReadableFiles, fresh_fingerprint, log, names_missing_requirements, numbers_in_range, open_library, progress_on, show_text
 from ..links import Hits as HitsRecord
 from ..links import ImageId
 from ..pictures import bytes_of, most_bytes
@@ -106,6 +106,7 @@ class FindDuplicates(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         alike_in: str,

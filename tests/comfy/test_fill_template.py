@@ -196,6 +196,14 @@ def test_a_seed_that_is_not_known_of_the_image_is_the_templates_and_told_as_that
     assert values(server, {"fill": {**filled["fill"], "inputs": {**filled["fill"]["inputs"], "seeds": "from seed on", "keep": "seed"}}}, "fill", 2) == [4711]
 
 
+@pytest.mark.parametrize("variations", [0, 10**5])
+def test_a_number_of_variations_that_a_link_brings_is_checked(server, heron, variations):
+    """A thousand million seeds took all memory before they were counted."""
+    graph = {**fill(f"{heron}", variations=["number", 0]), "number": node("PrimitiveInt", value=variations)}
+    with pytest.raises(PromptError, match="variations is .*. It takes a number from 1 to 100"):
+        server.queue(graph)
+
+
 def test_graphs_of_a_list_of_ids_are_counted_together(server, heron, pictures):
     folder = pictures("fill-many", 2)
     server.queue(index(folder))

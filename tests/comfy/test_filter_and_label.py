@@ -111,6 +111,20 @@ def test_a_list_of_none_tells_which_word_only_begins_others(server, pictures):
         server.queue(graph)
 
 
+@pytest.mark.parametrize(
+    ("asked", "helps"),
+    [
+        ({"filter_text": "folder:lighthouses red green"}, "There are no images that pass .*Loosen the filter."),
+        ({"filter_text": "folder:lighthouses", "offset": 500}, "Of 3 images that pass folder:lighthouses none is after the first 500. Lower offset."),
+    ],
+)
+def test_a_list_of_nothing_says_what_helps(server, lighthouses, asked, helps):
+    graph = {"list": node("DiffusionToolkitListImages", order="newest", top_k=2, library_name="default", **asked)}
+    graph["show"] = node("PreviewImage", images=["list", 0])
+    with pytest.raises(PromptError, match=helps):
+        server.queue(graph)
+
+
 @pytest.mark.parametrize(("name", "value"), [("top_k", 2000), ("top_k", 0), ("offset", -1)])
 def test_a_number_by_a_link_that_the_widget_would_not_take_is_refused(server, lighthouses, name, value):
     """ComfyUI looks at what a widget holds, and not at what a link brings."""

@@ -236,6 +236,15 @@ def test_the_clusters_are_written_with_all_their_images(server, copies):
     assert [one["image_ids"][0] for one in report["clusters"]] == values(result, "image_id")
 
 
+def test_clusters_of_nothing_and_too_few_of_them_are_refused_with_what_helps(server, copies):
+    with pytest.raises(PromptError, match=r"No image passes the filter \(label:nowhere\). No image has the label"):
+        server.queue(clusters("label:nowhere"))
+    graph = clusters(copies, clusters=["number", 0])
+    graph["number"] = node("PrimitiveInt", value=-5)
+    with pytest.raises(PromptError, match="clusters is -5. It takes a number from 1 to 500"):
+        server.queue(graph)
+
+
 def contrast(filter_text: str, **changes) -> dict:
     inputs = dict(
         how="alike look, other prompt", image_id=0, lowest_similarity=0.5, pairs=3, library_name="default", filter_text=filter_text
@@ -251,6 +260,13 @@ def test_lookalikes_of_other_prompts_come_as_aligned_pairs(server, copies):
     assert all(a != b for a, b in zip(values(result, "prompt_a"), values(result, "prompt_b")))
     assert values(result, "prompts") == sorted(values(result, "prompts")) and min(values(result, "look")) >= 0.5
     assert len(result.outputs["found"]["images"]) == 2 * len(values(result, "look"))
+
+
+def test_a_number_of_pairs_that_a_link_brings_is_checked(server, copies):
+    graph = contrast(copies, pairs=["number", 0])
+    graph["number"] = node("PrimitiveInt", value=-5)
+    with pytest.raises(PromptError, match="pairs is -5. It takes a number from 1 to 200"):
+        server.queue(graph)
 
 
 def test_one_prompts_different_looks_are_of_one_prompt(server, copies):

@@ -98,3 +98,20 @@ def test_a_folder_that_comfyuis_own_lie_in_is_walked_for_its_models_alone(place,
     before = models_here()
     (models / "b.safetensors").touch()
     assert models_here() != before
+
+
+@pytest.mark.parametrize(
+    ("missed", "helps"),
+    [
+        ("a.safetensors is not here (node 1, A, name). Nearest here: b.safetensors.", True),
+        ("LoRA ink is not here. There is none like it here.", True),
+        ("a.safetensors is not here (node 1, A, name). There is none here at all.", False),
+        ("This ComfyUI has no node Odd. Install the pack that it is from.", False),
+    ],
+)
+def test_the_nearest_are_offered_where_that_would_help(missed, helps):
+    import_comfy()
+    from diffusion_toolkit.nodes.graphs import fill_template
+
+    said = fill_template._not_here([missed], fill_template.STOP, [])
+    assert (fill_template.NEAREST in said) is helps and "Get what is missing" in said

@@ -54,6 +54,12 @@ def test_cancel_is_heard_between_images(node):
     assert heard == [(0, 5), (1, 5), (2, 5)]
 
 
+def test_what_the_node_shows_while_it_works_ends_with_all(node):
+    heard = []
+    node.push_all([recalled(1), recalled(2)], [], 0.5, node.WHOLE, lambda *told: heard.append(told))
+    assert heard[-1] == ("Pushed", 2, 2)
+
+
 @pytest.mark.parametrize("negative", [None, "", "  \n"])
 def test_a_blank_negative_prompt_is_nothing_to_be_pushed_from(node, negative):
     one, other = recalled(1, negative), recalled(2)
