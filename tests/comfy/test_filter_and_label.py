@@ -149,15 +149,6 @@ def test_pictures_of_comfyui_are_found_by_the_dates_of_their_files(server, light
         server.queue(graph)
 
 
-def test_the_orders_of_the_node_are_those_of_the_library():
-    import_comfy()
-    from diffusion_toolkit.db.listing import ORDERS
-    from diffusion_toolkit.nodes.search.list_images import ListImages
-
-    [order] = [entry for entry in ListImages.define_schema().inputs if entry.id == "order"]
-    assert list(order.options) == list(ORDERS)
-
-
 ANOTHER = "The images are of several libraries"
 
 
