@@ -16,7 +16,7 @@ from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing import former_places
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from diffusion_toolkit.nodes.library import status_report, upkeep
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from PIL import Image
@@ -252,5 +252,5 @@ def test_a_library_tells_what_is_there_whatever_happens_to_the_files(new_databas
 
     monkeypatch.setattr(status_report, "config_file", lambda: tmp_path / "config.json")
     monkeypatch.setattr(status_report, "toolkit_directory", lambda: tmp_path)
-    how = settings(max_examples=12, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[__import__("hypothesis").Phase.generate])
-    run_state_machine_as_test(begin, settings=how)
+    how = settings(max_examples=12, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(begin, settings=settings(how, phases=[Phase.generate]))  # a shorter life that fails would take minutes to find
