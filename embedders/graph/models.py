@@ -1,7 +1,8 @@
 """The files that a sampler used: its model, LoRAs, text encoders, ControlNets and VAE.
 
-- The model's links are followed to the nearest file of a node that takes no model: one that takes one changes it by its file. LoRAs stand on that way, in the order in which they were applied, each with
-  its strengths; those that are switched off or have no strength are left out. So do those that a text on that way names in tags.
+- The model's links are followed to the nearest file of a node that takes no model: one that takes one changes it by its file.
+  LoRAs stand on that way, in the order in which they were applied, each with its strengths; those that are switched off or have
+  no strength are left out. A loader's text names LoRAs too, in tags.
 - Text encoders are the files behind the encoders that made the texts. A checkpoint's own is not named.
 - ControlNets are those that the positive conditioning went through, the first applied first.
 - A VAE is named where one was loaded by itself and the sampler or what decodes its latents uses it.

@@ -230,7 +230,10 @@ def test_a_long_text_that_many_nodes_take_is_not_gone_through_for_each(text: str
     assert time.process_time() - begun < 4  # a third of a second; fifteen when each did
 
 
-@pytest.mark.parametrize("entries", [[{}], [{"text": 1, "active": True}], [{"text": "x", "active": "yes"}], [{"lora": 5, "strength": "x"}], [{"name": "a", "strength": {}}]])
+@pytest.mark.parametrize(
+    "entries",
+    [[{}], [{"text": 1, "active": True}], [{"text": "x", "active": "yes"}], [{"lora": 5, "strength": "x"}], [{"name": "a", "strength": {}}]],
+)
 def test_list_of_odd_entries_is_no_more_than_its_sound_ones(entries: list[Any]) -> None:
     graph = basic(odd=node("Odd", model=["ckpt", 0], loras=entries, text=["toggle", 0]), toggle=node("Toggle", words=entries))
     graph["sampler"]["inputs"]["model"] = ["odd", 0]

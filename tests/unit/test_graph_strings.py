@@ -220,7 +220,14 @@ def test_control_characters_of_the_file_stay_out_of_the_origin() -> None:
     assert where == "node pos (En\ufffdco\ufffdde\ufffd) text"
 
 
-@pytest.mark.parametrize(("kind", "text"), [("DPJinja", "{{ choice('a', 'b') }} fox"), ("Jinja", "{% if x %}a{% endif %} fox"), ("Random Prompts", "a {(red:1.2)|blue\n} fox")])
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("DPJinja", "{{ choice('a', 'b') }} fox"),
+        ("Jinja", "{% if x %}a{% endif %} fox"),
+        ("Random Prompts", "a {(red:1.2)|blue\n} fox"),
+    ],
+)
 def test_pattern_of_a_node_that_draws_by_its_name_is_unknown(kind: str, text: str) -> None:
     assert read(node(kind, text=text)) == (text, "unknown")
     assert read(node("Text", text=text)) == (text, "exact")

@@ -29,7 +29,10 @@ def test_numbers_about_a_sampler_s_and_a_schedule_s_name_are_its_settings_and_th
     assert not any("text" in name for name in read)
 
 
-@pytest.mark.parametrize(("behind", "denoise", "start"), [([0.4, "GPU", 0, 0.0], 0.4, None), ([0, 10000, "disable"], None, 0), ([0, 1, "x"], None, 0), ([12, 20], None, 12), ([1], 1, None)])
+@pytest.mark.parametrize(
+    ("behind", "denoise", "start"),
+    [([0.4, "GPU", 0, 0.0], 0.4, None), ([0, 10000, "disable"], None, 0), ([0, 1, "x"], None, 0), ([12, 20], None, 12), ([1], 1, None)],
+)
 def test_number_behind_the_schedule_is_denoise_or_the_first_step(behind: list[Any], denoise: Any, start: Any) -> None:
     sockets = [socket("model", "MODEL", 5), socket("positive", "CONDITIONING", 6)]
     read = inputs("Sampler", ["enable", 5, "fixed", 20, 8.5, "euler", "normal", *behind], sockets, [("LATENT", [])])
