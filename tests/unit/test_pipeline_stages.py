@@ -61,6 +61,16 @@ def test_what_a_stage_raises_is_raised_where_its_items_are_taken():
         stage.take(SECONDS)
 
 
+def test_who_waits_for_an_item_hears_at_once_that_there_is_no_more():
+    def ending():
+        time.sleep(0.3)
+        yield from ()
+
+    began = time.monotonic()
+    assert Ahead(ending(), "test", 1).take(SECONDS) is None
+    assert time.monotonic() - began < SECONDS
+
+
 def test_stages_in_a_row_end_when_nobody_wants_more():
     closed = []
 
