@@ -8,9 +8,8 @@ from psycopg import Connection, sql
 
 from .filters import EVERYTHING
 from .question import Question
-from .search.kinds import TEXT_KINDS, family_of, key_of, sources_of, state_of
+from .search.kinds import TEXT_KINDS, family_of, has_vector, sources_of, state_of
 
-_HAS = "EXISTS (SELECT FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
 _COUNT = "SELECT {columns} FROM images i WHERE i.id <> ALL(%(comparable_left_out)s)"
 
 
@@ -37,7 +36,7 @@ class Comparable:
 def count_comparable(conn: Connection, question: Question) -> Comparable:
     """How many images `question` could have found. It looks at every image, so it is for questions without an answer."""
     sources = {part.kind: source for part, source in zip(question.parts, sources_of(state_of(conn), question.parts))}
-    has = [sql.SQL(_HAS).format(**key_of(kind, source)) for kind, source in sources.items()]
+    has = [has_vector(kind, source) for kind, source in sources.items()]
     texts = [TEXT_KINDS[kind][1] if kind in TEXT_KINDS else "id" for kind in sources]
     columns = [sql.SQL("true"), sql.SQL(" OR ").join(has)]
     for one, text in zip(has, texts):

@@ -18,7 +18,7 @@ from ..filters import EVERYTHING, Filter
 from ..question import Question
 from .cosines import cosines_of, scored
 from .found import reach_of
-from .kinds import Direction, key_of, source_of_active
+from .kinds import Direction, source_of_active, vectors_of
 from .one_kind import Scored
 
 LOOKALIKE = 0.97  # cosine of two image vectors that are nearly one picture
@@ -33,7 +33,6 @@ _FACTS = """
 SELECT id, seed, prompt_id, phash, extract(epoch FROM now() - created)::float8 / 86400 AS days
 FROM images WHERE id = ANY(%s)
 """
-_VECTORS = "SELECT i.id, v.embedding FROM images i JOIN {table} v ON v.encoder_id = {encoder} AND v.{key} = i.{id} WHERE i.id = ANY(%s)"
 
 
 def arranges(question: Question) -> bool:
@@ -121,9 +120,7 @@ def _vectors(
     if not candidates and encoder is not None:
         candidates = [("image", source_of_active(encoder))]
     for kind, source in [*candidates, (main.kind, main.source)]:
-        statement = sql.SQL(_VECTORS).format(**key_of(kind, source))
-        rows = conn.execute(statement, [list(ids)], binary=True)
-        vectors = {image_id: embedding.to_numpy().astype(np.float32) for image_id, embedding in rows}
+        vectors = {image_id: vector.astype(np.float32) for image_id, vector in vectors_of(conn, kind, source, ids)}
         if 2 * sum(image_id in vectors for image_id in ids[:first]) >= first:
             break
     return {image_id: vector / np.linalg.norm(vector) for image_id, vector in vectors.items()}, kind

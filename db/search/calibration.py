@@ -17,7 +17,7 @@ import numpy as np
 from psycopg import Connection, sql
 
 from ..question import Part
-from .kinds import Source, State, direction_of, key_of, unit
+from .kinds import Source, State, direction_of, has_vector, unit, vectors_of
 
 SAMPLED = 1000  # images; libraries of fewer are taken whole. A share is right within 1.6 % (one deviation), within 0.3 % at the 99th percentile
 _FEW = 200  # images with a vector that a sample must have, where the library has them
@@ -26,10 +26,6 @@ _FRESH_SECONDS = 60.0
 
 _IDS = "SELECT id FROM images WHERE id = ANY(%s)"
 _ANY_IDS = "SELECT i.id FROM images i WHERE {condition} ORDER BY random() LIMIT %s"
-_HAS = "EXISTS (SELECT FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
-_VECTORS = """
-SELECT i.id, v.embedding FROM images i JOIN {table} v ON v.encoder_id = {encoder} AND v.{key} = i.{id} WHERE i.id = ANY(%s)
-"""
 
 _samples: OrderedDict[tuple, tuple[float, int, object]] = OrderedDict()  # key: (when, generation, ids or matrix)
 _lock = threading.Lock()
@@ -152,7 +148,7 @@ def _draw(conn: Connection, newest: int) -> list[int]:
 
 
 def _draw_with(conn: Connection, by_kind: dict[tuple[str, int], Source]) -> list[int]:
-    conditions = [sql.SQL(_HAS).format(**key_of(kind, source)) for (kind, _), source in by_kind.items()]
+    conditions = [has_vector(kind, source) for (kind, _), source in by_kind.items()]
     statement = sql.SQL(_ANY_IDS).format(condition=sql.SQL(" OR ").join(conditions))
     return [row[0] for row in conn.execute(statement, [SAMPLED])]
 
@@ -161,6 +157,6 @@ def _vectors(conn: Connection, kind: str, source: Source, ids: list[int]) -> np.
     """Unit vectors [len(ids), dims] float32, NaN where an image has none."""
     vectors = np.full((len(ids), source.encoder.dims), np.nan, np.float32)
     places = {image_id: place for place, image_id in enumerate(ids)}
-    for image_id, embedding in conn.execute(sql.SQL(_VECTORS).format(**key_of(kind, source)), [ids], binary=True):
-        vectors[places[image_id]] = embedding.to_numpy()
+    for image_id, vector in vectors_of(conn, kind, source, ids):
+        vectors[places[image_id]] = vector
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

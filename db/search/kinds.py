@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,10 @@ WHERE e.family <> 'token_states'
 _STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM library"
 _BELIEVED_SECONDS = 60.0
 _MORE = "SELECT extract(epoch FROM created)::text, coalesce((SELECT max(id) FROM images), 0) FROM library"
+_HAS = "EXISTS (SELECT FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
+_VECTORS = """
+SELECT i.id, v.embedding FROM images i JOIN {table} v ON v.encoder_id = {encoder} AND v.{key} = i.{id} WHERE i.id = ANY(%s)
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: sources are remembered, see `state_of`
@@ -150,6 +154,17 @@ def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
         "key": sql.Identifier("image_id" if kind == "image" else "text_id"),
         "id": sql.Identifier("id" if kind == "image" else TEXT_KINDS[kind][1]),
     }
+
+
+def has_vector(kind: str, source: Source) -> sql.Composed:
+    """The condition that an image, in a statement's `images i`, has a vector of this kind."""
+    return sql.SQL(_HAS).format(**key_of(kind, source))
+
+
+def vectors_of(conn: Connection, kind: str, source: Source, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """(image id, vector [dims] as it is stored) of those of these images that have one, in no order."""
+    for image_id, embedding in conn.execute(sql.SQL(_VECTORS).format(**key_of(kind, source)), [list(ids)], binary=True):
+        yield image_id, embedding.to_numpy()
 
 
 def state_of(conn: Connection) -> State:
