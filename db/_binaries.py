@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ._stopping import NO_WINDOW
 from .errors import LibraryError
 
 WINDOWS = sys.platform == "win32"
-NO_WINDOW = subprocess.CREATE_NO_WINDOW if WINDOWS else 0
 OLDEST_MAJOR = 17  # the first with the built-in locale C.UTF-8, which sorts alike on every machine
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from ._binaries import NO_WINDOW, WINDOWS, installed, program
+from ._binaries import WINDOWS, installed, program
 from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
-from ._stopping import stop
+from ._stopping import NO_WINDOW, stop
 from .errors import LibraryError, ServerTrouble
 from .sizes import free_space
 

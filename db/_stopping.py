@@ -6,8 +6,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-RECOVERY_SECONDS = 30.0  # that a server which replays its log is given before it is stopped
-NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows, where a program would open a console
+_GRACE_SECONDS = 30.0  # that a server which replays its log is given before it is stopped
 _REJECTS = 1  # what pg_isready returns for a server that is starting, recovering or stopping
 
 
@@ -18,7 +18,7 @@ def stop(ready: Sequence[str], fast: Sequence[str], immediate: Sequence[str], **
     for it with a lock in the hand would keep everybody else out. So recovery is waited for, and no stop is the last word.
     """
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "creationflags": NO_WINDOW, **options}
-    deadline = time.monotonic() + RECOVERY_SECONDS
+    deadline = time.monotonic() + _GRACE_SECONDS
     while (rejected := subprocess.run(ready, check=False, **quiet).returncode == _REJECTS) and time.monotonic() < deadline:
         time.sleep(0.2)
     if rejected or subprocess.run(fast, check=False, **quiet).returncode:

@@ -21,7 +21,7 @@ from ._locks import FileLock
 from .errors import ServerTrouble, TryAgain
 from .sizes import free_space
 
-RECOVERY_SECONDS = 120  # a server that was killed replays its log before it answers
+READY_SECONDS = 120  # a server that was killed replays its log before it answers
 CONNECT_SECONDS = 30  # a machine that swaps may be slow to answer; it is not dead
 STOP_SECONDS = 60
 
@@ -128,7 +128,7 @@ class EmbeddedServer:
 
     @contextlib.contextmanager
     def _alone_at_starting(self) -> Iterator[None]:
-        if not self._starting.acquire(timeout=2 * RECOVERY_SECONDS):
+        if not self._starting.acquire(timeout=2 * READY_SECONDS):
             raise ServerTrouble(
                 f"Another process has been starting the library in {self.directory} for too long. Close other ComfyUIs that "
                 "use it, then try again."
@@ -168,7 +168,7 @@ class EmbeddedServer:
         atexit.register(self.stop)
 
     def _start_server(self) -> None:
-        deadline = time.monotonic() + RECOVERY_SECONDS
+        deadline = time.monotonic() + READY_SECONDS
         while True:
             self._cluster.end_processes()
             address = self._address()
@@ -204,7 +204,7 @@ class EmbeddedServer:
             self._address_file.unlink(missing_ok=True)
 
     def _wait_while_busy(self) -> State:
-        deadline = time.monotonic() + RECOVERY_SECONDS
+        deadline = time.monotonic() + READY_SECONDS
         while (state := self._probe()) is State.BUSY:
             if time.monotonic() > deadline:
                 raise self._still_busy()
@@ -213,7 +213,7 @@ class EmbeddedServer:
 
     def _still_busy(self) -> TryAgain:
         return TryAgain(
-            f"The library's PostgreSQL in {self.directory} is still recovering or stopping after {RECOVERY_SECONDS} s. "
+            f"The library's PostgreSQL in {self.directory} is still recovering or stopping after {READY_SECONDS} s. "
             f"Try again in a while; {self._cluster.log} tells how far it is."
         )
 

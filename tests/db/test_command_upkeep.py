@@ -241,7 +241,7 @@ def test_a_server_that_cancels_what_makes_the_library_ends_with_code_1(new_datab
 @pytest.mark.parametrize("trouble", ["a full disk", "another start", "PostgreSQL"])
 def test_an_own_library_that_can_not_be_started_now_ends_with_code_1(trouble, tmp_path, monkeypatch, opened):
     monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
-    monkeypatch.setattr(embedded, "RECOVERY_SECONDS", 0.1)
+    monkeypatch.setattr(embedded, "READY_SECONDS", 0.1)
     starting = FileLock(tmp_path / "library" / "start.lock")
     (tmp_path / "library").mkdir()
 

@@ -264,7 +264,7 @@ def test_a_killed_server_with_much_to_recover_is_waited_for(directory: Path):
 def test_a_server_that_recovers_for_long_is_not_left_to_be_stopped_meanwhile(directory: Path, monkeypatch):
     """Whoever stops it makes the next start begin the recovery anew."""
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "RECOVERY_SECONDS", 0.2)
+        patch.setattr(embedded, "READY_SECONDS", 0.2)
         patch.setattr(EmbeddedServer, "_probe", lambda server: embedded.State.BUSY)
         for _ in range(2):
             with pytest.raises(TryAgain, match="still recovering"):
