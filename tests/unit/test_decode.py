@@ -77,6 +77,18 @@ def test_float_greyscale_is_scaled() -> None:
     assert decode(encoded(grey, "TIFF")).pixels[0, :, 0].tolist() == [0, 128, 255, 0]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[-5.0, 2.5, 254.6, 256.0, 300.0, np.nan]], np.float32), [0, 2, 255, 255, 255, 0]),
+        (np.array([[-5, 0, 77, 255]], np.int32), [0, 0, 77, 255]),
+        (np.array([[-5, 257 * 100, 65535, 70000]], np.int32), [0, 100, 255, 255]),
+    ],
+)
+def test_grey_values_are_0_to_255_or_to_65535_where_any_is_more_and_what_lies_outside_is_clipped(values: np.ndarray, expected: list[int]) -> None:
+    assert decode(encoded(Image.fromarray(values), "TIFF")).pixels[0].tolist() == [[value] * 3 for value in expected]
+
+
 def test_cmyk_becomes_rgb() -> None:
     decoded = decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95))
     assert np.abs(decoded.pixels.astype(int) - (255, 0, 0)).max() <= 4

@@ -48,6 +48,14 @@ def test_a_file_is_named_as_a_scan_names_it(place):
     assert listed == [entry for entry in Scan(place / "output").files() if entry.path != "cats/one, two.png"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there the two dots are taken away before a link is followed")
+def test_two_dots_after_a_link_lead_to_where_the_link_does(place):
+    (place / "output/cats/deep").mkdir()
+    (place / "output/link").symlink_to(place / "output/cats/deep")
+    (place / "output/b.png").write_bytes(b"another picture")
+    assert [entry.path for entry in entries(read(place, "link/../b.png\n"), "output")[0]] == ["cats/b.png"]
+
+
 def test_a_hidden_folder_keeps_its_dot(place):
     (place / "output/.kept").mkdir()
     (place / "output/a.png").rename(place / "output/.kept/a.png")
