@@ -289,7 +289,9 @@ def test_webp_with_exif_behind_a_chunk_of_odd_size() -> None:
 def test_avif_with_xmp_and_exif() -> None:
     tags = Image.Exif()
     tags[0x010E] = "a red fox"
-    assert pieces(encoded("AVIF", xmp=PACKET, exif=tags)).raw == {"ImageDescription": b"a red fox", "xmp": PACKET}
+    data = encoded("AVIF", xmp=PACKET, exif=tags)
+    for brand in (data[8:12], b"mif1"):  # a general one, with AVIF's among those that it is compatible with
+        assert pieces(data[:8] + brand + data[12:]).raw == {"ImageDescription": b"a red fox", "xmp": PACKET}
 
 
 def test_gif_with_a_comment_before_and_behind_the_pixels() -> None:

@@ -56,6 +56,17 @@ def test_a_setting_that_a_node_made_is_taken_from_the_parameters_and_is_as_sure_
     assert (both.seed, both.steps, both.settings_origin.confidence) == (7, 20, "exact")
 
 
+def test_settings_of_several_sources_are_as_sure_as_the_least_sure() -> None:
+    graph = run_time_text() | {
+        "select": node("SamplerDPMPP_2M_SDE", eta=1.0), "guider": node("BasicGuider", model=["ckpt", 0], conditioning=["pos", 0]),
+        "noise": node("RandomNoise", noise_seed=7), "sigmas": node("BasicScheduler", scheduler="simple", steps=12, denoise=0.5, model=["ckpt", 0]),
+        "sampler": node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["select", 0], sigmas=["sigmas", 0], latent_image=["latent", 0]),
+    }  # fmt: skip
+    found = read(prompt=graph, parameters=PARAMETERS)
+    assert (found.steps, found.denoise) == (9, 0.5)
+    assert (read(parameters=PARAMETERS).settings_origin.confidence, found.settings_origin.confidence) == ("exact", "inferred")
+
+
 def test_beside_a_graph_that_is_followed_exactly_a_text_tells_only_files() -> None:
     graph = basic(sampler=node("KSampler", seed=5, steps=20, positive=["pos", 0], negative=["neg", 0], latent_image=["latent", 0]))
     graph["latent"] = node("VAEEncode", pixels=["picture", 0])
