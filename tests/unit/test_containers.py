@@ -290,7 +290,7 @@ def test_avif_with_xmp_and_exif() -> None:
     tags = Image.Exif()
     tags[0x010E] = "a red fox"
     data = encoded("AVIF", xmp=PACKET, exif=tags)
-    for brand in (data[8:12], b"mif1"):  # a general one, with AVIF's among those that it is compatible with
+    for brand in (data[8:12], b"isom"):  # a general one, with AVIF's among those that it is compatible with
         assert pieces(data[:8] + brand + data[12:]).raw == {"ImageDescription": b"a red fox", "xmp": PACKET}
 
 
