@@ -83,9 +83,15 @@ def test_captions_beside_the_image_are_inferred(key: str) -> None:
     assert (found.prompt, found.prompt_origin.confidence) == (pair("a red fox in snow"), "inferred")
 
 
+@pytest.mark.parametrize(("word", "is_one"), [("portrait", True), ("holiday_beach", False), ("beach2", False), ("BEACH", False)])
+def test_one_word_beside_the_image_is_a_caption_unless_it_looks_like_a_code(word: str, is_one: bool) -> None:
+    assert read(**{"sidecar.txt": word}).prompt == (pair(word) if is_one else None)
+
+
 @pytest.mark.parametrize("told", [{"caption": "a red fox", "tags": "fox, red"}, {"tags": "a red fox"}])
 def test_training_metadata_as_a_side_car(told: dict[str, str]) -> None:
-    assert read(**{"sidecar.json": told}).prompt == pair("a red fox")
+    found = read(**{"sidecar.json": told})
+    assert (found.prompt, found.prompt_origin.confidence) == (pair("a red fox"), "inferred")
 
 
 def test_a_downloader_s_prompt_counts_with_its_settings() -> None:

@@ -210,6 +210,11 @@ def test_invokeai_command_line() -> None:
     assert (found.steps, found.cfg, found.sampler, found.width, found.height) == (50, 7.5, "k_lms", 512, 768)
 
 
+@pytest.mark.parametrize(("line", "prompt"), [('a "red" fox -s 50 -S 6', 'a "red" fox'), ('"a red fox -s 50 -S 6', "a red fox"), ("a red fox", "a red fox")])
+def test_invokeai_command_line_without_its_quotation_marks(line: str, prompt: str) -> None:
+    assert read(Dream=line).prompt == pair(prompt)
+
+
 GRAPH = {
     "nodes": {
         "p": {"id": "p", "type": "sdxl_compel_prompt", "prompt": "a red fox", "style": ""},

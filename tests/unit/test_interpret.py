@@ -56,6 +56,11 @@ def test_a_setting_that_a_node_made_is_taken_from_the_parameters_and_is_as_sure_
     assert (both.seed, both.steps, both.settings_origin.confidence) == (7, 20, "exact")
 
 
+def test_a_graph_beside_a_text_that_another_program_writes_under_its_own_name_is_read() -> None:
+    found = read(prompt=basic(), negative_prompt="grey")
+    assert (found.prompt, found.negative, found.generator) == (pair("a red fox"), pair("blurry"), "ComfyUI")
+
+
 def test_settings_of_several_sources_are_as_sure_as_the_least_sure() -> None:
     graph = run_time_text() | {
         "select": node("SamplerDPMPP_2M_SDE", eta=1.0), "guider": node("BasicGuider", model=["ckpt", 0], conditioning=["pos", 0]),
