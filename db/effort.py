@@ -24,8 +24,8 @@ from .hybrid.candidates import LEAST_RECALL
 from .hybrid.check import EFFORTS, EQUAL, WANTED
 from .progress import Progress, silent
 from .records import StoredEncoder
-from .search.found import enough
 from .search.kinds import SHAPES, Source, state_of
+from .search.strategy import enough
 from .stream import sound_rows, stream_encoder, unit_rows
 from .vectors import as_halfvecs
 

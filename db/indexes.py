@@ -18,8 +18,8 @@ from .encoders import get_encoder
 from .errors import LibraryError
 from .progress import Progress, silent
 from .records import StoredEncoder
-from .search.found import enough
 from .search.kinds import state_of
+from .search.strategy import enough
 
 _POLL_SECONDS = 0.5
 _LARGER = (24, 48)  # m, of which the usual one is 16: each finds more, and takes more room and time

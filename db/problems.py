@@ -16,8 +16,8 @@ from .hybrid.tail import TAIL_MOST
 from .indexes import larger_m
 from .question import FAMILIES
 from .records import StoredEncoder
-from .search.found import enough
 from .search.kinds import SHAPES, state_of
+from .search.strategy import enough
 from .sizes import in_bytes
 from .words import Words
 

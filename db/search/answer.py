@@ -15,9 +15,9 @@ from ..records import Hit
 from .arrange import MOST, arrange, arranges, newest, stretch_of
 from .calibration import calibrate, lowest_of, percentiles
 from .cosines import exact_cosines
-from .found import Found, best
 from .kinds import Direction, directions_of, sources_of, state_of
 from .one_kind import Scored
+from .strategy import Best, best
 
 _ORDERS = {"newest": "created DESC NULLS LAST", "oldest": "created NULLS LAST", "seed": "seed NULLS LAST"}
 _COLLAPSES = ("nothing", "variants", "lookalikes")
@@ -51,14 +51,14 @@ def _calibrates(question: Question) -> bool:
     return question.normalise or question.percentiles or question.lowest_percentile > 0
 
 
-def _as_found(conn: Connection, question: Question, directions: Sequence[Direction], lowest: float) -> tuple[list[Row], Found]:
+def _as_found(conn: Connection, question: Question, directions: Sequence[Direction], lowest: float) -> tuple[list[Row], Best]:
     """The best by score, at least as many as the page ends with, where there are so many."""
     unwanted = set(question.leave_out)
     found = best(conn, directions, question.offset + question.k + len(unwanted), question.filter, question.exact)
     return [(*row, 0.0) for row in _kept(found.scored, lowest, unwanted)], found
 
 
-def _arranged(conn: Connection, question: Question, directions: Sequence[Direction], lowest: float) -> tuple[list[Row], Found]:
+def _arranged(conn: Connection, question: Question, directions: Sequence[Direction], lowest: float) -> tuple[list[Row], Best]:
     """The same in their places, found in ever larger pools until enough are left of them."""
     unwanted, wanted, stretch = set(question.leave_out), question.offset + question.k, stretch_of(question.k)
     new = _kept(newest(conn, directions, question.filter), lowest, unwanted) if question.recency else []
@@ -110,7 +110,7 @@ def _cosines(
     page: Sequence[Row],
     weights: Sequence[float],
     constants: Sequence[float],
-    found: Found,
+    found: Best,
 ) -> list[tuple[float | None, ...]]:
     """The cosines of each hit with the question's parts, by what was compared already where that tells it."""
     if len(question.parts) == 1:

@@ -17,9 +17,9 @@ from ..encoders import active_encoder
 from ..filters import EVERYTHING, Filter
 from ..question import Question
 from .cosines import cosines_of, scored
-from .found import reach_of
 from .kinds import Direction, source_of_active, vectors_of
 from .one_kind import Scored
+from .strategy import reach_of
 
 LOOKALIKE = 0.97  # cosine of two image vectors that are nearly one picture
 _LOOKALIKE_BITS = 6  # of 64 that differ, of two perceptual hashes

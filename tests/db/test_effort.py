@@ -12,7 +12,7 @@ from diffusion_toolkit.db._index_sql import create_statement
 from diffusion_toolkit.db.effort import find_efforts, try_grown
 from diffusion_toolkit.db.hybrid.check import EFFORTS
 from diffusion_toolkit.db.refresh import refresh_search
-from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import SHAPES, Direction, Source, directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index
 from psycopg import sql
@@ -23,8 +23,8 @@ DIMS, ROWS = 16, 3000
 @pytest.fixture
 def low_limits(monkeypatch):
     """Indexes are used and tried at a size that a test can fill."""
-    monkeypatch.setattr(found, "EXACT_BELOW", 1000)
-    monkeypatch.setattr(found, "_FOLLOWED", 0.1)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 1000)
+    monkeypatch.setattr(strategy, "_FOLLOWED", 0.1)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builder_lock import alone
 from diffusion_toolkit.db.indexes import build_index
-from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index, nearest_exactly
 from psycopg import sql
@@ -84,7 +84,7 @@ def test_progress_is_told_while_postgresql_works(library, by_image):
 def test_so_few_vectors_are_compared_without_an_index(library, by_image, monkeypatch):
     with library.connection() as conn:
         assert (db.unused_below(conn, ["image"]), db.unused_below(conn, ["text", "image"], 2)) == (10_000, 20_000)
-        monkeypatch.setattr(found, "EXACT_BELOW", 250)
+        monkeypatch.setattr(strategy, "EXACT_BELOW", 250)
         assert (db.unused_below(conn, ["image"]), db.unused_below(conn, ["text", "image"], 2)) == (0, 500)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import statement
 from host.lacking_texts import lacking_texts
@@ -52,8 +52,8 @@ def filled(new_database, template, tmp_path_factory, image):
 @pytest.fixture
 def indexed(monkeypatch):
     """Even so few rows are searched through the index."""
-    monkeypatch.setattr(found, "EXACT_BELOW", 0)
-    monkeypatch.setattr(found, "_SCANNED", 1e9)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 0)
+    monkeypatch.setattr(strategy, "_SCANNED", 1e9)
 
 
 def below(seed: int) -> db.Filter:
@@ -100,7 +100,7 @@ def test_an_exact_search_orders_by_no_index(filled, kind, seed):
 )
 def test_how_many_pass_a_filter_decides_how_it_is_searched(filled, indexed, kind, seed, method, monkeypatch):
     conn, query = filled
-    monkeypatch.setattr(found, "_PROBED", 1e3)  # so that 20 images count as few here, 3000 as many
+    monkeypatch.setattr(strategy, "_PROBED", 1e3)  # so that 20 images count as few here, 3000 as many
     answer = db.search(conn, db.Question(parts=(db.Part(kind, query),), k=10, filter=below(seed)))
     assert answer.method == method
     assert len(answer.hits) == min(seed, 10)
@@ -108,8 +108,8 @@ def test_how_many_pass_a_filter_decides_how_it_is_searched(filled, indexed, kind
 
 def test_an_estimate_that_is_far_too_low_is_found_out(filled, indexed, monkeypatch):
     conn, query = filled
-    monkeypatch.setattr(found, "_estimate", lambda *_: 1)
-    monkeypatch.setattr(found, "_PROBED", 1e3)
+    monkeypatch.setattr(strategy, "_estimate", lambda *_: 1)
+    monkeypatch.setattr(strategy, "_PROBED", 1e3)
     answer = db.search(conn, db.Question(parts=(db.Part("image", query),), k=10, filter=below(3000)))
     assert answer.method == "index, filtered as it goes"
     assert len(answer.hits) == 10
@@ -117,7 +117,7 @@ def test_an_estimate_that_is_far_too_low_is_found_out(filled, indexed, monkeypat
 
 def test_an_index_that_gives_too_few_is_not_the_last_word(filled, indexed, monkeypatch):
     conn, query = filled
-    monkeypatch.setattr(found, "_estimate", lambda *_: 1e9)
+    monkeypatch.setattr(strategy, "_estimate", lambda *_: 1e9)
     conn.execute("SELECT set_config('hnsw.iterative_scan', 'off', true)")
     answer = db.search(conn, db.Question(parts=(db.Part("image", query),), k=10, filter=below(30)))
     assert answer.method == "exact"
@@ -126,11 +126,11 @@ def test_an_index_that_gives_too_few_is_not_the_last_word(filled, indexed, monke
 
 def test_an_index_that_gave_few_does_not_say_that_they_are_all(filled, indexed, monkeypatch):
     conn, query = filled
-    monkeypatch.setattr(found, "_estimate", lambda *_: 1e9)
+    monkeypatch.setattr(strategy, "_estimate", lambda *_: 1e9)
     conn.execute("SELECT set_config('hnsw.iterative_scan', 'off', true)")
     parts = [db.Part("image", query, encoder_id=db.active_encoder(conn, "image").id)]
     directions = directions_of(parts, sources_of(state_of(conn), parts), [1.0], [0.0])
-    some, few = (found.best(conn, directions, 201, below(seed), exact=False) for seed in (1200, 100))
+    some, few = (strategy.best(conn, directions, 201, below(seed), exact=False) for seed in (1200, 100))
     conn.rollback()
     assert some.method.startswith("index") and 201 <= len(some.scored) < 400 and not some.whole
     assert few.method == "exact" and len(few.scored) == 100 and few.whole
@@ -144,7 +144,7 @@ def test_a_filter_that_lets_everything_pass_is_none(filled, indexed):
 
 def test_a_page_so_deep_that_an_index_would_be_slower_is_found_exactly(filled, monkeypatch):
     conn, query = filled
-    monkeypatch.setattr(found, "EXACT_BELOW", 0)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 0)
     assert db.search(conn, db.Question(parts=(db.Part("image", query),), k=10)).method == "index"
     answer = db.search(conn, db.Question(parts=(db.Part("image", query),), k=10, offset=1000))
     assert answer.method == "exact"

@@ -9,7 +9,7 @@ from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.hybrid import candidates as hybrid
 from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
-from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.search import strategy
 from host.lacking_texts import lacking_texts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -140,8 +140,8 @@ def test_the_index_gives_scores_and_ties_as_the_exact_search_does(filled, asked,
     conn, _, _ = filled
     exactly = ask(conn, (asked,), k=k, exact=True).hits
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(found, "EXACT_BELOW", 0)
-        patch.setattr(found, "_SCANNED", 1e9)
+        patch.setattr(strategy, "EXACT_BELOW", 0)
+        patch.setattr(strategy, "_SCANNED", 1e9)
         by_index = ask(conn, (asked,), k=k)
     assert by_index.method == ("index" if len(exactly) == k else "exact")  # fewer than asked for are never taken on trust
     assert by_index.hits == exactly
@@ -158,9 +158,9 @@ def test_a_filter_leaves_exactly_those_that_pass_in_their_order(filled, asked, s
     passing = {row[0] for row in conn.execute("SELECT id FROM images WHERE seed = ANY(%s::numeric[])", [list(seeds)])}
     with pytest.MonkeyPatch.context() as patch:
         if indexed:
-            patch.setattr(found, "EXACT_BELOW", 0)
-            patch.setattr(found, "_SCANNED", 1e9)
-            patch.setattr(found, "_estimate", lambda *_: 1e9)
+            patch.setattr(strategy, "EXACT_BELOW", 0)
+            patch.setattr(strategy, "_SCANNED", 1e9)
+            patch.setattr(strategy, "_estimate", lambda *_: 1e9)
         answer = ask(conn, asked, k=IMAGES, filter=only)
     expected = [hit for hit in whole.hits if hit.image_id in passing]
     assert [hit.image_id for hit in answer.hits] == [hit.image_id for hit in expected]
@@ -176,8 +176,8 @@ def test_candidates_of_each_kind_give_what_the_exact_search_gives(filled, asked,
     if exactly is None:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(found, "EXACT_BELOW", 0)
-        patch.setattr(found, "_SCANNED", 1e9)
+        patch.setattr(strategy, "EXACT_BELOW", 0)
+        patch.setattr(strategy, "_SCANNED", 1e9)
         by_index = ask(conn, asked, k=k)
     kinds = {(p.kind) for p in asked}
     if len(kinds) == len(asked) > 1 and len(exactly.hits) == k:
@@ -213,9 +213,9 @@ def test_the_hybrid_index_gives_what_the_exact_search_gives(mixed, asked, k, nor
     if exactly is None:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(found, "EXACT_BELOW", 0)
-        patch.setattr(found, "_SCANNED", 1e9)
-        patch.setattr(found, "_estimate", lambda *_: 1e9)
+        patch.setattr(strategy, "EXACT_BELOW", 0)
+        patch.setattr(strategy, "_SCANNED", 1e9)
+        patch.setattr(strategy, "_estimate", lambda *_: 1e9)
         by_index = ask(conn, asked, **more)
     if len({p.kind for p in asked}) == len(asked) > 1 and len(exactly.hits) == k:
         exact = by_index.method == "exact" or (by_index.method.startswith("exact over") and may_be_missed(asked))
@@ -225,8 +225,8 @@ def test_the_hybrid_index_gives_what_the_exact_search_gives(mixed, asked, k, nor
 
 
 def test_a_question_of_several_kinds_goes_through_the_hybrid_index(mixed, monkeypatch):
-    monkeypatch.setattr(found, "EXACT_BELOW", 0)
-    monkeypatch.setattr(found, "_SCANNED", 1e9)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 0)
+    monkeypatch.setattr(strategy, "_SCANNED", 1e9)
     asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
     answer = db.search(mixed, db.Question(parts=asked, k=10))
     assert answer.method.startswith("hybrid index, ") and answer.method.endswith("candidates compared exactly")
@@ -240,8 +240,8 @@ def test_as_many_more_candidates_are_taken_as_more_are_wanted(mixed):
 
 
 def test_with_too_many_images_beside_the_hybrid_index_the_kinds_are_searched_one_by_one(mixed, monkeypatch):
-    monkeypatch.setattr(found, "EXACT_BELOW", 0)
-    monkeypatch.setattr(found, "_SCANNED", 1e9)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 0)
+    monkeypatch.setattr(strategy, "_SCANNED", 1e9)
     monkeypatch.setattr(hybrid, "TAIL_MOST", 3)
     mixed.execute("INSERT INTO hybrid_tail SELECT id FROM images ORDER BY id LIMIT 4")  # which the index has too
     asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
@@ -251,8 +251,8 @@ def test_with_too_many_images_beside_the_hybrid_index_the_kinds_are_searched_one
 
 
 def test_more_than_the_hybrid_index_can_tell_are_found_exactly(mixed, monkeypatch):
-    monkeypatch.setattr(found, "EXACT_BELOW", 0)
-    monkeypatch.setattr(found, "_SCANNED", 1e9)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 0)
+    monkeypatch.setattr(strategy, "_SCANNED", 1e9)
     asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
     answer = db.search(mixed, db.Question(parts=asked, k=800))
     assert answer.method == "exact" and "best 800 images are more than the hybrid index can tell" in answer.note

@@ -31,7 +31,7 @@ _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_t
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Best:
     """The best images by score, and how they were found; the `cosines` of each with the directions, where they are known.
 
     `whole`: there are no more of them. An index that gave few may have given up.
@@ -57,7 +57,7 @@ def enough(kinds: int = 1) -> int:
     return EXACT_BELOW if kinds == 1 else EXACT_BELOW * _SEVERAL
 
 
-def best(conn: Connection, directions: Sequence[Direction], needed: int, filter: Filter | None, exact: bool) -> Found:
+def best(conn: Connection, directions: Sequence[Direction], needed: int, filter: Filter | None, exact: bool) -> Best:
     """At least the `needed` best images for these directions, where the library has so many."""
     filter = filter or None  # one that lets everything pass is none
     n = reach_of(needed)
@@ -73,14 +73,14 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
             among = nearest_among(conn, directions, n, filter, int(few))
             if among is not None:
                 count, found, cosines = among
-                return Found(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", "", cosines, whole=len(found) < n)
+                return Best(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", "", cosines, whole=len(found) < n)
     if indexed:
         found = _by_index(conn, directions, n, filter)
         if found is not None and len(found.scored) >= needed:
             return found
         note = found.note if found is not None else ""
     everything = nearest_of_all(conn, directions, n, filter)
-    return Found(everything, "exact", note, whole=len(everything) < n)
+    return Best(everything, "exact", note, whole=len(everything) < n)
 
 
 def _missed(conn: Connection, direction: Direction) -> str:
@@ -121,24 +121,24 @@ def _estimate(conn: Connection, filter: Filter) -> float:
     return conn.estimates[key]
 
 
-def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Found | None:
+def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best | None:
     if len(directions) == 1:
         [direction] = directions
         if direction.index is None:
             return None
         by_index = nearest_by_index(conn, direction, n, filter)
-        return Found(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
+        return Best(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
     hybrid = candidates(conn, directions, n, filter)
     if hybrid.statement is not None:
         count, among, cosines = best_among(conn, directions, n, hybrid.statement, hybrid.parameters, _ALL)
-        return Found(among, hybrid.method.format(count=count), "", cosines)
+        return Best(among, hybrid.method.format(count=count), "", cosines)
     if hybrid.better_exact:
-        return Found([], "", hybrid.note)
+        return Best([], "", hybrid.note)
     found = _by_each_kind(conn, directions, n, filter)
     return found and replace(found, note=hybrid.note)
 
 
-def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Found | None:
+def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best | None:
     """The best of the candidates that the indexes of the kinds give, one by one: good in all kinds, best in none may be missed."""
     if any(direction.source.index is None for direction in directions):
         return None
@@ -150,4 +150,4 @@ def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, fil
         ids.update(image_id for image_id, _ in nearest)
     cosines = cosines_of(conn, directions, sorted(ids))
     found = scored(directions, sorted(ids), cosines)
-    return Found(found, "candidates of each kind, compared exactly", "", dict(zip(sorted(ids), cosines.tolist())))
+    return Best(found, "candidates of each kind, compared exactly", "", dict(zip(sorted(ids), cosines.tolist())))
