@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from host.asking import ask, ids_of
 
 
 @pytest.fixture
@@ -39,38 +40,29 @@ def embed(conn):
     return embed_text
 
 
-def hits(conn: db.Connection, kind: str, vector: np.ndarray, k: int, encoder_id: int | None = None, **more) -> list[db.Hit]:
-    """The answer to a question of one part."""
-    return db.search(conn, db.Question(parts=(db.Part(kind, vector, encoder_id=encoder_id),), k=k, **more)).hits
-
-
-def ids_of(hits: list[db.Hit]) -> list[int]:
-    return [hit.image_id for hit in hits]
-
-
 def test_images_are_ranked_by_the_cosine_of_their_prompts(conn, add, embed, encoder, unit):
     ids, by_text = add("near", "far", "nearer"), encoder(conn, "text")
     for text, vector in [("near", unit(1, 1)), ("far", unit(-1)), ("nearer", unit(3))]:
         embed(by_text, text, vector)
-    found = hits(conn, "prompt", unit(2), 3)
+    found = ask(conn, "prompt", unit(2), 3)
     assert ids_of(found) == [ids[2], ids[0], ids[1]]
-    assert [hit.rank for hit in found] == [1, 2, 3]
-    assert [hit.score for hit in found] == pytest.approx([1, 0.5**0.5, -1], abs=1e-3)
+    assert [hit.rank for hit in found.hits] == [1, 2, 3]
+    assert [hit.score for hit in found.hits] == pytest.approx([1, 0.5**0.5, -1], abs=1e-3)
 
 
 def test_a_lowest_score_drops_the_rest(conn, add, embed, encoder, unit):
     ids, by_text = add("near", "far"), encoder(conn, "text")
     embed(by_text, "near", unit(1, 1))
     embed(by_text, "far", unit(-1))
-    assert ids_of(hits(conn, "prompt", unit(1), 9, lowest_score=0.7)) == ids[:1]
-    assert hits(conn, "prompt", unit(1), 9, lowest_score=0.8) == []
+    assert ids_of(ask(conn, "prompt", unit(1), 9, lowest_score=0.7)) == ids[:1]
+    assert ask(conn, "prompt", unit(1), 9, lowest_score=0.8).hits == []
 
 
 def test_a_text_brings_all_its_images_and_equals_go_by_id(conn, add, embed, encoder, unit):
     ids, by_text = add("a", "b", "a", "b", "a"), encoder(conn, "text")
     embed(by_text, "a", unit(1))
     embed(by_text, "b", unit(1, 1))
-    assert ids_of(hits(conn, "prompt", unit(1), 4)) == [ids[0], ids[2], ids[4], ids[1]]
+    assert ids_of(ask(conn, "prompt", unit(1), 4)) == [ids[0], ids[2], ids[4], ids[1]]
 
 
 @pytest.mark.parametrize("order", ["abcd", "dcba"])
@@ -80,15 +72,15 @@ def test_texts_with_one_vector_are_cut_by_image_id_however_they_lie(conn, add, e
     ids, by_text = add(*sorted(texts)), encoder(conn, "text")
     for text in texts:
         embed(by_text, text, unit(1))
-    assert ids_of(hits(conn, "prompt", unit(1), 20)) == ids[:20]
+    assert ids_of(ask(conn, "prompt", unit(1), 20)) == ids[:20]
 
 
 def test_texts_that_no_image_has_take_no_place(conn, add, embed, encoder, unit):
     ids, by_text = add("a", negative="n"), encoder(conn, "text")
     embed(by_text, "n", unit(1))
     embed(by_text, "a", unit(0, 1))
-    assert ids_of(hits(conn, "prompt", unit(1), 1)) == ids
-    assert hits(conn, "negative", unit(1), 1) == [db.Hit(ids[0], 1.0, 1, (1.0,), gave=(1.0,))]
+    assert ids_of(ask(conn, "prompt", unit(1), 1)) == ids
+    assert ask(conn, "negative", unit(1), 1).hits == [db.Hit(ids[0], 1.0, 1, (1.0,), gave=(1.0,))]
 
 
 def test_each_clip_kind_searches_its_own_encoder(conn, add, embed, encoder, unit):
@@ -97,21 +89,21 @@ def test_each_clip_kind_searches_its_own_encoder(conn, add, embed, encoder, unit
         encoder_id = encoder(conn, family)
         embed(encoder_id, "a", a)
         embed(encoder_id, "b", b)
-    assert ids_of(hits(conn, "clip_l", unit(1), 1)) == ids[:1]
-    assert ids_of(hits(conn, "clip_g", unit(1), 1)) == ids[1:]
+    assert ids_of(ask(conn, "clip_l", unit(1), 1)) == ids[:1]
+    assert ids_of(ask(conn, "clip_g", unit(1), 1)) == ids[1:]
 
 
 def test_an_image_finds_itself_first(conn, add, encoder, unit):
     ids, by_image = add("a", "b"), encoder(conn, "image")
     db.write_image_vectors(conn, by_image, ids, np.stack([unit(1, 1), unit(2)]))
-    assert [(hit.image_id, hit.score) for hit in hits(conn, "image", unit(5), 1)] == [(ids[1], 1.0)]
+    assert [(hit.image_id, hit.score) for hit in ask(conn, "image", unit(5), 1).hits] == [(ids[1], 1.0)]
 
 
 @pytest.mark.parametrize("step", [1, -1])
 def test_images_with_one_vector_are_cut_by_id_however_they_lie(conn, add, encoder, unit, step):
     ids, by_image = add(*["a"] * 60), encoder(conn, "image")
     db.write_image_vectors(conn, by_image, ids[::step], np.stack([unit(1)] * 60))
-    assert ids_of(hits(conn, "image", unit(5), 20)) == ids[:20]
+    assert ids_of(ask(conn, "image", unit(5), 20)) == ids[:20]
 
 
 def test_only_the_asked_encoders_vectors_are_compared(conn, add, encoder, unit):
@@ -119,15 +111,15 @@ def test_only_the_asked_encoders_vectors_are_compared(conn, add, encoder, unit):
     first, second = encoder(conn, "image", "aa"), encoder(conn, "image", "bb")
     db.write_image_vectors(conn, first, ids[:1], unit(1)[None])
     db.write_image_vectors(conn, second, ids[1:], unit(1)[None])
-    assert ids_of(hits(conn, "image", unit(1), 9)) == ids[1:]
-    assert ids_of(hits(conn, "image", unit(1), 9, encoder_id=first)) == ids[:1]
+    assert ids_of(ask(conn, "image", unit(1), 9)) == ids[1:]
+    assert ids_of(ask(conn, "image", unit(1), 9, encoder_id=first)) == ids[:1]
     with pytest.raises(db.LibraryError, match="The library has no encoder 99. Index the folder again"):
-        hits(conn, "image", unit(1), 9, encoder_id=99)
+        ask(conn, "image", unit(1), 9, encoder_id=99)
 
 
 def test_no_encoder_of_the_kind_says_what_to_do(conn, unit):
     with pytest.raises(db.LibraryError, match="no text vectors yet.*First index a folder with a text embedder connected"):
-        hits(conn, "prompt", unit(1), 5)
+        ask(conn, "prompt", unit(1), 5)
 
 
 def test_an_unknown_query_encoder_names_the_one_that_was_used(conn, encoder, unit):
@@ -151,13 +143,13 @@ def test_a_query_of_another_size_says_what_to_do(conn, encoder, unit):
 def test_numbers_of_another_count_say_how_many_are_needed(conn, encoder, unit):
     encoder(conn, "text")
     with pytest.raises(db.LibraryError, match="prompt needs 8 numbers, you gave 4. .*JSON list"):
-        hits(conn, "prompt", unit(1, dims=4), 5)
+        ask(conn, "prompt", unit(1, dims=4), 5)
 
 
 def test_a_zero_query_is_refused(conn, encoder, unit):
     encoder(conn, "image")
     with pytest.raises(ValueError, match="zero"):
-        hits(conn, "image", unit(0), 5)
+        ask(conn, "image", unit(0), 5)
 
 
 def test_what_another_connection_made_active_is_searched_at_once(library, image, encoder, unit):
@@ -165,11 +157,11 @@ def test_what_another_connection_made_active_is_searched_at_once(library, image,
         ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1), image(2)])
         db.write_image_vectors(conn, encoder(conn, "image", "aa"), ids[:1], unit(1)[None])
     with library.connection() as mine:
-        assert ids_of(hits(mine, "image", unit(1), 9)) == ids[:1]
+        assert ids_of(ask(mine, "image", unit(1), 9)) == ids[:1]
         mine.commit()
         with library.connection() as other:
             db.write_image_vectors(other, encoder(other, "image", "bb"), ids[1:], unit(1)[None])
-        assert ids_of(hits(mine, "image", unit(1), 9)) == ids[1:]
+        assert ids_of(ask(mine, "image", unit(1), 9)) == ids[1:]
 
 
 def test_an_encoder_that_was_never_committed_is_forgotten(library, image, encoder, unit):
@@ -179,8 +171,8 @@ def test_an_encoder_that_was_never_committed_is_forgotten(library, image, encode
         db.write_image_vectors(conn, first, ids[:1], unit(1)[None])
     with library.connection() as conn:
         encoder(conn, "image", "bb")
-        assert hits(conn, "image", unit(1), 9) == []
+        assert ask(conn, "image", unit(1), 9).hits == []
         conn.rollback()
         with library.connection() as other:
             db.bump_generation(other)  # the same number as in the transaction that was undone
-        assert ids_of(hits(conn, "image", unit(1), 9)) == ids[:1]
+        assert ids_of(ask(conn, "image", unit(1), 9)) == ids[:1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.search import answer, arrange, calibration
+from host.asking import ask, ids_of
 from psycopg import sql
 
 NOW = datetime.now(timezone.utc)
@@ -30,14 +31,6 @@ def add(conn, root, image, encoder):
     return add_images
 
 
-def ask(conn: db.Connection, vector: np.ndarray, **more) -> db.Answer:
-    return db.search(conn, db.Question(parts=(db.Part("image", vector),), **{"k": 50, **more}))
-
-
-def ids_of(answer: db.Answer) -> list[int]:
-    return [hit.image_id for hit in answer.hits]
-
-
 def turned(cosine: float) -> np.ndarray:
     """A vector of this cosine with (1, 0, ...)."""
     return np.array([cosine, (1 - cosine**2) ** 0.5, *[0] * 6], np.float32)
@@ -45,39 +38,39 @@ def turned(cosine: float) -> np.ndarray:
 
 def test_a_percentile_is_the_share_of_the_library_that_is_farther(conn, add, unit):
     ids = add(*(turned(c) for c in (0.9, 0.1, 0.5, 0.3)))
-    found = {hit.image_id: hit.percentile for hit in ask(conn, unit(1), percentiles=True).hits}
+    found = {hit.image_id: hit.percentile for hit in ask(conn, "image", unit(1), percentiles=True).hits}
     assert found == {ids[0]: 75, ids[2]: 50, ids[3]: 25, ids[1]: 0}
-    assert [hit.percentile for hit in ask(conn, unit(1)).hits] == [None] * 4
+    assert [hit.percentile for hit in ask(conn, "image", unit(1)).hits] == [None] * 4
 
 
 def test_a_lowest_percentile_keeps_what_is_nearer_than_that_share(conn, add, unit):
     ids = add(*(turned(c) for c in (0.9, 0.1, 0.5, 0.3)))
-    assert ids_of(ask(conn, unit(1), lowest_percentile=50)) == [ids[0], ids[2]]
-    assert ids_of(ask(conn, unit(1), lowest_percentile=51)) == [ids[0]]
-    assert ids_of(ask(conn, unit(1), lowest_percentile=100)) == ids[:1]
+    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=50)) == [ids[0], ids[2]]
+    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=51)) == [ids[0]]
+    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=100)) == ids[:1]
 
 
 def test_of_equal_images_a_lowest_percentile_keeps_none_that_is_not_nearer_than_that_share(conn, add, unit):
     ids = add(*(turned(c) for c in (0.9, 0.5, 0.5, 0.5, 0.1)))
-    assert ids_of(ask(conn, unit(1), lowest_percentile=20)) == ids[:4]
-    assert [hit.percentile for hit in ask(conn, unit(1), lowest_percentile=60).hits] == [80]
+    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=20)) == ids[:4]
+    assert [hit.percentile for hit in ask(conn, "image", unit(1), lowest_percentile=60).hits] == [80]
     best = add(turned(0.9), turned(0.9))
-    assert ids_of(ask(conn, unit(1), lowest_percentile=90)) == [ids[0], *best]
+    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=90)) == [ids[0], *best]
 
 
 def test_a_percentile_knows_the_images_that_came_since(conn, add, unit):
     add(turned(0.5), turned(0.1))
-    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 50
+    assert ask(conn, "image", unit(1), percentiles=True).hits[0].percentile == 50
     add(turned(0.2), turned(0.3))
-    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 75
+    assert ask(conn, "image", unit(1), percentiles=True).hits[0].percentile == 75
 
 
 def test_a_percentile_knows_the_vectors_that_came_since(conn, root, image, encoder, unit):
     ids, by_image = db.write_images(conn, root, [image(n) for n in range(4)]), encoder(conn, "image")
     db.write_image_vectors(conn, by_image, ids[:2], np.stack([turned(0.5), turned(0.1)]))
-    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 50
+    assert ask(conn, "image", unit(1), percentiles=True).hits[0].percentile == 50
     db.write_image_vectors(conn, by_image, ids[2:], np.stack([turned(0.2), turned(0.3)]))
-    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 75
+    assert ask(conn, "image", unit(1), percentiles=True).hits[0].percentile == 75
 
 
 def test_percentiles_of_a_large_library_come_from_a_sample(conn, add, unit, monkeypatch):
@@ -86,7 +79,7 @@ def test_percentiles_of_a_large_library_come_from_a_sample(conn, add, unit, monk
     rng = np.random.default_rng(1)
     cosines = rng.uniform(-1, 1, 400)
     add(*(turned(c) for c in cosines))
-    for hit in ask(conn, unit(1), percentiles=True, k=400).hits:
+    for hit in ask(conn, "image", unit(1), percentiles=True, k=400).hits:
         assert abs(hit.percentile - 100 * np.mean(cosines < hit.score)) < 25
     assert len(calibration._draw(conn, 400)) == 40
 
@@ -96,7 +89,7 @@ def test_a_large_librarys_sample_is_drawn_anew_once_a_minute_and_when_told_so(co
     add(*(turned(0.9 - n / 100) for n in range(40)))
 
     def best_percentile() -> float:
-        return ask(conn, unit(1), percentiles=True).hits[0].percentile
+        return ask(conn, "image", unit(1), percentiles=True).hits[0].percentile
 
     before = best_percentile()
     conn.execute("UPDATE image_vectors SET embedding = (SELECT embedding FROM image_vectors ORDER BY image_id LIMIT 1)")
@@ -126,7 +119,7 @@ def test_a_kind_that_few_images_have_is_sampled_among_those(conn, root, image, e
     monkeypatch.setattr(calibration, "_FEW", 8)
     ids = db.write_images(conn, root, [image(n) for n in range(400)])
     db.write_image_vectors(conn, encoder(conn, "image"), ids[5:15], np.stack([turned(n / 10) for n in range(10)]))
-    assert ask(conn, unit(1), percentiles=True).hits[0].percentile == 90
+    assert ask(conn, "image", unit(1), percentiles=True).hits[0].percentile == 90
 
 
 def test_standard_scores_weigh_kinds_by_how_they_spread(conn, root, image, encoder, unit):
@@ -171,7 +164,7 @@ def test_a_hit_says_how_much_of_its_score_each_part_gave(conn, root, image, enco
 
 def test_one_part_by_standard_score_keeps_its_cosine(conn, add, unit):
     add(*(turned(c) for c in (0.9, 0.1)))
-    [best, other] = ask(conn, unit(1), normalise=True).hits
+    [best, other] = ask(conn, "image", unit(1), normalise=True).hits
     assert (best.gave, other.gave) == (pytest.approx((best.score,)), pytest.approx((other.score,)))
     assert (best.score, other.score) == (pytest.approx(1, abs=0.01), pytest.approx(-1, abs=0.01))
     assert best.cosines == (pytest.approx(0.9, abs=1e-3),)
@@ -182,7 +175,7 @@ def test_variants_are_one_hit_the_best(conn, add, unit):
     ids = add(
         *(turned(c) for c in (0.7, 0.8, 0.6, 0.5, 0.4)), seed=[7, 7, 8, None, None], prompt=[prompt, prompt, prompt, prompt, None]
     )
-    answer = ask(conn, unit(1), collapse="variants")
+    answer = ask(conn, "image", unit(1), collapse="variants")
     assert ids_of(answer) == [ids[1], ids[2], ids[3], ids[4]]
     assert "1 variants left out" in answer.method
     assert [hit.rank for hit in answer.hits] == [1, 2, 3, 4]
@@ -192,19 +185,19 @@ def test_a_page_is_filled_however_many_variants_there_are(conn, add, unit):
     prompt = db.TextPair("a fox", "")
     count = 300
     ids = add(*(turned(0.9 - n / 1000) for n in range(count)), seed=[min(n // 280, 1) for n in range(count)], prompt=[prompt] * count)
-    assert ids_of(ask(conn, unit(1), k=2, collapse="variants")) == [ids[0], ids[280]]
+    assert ids_of(ask(conn, "image", unit(1), k=2, collapse="variants")) == [ids[0], ids[280]]
 
 
 def test_lookalikes_are_one_hit_too(conn, add, unit):
     ids = add(unit(1, 0.1), unit(1, 0.12), unit(1, 0, 1), unit(0, 1))
-    assert ids_of(ask(conn, unit(1), collapse="lookalikes")) == [ids[0], ids[2], ids[3]]
+    assert ids_of(ask(conn, "image", unit(1), collapse="lookalikes")) == [ids[0], ids[2], ids[3]]
 
 
 def test_equal_perceptual_hashes_are_lookalikes(conn, add, unit):
     ids = add(unit(1), unit(1, 1), unit(1, 2))
     conn.execute("UPDATE images SET phash = id * 0 - 1 - CASE WHEN id = %s THEN 1 ELSE 0 END", [ids[1]])
-    assert ids_of(ask(conn, unit(1), collapse="lookalikes")) == ids[:1]
-    assert ids_of(ask(conn, unit(1), collapse="variants")) == ids  # of one seed and prompt, which they are not
+    assert ids_of(ask(conn, "image", unit(1), collapse="lookalikes")) == ids[:1]
+    assert ids_of(ask(conn, "image", unit(1), collapse="variants")) == ids  # of one seed and prompt, which they are not
 
 
 @pytest.mark.parametrize("least", [0, 2**63 - 2**40])
@@ -212,12 +205,12 @@ def test_perceptual_hashes_of_which_up_to_six_bits_differ_are_lookalikes(conn, a
     ids = add(unit(1), unit(1, 1), unit(1, 2))
     for image_id, phash in zip(ids, (least, least ^ 0b111111, least ^ 0b1111111 << 8)):
         conn.execute("UPDATE images SET phash = %s WHERE id = %s", [phash, image_id])
-    assert ids_of(ask(conn, unit(1), collapse="lookalikes")) == [ids[0], ids[2]]
+    assert ids_of(ask(conn, "image", unit(1), collapse="lookalikes")) == [ids[0], ids[2]]
 
 
 def test_a_new_image_is_lifted_by_recency_and_its_score_stays(conn, add, unit):
     ids = add(turned(0.8), turned(0.7), turned(0.6), created=[NOW - timedelta(days=300), NOW, None])
-    answer = ask(conn, unit(1), recency=0.2, recency_days=30)
+    answer = ask(conn, "image", unit(1), recency=0.2, recency_days=30)
     assert ids_of(answer) == [ids[1], ids[0], ids[2]]
     assert [hit.score for hit in answer.hits] == pytest.approx([0.7, 0.8, 0.6], abs=1e-3)
     assert [hit.recency for hit in answer.hits] == pytest.approx([0.2, 0.2 / 1024, 0], abs=1e-3)  # the run may be an hour long
@@ -227,16 +220,16 @@ def test_a_new_image_far_behind_the_best_is_lifted_too(conn, add, unit, monkeypa
     monkeypatch.setattr(arrange, "_NEWEST", 1)
     count = 300
     ids = add(*(turned(0.9 - n / 1000) for n in range(count)), created=[NOW if n == count - 1 else NOW - timedelta(days=900) for n in range(count)])
-    assert ids_of(ask(conn, unit(1), k=1, recency=1.0)) == [ids[-1]]
+    assert ids_of(ask(conn, "image", unit(1), k=1, recency=1.0)) == [ids[-1]]
 
 
 def test_diversity_takes_what_is_unlike_the_better_hits(conn, add, unit):
     ids = add(unit(1, 0.1), unit(1, 0.11), unit(1, 0, 0.6), unit(0.2, 0, 0, 1))
-    assert ids_of(ask(conn, unit(1), k=2)) == ids[:2]
-    answer = ask(conn, unit(1), k=2, diversity=0.5)
+    assert ids_of(ask(conn, "image", unit(1), k=2)) == ids[:2]
+    answer = ask(conn, "image", unit(1), k=2, diversity=0.5)
     assert ids_of(answer) == [ids[0], ids[2]]
     assert answer.method == "exact; made diverse by looks"
-    assert ids_of(ask(conn, unit(1), k=2, diversity=1.0)) == [ids[0], ids[3]]
+    assert ids_of(ask(conn, "image", unit(1), k=2, diversity=1.0)) == [ids[0], ids[3]]
 
 
 @pytest.mark.parametrize(("seen", "expected", "by"), [(4, [0, 2], "looks"), (2, [0, 1], "looks"), (1, [0, 3], "prompt")])
@@ -254,8 +247,8 @@ def test_diversity_of_a_search_by_prompt_is_by_looks_where_half_are_known(conn, 
 def test_diversity_pages_are_cut_from_one_list(conn, add, unit):
     rng = np.random.default_rng(0)
     add(*rng.normal(size=(60, 8)).astype(np.float32))
-    whole = ids_of(ask(conn, unit(1), k=12, diversity=0.6))
-    pages = [ids_of(ask(conn, unit(1), k=4, offset=offset, diversity=0.6)) for offset in (0, 4, 8)]
+    whole = ids_of(ask(conn, "image", unit(1), k=12, diversity=0.6))
+    pages = [ids_of(ask(conn, "image", unit(1), k=4, offset=offset, diversity=0.6)) for offset in (0, 4, 8)]
     assert sum(pages, []) == whole
 
 
@@ -267,7 +260,7 @@ def test_no_page_repeats_a_hit_of_another_however_deep(conn, add, unit, more, k,
     rng = np.random.default_rng(0)
     ids = add(*rng.normal(size=(500, 8)).astype(np.float32), created=[NOW - timedelta(days=int(d)) for d in rng.integers(0, 200, 500)])
     left_out = tuple(ids[:3])
-    pages = [ask(conn, unit(1), k=k, offset=offset, leave_out=left_out, **more).hits for offset in range(0, 500, k)]
+    pages = [ask(conn, "image", unit(1), k=k, offset=offset, leave_out=left_out, **more).hits for offset in range(0, 500, k)]
     found = [hit.image_id for page in pages for hit in page]
     assert len(found) == len(set(found))
     assert set(found) == set(ids) - set(left_out)
@@ -277,17 +270,17 @@ def test_no_page_repeats_a_hit_of_another_however_deep(conn, add, unit, more, k,
 @pytest.mark.parametrize("more", [{"diversity": 0.3}, {"collapse": "lookalikes"}, {"recency": 0.1}], ids=str)
 def test_so_deep_a_page_that_it_would_take_all_memory_is_refused(conn, add, unit, more):
     add(unit(1))
-    assert ask(conn, unit(1), offset=20_000).hits == []
+    assert ask(conn, "image", unit(1), offset=20_000).hits == []
     with pytest.raises(db.LibraryError, match="up to number 20,050. With diversity, collapse or recency only the best 3,200"):
-        ask(conn, unit(1), offset=20_000, **more)
+        ask(conn, "image", unit(1), offset=20_000, **more)
 
 
 def test_a_page_that_could_not_be_filled_says_why(conn, add, unit, monkeypatch):
     prompt, count = db.TextPair("a fox", ""), 450
     add(*(turned(0.9 - n / 1000) for n in range(count)), seed=[n // 440 for n in range(count)], prompt=[prompt] * count)
-    assert ask(conn, unit(1), k=3, collapse="variants").note == ""
+    assert ask(conn, "image", unit(1), k=3, collapse="variants").note == ""
     monkeypatch.setattr(answer, "MOST", 400)
-    few = ask(conn, unit(1), k=3, collapse="variants")
+    few = ask(conn, "image", unit(1), k=3, collapse="variants")
     assert len(few.hits) == 1
     assert few.note == "Only the best 400 images were looked at for this order; more may follow."
 
@@ -296,7 +289,7 @@ def test_what_looks_alike_is_compared_with_what_stays_only(conn, add, unit):
     """A chain in which each is like the next sixty or so: the first of them stays, and the first beyond. More than are compared at once."""
     count = 600
     ids = add(*(turned(np.cos(n * 0.004)) for n in range(count)))
-    kept = ids_of(ask(conn, unit(1), k=50, collapse="lookalikes"))
+    kept = ids_of(ask(conn, "image", unit(1), k=50, collapse="lookalikes"))
     expected, last = [], None
     for n, image_id in enumerate(ids):
         if last is None or np.cos((n - last) * 0.004) < arrange.LOOKALIKE:
@@ -312,7 +305,7 @@ def test_hits_found_by_score_may_be_listed_otherwise(conn, add, unit, order, exp
         created=[NOW - timedelta(days=2), NOW - timedelta(days=1), None, NOW],
         seed=[2**64 - 1, 5, 4, 1],
     )
-    answer = ask(conn, unit(1), k=3, order=order)
+    answer = ask(conn, "image", unit(1), k=3, order=order)
     assert ids_of(answer) == [ids[n] for n in expected]
     assert [hit.rank for hit in answer.hits] == [n + 1 for n in expected]
 
@@ -365,4 +358,4 @@ def test_exact_cosines_are_aligned_with_images_and_parts(conn, add, encoder, uni
 def test_recency_lifts_nothing_that_a_filter_leaves_out(conn, add, unit):
     ids = add(turned(0.9), turned(0.8), turned(0.1), created=[None, None, NOW], seed=[1, 2, 3])
     either = db.Filter(sql.SQL("i.seed = 1 OR i.seed = 2"))
-    assert ids_of(ask(conn, unit(1), recency=2.0, filter=either)) == ids[:2]
+    assert ids_of(ask(conn, "image", unit(1), recency=2.0, filter=either)) == ids[:2]

@@ -9,9 +9,10 @@ from diffusion_toolkit.db import indexes, problems
 from diffusion_toolkit.db._index_sql import count_rows, index_name
 from diffusion_toolkit.db.encoders import get_encoder
 from diffusion_toolkit.db.migrate import migrate
-from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import Direction, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_exactly, statement
+from host.asking import ask, ids_of
 from pgvector import HalfVector
 
 SEARCHED = "SELECT joined FROM text_vectors v JOIN texts t ON t.id = v.text_id WHERE encoder_id = %s AND searched ORDER BY joined"
@@ -43,9 +44,9 @@ def searched(conn, encoder_id: int) -> list[str]:
 def nearest(conn, kind: str, query: np.ndarray) -> list[int]:
     """By the index, or what would be: ids of the images nearest to the query."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(found, "EXACT_BELOW", 0)
-        patch.setattr(found, "_SCANNED", 1e9)
-        return [hit.image_id for hit in db.search(conn, db.Question(parts=(db.Part(kind, query),), k=5)).hits]
+        patch.setattr(strategy, "EXACT_BELOW", 0)
+        patch.setattr(strategy, "_SCANNED", 1e9)
+        return ids_of(ask(conn, kind, query, k=5))
 
 
 @pytest.mark.parametrize("family", ["clip_l", "clip_g"])
@@ -98,7 +99,7 @@ def test_an_index_made_before_serves_on(conn, written, unit):
 
 
 def test_an_index_that_was_tried_is_no_problem_for_as_many_negatives(library, conn, root, image, encoder, monkeypatch):
-    monkeypatch.setattr(found, "EXACT_BELOW", 60)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 60)
     monkeypatch.setattr(problems, "SMALL", 100)
     db.write_images(conn, root, [image(n, prompt=pair(f"prompt {n}"), negative=pair(f"negative {n}")) for n in range(60)])
     encoder_id = encoder(conn, "clip_l")
