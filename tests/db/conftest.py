@@ -21,25 +21,25 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer.start(tmp_path_factory.mktemp("server"))
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as conn:
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    postgresql = EmbeddedServer.start(tmp_path_factory.mktemp("server"))
+    with psycopg.connect(postgresql.dsn("postgres"), autocommit=True) as conn:
         conn.execute("ALTER SYSTEM SET fsync = off")  # nobody keeps these databases
         conn.execute("SELECT pg_reload_conf()")
-    yield server
-    server.stop()
-    shutil.rmtree(server.directory, ignore_errors=True)  # pytest would keep it
+    yield postgresql
+    postgresql.stop()
+    shutil.rmtree(postgresql.directory, ignore_errors=True)  # pytest would keep it
 
 
 @pytest.fixture(scope="session")
-def new_database(server: EmbeddedServer) -> Callable[..., str]:
+def new_database(postgresql: EmbeddedServer) -> Callable[..., str]:
     """Makes a database and returns its connection string."""
 
     def make(template: str = "template0") -> str:
         name = f"test_{next(_numbers)}"
-        with psycopg.connect(server.dsn("postgres"), autocommit=True) as conn:
+        with psycopg.connect(postgresql.dsn("postgres"), autocommit=True) as conn:
             conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return server.dsn(name)
+        return postgresql.dsn(name)
 
     return make
 
@@ -57,12 +57,12 @@ def template(new_database: Callable[..., str], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def dsn(server: EmbeddedServer, new_database: Callable[..., str], template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def dsn(postgresql: EmbeddedServer, new_database: Callable[..., str], template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The connection string of this test's own database, in the environment as a person would set it. It goes with the test: 11 MB of disk."""
     dsn = new_database(template)
     monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", dsn)
     yield dsn
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as conn:
+    with psycopg.connect(postgresql.dsn("postgres"), autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {conninfo_to_dict(dsn)['dbname']} WITH (FORCE)")
 
 

@@ -64,8 +64,8 @@ def test_who_is_refused_gives_up_no_lock_that_it_never_had(library, monkeypatch)
     assert said == []
 
 
-def test_what_was_made_while_the_locks_connection_was_lost_is_no_error(library, server):
-    with alone(library), psycopg.connect(server.dsn("postgres")) as admin:
+def test_what_was_made_while_the_locks_connection_was_lost_is_no_error(library, postgresql):
+    with alone(library), psycopg.connect(postgresql.dsn("postgres")) as admin:
         ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = %s)"
         with library.connection() as conn:
             assert admin.execute(ended, [conn.info.dbname]).fetchall() == [(True,)]

@@ -194,7 +194,7 @@ def test_what_another_run_has_made_meanwhile_is_not_made_again(library, by_image
     assert db.refresh_search(library) == "" and indexes(library) == []
 
 
-def test_library_status_tells_what_is_put_off_and_who_makes_it(library, by_image, server, dsn):
+def test_library_status_tells_what_is_put_off_and_who_makes_it(library, by_image, dsn):
     db.postpone_indexes(library, {by_image: LARGE})
     status = library_status(library)
     [told] = [problem for problem in status.problems if "put off" in problem.what]

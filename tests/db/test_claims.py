@@ -112,9 +112,9 @@ def test_what_a_killed_process_had_is_free_at_once(library, root, runs, python):
         assert conn.execute("SELECT who FROM runs").fetchall() == [("run 2",)]
 
 
-def test_a_run_whose_session_was_lost_says_so_and_begins_anew_with_what_it_has(library, root, runs, server):
+def test_a_run_whose_session_was_lost_says_so_and_begins_anew_with_what_it_has(library, root, runs, postgresql):
     runs[0].claim(root, files("a"))
-    with psycopg.connect(server.dsn("postgres")) as admin:
+    with psycopg.connect(postgresql.dsn("postgres")) as admin:
         admin.execute("SELECT pg_terminate_backend(%s, 5000)", [runs[0]._conn.info.backend_pid])
     with pytest.raises(db.LibraryError, match="connection to the library's PostgreSQL server was lost"):
         runs[0].claim(root, files("b"))
@@ -162,7 +162,7 @@ def test_the_end_does_not_wait_for_a_claim_that_still_connects_and_that_ends_its
         assert conn.execute("SELECT who FROM runs").fetchall() == [("run 2",)]
 
 
-def test_a_run_that_has_claimed_nothing_is_one_to_others_also_after_its_session_was_lost(library, runs, server):
+def test_a_run_that_has_claimed_nothing_is_one_to_others_also_after_its_session_was_lost(library, runs, postgresql):
     def seen() -> bool:
         with library.connection() as conn:
             return another_run(conn)
@@ -170,7 +170,7 @@ def test_a_run_that_has_claimed_nothing_is_one_to_others_also_after_its_session_
     assert not seen()
     runs[0].begin()
     assert seen()
-    with psycopg.connect(server.dsn("postgres")) as admin:
+    with psycopg.connect(postgresql.dsn("postgres")) as admin:
         admin.execute("SELECT pg_terminate_backend(%s, 5000)", [runs[0]._conn.info.backend_pid])
     assert not seen()
     with pytest.raises(db.TryAgain):

@@ -28,7 +28,7 @@ def open_with(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def as_admin(server):
+def as_admin(postgresql):
     """Runs statements as superuser in a database."""
 
     def run(dsn: str, *statements: str) -> None:
@@ -40,15 +40,15 @@ def as_admin(server):
 
 
 @pytest.fixture
-def role(as_admin, server):
+def role(as_admin, postgresql):
     """A user with a password and no rights; gone afterwards."""
-    as_admin(server.dsn("postgres"), "CREATE ROLE reader LOGIN PASSWORD 'hunter2'")
+    as_admin(postgresql.dsn("postgres"), "CREATE ROLE reader LOGIN PASSWORD 'hunter2'")
     yield {"user": "reader", "password": "hunter2"}
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
+    with psycopg.connect(postgresql.dsn("postgres"), autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'reader'")
         for (name,) in admin.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test%'").fetchall():
             writes = "-c default_transaction_read_only=off"  # also where a test has set the database otherwise
-            with psycopg.connect(server.dsn(name), autocommit=True, options=writes) as inside:
+            with psycopg.connect(postgresql.dsn(name), autocommit=True, options=writes) as inside:
                 inside.execute("DROP OWNED BY reader")
         admin.execute("DROP ROLE reader")
 
@@ -141,13 +141,13 @@ def test_a_pgvector_with_known_faults_is_warned_of(open_with, dsn, as_admin):
     assert "pgvector 0.8.3; 0.8.4 fixes faults" in warning
 
 
-def test_a_database_that_is_not_utf8_is_refused(open_with, server, as_admin):
+def test_a_database_that_is_not_utf8_is_refused(open_with, postgresql, as_admin):
     as_admin(
-        server.dsn("postgres"),
+        postgresql.dsn("postgres"),
         "CREATE DATABASE test_latin ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0",
     )
     with pytest.raises(db.LibraryError, match="encoding SQL_ASCII. Make one with: CREATE DATABASE"):
-        open_with(server.dsn("test_latin"))
+        open_with(postgresql.dsn("test_latin"))
 
 
 def test_all_that_is_missing_is_told_at_once(open_with, new_database, as_admin, role):
@@ -205,18 +205,18 @@ def test_a_read_only_server_is_searched_but_not_written(open_with, dsn, as_admin
         db.ensure_root(conn, "output", "/pictures")
 
 
-def test_connections_that_the_server_ended_are_made_anew(library, server):
+def test_connections_that_the_server_ended_are_made_anew(library, postgresql):
     with library.connection() as conn:
         pid = conn.info.backend_pid
-    with psycopg.connect(server.dsn("postgres")) as admin:
+    with psycopg.connect(postgresql.dsn("postgres")) as admin:
         admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     with library.connection() as conn:
         assert conn.info.backend_pid != pid
 
 
-def test_a_connection_lost_in_use_says_so_and_the_next_works(library, server):
+def test_a_connection_lost_in_use_says_so_and_the_next_works(library, postgresql):
     with pytest.raises(db.LibraryError, match="was lost; nothing of this step was written. Try again"):
-        with library.connection() as conn, psycopg.connect(server.dsn("postgres")) as admin:
+        with library.connection() as conn, psycopg.connect(postgresql.dsn("postgres")) as admin:
             admin.execute("SELECT pg_terminate_backend(%s, 5000)", [conn.info.backend_pid])
             db.counts(conn)
     with library.connection() as conn:
@@ -245,7 +245,7 @@ def test_a_statement_that_fails_is_told_by_its_cause(library):
         conn.execute("SELECT * FROM nothing")
 
 
-def test_neither_errors_nor_logs_nor_names_tell_the_connection_string(open_with, dsn, caplog, server):
+def test_neither_errors_nor_logs_nor_names_tell_the_connection_string(open_with, dsn, caplog):
     caplog.set_level(logging.DEBUG)
     said = []
     for changes in ({"password": "hunter2"}, {"dbname": "nowhere"}, {"user": "stranger"}, {"host": "nowhere.invalid"}):

@@ -33,18 +33,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def outage(server, monkeypatch):
+def outage(postgresql, monkeypatch):
     """Stops the server, and starts it again when it has been missed."""
     monkeypatch.setattr(patience, "PAUSES", (0.2,))
     missed, threads = threading.Event(), []
 
     def start() -> None:
         missed.wait(60)
-        EmbeddedServer.start(server.directory)
+        EmbeddedServer.start(postgresql.directory)
 
     def stop() -> None:
         happening.begun = True
-        assert server._cluster.shut_down(30, server._address())
+        assert postgresql._cluster.shut_down(30, postgresql._address())
         threads.append(threading.Thread(target=start))
         threads[0].start()
 

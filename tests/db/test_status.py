@@ -10,7 +10,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builder_lock import alone
 from diffusion_toolkit.db.problems import SMALL
-from diffusion_toolkit.db.search import found
+from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.sizes import in_bytes
 from diffusion_toolkit.db.status import library_status
 
@@ -122,7 +122,7 @@ def test_vectors_of_a_former_encoder_are_told_with_what_frees_them(filled, encod
     assert not [index for index in status.indexes if index.name.endswith(f"_{former}")] and status.sizes["image_vectors"][0] < 8192
 
 
-def test_an_index_whose_making_was_cut_short(filled, server, dsn):
+def test_an_index_whose_making_was_cut_short(filled, dsn):
     with filled.connection() as conn:
         known = db.active_encoder(conn, "image").id
         conn.execute(
@@ -169,7 +169,7 @@ def test_programs_are_told_which_of_two_indexes_is_to_go(filled):
 
 @pytest.fixture
 def three_are_many(monkeypatch):
-    monkeypatch.setattr(found, "EXACT_BELOW", 3)
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 3)
 
 
 def tried(library: db.Library, rows: int, **efforts: int | None) -> None:
@@ -206,7 +206,7 @@ def test_an_index_that_misses_what_people_ask_for_is_told_with_what_may_help(fil
         db.set_index(filled, known, "hnsw", m=m, ef_construction=100)
         tried(filled, 3, near=None)
         assert words in told(filled) and ("Build Index" in told(filled)) == bool(words)
-    monkeypatch.setattr(found, "EXACT_BELOW", 4)  # so few are compared with all in any case
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 4)  # so few are compared with all in any case
     assert "misses" not in told(filled)
 
 

@@ -96,11 +96,11 @@ def test_the_query_works_prepared_from_another_program(filled):
             assert len(conn.execute("EXECUTE q('" + str(query.tolist()) + "')").fetchall()) == 50
 
 
-def test_a_plain_session_of_another_program_gets_50_rows_too(filled, server):
+def test_a_plain_session_of_another_program_gets_50_rows_too(filled, postgresql):
     library, encoders, query = filled
     with library.connection() as conn:
         database = conn.info.dbname
-    with psycopg.connect(server.dsn(database)) as plain:  # none of our session's settings, only the database's
+    with psycopg.connect(postgresql.dsn(database)) as plain:  # none of our session's settings, only the database's
         statement = ISSUE.format(column="prompt_embedding", query="%(query)s")
         assert "Index Scan using text_vectors_hnsw" in plan(plain, statement, {"query": str(query.tolist())})
         assert len(plain.execute(statement, {"query": str(query.tolist())}).fetchall()) == 50
