@@ -99,7 +99,7 @@ class _Shelf:
         """The file's model, at once or `Later`."""
         told = about(kind.families, self.active)
         if told is not None and self.known.fingerprints(file) == self.wanted(kind):
-            return Later(told, lambda: self._as_learnt(kind, file, why))
+            return Later(told, lambda: self._as_learnt(kind, file))
         return self.load(kind, file, why)
 
     def load(self, kind: _Kind, file: ModelFile, why: str = "Loading") -> Any:
@@ -111,11 +111,11 @@ class _Shelf:
         self.known.remember(file, fingerprints_of(file, model))
         return model
 
-    def _as_learnt(self, kind: _Kind, file: ModelFile, why: str) -> Any:
+    def _as_learnt(self, kind: _Kind, file: ModelFile) -> Any:
         from ..model_files import fingerprints_of
 
         before = self.wanted(kind)
-        model = self.load(kind, file, why)
+        model = self.load(kind, file)
         if fingerprints_of(file, model) != before:
             raise UsageError(f"{file.name} is another model than it was. Run the same again, or name another with {_flag(kind)}.")
         return model
