@@ -1,7 +1,8 @@
-"""What Library Upkeep's repair sweeps up in the server: leftovers of index makings, and the room of what was deleted."""
+"""What Library Upkeep sweeps up in the server: leftovers of index makings, the room of what was deleted, and files that are gone."""
 
 from __future__ import annotations
 
+import pytest
 from diffusion_toolkit import db
 
 
@@ -39,3 +40,16 @@ def test_tables_are_vacuumed_of_which_a_tenth_and_more_than_a_thousand_rows_were
         deleted.append((swept(), [*told]))
     assert deleted == [([], []), ([], []), (["images"], [("Taking up what was deleted in images", 0, 1)])]
     assert swept() == []
+
+
+def test_files_that_are_gone_are_not_removed_beside_a_run_that_began_meanwhile(library, image):
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+        [gone] = db.write_images(conn, root, [image(1, path="gone.png")])
+        db.mark_missing(conn, root, ["gone.png"])
+    run = db.Run(library, "computer 7, process 12")
+    run.begin()
+    with pytest.raises(db.LibraryError, match="computer 7, process 12 is indexing"):
+        db.remove_missing(library, root, list, lambda done: None)
+    run.end()
+    assert db.remove_missing(library, root, list, lambda done: None) == ({"gone.png": gone}, {gone: False})
