@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from ...db import StoredImage
     from ...embedders.other_models import OtherConditioning
     from ..links import Hits as HitsRecord
-    from .other_recall import OtherRecall, RecalledPiece
-
-    Row = tuple[RecalledPiece, RecalledPiece]  # of an image's prompt and of its negative prompt
+    from .other_recall import OtherRecall
+    from .recalled_images import RecalledImage
 
 REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # as in embedders.other_models: node files import no embedders when ComfyUI starts
 AVERAGE, EACH = "average", "each by itself"  # in the words of Stored Image Vector
@@ -113,9 +112,8 @@ class ConditionOtherModels(io.ComfyNode):
         t5_text: str = "",
         sizes: str = NO_SIZES,
     ) -> io.NodeOutput:
-        from ... import db
         from .other_recall import OtherRecall
-        from .recalled_images import RecalledImage, named, sources
+        from .recalled_images import named, recall_images, sources
 
         ids = chosen_ids(hits, image_ids)
         numbers = read_weights(weights, len(ids), counted_once(hits, image_ids)) if several == AVERAGE else []
@@ -123,44 +121,33 @@ class ConditionOtherModels(io.ComfyNode):
             raise ValueError("Weights of an average are 0 or more, and not all 0. To move away from a look use Push Away.")
         opened = open_chosen([hits], image_ids, library_name, library)
         with opened.connection() as connection:
-            images = db.get_images(connection, ids)
             recall = OtherRecall(opened, connection, target, clip)
-            rows = recall_rows(recall, images, progress_on(cls))
-            made = conditionings(recall, target, images, rows, numbers, t5_text, (target, sizes) == (REFINER, OWN_SIZES))
+            images = recall_images(recall, ids, progress_on(cls))
+            made = conditionings(recall, target, images, numbers, t5_text, (target, sizes) == (REFINER, OWN_SIZES))
         lines = [f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}", f"for {target}"]
-        lines += [*sources([RecalledImage(image, *row) for image, row in zip(images, rows)]), *_t5_line(target, recall.has_t5, t5_text)]
+        lines += [*sources(images), *_t5_line(target, recall.has_t5, t5_text)]
         lines += unheard(target, several, weights, t5_text, sizes, recall.has_t5) + shares(ids, numbers, recall.has_t5 and target != REFINER)
-        shown = images[: len(made[0])]
+        shown = [one.image for one in images[: len(made[0])]]
         prompts, negatives = [image.prompt or "" for image in shown], [image.negative or "" for image in shown]
         return io.NodeOutput(*made, prompts, negatives, ui={"text": ["\n".join(lines)]})
 
 
-def recall_rows(recall: OtherRecall, images: Sequence[StoredImage], progress: Callable[[str, int, int], None]) -> list[Row]:
-    rows = []
-    for done, image in enumerate(images):
-        progress("Recalled", done, len(images))  # hears cancel too
-        missing = f"image {image.id} has no stored prompt" + (" (has:prompt in filter_text leaves such out)" if len(images) > 1 else "")
-        rows.append((recall.text(image.prompt_id, missing), recall.text(image.negative_id)))
-    progress("Recalled", len(images), len(images))
-    return rows
-
-
 def conditionings(
-    recall: OtherRecall, target: str, images: Sequence[StoredImage], rows: Sequence[Row], weights: Sequence[float], t5_text: str, sized: bool
+    recall: OtherRecall, target: str, images: Sequence[RecalledImage], weights: Sequence[float], t5_text: str, sized: bool
 ) -> tuple[list, list]:
     """The positives and the negatives, one an image; with weights the one average, told as of the first image."""
     from ...embedders.other_models import average_pieces, put_together
 
-    pieces = [(positive.piece, negative.piece) for positive, negative in rows]
+    pieces = [(one.positive.piece, one.negative.piece) for one in images]
     pieces = [tuple(average_pieces(side, weights) for side in zip(*pieces))] if weights else pieces
     made: tuple[list, list] = [], []
     known: dict[tuple[int, str], list] = {}  # many images share a text, and what it gives takes up to 5 MB
-    for image, both in zip(images, pieces):
-        texts = (t5_text.strip() or image.prompt or "", image.negative or "")
+    for one, both in zip(images, pieces):
+        texts = (t5_text.strip() or one.image.prompt or "", one.image.negative or "")
         for side, piece, text, score in zip(made, both, texts, SCORES):
             if (id(piece), text) not in known:
                 known[id(piece), text] = _conditioning(put_together(target, piece, recall.t5(text)))
-            told = _told(image, score) if sized else {}
+            told = _told(one.image, score) if sized else {}
             side.append([[states, {**rest, **told}] for states, rest in known[id(piece), text]])
     return made
 

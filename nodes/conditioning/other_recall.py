@@ -35,7 +35,7 @@ class OtherRecall:
     def __init__(self, library: Library, connection: Connection, target: str, clip: Any | None) -> None:
         from ...embedders.other_clips import OtherCLIP, is_sdxl
 
-        self._connection, self._target = connection, target
+        self.connection, self._target = connection, target
         self._live: OtherCLIP | None = None
         sdxl = None
         if clip is not None and target == REFINER and is_sdxl(clip):
@@ -60,7 +60,7 @@ class OtherRecall:
         if text_id is None and missing is not None:
             self._recall.text(None, missing)  # words the error
         if text_id is None:
-            text_id = db.find_text(self._connection, db.TextPair("", ""))
+            text_id = db.find_text(self.connection, db.TextPair("", ""))
         if text_id not in self._known:
             self._known[text_id] = self._recalled(text_id)
         return self._known[text_id]
@@ -80,7 +80,7 @@ class OtherRecall:
 
     def _encoders(self) -> tuple[StoredEncoder | None, StoredEncoder | None]:
         """Those of the stored token states and of the stored CLIP-L vectors that count here."""
-        find, active, connection = db.find_encoder, db.active_encoder, self._connection
+        find, active, connection = db.find_encoder, db.active_encoder, self.connection
         towers = self._live.towers if self._live is not None else ()
         if self._target == FLUX:
             return None, find(connection, "clip_l", self._live.fingerprint("clip_l")) if towers else active(connection, "clip_l")
@@ -98,7 +98,7 @@ class OtherRecall:
             stored, damaged = self._stored(text_id)
             vector = self._clip_l(text_id) if stored is not None else None
             if stored is not None and (vector is not None or self._target == REFINER):
-                return RecalledPiece(Piece(stored.states, vector, stored.pooled), stored_by(self._connection, self._states))
+                return RecalledPiece(Piece(stored.states, vector, stored.pooled), stored_by(self.connection, self._states))
             encoded = self._encoded(text_id)
             return RecalledPiece(encoded.piece, encoded.source + damaged)
         vector = self._clip_l(text_id)
@@ -112,20 +112,20 @@ class OtherRecall:
         if self._states is None or text_id is None:
             return None, ""
         try:
-            return db.token_states(self._connection, text_id, self._states.id), ""
+            return db.token_states(self.connection, text_id, self._states.id), ""
         except db.DamagedStates:
             return None, "; its stored token states are damaged: the Loader with the SDXL CLIP mends them"
 
     def _clip_l(self, text_id: int | None) -> np.ndarray | None:
         if self._vectors is None or text_id is None:
             return None
-        return db.text_vector(self._connection, text_id, self._vectors.id)
+        return db.text_vector(self.connection, text_id, self._vectors.id)
 
     def _encoded(self, text_id: int | None) -> RecalledPiece | None:
         """By the connected CLIP; None where it has no tower to do it with."""
         if self._live is None or not self._live.towers:
             return None
-        pair = db.get_text(self._connection, text_id) if text_id is not None else db.TextPair("", "")
+        pair = db.get_text(self.connection, text_id) if text_id is not None else db.TextPair("", "")
         lacking = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}.keys() - set(self._live.towers) if self._target not in (FLUX, REFINER) else set()
         zero = "".join(f"; it has no {'CLIP-L' if tower == 'clip_l' else 'CLIP-G'}: zeros" for tower in sorted(lacking))
         return RecalledPiece(self._live.encode(pair.text_g, pair.text_l), f"exact, encoded now with the connected CLIP{self._unlike_stored()}{zero}")
@@ -133,7 +133,7 @@ class OtherRecall:
     def _unlike_stored(self) -> str:
         """That a tower of the connected CLIP is another than the one that the library was last indexed with, where that is so."""
         for tower, called in (("clip_l", "CLIP-L"), ("clip_g", "CLIP-G")):
-            active = db.active_encoder(self._connection, tower)
+            active = db.active_encoder(self.connection, tower)
             if tower in self._live.towers and active is not None and active.fingerprint != (mine := self._live.fingerprint(tower)):
                 return (
                     f", whose {called} [{mine[:8]}] is another than the one last indexed with ({named(active)}): "
@@ -143,6 +143,6 @@ class OtherRecall:
 
     def _nothing(self, text_id: int | None) -> RecalledPiece:
         raise NothingStored(
-            f"The library has no CLIP-L vector of {text_named(self._connection, text_id)}. Connect the CLIP of {self._target}, or run Index Folder "
+            f"The library has no CLIP-L vector of {text_named(self.connection, text_id)}. Connect the CLIP of {self._target}, or run Index Folder "
             "on the image's folder with the SDXL CLIP."
         )

@@ -13,6 +13,7 @@ from .recall import Recall, Recalled
 if TYPE_CHECKING:
     from ...db import StoredImage
     from ..links import Hits
+    from .other_recall import OtherRecall, RecalledPiece
 
 _NAMED = 6  # images named by id in a line; more are counted
 _SHOWN = 60  # characters of a prompt
@@ -20,11 +21,11 @@ _SHOWN = 60  # characters of a prompt
 
 @dataclass(frozen=True)
 class RecalledImage:
-    """A stored image with the conditioning of its prompt and of its negative prompt, or of the empty text."""
+    """A stored image with what its prompt and its negative prompt, or the empty text, became: for SDXL, or for another model."""
 
     image: StoredImage
-    positive: Recalled
-    negative: Recalled
+    positive: Recalled | RecalledPiece
+    negative: Recalled | RecalledPiece
 
     @property
     def line(self) -> str:
@@ -38,7 +39,7 @@ def given(hits: Hits | None, image_ids: Any) -> bool:
     return hits is not None or (image_ids is not None and str(image_ids).strip() not in ("", "[]"))
 
 
-def recall_images(recall: Recall, ids: Sequence[int], progress: Callable[[str, int, int], None]) -> list[RecalledImage]:
+def recall_images(recall: Recall | OtherRecall, ids: Sequence[int], progress: Callable[[str, int, int], None]) -> list[RecalledImage]:
     """The images of these ids, aligned with them. NothingStored names the first that can't be recalled."""
     found = []
     for done, image in enumerate(db.get_images(recall.connection, ids), start=1):

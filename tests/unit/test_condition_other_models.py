@@ -50,11 +50,11 @@ def test_cancel_is_heard_between_images_that_no_clip_encodes(nodes, monkeypatch)
     monkeypatch.setattr(nodes.condition, "open_chosen", lambda *given: Opened())
     monkeypatch.setattr(nodes.condition, "progress_on", lambda node: progress)
     monkeypatch.setattr(db, "get_images", lambda connection, ids: images)
-    recall = SimpleNamespace(text=lambda text_id, missing=None: texts.append(text_id) or SimpleNamespace(piece=None))
+    recall = SimpleNamespace(connection=None, text=lambda text_id, missing=None: texts.append(text_id) or SimpleNamespace(piece=None))
     monkeypatch.setattr(other_recall, "OtherRecall", lambda *given: recall)
     with pytest.raises(InterruptedError):
         nodes.condition.ConditionOtherModels.execute(nodes.condition.REFINER, nodes.condition.EACH, "", "default", image_ids="1 2 3 4")
-    assert heard == [(0, 4), (1, 4), (2, 4)] and texts == [1, None, 2, None]
+    assert heard == [(1, 4), (2, 4)] and texts == [1, None, 2, None]
 
 
 @pytest.mark.parametrize(("target", "states"), [("SDXL refiner", 3), ("Stable Diffusion 3", 3), ("Flux", 1)])
