@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..db import StoredImage
@@ -20,8 +20,8 @@ DEFAULT_DENOISE = 1.0
 SPELT_OTHERWISE = {"dpm2": "dpm_2", "dpm2_ancestral": "dpm_2_ancestral", "unipc": "uni_pc"}  # than AUTOMATIC1111's label
 
 
-def wireable(image: StoredImage | ImageMetadata) -> tuple[tuple[int, int, float, str, str, str], str]:
-    """(seed, steps, cfg, sampler, scheduler, checkpoint), never None, and a note where a known one has no like here."""
+def wireable(image: StoredImage | ImageMetadata) -> tuple[dict[str, Any], str]:
+    """The settings by the names of the outputs that give them, never None, and a note where a known one has no like here."""
     import comfy.samplers
     import folder_paths
 
@@ -32,14 +32,14 @@ def wireable(image: StoredImage | ImageMetadata) -> tuple[tuple[int, int, float,
         notes.append(f"sampler {image.sampler} is not known here: {DEFAULT_SAMPLER}")
     if scheduler is None and image.scheduler:
         notes.append(f"scheduler {image.scheduler} is not known here: {DEFAULT_SCHEDULER}")
-    settings = (
-        image.seed if image.seed is not None else DEFAULT_SEED,
-        image.steps if image.steps is not None else DEFAULT_STEPS,
-        image.cfg if image.cfg is not None else DEFAULT_CFG,
-        sampler or DEFAULT_SAMPLER,
-        scheduler or DEFAULT_SCHEDULER,
-        checkpoint_here(image.checkpoint, folder_paths.get_filename_list("checkpoints")),
-    )
+    settings = {
+        "seed": image.seed if image.seed is not None else DEFAULT_SEED,
+        "steps": image.steps if image.steps is not None else DEFAULT_STEPS,
+        "cfg": image.cfg if image.cfg is not None else DEFAULT_CFG,
+        "sampler": sampler or DEFAULT_SAMPLER,
+        "scheduler": scheduler or DEFAULT_SCHEDULER,
+        "checkpoint": checkpoint_here(image.checkpoint, folder_paths.get_filename_list("checkpoints")),
+    }
     return settings, "; ".join(notes)
 
 

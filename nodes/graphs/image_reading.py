@@ -31,21 +31,21 @@ def read(file: Path, definitions: NodeDefinitions, notes: Sequence[str] = ()) ->
     except OSError as error:
         raise FileRefused(f"{file} can't be read: {error.strerror or error}.") from error
     here, missing = _models_here(found)
-    (seed, steps, cfg, sampler, scheduler, checkpoint), replaced = wireable(found)
+    settings, replaced = wireable(found)
     width, height = found.width or size[0], found.height or size[1]
     text = _text(file, found, [*notes, *filter(None, [replaced]), *missing])
     return io.NodeOutput(
         _joined(found.prompt),
         _joined(found.negative),
         _confidence(found.prompt_origin, found.prompt is not None),
-        seed,
-        steps,
-        cfg,
+        settings["seed"],
+        settings["steps"],
+        settings["cfg"],
         found.guidance if found.guidance is not None else DEFAULT_GUIDANCE,
-        sampler,
-        scheduler,
+        settings["sampler"],
+        settings["scheduler"],
         found.denoise if found.denoise is not None else DEFAULT_DENOISE,
-        checkpoint,
+        settings["checkpoint"],
         _first_or(here["diffusion_model"], "diffusion_models"),
         here["vae"] or "",
         _unicode(here["loras"], indent=None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 
 MOST_HITS, MOST_OFFSET = 1000, 1_000_000
-GIVEN = ("prompt", "negative_prompt", "seed", "steps", "cfg", "sampler", "scheduler", "checkpoint", "width", "height")  # `Hits.given`
 
 
 def hit_inputs(lowest: float = -1.0, default: float = 0.0) -> list[io.Input]:
@@ -133,7 +132,13 @@ def search_result(
     lines += [f"Found by: {found.hits.method}"] if found.hits.method else []
     lines += [found.hits.note] if found.hits.note else []
     lines += shown.lines(wanted.options.order)
-    return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
+    return hit_result(values, shown, ["\n".join(lines)])
+
+
+def hit_result(values: Mapping[str, Any], shown: Shown, text: list[str]) -> io.NodeOutput:
+    """What a node with `hit_outputs` gives: each output the value of its name."""
+    ui = {"images": shown.images, "text": text, "hits": shown.records}
+    return io.NodeOutput(*(values[output.id] for output in hit_outputs()), ui=ui)
 
 
 def nothing_found(message: str) -> io.NodeOutput:
@@ -160,8 +165,8 @@ class Shown:
         return what_helps(self.notes) + lines
 
 
-def hit_values(found: Found) -> tuple[list[Any], Shown]:
-    """A value for each of `hit_outputs`, lists but for the hits themselves; and what is to be shown.
+def hit_values(found: Found) -> tuple[dict[str, Any], Shown]:
+    """The values of `hit_outputs` by their names, lists but for the hits themselves; and what is to be shown.
 
     ValueError where the pictures would take more memory than a node should.
     """
@@ -171,14 +176,21 @@ def hit_values(found: Found) -> tuple[list[Any], Shown]:
     pictures, notes = zip(*(picture_of(image, file, note) for image, file, note in zip(found.images, files, notes)))
     settings, replaced = zip(*(wireable(image) for image in found.images))
     notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(sureness, found.images))]
-    rows = [
-        (image.prompt or "", image.negative or "", hit.score, ImageId(hit.image_id, found.hits.library), path_of(image, file), *wired)
-        for hit, image, file, wired in zip(found.hits.hits, found.images, files, settings)
-    ]
-    columns = [list(column) for column in zip(*rows)]
-    widths, heights = zip(*((image.asked_width or image.width, image.asked_height or image.height) for image in found.images))
-    hits = replace(found.hits, given=dict(zip(GIVEN, (*columns[:2], *columns[5:], widths, heights))))
-    return [list(pictures), *columns, hits, list(widths), list(heights)], Shown(found, pictures, files, notes)
+    given = {
+        "prompt": [image.prompt or "" for image in found.images],
+        "negative_prompt": [image.negative or "" for image in found.images],
+        **{name: [one[name] for one in settings] for name in settings[0]},
+        "width": [image.asked_width or image.width for image in found.images],
+        "height": [image.asked_height or image.height for image in found.images],
+    }
+    values = {
+        "image": list(pictures),
+        "score": [hit.score for hit in found.hits.hits],
+        "image_id": [ImageId(hit.image_id, found.hits.library) for hit in found.hits.hits],
+        "path": [path_of(image, file) for image, file in zip(found.images, files)],
+        "hits": replace(found.hits, given=given),
+    }
+    return {**values, **given}, Shown(found, pictures, files, notes)
 
 
 def _range(offset: int, n: int) -> str:

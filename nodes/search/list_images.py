@@ -12,7 +12,7 @@ from ..types import CATEGORY
 from ..wording import some
 from .asking import Found, all_of, list_by_filter
 from .hit_records import ordered_by, short_prompt, what_helps
-from .hits import hit_inputs, hit_outputs, hit_values, nothing_found, search_fingerprint
+from .hits import hit_inputs, hit_outputs, hit_result, hit_values, nothing_found, search_fingerprint
 
 if TYPE_CHECKING:
     from ... import db
@@ -73,4 +73,4 @@ class ListImages(io.ComfyNode):
         told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
         notes = [f"  [{note}]" if note else "" for note in shown.notes]
         lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]
-        return io.NodeOutput(*values, ui={"images": shown.images, "text": ["\n".join(lines)], "hits": shown.records})
+        return hit_result(values, shown, ["\n".join(lines)])

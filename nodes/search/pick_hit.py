@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
 
 from ..host import names_missing_requirements, open_library
-from ..links import Hits as HitsRecord
 from ..settings import not_told
 from ..types import CATEGORY, Hits
 from .asking import Found
-from .hits import hit_outputs, hit_values
+from .hits import hit_outputs, hit_result, hit_values
+
+if TYPE_CHECKING:
+    from ..links import Hits as HitsRecord
 
 
 class PickHit(io.ComfyNode):
@@ -58,7 +61,4 @@ class PickHit(io.ComfyNode):
         values, shown = hit_values(found)
         defaults = [name for name in not_told(found.images[0]) if name != "denoise"]  # which is no output
         lines = shown.lines() + ([f"Not told by its file, so a default: {', '.join(defaults)}"] if defaults else [])
-        return io.NodeOutput(
-            *(value if isinstance(value, HitsRecord) else value[0] for value in values),
-            ui={"images": shown.images, "text": lines, "hits": shown.records},
-        )
+        return hit_result({name: value if name == "hits" else value[0] for name, value in values.items()}, shown, lines)

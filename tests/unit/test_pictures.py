@@ -61,3 +61,21 @@ def test_no_picture_of_a_search_is_opened_where_they_are_too_many(machine) -> No
     machine(16)
     with pytest.raises(ValueError, match=r"Lower top_k to about 39\."):
         hit_values(Found(None, images(100, 4096)))
+
+
+def test_each_output_of_a_search_and_each_setting_that_its_hits_hand_on_is_of_its_own_name(machine) -> None:
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes.links import Hits
+    from diffusion_toolkit.nodes.search.asking import Found
+    from diffusion_toolkit.nodes.search.hits import hit_outputs, hit_result, hit_values
+
+    told = {"seed": 5, "steps": 6, "cfg": 1.5, "sampler": "heun", "scheduler": "karras", "checkpoint": "a.ckpt"}
+    sizes = {"width": 8, "height": 16, "asked_width": 24, "asked_height": 32, "prompt": "a fox", "negative": "rain", "prompt_confidence": "exact"}
+    image = SimpleNamespace(id=9, files=[], **told, **sizes)
+    found = Found(Hits("default", (db.Hit(9, 0.5, 1),)), [image])
+    values, shown = hit_values(found)
+    given = {name: [value] for name, value in {**told, "prompt": "a fox", "negative_prompt": "rain", "width": 24, "height": 32}.items()}
+    assert values["hits"].given == given and given.items() <= values.items()
+    assert (values["score"], values["image_id"], values["path"]) == ([0.5], [9], [""])
+    gives = dict(zip((output.id for output in hit_outputs()), hit_result(values, shown, []).result))
+    assert gives.keys() == values.keys() and all(gives[name] is values[name] for name in values)
