@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..blocked import blocked
 from ..host import library_fingerprint, names_missing_requirements, numbers_in_range, open_library, progress_on, show_text
 from ..links import KINDS
 from ..types import CONDITIONING_CATEGORY, Query, library_input, library_name_input
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from comfy_execution.graph_utils import ExecutionBlocker
 
     from ...embedders.exchange import Embeddings, Source
     from .imported_images import Imported
@@ -129,7 +132,6 @@ def _outputs() -> list[io.Output]:
 def _values(record: Embeddings, imported: Imported, file: str) -> tuple[list[Any], str]:
     """A value for each output, and a line for the person. What the file lacks blocks the nodes that would need it."""
     import torch
-    from comfy_execution.graph_utils import ExecutionBlocker
 
     from ...embedders.image_vectors import StoredVision
     from .imported_images import query
@@ -139,14 +141,14 @@ def _values(record: Embeddings, imported: Imported, file: str) -> tuple[list[Any
     instead = f"Use what it has ({', '.join(there)})" if there else "It has none at all: use its text"
 
     def lacking(what: str) -> ExecutionBlocker:
-        return ExecutionBlocker(f"Image {record.image_id} in {file} has no {what} vector. {instead}, or another image, or a file in a format that keeps it.")
+        return blocked(f"Image {record.image_id} in {file} has no {what} vector. {instead}, or another image, or a file in a format that keeps it.")
 
     made, told = [], []
     for side in ("positive", "negative"):
         try:
             recalled = imported.conditioning(record, side)
         except NothingStored as error:
-            made.append(ExecutionBlocker(str(error)))
+            made.append(blocked(str(error)))
             told.append(f"    {side}: none. {error}")
         else:
             made.append(conditioning(recalled))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..blocked import all_blocked
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
 from ..host import names_missing_requirements, numbers_in_range, progress_on, show_text
 from ..links import Hits as HitsRecord
@@ -18,8 +19,6 @@ from ..types import CONDITIONING_CATEGORY, DescriptionEncoder, Query, TextEmbedd
 
 if TYPE_CHECKING:
     from .composed_prompt import PromptFound
-
-OUTPUTS = 8
 
 
 class PromptFromVectors(io.ComfyNode):
@@ -125,8 +124,7 @@ class PromptFromVectors(io.ComfyNode):
             note = " ".join(one for one in (note, db.unknown_names(connection, wanted.filter)) if one)
         show_text(cls, "Done")
         if found is None:
-            message = why_no_texts(opened, parts, wanted)
-            return io.NodeOutput(*[None] * OUTPUTS, block_execution=message, ui={"text": [message]})
+            return all_blocked(len(cls.define_schema().outputs), why_no_texts(opened, parts, wanted))
         text = report_text(found, parts, note, phrases)
         return io.NodeOutput(*_values(found, opened.name), text, ui={"text": [text]})
 

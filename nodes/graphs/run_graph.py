@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from ..blocked import blocked
 from ..host import fresh_fingerprint, names_missing_requirements, show_text
 from ..types import CATEGORY
 
@@ -71,12 +72,11 @@ class RunGraph(io.ComfyNode):
     @classmethod
     @names_missing_requirements
     def execute(cls, graph: str, run: str) -> io.NodeOutput:
-        from ..survey.shown_images import or_nothing
         from .running import checked, parsed, picture_of, prefixed, put_in_queue
 
         if not graph.strip():
             show_text(cls, NONE)
-            return io.NodeOutput(or_nothing(None), "", ui={"text": [NONE]} if run == QUEUE else None)
+            return io.NodeOutput(blocked(), "", ui={"text": [NONE]} if run == QUEUE else None)
         if run == HERE:
             ready, _ = checked(parsed(graph))
             needed, link = picture_of(ready)
@@ -84,4 +84,4 @@ class RunGraph(io.ComfyNode):
             return io.NodeOutput(link, "", expand=expanded)
         prompt_id = put_in_queue(parsed(graph))
         show_text(cls, f"Queued as {prompt_id}")
-        return io.NodeOutput(or_nothing(None), prompt_id, ui={"text": [f"Queued as {prompt_id}"]})
+        return io.NodeOutput(blocked(), prompt_id, ui={"text": [f"Queued as {prompt_id}"]})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..blocked import all_blocked
 from ..host import ReadableFiles, library_fingerprint
 from ..links import ImageId, QueryPart, SearchOptions
 from ..pictures import check_memory, drawn, picture_of
@@ -143,8 +144,7 @@ def hit_result(values: Mapping[str, Any], shown: Shown, text: list[str]) -> io.N
 
 def nothing_found(message: str) -> io.NodeOutput:
     """What a node without hits gives: nothing after it runs, and it says why."""
-    nothing = [None] * len(hit_outputs())  # ComfyUI blocks only the outputs that it is given
-    return io.NodeOutput(*nothing, block_execution=message, ui={"images": [], "text": [message], "hits": []})
+    return all_blocked(len(hit_outputs()), message, images=[], hits=[])
 
 
 class Shown:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
+from ..blocked import or_blocked
 from ..chosen_images import open_chosen
 from ..host import names_missing_requirements, numbers_in_range, progress_on, show_text
 from ..links import Hits as HitsRecord
@@ -15,7 +16,7 @@ from ..search.asking import all_of
 from ..search.hits import search_fingerprint
 from ..types import CATEGORY, Hits
 from ..wording import some
-from .shown_images import Pictures, library_inputs, load_pictures, none_passes, or_nothing
+from .shown_images import Pictures, library_inputs, load_pictures, none_passes
 
 if TYPE_CHECKING:
     from ... import db
@@ -118,8 +119,8 @@ class Contrast(io.ComfyNode):
             [one.prompt for one in found],
         ]
         return io.NodeOutput(
-            *(or_nothing(column) for column in columns),
-            or_nothing(hits and HitsRecord(opened.name, hits, method=how)),
+            *(or_blocked(column) for column in columns),
+            or_blocked(hits and HitsRecord(opened.name, hits, method=how)),
             text,
             ui={"images": [shown for both in zip(first.shown, second.shown) for shown in both], "text": [text]},
         )

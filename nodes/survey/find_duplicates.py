@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from comfy_api.v0_0_2 import io
 
+from ..blocked import or_blocked
 from ..host import ReadableFiles, fresh_fingerprint, log, names_missing_requirements, numbers_in_range, open_library, progress_on, show_text
 from ..links import Hits as HitsRecord
 from ..links import ImageId
@@ -17,7 +18,7 @@ from ..search.asking import all_of
 from ..types import CATEGORY, Hits
 from ..wording import some
 from .duplicates_report import OF_A_GROUP, as_json, bytes_to_free, copies_as_json, report_text
-from .shown_images import library_inputs, load_pictures, none_passes, or_nothing, report_input, report_place, save_report
+from .shown_images import library_inputs, load_pictures, none_passes, report_input, report_place, save_report
 
 if TYPE_CHECKING:
     from ...db import Alike, Connection, Filter, Group, Library, Member, Pairs, Place, StoredFile
@@ -328,11 +329,11 @@ def _outputs(library: Library, groups: Sequence[Group], show_groups: int, text: 
     others = [(member.id, cosine) for group in groups for member, cosine in zip(group.members[1:], group.cosines[1:])]
     hits = tuple(db.Hit(id_, cosine or 0.0, rank) for rank, (id_, cosine) in enumerate(others, start=1))
     return io.NodeOutput(
-        *(or_nothing(values) for values in (pictures.tensors, ids, paths, numbers, keep, similarity)),
+        *(or_blocked(values) for values in (pictures.tensors, ids, paths, numbers, keep, similarity)),
         text,
         len(groups),
         written,
-        or_nothing(hits and HitsRecord(library.name, hits, method="near-duplicates of the ones to keep")),
+        or_blocked(hits and HitsRecord(library.name, hits, method="near-duplicates of the ones to keep")),
         copies,
         ui={"images": pictures.shown, "text": [text]},
     )

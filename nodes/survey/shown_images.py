@@ -82,13 +82,6 @@ def load_pictures(library: Library, ids: Sequence[int], widget: str, asked: int)
     return Pictures(*map(list, zip(*(rows[id_] for id_ in ids))))
 
 
-def or_nothing(values: Any) -> Any:
-    """An output; where it is empty, what quietly keeps the nodes after it from running, which would fail for lack of a value."""
-    from comfy_execution.graph_utils import ExecutionBlocker
-
-    return values or ExecutionBlocker(None)
-
-
 def report_place(save_report_as: str) -> Path | None:
     """The file that a report would be written into now, None for an empty name: asked before the work too, so that a bad one is told at once."""
     return new_place(save_report_as, ".json", "save_report_as") if save_report_as.strip() else None
