@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from comfy_api.v0_0_2 import io, ui
 
 from .host import log, readable_file
-from .search.hit_records import path_of, short_prompt
+from .stored_images import image_line, path_of
 
 if TYPE_CHECKING:
     import torch
@@ -77,4 +77,4 @@ def shown_picture(image: StoredImage) -> tuple[dict[str, str], str]:
     """One stored image for a node that shows it: what the front end draws, and a line on it."""
     file, note = readable_file(image)
     picture, note = picture_of(image, file, note)
-    return drawn(picture, file), f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
+    return drawn(picture, file), image_line(image, note)

@@ -9,9 +9,10 @@ from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from ..host import library_fingerprint, names_missing_requirements, progress_on
+from ..stored_images import asked_size
 from ..types import CONDITIONING_CATEGORY, library_input, library_name_input
 from ..wording import first_of
-from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
+from .own_sizes import NO_SIZES, OWN_SIZES
 
 if TYPE_CHECKING:
     from ...db import StoredImage

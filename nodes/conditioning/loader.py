@@ -10,9 +10,9 @@ from comfy_api.v0_0_2 import io
 from ..chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
 from ..host import library_fingerprint, names_missing_requirements, progress_on
 from ..links import ImageId
-from ..search.hit_records import short_prompt
+from ..stored_images import asked_size, short_prompt
 from ..types import CATEGORY, library_input, library_name_input
-from .own_sizes import NO_SIZES, OWN_SIZES, asked_size
+from .own_sizes import NO_SIZES, OWN_SIZES
 
 if TYPE_CHECKING:
     from ...db import StoredImage

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ... import db
+from ..stored_images import image_line
 from ..wording import first_of
 from .recall import Recall, Recalled
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from .other_recall import OtherRecall, RecalledPiece
 
 _NAMED = 6  # images named by id in a line; more are counted
-_SHOWN = 60  # characters of a prompt
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class RecalledImage:
 
     @property
     def line(self) -> str:
-        """The image on one line: #12 and the beginning of its prompt."""
-        prompt = " ".join((self.image.prompt or "").split())
-        return f"#{self.image.id}  {prompt[:_SHOWN] + '...' if len(prompt) > _SHOWN else prompt}"
+        return image_line(self.image)
 
 
 def given(hits: Hits | None, image_ids: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...db import Connection, StoredImage, get_images, parse_filter
 from ..host import ReadableFiles, readable_file
 from ..search.asking import list_by_filter
-from ..search.hit_records import path_of, sureness
+from ..stored_images import path_of, sureness
 from .libraries import opened
 from .refusals import Refusal
 

@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..links import KINDS, AskedPart
-from ..wording import some
+from ..stored_images import image_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from ...db import Hit, StoredImage
-
-PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
-
-
-def path_of(image: StoredImage, file: Path | str | None) -> str:
-    """Where the picture is, or was seen last."""
-    if file is not None:
-        return str(file)
-    return os.path.join(image.files[0].root, *image.files[0].path.split("/")) if image.files else ""
-
-
-def sureness(image: StoredImage) -> str:
-    """What is to be said of the prompt where the file does not simply state it."""
-    if image.prompt_confidence == "inferred":
-        return "the prompt is inferred"
-    if image.prompt_confidence == "unknown":
-        return "the prompt was made when the graph ran, and is " + ("known in part" if image.prompt else "not known")
-    return ""
-
-
-def short_prompt(image: StoredImage) -> str:
-    """The prompt on one line."""
-    prompt = " ".join((image.prompt or "").split()) or "(no prompt known)"
-    return prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
-
-
-def ordered_by(image: StoredImage, order: str) -> str:
-    """The value by which a list in this order puts the image where it is; empty for the score, which is told anyway."""
-    if order in ("newest", "oldest"):
-        of_file = "" if image.created_own else " (its file's)"
-        return f"{image.created:%Y-%m-%d %H:%M}{of_file}" if image.created else "no date"
-    if order == "last indexed":
-        return f"indexed {image.indexed:%Y-%m-%d %H:%M}" if image.indexed else ""
-    if order == "rating":
-        if image.rating is None:
-            return "not rated"
-        return "rejected" if image.rating == -1 else some(image.rating, "star")
-    if order == "seed":
-        return "no seed" if image.seed is None else f"seed {image.seed}"
-    return ""
 
 
 def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart], ordered: str = "") -> str:
     """Rank, score, percentile, id, what it is `ordered` by, and prompt; below it, where a score was put together, of what."""
-    ordered = f"{ordered}  " if ordered else ""
     nearer = f" \u00b7 {share(hit.percentile)} %" if hit.percentile is not None else ""
-    line = f"{hit.rank}. {hit.score:.3f}{nearer}  #{hit.image_id}  {ordered}{short_prompt(image)}" + (f"  [{note}]" if note else "")
+    line = f"{hit.rank}. {hit.score:.3f}{nearer}  {image_line(image, note, ordered)}"
     told = list(zip(parts, hit.cosines, hit.gave))
     plain = len(told) < len(parts) or (len(told) == 1 and hit.gave == hit.cosines)  # the score says it
     gave = [] if plain else [_gave(*one) for one in told]

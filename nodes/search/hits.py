@@ -14,12 +14,13 @@ from ..host import ReadableFiles, library_fingerprint
 from ..links import ImageId, QueryPart, SearchOptions
 from ..pictures import check_memory, drawn, picture_of
 from ..settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
+from ..stored_images import asked_size, ordered_by, path_of, sureness
 from ..types import Filter, Hits, library_input, library_name_input
 from ..types import SearchOptions as SearchOptionsLink
 from ..wording import some
 from .asking import Found, Wanted, all_of, find, in_words
 from .filter_text import moment_of
-from .hit_records import hit_line, hit_record, ordered_by, path_of, sureness, what_helps
+from .hit_records import hit_line, hit_record, what_helps
 from .no_hits import why_no_hits
 
 if TYPE_CHECKING:
@@ -176,12 +177,13 @@ def hit_values(found: Found) -> tuple[dict[str, Any], Shown]:
     pictures, notes = zip(*(picture_of(image, file, note) for image, file, note in zip(found.images, files, notes)))
     settings, replaced = zip(*(wireable(image) for image in found.images))
     notes = ["; ".join(filter(None, said)) for said in zip(notes, replaced, map(sureness, found.images))]
+    widths, heights = zip(*map(asked_size, found.images))
     given = {
         "prompt": [image.prompt or "" for image in found.images],
         "negative_prompt": [image.negative or "" for image in found.images],
         **{name: [one[name] for one in settings] for name in settings[0]},
-        "width": [image.asked_width or image.width for image in found.images],
-        "height": [image.asked_height or image.height for image in found.images],
+        "width": list(widths),
+        "height": list(heights),
     }
     values = {
         "image": list(pictures),

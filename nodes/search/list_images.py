@@ -8,10 +8,11 @@ from comfy_api.v0_0_2 import io
 
 from ..host import names_missing_requirements, numbers_in_range, open_library
 from ..links import Hits
+from ..stored_images import image_line, ordered_by
 from ..types import CATEGORY
 from ..wording import some
 from .asking import Found, all_of, list_by_filter
-from .hit_records import ordered_by, short_prompt, what_helps
+from .hit_records import what_helps
 from .hits import hit_inputs, hit_outputs, hit_result, hit_values, nothing_found, search_fingerprint
 
 if TYPE_CHECKING:
@@ -70,7 +71,5 @@ class ListImages(io.ComfyNode):
         hits = Hits(opened.name, tuple(db.Hit(image.id, 0.0, rank) for rank, image in enumerate(images, offset + 1)), method=f"listed, {order} first")
         values, shown = hit_values(Found(hits, images))
         lines = [f"{offset + 1} to {offset + len(images)} of {of}", *([why] if why else []), *what_helps(shown.notes)]
-        told = [f"#{image.id}  {ordered_by(image, order)}  {short_prompt(image)}" for image in images]
-        notes = [f"  [{note}]" if note else "" for note in shown.notes]
-        lines += [f"{hit.rank}. {line}{note}" for hit, line, note in zip(hits.hits, told, notes)]
+        lines += [f"{hit.rank}. {image_line(image, note, ordered_by(image, order))}" for hit, image, note in zip(hits.hits, images, shown.notes)]
         return hit_result(values, shown, ["\n".join(lines)])

@@ -13,7 +13,7 @@ from comfy_api.v0_0_2 import io
 from ..host import ReadableFiles
 from ..output_files import new_place
 from ..pictures import check_memory, drawn, picture_of
-from ..search.hit_records import path_of, short_prompt
+from ..stored_images import image_line, path_of
 from ..types import filter_inputs, library_input, library_name_input
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def load_pictures(library: Library, ids: Sequence[int], widget: str, asked: int)
     for image in images.values():
         file, note = readable.of(image)
         tensor, note = picture_of(image, file, note)
-        line = f"#{image.id}  {short_prompt(image)}" + (f"  [{note}]" if note else "")
-        rows[image.id] = tensor, path_of(image, file), image.prompt or "", drawn(tensor, file), line
+        rows[image.id] = tensor, path_of(image, file), image.prompt or "", drawn(tensor, file), image_line(image, note)
     return Pictures(*map(list, zip(*(rows[id_] for id_ in ids))))
 
 

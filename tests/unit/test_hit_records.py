@@ -1,8 +1,7 @@
-"""How a hit is told: what it was put in order by."""
+"""How a hit is told: its line, its share of the library, and what helps where files are gone."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
@@ -17,29 +16,9 @@ def hit_records():
     return hit_records
 
 
-@pytest.mark.parametrize(
-    ("order", "fields", "told"),
-    [
-        ("newest", {"created": datetime(2025, 3, 1, 14, 5), "created_own": True}, "2025-03-01 14:05"),
-        ("oldest", {"created": datetime(2025, 3, 1, 14, 5), "created_own": False}, "2025-03-01 14:05 (its file's)"),
-        ("newest", {"created": None, "created_own": False}, "no date"),
-        ("last indexed", {"indexed": datetime(2025, 3, 1, 14, 5)}, "indexed 2025-03-01 14:05"),
-        ("rating", {"rating": 1}, "1 star"),
-        ("rating", {"rating": 0}, "0 stars"),
-        ("rating", {"rating": -1}, "rejected"),
-        ("rating", {"rating": None}, "not rated"),
-        ("seed", {"seed": 2**64 - 1}, f"seed {2**64 - 1}"),
-        ("seed", {"seed": None}, "no seed"),
-        ("score", {}, ""),
-    ],
-)
-def test_the_value_that_a_list_is_ordered_by_is_told(hit_records, order, fields, told):
-    assert hit_records.ordered_by(SimpleNamespace(**fields), order) == told
-
-
 def test_a_line_shows_what_its_list_is_ordered_by_before_the_prompt(hit_records):
     hit = SimpleNamespace(rank=3, score=0.5, percentile=98.0, image_id=7, cosines=(), gave=(), recency=0.0)
-    image = SimpleNamespace(prompt="a fox")
+    image = SimpleNamespace(id=7, prompt="a fox")
     assert hit_records.hit_line(hit, image, "", (), "seed 5") == "3. 0.500 \u00b7 98 %  #7  seed 5  a fox"
     assert hit_records.hit_line(hit, image, "", ()) == "3. 0.500 \u00b7 98 %  #7  a fox"
 
