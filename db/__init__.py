@@ -79,6 +79,7 @@ from .records import (
     StoredPieces,
     TextPair,
     TokenStates,
+    told_encoder,
 )
 from .refresh import refresh_search
 from .search import SHAPES, encoder_of, exact_cosines, search

@@ -13,7 +13,7 @@ from ._clean import clean_json, clean_text
 from ._generation import bump_generation, one_writer
 from ._index_sql import TABLES, create_statement, index_name
 from .errors import LibraryError
-from .records import Encoder, StoredEncoder
+from .records import Encoder, StoredEncoder, told_encoder
 from .view import create_view
 
 CONNECT = {  # what a person connects to Index Folder to get them
@@ -104,8 +104,8 @@ def nothing_by(active: StoredEncoder | None, family: str, fingerprint: str, name
         )
     alike = ", of the same name and with other weights" if active.name == name else ""
     return (
-        f"The library was indexed by another model: {active.name} [{active.fingerprint[:8]}]; this one is {name} "
-        f"[{fingerprint[:8]}]{alike}. Connect that model here, or index a folder with this one connected to Index Folder."
+        f"The library was indexed by another model: {active.told}; this one is {told_encoder(name, fingerprint)}{alike}. "
+        "Connect that model here, or index a folder with this one connected to Index Folder."
     )
 
 

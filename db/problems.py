@@ -96,8 +96,7 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
                 missing = coverage.could - coverage.have
                 found.append(
                     Problem(
-                        f"{missing:,} of {coverage.could:,} images have no {coverage.kind} vector by {active[family].name} "
-                        f"[{active[family].fingerprint[:8]}].",
+                        f"{missing:,} of {coverage.could:,} images have no {coverage.kind} vector by {active[family].told}.",
                         f"{words.index} on {_folders_lacking(conn, coverage.kind, active[family].id)} {words.with_that_model(family)}.",
                     )
                 )
@@ -112,7 +111,7 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
         if not known.encoder.active and known.vectors:
             found.append(
                 Problem(
-                    f"{known.vectors:,} vectors are kept of {known.encoder.name} [{known.encoder.fingerprint[:8]}], which is not the last "
+                    f"{known.vectors:,} vectors are kept of {known.encoder.told}, which is not the last "
                     f"one indexed with ({known.encoder.family}). Searches with that model still use them.",
                     f"Nothing. Or {words.indexing} on any folder {words.with_that_model(known.encoder.family)}: searches go by it again. Or "
                     f"give the space back, for good, while nobody uses the library: {_forgetting(status, known.encoder)}",

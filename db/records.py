@@ -189,6 +189,11 @@ class Encoder:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+def told_encoder(name: str, fingerprint: str) -> str:
+    """An encoder for a person: its name, and the beginning of its fingerprint, since files of one name differ."""
+    return f"{name} [{fingerprint[:8]}]"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEncoder:
     """An encoder the library knows; one of each family is active: the one that the view and searches use."""
@@ -200,6 +205,11 @@ class StoredEncoder:
     dims: int
     details: dict[str, Any]
     active: bool
+
+    @property
+    def told(self) -> str:
+        """For a person, as `told_encoder`."""
+        return told_encoder(self.name, self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ def _damaged(conn: Connection, text_id: int, encoder_id: int, reason: str) -> Da
     shown = text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN]}..."
     return DamagedStates(
         f"The stored token states of the text {shown!r} (text {text_id}) are damaged: {reason}. Connect the CLIP that made them, "
-        f"{encoder.name} [{encoder.fingerprint[:8]}], to Diffusion Toolkit Loader: it encodes the text and stores it anew. If it happens "
+        f"{encoder.told}, to Diffusion Toolkit Loader: it encodes the text and stores it anew. If it happens "
         "again, look at the disk of the PostgreSQL server."
     )
 

@@ -318,8 +318,8 @@ def _none_such(part: Part, family: str, active: StoredEncoder | None) -> str:
     if active is None or not part.details:
         return nothing_by(active, family, part.fingerprint or "", part.model)
     return (
-        f"{part.model} can't be compared with the library's {family} vectors, which are made by {active.name} "
-        f"[{active.fingerprint[:8]}]: its other half made none of them. Index a folder with that one connected to Index Folder, so "
+        f"{part.model} can't be compared with the library's {family} vectors, which are made by {active.told}: "
+        "its other half made none of them. Index a folder with that one connected to Index Folder, so "
         "for a description with Load CLIP Vision on the same file as Load Description Encoder; a folder that was indexed by an "
         "older version, once more."
     )

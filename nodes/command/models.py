@@ -157,8 +157,7 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
     if same is not None:
         how = f"{same} is but for its last layer: give the CLIP as it was set in the graph with --models-from"
     return None, (
-        f"no {kind.makes}: no file in {_folder(kind)} is the model that made those of the library, {encoder.name} "
-        f"[{encoder.fingerprint[:8]}]; {how}"
+        f"no {kind.makes}: no file in {_folder(kind)} is the model that made those of the library, {encoder.told}; {how}"
     )
 
 

@@ -290,7 +290,9 @@ def _plain(stage: str) -> str:
 
 
 def _models(begun: Mapping[str, Any]) -> str:
-    return ", ".join(f"{family} {name} [{fingerprint[:8]}]" for family, (fingerprint, name) in begun["encoders"].items()) or "none"
+    from ...db import told_encoder
+
+    return ", ".join(f"{family} {told_encoder(name, fingerprint)}" for family, (fingerprint, name) in begun["encoders"].items()) or "none"
 
 
 def _actors(package: str) -> tuple[type, type]:

@@ -114,7 +114,7 @@ class ConditionOtherModels(io.ComfyNode):
         sizes: str = NO_SIZES,
     ) -> io.NodeOutput:
         from .other_recall import OtherRecall
-        from .recalled_images import named, recall_images, sources
+        from .recalled_images import recall_images, sources, told_ids
 
         ids = chosen_ids(hits, image_ids)
         numbers = read_weights(weights, len(ids), counted_once(hits, image_ids)) if several == AVERAGE else []
@@ -125,7 +125,7 @@ class ConditionOtherModels(io.ComfyNode):
             recall = OtherRecall(opened, connection, target, clip)
             images = recall_images(recall, ids, progress_on(cls))
             made = conditionings(recall, target, images, numbers, t5_text, (target, sizes) == (REFINER, OWN_SIZES))
-        lines = [f"Image {named(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {named(ids)}", f"for {target}"]
+        lines = [f"Image {told_ids(ids)}" if len(ids) == 1 else f"{len(ids)} images, {several}: {told_ids(ids)}", f"for {target}"]
         lines += [*sources(images), *_t5_line(target, recall.has_t5, t5_text)]
         lines += unheard(target, several, weights, t5_text, sizes, recall.has_t5) + shares(ids, numbers, recall.has_t5 and target != REFINER)
         shown = [one.image for one in images[: len(made[0])]]

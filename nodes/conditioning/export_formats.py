@@ -101,7 +101,7 @@ class Tally:
         if len(self._left_out) > _TOLD:
             lines.append(f"Left out: {len(self._left_out) - _TOLD} texts more.")
         families = dict.fromkeys(VECTORS[name][0] for name in names)
-        told = [f"{family} by {encoders[family].name} [{encoders[family].fingerprint[:8]}]" for family in families if family in encoders]
+        told = [f"{family} by {encoders[family].told}" for family in families if family in encoders]
         return [*lines, f"Made by: {'; '.join(told) or 'no encoder yet'}."]
 
 

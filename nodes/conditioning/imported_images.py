@@ -10,7 +10,7 @@ from ...embedders.mixing import spread
 from ..config import ConfigurationError
 from ..links import KINDS, Query, QueryPart
 from .approximate import approximate
-from .recall import NothingStored, Recall, Recalled, named, stored_by, unlike
+from .recall import NothingStored, Recall, Recalled, stored_by, unlike
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ class Imported:
         states, made_by = record.states.get(side), record.made_by.get("token_states")
         same = self._live is None or (made_by is not None and made_by.fingerprint == self._fingerprint)
         if states is not None and same:
-            of = f" by {named(made_by)}" if made_by is not None else ""
+            of = f" by {_told(made_by)}" if made_by is not None else ""
             return Recalled(states.states, states.pooled, f"exact, from the file's token states{of}{self._of_empty(record, side)}")
         if self._live is not None:
             text = self._text(record, side)
@@ -80,7 +80,7 @@ class Imported:
     def _unlike(self, made_by: MadeBy | None) -> str:
         if made_by is None or made_by.fingerprint == self._fingerprint:
             return ""
-        return unlike(self._live, f"the file's ({named(made_by)})")
+        return unlike(self._live, f"the file's ({_told(made_by)})")
 
     def _encode(self, text: tuple[str, str], said: str) -> Recalled:
         if text not in self._encoded:
@@ -107,7 +107,7 @@ class Imported:
             if told:
                 theirs = {family: record.made_by[family] for family in (*families, "token_states") if family in record.made_by}
                 if any(family not in active or active[family].fingerprint != one.fingerprint for family, one in theirs.items()):
-                    other = named(theirs.get("token_states", theirs["clip_g"]))
+                    other = _told(theirs.get("token_states", theirs["clip_g"]))
                     why = f"{other} is not this library's encoder" if "clip_g" in active else f"the library {library.name!r} has no SDXL encoder yet"
                     return _spread(*vectors, f"; {why}, so nothing of the library is used{said}{better}")
             else:
@@ -132,8 +132,12 @@ class Imported:
             raise NothingStored(
                 f"The file has no negative of image {record.image_id}, so the empty text's is wanted. {lacks} Connect an SDXL CLIP to Load Embeddings."
             ) from error
-        by = f" by the library's own encoder, {named(encoder)}: the file does not tell its own" if encoder is not None else ""
+        by = f" by the library's own encoder, {encoder.told}: the file does not tell its own" if encoder is not None else ""
         return Recalled(found.states, found.pooled, f"the file has none: the empty text{by}; {found.source}")
+
+
+def _told(made_by: MadeBy) -> str:
+    return db.told_encoder(made_by.name, made_by.fingerprint)
 
 
 def _stored_empty(connection: Connection, active: Mapping[str, StoredEncoder], vectors: list[np.ndarray]) -> Recalled | None:

@@ -169,7 +169,9 @@ def _values(record: Embeddings, imported: Imported, file: str) -> tuple[list[Any
 
 def _made_by(record: Embeddings) -> str:
     """Which encoders the file says made its vectors."""
-    told = dict.fromkeys(f"{encoder.name} [{encoder.fingerprint[:8]}]" for family, encoder in record.made_by.items() if family != "token_states")
+    from ...db import told_encoder
+
+    told = dict.fromkeys(told_encoder(encoder.name, encoder.fingerprint) for family, encoder in record.made_by.items() if family != "token_states")
     return f"; by {', '.join(told)}" if told else "; the file does not tell by which encoders: they are taken for this library's own"
 
 

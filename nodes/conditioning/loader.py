@@ -106,7 +106,7 @@ class Loader(io.ComfyNode):
         image_ids: list[Any] | None = None,
         sizes: list[str] | None = None,
     ) -> io.NodeOutput:
-        from .recalled_images import named, sources
+        from .recalled_images import sources, told_ids
 
         hits, image_ids = hits or [None], image_ids or [""]
         others = [library_name, library or [None], clip or [None], vectors, sizes or [NO_SIZES]]
@@ -114,7 +114,7 @@ class Loader(io.ComfyNode):
         written = image_ids if instead(hits, image_ids) else None
         ids, images = recall_each(ids, list(zip(names, linked, clips)), hits, written, progress_on(cls))
         rows = list(zip(images, halves, own))
-        of_library = f"of '{ids[0].library}': {named(ids) if len(ids) > 1 else short_prompt(images[0].image)}"
+        of_library = f"of '{ids[0].library}': {told_ids(ids) if len(ids) > 1 else short_prompt(images[0].image)}"
         heading = f"{len(ids)} images {of_library}" if len(ids) > 1 else f"Image {ids[0]} {of_library}"
         return io.NodeOutput(
             *conditionings(rows),
@@ -190,7 +190,7 @@ def aligned(*lists: Sequence) -> list[list]:
 
 def changes(rows: Sequence[tuple[RecalledImage, str, str]]) -> list[str]:
     """What is not as it was recalled, a line for each: the half that is zero, the sizes that are told beside."""
-    from .recalled_images import named
+    from .recalled_images import told_ids
 
     lines: dict[str, list[int]] = {}
     for one, vectors_of, sizes_of in rows:
@@ -201,7 +201,7 @@ def changes(rows: Sequence[tuple[RecalledImage, str, str]]) -> list[str]:
         if sizes_of != NO_SIZES:
             width, height = asked_size(one.image)
             lines.setdefault(f"with the size {width} x {height}", []).append(one.image.id)
-    return [line if len(ids) == len(rows) else f"{line} ({named(ids)})" for line, ids in lines.items()]
+    return [line if len(ids) == len(rows) else f"{line} ({told_ids(ids)})" for line, ids in lines.items()]
 
 
 def half(recalled: Recalled, vectors: str) -> list:

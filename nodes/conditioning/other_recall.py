@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import db
 from ...embedders.other_models import FLUX, REFINER, Piece, no_t5
-from .recall import NothingStored, Recall, named, stored_by, text_named
+from .recall import NothingStored, Recall, stored_by, text_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,10 +135,7 @@ class OtherRecall:
         for tower, called in (("clip_l", "CLIP-L"), ("clip_g", "CLIP-G")):
             active = db.active_encoder(self.connection, tower)
             if tower in self._live.towers and active is not None and active.fingerprint != (mine := self._live.fingerprint(tower)):
-                return (
-                    f", whose {called} [{mine[:8]}] is another than the one last indexed with ({named(active)}): "
-                    "nothing stored was used"
-                )
+                return f", whose {db.told_encoder(called, mine)} is another than the one last indexed with ({active.told}): nothing stored was used"
         return ""
 
     def _nothing(self, text_id: int | None) -> RecalledPiece:

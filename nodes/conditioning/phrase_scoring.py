@@ -193,8 +193,8 @@ def _check(targets: Sequence[Target], kind: str, fingerprint: str, name: str, de
         known = target.encoder.details.get(detail) if detail else target.encoder.fingerprint
         if target.kind == kind and known != fingerprint:
             raise AnotherEncoder(
-                f"The {_NODE[kind]} that is connected ({name} [{fingerprint[:8]}]) did not make the library's {KINDS[kind]} vectors: "
-                f"{target.encoder.name} [{(known or 'unknown')[:8]}] did. Connect that one, or none: then phrases are scored by estimate."
+                f"The {_NODE[kind]} that is connected ({db.told_encoder(name, fingerprint)}) did not make the library's {KINDS[kind]} vectors: "
+                f"{db.told_encoder(target.encoder.name, known or 'unknown')} did. Connect that one, or none: then phrases are scored by estimate."
             )
 
 

@@ -84,7 +84,7 @@ class PushAway(io.ComfyNode):
         disliked_ids: Any = "",
     ) -> io.NodeOutput:
         from .recall import Recall, conditioning
-        from .recalled_images import given, named, recall_images
+        from .recalled_images import given, recall_images, told_ids
 
         if not 0 <= strength <= 10:  # also true of NaN, which the API lets through
             raise ValueError(f"The strength {strength:g} is no number from 0 to 10. Begin with 0.2 to 0.5.")
@@ -99,7 +99,7 @@ class PushAway(io.ComfyNode):
             away = recall_images(recall, disliked, progress_on(cls))
         if not away and not any(map(has_negative, images)):
             raise NoSuchChoice(
-                f"No negative prompt is known of {named(ids)}, or only a blank one. Choose images to move away from, in disliked_hits or disliked_ids."
+                f"No negative prompt is known of {told_ids(ids)}, or only a blank one. Choose images to move away from, in disliked_hits or disliked_ids."
             )
         shared = {id(one.negative): one.negative for one in images}  # by many images
         negatives = {key: conditioning(negative) for key, negative in shared.items()}

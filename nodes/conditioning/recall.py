@@ -40,21 +40,16 @@ def conditioning(of: Recalled | Conditioning) -> list:
     return [[states, {"pooled_output": pooled}]]
 
 
-def named(encoder: Any) -> str:
-    """A library's encoder, a file's, or a connected CLIP."""
-    return f"{encoder.name} [{encoder.fingerprint[:8]}]"
-
-
 def unlike(live: Any, theirs: str) -> str:
     """That the connected CLIP is another encoder than `theirs`."""
-    return f", which is another encoder ({named(live)}) than {theirs}"
+    return f", which is another encoder ({db.told_encoder(live.name, live.fingerprint)}) than {theirs}"
 
 
 def stored_by(connection: Connection, encoder: StoredEncoder) -> str:
     """That states were stored, and whose they are: another checkpoint's UNet has not learnt to read them."""
     active = db.active_encoder(connection, "token_states")
     other = "" if active is None or active.id == encoder.id else ", not the one last indexed with"
-    return f"exact, from stored token states of {named(encoder)}{other}"
+    return f"exact, from stored token states of {encoder.told}{other}"
 
 
 def text_named(connection: Connection, text_id: int | None) -> str:
@@ -128,7 +123,7 @@ class Recall:
         active = db.active_encoder(self.connection, "token_states")
         if active is None or active.fingerprint == self._fingerprint:
             return ""
-        return unlike(self._live, f"the one last indexed with ({named(active)})")
+        return unlike(self._live, f"the one last indexed with ({active.told})")
 
     def _stored(self, text_id: int | None) -> db.TokenStates | None:
         if self._encoder is None or text_id is None:
@@ -162,5 +157,5 @@ class Recall:
         instead = ". No token states are stored for this text: connect the CLIP, or index again with a larger token_state_budget, for the exact conditioning"
         other = db.encoder_with_states(self.connection, text_id)
         if other is not None:
-            instead = f". Exact ones are stored of {named(other)}, not the one last indexed with: connect that CLIP to have them"
+            instead = f". Exact ones are stored of {other.told}, not the one last indexed with: connect that CLIP to have them"
         return Recalled(found.states, halves[1], found.said + ("" if found.exact else instead))

@@ -62,10 +62,10 @@ def sources(images: Sequence[RecalledImage]) -> list[str]:
         negatives.setdefault(said, []).append(one.image.id)
     lines = []
     for group in (positives, negatives):
-        lines += [said + (f" ({named(ids)})" if len(group) > 1 else "") for said, ids in group.items()]
+        lines += [said + (f" ({told_ids(ids)})" if len(group) > 1 else "") for said, ids in group.items()]
     return lines
 
 
-def named(ids: Sequence[int]) -> str:
+def told_ids(ids: Sequence[int]) -> str:
     """`#12, #15`; of many images the first few and how many more."""
     return first_of([f"#{id_}" for id_ in ids], _NAMED)

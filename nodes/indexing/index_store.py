@@ -53,7 +53,7 @@ def this_process() -> str:
 
 def told_apart(encoders: Iterable[db.StoredEncoder]) -> set[tuple[str, str]]:
     """(family, name [fingerprint]) of each."""
-    return {(encoder.family, f"{encoder.name} [{encoder.fingerprint[:8]}]") for encoder in encoders}
+    return {(encoder.family, encoder.told) for encoder in encoders}
 
 
 class FolderStore:

@@ -78,7 +78,7 @@ def status_text(status: LibraryStatus) -> str:
         encoder = known.encoder
         what = "token states" if encoder.family == "token_states" else "vectors"
         lines.append(
-            f"  {'*' if encoder.active else ' '} {encoder.family}: {encoder.name} [{encoder.fingerprint[:8]}], {encoder.dims} "
+            f"  {'*' if encoder.active else ' '} {encoder.family}: {encoder.told}, {encoder.dims} "
             f"dimensions, {known.vectors:,} {what}"
         )
     lines += ["", "Indexes of vectors:"]
@@ -117,7 +117,7 @@ def _index_record(index: VectorIndex) -> dict[str, Any]:
 def _index_line(index: VectorIndex) -> str:
     """What it serves, how, and its name in PostgreSQL."""
     served = "several kinds at once" if index.table == "hybrid_vectors" else " and ".join(KINDS[kind] for kind in index.kinds)
-    by = f" by {index.encoder.name} [{index.encoder.fingerprint[:8]}]" if index.encoder else ""
+    by = f" by {index.encoder.told}" if index.encoder else ""
     said = [f"  {served}{by}: {index.method}" if served else f"  another's: {index.method}", in_bytes(index.size)]
     said += [_STATES[index.state]] if index.state else []
     said += [] if index.sound else ["NOT SOUND"]

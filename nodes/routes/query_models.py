@@ -215,12 +215,14 @@ def _on_the_cpu() -> dict[str, Any]:
 
 
 def _not_found(family: str, wanted: str, name: str) -> str:
+    from ...db import told_encoder
+
     if family == "description":
         return (
             f"No file here has the text half of {name}, which made the library's image vectors. Put the model file with both "
             f"halves into {_WHERE[family]} (see the help page of Load Description Encoder), or search by an image or a prompt."
         )
     return (
-        f"No file in {_WHERE[family]} is the model that made the library's vectors: {name} [{wanted[:8]}]. Put it there, or "
+        f"No file in {_WHERE[family]} is the model that made the library's vectors: {told_encoder(name, wanted)}. Put it there, or "
         "send a vector of it, or the id of a stored image, which needs no model. One with a LoRA can only be had in a graph."
     )

@@ -19,12 +19,13 @@ def comfyui():
 def loader(tmp_path, monkeypatch):
     """Finds a model for a library of CLIP-L "l", CLIP-G "g" and token states "s" among files: name to (CLIP-L, CLIP-G, token states), or
     what loading it raises. The library has been told too little of it to load it later."""
+    from diffusion_toolkit import db
     from diffusion_toolkit.nodes import host, model_files
     from diffusion_toolkit.nodes.command import models
 
     monkeypatch.setattr(host, "toolkit_directory", lambda: tmp_path)
     active = {
-        family: SimpleNamespace(family=family, fingerprint=family[-1], name="mine.safetensors", dims=8, details={})
+        family: db.StoredEncoder(1, family, family[-1], "mine.safetensors", 8, {}, True)
         for family in ("clip_l", "clip_g", "token_states")
     }
 

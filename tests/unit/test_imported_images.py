@@ -30,7 +30,7 @@ def library(monkeypatch):
     """A library that has the empty text and nothing else, by the encoders that the records tell."""
     vectors = {number: halves(5, MADE_BY[family].dims) for number, family in enumerate(FAMILIES)}
     encoders = {
-        family: SimpleNamespace(id=number, family=family, name=MADE_BY[family].name, fingerprint=MADE_BY[family].fingerprint)
+        family: db.StoredEncoder(number, family, MADE_BY[family].fingerprint, MADE_BY[family].name, MADE_BY[family].dims, {}, True)
         for number, family in enumerate(FAMILIES)
     }
     found = SimpleNamespace(name="second", encoders=encoders, vectors=vectors)
