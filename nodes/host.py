@@ -92,7 +92,7 @@ def library_names() -> list[str]:
         named = configured_libraries(config_file())
     except ConfigurationError:
         named = {}
-    return ["default", *sorted(named.keys() - {"default"})]
+    return ["default", *sorted(named.keys() - {"default"})]  # as db.library_names, which can't be asked where psycopg is not installed
 
 
 @functools.cache

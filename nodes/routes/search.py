@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ...db import FAMILIES, Connection, Library, LibraryError, ServerTrouble, StoredEncoder, active_encoder, parse_filter
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .schema import Embed, Part, Search
 
 MODELS = ("text", "image", "clip_l", "clip_g", "description")
-_OPTIONS = ("order", "diversity", "collapse", "recency", "recency_days", "lowest_percentile", "normalise", "exact")
 
 
 @functools.cache
@@ -63,7 +62,7 @@ def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
         offset=asked.offset,
         lowest_score=asked.lowest_score,
         filter=parse_filter(asked.filter) if asked.filter.strip() else None,
-        options=SearchOptions(**{name: getattr(asked, name) for name in _OPTIONS}),
+        options=SearchOptions(**{option.name: getattr(asked, option.name) for option in fields(SearchOptions)}),
         leave_out=tuple(sorted(seen | set(asked.leave_out))),
     )
     try:

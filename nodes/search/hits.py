@@ -15,7 +15,7 @@ from ..links import ImageId, QueryPart, SearchOptions
 from ..pictures import check_memory, drawn, picture_of
 from ..settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
 from ..stored_images import asked_size, ordered_by, path_of, sureness
-from ..types import Filter, Hits, library_input, library_name_input
+from ..types import Hits, filter_inputs, library_input, library_name_input
 from ..types import SearchOptions as SearchOptionsLink
 from ..wording import some
 from .asking import Found, Wanted, all_of, find, in_words
@@ -55,14 +55,7 @@ def hit_inputs(lowest: float = -1.0, default: float = 0.0) -> list[io.Input]:
             optional=True,
             tooltip="How many of the best hits to pass over. For the next page add top_k.",
         ),
-        io.String.Input(
-            "filter_text",
-            default="",
-            optional=True,
-            tooltip="Only images that pass, such as: checkpoint:*xl* steps:20..40 rating:>=3 -label:draft. Empty: all. Filter "
-            "Images has the common ones as widgets, and its help page the whole list.",
-        ),
-        Filter.Input("filter", optional=True, tooltip="From Filter Images: only images that pass it, and filter_text too."),
+        *filter_inputs(),
         SearchOptionsLink.Input(
             "options", optional=True, tooltip="From Search Options: order, diversity, collapsing of variants, percentile, exactness."
         ),
