@@ -185,3 +185,13 @@ def test_a_root_that_is_a_loop_of_links_is_one_that_is_not_there(config, file, m
 def test_a_file_that_cannot_be_looked_at_is_told(config, file):
     with pytest.raises(config.ConfigurationError, match="can't be read.*It should hold"):
         config.configured_roots(file.with_name("n" * 300))
+
+
+def test_the_combo_has_the_names_that_a_library_can_be_opened_by(config, file, monkeypatch):
+    from diffusion_toolkit import db
+    from diffusion_toolkit.nodes import host
+
+    named = {"work": "host=a", "default": "host=b", "private": "host=c"}
+    write(file, {"libraries": named})
+    monkeypatch.setattr(host, "config_file", lambda: file)
+    assert host.library_names() == db.library_names(named) == ["default", "private", "work"]
