@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from psycopg import Connection, errors, sql
+from psycopg import Connection, Error, sql
 
 LARGE = 1 << 20  # bytes of a table; of a smaller one no plan is slow
 _TABLES = ["images", "paths", "texts", "image_vectors", "text_vectors"]
@@ -20,8 +20,9 @@ def analyse_unknown(conn: Connection) -> None:
     """Tell the planner of the tables that it knows nothing of: a tenth of a second or two each.
 
     Without, a list of 100,000 images by -root:output took two minutes. Whoever has a table locked, as to make an index, isn't waited for;
-    PostgreSQL passes over tables that aren't ours.
+    PostgreSQL passes over tables that aren't ours. What can't be analysed, as on a standby, a full disk or in too short a time, stays as it
+    is: searches are right without.
     """
     for (table,) in conn.execute(_UNKNOWN, [_TABLES, LARGE]).fetchall():
-        with suppress(errors.ReadOnlySqlTransaction), conn.transaction():  # a standby has what its primary knows
+        with suppress(Error), conn.transaction():
             conn.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(sql.Identifier(table)))

@@ -88,10 +88,10 @@ class Known:
         """By family; None where it was never loaded, or has changed since."""
         return self._read().get(file.key)
 
-    def remember(self, file: ModelFile, fingerprints: dict[str, str]) -> None:
-        """An empty dictionary says that it can't be used at all."""
+    def remember(self, key: str, fingerprints: dict[str, str]) -> None:
+        """Of the file that had this key when it began to be loaded. An empty dictionary says that it can't be used at all."""
         kept = dict(list(self._read().items())[-_KEPT:])
-        kept[file.key] = fingerprints
+        kept[key] = fingerprints
         beside = self._file.with_suffix(f".{os.getpid()}.tmp")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)

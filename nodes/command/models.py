@@ -107,8 +107,9 @@ class _Shelf:
 
         self.tell(f"{why} {file.name}")
         self.inference()
+        key = file.key  # it may be replaced while it is loaded
         model = _load(kind, file.paths[0])
-        self.known.remember(file, fingerprints_of(file, model))
+        self.known.remember(key, fingerprints_of(file, model))
         return model
 
     def _as_learnt(self, kind: _Kind, file: ModelFile) -> Any:
@@ -143,12 +144,13 @@ def _by_the_library(kind: _Kind, shelf: _Shelf) -> tuple[Any, str]:
     perhaps = sure or [file for file in files if learnt[file] is None]
     for number, file in enumerate(perhaps, 1):
         of = f" ({number} of {len(perhaps)} files)" if len(perhaps) > 1 else ""
+        key = file.key
         try:
             model = shelf.get(kind, file, f"Looking for the model {encoder.name}{of}: loading")
         except Exception as error:  # whatever a foreign file makes ComfyUI raise
             log.info("%s is not the model of the library's vectors: %s", file.name, error)
             if isinstance(error, UsageError) and error.__cause__ is None:
-                shelf.known.remember(file, {})  # it could be read, and is another model; all else may be the machine's trouble
+                shelf.known.remember(key, {})  # it could be read, and is another model; all else may be the machine's trouble
             continue
         if isinstance(model, Later) or wanted.items() <= fingerprints_of(file, model).items():
             return model, ""

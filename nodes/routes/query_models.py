@@ -124,19 +124,20 @@ class QueryModels:
 
         for other in [other for other in self._loaded if other.loader == file.loader]:
             del self._loaded[other]
+        key = file.key  # it may be replaced while it is loaded
         try:
             model = _load(file)
             fingerprints = fingerprints_of(file, model)
         except Exception as error:  # whatever a broken or foreign file makes ComfyUI raise
             if isinstance(error, EmbedderError) and error.__cause__ is None:  # it could be read, and is another model
                 log.info("%s is no model for searches: %s", file.name, error)
-                self._known.remember(file, {})
+                self._known.remember(key, {})
             else:
                 log.warning("%s could not be loaded for searches: %s: %s", file.name, type(error).__name__, error)
-                self._failed[file.key] = f"{type(error).__name__}: {error}".rstrip(".")
+                self._failed[key] = f"{type(error).__name__}: {error}".rstrip(".")
             return {}
         self._loaded[file] = model
-        self._known.remember(file, fingerprints)
+        self._known.remember(key, fingerprints)
         return fingerprints
 
     def _restart_timer(self) -> None:

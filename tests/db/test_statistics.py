@@ -59,3 +59,13 @@ def test_a_table_that_an_index_is_made_on_is_not_waited_for(library, known, dsn)
             conn.execute("SET LOCAL lock_timeout = '1s'")
             _statistics.analyse_unknown(conn)
     assert known() >= ALL - {"image_vectors"} and "image_vectors" not in known()
+
+
+def test_a_table_that_can_not_be_analysed_keeps_no_library_from_being_opened(library, known):
+    fails = "BEGIN IF current_setting('test.disk', true) = 'full' THEN RAISE disk_full; END IF; RETURN 1; END"
+    with library.connection() as conn:
+        conn.execute(f"CREATE FUNCTION looked_at(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $${fails}$$")
+        conn.execute("CREATE INDEX ON paths (looked_at(root_id))")
+        conn.execute(f"ALTER DATABASE {conn.info.dbname} SET test.disk = 'full'")
+    library._prepare()
+    assert known() >= ALL - {"paths"} and "paths" not in known()

@@ -153,6 +153,14 @@ def test_a_function_of_a_script_is_called_when_its_model_may_be_another(of_a_scr
     assert of_a_script()
 
 
+def test_a_script_that_is_saved_while_its_function_runs_is_another_one(of_a_script, tmp_path):
+    script = tmp_path / "mine.py"
+    written = script.read_text(encoding="utf-8")
+    saved = f"open({str(script)!r}, 'a').write('#')"
+    script.write_text(written.replace("def clip():\n", f"def clip():\n    {saved}\n"), encoding="utf-8")
+    assert [of_a_script(), of_a_script()] == [True, True]
+
+
 def test_a_model_whose_token_states_are_of_another_layer_is_not_the_librarys(loader):
     model, note, _ = loader(a=("l", "g", "other"))
     assert model is None and "a is but for its last layer" in note and "--models-from" in note
@@ -166,9 +174,9 @@ def test_what_an_older_version_learnt_of_a_file_is_learnt_again(loader, tmp_path
 
     (tmp_path / "mine").touch()
     file = ModelFile("clip", (tmp_path / "mine",))
-    Known(tmp_path / "models.json").remember(file, {"clip_l": "l", "clip_g": "g"})
+    Known(tmp_path / "models.json").remember(file.key, {"clip_l": "l", "clip_g": "g"})
     assert known_here().fingerprints(file) is None
-    known_here().remember(file, {})
+    known_here().remember(file.key, {})
     assert known_here().fingerprints(file) == {} and known_here()._file.parent == tmp_path
 
 
