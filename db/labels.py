@@ -24,11 +24,12 @@ _BY_ID = _CHANGE.format("= ANY(%(ids)s)")
 _BY_PATH = _CHANGE.format("IN (SELECT p.image_id FROM paths p WHERE p.root_id = %(root)s AND p.path = ANY(%(paths)s))") + "RETURNING i.id"
 
 
-def normal_label(text: str) -> str:
-    """A label or namespace as it is kept: small letters, single spaces. ValueError when it is too long."""
+def normal_label(text: str, what: str = "label") -> str:
+    """A label, or a namespace, as it is kept: small letters, single spaces. ValueError when it is too long."""
     label = " ".join(clean_text(text).lower().split())
     if len(label) > MAX_LABEL:
-        raise ValueError(f"The label {label[:40]!r}... is longer than {MAX_LABEL} characters. Shorten it, or part labels by commas.")
+        part = ", or part labels by commas" if what == "label" else ""
+        raise ValueError(f"The {what} {label[:40]!r}... is longer than {MAX_LABEL} characters. Shorten it{part}.")
     return label
 
 
@@ -80,7 +81,7 @@ def _change(
     values = {
         "add": [label for label in normal_labels(add) if label not in taken],
         "remove": taken,
-        "namespace": None if namespace is None else normal_label(namespace),
+        "namespace": None if namespace is None else normal_label(namespace, "namespace"),
         "rate": rating is not None or clear_rating,
         "rating": rating,
     }

@@ -40,7 +40,8 @@ FROM judged GROUP BY root_id
 """
 _GOING = f"""{_OF_GONE},
      going AS (SELECT id FROM lost UNION ALL SELECT i.id FROM images i WHERE NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id))
-SELECT i.id AS image_id, coalesce(r.name, '') AS root, coalesce(p.path, '') AS path, i.labels, i.namespace, i.rating
+SELECT i.id AS image_id, coalesce(r.name, '') AS root, coalesce(p.path, '') AS path, i.labels, i.namespace, i.rating,
+       coalesce((SELECT left(t.text_g, 60) FROM texts t WHERE t.id = i.prompt_id), '') AS prompt
 FROM going JOIN images i USING (id)
 LEFT JOIN LATERAL (SELECT root_id, path FROM paths WHERE image_id = i.id ORDER BY seen DESC, root_id, path LIMIT 1) p ON true
 LEFT JOIN roots r ON r.id = p.root_id
@@ -88,7 +89,7 @@ class GoneOfRoot:
 
 @dataclass(frozen=True, slots=True)
 class GoingImage:
-    """One that has no other file, or none at all: where it was seen last ("" where none is known), and what a person gave it."""
+    """One that has no other file, or none at all: where it was seen last ("" where none is known), how its prompt begins, and what a person gave it."""
 
     image_id: int
     root: str
@@ -96,6 +97,7 @@ class GoingImage:
     labels: list[str]
     namespace: str
     rating: int | None
+    prompt: str
 
 
 def refuse_beside_a_run(conn: Connection) -> None:

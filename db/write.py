@@ -124,7 +124,7 @@ def write_images(conn: Connection, root_id: int, records: Sequence[ImageRecord])
     text_ids = _text_ids(conn, [text for record in records for text in (record.prompt, record.negative) if text])
     rows = [
         [record.hash, record.width, record.height, *_date(record, changed), *_values(record, text_ids)]
-        + [_array(normal_labels(record.labels)), normal_label(record.namespace), record.phash]
+        + [_array(normal_labels(record.labels)), normal_label(record.namespace, "namespace"), record.phash]
         for record in images.values()
     ]
     written = conn.execute(_WRITE_IMAGES, _columns(_ALL, rows)).fetchall()

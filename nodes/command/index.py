@@ -81,7 +81,7 @@ def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:
     budget = int(given.token_state_budget * 2**30)
     try:
         normal_labels([given.labels])
-        normal_label(given.namespace)
+        normal_label(given.namespace, "namespace")
         where = (name, root, normal_subfolder(below), given.recursive, given.pattern)
         job = Job(*where, budget, given.labels, given.namespace, Path(listed) if listed else None)
         files = JobFiles(job, progress)

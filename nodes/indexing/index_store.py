@@ -76,7 +76,7 @@ class FolderStore:
     ) -> None:
         """`progress` is told while a server is waited for, also by this constructor, and may raise to cancel."""
         self._library = library
-        self.labels, self.namespace = tuple(db.normal_labels(labels)), db.normal_label(namespace)
+        self.labels, self.namespace = tuple(db.normal_labels(labels)), db.normal_label(namespace, "namespace")
         self.labels_files = bool(self.labels or self.namespace)
         self.labelled: set[int] = set()  # images that were given some, by id: two files of a list may be one
         self.labels_of_lines: set[str] = set()  # that these were given for themselves

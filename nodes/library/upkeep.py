@@ -53,8 +53,11 @@ class Pruned:
 
 
 def place_of(image: db.GoingImage) -> str:
-    """Where an image was last, in words."""
-    return f"{image.root}: {image.path}" if image.root else f"image {image.image_id}, without any known file"
+    """Where an image was last, in words; of one that was overwritten its prompt tells which it was."""
+    if image.root:
+        return f"{image.root}: {image.path}"
+    prompt = f": {' '.join(image.prompt.split())}" if image.prompt else ""
+    return f"image {image.image_id}, without any known file{prompt}"
 
 
 def attend(

@@ -21,6 +21,8 @@ def test_labels_are_small_letters_each_once() -> None:
 def test_a_label_that_no_index_takes_is_refused(conn: db.Connection, root: int, image: Callable) -> None:
     with pytest.raises(ValueError, match="Shorten it"):
         db.label_images(conn, db.write_images(conn, root, [image(1)]), add=["x" * 3000])
+    with pytest.raises(ValueError, match=r"^The namespace 'x+'\.\.\. is longer than 200 characters\. Shorten it\.$"):
+        db.label_images(conn, [], namespace="x" * 3000)
 
 
 def test_an_image_that_comes_again_keeps_its_labels_and_gains_new_ones(conn: db.Connection, root: int, image: Callable) -> None:
@@ -96,3 +98,12 @@ def test_filters_by_labels(conn: db.Connection, root: int, image: Callable, text
     found = db.parse_filter(text)
     statement = sql.SQL("SELECT i.id FROM images i WHERE {} ORDER BY i.id").format(found.condition)
     assert [numbers[id_] for (id_,) in conn.execute(statement, found.parameters)] == expected
+
+
+def test_an_image_that_goes_since_its_files_were_overwritten_is_told_by_its_prompt(conn: db.Connection, root: int, image: Callable) -> None:
+    from diffusion_toolkit.nodes.library.upkeep import place_of
+
+    ids = db.write_images(conn, root, [image(1, prompt=db.TextPair("a heron\nby a lake", "")), image(2)])
+    conn.execute("DELETE FROM paths")
+    going = {lost.image_id: place_of(lost) for lost in db.going_images(conn, {}, 10)}
+    assert going == {ids[0]: f"image {ids[0]}, without any known file: a heron by a lake", ids[1]: f"image {ids[1]}, without any known file"}
