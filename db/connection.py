@@ -8,7 +8,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class Connection(psycopg.Connection):
     """A connection that does not print where it leads. What is remembered with one stands here, all of it; each is replaced, never changed."""
 
     used = 0.0  # when it was last known to work, on the monotonic clock
+    files: int | None = None  # of our own server, as `_files` knows them
     settings: Mapping[str, str] = USUAL  # as `_session.set_now` left them
     state: State | None = None  # of the library, as `search.kinds` last read it
     hybrid: tuple[State | None, dict[str, Any] | None] = (None, None)  # the hybrid index, and with which state it was read
@@ -149,6 +150,9 @@ class Library:
                 conn = self._idle.pop() if self._idle else None
             if conn is None:
                 return self._connect()
+            if conn.files != _files(self._folder):  # a server whose folder was moved away goes on, and what it is given may be lost
+                conn.close()
+                continue
             if _is_fresh(conn):
                 return conn
             try:
@@ -178,7 +182,9 @@ class Library:
             idle.close()
 
     def _connect(self) -> Connection:
+        files = _files(self._folder)
         conn = _connect(self._locate(), self._place)
+        conn.files = files
         try:
             register_vector(conn)
             set_session(conn)
@@ -200,6 +206,14 @@ class Library:
             except psycopg.Error as error:
                 raise failed_statement(error, self._place, self._folder) from error
         return warnings
+
+
+def _files(folder: Path | None) -> int | None:
+    """Which library's files lie in its folder: when they were made there, in ns. None where there are none, or it is no server of ours."""
+    if folder is not None:
+        with suppress(OSError):
+            return (folder / "postgresql" / "PG_VERSION").stat().st_ctime_ns
+    return None
 
 
 def _is_fresh(conn: Connection) -> bool:
@@ -238,7 +252,7 @@ def open_library(name: str, directory: Path, named: Mapping[str, str] = {}) -> L
     with alone:
         if key not in _open:
             locate = _named_server(dsn, place) if dsn else _embedded_server(Path(directory))
-            made = Library(name, locate, place, None if dsn else Path(directory))
+            made = Library(name, locate, place, None if dsn else Path(directory).expanduser())
             for old in [other for other in list(_open) if other[0] == name]:  # it was moved: nobody asks for the old one again
                 _open.pop(old).close()
             atexit.register(made.close)

@@ -24,6 +24,7 @@ from .sizes import free_space
 READY_SECONDS = 120  # a server that was killed replays its log before it answers
 CONNECT_SECONDS = 30  # a machine that swaps may be slow to answer; it is not dead
 STOP_SECONDS = 60
+RECORD = "server.json"  # in the library's folder
 
 # Which server answers, and which files it has open: not these any more, where the folder was put back as a copy.
 _WHOSE = "SELECT current_setting('cluster_name'), extract(epoch FROM (pg_stat_file('PG_VERSION')).change)::bigint"
@@ -55,7 +56,7 @@ class EmbeddedServer:
         self._cluster = Cluster(directory)
         self._starting = FileLock(self._cluster.start_lock)
         self._users = FileLock(self._cluster.users_lock)
-        self._address_file = directory / "server.json"
+        self._address_file = directory / RECORD
         self._joined_by: int | None = None  # process id: a forked child has not joined
 
     @classmethod
@@ -68,14 +69,17 @@ class EmbeddedServer:
         ServerTrouble where that may be over without anything being corrected.
         """
         installed()
-        directory = Path(directory).expanduser().absolute().resolve()
+        given = Path(directory).expanduser().absolute()
+        directory = given.resolve()
         with _servers_lock:
             server = _servers.get(directory) or cls(directory)
             server._refuse_if_taken_away()
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
+            try:  # as given: what a link leads to may be on a disk that is away, and would be made on another one
+                given.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ServerTrouble(f"The library's folder {directory} cannot be made: {error}. Make it, or free disk space.") from error
+                raise ServerTrouble(
+                    f"The library's folder {given} cannot be made: {error}. Make it, attach the disk that it is on, or free disk space."
+                ) from error
             try:
                 with server._alone_at_starting():
                     server._join()
@@ -101,7 +105,7 @@ class EmbeddedServer:
         if self._joined_by != os.getpid():
             return
         atexit.unregister(self.stop)
-        if not self._cluster.is_made():  # removed meanwhile; PostgreSQL itself ends when it misses its files
+        if self._taken_away() is not None:  # PostgreSQL itself ends when it misses its files
             return
         with _servers_lock, self._alone_at_starting():
             _servers.pop(self.directory, None)
@@ -118,11 +122,18 @@ class EmbeddedServer:
 
     def _refuse_if_taken_away(self) -> None:
         """An empty library made in its place would hide what happened, and would be in the way of what is put back."""
-        if self._joined_by == os.getpid() and not self._cluster.is_made():
+        if self._joined_by == os.getpid() and (why := self._taken_away()) is not None:
             raise ServerTrouble(
-                f"The library's folder {self.directory} was removed or emptied while it was in use, or its disk was taken away. Put it "
-                "back, then try again. To begin with an empty library there, restart ComfyUI."
+                f"The library's folder {self.directory} was removed or emptied while it was in use, or its disk was taken away ({why}). "
+                "Put it back, then try again. To begin with an empty library there, restart ComfyUI."
             )
+
+    def _taken_away(self) -> str | None:
+        """Why the data directory can't be read, such as that its disk has gone; None where it can be."""
+        try:
+            return None if self._cluster.is_made() else f"there is no {self._cluster.data / 'PG_VERSION'}"
+        except OSError as error:
+            return str(error)
 
     # -- all below holds start.lock -------------------------------------------------------------------------------
 
@@ -246,28 +257,26 @@ class EmbeddedServer:
         """Two servers on one directory destroy it. What a computer, or a container, runs is invisible to another one; and on one
         computer a folder that two paths lead to, as by a bind mount, has two names, of which each takes the other for a copy's, and
         a program with its own /tmp finds no sockets of others. So only a record of ours, made under this path, of a socket that we
-        would see, spares the question whether anybody uses the directory, or a server of theirs still lives."""
+        would see, spares the question whether anybody uses the directory, or a server of theirs still lives. One that we see is ours to end:
+        it may have lost its keeper, and would never end."""
         address, record, here = self._address(), self._record(), _computer()
         recorded = record.get("computer")
         if address is not None and recorded == here and record.get("sockets") == _sockets(address):
             return
-        where = f"by another computer or container ({recorded})"
-        if recorded is None:
-            where = f"by another program, and {self._address_file.name}, which tells where its server is, is lost"
-        elif recorded == here and address is None:
-            where = "under another path of the same folder"
-        elif recorded == here:
-            where = f"by a program that has a {Path(address.host).parent} of its own, as a service with PrivateTmp has, where its server can't be reached"
+        where = _where(recorded, address)
         if not _is_free(self._users):
             raise ServerTrouble(
                 f"The library in {self.directory} is in use {where}. Close ComfyUI there, or share one PostgreSQL server through "
                 "DIFFUSION_TOOLKIT_DSN."
             )
-        ours = self._joined_by == os.getpid()  # nobody could start another meanwhile
-        if not ours and not _is_free(FileLock(self._cluster.server_lock)):
+        near = recorded in (None, here)
+        if self._joined_by == os.getpid() or near and self._cluster.processes():
+            return  # nobody could start another meanwhile, or it is one that we can end
+        if not _is_free(FileLock(self._cluster.server_lock)):
+            ends = "It ends by itself, mostly within seconds: try again then. Otherwise end it there."
             raise ServerTrouble(
-                f"The library in {self.directory} was in use {where}, and its server still runs. It ends by itself, mostly within "
-                "seconds: try again then. Otherwise end it there."
+                f"The library in {self.directory} was in use {where}, and its server still runs. "
+                + ("It can't be seen from here: end that PostgreSQL where it runs, then try again." if near else ends)
             )
 
     def _write_record(self, address: Address) -> None:
@@ -307,6 +316,17 @@ def _computer() -> str:
     if sys.platform != "linux":
         return platform.node()
     return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _where(recorded: str | None, address: Address | None) -> str:
+    """Who else may use a library, in words: by the computer and the address that its record tells."""
+    if recorded is None:
+        return f"by another program, and {RECORD}, which tells where its server is, is lost"
+    if recorded != _computer():
+        return f"by another computer or container ({recorded})"
+    if address is None:
+        return "under another path of the same folder"
+    return f"by a program that has a {Path(address.host).parent} of its own, as a service with PrivateTmp has, where its server can't be reached"
 
 
 def _sockets(address: Address) -> str:

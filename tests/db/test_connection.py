@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import socket
 import threading
+import time
 
 import psycopg
 import pytest
@@ -235,6 +237,32 @@ def test_the_embedded_server_that_stopped_is_started_again(monkeypatch, tmp_path
         assert conn.execute("SELECT name FROM roots").fetchall() == [("output",)]
     library.close()
     EmbeddedServer.start(tmp_path).stop()
+
+
+def test_a_library_that_was_moved_away_is_not_used_over_connections_that_it_had(monkeypatch, tmp_path):
+    """Its server goes on; what it would write is found by nobody, were another library put in its place."""
+    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
+    folder, aside = tmp_path / "library", tmp_path / "aside"
+    library = db.open_library("default", folder)
+    with library.connection() as conn:
+        db.ensure_root(conn, "output", "/pictures")
+        conn.execute("CHECKPOINT")
+    made = (folder / "postgresql" / "PG_VERSION").stat().st_ctime
+    while int(time.time()) == int(made):  # PostgreSQL tells files apart by the second
+        time.sleep(0.05)
+    shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("postmaster.pid"))
+    folder.rename(aside)
+    with pytest.raises(db.LibraryError, match="was removed or emptied while it was in use"), library.connection():
+        pass
+    aside.rename(folder)
+    with library.connection() as conn:
+        db.ensure_root(conn, "input", "/others")
+    folder.rename(aside)
+    (tmp_path / "copy").rename(folder)
+    with library.connection() as conn:
+        assert conn.execute("SELECT name FROM roots").fetchall() == [("output",)]
+    library.close()
+    EmbeddedServer.start(folder).stop()
 
 
 def test_a_statement_that_fails_is_told_by_its_cause(library):

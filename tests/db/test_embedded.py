@@ -304,6 +304,22 @@ def test_a_folder_that_was_taken_away_is_told_and_none_is_made_in_its_place(dire
     server.stop()
 
 
+def test_a_disk_that_went_away_and_can_not_even_be_looked_at_is_told_too(stopped_library: Path, tmp_path: Path) -> None:
+    disk, aside = tmp_path / "disk", tmp_path / "aside"
+    shutil.copytree(stopped_library, disk / "library")
+    server = EmbeddedServer.start(disk / "library")
+    disk.rename(aside)
+    disk.touch()
+    try:
+        with pytest.raises(LibraryError, match="its disk was taken away .*Not a directory.*Put it back"):
+            EmbeddedServer.start(disk / "library")
+        server.stop()
+    finally:
+        disk.unlink()
+        aside.rename(disk)
+        EmbeddedServer.start(disk / "library").stop()
+
+
 @pytest.mark.parametrize("server_is", ["dead", "alive on the files that were removed"])
 def test_a_folder_that_was_put_back_as_a_copy_is_what_is_used(directory: Path, tmp_path: Path, server_is: str) -> None:
     """Its lock files are others, and so is every file: a server that has the former ones open is of no use."""

