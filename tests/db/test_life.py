@@ -28,6 +28,7 @@ STAYS = "stays.png"  # in each root: an empty one may be a drive that is away
 roots, folders = st.sampled_from(ROOTS), st.sampled_from(FOLDERS)
 places = st.builds(Path, roots, folders, st.sampled_from(["a.png", "b.png"]))
 labels = st.sampled_from(["", "spring", "summer", "autumn"])
+numbers = st.integers(0, 11)
 some = st.integers(0, 99)  # which of those that there are
 
 
@@ -35,12 +36,17 @@ def picture(number: int) -> bytes:
     """In a colour of its own, by a prompt that another has, too."""
     info, file = PngInfo(), io.BytesIO()
     info.add_text("parameters", f"subject {number // 2}\nNegative prompt: fog\nSteps: 9, Seed: {number}")
-    Image.new("RGB", (8, 8), (30 * number, 255 - 30 * number, 90)).save(file, "PNG", pnginfo=info)
+    Image.new("RGB", (8, 8), (18 * number, 255 - 18 * number, 90)).save(file, "PNG", pnginfo=info)
     return file.getvalue()
 
 
-PICTURES = [picture(number) for number in range(8)]  # the last two stay
+PICTURES = [picture(number) for number in range(14)]  # six are there from the beginning, and the last two stay
 NUMBERS = {blake3(data).digest(): number for number, data in enumerate(PICTURES)}
+
+
+def number_of(file: Path) -> int | None:
+    """Which picture lies there; None where it is none of them."""
+    return NUMBERS.get(blake3(file.read_bytes()).digest()) if file.is_file() else None
 
 
 def vector_of(pixels: np.ndarray) -> np.ndarray:
@@ -82,8 +88,8 @@ class Life(RuleBasedStateMachine):
         self.library, self.base = library, base
         self.said: dict[int, tuple[frozenset[str], int | None]] = {}
         begin = ["output/a.png", "output/x/a.png", "output/x/y/a.png", "photos/a.png", "photos/x/b.png", "photos/x/y/b.png"]
-        for place, data in zip([*begin, *(f"{root}/{STAYS}" for root in ROOTS)], PICTURES):
-            self.ready(Path(place)).write_bytes(data)
+        for place, number in [*zip(begin, range(6)), ("output/stays.png", 12), ("photos/stays.png", 13)]:
+            self.ready(Path(place)).write_bytes(PICTURES[number])
         self.index_all("")
 
     def files(self) -> list[Path]:
@@ -103,12 +109,12 @@ class Life(RuleBasedStateMachine):
         (self.base / place).parent.mkdir(parents=True, exist_ok=True)
         return self.base / place
 
-    @rule(place=places, number=st.integers(0, len(PICTURES) - len(ROOTS) - 1))
+    @rule(place=places, number=numbers)
     def save(self, place: Path, number: int) -> None:
         self.ready(place).write_bytes(PICTURES[number])
 
     @precondition(files)
-    @rule(which=some, number=st.integers(0, len(PICTURES) - len(ROOTS) - 1))
+    @rule(which=some, number=numbers)
     def replace(self, which: int, number: int) -> None:
         self.one(which).write_bytes(PICTURES[number])
 
@@ -144,23 +150,20 @@ class Life(RuleBasedStateMachine):
         if folder and source.is_dir() and not target.exists() and source not in target.parents:
             source.rename(self.ready(target))
 
-    @rule(root=roots, subfolder=st.sampled_from(["", "x"]), pictures=st.sampled_from([0, 1, 99]), label=labels)
+    @rule(root=roots, subfolder=st.sampled_from(["", "x"]), pictures=st.sampled_from([1, 99]), label=labels)
     def index(self, root: str, subfolder: str, pictures: int, label: str) -> None:
         self.tidy()
         place = self.base / root
         if not (place / subfolder).is_dir():
             return
-        encoders = Encoders(image=Vision(pictures), text=reader())
+        before, encoders = self.rows(), Encoders(image=Vision(pictures), text=reader())
+        there = {file.relative_to(place).as_posix(): number_of(file) for file in (place / subfolder).rglob("*.png")}
         with FolderStore(self.library, root, place, subfolder, encoders, [label]) as store:
             try:
                 report = index_folder(place, Scan(place, subfolder), store, encoders)
             except Cancelled:
-                report = None
-        there = {file.relative_to(place).as_posix(): NUMBERS.get(blake3(file.read_bytes()).digest()) for file in (place / subfolder).rglob("*.png")}
-        if report is None:
-            for number in label and self.labelled(label):
-                self.say(number, label)
-            return
+                self.broken_off(before, set(there.values()), label)
+                return
         assert report.skipped.total == list(there.values()).count(None)
         rows = {path: row for (of, path), row in self.rows().items() if of == root and path.startswith(f"{subfolder}/" if subfolder else "")}
         for path, number in there.items():
@@ -171,6 +174,23 @@ class Life(RuleBasedStateMachine):
         assert not (report.all_gone and sound)  # where nothing is there the drive may be away
         assert report.all_gone or all(gone == (path not in there) for path, (_, gone) in rows.items())
         self.found_by_vectors(sound)
+
+    @rule(place=places, number=numbers, label=labels)
+    def index_and_cancel(self, place: Path, number: int, label: str) -> None:
+        self.save(place, number)
+        self.index(place.parts[0], "", 0, label)
+
+    def broken_off(self, before: dict[tuple[str, str], tuple[int, bool]], there: set[int | None], label: str) -> None:
+        """Of each file the library knows what it knew, or what is so; only what lies there has got the label."""
+        rows = self.rows()
+        assert before.keys() <= rows.keys()
+        for place, row in rows.items():
+            file = self.base.joinpath(*place)
+            assert row == before.get(place) or row in ((number_of(file), False), (row[0], not file.is_file()))
+        with self.library.connection() as conn:
+            labelled = {number for number, image in self.images(conn).items() if label in image.labels}
+        for number in labelled & there:
+            self.say(number, label)
 
     @rule(label=labels)
     def index_all(self, label: str) -> None:
@@ -226,10 +246,6 @@ class Life(RuleBasedStateMachine):
     def say(self, number: int, label: str, rating: int | None = None) -> None:
         labels, rated = self.said.get(number, (frozenset(), None))
         self.said[number] = (labels | ({label} if label else set()), rated if rating is None else rating)
-
-    def labelled(self, label: str) -> list[int]:
-        with self.library.connection() as conn:
-            return [number for number, image in self.images(conn).items() if label in image.labels]
 
     def rows(self) -> dict[tuple[str, str], tuple[int, bool]]:
         """Which picture the library knows to lie where, and whether that is marked as gone."""
