@@ -32,7 +32,7 @@ from .nodes import Node
 from .subgraphs import SUBGRAPH_INPUT, Graph
 from .text import SAVE_TYPES, dynamic_prompt, replace_in_name
 from .types import fits
-from .widgets import UNDEFINED, Slot, Widget, WorkflowError
+from .widgets import UNDEFINED, UNFORESEEN, Slot, Widget, WorkflowError
 
 MUTED, BYPASSED = 2, 4
 
@@ -53,7 +53,9 @@ def to_api(
     """
     try:
         return Prompt(load(workflow, object_info), choose, now or datetime.now()).build()
-    except (AttributeError, KeyError, IndexError, TypeError, RecursionError) as error:
+    except WorkflowError:
+        raise
+    except UNFORESEEN as error:
         message = f"The workflow is broken in a way that was not foreseen ({error!r}). Open it in ComfyUI and save it again."
         raise WorkflowError(message) from error
 

@@ -23,7 +23,7 @@ from .nodes import Node
 from .subgraphs import Graph
 from .text import dynamic_prompt
 from .tidy import output_types, tidy
-from .widgets import Widget, WorkflowError
+from .widgets import UNFORESEEN, Widget, WorkflowError
 
 MAX_STEPS = 300_000  # along links, in one workflow
 _CHOICE = re.compile(r"\{[^{}|]*\|[^{}]*\}")
@@ -59,9 +59,11 @@ def readable(workflow: Any, definitions: Mapping[str, Mapping[str, Any]] = {}) -
             connect_everywhere(graph)
         found = _Reading(load_as(saved, reader.of))
         prompt = found.build()
+    except WorkflowError:
+        raise
     except RecursionError as error:
         raise WorkflowError("The workflow is too entangled to be read.") from error
-    except (AttributeError, KeyError, IndexError, TypeError, ArithmeticError) as error:
+    except UNFORESEEN as error:
         raise WorkflowError(f"The workflow is broken in a way that was not foreseen ({error!r}).") from error
     return Readable(prompt, types, found.guessed, found.unknown)
 

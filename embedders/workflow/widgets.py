@@ -55,6 +55,10 @@ class WorkflowError(ValueError):
     """The workflow cannot be converted; the message names the node and what to do."""
 
 
+UNFORESEEN = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError)
+"""What ends the reading of a workflow that is broken where nothing looks. A WorkflowError is a ValueError: let it by first."""
+
+
 @dataclass(slots=True)
 class Widget:
     """One widget. `stored`: takes a place in the saved `widgets_values`; `sent`: goes to the prompt (independent of each other)."""

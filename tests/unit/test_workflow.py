@@ -285,12 +285,24 @@ def test_reroutes_in_a_circle_are_refused():
 def test_subgraph_inside_itself_is_refused():
     part = made.maker_definition()
     part["nodes"].append(node(12, made.INNER))
-    with pytest.raises(WorkflowError, match="holds itself"):
+    with pytest.raises(WorkflowError, match="^The subgraph .* holds itself"):
         to_api(made.subgraph() | {"definitions": {"subgraphs": [part]}}, OBJECT_INFO)
 
 
-@pytest.mark.parametrize("outputs", [[{"name": "IMAGE", "type": "IMAGE", "links": 5}], 7, [None]])
-def test_node_that_is_broken_in_any_way_is_refused(outputs: Any):
-    broken = workflow([{**preview(1, None), "outputs": outputs}], [])
-    with pytest.raises(WorkflowError, match="save it again"):
+def _promoting(entries: Any) -> Workflow:
+    saved = made.proxy_widgets()
+    saved["nodes"][0]["properties"] = {"proxyWidgets": entries}
+    return saved
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *(workflow([{**preview(1, None), "outputs": outputs}], []) for outputs in ([{"name": "I", "type": "I", "links": 5}], 7, [None])),
+        workflow([image(1, [1]), preview(2, 1)], [[1, 1, 1e999, 2, 0, "IMAGE"]]),
+        _promoting("x"),
+    ],
+)
+def test_node_that_is_broken_in_any_way_is_refused(broken: Workflow):
+    with pytest.raises(WorkflowError, match="not foreseen.*save it again"):
         to_api(broken, OBJECT_INFO)
