@@ -1,8 +1,8 @@
 """Links that a pack makes when a prompt is queued: a node that gives what it is connected to everywhere it fits.
 
 Newer versions list these links in the workflow's `extra`, and then they are facts. For older ones the rule is guessed: an
-unconnected input takes what is broadcast for its very type; if several are, the one whose own input is called alike. Of two
-conditionings by one node the first is the positive.
+unconnected input takes what is broadcast for its very type; if several are, the one whose own input is called alike. "Prompts
+Everywhere" gives the first of its two conditionings to positive inputs, where its own names tell no sides.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .tidy import MAX_LINKS
 from .types import fits
 
 _BROADCASTS = re.compile(r"everywhere", re.I)
+_OF_PROMPTS = re.compile(r"prompts?\W*everywhere", re.I)
 _SIDES = {"+ve": "positive", "-ve": "negative"}
 
 
@@ -46,8 +47,8 @@ def _given_type(link: Mapping[str, Any] | None, nodes: Mapping[str, dict[str, An
     return outputs[link["origin_slot"]]["type"] if link["type"] == "*" and link["origin_slot"] < len(outputs) else link["type"]
 
 
-def _count(slots: list[dict[str, Any]], links: Mapping[Any, Any], nodes: Mapping[str, dict[str, Any]], kind: str) -> int:
-    return sum(_given_type(links.get(slot["link"]), nodes) == kind for slot in slots)
+def _side(name: str) -> str:
+    return _SIDES.get(name.lower(), name.lower())
 
 
 _Found = tuple[Mapping[str, Any], int, dict[str, Any], dict[str, Any], bool]
@@ -70,14 +71,14 @@ def _guessed(graph: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> I
     given: dict[str, list[tuple[str, Mapping[str, Any], int]]] = {}
     for node in nodes.values():
         if _BROADCASTS.search(node["type"]) and node["mode"] == 0:
-            sides = iter(("positive", "negative") if _count(node["inputs"], links, nodes, "CONDITIONING") == 2 else ())
-            for slot in node["inputs"]:
-                link = links.get(slot["link"])
-                kind = _given_type(link, nodes)
-                if link is not None and kind != "*":
-                    name = slot["label"] or slot["name"]
-                    if kind == "CONDITIONING" and name not in _SIDES:
-                        name = next(sides, name)
+            kinds = [_given_type(links.get(slot["link"]), nodes) for slot in node["inputs"]]
+            names = [_side(slot["label"] or slot["name"]) for slot in node["inputs"]]
+            prompts = [i for i, kind in enumerate(kinds) if kind == "CONDITIONING"]
+            if _OF_PROMPTS.search(node["type"]) and len(prompts) == 2 and not {names[i] for i in prompts} & set(_SIDES.values()):
+                names[prompts[0]], names[prompts[1]] = _SIDES.values()
+            for slot, kind, name in zip(node["inputs"], kinds, names):
+                if kind != "*":
+                    link = links[slot["link"]]
                     given.setdefault(kind, []).append((name, nodes[link["origin_id"]], link["origin_slot"]))
     if not given:
         return
@@ -86,7 +87,7 @@ def _guessed(graph: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> I
             continue
         for slot in target["inputs"]:
             sources = given.get(slot["type"], ()) if slot["link"] is None and "widget" not in slot else ()
-            named = [s for s in sources if _SIDES.get(s[0], s[0]).lower() == slot["name"].lower()]
+            named = [s for s in sources if s[0] == slot["name"].lower()]
             found = named or (sources if len(sources) == 1 else ())
             if found and found[0][1] is not target:
                 yield found[0][1], found[0][2], target, slot, True

@@ -252,15 +252,34 @@ def test_a_broadcast_that_is_not_listed_goes_to_its_type_and_is_a_guess():
     assert "broadcasts" in read.guessed["2"]
 
 
-def test_two_conditionings_that_one_node_broadcasts_are_the_two_sides_in_order():
+@pytest.mark.parametrize(
+    ("kind", "names", "positive", "negative"),
+    [
+        ("Prompts Everywhere", ["CONDITIONING", "CONDITIONING"], "1", "4"),
+        ("Prompts Everywhere", ["CONDITIONING", "CONDITIONING", "VAE"], "1", "4"),
+        ("Prompts Everywhere", ["-ve", "+ve"], "4", "1"),
+        ("Prompts Everywhere", ["-VE", "anything"], None, "1"),
+        ("Prompts Everywhere", ["anything", "Positive"], "4", None),
+        ("Prompts Everywhere", ["CONDITIONING", "CONDITIONING", "CONDITIONING"], None, None),
+        ("Anything Everywhere3", ["negative", "positive"], "4", "1"),
+        ("Anything Everywhere3", ["Negative", "Positive", "VAE"], "4", "1"),
+        ("Anything Everywhere3", ["CONDITIONING", "CONDITIONING"], None, None),  # as the pack does: it is ambiguous
+    ],
+)
+def test_two_conditionings_that_one_node_broadcasts_go_by_name_and_those_of_prompts_by_order(
+    kind: str, names: list[str], positive: str | None, negative: str | None
+):
     nodes = [
         node(1, "Encode", [], [("CONDITIONING", [1])]),
         node(4, "Encode", [], [("CONDITIONING", [2])]),
-        node(3, "Prompts Everywhere", [socket("CONDITIONING", "*", 1), socket("CONDITIONING", "*", 2)]),
+        node(5, "Third", [], [("VAE" if "VAE" in names else "CONDITIONING", [3])]),
+        node(3, kind, [socket(name, "*", number) for number, name in enumerate(names, 1)]),
         node(2, "KSampler", [socket("positive", "CONDITIONING", None), socket("negative", "CONDITIONING", None)], [("LATENT", [])]),
     ]
-    read = readable(workflow(nodes, [[1, 1, 0, 3, 0, "*"], [2, 4, 0, 3, 1, "*"]]))  # older front ends note the wildcard
-    assert read.prompt["2"]["inputs"] == {"positive": ["1", 0], "negative": ["4", 0]}
+    links = [[number, origin, 0, 3, number - 1, "*"] for number, origin in enumerate((1, 4, 5)[: len(names)], 1)]
+    read = readable(workflow(nodes, links))  # older front ends note the wildcard
+    wanted = {"positive": positive and [positive, 0], "negative": negative and [negative, 0]}
+    assert read.prompt["2"]["inputs"] == {name: link for name, link in wanted.items() if link}
 
 
 # -- group nodes -----------------------------------------------------------------------------------------------------
