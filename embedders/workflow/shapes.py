@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..graph.settings import is_whole
+
 CONTROLS = frozenset(("fixed", "increment", "decrement", "randomize", "increment-wrap"))
 """What becomes of a seed after a run. The value stands behind the seed, and is never sent."""
 
@@ -22,7 +24,10 @@ _SCHEDULER = re.compile(
 )
 _PLACEHOLDER = re.compile(r"\W*(select|choose)\b.{0,60}$", re.I)
 _CHOICE = re.compile(r"baked vae|none|default|#[0-9a-f]{3,8}", re.I)  # a whole value that a list or a picker gave
-_SIZE = re.compile(r".{0,25}?(?<!\d)\d{2,5}\s*[x\u00d7*]\s*\d{2,5}\b")
+_SWITCH = re.compile(r"enabled?|disabled?|true|false|on|off|yes|no|auto|none|default", re.I)
+_SIDE = r"(?<![\d.])(?:6[4-9]|[7-9]\d|[1-9]\d{2,4})(?!\.?\d)"
+_SIZE = re.compile(rf"{_SIDE}\s*[x\u00d7*]\s*{_SIDE}")
+_ABOUT_SIZE = re.compile(r"(?:[\d\W]|sdxl|sd|flux|square|portrait|landscape)*", re.I)  # a ratio, and what lists of sizes call one
 
 
 def by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
@@ -39,9 +44,9 @@ def by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
     for place in control:
         names[place - 1] = "seed"
     strings = [i for i, v in enumerate(values) if isinstance(v, str) and i not in control]
-    pair = next((i for i in strings if i + 1 in strings and _SAMPLER.match(values[i]) and _SCHEDULER.match(values[i + 1])), None)
+    pair = next((i for i in strings if i + 1 in strings and _are_pair(values, i)), None)
     if pair is not None:
-        names |= _around(values, pair)
+        names |= _around(values, pair, "INT" in gives and not samples)
         strings = [i for i in strings if i not in names]
     numbers = [i for i, v in enumerate(values) if _is_number(v) and i not in names]
     files = [i for i in strings if _FILE.search(values[i]) and ", " not in values[i]]  # which ends a text as an embedding
@@ -51,7 +56,7 @@ def by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
         and "CLIP" not in gives
     ) and not gives & {"IMAGE", "VIDEO", "AUDIO"}  # a service, which tells of its picture beside it
     said = [i for i in strings if not (_PLACEHOLDER.match(values[i]) or _CHOICE.fullmatch(values[i]))]
-    sizes = [i for i in said if len(values[i]) < 60 and _SIZE.match(values[i]) and not (encodes and len(strings) == 1)]
+    sizes = [i for i in said if _is_size(values[i]) and not (encodes and len(strings) == 1)]
     names |= dict.fromkeys(sizes[:1], "resolution")
     said = [i for i in said if i not in files and i not in sizes]
     spoken = [i for i in said if is_spoken(values[i], 1 if encodes else 2)]
@@ -71,7 +76,8 @@ def by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
         names[0] = "guidance"
     for place in files:
         names.setdefault(place, _file_name(gives, takes, saved["type"]))
-    if samples and pair is None and not gives & {"MODEL", "CONDITIONING"}:  # which only prepares them for a sampler
+    sampler = pair is not None or any(_SAMPLER.match(values[i]) for i in strings)
+    if samples and "steps" not in names.values() and (sampler or not gives & {"MODEL", "CONDITIONING"}):  # else it only prepares them
         names |= {i: "sampler_name" for i in strings if _SAMPLER.match(values[i])}
         names |= {i: "scheduler" for i in strings if _SCHEDULER.match(values[i]) and i not in names}
         if "SIGMAS" not in gives or "scheduler" in names.values():
@@ -105,6 +111,11 @@ def is_spoken(value: str, words: int) -> bool:
     return sum(char > "\u2e7f" for char in value[:200]) > 8
 
 
+def _is_size(value: str) -> bool:
+    """Whether the whole of a string is a choice among sizes: a text may begin with one."""
+    return len(value) < 60 and bool(_SIZE.search(value)) and bool(_ABOUT_SIZE.fullmatch(_SIZE.sub("", value, count=1)))
+
+
 def _text_names(count: int, numbers: int, saved: Mapping[str, Any]) -> list[str]:
     """SDXL's encoder has six sizes before its two texts; where a node gives both sides, the negative comes second."""
     if count == 2 and numbers >= 6 and [slot["type"] for slot in saved["outputs"]] == ["CONDITIONING"]:
@@ -124,10 +135,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def is_whole(value: Any) -> bool:
-    return isinstance(value, int) or value.is_integer()
-
-
 def _file_name(gives: set[str], takes: set[str], kind: str) -> str:
     if "MODEL" in gives:
         changes = "lora_name" if re.search("lora|lyco|loha|locon|lokr", kind, re.I) else "file"  # or a motion's, a patch's
@@ -136,16 +143,36 @@ def _file_name(gives: set[str], takes: set[str], kind: str) -> str:
     return next((name for kind, name in kinds.items() if kind in gives), "file")
 
 
-def _around(values: Sequence[Any], pair: int) -> dict[int, str]:
-    """What a sampler's and a schedule's name tell of the numbers about them, as all samplers have them in this order."""
+def _are_pair(values: Sequence[Any], place: int) -> bool:
+    """Whether a sampler's and a schedule's name stand here. Between a sampler's numbers the schedule may be one of a pack's own."""
+    if not _SAMPLER.match(values[place]) or _SCHEDULER.match(values[place + 1]):
+        return bool(_SAMPLER.match(values[place]))
+    between = _are_settings(values, place) and _is_number(next(iter(values[place + 2 : place + 3]), None))
+    return between and bool(re.fullmatch(r"\w{2,30}( \w{1,10})?", values[place + 1])) and not _SWITCH.fullmatch(values[place + 1])
+
+
+def _are_settings(values: Sequence[Any], pair: int) -> bool:
+    """Whether steps and cfg stand before a sampler's name."""
+    before = values[max(0, pair - 2) : pair]
+    return len(before) == 2 and is_whole(before[0]) and before[0] >= 1 and _is_number(before[1])
+
+
+def _around(values: Sequence[Any], pair: int, hands_on: bool) -> dict[int, str]:
+    """What a sampler's and a schedule's name tell of the numbers about them, as all samplers have them in this order.
+
+    Of the two whole numbers of a node that `hands_on` numbers, to samplers, either may be the steps.
+    """
     names = {pair: "sampler_name", pair + 1: "scheduler"}
-    before, behind = values[max(0, pair - 2) : pair], values[pair + 2 : pair + 4]
-    if len(before) == 2 and all(map(_is_number, before)) and is_whole(before[0]) and before[0] >= 1:
-        names |= {pair - 2: "steps", pair - 1: "cfg"}
+    behind = values[pair + 2 : pair + 4]
+    after_settings = _are_settings(values, pair)
+    if after_settings:
+        names[pair - 1] = "cfg"
+        if not (hands_on and pair > 2 and _is_number(values[pair - 3])):
+            names[pair - 2] = "steps"
     if behind and _is_number(behind[0]):
-        if behind[0] > 1 or behind[0] == 0 and len(behind) > 1 and _is_number(behind[1]):
+        if after_settings and (behind[0] > 1 or behind[0] == 0 and len(behind) > 1 and _is_number(behind[1])):
             names |= {pair + 2: "start_at_step", **({pair + 3: "end_at_step"} if len(behind) > 1 else {})}
-        elif behind[0] >= 0:
+        elif 0 < behind[0] < 1 or after_settings and 0 <= behind[0] <= 1:
             names[pair + 2] = "denoise"
     return names
 

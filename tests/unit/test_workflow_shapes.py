@@ -39,6 +39,39 @@ def test_number_behind_the_schedule_is_denoise_or_the_first_step(behind: list[An
     assert (read["steps"], read["cfg"], read.get("denoise"), read.get("start_at_step")) == (20, 8.5, denoise, start)
 
 
+SAMPLER = [socket("model", "MODEL", 5), socket("positive", "CONDITIONING", 6)]
+
+
+@pytest.mark.parametrize("scheduler", ["AYS SDXL", "GITS", "bong_tangent"])
+def test_word_between_a_sampler_s_numbers_is_a_schedule_though_no_list_has_it(scheduler: str) -> None:
+    values = [77, "randomize", 20, 7.5, "euler", scheduler, 1, "auto", "true"]
+    read = inputs("KSampler (Efficient)", values, SAMPLER, BOTH)
+    wanted = {"seed": 77, "steps": 20, "cfg": 7.5, "sampler_name": "euler", "scheduler": scheduler, "denoise": 1}
+    assert {name: read.get(name) for name in wanted} == wanted and not any("text" in name for name in read)
+
+
+@pytest.mark.parametrize("behind", [["enable", 1], ["a fox in fog", 1], ["GITS"], ["GITS", "auto"]])
+def test_other_words_behind_a_sampler_s_name_are_no_schedule_and_its_numbers_its_settings(behind: list[Any]) -> None:
+    read = inputs("Sampler", [77, "randomize", 20, 7.5, "euler", *behind], SAMPLER, [("MODEL", []), ("LATENT", [])])
+    assert (read["steps"], read["cfg"], read["sampler_name"], "scheduler" in read) == (20, 7.5, "euler", False)
+
+
+@pytest.mark.parametrize("outputs", [[("LATENT", [])], BOTH])
+def test_numbers_behind_a_sampler_s_and_a_schedule_s_name_are_no_steps_to_start_at_without_settings_before(outputs: Any) -> None:
+    read = inputs("Sampler", [7, "fixed", "euler", "karras", 20, 7.5, 1.0], SAMPLER, outputs)
+    assert (read["steps"], read["cfg"], read["denoise"], "start_at_step" in read) == (20, 7.5, 1.0, False)
+    assert inputs("Sampler", [7, "fixed", "euler", "karras", 0.5], SAMPLER, outputs)["denoise"] == 0.5
+
+
+def test_of_two_whole_numbers_that_a_node_hands_on_neither_is_taken_for_the_steps() -> None:
+    outputs = [("INT", []), ("INT", []), ("FLOAT", []), ("COMBO", []), ("COMBO", [])]
+    read = inputs("KSampler Config (rgthree)", [30, 20, 8.0, "euler", "normal"], [], outputs)
+    assert read == {"value": 30, "value2": 20, "cfg": 8.0, "sampler_name": "euler", "scheduler": "normal"}
+    assert inputs("Config", [20, 8.0, "euler", "normal"], [], outputs)["steps"] == 20
+    assert inputs("Config", [30, "fixed", 20, 8.0, "euler", "normal"], [], outputs)["steps"] == 20
+    assert inputs("Sampler", [77, 20, 8.0, "euler", "normal", 1.0], SAMPLER, [("LATENT", []), ("INT", [])])["steps"] == 20
+
+
 @pytest.mark.parametrize("choice", ["Baked VAE", "None", "#00FF00", "Select the LoRA to add to the text", "\U0001f3acSelect the action add to the text"])
 def test_what_a_list_or_a_picker_gave_is_no_text(choice: str) -> None:
     read = inputs("Loader", ["a.safetensors", choice, 1.0, "a fox, asleep", "blurry, bad", 512], [], BOTH)
@@ -53,7 +86,22 @@ def test_text_that_ends_with_an_embedding_s_file_is_one() -> None:
 
 def test_size_in_words_is_no_text_but_for_an_encoder_s_only_one() -> None:
     assert inputs("Latent", ["SDXL - 3:4 portrait 896x1152", 1], [], [("LATENT", [])])["resolution"] == "SDXL - 3:4 portrait 896x1152"
-    assert inputs("Encoder", ["512x512 pixels"], ENCODER, [("CONDITIONING", [])])["text"] == "512x512 pixels"
+    assert inputs("Encoder", ["512x512"], ENCODER, [("CONDITIONING", [])])["text"] == "512x512"
+
+
+@pytest.mark.parametrize("size", ["1024x1024 (1.0)", "512 x 512", "1152 x 896  (landscape)", "SD1.5 - 2:3 portrait 512x768", "704\u00d71408 \u2223 1:2"])
+def test_whole_choice_among_sizes_is_no_text_of_a_loader(size: str) -> None:
+    read = inputs("Loader", ["a.safetensors", size, "a fox, asleep", "blurry, bad", 512], [], BOTH)
+    assert (read["resolution"], read["positive"], read["negative"]) == (size, "a fox, asleep", "blurry, bad")
+
+
+@pytest.mark.parametrize(
+    "text", ["pixel art, 32x32 sprite of a knight", "pixel art, 512x512 sprite of a knight", "512x512 pixels", "8 x 8", "6000000x6000000 1"]
+)
+def test_text_in_which_a_size_stands_is_one(text: str) -> None:
+    read = inputs("Loader", ["a.safetensors", text, "blurry, photo, realistic", 512, 512], [], BOTH)
+    assert (read["positive"], read["negative"], "resolution" in read) == (text, "blurry, photo, realistic", False)
+    assert inputs("Encoder", ["a 64x64 icon of a fox", "plain"], ENCODER, [("CONDITIONING", [])])["text"] == "a 64x64 icon of a fox"
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Motion Loader", "file"), ("Load LoRA", "lora_name")])
