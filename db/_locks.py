@@ -12,7 +12,7 @@ if sys.platform == "win32":
     class FileLock:
         """LockFileEx, by fasteners; the methods are described below."""
 
-        def __init__(self, path: Path | str) -> None:
+        def __init__(self, path: Path | str, *, make: bool = True) -> None:
             self._lock = fasteners.InterProcessReaderWriterLock(path)
 
         def acquire(self, *, shared: bool = False, timeout: float = 0) -> bool:
@@ -35,12 +35,17 @@ else:
         """flock(2), not the record locks of fcntl(2): those are lost as soon as their process closes the same file
         anywhere else, as a backup of ComfyUI's user directory from within ComfyUI would do."""
 
-        def __init__(self, path: Path | str) -> None:
-            self._path, self._file = path, None
+        def __init__(self, path: Path | str, *, make: bool = True) -> None:
+            self._path, self._make, self._file = path, make, None
 
         def acquire(self, *, shared: bool = False, timeout: float = 0) -> bool:
-            """Whether the lock was had within `timeout` seconds. The file is made where there is none."""
-            file = open(self._path, "a", encoding="ascii")
+            """Whether the lock was had within `timeout` seconds. Where there is no file it is made or, not to `make`, isn't had."""
+            try:
+                file = open(self._path, "a" if self._make else "r+", encoding="ascii")
+            except OSError:
+                if self._make:
+                    raise
+                return False
             deadline = time.monotonic() + timeout
             while True:
                 try:
