@@ -23,8 +23,8 @@ from ._binaries import WINDOWS, installed, program
 from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
 from ._stopping import NO_WINDOW, stop
+from ._trouble import too_little
 from .errors import LibraryError, ServerTrouble
-from .sizes import free_space
 
 SUPERUSER = "postgres"
 SOCKET_FOLDER = "dtk-"  # and a random end, in the machine's folder for temporary files
@@ -244,12 +244,12 @@ class Cluster:
 
         Backends whose postmaster was killed go on with their query; PostgreSQL refuses to start while one is attached
         to the old shared memory. Only for a server that cannot be reached: nothing acknowledged is lost, as after a crash.
-        One whose files are others is killed: at its end it would write its own pg_control, by its path, among those that are here now.
+        One that works on other files is killed: at its end it would write its own pg_control, by its path, among those that are here now.
         """
         postmaster = self._postmaster()
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                if WINDOWS or not _works_in(process, self.data):
+                if WINDOWS or _works_in(process, self.data) is False:
                     process.kill()
                 else:
                     process.send_signal(signal.SIGINT if process.pid == postmaster else signal.SIGTERM)
@@ -260,30 +260,39 @@ class Cluster:
             self._gone_within(15)
 
     def processes(self) -> list[psutil.Process]:
-        """The server's living processes, known by the cluster's name in their title or by their working directory."""
+        """The server's living processes, known by the cluster's name in their title or by their working directory.
+
+        Not those that a container we can look into runs under the same path of its own, of which both have the same name.
+        """
         if self._child:
             self._child.poll()  # let no zombie stay behind
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE:
-                    if self.name in " ".join(process.cmdline()) or _works_in(process, self.data):
+                    ours = _works_in(process, self.data)
+                    theirs = ours is False and _works_in(process, Path(f"/proc/{process.pid}/root{self.data}"))
+                    if ours or not theirs and self.name in " ".join(process.cmdline()):
                         found.append(process)
         return found
 
     def failure(self, what: str, log_start: int) -> ServerTrouble:
         """An error that ends with the last lines the server wrote to its log since it was `log_start` bytes long.
 
-        Not on a full disk: there they speak of damage, although a start with more space finds all that was committed.
+        On a full disk with the one that says so: the others speak of damage, although a start with more space finds all that was
+        committed. PostgreSQL itself says where the system used that error for what no disk lacks.
         """
         told = self.log_since(log_start)
-        if "No space left on device" in told or "Check free disk space" in told:
+        lines = told.strip().splitlines()
+        full = [line for line in lines if "No space left on device" in line]
+        full += [lines[max(at - 1, 0)] for at, line in enumerate(lines) if "Check free disk space" in line]  # a hint, below its error
+        if full and "does *not* mean that you have run out of disk space" not in told:
+            of, how = too_little(full[0], self.directory)
             return ServerTrouble(
-                f"{what}: the disk of {self.directory} is full ({free_space(self.directory)} are free, and it takes some hundred MB). What "
-                "was written to the library is kept. Free space, then try again."
+                f"{what}: the {of}. What was written to the library is kept. {how}, then try again: a start takes some hundred MB. "
+                f"It said:\n  {full[0][:300]}"
             )
-        lines = told.strip().splitlines()[-12:] or ["(it wrote nothing)"]
-        said = "\n".join(f"  {line[:300]}" for line in lines)
+        said = "\n".join(f"  {line[:300]}" for line in lines[-12:] or ["(it wrote nothing)"])
         return ServerTrouble(
             f"{what}. Next step: read the last lines of {self.log}, free disk space or undo the last ALTER SYSTEM in "
             f"{self.data / 'postgresql.auto.conf'} if they point there, and try again. They say:\n{said}"
@@ -328,10 +337,17 @@ class Cluster:
         return True
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
-    with contextlib.suppress(psutil.Error, OSError):
-        return os.path.samefile(process.cwd(), folder)
-    return False
+def _works_in(process: psutil.Process, folder: Path) -> bool | None:
+    """Whether that is what a process works in; None where it can't be read, as in a container without CAP_SYS_PTRACE.
+
+    Linux leads to a folder that was deleted too; by its name another one in its place would be taken for it.
+    """
+    try:
+        return os.path.samefile(f"/proc/{process.pid}/cwd" if sys.platform == "linux" else process.cwd(), folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (psutil.Error, OSError):
+        return None
 
 
 def _environment() -> dict[str, str]:

@@ -123,7 +123,8 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE, folder: Path |
         if isinstance(error, kind):
             return _KINDS.get(kind, ServerTrouble)(placed(answer, place))
     if isinstance(error, errors.DiskFull):
-        return ServerTrouble(_full(str(error), folder))
+        what, how = too_little(str(error), folder)
+        return ServerTrouble(f"The {what}; nothing of this step was written. {how}, then try again.")
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
         return TryAgain(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Try again: it connects anew."
@@ -139,18 +140,15 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE, folder: Path |
     return ServerTrouble(f"The library refused a statement ({said}). Please report it with ComfyUI's log.")
 
 
-def _full(said: str, folder: Path | None) -> str:
-    """Of what there is too little."""
+def too_little(said: str, folder: Path | None) -> tuple[str, str]:
+    """What is full, by what PostgreSQL said, and what to do; `folder` is that of an embedded library."""
     if "shared memory" in said:
-        what, how = "shared memory (/dev/shm) of the PostgreSQL server's computer", "Close other programs, or give a container more of it"
-    elif folder is None:
-        what, how = "disk of the PostgreSQL server", "Free space"
-    else:
-        return (
-            f"The disk of the library's folder {folder} is full ({free_space(folder)} are free now); nothing of this step was written. Free "
-            "space, then try again."
-        )
-    return f"The {what} is full; nothing of this step was written. {how}, then try again."
+        return "shared memory (/dev/shm) of the PostgreSQL server's computer is full", "Close other programs, or give a container more of it"
+    if ".s.PGSQL." in said:  # its socket, or the lock file beside it
+        return "disk of the folder for temporary files is full", "Free space there"
+    if folder is None:
+        return "disk of the PostgreSQL server is full", "Free space"
+    return f"disk of the library's folder {folder} is full ({free_space(folder)} are free now)", "Free space"
 
 
 def placed(answer: str, place: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 from diffusion_toolkit.db._cluster import Cluster
+from diffusion_toolkit.db._cluster import _works_in
 from diffusion_toolkit.db._locks import FileLock
 from diffusion_toolkit.db.embedded import EmbeddedServer, _is_free
 from diffusion_toolkit.db.errors import LibraryError
@@ -162,6 +165,36 @@ def test_a_library_in_use_of_which_the_record_is_lost_is_refused_and_named_no_ot
     finally:
         record_file.write_text(record, encoding="utf-8")
         peer.leave()
+
+
+def test_a_container_s_server_is_left_alone_that_works_under_the_same_path_there(directory: Path, tmp_path: Path):
+    """Seen from its host it has the name of ours: it is made of the path."""
+    shutil.copytree(directory, tmp_path / "theirs")
+    mounted = ["unshare", "--mount", "sh", "-c", f"mount --bind '{tmp_path / 'theirs'}' '{directory}' && exec \"$@\"", "sh"]
+    try:
+        subprocess.run([*mounted, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"nothing can be mounted for one process alone here ({error})")
+    peer = Peer(directory, inside=mounted).wait_ready()
+    process = postmaster(tmp_path / "theirs")
+    server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1 and runs(process)
+    server.stop()
+    assert runs(process)
+    peer.leave()
+    assert not runs(process)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's folder is known by its path alone")
+def test_a_folder_in_the_place_of_a_deleted_one_is_not_what_a_process_works_in(tmp_path: Path):
+    folder = tmp_path / "postgresql"
+    folder.mkdir()
+    with subprocess.Popen(["sleep", "60"], cwd=folder) as child:
+        assert _works_in(psutil.Process(child.pid), folder)
+        folder.rmdir()
+        folder.mkdir()
+        assert _works_in(psutil.Process(child.pid), folder) is False
+        child.kill()
 
 
 def test_a_full_disk_cuts_no_record_off(directory: Path, monkeypatch):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db._cluster import Cluster
 from diffusion_toolkit.db.embedded import EmbeddedServer
 from host.embedded_peers import ask
 
@@ -59,7 +61,9 @@ def test_a_disk_that_fills_while_it_is_written_is_told_and_what_was_committed_is
     """Where its log can't grow, PostgreSQL ends, and starts with space alone."""
     write(library)
     written, said, ballast = 1, [], fill(disk, (1 if what == "a table" else 10) * MB)
+    deadline = time.monotonic() + 120
     while len(said) < 3:
+        assert time.monotonic() < deadline
         try:
             write(library)
             written += 1
@@ -75,6 +79,32 @@ def test_a_disk_that_fills_while_it_is_written_is_told_and_what_was_committed_is
     ballast.unlink()
     with library.connection() as conn:
         assert conn.execute("SELECT count(*) FROM texts").fetchone() == (written * LOT,)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('FATAL:  could not write lock file "postmaster.pid": No space left on device', "the disk of the library's folder {} is full"),
+        ('ERROR:  could not extend file "base/5/1": wrote only 4096 of 8192 bytes at block 7\nHINT:  Check free disk space.', "folder {} is full"),
+        ('FATAL:  could not write lock file "/tmp/dtk-a/.s.PGSQL.5432.lock": No space left on device', "disk of the folder for temporary files is full"),
+        ('FATAL:  could not resize shared memory segment "/PostgreSQL.1" to 9 bytes: No space left on device', "the shared memory (/dev/shm)"),
+    ],
+    ids=["the library's", "a file's end", "/tmp", "/dev/shm"],
+)
+def test_a_start_names_what_is_full_and_says_by_which_line(said: str, told: str, tmp_path: Path):
+    cluster = Cluster(tmp_path)
+    cluster.log.write_text(f"LOG:  starting\n{said}\nPANIC:  the database is damaged\n", encoding="utf-8")
+    failed = str(cluster.failure("It did not start", 0))
+    assert told.format(tmp_path) in failed and failed.endswith("\n  " + said.splitlines()[0])
+
+
+def test_what_no_disk_lacks_is_not_told_as_a_full_one(tmp_path: Path):
+    """As macOS' few semaphores, for which the system has the same error."""
+    cluster = Cluster(tmp_path)
+    said = "FATAL:  could not create semaphores: No space left on device\nHINT:  This error does *not* mean that you have run out of disk space.\n"
+    cluster.log.write_text(said, encoding="utf-8")
+    failed = str(cluster.failure("It did not start", 0))
+    assert "is full" not in failed and "  HINT:  This error" in failed
 
 
 def test_a_start_on_a_full_disk_leaves_nothing_behind_and_succeeds_with_space(disk: Path):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -30,9 +30,9 @@ sys.stdin.readline()
 class Peer:
     """Another process that uses the directory, until it is told to leave or is killed."""
 
-    def __init__(self, directory: Path, **environment: str) -> None:
+    def __init__(self, directory: Path, inside: Sequence[str] = (), **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PEER, str(CONFTEST), str(directory)],
+            [*inside, sys.executable, "-c", PEER, str(CONFTEST), str(directory)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
         )  # fmt: skip
 
