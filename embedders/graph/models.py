@@ -2,7 +2,7 @@
 
 - The model's links are followed to the nearest file of a node that takes no model: one that takes one changes it by its file.
   LoRAs stand on that way, in the order in which they were applied, each with its strengths; those that are switched off or have
-  no strength are left out. A loader's text names LoRAs too, in tags.
+  no strength are left out. A text names LoRAs too, in tags, where its node is known to load them.
 - Text encoders are the files behind the encoders that made the texts. A checkpoint's own is not named.
 - ControlNets are those that the positive conditioning went through, the first applied first.
 - A VAE is named where one was loaded by itself and the sampler or what decodes its latents uses it.
@@ -24,13 +24,19 @@ from .strings import Strings
 
 _MOST = 2000  # nodes on the way to a file
 _TAG = re.compile(r"<lora:([^<>:]{1,300})((?::[^<>:]{0,500}){0,8})>", re.I)
+_TAGGED = (  # the texts whose tags a node loads; rgthree's is told by its input insert_lora
+    (re.compile(r"WildcardEncode"), ("populated_text",)),  # of Impact and Inspire
+    (re.compile(r"^easy (full|a1111|comfy)Loader$"), ("positive", "negative")),  # gives the CLIP 1.0 where a tag has one number
+    (re.compile(r"^LoraTagLoader$"), ("text",)),
+)
+_Tag = tuple[str, float | None, float | None]  # file, strength for the model and for the CLIP
 _OFF = (False, "off", "Off", "OFF", "disable", "disabled", "None")
 
 
 class Models:
     def __init__(self, graph: Graph, strings: Strings) -> None:
         self.graph, self.strings = graph, strings
-        self._tags: dict[str, list[dict[str, Any]]] = {}  # by text: many nodes may take the same
+        self._tags: dict[str, list[_Tag]] = {}  # by text: many nodes may take the same
 
     def read(self, key: str, positive: Side, into: Settings, samplers: set[str]) -> None:
         start = self.graph.nodes[key]
@@ -189,22 +195,24 @@ class Models:
         return [lora for lora in found[:100] if lora["strength_model"] or lora["strength_clip"]]
 
     def _tagged(self, node: Node) -> Iterator[dict[str, Any]]:
-        """LoRAs that a loader's text names as `<lora:name:model:clip>`, for it takes them out of the text and loads them."""
-        if "model" not in node.kinds.values() and not {"model", "bundle"} & set(node.outputs) and not self._file(node, called.model_name):
+        """LoRAs that a text names as `<lora:name:model:clip>`, of the nodes that are known to load them. Whether it is so within
+        choices or a comment is not known, and of such a text none is taken."""
+        names = next((names for classes, names in _TAGGED if classes.search(node.kind)), ())
+        easy = names == ("positive", "negative")
+        if str(node.values.get("insert_lora", "DISABLE")).upper().find("DISABLE") < 0:
+            names = ("prompt", "prompt_g", "prompt_l")
+        if not easy and not {"model", "clip"} <= set(node.kinds.values()) or finite(node.values.get("normalize_weight")):
             return
-        texts = {n: v for n, v in (node.values | node.links).items() if called.text(n) and not called.not_text(n)}
-        if any(n.startswith("populated") for n in texts):
-            texts = {n: v for n, v in texts.items() if n.startswith("populated")}
-        if any(isinstance(v, str) and re.match(r"disable\b.*\blora", v, re.I) for v in node.values.values()):
-            return
-        for name, value in texts.items():
+        for name in names:
+            value = node.links.get(name, node.values.get(name))
             known = self.strings.of(node, name, value) if isinstance(value, Link) or "<lora:" in str(value) else None
             if known is None or known.confidence == "unknown" or not isinstance(known.value, str):
                 continue
             text = known.value[:100_000]
             if text not in self._tags:
-                self._tags[text] = [_of_tag(tag) for tag in islice(_TAG.finditer(text), 50)]
-            yield from self._tags[text]
+                self._tags[text] = [] if set("{#") & set(text) else [_of_tag(tag) for tag in islice(_TAG.finditer(text), 50)]
+            for file, model, clip in self._tags[text]:
+                yield _lora(file, model, 1.0 if easy and clip is None else clip)
 
     def _vae(self, start: Node, samplers: set[str]) -> str | None:
         """The VAE of what decodes the sampler's latents, else its own."""
@@ -251,9 +259,9 @@ def _stem(file: str) -> str:
     return called.MODEL_FILE.sub("", re.split(r"[/\\]", file)[-1]).lower()
 
 
-def _of_tag(tag: re.Match[str]) -> dict[str, Any]:
-    strengths = [_number(part) for part in tag[2].split(":")[1:3]]
-    return _lora(tag[1].strip(), *strengths, *[None] * (2 - len(strengths)))
+def _of_tag(tag: re.Match[str]) -> _Tag:
+    strengths = [_number(part) for part in tag[2].split(":")[1:3]] + [None, None]
+    return tag[1].strip(), strengths[0], strengths[1]
 
 
 def _number(word: str) -> float | None:

@@ -24,6 +24,7 @@ _NAMED = {"sampler", "sampler_name", "scheduler"}
 _CFG = ("cfg", "cfg_scale", "cfg_conds", "guidance_scale", "classifier_free_guidance")
 _SETTING_OF = {"seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg", "sampler_name": "sampler", "scheduler": "scheduler"}
 _CHOSEN_SIZE = re.compile(r"(?<!\d)(\d{2,5})\s*[x\u00d7*]\s*(\d{2,5})(?!\d)")
+_TURNS = re.compile(r"(swap|invert|flip)_?(dimensions|orientation|sides)")
 _GUIDANCE = ("guidance", "embedded_guidance_scale", "embedded_guidance", "distilled_guidance", "flux_guidance")
 
 
@@ -200,12 +201,12 @@ class Settle:
             names[side] = next((n for n in called if n in node.values or n in node.links), "")
         links = [node.links[name] for name in names.values() if name in node.links]
         sides = []
-        for place, name in enumerate(names.values()):
+        for name in names.values():
             link = node.links.get(name)
             chosen = _chosen_size(self.graph.nodes[link.node]) if link is not None else None
-            if chosen is not None and link is not None:
+            if chosen is not None and link is not None:  # the width comes first, and of one output alone nothing is known
                 slots = sorted({other.slot for other in links if other.node == link.node})
-                value = chosen[slots.index(link.slot) if len(slots) == 2 else place]
+                value = chosen[slots.index(link.slot)] if len(slots) == 2 else None
             else:
                 value = finite(self.strings.number(node, name)) if name else None
             sides.append(value if value is not None and 0 < value < 2**20 else None)
@@ -214,11 +215,13 @@ class Settle:
 
 def _chosen_size(node: Node) -> tuple[float, float] | None:
     """Width and height that a node's choice names, as `9:16 portrait 768x1344`, or its numbers, turned by a switch."""
-    turned = any(re.search("swap|invert|flip", name) and value in (True, "On", "on", "true", "yes") for name, value in node.values.items())
+    turned = any(_TURNS.search(name) and value in (True, "On", "on", "true", "yes") for name, value in node.values.items())
     for name, value in node.values.items():
-        if isinstance(value, str) and re.search("resolution|dimension|^size|ratio|preset", name):
+        if isinstance(value, str) and re.search("resolution|dimension|^size|(?<![a-z])ratio", name):
             found = _CHOSEN_SIZE.search(value[:80])
-            if found:
+            if found and min(int(found[1]), int(found[2])) >= 64:
+                if name == "dimensions" and node.values.get("invert") is True:  # of KJNodes' presets
+                    turned = True
                 return (float(found[2]), float(found[1])) if turned else (float(found[1]), float(found[2]))
     width, height = (finite(node.values.get(side)) for side in ("width", "height"))
     return (height, width) if turned and width and height else None

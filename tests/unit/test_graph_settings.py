@@ -191,6 +191,30 @@ def test_outputs_of_a_chosen_size_that_are_taken_the_other_way_round_turn_it() -
     assert (found.width, found.height) == (1344, 768)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "size"),
+    [
+        ({"width": 512, "height": 768, "invert": True, "text": "a"}, (512, 768)),
+        ({"width": 512, "height": 768, "flip_sides": True}, (768, 512)),
+        ({"width": 512, "height": 768, "invert_orientation": True}, (768, 512)),
+        ({"dimensions": "512 x 768", "invert": True}, (768, 512)),
+        ({"width": 512, "height": 768, "tile_preset": "tiles 64x64", "duration": "640x480"}, (512, 768)),
+        ({"width": 512, "height": 768, "aspect_ratio": "21x10"}, (512, 768)),
+    ],
+)
+def test_size_is_turned_or_chosen_only_by_what_says_so(inputs: dict[str, Any], size: tuple[int, int]) -> None:
+    found = trace(basic(latent=node("Sized", **inputs)))
+    assert (found.width, found.height) == size
+
+
+@pytest.mark.parametrize("slots", [(3, 3), (3, None)])
+def test_one_output_of_a_chosen_size_is_neither_side_for_certain(slots: tuple[int, int | None]) -> None:
+    sides = [["ratio", slot] if slot is not None else 512 for slot in slots]
+    latent = node("EmptyLatentImage", width=sides[0], height=sides[1], batch_size=1)
+    found = trace(basic(latent=latent, ratio=node("Aspect Ratio", **PRESET)))
+    assert (found.width, found.height) == (None, None)
+
+
 def test_diffusion_model_text_encoders_and_vae_of_their_own() -> None:
     graph = basic(
         unet=node("UNETLoader", unet_name="flux.safetensors", weight_dtype="default"),
@@ -210,81 +234,6 @@ def test_vae_of_the_checkpoint_is_not_named() -> None:
         other=node("VAELoader", vae_name="ae.safetensors"), encode=node("VAEEncode", vae=["other", 0], pixels=["x", 0])
     )
     assert trace(graph).vae is None
-
-
-def lora(stack: dict[str, Any]) -> list[dict[str, Any]]:
-    graph = basic(stack=stack)
-    graph["sampler"]["inputs"]["model"] = ["stack", 0]
-    return trace(graph).loras
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        {"switch_1": "On", "lora_name_1": "a.safetensors", "model_weight_1": 0.5, "clip_weight_1": 0.25,
-         "switch_2": "Off", "lora_name_2": "b.safetensors", "model_weight_2": 1.0, "clip_weight_2": 1.0},
-        {"input_mode": "advanced", "lora_count": 1, "lora_name_1": "a.safetensors", "lora_wt_1": 1.0, "model_str_1": 0.5,
-         "clip_str_1": 0.25, "lora_name_2": "b.safetensors", "lora_wt_2": 1.0, "model_str_2": 1.0, "clip_str_2": 1.0},
-        {"toggle": True, "num_loras": 1, "lora_1_name": "a.safetensors", "lora_1_model_strength": 0.5,
-         "lora_1_clip_strength": 0.25, "lora_2_name": "None"},
-        {"lora_1": {"on": True, "lora": "a.safetensors", "strength": 0.5, "strengthTwo": 0.25}, "lora_2": {"on": False, "lora": "b.pt"}},
-        {"loras": {"__value__": [{"name": "a.safetensors", "strength": 0.5, "clipStrength": 0.25, "active": True},
-                                 {"name": "b", "strength": 1.0, "active": False}]}},
-        {"loras": [{"name": "a.safetensors", "strength": 0.5, "clipStrength": 0.25, "active": True}]},  # as ComfyUI saves them
-        {"text": "a fox <lora:a.safetensors:0.5:0.25:LBW=1> <lora:b:0>"},
-        {"wildcard_text": "<lora:{b|c}:1>", "populated_text": "<lora:a.safetensors:.5:.25>"},
-        {"text": "<lora:A:0.7>", "lora_name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25},
-        {"lora_name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25},
-    ],
-)  # fmt: skip
-def test_stack_of_loras_gives_those_that_are_on(inputs: dict[str, Any]) -> None:
-    assert lora(node("Stack", model=["ckpt", 0], **inputs)) == [
-        {"name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25}
-    ]
-
-
-def test_simple_stack_takes_one_strength_for_both() -> None:
-    stack = node(
-        "Stacker",
-        model=["ckpt", 0],
-        input_mode="simple",
-        lora_count=1,
-        lora_name_1="a.safetensors",
-        lora_wt_1=0.7,
-        model_str_1=0.1,
-        clip_str_1=0.2,
-    )
-    assert lora(stack) == [{"name": "a.safetensors", "strength_model": 0.7, "strength_clip": 0.7}]
-
-
-@pytest.mark.parametrize(("name", "value"), [("prompt", ["s", 0]), ("positive", "<lora:fox:0.5>")])
-def test_lora_that_a_loader_s_text_names_is_one_by_a_link_too(name: str, value: Any) -> None:
-    graph = basic(stack=node("Power", model=["ckpt", 0], **{name: value}), s=node("String", value="a fox <lora:fox:0.5>"))
-    graph["sampler"]["inputs"]["model"] = ["stack", 0]
-    assert trace(graph).loras == [{"name": "fox", "strength_model": 0.5, "strength_clip": 0.5}]
-
-
-def test_lora_of_a_text_from_which_another_node_takes_a_name_is_not_loaded_by_it() -> None:
-    graph = basic(stack=node("LoraLoader", model=["ckpt", 0], lora_name=["reader", 0]), reader=node("Reader", text="<lora:fox:0.5>"))
-    graph["sampler"]["inputs"]["model"] = ["stack", 0]
-    assert trace(graph).loras == []
-
-
-@pytest.mark.parametrize("beside", [{"insert_lora": "DISABLE LORAS"}, {"text": ["drawn", 0]}])
-def test_lora_that_is_named_but_not_loaded_or_may_not_be_is_left_out(beside: dict[str, Any]) -> None:
-    graph = basic(stack=node("Power", **{"text": "<lora:fox:0.5>", "model": ["ckpt", 0], **beside}))
-    graph["drawn"] = node("Wildcards", text="{<lora:fox:0.5>|a fox}", seed=4)
-    graph["sampler"]["inputs"]["model"] = ["stack", 0]
-    assert trace(graph).loras == []
-    graph["pos"]["inputs"]["text"] = "<lora:fox:0.5>"  # an encoder loads nothing
-    assert trace(graph).loras == []
-
-
-@pytest.mark.parametrize(
-    "inputs", [{"strength_model": 0.0, "strength_clip": 0.0}, {"strength_model": 1.0, "toggle": False}]
-)
-def test_lora_without_effect_is_left_out(inputs: dict[str, Any]) -> None:
-    assert lora(node("LoraLoader", model=["ckpt", 0], lora_name="a.safetensors", **inputs)) == []
 
 
 def test_controlnets_of_the_positive_side_with_their_strengths() -> None:
@@ -365,9 +314,18 @@ def test_settings_go_through_contexts() -> None:
     assert found.settings_origin.confidence == "exact"
 
 
-@pytest.mark.parametrize("inputs", [{"base_steps": 20, "refiner_steps": 5}, {"randomize": True, "steps_value": 20}])
+@pytest.mark.parametrize("inputs", [{"total": 40, "refiner_steps": 8}, {"base_steps": 20, "refiner_steps": 5}, {"randomize": True, "steps_value": 20}])
 def test_setting_that_a_longer_name_may_not_mean_is_not_taken(inputs: dict[str, Any]) -> None:
     assert trace(changed("sampler", steps=["config", 1]) | {"config": node("Config", **inputs)}).steps is None
+
+
+@pytest.mark.parametrize("inputs", [{"value": 123, "seed_mode": "fixed"}, {"value": 123, "last_seed": 99}])
+def test_value_of_a_primitive_wins_over_a_longer_name(inputs: dict[str, Any]) -> None:
+    assert trace(changed("sampler", seed=["config", 0]) | {"config": node("Config", **inputs)}).seed == 123
+
+
+def test_word_of_a_longer_name_is_not_the_setting() -> None:
+    assert trace(changed("sampler", cfg=["config", 0]) | {"config": node("Config", value=3.5, cfg_mode="x")}).cfg == 3.5
 
 
 def test_file_of_a_node_that_changes_a_model_is_not_the_model() -> None:
