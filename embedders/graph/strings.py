@@ -32,8 +32,8 @@ _MOST_PLACES = 8
 _STEPS = 8  # of the budget that a string takes; it costs more time than a step along conditioning
 _SAME = {
     "seed": ("noise_seed",), "noise_seed": ("seed",), "sampler_name": ("sampler",), "ckpt_name": ("checkpoint",),
+    "steps": ("steps_total",),
 }  # fmt: skip
-_LONGER = ("seed", "steps", "cfg", "denoise")
 _BESIDE = ("control_after_generate", "control_before_generate")
 _WILDCARD = re.compile(r"""\{(?!\s*["'])[^{}|]*\|[^{}]*\}|__[\w/*-]+__|\{\{[^{}\n]+\}\}|\{%[^{}\n]+%\}""")
 _DRAWS = re.compile(r"wildcard|dynamic|random|combinatori|jinja", re.I)  # of a class
@@ -61,6 +61,7 @@ class Strings:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._known: dict[Link, Known] = {}
+        self._listed: dict[str, Known | None] = {}
         self._characters = MAX_MADE
         self._matches = MAX_MATCHES
 
@@ -105,7 +106,7 @@ class Strings:
         """The number or word at an input; through a link, the one of the same name where its node has several."""
         if name in node.links:
             values = self.graph.nodes[node.links[name].node].values
-            for same in (name, *_SAME.get(name, ()), *_longer(name, values)):
+            for same in (name, *_SAME.get(name, ())):
                 if _is_scalar(values.get(same)):
                     return values[same]
             known = self.at(node.links[name])
@@ -140,7 +141,9 @@ class Strings:
             return Known(None, "unknown", (f"{node} made it when the graph ran",))
         if self.graph.type_of(link) == "number":
             return (yield from self._scalar(node))
-        if (listed := _active_texts(node)) is not None:
+        if node.key not in self._listed:
+            self._listed[node.key] = _active_texts(node)
+        if (listed := self._listed[node.key]) is not None:
             return listed
         kept = {n: v for n, v in node.values.items() if isinstance(v, str) and v.strip() and called.produced(n)}
         populated = [n for n in kept if n.lower().startswith("populated")]
@@ -283,8 +286,8 @@ class Strings:
 
     def _split(self, node: Node, link: Link, brought: Link) -> Link:
         """Of what a node takes apart that both texts were put into, the one that it gives at this output."""
-        apart = link.slot > 0 and len(node.links) == 1 and _has_both(self.graph.nodes[brought.node])
-        return Link(brought.node, link.slot) if apart else brought
+        apart = link.slot > 0 and len(node.links) == 1 and self.graph.type_of(brought) != "string"
+        return Link(brought.node, link.slot) if apart and _has_both(self.graph.nodes[brought.node]) else brought
 
     def _scalar(self, node: Node) -> Rule:
         """The number that a primitive holds, or the one behind it."""
@@ -373,21 +376,15 @@ def _active_texts(node: Node) -> Known | None:
     """The words of a list in which each can be switched off, as of a LoRA's triggers."""
     for name, value in node.values.items():
         entries = value.get("__value__") if isinstance(value, dict) else None
-        if isinstance(entries, list) and entries and all(isinstance(one, dict) and {"text", "active"} <= one.keys() for one in entries):
-            texts = [one["text"] for one in entries[:1000] if one["active"] is True and isinstance(one["text"], str)]
+        entries = entries[:1000] if isinstance(entries, list) else []
+        if entries and all(isinstance(one, dict) and {"text", "active"} <= one.keys() for one in entries):
+            texts = [one["text"] for one in entries if one["active"] is True and isinstance(one["text"], str)]
             return Known(", ".join(texts), "inferred", (f"{node} {called.shown(name, 40)}",))
     return None
 
 
 def _guessed(known: Known) -> Known:
     return known._replace(confidence=worse(known.confidence, "inferred"))
-
-
-def _longer(name: str, values: dict[str, Any]) -> list[str]:
-    """Of several values the one whose name says more than a setting's own, as `steps_total`."""
-    found = [other for other in values if name in _LONGER and re.fullmatch(rf"{name}_\w+|\w+_{name}", other)]
-    drawn = any(value is True and "random" in other for other, value in values.items())
-    return found if len(found) == 1 and len(values) > 1 and not drawn else []
 
 
 def _is_scalar(value: Any) -> bool:

@@ -5,9 +5,8 @@ Several readers may find something in one file: a graph and AUTOMATIC1111's text
 1. Prompt and negative prompt come together, from the surest: exact before inferred before unknown; among equals a text
    before an empty one, then the ComfyUI graph, then the generators in their order, then the files beside the image.
    So a graph whose text was made when it ran, or had to be guessed, yields to the final text that a node wrote beside it.
-2. Each setting comes from the same place, and where that says nothing from the next that does. What a graph that is followed exactly
-   has not, though, did not make the picture: a text beside it tells only the files' names, for its cfg or size may be what its writer
-   was never given.
+2. Each setting comes from the same place, and where that says nothing from the next that does. What a text says beside a graph that is
+   followed exactly is then inferred, but for the files' names: its cfg or size may be what its writer was never given.
 3. A caption counts only where nothing else has a text: it tells what is in the picture, not what it was made from.
 """
 
@@ -24,7 +23,7 @@ from .records import ImageMetadata, NodeDefinitions, Pieces
 from .text import clean
 
 _SURENESS = ("exact", "inferred", "unknown")
-_FILES = ("checkpoint", "vae", "text_encoders")
+_FILES = {"checkpoint", "vae", "text_encoders"}
 _MAX_PROBLEM = 2000  # letters; a file can be wrong in many ways at once
 
 
@@ -54,7 +53,7 @@ def _choose(found: list[ImageMetadata], graph: ImageMetadata | None) -> ImageMet
     if len(found) < 2:
         return found[0] if found else ImageMetadata()
     best = min(found, key=_rank)  # of equals the first
-    followed = best is graph and graph.passes and graph.settings_origin.confidence == "exact"
+    followed = best is graph and graph.settings_origin.confidence == "exact"
     settings: dict[str, Any] = {}
     sources: list[Origin] = []
     for one in [best, *(other for other in found if other is not best)]:
@@ -62,13 +61,14 @@ def _choose(found: list[ImageMetadata], graph: ImageMetadata | None) -> ImageMet
             field.name: value
             for field in fields(Settings)
             if (value := getattr(one, field.name)) not in (None, []) and field.name not in settings
-            and (one is best or not followed or field.name in _FILES)
         }
         if {"width", "height"} & settings.keys():
             new.pop("width", None), new.pop("height", None)
         if new:
             settings |= new
             sources.append(one.settings_origin)
+            if followed and one is not best and not new.keys() <= _FILES:
+                sources.append(Origin("inferred"))
     generator = best.generator
     if graph is not None and generator in (None, "AUTOMATIC1111"):  # nodes that save write its format too
         generator = graph.generator

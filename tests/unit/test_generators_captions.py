@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from diffusion_toolkit.embedders.metadata import Pieces, interpret
+from diffusion_toolkit.embedders.metadata.generators import automatic1111, captions
+from diffusion_toolkit.embedders.metadata.generators.told import Told
 from host.pieces import lora, pair, read
+
+PARAMETERS = "a red fox\nSteps: 20, Sampler: Euler a, Seed: 6"
 
 # -- writers without a name, and beside the image --------------------------------------------------------------------
 
@@ -112,6 +116,15 @@ def test_a_downloader_s_side_car_is_no_prompt() -> None:
 def test_captions_of_photographs_are_inferred(key: str) -> None:
     found = read(**{key: "A red fox in snow"})
     assert (found.prompt, found.prompt_origin.confidence, found.generator) == (pair("A red fox in snow"), "inferred", None)
+
+
+@pytest.mark.parametrize("key", captions.KEYS)
+def test_settings_in_any_caption_are_read_and_are_no_part_of_it(key: str) -> None:
+    pieces = Told(Pieces({key: PARAMETERS.encode()}))
+    if key.startswith("xmp:"):
+        pieces._xmp = {key.removeprefix("xmp:"): PARAMETERS}
+    assert [(one.prompt, one.seed) for one in automatic1111.read(pieces)] == [(pair("a red fox"), 6)]
+    assert list(captions.read(pieces)) == []
 
 
 @pytest.mark.parametrize(

@@ -242,8 +242,9 @@ def test_text_with_a_line_that_may_be_a_comment_is_inferred() -> None:
     assert read(node("Multiline", text="fox #1"))[1] == "exact"
 
 
-def test_what_two_texts_were_put_into_gives_each_at_its_output() -> None:
-    apart = node("Unzip", zipped_prompt=["both", 0])
+@pytest.mark.parametrize("name", ["zipped_prompt", "joined"])
+def test_what_two_texts_were_put_into_gives_each_at_its_output(name: str) -> None:
+    apart = node("Unzip", **{name: ["both", 0]})
     both = node("Zip", positive="a fox", negative="blurry", name_opt="")
     found = trace(
         basic(
@@ -260,6 +261,20 @@ def test_node_that_takes_more_than_that_gives_what_its_links_bring() -> None:
     text, both = node("CLIPTextEncode", text=["mixed", 1], clip=["ckpt", 1]), node("Zip", positive="a fox", negative="blurry")
     found = trace(basic(pos=text, mixed=mixed, both=both, s=STRING))
     assert found.positive == [("a fox a red fox", "a fox a red fox")]
+
+
+@pytest.mark.parametrize(("taken", "given", "known"), [(0, 0, True), (1, 0, False), (0, 1, True)])
+@pytest.mark.parametrize("name", ["text", "joined"])
+def test_text_that_is_taken_from_one_of_two_stays_that_text(name: str, taken: int, given: int, known: bool) -> None:
+    graph = basic(neg=node("CLIPTextEncode", text=["on", given], clip=["ckpt", 1]), on=node("Trim", **{name: ["both", taken]}))
+    graph |= {"both": node("Style", positive="a fox", negative="blurry")}
+    found = trace(graph, types=dict.fromkeys(("Style", "Trim"), ["STRING", "STRING"]) if known else {})
+    assert found.negative == [(("a fox", "blurry")[taken],) * 2]
+
+
+def test_only_what_holds_two_texts_is_taken_apart() -> None:
+    graph = basic(neg=node("CLIPTextEncode", text=["on", 1], clip=["ckpt", 1]), on=node("Trim", text=["mid", 0]), mid=node("Trim", text=["both", 0]))
+    assert trace(graph | {"both": node("Style", positive="a fox", negative="blurry")}).negative == [("a fox", "a fox")]
 
 
 def test_words_that_are_switched_off_in_a_list_are_left_out_and_the_rest_is_inferred() -> None:

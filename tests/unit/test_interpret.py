@@ -45,6 +45,7 @@ def test_settings_that_the_parameters_lack_come_from_the_graph() -> None:
     found = read(prompt=run_time_text(), parameters=PARAMETERS)
     assert (found.seed, found.steps, found.sampler) == (7, 9, "Euler a")
     assert (found.cfg, found.checkpoint, found.scheduler) == (7.5, "sd_xl.safetensors", "karras")
+    assert found.settings_origin.confidence == "exact"
     assert "parameters" in found.settings_origin.where and len(found.passes) == 1
 
 
@@ -72,13 +73,26 @@ def test_settings_of_several_sources_are_as_sure_as_the_least_sure() -> None:
     assert (read(parameters=PARAMETERS).settings_origin.confidence, found.settings_origin.confidence) == ("exact", "inferred")
 
 
-def test_beside_a_graph_that_is_followed_exactly_a_text_tells_only_files() -> None:
+def test_what_a_text_adds_to_a_graph_that_is_followed_exactly_is_inferred_but_for_files() -> None:
     graph = basic(sampler=node("KSampler", seed=5, steps=20, positive=["pos", 0], negative=["neg", 0], latent_image=["latent", 0]))
     graph["latent"] = node("VAEEncode", pixels=["picture", 0])
-    more = "CFG scale: 7, Size: 512x512, Sampler: Euler a, VAE: kl.pt, Model: dream"
-    found = read(prompt=graph, parameters=f"a red fox <lora:fur:1>\nSteps: 9, Seed: 7, {more}")
-    assert (found.seed, found.steps, found.checkpoint, found.vae) == (5, 20, "dream", "kl.pt")
-    assert (found.cfg, found.sampler, found.width, found.loras, found.settings_origin.confidence) == (None, None, None, [], "exact")
+    files = "Steps: 9, Seed: 7, VAE: kl.pt, Model: dream"
+    found = read(prompt=graph, parameters=f"a red fox\n{files}")
+    assert (found.seed, found.steps, found.checkpoint, found.vae, found.settings_origin.confidence) == (5, 20, "dream", "kl.pt", "exact")
+    found = read(prompt=graph, parameters=f"a red fox <lora:fur:1>\n{files}, CFG scale: 7, Size: 512x512, Sampler: Euler a")
+    assert (found.seed, found.cfg, found.sampler, found.width, len(found.loras)) == (5, 7.0, "Euler a", 512, 1)
+    assert found.settings_origin.confidence == "inferred"
+
+
+def test_what_nodes_before_the_sampler_s_made_at_run_time_comes_from_the_text() -> None:
+    made = {"made": node("SomeModel", image=["ckpt", 0])}
+    sampler = node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], latent_image=["latent", 0])
+    guider = node("CFGGuider", cfg=["made", 0], model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0])
+    graph = basic(sampler=sampler, guider=guider, noise=node("RandomNoise", noise_seed=["made", 0])) | made
+    found = read(prompt=graph, parameters="a red fox\nSteps: 20, Seed: 777, CFG scale: 7.5")
+    assert (found.seed, found.cfg) == (777, 7.5)
+    graph = basic(latent=node("EmptyLatentImage", width=["made", 0], height=["made", 1])) | made
+    assert read(prompt=graph, parameters="a red fox\nSteps: 9, Seed: 7, Size: 832x1216").height == 1216
 
 
 def test_graph_without_an_encoder_yields_too() -> None:

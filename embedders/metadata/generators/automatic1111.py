@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from ..records import ImageMetadata
+from . import captions
 from .infotext import Infotext, parse_infotext, read_settings
 from .told import BEGUN_OBJECT, Told, first, image, items, real, size
 
@@ -15,11 +16,11 @@ _TAG = re.compile(r"<(?:lora|lyco):([^<>:]{1,300})((?::[^<>:]{0,100}){0,8})>", r
 _CONTROLNET = re.compile(r"controlnet(?:[ -]\d{1,2})?", re.IGNORECASE)
 _HASH = re.compile(r"\s*[\[(][0-9a-fA-F]{4,64}[\])]$")
 # Where such a text may lie. Only `parameters` is known to hold a prompt when nothing else in the text says so.
-KEYS = (
+KEYS = dict.fromkeys((
     "parameters", "UserComment", "stealth", "Comment", "comment", "jpeg:comment", "gif:comment", "ImageDescription",
     "Description", "description", "XPComment", "xmp:exif:UserComment", "xmp:dc:description", "iptc:caption",
-    "sidecar.txt", "sidecar.caption",
-)  # fmt: skip
+    "sidecar.txt", "sidecar.caption", *captions.KEYS,
+))  # fmt: skip
 
 
 def read(told: Told) -> Iterator[ImageMetadata]:

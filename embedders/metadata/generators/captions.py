@@ -13,12 +13,10 @@ from ..records import ImageMetadata
 from .infotext import parse_infotext
 from .told import Told, image, is_words
 
-_KEYS = (
+KEYS = (
     "Description", "description", "Caption", "xmp:dc:description", "iptc:caption", "xmp:tiff:ImageDescription",
     "ImageDescription", "XPComment", "XPSubject", "xmp:exif:UserComment", "UserComment", "Comment", "comment",
     "jpeg:comment", "gif:comment", "Prompt",
-)  # fmt: skip
-_TITLES = (
     "xmp:dc:title", "xmp:photoshop:Headline", "iptc:headline", "iptc:title", "XPTitle", "Title", "title", "DocumentName",
 )  # fmt: skip
 
@@ -55,8 +53,8 @@ def read(told: Told) -> Iterator[ImageMetadata]:
 
 
 def captions(told: Told) -> Iterator[tuple[str, str]]:
-    """(key, text) of all captions in the file, whatever they are."""
-    for key in (*_KEYS, *_TITLES):
+    """(key, text) of all captions in the file, whatever they are, but those with settings, which `automatic1111` reads."""
+    for key in KEYS:
         if (text := told.text(key)) is not None and told.object(key) is None and not parse_infotext(text).settings:
             yield key, text
 
