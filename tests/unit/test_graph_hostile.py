@@ -220,22 +220,43 @@ def test_inputs_with_names_of_endless_length_are_left_out() -> None:
     assert trace(graph).positive == [("a red fox", "a red fox")]
 
 
-@pytest.mark.parametrize("text", ["a\n" * 400_000, "<lora:a:" * 100_000, "{|" * 400_000, " \n#" * 200_000])
+TAGS = "".join(f"<lora:{i}:0>" for i in range(7_000))
+
+
+@pytest.mark.parametrize("text", ["a\n" * 400_000, "<lora:a:" * 100_000, "{|" * 400_000, " \n#" * 200_000, TAGS])
 def test_a_long_text_that_many_nodes_take_is_not_gone_through_for_each(text: str) -> None:
-    graph = basic(s=node("Text", text=text, seed=1), c0=node("Power", model=["ckpt", 0], text=["s", 0]))
-    graph |= {f"c{i}": node("Power", model=[f"c{i - 1}", 0], text=["s", 0]) for i in range(1, 1500)}
+    graph = basic(s=node("Text", text=text, seed=1), c0=node("LoraTagLoader", model=["ckpt", 0], clip=["ckpt", 1], text=["s", 0]))
+    graph |= {f"c{i}": node("LoraTagLoader", model=[f"c{i - 1}", 0], clip=["ckpt", 1], text=["s", 0]) for i in range(1, 1500)}
     graph["sampler"]["inputs"]["model"] = ["c1499", 0]
     begun = time.process_time()
     assert trace(graph).loras == []
     assert time.process_time() - begun < 4  # a third of a second; fifteen when each did
 
 
+def test_a_long_list_that_many_nodes_take_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    look = strings._active_texts
+    monkeypatch.setattr(strings, "_active_texts", lambda at: looked_at.append(at.key) or look(at))
+    words = [{"text": "fur", "active": True}] * 1_000 + [{"text": "x"}] * 29_000
+    graph = basic(toggle=node("Toggle", words=words), both=node("Combine", **{f"conditioning_{i}": [f"c{i}", 0] for i in range(900)}))
+    graph |= {f"c{i}": node("CLIPTextEncode", text=["toggle", i], clip=["ckpt", 1]) for i in range(900)}
+    graph["sampler"]["inputs"]["positive"] = ["both", 0]
+    assert trace(graph).positive[0][0].count("fur") == 1_000
+    assert looked_at.count("toggle") == 1
+
+
 @pytest.mark.parametrize(
-    "entries",
-    [[{}], [{"text": 1, "active": True}], [{"text": "x", "active": "yes"}], [{"lora": 5, "strength": "x"}], [{"name": "a", "strength": {}}]],
+    ("entries", "loras"),
+    [
+        ([{}], []),
+        ([{"text": 1, "active": True}], []),
+        ([{"text": "x", "active": "yes"}], []),
+        ([{"lora": 5, "strength": "x"}], []),
+        ([{"name": "a", "strength": {}}], [{"name": "a", "strength_model": 1.0, "strength_clip": 1.0}]),
+    ],
 )
-def test_list_of_odd_entries_is_no_more_than_its_sound_ones(entries: list[Any]) -> None:
+def test_list_of_odd_entries_is_no_more_than_its_sound_ones(entries: list[Any], loras: list[Any]) -> None:
     graph = basic(odd=node("Odd", model=["ckpt", 0], loras=entries, text=["toggle", 0]), toggle=node("Toggle", words=entries))
     graph["sampler"]["inputs"]["model"] = ["odd", 0]
     graph["pos"]["inputs"]["text"] = ["toggle", 0]
-    assert trace(graph).loras in ([], [{"name": "a", "strength_model": 1.0, "strength_clip": 1.0}])
+    assert trace(graph).loras == loras
