@@ -198,6 +198,7 @@ def test_outputs_of_a_chosen_size_that_are_taken_the_other_way_round_turn_it() -
         ({"width": 512, "height": 768, "flip_sides": True}, (768, 512)),
         ({"width": 512, "height": 768, "invert_orientation": True}, (768, 512)),
         ({"dimensions": "512 x 768", "invert": True}, (768, 512)),
+        ({"resolution": "512 x 768", "invert": True}, (512, 768)),
         ({"width": 512, "height": 768, "tile_preset": "tiles 64x64", "duration": "640x480"}, (512, 768)),
         ({"width": 512, "height": 768, "aspect_ratio": "21x10"}, (512, 768)),
     ],
