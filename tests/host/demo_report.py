@@ -52,7 +52,7 @@ def shell_lines(python: Path, package: Path, comfyui: Path, base: Path, images: 
         return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
     made_by = ("--models-from", loaders) if loaders is not None else ()
-    first = " (index makes the stand-ins first, also where nothing is new)" if loaders is not None else ""
+    first = " (the first index makes the stand-ins, to learn which models they are)" if loaders is not None else ""
     return f"The same library from a shell:{first}\n  {line('status')}\n  {line('index', images, *made_by)}"
 
 

@@ -122,7 +122,7 @@ def test_how_a_shell_gets_at_the_demos_library_is_told_with_what_made_its_vector
     assert index == f"  python package/run.py index mine --models-from package/loaders.py {asked}".replace("/", os.sep)
     of_files = shell_lines(Path("python"), package, comfyui, package / "demo", tmp_path, None)
     assert "--models-from" not in of_files
-    assert "stand-ins first, also where nothing is new" in head and "nothing is new" not in of_files
+    assert "the first index makes the stand-ins" in head and "stand-ins" not in of_files
 
 
 def test_hits_are_listed_with_score_id_file_and_prompt() -> None:
