@@ -14,7 +14,6 @@ after a run, upload buttons), or go by name in packs that write them so; lately 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

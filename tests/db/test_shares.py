@@ -6,7 +6,6 @@ import shutil
 from dataclasses import asdict
 
 import pytest
-from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
 from diffusion_toolkit.embedders.scan import Scan
 from host.comfy_models import import_comfy
