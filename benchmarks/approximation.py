@@ -27,10 +27,10 @@ from harness import machine, prepare
 prepare()
 
 import numpy as np
-from diffusion_toolkit.embedders.approximation import Error, error_of, fit_inputs
-from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-from diffusion_toolkit.embedders.estimate import MOST, KnownTexts, Sections, fit
-from diffusion_toolkit.embedders.token_approximation import common_start
+from diffusion_toolkit.embedders.conditioning.approximation import Error, error_of, fit_inputs
+from diffusion_toolkit.embedders.conditioning.estimate import MOST, KnownTexts, Sections, fit
+from diffusion_toolkit.embedders.conditioning.token_approximation import common_start
+from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
 from diffusion_toolkit.nodes.conditioning.approximate import sections_of
 from host import stand_in_models
 from prompts import PRAISE, prompts

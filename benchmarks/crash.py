@@ -168,7 +168,7 @@ class Ground:
         return db.open_library("default", self.server)
 
     def close(self) -> None:
-        from diffusion_toolkit.db.embedded import EmbeddedServer
+        from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
         EmbeddedServer.start(self.server).stop()
         check = [EmbeddedServer.binary("pg_checksums"), "--check", "-D", self.server / "postgresql"]
@@ -238,7 +238,7 @@ VECTORS = {
 def compare(whole: Ground, crashed: Ground, images: int) -> None:
     """Each file once, each vector that of the undisturbed run, and every byte readable."""
     import numpy as np
-    from diffusion_toolkit.db.embedded import EmbeddedServer
+    from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
     found = []
     for ground in (whole, crashed):

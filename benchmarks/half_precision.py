@@ -21,8 +21,8 @@ def main() -> None:
     prepare()
     import numpy as np
     import torch
-    from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-    from diffusion_toolkit.embedders.clip_vision import ImageEncoder
+    from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+    from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
     from host.stand_in_models import small_clip, small_clip_vision
 
     print(f"{machine()}\n\n| vector | precision | 1 - least cosine | largest difference, of the largest value |\n|---|---|---|---|")

@@ -45,9 +45,9 @@ def main() -> None:
 
 def index(folder: Path, directory: Path) -> tuple[SimpleNamespace, float, set[str]]:
     from diffusion_toolkit import db
-    from diffusion_toolkit.db.embedded import EmbeddedServer
+    from diffusion_toolkit.db.server.embedded import EmbeddedServer
+    from diffusion_toolkit.embedders.folders.scan import Scan
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     encoder = SimpleNamespace(fingerprint="f", weights="w", name="stand-in", dims=4)

@@ -104,7 +104,7 @@ class _Models:
     """The same small models for both ways."""
 
     def __init__(self, scratch: Path, layers: int) -> None:
-        from diffusion_toolkit.embedders.text_embedder import load_text_embedder
+        from diffusion_toolkit.embedders.models.text_embedder import load_text_embedder
         from host import stand_in_models
 
         self.clip = stand_in_models.small_clip(0, layers, layers)
@@ -114,7 +114,7 @@ class _Models:
 
     def warm_up(self, file: Path) -> None:
         """The first call loads code; neither way shall pay for it."""
-        from diffusion_toolkit.embedders.decode import decode
+        from diffusion_toolkit.embedders.pictures.decode import decode
 
         _image_vector(self.clip_vision, decode(file).pixels)
         self.clip.encode_from_tokens(self.clip.tokenize("warm"), return_pooled=True)
@@ -125,7 +125,7 @@ class _Models:
 def _library(directory: Path) -> Iterator[Any]:
     """A fresh library with a server of its own, stopped afterwards."""
     from diffusion_toolkit.db import open_library
-    from diffusion_toolkit.db.embedded import EmbeddedServer
+    from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
     library = open_library("default", directory)
     yield library
@@ -142,7 +142,7 @@ def _image_vector(clip_vision: Any, pixels: Any) -> Any:
 
 def plain_loop(folder: Path, models: _Models, library: Any, keep_states: bool) -> int:
     """One table, one row and one commit an image, five HNSW indexes in place; each text encoded where it is met."""
-    from diffusion_toolkit.embedders.decode import read_image
+    from diffusion_toolkit.embedders.pictures.decode import read_image
 
     with library.connection() as connection:
         connection.execute(
@@ -180,9 +180,9 @@ def _clip(models: _Models, text: str | None) -> tuple[Any, Any, Any]:
 
 def models_alone(folder: Path, models: _Models, states: bool) -> float:
     """Seconds of the models, in batches, over what they have to be given in a run; less than which no pipeline takes."""
-    from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-    from diffusion_toolkit.embedders.clip_vision import ImageEncoder
-    from diffusion_toolkit.embedders.decode import read_image
+    from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+    from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
+    from diffusion_toolkit.embedders.pictures.decode import read_image
 
     image, clip, seconds = ImageEncoder(models.clip_vision), SDXLTextEncoder(models.clip), 0.0
     files, texts = sorted(folder.iterdir()), dict.fromkeys([""])
@@ -204,10 +204,10 @@ def models_alone(folder: Path, models: _Models, states: bool) -> float:
 def pipeline(folder: Path, models: _Models, library: Any, budget: int) -> int:
     """What the node does, to the point where searches are as fast as they will be."""
     from diffusion_toolkit.db import refresh_search
-    from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-    from diffusion_toolkit.embedders.clip_vision import ImageEncoder
+    from diffusion_toolkit.embedders.folders.scan import Scan
+    from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+    from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     encoders = Encoders(ImageEncoder(models.clip_vision), models.text, SDXLTextEncoder(models.clip))

@@ -25,7 +25,7 @@ def main() -> None:
     library = open_filled(options.folder)
     from diffusion_toolkit.db import active_encoders
     from diffusion_toolkit.db.hybrid.build import build_hybrid
-    from diffusion_toolkit.db.indexes import set_index
+    from diffusion_toolkit.db.indexes.build import set_index
 
     given = {name: value for name, value in (("m", options.m), ("ef_construction", options.ef_construction)) if value}
     print(f"{machine()}\n{Data.of(options.folder)}\n{options.method} {given or 'as the package has it'}\n", flush=True)

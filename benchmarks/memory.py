@@ -81,9 +81,9 @@ def measure(scratch: Path) -> dict[str, float]:
     """One run, in this process."""
     prepare()
     from diffusion_toolkit.db import open_library
-    from diffusion_toolkit.db.embedded import EmbeddedServer
+    from diffusion_toolkit.db.server.embedded import EmbeddedServer
+    from diffusion_toolkit.embedders.folders.scan import Scan
     from diffusion_toolkit.embedders.pipeline import index_folder
-    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     folder = scratch / "images"

@@ -296,10 +296,10 @@ class Nothing:
 def run_ours(folder: Path, directory: Path, name: str) -> tuple[Way, Way]:
     """All files, and all of them again by other names."""
     from diffusion_toolkit.db import open_library
-    from diffusion_toolkit.db.embedded import EmbeddedServer
-    from diffusion_toolkit.embedders import png_workers
+    from diffusion_toolkit.db.server.embedded import EmbeddedServer
+    from diffusion_toolkit.embedders.folders.scan import Scan
+    from diffusion_toolkit.embedders.pictures import png_workers
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 
     png_workers_worth = png_workers.WORTH

@@ -54,7 +54,7 @@ def encoded(number: int, file: Path | None) -> list[tuple[str, np.ndarray, np.nd
     """(text, states [T, 2048], pooled [1280]) float32, as CLIPTextEncode gives them."""
     if file is not None and file.is_file():
         return pickle.loads(file.read_bytes())[:number]
-    from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
+    from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
     from full_size import full_size_clip
 
     encoder, texts = SDXLTextEncoder(full_size_clip()), ["", *template_prompts()][:number]

@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare()
     from diffusion_toolkit.db import open_library
-    from diffusion_toolkit.db.embedded import EmbeddedServer
+    from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
     scratch = Path(tempfile.mkdtemp(prefix="diffusion-toolkit-bench-"))
     try:
@@ -93,8 +93,8 @@ def store_of(library: Any, folder: Path, encoders: Any) -> Any:
 
 def fill(library: Any, folder: Path, encoders: Any, texts: int, states: bool = True) -> None:
     """Rows as a first run leaves them, by literal SQL; `texts` distinct ones, each image with a prompt and a negative of them."""
+    from diffusion_toolkit.embedders.folders.scan import Scan
     from diffusion_toolkit.embedders.metadata import READER_VERSION
-    from diffusion_toolkit.embedders.scan import Scan
 
     store_of(library, folder, encoders).close()
     entries = list(Scan(folder).files())
@@ -138,8 +138,8 @@ def walk(folder: Path) -> int:
 
 def run(library: Any, folder: Path, encoders: Any, budget: int = 5 * 2**30) -> int:
     """What the node does, without the models."""
+    from diffusion_toolkit.embedders.folders.scan import Scan
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-    from diffusion_toolkit.embedders.scan import Scan
 
     with store_of(library, folder, encoders) as store:
         report = index_folder(folder, Scan(folder), store, encoders or Encoders(), token_state_budget=budget)
@@ -153,7 +153,7 @@ def known(library: Any, folder: Path) -> int:
 
 
 def scanned(folder: Path) -> int:
-    from diffusion_toolkit.embedders.scan import Scan
+    from diffusion_toolkit.embedders.folders.scan import Scan
 
     return sum(1 for _ in Scan(folder).files())
 

@@ -1,7 +1,7 @@
 """Questions of one kind that are near to none of its vectors: what the index finds as a plain search asks it, and what a search gives.
 
 Sums of two, one without another, what is least like one, and a description's; each against comparing with all. The index of
-the kind is tried first (db/effort.py), unless it was.
+the kind is tried first (db/indexes/effort.py), unless it was.
 
     .venv/bin/python benchmarks/shapes.py FOLDER [--kind image] [--k 50] [--queries 40]
 """
@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare()
     from diffusion_toolkit import db
-    from diffusion_toolkit.db.effort import try_grown
+    from diffusion_toolkit.db.indexes.effort import try_grown
 
     data, library = Data.of(options.folder), open_filled(options.folder)
     with library.connection() as conn:

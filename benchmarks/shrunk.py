@@ -30,11 +30,11 @@ def main() -> None:
     prepare()
     import numpy as np
     import torch
-    from diffusion_toolkit.embedders.clip_vision import ImageEncoder
-    from diffusion_toolkit.embedders.decode import decode
-    from diffusion_toolkit.embedders.phash import phash
-    from diffusion_toolkit.embedders.reading import Reader
-    from diffusion_toolkit.embedders.scan import Scan
+    from diffusion_toolkit.embedders.folders.scan import Scan
+    from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
+    from diffusion_toolkit.embedders.pictures.decode import decode
+    from diffusion_toolkit.embedders.pictures.phash import phash
+    from diffusion_toolkit.embedders.pictures.reading import Reader
 
     clip_vision = model(options.full)
     encoder = ImageEncoder(clip_vision)

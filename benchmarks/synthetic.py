@@ -137,7 +137,7 @@ def open_filled(folder: Path) -> Any:
 
 def stop(folder: Path) -> None:
     """Close the library in `folder` and stop its server, if no other process uses it."""
-    from diffusion_toolkit.db.embedded import EmbeddedServer
+    from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
     open_filled(folder).close()
     EmbeddedServer.start(Path(folder)).stop()

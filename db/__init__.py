@@ -4,15 +4,10 @@ What others use is listed here, and taken from here; a name that is not, from it
 """
 
 from ._generation import bump_generation, generation
-from ._settings import machine_memory
 from .approximations import Approximation, approximation, sample_texts, texts_that_begin_alike, wanted_approximation, write_approximation
 from .claims import Claimed, FileState, Run, release_files
-from .bulk import make_postponed, postpone_indexes
-from .clusters import Cluster, cluster_images
 from .comparable import Comparable, count_comparable
 from .connection import Connection, Library, has_password, library_names, open_library
-from .contrast import Contrast, contrasts_of_image, contrasts_of_library
-from .duplicates import Alike, Group, Member, Place, best_first, copied_images, duplicate_groups, groups_of, ids_with_copies
 from .encoders import (
     activate_encoders,
     active_encoder,
@@ -31,9 +26,8 @@ from .filters import Filter, FilterError, all_of, parse_filter, quoted
 from .filters.none_pass import why_none_pass
 from .filters.unknown_names import unknown_names
 from .hashes import known_contents, older_sizes, renew_hashes
-from .pairs import Pairs, also_by_hash, look_alikes, same_hashes
-from .problems import Problem
-from .prune import (
+from .health.problems import Problem
+from .health.prune import (
     GoingImage,
     Gone,
     GoneOfRoot,
@@ -46,13 +40,27 @@ from .prune import (
     refuse_beside_a_run,
     remove_missing,
 )
-from .phashes import images_without_phash, read_phashes, write_phashes
+from .health.status import LibraryStatus, library_status
+from .health.upkeep import (
+    LooseEnds,
+    damaged_states,
+    forget,
+    loose_ends,
+    mend_indexes,
+    remove_fileless_images,
+    remove_unused_texts,
+    unsound_vectors,
+    vacuum,
+)
 from .hybrid.build import build_hybrid, drop_hybrid
 from .hybrid.candidates import LEAST_RECALL
-from .indexes import indexes_of, set_index, unused_below
+from .indexes.build import indexes_of, set_index, unused_below
+from .indexes.bulk import make_postponed, postpone_indexes
+from .indexes.refresh import refresh_search
 from .labels import label_files, label_images, normal_label, normal_labels
 from .listing import count_images, list_images
 from .missing_texts import count_lacking, texts_lacking, texts_still_lacking
+from .phashes import images_without_phash, read_phashes, write_phashes
 from .question import FAMILIES, KINDS, Answer, Part, Question
 from .read import (
     counts,
@@ -81,21 +89,13 @@ from .records import (
     TokenStates,
     told_encoder,
 )
-from .refresh import refresh_search
 from .search import SHAPES, encoder_of, exact_cosines, search
-from .status import LibraryStatus, library_status
+from .server._settings import machine_memory
+from .survey.clusters import Cluster, cluster_images
+from .survey.contrast import Contrast, contrasts_of_image, contrasts_of_library
+from .survey.duplicates import Alike, Group, Member, Place, best_first, copied_images, duplicate_groups, groups_of, ids_with_copies
+from .survey.pairs import Pairs, also_by_hash, look_alikes, same_hashes
 from .token_states import many_token_states, mend_token_states, section_bytes, token_states, token_states_bytes, write_token_states
-from .upkeep import (
-    LooseEnds,
-    damaged_states,
-    forget,
-    loose_ends,
-    mend_indexes,
-    remove_fileless_images,
-    remove_unused_texts,
-    unsound_vectors,
-    vacuum,
-)
 from .vectors import (
     count_searched,
     image_vector,

@@ -19,10 +19,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from ._session import USUAL, keep_settings, set_session
 from ._statistics import analyse_unknown
 from ._trouble import VARIABLE, failed_statement, place_in_config, refused_connection
-from .embedded import EmbeddedServer
 from .errors import LibraryError
 from .migrate import migrate
 from .preflight import preflight
+from .server.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from .search.kinds import State

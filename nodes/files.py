@@ -155,7 +155,7 @@ def _below(folder: Path, name: str) -> Iterator[Path]:
 
 def elsewhere(name: str, allowed: Mapping[str, Path]) -> str | None:
     """What a name is that no file of this computer has; None for one that may be looked for."""
-    from ..embedders.scan import on_another_host
+    from ..embedders.folders.scan import on_another_host
 
     if re.match(r"[A-Za-z][\w+.-]+://", name):
         return "an address, not a file here"

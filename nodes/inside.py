@@ -9,7 +9,7 @@ from pathlib import Path
 def resolved(place: Path, roots: Collection[Path]) -> Path | None:
     """With every link followed, so that `contained` means something; None for a loop of links, for what can be no path (a NUL in it),
     and for what is never asked for: a place on another computer, where none of the roots is."""
-    from ..embedders.scan import on_another_host
+    from ..embedders.folders.scan import on_another_host
 
     if on_another_host(str(place), roots):
         return None

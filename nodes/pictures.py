@@ -47,7 +47,7 @@ def picture_of(image: StoredImage, file: Path | None, note: str) -> tuple[torch.
     import numpy as np
     import torch
 
-    from ..embedders.decode import ImageError, decode
+    from ..embedders.pictures.decode import ImageError, decode
 
     if file is not None:
         try:

@@ -11,8 +11,8 @@ QUERY_CATEGORY = f"{CATEGORY}/query"
 CONDITIONING_CATEGORY = f"{CATEGORY}/conditioning"
 
 Library = io.Custom("DIFFUSION_TOOLKIT_LIBRARY")  # a library's name
-TextEmbedder = io.Custom("DIFFUSION_TOOLKIT_TEXT_EMBEDDER")  # embedders.text_embedder.TextEmbedder
-# embedders.description.DescriptionEncoder: `picture_tower` is in the details of the image encoder that is its other half.
+TextEmbedder = io.Custom("DIFFUSION_TOOLKIT_TEXT_EMBEDDER")  # embedders.models.text_embedder.TextEmbedder
+# embedders.models.description.DescriptionEncoder: `picture_tower` is in the details of the image encoder that is its other half.
 DescriptionEncoder = io.Custom("DIFFUSION_TOOLKIT_DESCRIPTION_ENCODER")
 Query = io.Custom("DIFFUSION_TOOLKIT_QUERY")  # links.Query
 Filter = io.Custom("DIFFUSION_TOOLKIT_FILTER")  # db.Filter

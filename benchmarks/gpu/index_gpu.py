@@ -125,8 +125,8 @@ def bare_decode(folder: Path) -> float:
 
 
 def _reader(folder: Path) -> float:
-    from diffusion_toolkit.embedders.reading import Reader
-    from diffusion_toolkit.embedders.scan import FileEntry
+    from diffusion_toolkit.embedders.folders.scan import FileEntry
+    from diffusion_toolkit.embedders.pictures.reading import Reader
 
     entries = [FileEntry(file.name, stat.st_size, stat.st_mtime_ns, 0) for file in sorted(folder.iterdir()) for stat in [file.stat()]]
     with Reader(folder) as reader:
@@ -139,8 +139,8 @@ def _reader(folder: Path) -> float:
 
 def run(folder: Path, models: Models, images: int, budget: int, directory: Path, with_library: bool) -> tuple[float, str]:
     """Images a second of the node's whole work, to the point where a search finds them, and what the models waited for."""
+    from diffusion_toolkit.embedders.folders.scan import Scan
     from diffusion_toolkit.embedders.pipeline import index_folder
-    from diffusion_toolkit.embedders.scan import Scan
 
     stages: dict[str, float] = {}
     last = ["", time.perf_counter()]

@@ -22,7 +22,7 @@ class Models:
     def __init__(self, small: bool, scratch: Path, known: list[str]) -> None:
         import comfy.clip_vision
         import torch
-        from diffusion_toolkit.embedders.text_embedder import load_text_embedder
+        from diffusion_toolkit.embedders.models.text_embedder import load_text_embedder
         from full_size import full_size_clip
         from host.stand_in_models import fill_with_seeded_weights, small_clip, small_clip_vision
 
@@ -55,8 +55,8 @@ class Models:
         return 1 / (seconds["image"] + TEXTS_AN_IMAGE * (seconds["clip"] + seconds["text"]) / images_per_text)
 
     def encoders(self) -> Any:
-        from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-        from diffusion_toolkit.embedders.clip_vision import ImageEncoder
+        from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+        from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
         from diffusion_toolkit.embedders.pipeline import Encoders
 
         return Encoders(ImageEncoder(self.clip_vision), self.text, SDXLTextEncoder(self.clip))
@@ -169,7 +169,7 @@ def halves(encoder: Any) -> list[Any]:
 
 
 def load(encoder: Any) -> None:
-    from diffusion_toolkit.embedders.devices import load
+    from diffusion_toolkit.embedders.models.devices import load
 
     load([encoder._crew.workers[0].patcher], 0)
 

@@ -56,7 +56,7 @@ def made(small: bool, dtype: str) -> Any:
 
 def equality(clip: Any, dtype: str, texts: dict[str, str]) -> None:
     """Every text as Index Folder encodes and stores it, in batches, beside CLIPTextEncode one by one."""
-    from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
+    from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
 
     packing = packing_module()
     ours = SDXLTextEncoder(clip).encode([(text, text) for text in texts.values()])

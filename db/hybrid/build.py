@@ -12,12 +12,12 @@ from psycopg import Connection, errors, sql
 
 from .._builder_lock import alone
 from .._generation import bump_generation, one_writer
-from .._graph_cost import graph_bytes
 from .._index_sql import EF_CONSTRUCTION, M
 from ..connection import Library
 from ..encoders import active_encoders
 from ..errors import LibraryError
-from ..indexes import build_index, check_graph
+from ..indexes._graph_cost import graph_bytes
+from ..indexes.build import build_index, check_graph
 from ..progress import Progress, silent
 from ..question import KINDS
 from ..search.kinds import family_of

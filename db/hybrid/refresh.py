@@ -6,10 +6,10 @@ from psycopg import Connection
 
 from .._builder_lock import alone
 from .._generation import one_writer
-from .._graph_cost import graph_bytes, making_pays, memory_for
 from .._index_sql import M
 from ..connection import Library
 from ..errors import LibraryError
+from ..indexes._graph_cost import graph_bytes, making_pays, memory_for
 from ..progress import Progress, silent
 from .build import build_hybrid, choose_kinds
 from .candidates import projection_of, ready_hybrid

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..mixing import SECTION
+from ..conditioning.mixing import SECTION
 
 # Each vector of a file by name: the family of encoders that makes it, and its numbers. The five of an image, and the style
 # of its negative prompt, without which its negative conditioning could not be made again.

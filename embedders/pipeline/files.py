@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from ..known_files import KnownFiles
-from ..scan import FileEntry, OnError, Stopped
+from ..folders.known_files import KnownFiles
+from ..folders.scan import FileEntry, OnError, Stopped
 from .ahead import CLOSING_SECONDS
 from .records import IndexReport, Progress, Store
 

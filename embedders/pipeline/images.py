@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from ..decode import NO_PIXELS
 from ..errors import EmbedderError
+from ..folders.scan import FileEntry
 from ..metadata import READER_VERSION
-from ..reading import Reader
-from ..scan import FileEntry
+from ..pictures.decode import NO_PIXELS
+from ..pictures.reading import Reader
 from .ahead import Ahead, close_all
 from .batches import Pace, batches, usable_rows
 from .files import FoundFiles

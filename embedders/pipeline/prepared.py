@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..decode import ImageFile
-from ..reading import Read, Reader
-from ..scan import FileEntry
+from ..folders.scan import FileEntry
+from ..pictures.decode import ImageFile
+from ..pictures.reading import Read, Reader
 from .batches import Pace
 from .records import Store
 

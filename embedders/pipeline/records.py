@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..decode import ImageFile
-from ..known_files import KnownFiles
+from ..folders.known_files import KnownFiles
+from ..folders.scan import FileEntry
 from ..metadata import ImageMetadata, NodeDefinitions, Pieces
 from ..metadata.records import sureness
-from ..scan import FileEntry
+from ..pictures.decode import ImageFile
 
 if TYPE_CHECKING:
     from .ahead import Ahead

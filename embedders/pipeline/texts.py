@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..mixing import SECTION
+from ..conditioning.mixing import SECTION
 from .ahead import Ahead, close_all
 from .batches import Pace, usable_rows
 from .records import Run, Text

@@ -52,8 +52,8 @@ def is_list(given: str, beside: Sequence[str]) -> bool:
     Raises:
         UsageError: it is an image, or no list though called as one, or an option that is for a folder was given `beside` it.
     """
-    from ...embedders.image_list import SUFFIXES_OF_LISTS
-    from ...embedders.scan import SUFFIXES
+    from ...embedders.folders.scan import SUFFIXES
+    from ...embedders.pipeline.image_list import SUFFIXES_OF_LISTS
 
     file = Path(given).expanduser()
     if not file.is_file():

@@ -71,8 +71,8 @@ def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:
         UsageError: there is nothing of the kind, or a label is none.
     """
     from ...db import normal_label, normal_labels
-    from ...embedders.image_list import ListError
-    from ...embedders.scan import ScanError, normal_subfolder
+    from ...embedders.folders.scan import ScanError, normal_subfolder
+    from ...embedders.pipeline.image_list import ListError
     from ..indexing.index_run import Job, JobFiles
 
     for_folders = {"--root": given.root is not None, "--pattern": given.pattern, "--no-recursive": not given.recursive}

@@ -239,21 +239,22 @@ def _load_checkpoint(path: str) -> Any:
 
 
 def _load_text_embedder(path: str) -> Any:
-    from ...embedders.text_embedder import load_text_embedder
     from transformers.utils.logging import disable_progress_bar
+
+    from ...embedders.models.text_embedder import load_text_embedder
 
     disable_progress_bar()  # it would be drawn into ours
     return load_text_embedder(path, allow_download=False)
 
 
 def _image_encoder(model: Any) -> Any:
-    from ...embedders.clip_vision import ImageEncoder
+    from ...embedders.models.clip_vision import ImageEncoder
 
     return ImageEncoder(model)
 
 
 def _clip_encoder(model: Any) -> Any:
-    from ...embedders.clip_text import SDXLTextEncoder
+    from ...embedders.models.clip_text import SDXLTextEncoder
 
     return SDXLTextEncoder(model)
 

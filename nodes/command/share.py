@@ -15,8 +15,8 @@ HELPED_FROM = 1000  # files that a worker has left: for fewer, looking through t
 if TYPE_CHECKING:
     import numpy as np
 
+    from ...embedders.folders.scan import FileEntry, OnError, Stopped
     from ...embedders.pipeline.files import Source
-    from ...embedders.scan import FileEntry, OnError, Stopped
 
 
 @dataclass(frozen=True)

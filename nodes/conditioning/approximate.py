@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ... import db
-from ...embedders.mixing import CLIP_L, SECTION, spread
+from ...embedders.conditioning.mixing import CLIP_L, SECTION, spread
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ...db import Connection, Library, TextPair
-    from ...embedders.estimate import Estimator, KnownTexts, Sections
+    from ...embedders.conditioning.estimate import Estimator, KnownTexts, Sections
 
 _TOKENS_KNOWN = 0.8  # of the texts: with fewer, the tokens are not those that the encoder was given
 Progress = Callable[[str, int, int], None]
@@ -40,7 +40,7 @@ def approximate(connection: Connection, clip_l: np.ndarray, clip_g: np.ndarray, 
 
     Without a map yet, or with a damaged one, the vectors stand at every position, and that is said.
     """
-    from ...embedders.estimate import LEAST
+    from ...embedders.conditioning.estimate import LEAST
 
     sections = sections_of(text) if text is not None else None
     estimator, details = None, {}
@@ -74,7 +74,7 @@ _last: tuple[str, bool, Estimator] | None = None  # version, whether it knows te
 def _estimator(connection: Connection, with_text: bool) -> tuple[Estimator | None, dict[str, Any]]:
     """The library's map and its details; None where there is none of this version. The one used last is kept. ValueError where it is damaged."""
     global _last
-    from ...embedders.estimate import VERSION, Estimator
+    from ...embedders.conditioning.estimate import VERSION, Estimator
 
     last = _last if _last is not None and (_last[1] or not with_text) else None
     found = db.approximation(connection, with_text, {"version": VERSION}, last[0] if last is not None else "")
@@ -88,7 +88,7 @@ def _estimator(connection: Connection, with_text: bool) -> tuple[Estimator | Non
 def refresh_approximation(library: Library, progress: Progress | None = None) -> str:
     """Fit the library's map where there is none yet or the library has grown; a line for the person, "" where nothing was to do."""
     from ...db.approximations import write_attempt
-    from ...embedders.estimate import LEAST, MOST, VERSION, fit
+    from ...embedders.conditioning.estimate import LEAST, MOST, VERSION, fit
 
     tell = progress or (lambda stage, done, total: None)
     try:
@@ -125,7 +125,7 @@ def _known_texts(connection: Connection, wanted: Any, most: int, tell: Progress)
     where there are many of them, tokens are given up."""
     import numpy as np
 
-    from ...embedders.estimate import KnownTexts
+    from ...embedders.conditioning.estimate import KnownTexts
 
     clip_l, clip_g, tokens = [], [], []
     states = np.empty((most, SECTION, wanted.encoders["token_states"].dims), np.float16)
@@ -189,7 +189,7 @@ def _copy_beginnings(connection: Connection, text: TextPair, sections: Sections,
 
 
 def _common(ours: Sequence[Any], theirs: TextPair, number: int) -> list[int]:
-    from ...embedders.token_approximation import common_start
+    from ...embedders.conditioning.token_approximation import common_start
 
     found = sections_of(theirs)
     return common_start(ours, found[number]) if found is not None else [0] * len(ours)
@@ -199,8 +199,8 @@ def sections_of(text: TextPair) -> Sections | None:
     """The text's tokens as ComfyUI's SDXL gives them to its two towers; None where they are not in sections of 77."""
     import numpy as np
 
-    from ...embedders.clip_text import filled_up
-    from ...embedders.token_approximation import Section
+    from ...embedders.conditioning.token_approximation import Section
+    from ...embedders.models.clip_text import filled_up
 
     tokenizer = _tokenizer()
     tokens = {"g": tokenizer.clip_g.tokenize_with_weights(text.text_g), "l": tokenizer.clip_l.tokenize_with_weights(text.text_l)}

@@ -16,7 +16,7 @@ from .own_sizes import NO_SIZES, OWN_SIZES
 
 if TYPE_CHECKING:
     from ...db import StoredImage
-    from ...embedders.other_models import OtherConditioning
+    from ...embedders.conditioning.other_models import OtherConditioning
     from ..links import Hits as HitsRecord
     from .other_recall import OtherRecall
     from .recalled_images import RecalledImage
@@ -137,7 +137,7 @@ def conditionings(
     recall: OtherRecall, target: str, images: Sequence[RecalledImage], weights: Sequence[float], t5_text: str, sized: bool
 ) -> tuple[list, list]:
     """The positives and the negatives, one an image; with weights the one average, told as of the first image."""
-    from ...embedders.other_models import average_pieces, put_together
+    from ...embedders.conditioning.other_models import average_pieces, put_together
 
     pieces = [(one.positive.piece, one.negative.piece) for one in images]
     pieces = [tuple(average_pieces(side, weights) for side in zip(*pieces))] if weights else pieces

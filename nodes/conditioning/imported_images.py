@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ... import db
-from ...embedders.mixing import spread
+from ...embedders.conditioning.mixing import spread
 from ..config import ConfigurationError
 from ..links import KINDS, Query, QueryPart
 from .approximate import approximate
@@ -33,7 +33,7 @@ class Imported:
     def __init__(self, open_library: Callable[[], Library], clip: Any | None) -> None:
         self._open, self._live = open_library, None
         if clip is not None:
-            from ...embedders.clip_text import SDXLTextEncoder
+            from ...embedders.models.clip_text import SDXLTextEncoder
 
             self._live = SDXLTextEncoder(clip)
             self._fingerprint = self._live.fingerprint

@@ -72,7 +72,7 @@ class InterpolateConditioning(io.ComfyNode):
         library: str | None = None,
         clip: Any = None,
     ) -> io.NodeOutput:
-        from ...embedders.mixing import leg_of
+        from ...embedders.conditioning.mixing import leg_of
         from .recall import Recall
         from .recalled_images import recall_images, sources
 
@@ -118,7 +118,7 @@ def steps_through(
 
     ValueError where they would take more memory than a node should.
     """
-    from ...embedders.mixing import path
+    from ...embedders.conditioning.mixing import path
     from .recall import conditioning
 
     takes = sum(map(_bytes, sides, [at] * len(sides)))
@@ -144,7 +144,7 @@ def steps_through(
 
 def _bytes(stops: Sequence[Recalled], at: Sequence[float]) -> int:
     """What the token states of one side take, in float32."""
-    from ...embedders.mixing import common_length, leg_of
+    from ...embedders.conditioning.mixing import common_length, leg_of
 
     tokens, shared = 0, {}
     for t in at:

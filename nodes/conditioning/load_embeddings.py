@@ -133,7 +133,7 @@ def _values(record: Embeddings, imported: Imported, file: str) -> tuple[list[Any
     """A value for each output, and a line for the person. What the file lacks blocks the nodes that would need it."""
     import torch
 
-    from ...embedders.image_vectors import StoredVision
+    from ...embedders.conditioning.image_vectors import StoredVision
     from .imported_images import query
     from .recall import NothingStored, conditioning
 

@@ -13,7 +13,7 @@ from ..types import CONDITIONING_CATEGORY, encoder_inputs
 from ..wording import first_lines
 
 if TYPE_CHECKING:
-    from ...embedders.mixing import Conditioning
+    from ...embedders.conditioning.mixing import Conditioning
     from ..links import Hits
     from .recall import Recall
     from .recalled_images import RecalledImage
@@ -137,7 +137,7 @@ def mix(
 
     The note tells where the shorter of the two sides could not be filled up as there, within what is stored.
     """
-    from ...embedders.mixing import average, two_sides
+    from ...embedders.conditioning.mixing import average, two_sides
 
     keep_norm = how == AVERAGE_KEPT
     mixed = average([getattr(one, side) for one in images], shares, keep_norm)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ... import db
-from ...embedders.other_models import FLUX, REFINER, Piece, no_t5
+from ...embedders.conditioning.other_models import FLUX, REFINER, Piece, no_t5
 from .recall import NothingStored, Recall, stored_by, text_named
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ...db import Connection, Library, StoredEncoder
-    from ...embedders.other_clips import OtherCLIP
+    from ...embedders.models.other_clips import OtherCLIP
 
 STORED_VECTOR = "exact, the stored CLIP-L vector"
 
@@ -33,7 +33,7 @@ class OtherRecall:
     """
 
     def __init__(self, library: Library, connection: Connection, target: str, clip: Any | None) -> None:
-        from ...embedders.other_clips import OtherCLIP, is_sdxl
+        from ...embedders.models.other_clips import OtherCLIP, is_sdxl
 
         self.connection, self._target = connection, target
         self._live: OtherCLIP | None = None

@@ -154,7 +154,7 @@ def encoders_of(
             _check(targets, kind, text_embedder.fingerprint, text_embedder.name)
             found[kind] = lambda texts: _unit(text_embedder.encode_texts(texts))
     if clip is not None and kinds & {"clip_l", "clip_g"}:
-        from ...embedders.clip_text import SDXLTextEncoder
+        from ...embedders.models.clip_text import SDXLTextEncoder
 
         encoder = SDXLTextEncoder(clip)
         encoded = _Both(encoder)

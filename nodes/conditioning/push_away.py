@@ -147,7 +147,7 @@ def push_all(
     images: Sequence[RecalledImage], away: Sequence[RecalledImage], strength: float, direction: str, progress: Callable[[str, int, int], None]
 ) -> list[list]:
     """Each image's prompt as CONDITIONING, away from the disliked ones' prompts, else from its own negative prompt; as it is where it has none."""
-    from ...embedders.mixing import Disliked, pushed
+    from ...embedders.conditioning.mixing import Disliked, pushed
     from .recall import conditioning
 
     disliked, among = Disliked([other.positive for other in away]), {other.image.id for other in away}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...db import Connection, Library, StoredEncoder
-    from ...embedders.mixing import Conditioning
+    from ...embedders.conditioning.mixing import Conditioning
 
 _SHOWN = 60  # characters of a text in an error
 
@@ -69,7 +69,7 @@ class Recall:
         self.connection = connection
         self._live = None
         if clip is not None:
-            from ...embedders.clip_text import SDXLTextEncoder
+            from ...embedders.models.clip_text import SDXLTextEncoder
 
             self._live = SDXLTextEncoder(clip)
             self._fingerprint = self._live.fingerprint

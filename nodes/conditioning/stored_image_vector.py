@@ -104,7 +104,7 @@ class StoredImageVector(io.ComfyNode):
         import torch
 
         from ... import db
-        from ...embedders.image_vectors import StoredVision, check_ipadapter, check_unclip_model, combine
+        from ...embedders.conditioning.image_vectors import StoredVision, check_ipadapter, check_unclip_model, combine
 
         ids = chosen_ids(hits, image_ids)
         numbers = read_weights(weights, len(ids), once := counted_once(hits, image_ids))
@@ -124,7 +124,7 @@ def image_encoder(connection: Connection, clip_vision: object | None = None) -> 
     from ... import db
 
     if clip_vision is not None:
-        from ...embedders.clip_vision import ImageEncoder
+        from ...embedders.models.clip_vision import ImageEncoder
 
         connected = ImageEncoder(clip_vision)
         return db.require_encoder(connection, "image", connected.fingerprint, connected.name)

@@ -11,12 +11,12 @@ from typing import Any
 from comfy_api.v0_0_2 import io
 
 from ...db import TextPair
-from ...embedders.decode import ImageError, read_image
+from ...embedders.folders.scan import SUFFIXES
 from ...embedders.graph import Origin, Settings
 from ...embedders.metadata import ImageMetadata, NodeDefinitions, read_metadata
 from ...embedders.metadata.records import sureness
 from ...embedders.metadata.text import decode as decode_text
-from ...embedders.scan import SUFFIXES
+from ...embedders.pictures.decode import ImageError, read_image
 from ..files import FileRefused
 from ..settings import DEFAULT_DENOISE, DEFAULT_GUIDANCE, name_here, not_told, wireable
 

@@ -59,7 +59,7 @@ class ReadImagePrompt(io.ComfyNode):
     @classmethod
     @names_missing_requirements
     def execute(cls, path: str = "", image: Any = None) -> io.NodeOutput:
-        from ...embedders.scan import SUFFIXES
+        from ...embedders.folders.scan import SUFFIXES
         from ..definitions import node_definitions
         from ..files import FileRefused, find_file, linked_file
         from .image_reading import read

@@ -51,7 +51,7 @@ def subfolder_in(root_name: str, text: str) -> str:
         OutsideRoots, scan.ScanError: it does not lie in this root.
         ConfigurationError: there is no such root.
     """
-    from ...embedders.scan import normal_subfolder
+    from ...embedders.folders.scan import normal_subfolder
 
     root, written = root_folder(root_name), list(spellings(text))
     for name in written:

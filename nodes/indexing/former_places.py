@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ... import db
-from ...embedders.presence import Names, Nearest, is_gone
+from ...embedders.folders.presence import Names, Nearest, is_gone
 from ..host import roots
 from ..inside import contained
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
-from ..host import fresh_fingerprint, names_missing_requirements, numbers_in_range, open_library, progress_on, root_folder, root_names, roots, show_text, told_roots
+from ..host import (
+    fresh_fingerprint,
+    names_missing_requirements,
+    numbers_in_range,
+    open_library,
+    progress_on,
+    root_folder,
+    root_names,
+    roots,
+    show_text,
+    told_roots,
+)
 from ..types import CATEGORY, Library, TextEmbedder, library_name_input
 from .watch import LONG_QUIET_S, Place, Watch, clock, watcher
 
@@ -151,10 +162,10 @@ class IndexFolder(io.ComfyNode):
         watch_after: int = 15,
         image_list: str = "",
     ) -> io.NodeOutput:
-        from ...embedders.clip_text import SDXLTextEncoder
-        from ...embedders.clip_vision import ImageEncoder
+        from ...embedders.folders.presence import Names
+        from ...embedders.models.clip_text import SDXLTextEncoder
+        from ...embedders.models.clip_vision import ImageEncoder
         from ...embedders.pipeline import Encoders
-        from ...embedders.presence import Names
         from ..definitions import node_definitions
         from .folders import subfolder_in
         from .index_report import summary
@@ -228,7 +239,7 @@ def _progress(node: Any, watch: Watch | None) -> Progress:
 
 def _list_file(name: str, below: Path) -> Path:
     """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its paths."""
-    from ...embedders.image_list import SUFFIXES_OF_LISTS, ListError
+    from ...embedders.pipeline.image_list import SUFFIXES_OF_LISTS, ListError
     from ..inside import contained, resolved
     from .folders import spellings
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import db
-from ...embedders.image_list import ImageList, ListError
+from ...embedders.folders.presence import Names
+from ...embedders.folders.scan import Scan
 from ...embedders.pipeline import Encoders, IndexReport, Progress, StandBack, index_folder
+from ...embedders.pipeline.image_list import ImageList, ListError
 from ...embedders.pipeline.records import Named
-from ...embedders.presence import Names
-from ...embedders.scan import Scan
 from ..conditioning.approximate import refresh_approximation
 from ..host import roots
 from ..wording import some

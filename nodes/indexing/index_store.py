@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import db
+from ...embedders.folders.known_files import KnownFiles
 from ...embedders.graph import Settings, Text
-from ...embedders.known_files import KnownFiles
 from ...embedders.metadata import READER_VERSION, ImageMetadata, Pieces
 from ...embedders.metadata.records import sureness
 from .former_places import FormerPlaces
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...embedders import pipeline
-    from ...embedders.decode import ImageFile
+    from ...embedders.folders.scan import FileEntry
+    from ...embedders.pictures.decode import ImageFile
     from ...embedders.pipeline import Encoders, Progress
-    from ...embedders.scan import FileEntry
 
 PAGE = 20_000  # images asked for at once, of those that lack something
 PASSES_KEPT = 32  # of an image; the library keeps the whole graph beside them
@@ -283,7 +283,7 @@ class FolderStore:
 
     @patient
     def images_without_vector(self, after: int = 0) -> Sequence[tuple[int, FileEntry]]:
-        from ...embedders.scan import FileEntry
+        from ...embedders.folders.scan import FileEntry
 
         self._begin()
         with self._library.connection() as connection:

@@ -48,7 +48,7 @@ class LoadDescriptionEncoder(io.ComfyNode):
     @classmethod
     @names_missing_requirements
     def execute(cls, file: str) -> io.NodeOutput:
-        from ...embedders.description import load_description_encoder
+        from ...embedders.models.description import load_description_encoder
 
         return io.NodeOutput(load_description_encoder(description_file(file)))
 

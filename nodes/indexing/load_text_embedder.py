@@ -61,7 +61,7 @@ class LoadTextEmbedder(io.ComfyNode):
     @classmethod
     @names_missing_requirements
     def execute(cls, model_name: str, download_from: str) -> io.NodeOutput:
-        from ...embedders.text_embedder import load_text_embedder
+        from ...embedders.models.text_embedder import load_text_embedder
 
         if download_from.strip():
             return io.NodeOutput(load_text_embedder(download_from.strip(), allow_download=True))

@@ -58,7 +58,7 @@ class Watch:
 
     def covers(self, file: Path) -> bool:
         """Whether a run would come upon this file, or upon a text beside images; as everywhere hidden folders and files are left out."""
-        from ...embedders.scan import SIDECARS, globs_of, is_wanted
+        from ...embedders.folders.scan import SIDECARS, globs_of, is_wanted
 
         if not (file.is_relative_to(self.folder) if self.recursive else file.parent == self.folder):
             return False

@@ -16,7 +16,7 @@ from ..inside import contained
 from ..links import KINDS
 
 if TYPE_CHECKING:
-    from ...db.status import VectorIndex
+    from ...db.health.status import VectorIndex
 
 _STATES = {"new": "being made, or left of a making that was cut short", "former": "to be removed"}
 LEAST_FREE = 2 * 10**9  # bytes on the disk of the library that comes with this package

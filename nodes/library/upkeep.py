@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ... import db
-from ...embedders.presence import Presence, look_at, still_gone
+from ...embedders.folders.presence import Presence, look_at, still_gone
 from ..host import log, roots
 from ..inside import contained
 from ..wording import some

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...db import GoingImage, GoneOfRoot, Problem, Words
-from ...db.problems import MISSING
+from ...db.health.problems import MISSING
 from ...db.sizes import in_bytes
 from ..links import KINDS
 from ..wording import some

@@ -175,7 +175,7 @@ class Routes:
     @answered
     async def file(self, request: web.Request) -> web.StreamResponse:
         def place() -> Any:
-            from ...embedders.scan import MEDIA_TYPES
+            from ...embedders.folders.scan import MEDIA_TYPES
             from .images import image_file
 
             file = image_file(_library(request), _id(request))

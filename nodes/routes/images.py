@@ -93,7 +93,7 @@ def thumbnail(library: str, image_id: int, size: int, known: str) -> Thumbnail:
 
     from PIL import Image
 
-    from ...embedders.decode import ImageError, decode
+    from ...embedders.pictures.decode import ImageError, decode
 
     with opened(library).connection() as connection:
         image = _image(connection, image_id)

@@ -159,7 +159,7 @@ def _load(file: ModelFile) -> Any:
 
 
 def _load_text(folder: Path) -> Any:
-    from ...embedders.text_embedder import load_text_embedder
+    from ...embedders.models.text_embedder import load_text_embedder
 
     return load_text_embedder(str(folder), allow_download=False, managed=False)
 
@@ -167,7 +167,7 @@ def _load_text(folder: Path) -> Any:
 def _load_image(path: Path) -> Any:
     import comfy.clip_vision
 
-    from ...embedders.clip_vision import ImageEncoder
+    from ...embedders.models.clip_vision import ImageEncoder
 
     return ImageEncoder(comfy.clip_vision.load(str(path)), managed=False)
 
@@ -175,7 +175,7 @@ def _load_image(path: Path) -> Any:
 def _load_checkpoint(path: Path) -> Any:
     import comfy.sd
 
-    from ...embedders.clip_text import SDXLTextEncoder
+    from ...embedders.models.clip_text import SDXLTextEncoder
 
     loaded = comfy.sd.load_checkpoint_guess_config(
         str(path), output_vae=False, output_model=False, embedding_directory=_embeddings(), te_model_options=_on_the_cpu()
@@ -186,7 +186,7 @@ def _load_checkpoint(path: Path) -> Any:
 def _load_pair(*paths: Path) -> Any:
     import comfy.sd
 
-    from ...embedders.clip_text import SDXLTextEncoder
+    from ...embedders.models.clip_text import SDXLTextEncoder
 
     clip = comfy.sd.load_clip(
         [str(path) for path in paths], embedding_directory=_embeddings(), clip_type=comfy.sd.CLIPType.STABLE_DIFFUSION,
@@ -196,7 +196,7 @@ def _load_pair(*paths: Path) -> Any:
 
 
 def _load_description(path: Path) -> Any:
-    from ...embedders.description import DescriptionEncoder, read_picture_tower, read_text_tower
+    from ...embedders.models.description import DescriptionEncoder, read_picture_tower, read_text_tower
 
     return DescriptionEncoder(read_text_tower(path), path.name, lambda: read_picture_tower(path), managed=False)
 

@@ -52,8 +52,8 @@ def as_refusal(error: Exception) -> Refusal:
     if isinstance(error, ImportError):
         return Refusal(500, "requirements", f"Diffusion Toolkit can't import {error.name or 'a dependency'}: install its requirements.")
     from ... import db
-    from ...embedders.decode import ImageError
     from ...embedders.errors import EmbedderError
+    from ...embedders.pictures.decode import ImageError
     from ..config import ConfigurationError
     from .query_models import ModelNotFound, StillLooking
 

@@ -154,7 +154,7 @@ def _encoder(connection: Connection, family: str) -> StoredEncoder:
 
 
 def _pixels(upload: str, data: bytes) -> Any:
-    from ...embedders.decode import ImageError, decode
+    from ...embedders.pictures.decode import ImageError, decode
 
     try:
         return decode(data).pixels  # uint8 [H, W, 3]

@@ -11,7 +11,7 @@ from ..links import Query, QueryPart
 from ..types import QUERY_CATEGORY, DescriptionEncoder, query_output
 
 if TYPE_CHECKING:
-    from ...embedders.description import DescriptionEncoder as Encoder
+    from ...embedders.models.description import DescriptionEncoder as Encoder
 
 
 def description_query(encoder: Encoder, text: str) -> Query:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from ...embedders.clip_vision import ImageEncoder
+    from ...embedders.models.clip_vision import ImageEncoder
 
 
 def image_query(encoder: ImageEncoder, images: Sequence[torch.Tensor | np.ndarray], label: str) -> Query:
@@ -48,7 +48,7 @@ class QueryByImage(io.ComfyNode):
     @classmethod
     @names_missing_requirements
     def execute(cls, clip_vision, image) -> io.NodeOutput:
-        from ...embedders.clip_vision import ImageEncoder
+        from ...embedders.models.clip_vision import ImageEncoder
 
         n = len(image)
         return io.NodeOutput(image_query(ImageEncoder(clip_vision), image, "this image" if n == 1 else f"these {n} images"))

@@ -11,7 +11,7 @@ from ..links import Query, QueryPart
 from ..types import QUERY_CATEGORY, TextEmbedder, query_output
 
 if TYPE_CHECKING:
-    from ...embedders.text_embedder import TextEmbedder as Embedder
+    from ...embedders.models.text_embedder import TextEmbedder as Embedder
 
 KINDS = {"prompt": "prompt", "negative prompt": "negative"}
 

@@ -12,7 +12,7 @@ from ..links import KINDS, Query, QueryPart
 from ..types import QUERY_CATEGORY, query_output
 
 if TYPE_CHECKING:
-    from ...embedders.clip_text import SDXLTextEncoder
+    from ...embedders.models.clip_text import SDXLTextEncoder
 
 STYLES = {"both": ("clip_l", "clip_g"), "CLIP-L only": ("clip_l",), "CLIP-G only": ("clip_g",)}
 
@@ -66,6 +66,6 @@ class QueryByStyle(io.ComfyNode):
     def execute(cls, clip, text: str, vectors: str) -> io.NodeOutput:
         if not text.strip():
             raise ValueError("The text is empty. Write a prompt, such as: oil painting, Monet, soft light.")
-        from ...embedders.clip_text import SDXLTextEncoder
+        from ...embedders.models.clip_text import SDXLTextEncoder
 
         return io.NodeOutput(style_query(SDXLTextEncoder(clip), text, STYLES[vectors]))

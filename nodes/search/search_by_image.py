@@ -39,7 +39,7 @@ class SearchByImage(io.ComfyNode):
     @names_missing_requirements
     @numbers_in_range
     def execute(cls, clip_vision, image, library_name: str, library: str | None = None, **wanted) -> io.NodeOutput:
-        from ...embedders.clip_vision import ImageEncoder
+        from ...embedders.models.clip_vision import ImageEncoder
 
         opened = open_library(library_name, library)
         return search_result(opened, image_query(ImageEncoder(clip_vision), image[:1], "this image").parts, **wanted)

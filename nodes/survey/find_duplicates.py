@@ -206,8 +206,8 @@ def _itself(place: str) -> tuple[int, int] | str:
 def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[str, int, int], None]) -> str:
     """Give every picture that has no perceptual hash one; a note where files could not be opened."""
     from ... import db
-    from ...embedders.decode import ImageError, decode
-    from ...embedders.phash import phash
+    from ...embedders.pictures.decode import ImageError, decode
+    from ...embedders.pictures.phash import phash
 
     with library.connection() as connection:
         missing = db.images_without_phash(connection, chosen)

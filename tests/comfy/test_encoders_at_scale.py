@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_toolkit.embedders import batch_size, clip_text, clip_towers, clip_vision as image_encoder, devices, text_embedder
-from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-from diffusion_toolkit.embedders.clip_vision import ImageEncoder
-from diffusion_toolkit.embedders.text_embedder import TextEmbedder, load_text_embedder
+from diffusion_toolkit.embedders.models import batch_size, clip_text, clip_towers, devices, text_embedder
+from diffusion_toolkit.embedders.models import clip_vision as image_encoder
+from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
+from diffusion_toolkit.embedders.models.text_embedder import TextEmbedder, load_text_embedder
 from host.comfy_models import assert_parity, clip_vision, comfyui, embedding_directory, host_inference, sdxl_clip  # noqa: F401  (fixtures)
 from host.stand_in_models import small_clip, write_text_embedder_folder
 

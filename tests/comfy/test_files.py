@@ -111,7 +111,7 @@ def test_two_slashes_before_a_path_below_a_root_are_one(photos):
 
 
 def test_a_share_that_is_a_root_may_be_asked(photos):
-    from diffusion_toolkit.embedders.scan import on_another_host
+    from diffusion_toolkit.embedders.folders.scan import on_another_host
 
     roots = [photos, Path("//Server/Share")]
     assert not on_another_host("\\\\server\\share\\2025\\fox.png", roots) and not on_another_host("//server/share", roots)

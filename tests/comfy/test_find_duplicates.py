@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.client import PromptError
 from host.node_graphs import index, node
 from PIL import Image

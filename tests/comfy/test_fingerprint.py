@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-from diffusion_toolkit.embedders.clip_vision import ImageEncoder
 from diffusion_toolkit.embedders.errors import EmbedderError
-from diffusion_toolkit.embedders.text_embedder import load_text_embedder
+from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
+from diffusion_toolkit.embedders.models.text_embedder import load_text_embedder
 from host.comfy_models import comfyui, embedding_directory, host_inference, sdxl_clip  # noqa: F401  (fixtures)
 from host.stand_in_models import small_clip, small_clip_vision, write_text_embedder_folder
 
@@ -24,8 +24,8 @@ sys.argv = ["x"]
 runpy.run_path("tests/conftest.py")
 from host.comfy_models import import_comfy
 import_comfy()
-from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-from diffusion_toolkit.embedders.clip_vision import ImageEncoder
+from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
 from host.stand_in_models import small_clip, small_clip_vision
 text = SDXLTextEncoder(small_clip(1))
 print(text.clip_l_fingerprint, text.clip_g_fingerprint, text.fingerprint, ImageEncoder(small_clip_vision(2)).fingerprint)
@@ -200,7 +200,7 @@ def test_a_lora_in_bypass_mode_is_refused(sdxl_clip: Any) -> None:  # noqa: F811
 
 
 def test_a_second_asking_reads_no_weights(sdxl_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    from diffusion_toolkit.embedders import fingerprint
+    from diffusion_toolkit.embedders.models import fingerprint
 
     first = all_three(sdxl_clip)
     monkeypatch.setattr(fingerprint, "_tensor_digest", None)  # a weight read now would be a TypeError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.client import PromptError
 from host.node_graphs import index, node, search_by_prompt
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders import clip_text, clip_towers
-from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
 from diffusion_toolkit.embedders.errors import EmbedderError
+from diffusion_toolkit.embedders.models import clip_text, clip_towers
+from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
 from host.comfy_models import (  # noqa: F401  (fixtures)
     assert_parity,
     comfyui,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders.clip_vision import ImageEncoder
-from diffusion_toolkit.embedders.description import DescriptionEncoder, load_description_encoder, read_picture_tower
 from diffusion_toolkit.embedders.errors import EmbedderError
+from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
+from diffusion_toolkit.embedders.models.description import DescriptionEncoder, load_description_encoder, read_picture_tower
 from host.comfy_models import assert_parity, clip_vision, comfyui, host_inference  # noqa: F401  (fixtures)
 from host.stand_in_models import small_clip_vision, write_description_file
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders.clip_vision import ImageEncoder
 from diffusion_toolkit.embedders.errors import EmbedderError
+from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
 from host.comfy_models import assert_parity, clip_vision, comfyui, host_inference  # noqa: F401  (fixtures)
 from host.stand_in_models import small_clip_vision
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusion_toolkit.embedders.errors import EmbedderError
-from diffusion_toolkit.embedders.text_embedder import BGE_INSTRUCTION, TextEmbedder, load_text_embedder
+from diffusion_toolkit.embedders.models.text_embedder import BGE_INSTRUCTION, TextEmbedder, load_text_embedder
 from host.comfy_models import assert_parity, comfyui, host_inference  # noqa: F401  (fixtures)
 from host.stand_in_models import write_json, write_text_embedder_folder
 

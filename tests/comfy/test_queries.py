@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import_comfy()  # our nodes' package asks for comfy_api
 from diffusion_toolkit import db  # noqa: E402
-from diffusion_toolkit.embedders.clip_vision import ImageEncoder  # noqa: E402
+from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder  # noqa: E402
 from diffusion_toolkit.nodes.links import AskedPart, Query, QueryPart, SearchOptions  # noqa: E402
 from diffusion_toolkit.nodes.search.asking import as_part, in_words  # noqa: E402
 from diffusion_toolkit.nodes.search.hit_records import hit_line, hit_record, share  # noqa: E402

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.embedders.clip_text import SDXLTextEncoder
-from diffusion_toolkit.embedders.clip_vision import ImageEncoder
-from diffusion_toolkit.embedders.text_embedder import load_text_embedder
+from diffusion_toolkit.embedders.models.clip_text import SDXLTextEncoder
+from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
+from diffusion_toolkit.embedders.models.text_embedder import load_text_embedder
 from host.comfy_models import assert_parity, clip_vision, comfyui, embedding_directory, sdxl_clip  # noqa: F401  (fixtures)
 from host.stand_in_models import write_description_file, write_text_embedder_folder
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from host.node_graphs import Graph, node
-from PIL import Image
-
-from diffusion_toolkit.embedders.decode import decode, read_image
 from diffusion_toolkit.embedders.metadata import ImageMetadata, read_metadata
 from diffusion_toolkit.embedders.metadata.containers import open_source, read_pieces
+from diffusion_toolkit.embedders.pictures.decode import decode, read_image
+from host.node_graphs import Graph, node
+from PIL import Image
 
 PROMPT, NEGATIVE = "a red fox (in snow:1.2), \u96ea \U0001f98a, 100% \"fine\" {a|b}", "blurry\nugly"
 SEED = 2**64 - 1

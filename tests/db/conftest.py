@@ -14,7 +14,7 @@ import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _numbers = itertools.count(1)

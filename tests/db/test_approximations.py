@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.approximations import write_attempt
-from diffusion_toolkit.embedders.estimate import VERSION, Estimator
+from diffusion_toolkit.embedders.conditioning.estimate import VERSION, Estimator
 from host.comfy_models import import_comfy
 from host.refusing_server import let_the_server_refuse
 

@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 from diffusion_toolkit import db
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
 
 def test_a_restored_dump_is_searched_like_the_original(

@@ -8,15 +8,15 @@ import numpy as np
 import psycopg
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import bulk
 from diffusion_toolkit.db._builder_lock import alone
-from diffusion_toolkit.db._graph_cost import graph_bytes, making_pays, settings_for
 from diffusion_toolkit.db._lock_numbers import RUN_LOCK
 from diffusion_toolkit.db.claims import FileState, Run
+from diffusion_toolkit.db.health.status import library_status
+from diffusion_toolkit.db.indexes import bulk
+from diffusion_toolkit.db.indexes._graph_cost import graph_bytes, making_pays, settings_for
 from diffusion_toolkit.db.search.kinds import sources_of, state_of
-from diffusion_toolkit.db.status import library_status
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -251,7 +251,7 @@ def test_an_index_pays_to_make_anew_from_an_eighth_on_while_it_fits_into_memory(
 
 
 def test_a_graph_is_given_the_memory_that_it_needs_where_the_server_is_ours(library, monkeypatch):
-    from diffusion_toolkit.db import _graph_cost
+    from diffusion_toolkit.db.indexes import _graph_cost
 
     with library.connection() as conn:
         assert settings_for(library, conn, 1 << 30) == {}
@@ -264,7 +264,7 @@ def test_a_graph_is_given_the_memory_that_it_needs_where_the_server_is_ours(libr
 
 
 def test_a_build_is_given_its_settings_and_gives_them_back(library, by_image, monkeypatch):
-    from diffusion_toolkit.db import indexes as module
+    from diffusion_toolkit.db.indexes import build as module
 
     def asked() -> tuple[str, str]:
         with library.connection() as conn:

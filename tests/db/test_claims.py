@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import claims as claims_module
-from diffusion_toolkit.db.bulk import another_run
+from diffusion_toolkit.db.indexes.bulk import another_run
 
 
 def files(*names: str, size: int = 10) -> list[db.FileState]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import clusters as clusters_module
+from diffusion_toolkit.db.survey import clusters as clusters_module
 from psycopg import sql
 
 DIMS = 32

@@ -8,8 +8,8 @@ from errno import ENOSPC
 
 import psycopg
 import pytest
-from diffusion_toolkit.db import embedded
-from diffusion_toolkit.db._locks import FileLock
+from diffusion_toolkit.db.server import embedded
+from diffusion_toolkit.db.server._locks import FileLock
 from diffusion_toolkit.nodes.command.errors import FAILED, WRONG
 from PIL import Image
 from psycopg.conninfo import make_conninfo
@@ -18,8 +18,8 @@ from psycopg.conninfo import make_conninfo
 @pytest.fixture
 def command(library, tmp_path, monkeypatch, capsys):
     """Runs one with its options: (exit code, what it said, its JSON), on a library of three files, of which b.png is gone."""
+    from diffusion_toolkit.embedders.folders.scan import Scan
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-    from diffusion_toolkit.embedders.scan import Scan
     from diffusion_toolkit.nodes import host
     from diffusion_toolkit.nodes.command.arguments import parse
     from diffusion_toolkit.nodes.command.context import Context

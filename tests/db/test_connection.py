@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import connection
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.contrast import LOOK, PROMPT
+from diffusion_toolkit.db.survey.contrast import LOOK, PROMPT
 from psycopg import sql
 
 
@@ -69,7 +69,7 @@ def test_the_library_has_images_of_one_prompt_with_other_looks(conn, ids):
 
 
 def test_many_prompts_are_compared_batch_by_batch(conn, root, image, encoder, monkeypatch):
-    monkeypatch.setattr("diffusion_toolkit.db.contrast.BATCH", 5)
+    monkeypatch.setattr("diffusion_toolkit.db.survey.contrast.BATCH", 5)
     records = [image(n, prompt=db.TextPair(f"p {n // 3}", f"p {n // 3}")) for n in range(60)]
     ids = db.write_images(conn, root, records)
     looks = np.stack([at([0, 1, 10 + n // 3][n % 3]) for n in range(60)])

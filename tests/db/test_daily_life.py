@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.embedders import decode
-from diffusion_toolkit.embedders.image_list import ImageList
+from diffusion_toolkit.embedders.folders.scan import Scan
+from diffusion_toolkit.embedders.pictures import decode
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
+from diffusion_toolkit.embedders.pipeline.image_list import ImageList
 from diffusion_toolkit.embedders.pipeline.prepared import FORGOTTEN
-from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo

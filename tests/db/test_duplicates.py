@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import pairs as pairs_module
 from diffusion_toolkit.db._index_sql import create_statement, index_name
+from diffusion_toolkit.db.survey import pairs as pairs_module
 from psycopg import sql
 
 DIMS = 32
@@ -212,7 +212,7 @@ def test_a_group_tells_how_near_each_member_is_to_the_kept_one(conn, ids, vector
 
 
 def test_many_groups_come_in_their_order(conn, ids, monkeypatch):
-    monkeypatch.setattr("diffusion_toolkit.db.duplicates.BATCH", 5)
+    monkeypatch.setattr("diffusion_toolkit.db.survey.duplicates.BATCH", 5)
     groups = [np.array([ids[n], ids[n + 40]]) for n in range(20)]
     found = list(db.duplicate_groups(conn, groups))
     assert [{one.id for one in group.members} for group in found] == [set(group.tolist()) for group in groups]
@@ -233,7 +233,7 @@ def parts(conn, ids: list[int], alike: db.Alike | None) -> list[list[int]]:
 
 @pytest.mark.parametrize("at_once", [256, 2, 1])
 def test_a_chain_comes_in_parts_that_are_near_to_the_one_to_keep(conn, root, image, encoder, monkeypatch, at_once):
-    monkeypatch.setattr("diffusion_toolkit.db.duplicates._COMPARED", at_once)
+    monkeypatch.setattr("diffusion_toolkit.db.survey.duplicates._COMPARED", at_once)
     ids = chained(conn, root, image, encoder, [0, 8, 16, 24, 32, 48, 40])
     assert parts(conn, ids, db.Alike(lowest=np.cos(np.radians(9)))) == [[0, 1], [2, 3], [4, 6]]
     assert parts(conn, ids, None) == [[0, 1, 2, 3, 4, 5, 6]]
@@ -311,7 +311,7 @@ def test_of_an_images_files_the_oldest_is_kept_and_of_equally_old_ones_the_short
 
 
 def test_images_in_more_than_one_file_are_those_of_which_two_are_there(conn, root, image, monkeypatch):
-    monkeypatch.setattr("diffusion_toolkit.db.duplicates.BATCH", 1)
+    monkeypatch.setattr("diffusion_toolkit.db.survey.duplicates.BATCH", 1)
     ids = db.write_images(conn, root, [image(n) for n in range(4)])
     for image_id in ids[:3]:
         copied(conn, root, image_id, (f"copy of {image_id}.png", 7))

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import effort, indexes
 from diffusion_toolkit.db._index_sql import create_statement
-from diffusion_toolkit.db.effort import find_efforts, try_grown
 from diffusion_toolkit.db.hybrid.check import EFFORTS
-from diffusion_toolkit.db.refresh import refresh_search
+from diffusion_toolkit.db.indexes import build as indexes
+from diffusion_toolkit.db.indexes import effort
+from diffusion_toolkit.db.indexes.effort import find_efforts, try_grown
+from diffusion_toolkit.db.indexes.refresh import refresh_search
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import SHAPES, Direction, Source, directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index

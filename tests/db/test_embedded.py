@@ -14,11 +14,10 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-
-from diffusion_toolkit.db import embedded
-from diffusion_toolkit.db._locks import FileLock
-from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.db.errors import LibraryError, TryAgain
+from diffusion_toolkit.db.server import embedded
+from diffusion_toolkit.db.server._locks import FileLock
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0

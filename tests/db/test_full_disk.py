@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db._cluster import Cluster
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server._cluster import Cluster
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.embedded_peers import ask
 
 SOCKETS = Path(tempfile.gettempdir())

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 from diffusion_toolkit import db
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.embedders.image_list import ImageList
+from diffusion_toolkit.embedders.folders.scan import LONGEST_PATH, TOO_LONG, Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.scan import LONGEST_PATH, TOO_LONG, Scan
+from diffusion_toolkit.embedders.pipeline.image_list import ImageList
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from host.hostile_folder import write_hostile_folder
 from PIL import Image

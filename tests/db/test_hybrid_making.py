@@ -7,7 +7,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.hybrid.build import build_hybrid, drop_hybrid
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
-from diffusion_toolkit.db.refresh import refresh_search
+from diffusion_toolkit.db.indexes.refresh import refresh_search
 from host.hybrid_library import DIMS, asked, parts_of
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builder_lock import alone
-from diffusion_toolkit.db.indexes import build_index
+from diffusion_toolkit.db.indexes.build import build_index
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index, nearest_exactly

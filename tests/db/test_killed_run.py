@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
 
@@ -20,9 +20,9 @@ import threading
 import time
 from types import SimpleNamespace
 import numpy as np
-from diffusion_toolkit.db import bulk
+from diffusion_toolkit.db.indexes import bulk
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
-from diffusion_toolkit.embedders.scan import Scan
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 bulk.LEAST, images.JUDGED_AT = 5, 1  # by the first batch, of which there are several
 library, batches = db.open_library("default", folder), []

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 from blake3 import blake3
 from diffusion_toolkit import db
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing import former_places
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from diffusion_toolkit.nodes.library import status_report, upkeep

@@ -26,7 +26,7 @@ def nodes() -> ModuleType:
 @pytest.fixture
 def clip(nodes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
     """Makes a CLIP of this fingerprint that encodes any text as ones; `before` runs before each."""
-    from diffusion_toolkit.embedders import clip_text
+    from diffusion_toolkit.embedders.models import clip_text
 
     def make(fingerprint: str, before: Callable[[], None] = lambda: None) -> object:
         def encode(pairs: list) -> SimpleNamespace:
@@ -109,7 +109,7 @@ def test_why_states_can_not_be_stored_anew_names_the_place_where_this_library_is
 
 @pytest.mark.parametrize(("text", "named"), [("a fox\n in the snow", "the text 'a fox in the snow'"), ("fox " * 40, "the text 'fox .{56}\\.\\.\\.'"), ("", "the empty text")])
 def test_a_text_of_which_nothing_is_stored_is_named(library, conn, nodes, text, named):
-    from diffusion_toolkit.embedders.other_models import FLUX, SD3
+    from diffusion_toolkit.embedders.conditioning.other_models import FLUX, SD3
     from diffusion_toolkit.nodes.conditioning.other_recall import OtherRecall
 
     text_id = db.ensure_text(conn, db.TextPair(text, text))

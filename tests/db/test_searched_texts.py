@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import indexes, problems
 from diffusion_toolkit.db._index_sql import count_rows, index_name
 from diffusion_toolkit.db.encoders import get_encoder
+from diffusion_toolkit.db.health import problems
+from diffusion_toolkit.db.indexes import build as indexes
 from diffusion_toolkit.db.migrate import migrate
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import Direction, sources_of, state_of

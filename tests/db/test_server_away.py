@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._trouble import failed_statement
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from diffusion_toolkit.nodes.indexing import patience
 from diffusion_toolkit.nodes.indexing.index_run import finish
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore

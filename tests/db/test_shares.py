@@ -6,8 +6,8 @@ import shutil
 from dataclasses import asdict
 
 import pytest
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from host.comfy_models import import_comfy
 from PIL import Image
 

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builder_lock import alone
-from diffusion_toolkit.db.problems import SMALL
+from diffusion_toolkit.db.health.problems import SMALL
+from diffusion_toolkit.db.health.status import library_status
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.sizes import in_bytes
-from diffusion_toolkit.db.status import library_status
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_an_index_over_several_kinds_that_is_old_or_unfinished(filled):
 
 
 def test_as_many_new_images_as_searches_leave_the_index_for_are_a_problem(filled, monkeypatch):
-    monkeypatch.setattr("diffusion_toolkit.db.problems.TAIL_MOST", 2)
+    monkeypatch.setattr("diffusion_toolkit.db.health.problems.TAIL_MOST", 2)
     with filled.connection() as conn:
         conn.execute(
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"

@@ -12,7 +12,7 @@ import time
 from types import SimpleNamespace
 import numpy as np
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.scan import Scan
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 encoded = 0
 def encode(images):

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.indexes import graph_options
+from diffusion_toolkit.db.indexes.build import graph_options
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from PIL import Image
 
 PICTURES = ("a.png", "cats/b.png", "cats/c.png", "cats/deep/d.png", "copies/a again.png")
@@ -226,7 +226,7 @@ def test_an_index_of_a_persons_own_is_left_and_what_was_done_is_told_beside_a_ma
 
 
 def test_what_nothing_leads_to_is_removed_lot_by_lot_and_never_beside_a_run(library, folder, upkeep, monkeypatch):
-    monkeypatch.setattr(db.upkeep, "REMOVED_AT_ONCE", 2)
+    monkeypatch.setattr(db.health.upkeep, "REMOVED_AT_ONCE", 2)
     with library.connection() as conn:
         for number in range(5):
             db.ensure_text(conn, db.TextPair(f"of no image {number}", ""))
@@ -364,7 +364,7 @@ def test_what_library_status_says_of_files_that_are_gone_is_not_said_twice_and_t
     upkeep.index()
     status = status_report.read_status(library)
     assert "The files themselves were not looked at: Library Upkeep (verify) does." in status_report.status_text(status)
-    by_status = [problem for problem in status.problems if problem.key == db.problems.MISSING]
+    by_status = [problem for problem in status.problems if problem.key == db.health.problems.MISSING]
     assert len(by_status) == 1 and "gone when they were last looked for" in by_status[0].what
     assert by_status[0] not in upkeep_report.problems(look(upkeep, library))
 

@@ -96,7 +96,7 @@ class _Demo:
 
     def _check_folder(self) -> None:
         """Before ComfyUI is started, which takes half a minute."""
-        from diffusion_toolkit.embedders.scan import Scan
+        from diffusion_toolkit.embedders.folders.scan import Scan
 
         if self.options.folder is not None and next(iter(Scan(self.options.folder).files()), None) is None:
             raise ComfyError(f"there is no image in {self.options.folder} (PNG, JPEG, WebP and others that the README names): name another")

@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 PEER = """
 import runpy, sys
 from pathlib import Path
 runpy.run_path(sys.argv[1])
-from diffusion_toolkit.db.embedded import EmbeddedServer
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 server = EmbeddedServer.start(Path(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -104,8 +104,8 @@ def _work(options: argparse.Namespace) -> None:
     from host.package import load_package
 
     load_package()
-    from diffusion_toolkit.embedders.decode import ImageError, read_image
     from diffusion_toolkit.embedders.metadata import read_metadata
+    from diffusion_toolkit.embedders.pictures.decode import ImageError, read_image
 
     if sys.platform == "linux":
         import resource

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from diffusion_toolkit.embedders.known_files import KnownFiles
+from diffusion_toolkit.embedders.folders.known_files import KnownFiles
+from diffusion_toolkit.embedders.folders.scan import FileEntry
 from diffusion_toolkit.embedders.metadata import Pieces
 from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
-from diffusion_toolkit.embedders.scan import FileEntry
 from PIL import Image
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders import approximation, estimate, token_approximation
-from diffusion_toolkit.embedders.approximation import Inputs, VectorMap, error_of
-from diffusion_toolkit.embedders.estimate import Estimator, KnownTexts, fit
-from diffusion_toolkit.embedders.token_approximation import END, Section, TokenMap, common_start
+from diffusion_toolkit.embedders.conditioning import approximation, estimate, token_approximation
+from diffusion_toolkit.embedders.conditioning.approximation import Inputs, VectorMap, error_of
+from diffusion_toolkit.embedders.conditioning.estimate import Estimator, KnownTexts, fit
+from diffusion_toolkit.embedders.conditioning.token_approximation import END, Section, TokenMap, common_start
 
 START = 49406
 WORDS = np.arange(300, 330)

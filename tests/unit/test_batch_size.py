@@ -7,10 +7,10 @@ import time
 
 import pytest
 import torch
-from diffusion_toolkit.embedders.batch_size import BatchSize, is_out_of_memory
 from diffusion_toolkit.embedders.errors import EmbedderError
-from diffusion_toolkit.embedders.half import HalfPrecision
-from diffusion_toolkit.embedders.sharing import share_out
+from diffusion_toolkit.embedders.models.batch_size import BatchSize, is_out_of_memory
+from diffusion_toolkit.embedders.models.half import HalfPrecision
+from diffusion_toolkit.embedders.models.sharing import share_out
 
 
 class Model:

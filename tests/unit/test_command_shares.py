@@ -24,7 +24,7 @@ class Listed:
     """A source of some files, one of which can't be read."""
 
     def files(self, on_error, stopped):
-        from diffusion_toolkit.embedders.scan import FileEntry
+        from diffusion_toolkit.embedders.folders.scan import FileEntry
 
         on_error("folder/0.gif", "it can't be read")
         return (FileEntry(f"folder/{number}.png", 1, 1) for number in range(100))
@@ -80,8 +80,8 @@ def test_the_share_of_a_worker_that_died_is_done_again_also_where_a_helper_has_b
 
 
 def test_there_is_a_worker_for_each_gpu_else_for_each_machine():
-    from diffusion_toolkit.nodes.command.ray_cluster import plan
     from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.ray_cluster import plan
 
     def nodes(*resources):
         return [{"Alive": True, "Resources": one} for one in resources] + [{"Alive": False, "Resources": {"CPU": 64, "GPU": 8}}]
@@ -202,8 +202,8 @@ def test_what_makes_a_worker_holds_no_password():
 
 
 def test_a_ray_that_asks_nobody_for_a_token_is_refused(monkeypatch):
-    from diffusion_toolkit.nodes.command.ray_cluster import connected
     from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.ray_cluster import connected
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(__version__="2.51.1", shutdown=lambda: None))
     with pytest.raises(UsageError, match=r"2\.51\.1 is too old.*ray>=2\.52"), connected("local", None, False):
@@ -221,8 +221,8 @@ def test_a_ray_that_asks_nobody_for_a_token_is_refused(monkeypatch):
     ],
 )
 def test_what_is_no_address_of_a_cluster_is_told_in_a_sentence(address: str, says: str):
-    from diffusion_toolkit.nodes.command.ray_cluster import connected
     from diffusion_toolkit.nodes.command.errors import UsageError
+    from diffusion_toolkit.nodes.command.ray_cluster import connected
 
     with pytest.raises(UsageError, match=says) as caught, connected(address, None, False):
         pass
@@ -347,8 +347,8 @@ def test_who_does_not_begin_is_not_waited_for_once_others_have(hanging):
 
 def test_a_worker_refuses_no_list_and_tells_how_far_it_has_read_it(share, tmp_path, monkeypatch):
     from diffusion_toolkit.embedders.pipeline import Encoders
-    from diffusion_toolkit.nodes.indexing import index_run
     from diffusion_toolkit.nodes.command.ray_worker import Setup, Work
+    from diffusion_toolkit.nodes.indexing import index_run
 
     monkeypatch.setattr(index_run, "roots", lambda: {"output": tmp_path})
     listed, told = tmp_path / "list.txt", []

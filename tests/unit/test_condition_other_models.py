@@ -19,7 +19,7 @@ def nodes():
 
 
 def test_what_is_chosen_is_worded_as_where_it_is_read(nodes):
-    from diffusion_toolkit.embedders import image_vectors, other_models
+    from diffusion_toolkit.embedders.conditioning import image_vectors, other_models
 
     for node, reads, names in (
         (nodes.condition, other_models, ("REFINER", "FLUX", "SD3")),
@@ -61,7 +61,7 @@ def test_cancel_is_heard_between_images_that_no_clip_encodes(nodes, monkeypatch)
 def test_what_images_share_is_in_memory_once(nodes, monkeypatch, target, states):
     """Of three images with prompts of their own and one negative; without T5 all have Flux's zeros."""
     from diffusion_toolkit import db
-    from diffusion_toolkit.embedders.other_models import Piece
+    from diffusion_toolkit.embedders.conditioning.other_models import Piece
     from diffusion_toolkit.nodes.conditioning import other_recall
 
     monkeypatch.setattr(db, "active_encoder", lambda connection, family: None)

@@ -15,17 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
-
-from diffusion_toolkit.embedders.decode import ImageError, decode, read_image
 from diffusion_toolkit.embedders.metadata import read_metadata
 from diffusion_toolkit.embedders.metadata.containers import Source, open_source, read_pieces
 from diffusion_toolkit.embedders.metadata.containers import png as png_module
 from diffusion_toolkit.embedders.metadata.containers.source import MAX_PIECES
 from diffusion_toolkit.embedders.metadata.containers.xmp import xmp_texts
 from diffusion_toolkit.embedders.metadata.records import Pieces
+from diffusion_toolkit.embedders.pictures.decode import ImageError, decode, read_image
 from host.sampled_graphs import png
 from host.small_files import chunk, exif, exr, riff, video, with_chunks, with_segments
+from PIL import Image, features
 
 HUGE = 100 * 2**20
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from diffusion_toolkit.embedders.decode import read_image
 from diffusion_toolkit.embedders.metadata import read_metadata
+from diffusion_toolkit.embedders.pictures.decode import read_image
 from host.sampled_graphs import basic
 from host.small_files import chunk
+from PIL import Image
 
 TEXT = "a red fox \u96ea\nNegative prompt: blurry\nSteps: 20, Sampler: Euler, Seed: 5" * 3
 FORMS = ["stealth_pnginfo", "stealth_pngcomp", "stealth_rgbinfo", "stealth_rgbcomp"]

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blake3 import blake3
+from diffusion_toolkit.embedders.pictures.decode import ImageError, Ways, decode, read_image
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
-
-from diffusion_toolkit.embedders.decode import ImageError, Ways, decode, read_image
 
 RGB = np.array([[[250, 10, 10], [10, 250, 10], [10, 10, 250]], [[0, 0, 0], [128, 128, 128], [255, 255, 255]]], np.uint8)
 
@@ -185,7 +184,7 @@ def test_of_a_narrow_picture_that_is_read_for_its_vector_the_middle_alone_is_kep
 
 
 def test_a_file_that_is_too_large_for_a_picture_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusion_toolkit.embedders.decode.MAX_BYTES", 1000)
+    monkeypatch.setattr("diffusion_toolkit.embedders.pictures.decode.MAX_BYTES", 1000)
     (tmp_path / "a.png").write_bytes(bytes(1001))
     with pytest.raises(ImageError, match="too many for a picture"):
         read_image(tmp_path / "a.png", ways=Ways(room=lambda size: pytest.fail("it waits for room")))

@@ -71,7 +71,7 @@ def test_a_root_that_is_not_there_is_told_among_the_roots(photos, tmp_path, monk
 
 @pytest.mark.parametrize("text", ["../scans", "cats/../../scans", "..\\scans"])
 def test_dots_do_not_lead_out_of_the_root(photos, text):
-    from diffusion_toolkit.embedders.scan import ScanError
+    from diffusion_toolkit.embedders.folders.scan import ScanError
 
     with pytest.raises(ScanError, match="not below the root"):
         subfolder(text)
@@ -97,7 +97,7 @@ def test_a_folder_of_another_computer_is_told_to_be_one(photos, text):
 
 
 def test_a_list_is_found_by_the_path_that_was_pasted(photos, tmp_path):
-    from diffusion_toolkit.embedders.image_list import ListError
+    from diffusion_toolkit.embedders.pipeline.image_list import ListError
     from diffusion_toolkit.nodes.indexing.index_folder import _list_file
 
     listed = photos / "cats" / "list.txt"

@@ -7,11 +7,11 @@ import threading
 import time
 
 import pytest
-from diffusion_toolkit.embedders import scan
-from diffusion_toolkit.embedders.known_files import KnownFiles
+from diffusion_toolkit.embedders.folders import scan
+from diffusion_toolkit.embedders.folders.known_files import KnownFiles
+from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan
 from diffusion_toolkit.embedders.pipeline import IndexReport, files
 from diffusion_toolkit.embedders.pipeline.files import FoundFiles
-from diffusion_toolkit.embedders.scan import FileEntry, Scan
 
 
 class Store:

@@ -113,7 +113,7 @@ def test_a_folder_is_an_oserror(tmp_path):
 
 @needs_links
 def test_a_scan_passes_fifos_devices_and_circles(tmp_path):
-    from diffusion_toolkit.embedders.scan import Scan
+    from diffusion_toolkit.embedders.folders.scan import Scan
 
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
@@ -129,7 +129,7 @@ def test_a_scan_passes_fifos_devices_and_circles(tmp_path):
 
 
 def test_a_name_that_is_not_utf_8_is_skipped_and_told(tmp_path):
-    from diffusion_toolkit.embedders.scan import Scan
+    from diffusion_toolkit.embedders.folders.scan import Scan
 
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png")).write_bytes(png())

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.embedders.decode import ImageError, decode
 from diffusion_toolkit.embedders.graph import Settings, trace
 from diffusion_toolkit.embedders.metadata import ImageMetadata, Pieces, interpret, read_metadata
+from diffusion_toolkit.embedders.pictures.decode import ImageError, decode
 from diffusion_toolkit.embedders.workflow import WorkflowError, readable, to_api
 from host import hostile_strategies as drawn
 from hypothesis import HealthCheck, given, settings

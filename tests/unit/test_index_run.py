@@ -6,10 +6,10 @@ import os
 import re
 
 import pytest
-from diffusion_toolkit.embedders.image_list import ListError
+from diffusion_toolkit.embedders.folders.scan import ScanError
 from diffusion_toolkit.embedders.pipeline import IndexReport
+from diffusion_toolkit.embedders.pipeline.image_list import ListError
 from diffusion_toolkit.embedders.pipeline.records import Named
-from diffusion_toolkit.embedders.scan import ScanError
 from diffusion_toolkit.nodes.indexing import index_run
 from diffusion_toolkit.nodes.indexing.index_run import Job, JobFiles, together
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from diffusion_toolkit.embedders.known_files import KnownFiles
-from diffusion_toolkit.embedders.scan import FileEntry
+from diffusion_toolkit.embedders.folders.known_files import KnownFiles
+from diffusion_toolkit.embedders.folders.scan import FileEntry
 
 FILES = [
     ("a.png", 1, 10, 0, False),

@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
-
-from diffusion_toolkit.embedders.decode import read_image
 from diffusion_toolkit.embedders.metadata import ImageMetadata, read_metadata
+from diffusion_toolkit.embedders.pictures.decode import read_image
 from host.sampled_graphs import basic, png
+from PIL import Image
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 RIGHT_IN_CORPUS = 34  # never lower

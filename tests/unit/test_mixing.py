@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders.mixing import (
+from diffusion_toolkit.embedders.conditioning.mixing import (
     SIDES,
     Conditioning,
     Disliked,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders.narrow import used_centre
+from diffusion_toolkit.embedders.pictures.narrow import used_centre
 
 
 @pytest.mark.parametrize("shape", [(1, 30_000), (3, 100), (101, 7), (1000, 10_001)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders.other_models import FLUX, REFINER, SD3, Piece, average_pieces, put_together
+from diffusion_toolkit.embedders.conditioning.other_models import FLUX, REFINER, SD3, Piece, average_pieces, put_together
 
 RANDOM = np.random.default_rng(5)
 T5 = RANDOM.standard_normal((80, 4096)).astype(np.float32)

@@ -8,8 +8,8 @@ import tracemalloc
 import imagehash
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders.decode import read_image
-from diffusion_toolkit.embedders.phash import phash
+from diffusion_toolkit.embedders.pictures.decode import read_image
+from diffusion_toolkit.embedders.pictures.phash import phash
 from PIL import Image
 
 

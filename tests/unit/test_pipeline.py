@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffusion_toolkit.embedders.errors import EmbedderError
+from diffusion_toolkit.embedders.folders.scan import Scan
+from diffusion_toolkit.embedders.pictures.reading import Reader
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.reading import Reader
-from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore
 from host.sampled_graphs import basic, node, png
 from PIL import Image

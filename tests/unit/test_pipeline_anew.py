@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.embedders.decode import read_image
+from diffusion_toolkit.embedders.folders.scan import Scan
+from diffusion_toolkit.embedders.pictures.decode import read_image
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
-from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore
 from host.sampled_graphs import basic, png
 from PIL import Image

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.metadata.containers import source
+from diffusion_toolkit.embedders.pictures.reading import Reader
 from diffusion_toolkit.embedders.pipeline import Encoders, images, index_folder
 from diffusion_toolkit.embedders.pipeline.batches import Pace
-from diffusion_toolkit.embedders.reading import Reader
-from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore, forty_pictures
 from PIL import Image
 

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, StandBack, index_folder
 from diffusion_toolkit.embedders.pipeline.ahead import Ahead, close_all
 from diffusion_toolkit.embedders.pipeline.batches import Pace
 from diffusion_toolkit.embedders.pipeline.records import Run
 from diffusion_toolkit.embedders.pipeline.telling import Telling
 from diffusion_toolkit.embedders.pipeline.writer import Writer
-from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore, forty_pictures
 
 SECONDS = 20  # by which what is waited for has come, on however busy a machine

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder, texts
 from diffusion_toolkit.embedders.pipeline.texts import TOKEN_STATE_BYTES
-from diffusion_toolkit.embedders.scan import Scan
 from host.memory_store import CountingEncoder, MemoryStore, text
 from PIL import Image
 

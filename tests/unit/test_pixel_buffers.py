@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 import numpy as np
-from diffusion_toolkit.embedders.pixel_buffers import PixelBuffers
+from diffusion_toolkit.embedders.pictures.pixel_buffers import PixelBuffers
 
 SHAPE = (600, 500, 3)
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 from diffusion_toolkit.embedders.metadata.containers import Source
-from diffusion_toolkit.embedders.plain_png import plain_png
+from diffusion_toolkit.embedders.pictures.plain_png import plain_png
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 

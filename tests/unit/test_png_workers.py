@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders import png_workers
 from diffusion_toolkit.embedders.metadata.containers import Source
-from diffusion_toolkit.embedders.phash import made_small
-from diffusion_toolkit.embedders.plain_png import PlainPng, plain_png
-from diffusion_toolkit.embedders.png_workers import SCRIPT, PngWorkers
+from diffusion_toolkit.embedders.pictures import png_workers
+from diffusion_toolkit.embedders.pictures.phash import made_small
+from diffusion_toolkit.embedders.pictures.plain_png import PlainPng, plain_png
+from diffusion_toolkit.embedders.pictures.png_workers import SCRIPT, PngWorkers
 from PIL import Image
 
 NOISE = np.random.default_rng(1).integers(0, 256, (37, 53, 4), np.uint8)

@@ -6,9 +6,9 @@ import os
 import shutil
 
 import pytest
-from diffusion_toolkit.embedders import presence
-from diffusion_toolkit.embedders.presence import look_at, still_gone
-from diffusion_toolkit.embedders.scan import Scan
+from diffusion_toolkit.embedders.folders import presence
+from diffusion_toolkit.embedders.folders.presence import look_at, still_gone
+from diffusion_toolkit.embedders.folders.scan import Scan
 
 
 @pytest.fixture

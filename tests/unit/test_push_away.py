@@ -33,7 +33,7 @@ def unheard(stage: str, done: int, total: int) -> None:
 
 @pytest.mark.parametrize(("direction", "reads"), [("whole text", "_mean_token"), ("token by token", "repeated")])
 def test_what_is_disliked_is_read_once_for_all_images(node, monkeypatch, direction, reads):
-    from diffusion_toolkit.embedders import mixing
+    from diffusion_toolkit.embedders.conditioning import mixing
 
     calls, read = [], getattr(mixing, reads)
     monkeypatch.setattr(mixing, reads, lambda *given: calls.append(1) or read(*given))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusion_toolkit.embedders import decode, reading
-from diffusion_toolkit.embedders.decode import read_image
-from diffusion_toolkit.embedders.reading import Reader
-from diffusion_toolkit.embedders.scan import FileEntry, Scan
+from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan
+from diffusion_toolkit.embedders.pictures import decode, reading
+from diffusion_toolkit.embedders.pictures.decode import read_image
+from diffusion_toolkit.embedders.pictures.reading import Reader
 from PIL import Image
 
 

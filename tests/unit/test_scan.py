@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from diffusion_toolkit.embedders.scan import FileEntry, Scan, ScanError
+from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan, ScanError
 
 
 def touch(root: Path, *names: str) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blake3 import blake3
-
-from diffusion_toolkit.embedders.decode import ImageError, decode, read_image
 from diffusion_toolkit.embedders.metadata.containers import open_source, read_pieces
 from diffusion_toolkit.embedders.metadata.records import Pieces
+from diffusion_toolkit.embedders.pictures.decode import ImageError, decode, read_image
 from host.sampled_graphs import basic
 from host.small_files import FORMATS, exr, turned, video
 

@@ -1,0 +1,1 @@
+"""Looks at a whole library: near-duplicates and copies, clusters, contrasts."""

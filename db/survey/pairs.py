@@ -1,0 +1,240 @@
+"""Which images are nearly the same: all pairs of a library by image vector or by perceptual hash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from psycopg import Connection, sql
+
+from ..encoders import active_encoder
+from ..errors import LibraryError
+from ..filters import Filter
+from ..indexes.build import indexes_of
+from ..phashes import read_phashes
+from ..progress import Progress, silent
+from ..records import StoredEncoder
+from ..stream import count_vectors, read_ids, stream_vectors
+
+EXACT_BELOW = 20_000  # vectors that are all compared with each other: a few seconds, and no index is needed
+EXACT_AT_MOST = 200_000  # without an index: minutes, and 0.8 GB
+MOST_PAIRS = 20_000_000
+_ASKED = 500  # vectors whose neighbours one statement looks for: about half a second
+_BLOCK = 2048  # vectors that are compared with as many others at once, 16 MB of cosines
+_BITS = 64
+_LEAST_SET = 12  # bits; a hash has 32, but that of a picture of one colour hardly any, and all such are alike
+
+_NEIGHBOURS = """
+SELECT a.image_id, near.image_id, near.distance
+FROM image_vectors a
+CROSS JOIN LATERAL (
+    SELECT v.image_id, v.embedding::halfvec({dims}) <=> a.embedding::halfvec({dims}) AS distance
+    FROM image_vectors v
+    WHERE v.encoder_id = {encoder}
+    ORDER BY v.embedding::halfvec({dims}) <=> a.embedding::halfvec({dims})
+    LIMIT {k}
+) near
+WHERE a.encoder_id = {encoder} AND a.image_id = ANY(%(ids)s) AND near.image_id <> a.image_id AND near.distance <= %(most)s
+"""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of images, each once, the lower id first. `closeness` is the cosine, or the number of differing bits."""
+
+    first: np.ndarray  # int64 [n]
+    second: np.ndarray  # int64 [n]
+    closeness: np.ndarray  # float32 [n]
+    method: str = ""  # how they were found, in words
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def look_alikes(
+    conn: Connection,
+    lowest: float,
+    filter: Filter | None = None,
+    *,
+    neighbours: int = 16,
+    progress: Progress = silent,
+) -> Pairs:
+    """The pairs whose image vectors have a cosine of at least `lowest`.
+
+    Up to 20,000 images are all compared with each other. Beyond, each one's `neighbours` nearest are looked up in the
+    vectors' HNSW index (in an IVFFlat index, an eighth of the vectors would be compared for each; in one of single bits, near is not
+    near enough): a group larger than that still hangs together by its members' neighbours. LibraryError where the
+    library has no image vectors, where there are too many for what is asked, or where `lowest` takes in half the library.
+    To be called in a transaction of its own: it sets the planner's options until that ends.
+    """
+    encoder = active_encoder(conn, "image")
+    if encoder is None:
+        raise LibraryError("The library has no image vectors yet. First index a folder with a CLIP_VISION connected to Index Folder.")
+    count = count_vectors(conn, "image", encoder, filter)
+    indexed = count > EXACT_BELOW and "hnsw" in indexes_of(conn, encoder)
+    if count > EXACT_AT_MOST and not indexed:
+        raise LibraryError(
+            f"{count} images can't all be compared with each other, and their vectors have no index by hnsw. Make one with Build Index, or "
+            "choose fewer images with a filter."
+        )
+    if indexed:
+        found = _by_index(conn, encoder, lowest, filter, neighbours, progress)
+        method = f"index, the {neighbours} nearest of each of {count} images"
+    else:
+        found = _by_comparing(conn, encoder, count, lowest, filter, progress)
+        method = f"exact, {count} images compared with each other"
+    return Pairs(*_each_once(*found), method)
+
+
+def same_hashes(
+    conn: Connection, most_bits: int, filter: Filter | None = None, *, progress: Progress = silent
+) -> Pairs:
+    """The pairs whose perceptual hashes differ in at most `most_bits` bits.
+
+    Hashes that differ in so few bits are equal in at least one of `most_bits` + 1 parts, so only those that share a part are
+    compared. Of images with one and the same hash only the pairs with the first are given. Pictures of one colour are left
+    out: their hashes say nothing.
+    """
+    ids, hashes = telling_hashes(conn, filter)
+    distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    others = np.flatnonzero(first[inverse] != np.arange(len(ids)))
+    found = [(ids[first[inverse[others]]], ids[others], np.zeros(len(others)))]
+    edges = np.linspace(0, _BITS, most_bits + 2).astype(np.uint64)
+    count = len(others)
+    for part, (start, end) in enumerate(zip(edges[:-1], edges[1:])):
+        for a, b, bits in _sharing(distinct, start, end - start, most_bits):
+            progress("Comparing perceptual hashes", part, most_bits + 1)
+            found.append((ids[first[a]], ids[first[b]], bits))
+            count += len(a)
+            _refuse_too_many(count, "Allow fewer different bits")
+    return Pairs(*_each_once(*map(np.concatenate, zip(*found)), nearest=np.minimum), f"perceptual hashes of {len(ids)} images")
+
+
+def also_by_hash(conn: Connection, pairs: Pairs, most_bits: int) -> Pairs:
+    """Those of `pairs` whose perceptual hashes differ in at most `most_bits` bits too."""
+    ids, hashes = telling_hashes(conn)
+    if not len(ids) or not len(pairs):
+        return Pairs(*(column[:0] for column in (pairs.first, pairs.second, pairs.closeness)), f"{pairs.method}, and perceptual hashes")
+    first, second = (np.minimum(np.searchsorted(ids, column), len(ids) - 1) for column in (pairs.first, pairs.second))
+    known = (ids[first] == pairs.first) & (ids[second] == pairs.second)
+    near = known & (bits_set(hashes[first] ^ hashes[second]) <= most_bits)
+    return Pairs(pairs.first[near], pairs.second[near], pairs.closeness[near], f"{pairs.method}, and perceptual hashes")
+
+
+def telling_hashes(conn: Connection, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(image ids int64, hashes uint64) of the pictures that are of more than one colour."""
+    ids, hashes = read_phashes(conn, filter)
+    hashes = hashes.view(np.uint64)
+    telling = tells(hashes)
+    return ids[telling], hashes[telling]
+
+
+def tells(hashes: np.ndarray) -> np.ndarray:
+    """Which of the uint64 hashes are of pictures of more than one colour."""
+    count = bits_set(hashes)
+    return (count >= _LEAST_SET) & (count <= _BITS - _LEAST_SET)
+
+
+def bits_set(values: np.ndarray) -> np.ndarray:
+    """How many bits are set in each uint64; NumPy has `bitwise_count` only since 2.0."""
+    sixteens = np.ascontiguousarray(values).view(np.uint16).reshape(-1, 4)
+    return _COUNTS[sixteens].sum(axis=1, dtype=np.uint8)
+
+
+_COUNTS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
+
+
+def _sharing(hashes: np.ndarray, shift: np.uint64, width: np.uint64, most_bits: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """(places, other places, differing bits) of the distinct `hashes` that are equal in `width` bits from `shift` on.
+
+    Given often, and often empty: where a part is one in many hashes it is a long way, on which a cancel must be heard.
+    """
+    part = (hashes >> shift) & np.uint64((1 << int(width)) - 1)
+    order = np.argsort(part, kind="stable")
+    part, ordered = part[order], hashes[order]
+    here, apart = np.arange(len(part)), 1
+    while True:  # each with the next one of its part, then with the one after that, while any has one
+        here = here[here + apart < len(part)]
+        here = here[part[here] == part[here + apart]]
+        if not len(here):
+            return
+        bits = bits_set(ordered[here] ^ ordered[here + apart])
+        near = bits <= most_bits
+        yield order[here[near]], order[here[near] + apart], bits[near].astype(np.float64)
+        apart += 1
+
+
+def _by_index(
+    conn: Connection, encoder: StoredEncoder, lowest: float, filter: Filter | None, neighbours: int, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs as they are found, from both sides."""
+    ids = read_ids(conn, "true", filter)
+    statement = sql.SQL(_NEIGHBOURS).format(
+        dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), k=sql.Literal(neighbours + 1)  # itself is one
+    )
+    # A nearly equal vector is found with any breadth; rows are dropped by nothing, so the scan need never go on.
+    conn.execute(
+        "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'off', true),"
+        " set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)",
+        [str(max(100, 2 * neighbours))],
+    )
+    found, count = [np.empty((0, 3))], 0
+    for start in range(0, len(ids), _ASKED):
+        progress("Looking for near images", start, len(ids))
+        asked = {"ids": ids[start : start + _ASKED].tolist(), "most": 1 - lowest}
+        rows = conn.execute(statement, asked, binary=True).fetchall()
+        found.append(np.array(rows, np.float64).reshape(-1, 3))  # ids below 2^53 are exact in it
+        count += len(rows)
+        _refuse_too_many(count)
+    pairs = np.concatenate(found)
+    first, second = pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
+    inside = np.isin(second, ids) if filter is not None else slice(None)
+    return first[inside], second[inside], 1 - pairs[inside, 2]
+
+
+def _by_comparing(
+    conn: Connection, encoder: StoredEncoder, count: int, lowest: float, filter: Filter | None, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs by every cosine, in blocks of the upper triangle."""
+    ids, vectors = np.empty(count, np.int64), np.empty((count, encoder.dims), np.float32)
+    filled = 0
+    for some, batch in stream_vectors(conn, "image", encoder, filter):
+        progress("Reading vectors", filled, count)
+        some, batch = some[: count - filled], batch[: count - filled]  # others may be written meanwhile
+        ids[filled : filled + len(some)], vectors[filled : filled + len(some)] = some, batch
+        filled += len(some)
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    blocks, near = range(0, filled, _BLOCK), 0
+    for number, start in enumerate(blocks):
+        left = vectors[start : min(start + _BLOCK, filled)]
+        for other in range(start, filled, _BLOCK):
+            progress("Comparing images", number, len(blocks))
+            cosines = left @ vectors[other : min(other + _BLOCK, filled)].T  # [b, b]
+            a, b = np.nonzero(cosines >= lowest)
+            keep = a + start < b + other
+            a, b = a[keep], b[keep]
+            found.append((ids[start + a], ids[other + b], cosines[a, b].astype(np.float64)))
+            near += len(a)
+            _refuse_too_many(near)
+    return tuple(map(np.concatenate, zip(*found)))
+
+
+def _each_once(
+    first: np.ndarray, second: np.ndarray, closeness: np.ndarray, nearest: np.ufunc = np.maximum
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each pair once, the lower id first, the nearest first; its closeness is the nearest that was found."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    order = np.lexsort((high, low))
+    low, high, closeness = low[order], high[order], closeness[order]
+    if not len(low):
+        return low, high, closeness.astype(np.float32)
+    starts = np.flatnonzero(np.r_[True, (np.diff(low) != 0) | (np.diff(high) != 0)])
+    best = nearest.reduceat(closeness, starts)
+    order = np.argsort(best if nearest is np.minimum else -best, kind="stable")
+    return low[starts][order], high[starts][order], best[order].astype(np.float32)
+
+
+def _refuse_too_many(count: int, step: str = "Raise lowest_similarity") -> None:
+    if count > MOST_PAIRS:
+        raise LibraryError(f"More than {MOST_PAIRS} pairs of images are that near to each other, which is no near-duplicate. {step}.")

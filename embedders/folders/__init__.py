@@ -1,0 +1,1 @@
+"""Which files there are: found below a folder, and held against those that a library knows."""

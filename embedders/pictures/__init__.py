@@ -1,0 +1,1 @@
+"""From a file to its hash, its pixels and its metadata, many files at once."""
