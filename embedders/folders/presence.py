@@ -114,20 +114,27 @@ class Names:
         """The path as its folders have it; as it is, where no other spelling of it is seen: a list may be older than what is found."""
         whole = ""
         for name in path.split("/"):
-            there = self._spellings(whole, name)
-            if name not in there:
-                name = next((other for other in there if self._are_one(whole, name, other)), name)
+            if self._may_be_another(whole, name):
+                name = self.spelled_in(whole, name)
             whole = f"{whole}/{name}" if whole else name
         return whole
 
-    def _spellings(self, folder: str, name: str) -> list[str]:
-        """As what the folder lists it; nothing, without a look at a list that may be long, where no other spelling leads to it."""
-        other = name.swapcase()
-        if name.isascii() and (other == name or not os.path.exists(os.path.join(self._root, folder, other))):
-            return []
+    def spelled_in(self, folder: str, name: str) -> str:
+        """The same of one name, in a folder that is spelled so: by the folder's list alone, where that has it."""
         if folder not in self._listed:
             self._listed[folder] = self._list(folder)
-        return self._listed[folder].get(_folded(name), [])
+        there = self._listed[folder].get(_folded(name), [])
+        return name if name in there else next((other for other in there if self._are_one(folder, name, other)), name)
+
+    def case_is_one(self, folder: str) -> bool:
+        """Whether this folder is found by another spelling; so are the files in it then."""
+        other = folder.swapcase()
+        return os.path.exists(os.path.join(self._root, other) if other != folder else str(Path(self._root, folder)).swapcase())
+
+    def _may_be_another(self, folder: str, name: str) -> bool:
+        """Whether it is worth a look at the folder's list, which may be long: not where no other spelling leads to it."""
+        other = name.swapcase()
+        return not name.isascii() or (other != name and os.path.exists(os.path.join(self._root, folder, other)))
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """Spellings by what they have in common; none where the folder can't be read."""

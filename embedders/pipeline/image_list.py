@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from ..folders.presence import Names
 from ..folders.scan import SUFFIXES, TOO_LONG, FileEntry, OnError, Stopped, contains, is_too_long, newest_of, on_another_host, one_slash, printable
 from ..metadata.containers.sidecar import sidecar_names
 from .records import Named
@@ -58,6 +59,7 @@ class ImageList:
         self._text = _read(self.file)
         self._roots = sorted(roots.items(), key=lambda root: len(root[1].parts), reverse=True)  # of nested ones the inner is meant
         self._names = ", ".join(roots)
+        self._spelling = {name: Names(folder) for name, folder in roots.items()}
         self._normal_labels = normal_labels
         self.problems = Named()  # ("line 7: cats/x.png", why it is left out), but for files that can't be had
         counts: dict[str, int] = {}
@@ -92,7 +94,7 @@ class ImageList:
         is not for the eyes of whoever sees the report.
         """
         met: set[int] = set()
-        within = lru_cache(4096)(self._within)
+        within = lru_cache(4096)(self._folder)
         for number, raw in enumerate(_split(self._text), 1):
             if number % LOOK_EVERY == 0:
                 self._number = number
@@ -125,11 +127,21 @@ class ImageList:
             met.add(key)
             yield root, place, below, kept
 
-    def _placed(self, path: str, within: Callable[[str], tuple[str, str]]) -> tuple[str, str]:
-        """The root that a path as it was written lies in, and the path below it; ValueError says what is wrong with it."""
+    def _placed(self, path: str, within: Callable[[str], tuple[str, str, bool]]) -> tuple[str, str]:
+        """The root that a path as it was written lies in, and the path below it; ValueError says what is wrong with it.
+
+        Where upper and lower case are one, it is spelled as its folders have it: a scan would know the file by no other path.
+        """
         folder, name = os.path.split(os.path.join(self.file.parent, os.path.expanduser(path)))
-        root, below = within(folder)
+        root, below, case_is_one = within(folder)
+        name = self._spelling[root].spelled_in(below, name) if case_is_one else name
         return root, f"{below}/{name}" if below else name
+
+    def _folder(self, folder: str) -> tuple[str, str, bool]:
+        """The same of a folder, and whether upper and lower case are one in it."""
+        root, below = self._within(folder)
+        below = self._spelling[root].spelled(below)
+        return root, below, self._spelling[root].case_is_one(below)
 
     def _within(self, folder: str) -> tuple[str, str]:
         """As it was named first: what lies behind a link in a root is known by the link's path. The system is asked where `..` leads."""

@@ -12,6 +12,7 @@ from diffusion_toolkit.embedders.folders.scan import Scan, on_another_host
 from diffusion_toolkit.embedders.pipeline import IndexReport, image_list
 from diffusion_toolkit.embedders.pipeline.files import FoundFiles
 from diffusion_toolkit.embedders.pipeline.image_list import ImageList, ListError
+from host.caseless import make_caseless
 
 
 @pytest.fixture
@@ -66,6 +67,23 @@ def test_two_slashes_before_a_whole_path_are_one(place):
     images = read(place, f"/{place}/photos/sea.jpg\n//server/photos/sea.jpg\n")
     assert [entry.path for entry in entries(images, "photos")[0]] == ["sea.jpg"]
     assert [why for _, why in images.problems] == ["lies on another computer, where none of the configured roots is"]
+
+
+def test_where_case_is_one_a_path_is_spelled_as_a_scan_spells_it(place, monkeypatch):
+    make_caseless(place, monkeypatch)
+    images = read(place, "A.PNG,one\na.png\nCATS/B.png,two\n../photos/SEA.jpg\n../photos/gone.JPG\n")
+    listed, none = entries(images, "output")
+    labels = {"a.png": ("one",), "cats/b.png": ("two",)}
+    assert listed == [entry._replace(labels=labels[entry.path]) for entry in Scan(place / "output", pattern="?.png").files()] and none == []
+    assert dict(images.of_root("output").labels()) == labels
+    assert [entry.path for entry in entries(images, "photos")[0]] == ["sea.jpg"]
+
+
+def test_where_case_counts_no_folder_is_listed_for_a_path(place, monkeypatch):
+    if (place / "output/CATS").exists():
+        pytest.skip("upper and lower case are one on this file system")
+    monkeypatch.setattr(os, "listdir", lambda folder: pytest.fail(f"{folder} was listed"))
+    assert [entry.path for entry in entries(read(place, "a.png\ncats/b.png\n"), "output")[0]] == ["a.png", "cats/b.png"]
 
 
 def test_a_path_with_a_comma_stands_in_quotes(place):

@@ -9,6 +9,7 @@ import pytest
 from diffusion_toolkit.embedders.folders import presence
 from diffusion_toolkit.embedders.folders.presence import look_at, still_gone
 from diffusion_toolkit.embedders.folders.scan import Scan
+from host.caseless import make_caseless
 
 
 @pytest.fixture
@@ -41,15 +42,7 @@ def test_a_folder_that_is_gone_has_lost_its_files(folder, rows):
 
 @pytest.fixture
 def caseless(folder, monkeypatch):
-    """As Windows and macOS look for files."""
-    stat = os.stat
-
-    def any_case(path, **more):
-        path = os.fspath(path)
-        every = [os.path.join(where, name) for where, folders, names in os.walk(folder) for name in (*folders, *names)]
-        return stat(next((one for one in every if one.lower() == path.lower()), path), **more)
-
-    monkeypatch.setattr(os, "stat", any_case)
+    make_caseless(folder, monkeypatch)
 
 
 @pytest.mark.parametrize(("renamed", "called"), [("cats/b.png", "cats/B.PNG"), ("cats", "CATS")])
