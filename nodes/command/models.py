@@ -188,10 +188,10 @@ def _find(kind: _Kind, name: str) -> str | None:
 
         places = [*(root / name for root in text_embedder_folders()), Path(name).expanduser().absolute()]
         return next((str(place) for place in places if (place / "modules.json").is_file()), None)
-    found = folder_paths.get_full_path(kind.folder, name)
-    if found is None and Path(name).expanduser().is_file():
-        found = str(Path(name).expanduser().absolute())
-    return found
+    given = Path(name).expanduser()
+    # A whole path is never asked of ComfyUI, which fails at one that is on another drive of Windows than it is itself.
+    found = None if given.anchor else folder_paths.get_full_path(kind.folder, name)
+    return str(given.absolute()) if found is None and given.is_file() else found
 
 
 def _names(kind: _Kind) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -92,6 +93,19 @@ def test_a_file_that_was_named_and_is_no_such_model_is_told_with_its_option(tmp_
     (tmp_path / "a.safetensors").touch()
     with pytest.raises(UsageError, match="--checkpoint: .*(MemoryError|is no SDXL|header too large)"):
         models.load_models(models.Recipe(checkpoint=str(tmp_path / "a.safetensors")), {}, lambda what: None, lambda: None)
+
+
+def test_a_whole_path_is_not_asked_of_comfyui_which_fails_at_another_drive(tmp_path, monkeypatch):
+    import folder_paths
+    from diffusion_toolkit.nodes.command import models
+
+    def other_drive(folder, name):  # as os.path.relpath has it on Windows
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(folder_paths, "get_full_path", other_drive)
+    (tmp_path / "a.safetensors").touch()
+    assert models._find(models._KINDS[-1], str(tmp_path / "a.safetensors")) == str(tmp_path / "a.safetensors")
+    assert models._find(models._KINDS[-1], str(tmp_path / "b.safetensors")) is None
 
 
 @pytest.mark.parametrize("code", ["import nothing_of_this_name", "def clip():\n    import nothing_of_this_name"])
@@ -288,7 +302,13 @@ def test_that_node_classes_are_loaded_is_told_in_the_place_of_the_files_that_wai
 
     definitions, told = later.Definitions(), []
     tell = definitions.telling(lambda *stage: told.append(stage))
-    monkeypatch.setattr(later, "own_definitions", lambda: tell("Reading images", 0, 5) or {"KSampler": {}})
+
+    def own_definitions():
+        time.sleep(0.02)  # longer than a tick of Windows' clock
+        tell("Reading images", 0, 5)
+        return {"KSampler": {}}
+
+    monkeypatch.setattr(later, "own_definitions", own_definitions)
     tell("Reading images", 0, 5)
     assert not definitions and not definitions.loading_seconds and "KSampler" in definitions and not definitions and definitions.loading_seconds > 0
     tell("Reading images", 1, 5)
