@@ -10,7 +10,7 @@ from psycopg import sql
 
 from . import words
 from .errors import FilterError
-from .fields import ALIASES, ELSEWHERE, FIELDS
+from .fields import ALIASES, ELSEWHERE, FIELDS, UNITS
 from .sql_parts import Parameters, Test, joined
 from .tree import All, Either, Node, Not, Term, Value
 from .values import Wrong
@@ -42,7 +42,10 @@ class Conditions:
         if isinstance(node, Not):
             return Not(self._checked(node.item, depth + 1))
         if isinstance(node, (All, Either)):
-            return type(node)(tuple(self._checked(item, depth + 1) for item in node.items))
+            items = tuple(self._checked(item, depth + 1) for item in node.items)
+            for item, after in zip(items, items[1:]):
+                self._refuse_a_unit(item, after)
+            return type(node)(items)
         self._terms += len(node.values)
         if self._terms > MAX_TERMS:
             raise FilterError(f"it has more than {MAX_TERMS} conditions. Leave some out.", self._text, node.at)
@@ -64,6 +67,18 @@ class Conditions:
         operator = "=" if node.operator == "!=" else node.operator
         term = Term(field, operator, node.values, node.at)
         return Not(term) if node.operator == "!=" else term
+
+    def _refuse_a_unit(self, node: Node, after: Node) -> None:
+        """FilterError where `after` is a bare word right after a number, and its unit: it would be looked for in prompts."""
+        while isinstance(node, Not):
+            node = node.item
+        if not isinstance(node, Term) or not isinstance(after, Term):
+            return
+        number, word = node.values[-1], after.values[0].text
+        if word.lower() in UNITS.get(node.field, ()) and self._text[number.at : after.at + len(word)].split() == [number.text, word]:
+            told = self._text[node.at : after.at].rstrip()
+            instead = f"{told}{word}" if node.field == "filesize" else f"{told} alone"
+            raise FilterError(f'this is no part of {told}, but a word of the prompt. Write {instead}, or for the word "{word}".', self._text, after.at)
 
     def _sql(self, node: Node, negated: bool) -> sql.Composable:
         if isinstance(node, Not):
