@@ -206,8 +206,9 @@ def _pyarrow() -> Any:
     except ImportError as error:
         import sys
 
-        raise ExchangeError(
-            f'Parquet needs the package pyarrow, which is not installed. Run "{sys.executable}" -m pip install pyarrow and restart '
-            "ComfyUI, or choose safetensors."
-        ) from error
+        if isinstance(error, ModuleNotFoundError) and error.name == "pyarrow":
+            told = f'which is not installed. Run "{sys.executable}" -m pip install pyarrow and restart ComfyUI'
+        else:  # such as one that is for a newer NumPy
+            told = f"which can't be used here ({error}). Install another version of it, or what it asks for, and restart ComfyUI"
+        raise ExchangeError(f"Parquet needs the package pyarrow, {told}, or choose safetensors.") from error
     return pyarrow

@@ -18,6 +18,7 @@ Row i of each of these is of the same image; zeros where it has no such vector:
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class SafetensorsWriter:
         self._starts, place = {}, 8 + self._room
         for name, (kind, shape) in fixed.items():
             self._starts[name] = place
-            place += _BYTES[kind] * int(np.prod(shape))
+            place += _BYTES[kind] * math.prod(shape)
         self._states_start = place
 
     def __enter__(self) -> SafetensorsWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import defaultdict, deque
 from itertools import count
@@ -25,7 +26,7 @@ class PixelBuffers:
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """uint8 of this shape, with anything in it."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if size < _STEP // 2:  # hundreds of small pictures in flight would hold a whole step each
             return np.empty(shape, np.uint8)
         rounded = -(-size // _STEP) * _STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from pathlib import Path
 from typing import Any
 
@@ -156,4 +157,24 @@ def test_without_pyarrow_parquet_says_how_to_get_it(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ExchangeError, match="pip install pyarrow"):
+        exchange.ParquetWriter(tmp_path / "some.parquet", MADE_BY)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"), "which is not installed. Run .* -m pip install pyarrow and restart"),
+        (ImportError("pyarrow requires NumPy 2.0 or newer, found 1.26.4"), r"which can't be used here \(pyarrow requires NumPy 2.0 or newer"),
+    ],
+)
+def test_why_there_is_no_pyarrow_is_told(tmp_path, monkeypatch, error, told):
+    imported = builtins.__import__
+
+    def lacking(name, *more, **others):
+        if name == "pyarrow":
+            raise error
+        return imported(name, *more, **others)
+
+    monkeypatch.setattr(builtins, "__import__", lacking)
+    with pytest.raises(ExchangeError, match=f"Parquet needs the package pyarrow, {told}.* or choose safetensors"):
         exchange.ParquetWriter(tmp_path / "some.parquet", MADE_BY)

@@ -68,6 +68,12 @@ def test_what_fails_or_is_cancelled_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_places_of_millions_of_images_are_right_where_numpys_integers_have_32_bits(tmp_path):
+    """As on Windows with NumPy 1."""
+    starts = exchange.SafetensorsWriter(tmp_path / "some.safetensors", 3_000_000, MADE_BY)._starts
+    assert starts["clip_g"] - starts["clip_l"] >= 3_000_000 * 768 * 2 and sorted(starts.values()) == list(starts.values())
+
+
 def test_no_file_is_written_over(written, tmp_path):
     path = written(record(1))
     before = path.read_bytes()
@@ -152,11 +158,11 @@ def test_a_header_that_is_wrong_is_told(written, change, said):
         ("image", 3, np.array([np.inf], np.float16), "image of image 1 in some.safetensors has 1 numbers that are infinite"),
         ("token_states", 5, np.array([np.nan], np.float16), "positive token states of image 1 in some.safetensors has 1 numbers that are NaN"),
         ("pooled_output", 0, np.zeros(1280, np.float16), "pooled output of The positive token states of image 1"),
-        ("token_states_rows", 0, np.array([0, 2**40]), "token states of image 1 in some.safetensors should be at 0 to"),
-        ("token_states_rows", 0, np.array([-154, 154]), "should be at -154 to 154"),
-        ("token_states_rows", 0, np.array([100, 20]), "should be at 100 to 20"),
-        ("token_states_rows", 0, np.array([0, 100]), "100 x 2048 where sections of 77 tokens"),
-        ("about_rows", 0, np.array([0, 2**62]), "told of image 1 in some.safetensors should be at"),
+        ("token_states_rows", 0, np.array([0, 2**40], np.int64), "token states of image 1 in some.safetensors should be at 0 to"),
+        ("token_states_rows", 0, np.array([-154, 154], np.int64), "should be at -154 to 154"),
+        ("token_states_rows", 0, np.array([100, 20], np.int64), "should be at 100 to 20"),
+        ("token_states_rows", 0, np.array([0, 100], np.int64), "100 x 2048 where sections of 77 tokens"),
+        ("about_rows", 0, np.array([0, 2**62], np.int64), "told of image 1 in some.safetensors should be at"),
         ("about", 0, np.array([200], np.uint8), "told of image 1 in some.safetensors is no JSON"),
     ],
 )
@@ -179,7 +185,7 @@ def test_a_tensor_more_than_ours_is_not_looked_at(written, kind, shape, size):
 
 
 def test_rows_of_more_tokens_than_a_text_has_are_not_read(written, monkeypatch):
-    path = overwritten(written(*(record(image_id) for image_id in range(1, 5))), "token_states_rows", 0, np.array([0, 4 * 154]))
+    path = overwritten(written(*(record(image_id) for image_id in range(1, 5))), "token_states_rows", 0, np.array([0, 4 * 154], np.int64))
     monkeypatch.setattr("diffusion_toolkit.embedders.exchange.safetensors_file.MOST_TOKENS", 3 * 154)
     with pytest.raises(ExchangeError, match="should be at 0 to 616 of 693, 462 at the most"):
         exchange.open_source(path).read(0, 1)
