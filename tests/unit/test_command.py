@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from host.bootstrap import REPOSITORY
 from host.comfy_models import import_comfy
+from host.links import make_link
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,7 +139,7 @@ def test_a_root_that_is_named_is_taken_and_a_relative_folder_is_below_it(roots):
 def test_a_folder_that_is_reached_by_a_link_from_outside_is_found_where_it_lies(roots, tmp_path):
     from diffusion_toolkit.nodes.command.folders import below_a_root
 
-    (tmp_path / "shortcut").symlink_to(roots["photos"] / "2025", target_is_directory=True)
+    make_link(tmp_path / "shortcut", roots["photos"] / "2025")
     assert below_a_root(str(tmp_path / "shortcut"), None) == ("photos", roots["photos"], "2025")
 
 

@@ -69,7 +69,7 @@ def test_a_list_of_which_no_file_can_be_had_is_refused_with_its_first_lines(fold
     with pytest.raises(ListError, match="names no image that can be had") as refused:
         JobFiles(Job("output", folder, image_list=listed))
     _, first, *told, more = str(refused.value).splitlines()
-    assert first == f"line 1: /elsewhere/a.png: {os.path.normpath('/elsewhere')} lies below none of the configured roots: output."
+    assert first == f"line 1: /elsewhere/a.png: {os.path.abspath(folder / '/elsewhere')} lies below none of the configured roots: output."
     assert told == [f"line {n}: gone/{n - 1}.png: there is no such file in {folder / 'gone'}." for n in range(2, 6)]
     assert more == "3 lines more."
     listed.write_text("\n".join([*lines, "a.png"]), encoding="utf-8")

@@ -93,7 +93,7 @@ def test_texts_beside_a_known_image_are_read_when_they_appear_change_and_go(fold
             (folder / "0.txt").unlink(missing_ok=True)
         else:
             (folder / "0.txt").write_text(content, encoding="utf-8")
-            os.utime(folder / "0.txt", ns=(step, 10**18 + step))
+            os.utime(folder / "0.txt", ns=(step * 10**9, (10**9 + step) * 10**9))
         report = index_folder(folder, Scan(folder), store, Encoders(image=encoder))
         counts.append((report.sidecars_read, report.unchanged, report.known_elsewhere, store.readings[1].raw.get("sidecar.txt")))
     assert counts == [(1, 2, 0, b"a red square"), (1, 2, 0, b"a dark red square"), (1, 2, 0, None), (0, 3, 0, None)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from diffusion_toolkit.embedders.pipeline import StandBack
 from diffusion_toolkit.nodes.indexing.watch import Place, Watcher
+from host.links import make_link
 from host.watch_queue import OUTPUT, parts, queue, watch, watcher  # noqa: F401  (fixtures)
 
 
@@ -80,10 +81,7 @@ def test_what_is_saved_through_a_link_in_the_watched_folder_is_come_upon(tmp_pat
     root = tmp_path.resolve()
     for folder in ("cats", "elsewhere"):
         (root / folder).mkdir()
-    try:
-        (root / "cats/link").symlink_to(root / "elsewhere", target_is_directory=True)
-    except OSError as error:
-        pytest.skip(f"links can't be made here: {error}")
+    make_link(root / "cats/link", root / "elsewhere")
     one = watch(watched)
     one.root, one.folder = root, root / watched
     assert one.folder_of(root / saved) == (root / looks_in if looks_in else None)
