@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from ..config import ConfigurationError
 from .arguments import parse
 from .comfyui import find_comfyui, start
 from .context import Context
-from .errors import CANCELLED, FAILED, WRONG, UsageError
+from .errors import FAILED, WRONG, UsageError
 from .progress import Cancel, Cancelled, set_up_log
 
 
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str], package: Path) -> int:
             return run(Context(options.given, comfyui, options.comfyui_arguments, package, cancel))
     except Cancelled as error:
         print("Cancelled. What was written is kept; the same command goes on from there.", file=sys.stderr)
-        return CANCELLED if error.signal == signal.SIGINT else 128 + error.signal
+        return error.code
     except ImportError as error:
         needed = f'"{sys.executable}" -m pip install -r "{package / "requirements.txt"}"'
         what = f"can't import {error.name or 'a dependency'} ({error})"

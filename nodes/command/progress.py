@@ -14,18 +14,22 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from .errors import CANCELLED
+
 _HANGUP = getattr(signal, "SIGHUP", None)  # the terminal was closed, or the connection to it is lost; Windows has none
-_SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP)))
+_BREAK = getattr(signal, "SIGBREAK", None)  # Windows: Ctrl+Break, and all that one program can send to another
+_SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP, _BREAK)))
 LINE_SECONDS = 10.0  # between two lines of one stage, where there is no terminal
 CLOCK_SECONDS = 1.0  # between two looks of a bar that stands still
 
 
 class Cancelled(KeyboardInterrupt):
-    """By a person or the system; `signal` says by which signal."""
+    """By a person or the system; `signal` says by which signal, and `code` what the command ends with."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.signal = number
+        self.code = CANCELLED if number in (signal.SIGINT, _BREAK) else 128 + number
 
 
 class Cancel:

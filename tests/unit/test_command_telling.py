@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -18,27 +19,46 @@ def comfyui() -> None:
     import_comfy()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows delivers no signal to itself")
 def test_the_first_ctrl_c_waits_for_the_batch_and_the_second_does_not():
     from diffusion_toolkit.nodes.command.progress import Cancel, Cancelled
 
     with Cancel() as cancel, pytest.raises(Cancelled) as ended, cancel.politely():
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(Cancelled):
             cancel.check()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         pytest.fail("the second signal did not end it")
     assert ended.value.signal == signal.SIGTERM
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows delivers no signal to itself")
 def test_outside_a_run_ctrl_c_ends_at_once():
     from diffusion_toolkit.nodes.command.progress import Cancel, Cancelled
 
     with Cancel(), pytest.raises(Cancelled):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         pytest.fail("the signal did not end it")
     assert signal.getsignal(signal.SIGINT) is not None
+
+
+def test_ctrl_break_of_windows_is_heard_as_ctrl_c_is(monkeypatch):
+    from diffusion_toolkit.nodes.command import progress
+
+    if os.name != "nt":
+        monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    spec = importlib.util.spec_from_file_location(f"{progress.__name__}_there", progress.__file__)
+    there = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, there)
+    spec.loader.exec_module(there)
+    before = signal.signal(signal.SIGBREAK, signal.SIG_IGN)  # else it ends the tests where nobody hears it
+    try:
+        with there.Cancel() as cancel, cancel.politely():
+            signal.raise_signal(signal.SIGBREAK)
+            with pytest.raises(there.Cancelled) as ended:
+                cancel.check()
+    finally:
+        signal.signal(signal.SIGBREAK, before)
+    assert ended.value.code == 130
+    assert [there.Cancelled(number).code for number in (signal.SIGINT, signal.SIGTERM)] == [130, 143]
 
 
 def test_where_there_is_no_terminal_a_stage_is_a_line_each_ten_seconds(capsys, monkeypatch):
@@ -156,8 +176,8 @@ def test_a_closed_terminal_cancels_and_telling_it_twice_ends_nothing_at_once():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may have been started with nohup
     try:
         with Cancel() as cancel, cancel.politely():
-            os.kill(os.getpid(), signal.SIGHUP)
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             with pytest.raises(Cancelled) as ended:
                 cancel.check()
     finally:
@@ -172,6 +192,6 @@ def test_a_command_that_was_started_to_outlive_its_terminal_does():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with Cancel():
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
