@@ -13,6 +13,7 @@ from typing import Any
 
 _SECTIONS = ("roots", "libraries")
 _EXAMPLE = '{"roots": {"name": "/path/to/images"}, "libraries": {"name": "postgresql://user:password@host:5432/database"}}'
+BACKSLASHES = "In JSON each backslash of a Windows path is written twice, or as /."
 
 
 class ConfigurationError(RuntimeError):
@@ -99,7 +100,8 @@ def _settings(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8-sig")) if file.is_file() else {}  # Notepad writes a byte order mark
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{file} can't be read ({error}). It should hold {_EXAMPLE}.") from None
+        hint = f" {BACKSLASHES}" if "escape" in str(error) else ""  # of C:\photos; C:\new is a path of another name
+        raise ConfigurationError(f"{file} can't be read ({error}). It should hold {_EXAMPLE}.{hint}") from None
 
 
 def _may_name_default(file: Path) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ConfigurationError, configuration_faults, configured_libraries, configured_roots, libraries_for, unknown_sections
+from .config import BACKSLASHES, ConfigurationError, configuration_faults, configured_libraries, configured_roots, libraries_for, unknown_sections
 
 if TYPE_CHECKING:
     from ..db import Library, StoredImage
@@ -147,10 +147,15 @@ def roots() -> dict[str, Path]:
         try:
             folder = Path(path).expanduser()
             real = Path(os.path.realpath(folder))  # of a loop of links the link: a folder that is not there, as a drive may not be
+            str(real).encode()  # Windows takes names that are no Unicode; a library does not
+            if "\0" in path:  # which Windows' realpath lets pass
+                raise ValueError("it has a NUL in it")
         except (OSError, RuntimeError, ValueError) as error:  # a user after ~ who is not known, a NUL
             raise ConfigurationError(f"The root {path!r} can't be used: {error}. Write its whole path.") from error
-        if not folder.is_absolute():
-            raise ConfigurationError(f"The root {path!r} is not a whole path. Write it from / or a drive letter on.")
+        broken = any(letter < " " for letter in path)  # JSON's C:\new has a line's end in it
+        if not folder.is_absolute() or (broken and os.name == "nt"):
+            hint = f" {BACKSLASHES}" if broken else ""
+            raise ConfigurationError(f"The root {path!r} is not a whole path. Write it from / or a drive letter on.{hint}")
         name = name or folder.name or str(folder)
         if name in found and found[name] != real:
             raise ConfigurationError(
