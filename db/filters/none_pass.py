@@ -1,10 +1,13 @@
-"""Why no image passes a filter, as far as one of its words or names is to blame; asked only where none did."""
+"""Why no image passes a filter, as far as one of its words, names or numbers is to blame; asked only where none did."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from psycopg import Connection, sql
 
@@ -12,7 +15,7 @@ from . import Filter, near_names, parse_filter, quoted, tree
 from .errors import FilterError
 from .fields import ALIASES
 
-ASKED = 10  # words and names of a filter that are looked for
+ASKED = 10  # words, names and numbers of a filter that are looked for
 MOST = 3  # of which it is told what was meant
 ENOUGH = 1000  # images that are counted where only whether there is one is asked: for 1, the planner would leave indexes aside
 LISTED = 8  # names: so few are told where none is like the one that was asked for
@@ -21,13 +24,17 @@ _SLASHES = "\\/"
 _SAID = {
     "lora": "LoRA", "controlnet": "ControlNet", "vae": "VAE", "encoder": "text encoder", "prompt": "prompt", "negative": "negative prompt",
 }  # fmt: skip
-_HAD = {"rating": "a rating", "seed": "a seed", "steps": "steps", "cfg": "a cfg", "guidance": "a guidance", "denoise": "a denoise"}
+_HAD = {
+    "rating": "a rating", "seed": "a seed", "steps": "steps", "cfg": "a cfg", "guidance": "a guidance", "denoise": "a denoise",
+    "date": "a date", "age": "a date",
+}  # fmt: skip
+_COLUMNS = {**{field: field for field in (*_HAD, "width", "height", "id", "indexed")}, "date": "created", "age": "created"}  # of numbers and dates
 Asked = tuple[str, str, str]  # a field, an operator and a value
 
 
 def why_none_pass(conn: Connection, filter: Filter | None) -> str:
     """A sentence on each name that no image has, on each word that no prompt has but as the beginning of another (flower, where
-    prompts have flowers), and on each setting that no image has at all.
+    prompts have flowers), and on each number, date or range of them in which no image lies.
 
     '' where each is there, and only all together let none pass. Of what must be missing (-label:draft) nothing is told, nor of one of
     several values or sides of an `or` of which another is there: with that one mended, as few would pass.
@@ -38,8 +45,13 @@ def why_none_pass(conn: Connection, filter: Filter | None) -> str:
         return ""
     looked_for = dict.fromkeys(one for term in _terms(root) for one in _asked(term))
     passing = {one: is_there(conn, *one) for one in islice(looked_for, ASKED)}
-    sentences = (_sentence(conn, *one) for one in dict.fromkeys(_blamed(root, passing)))
-    return " ".join(islice((sentence for sentence in sentences if sentence), MOST))
+    told: list[str] = []
+    for one in dict.fromkeys(_blamed(root, passing)):
+        sentence = _sentence(conn, *one)
+        told += [sentence] if sentence and sentence not in told else []
+        if len(told) == MOST:
+            break
+    return " ".join(told)
 
 
 def _terms(node: tree.Node) -> Iterator[tree.Term]:
@@ -59,13 +71,13 @@ def names_in(term: tree.Term) -> Iterator[Asked]:
 
 
 def _asked(term: tree.Term) -> Iterator[Asked]:
-    """Its names and whole words; of settings, whether an image has any."""
+    """Its names, whole words and numbers."""
     yield from names_in(term)
     field = ALIASES.get(term.field, term.field)
     if field in _PROMPTS and term.operator == ":":
         yield from ((field, ":", value.text) for value in term.values if "*" not in value.text and value.text[-1:].isalnum())
-    if field in _HAD and term.operator != "!=":
-        yield from [("has", ":", field)] * len(term.values)
+    if field in _COLUMNS and term.operator != "!=":
+        yield from ((field, term.operator, value.text) for value in term.values)
 
 
 def _blamed(node: tree.Node, passing: dict[Asked, bool]) -> list[Asked]:
@@ -81,8 +93,8 @@ def _blamed(node: tree.Node, passing: dict[Asked, bool]) -> list[Asked]:
 
 
 def _sentence(conn: Connection, field: str, operator: str, value: str) -> str:
-    if field == "has":
-        return f"No image has {_HAD[value]}."
+    if field in _COLUMNS:
+        return _number(conn, field, operator, value)
     return _word(conn, field, operator, value) if field in _PROMPTS else missing_name(conn, field, operator, value)[0]
 
 
@@ -90,6 +102,27 @@ def _word(conn: Connection, field: str, operator: str, word: str) -> str:
     count = _count(conn, field, operator, f"{word}*")
     shown = f"{word}*" if word.isalnum() else quoted(f"{word}*")
     return f"No {_SAID[field]} has {word!r} as whole words; {shown} is in those of {_images(count)}." if count else ""
+
+
+def _number(conn: Connection, field: str, operator: str, value: str) -> str:
+    column = sql.Identifier(_COLUMNS[field])
+    ends = conn.execute(sql.SQL("SELECT min({0}), max({0}) FROM images").format(column)).fetchone()
+    if None in ends:
+        return f"No image has {_HAD[field]}." if field in _HAD else ""
+    low, high = map(_shown_number, ends)
+    if field == "rating":
+        low, high = ("rejected" if end == "-1" else end for end in (low, high))
+    only, lowest, highest = ("day", "earliest", "latest") if isinstance(ends[0], datetime) else ("value", "lowest", "highest")
+    there = f"the {lowest} is {low}, the {highest} {high}" if low != high else f"the only {only} is {low}"
+    return f"No image has {field}{operator}{shown_value(value)}; {there}."
+
+
+def _shown_number(value: Any) -> str:
+    if isinstance(value, datetime):
+        with suppress(OSError, OverflowError, ValueError):  # Windows knows no local time before 1970
+            value = value.astimezone()
+        return f"{value:%Y-%m-%d}"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def missing_name(conn: Connection, field: str, operator: str, name: str) -> tuple[str, bool]:

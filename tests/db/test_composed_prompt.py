@@ -100,6 +100,6 @@ def test_where_no_text_is_near_only_what_is_true_is_said(library, nodes, ids):
     asking, composed_prompt, links = nodes
     parts = [links.QueryPart("image", vector(1), label="a picture")]
     shown = composed_prompt.why_no_texts(library, parts, asking.Wanted(filter=db.parse_filter("width:999")))
-    assert "Loosen the filter" in shown and "known prompt" not in shown
+    assert "No image has width:999" in shown and "known prompt" not in shown
     shown = composed_prompt.why_no_texts(library, parts, asking.Wanted(filter=db.parse_filter("-has:prompt")))
     assert shown.startswith("No texts for") and "no image that is near has a known prompt" in shown and "offset" not in shown

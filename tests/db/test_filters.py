@@ -294,7 +294,8 @@ def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection)
     ("text", "said"),
     [
         ("blac", "No prompt has 'blac' as whole words; blac* is in those of 1 image."),
-        ('prompt:"black ca" steps:99', "No prompt has 'black ca' as whole words; \"black ca*\" is in those of 1 image."),
+        ('prompt:"black ca" steps:99', "No prompt has 'black ca' as whole words; \"black ca*\" is in those of 1 image. "
+         "No image has steps:99; the lowest is 20, the highest 40."),
         (
             "(d or gre) negative:blur",
             "No prompt has 'd' as whole words; d* is in those of 2 images. "
@@ -303,7 +304,7 @@ def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection)
         ),
         ("(d or cat) negative:blur", "No negative prompt has 'blur' as whole words; blur* is in those of 1 image."),
         ("-blac", ""),
-        ("cat steps:99", ""),
+        ("cat steps:40", ""),
         ("blac*", ""),
         ("zebra", ""),
         ("", ""),

@@ -44,8 +44,10 @@ def ids(library, image, encoder, unit) -> list[int]:
 def test_a_filter_that_passes_none_is_quoted_and_no_model_is_blamed(why, ids, unit):
     told = why(unit(1), filter=db.parse_filter("label:wolf"))
     assert told == "No hits for a image in the library 'default': 0 of 4 images pass the filter (label:wolf). No image has the label 'wolf'. There is: fox."
+    told = why(unit(1), filter=db.parse_filter("label:fox id:1"))
+    assert told.endswith("0 of 4 images pass the filter (label:fox id:1). Loosen the filter.")
     told = why(unit(1), filter=db.parse_filter("label:fox width:1"))
-    assert told.endswith("0 of 4 images pass the filter (label:fox width:1). Loosen the filter.")
+    assert told.endswith("pass the filter (label:fox width:1). No image has width:1; the only value is 64.")
 
 
 def test_a_word_that_only_begins_others_is_told_where_none_pass(why, ids, unit, library, image):
