@@ -32,6 +32,7 @@ Stopped = Callable[[], bool]
 """Whether nobody wants more files: asked also where none is found, as in a folder of other things or one that answers slowly."""
 
 LONGEST_PATH = 2600  # bytes below the root: an index of the library takes no more
+LONGEST_OF_WINDOWS = 259  # letters of a whole path, where an administrator has not allowed more
 TOO_LONG = f"its path below the root is longer than {LONGEST_PATH:,} bytes; move it up, or give its folders shorter names"
 LOOK_EVERY = 500  # things in a folder, between two such questions
 
@@ -60,7 +61,7 @@ class Scan:
     """The image files of `root`/`subfolder`, sorted by name, a folder's files before its sub-folders.
 
     `pattern` is a list of globs such as `*.png;*cat*`, case-insensitive, over file names, or over the path below the
-    root where a glob holds a `/`; empty means all. Hidden files and folders (`.thumbs`) are left out. Symbolic links
+    root where a glob holds a `/`; empty means all. Hidden files and folders (`.thumbs`, Windows' bin) are left out. Symbolic links
     are followed where they stay in the root, each real folder once. What can't be read is told to `on_error` (logged
     when there is none) and left out. ScanError at once when the folder is missing or lies outside the root.
     """
@@ -118,16 +119,17 @@ class Scan:
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            self._on_error(path or ".", f"the folder can't be read ({error.strerror or error})")
+            self._on_error(path or ".", f"the folder can't be read ({why_unread(error, folder)})")
             return
-        beside = {entry.name: entry for entry in listed if entry.name.endswith(SIDECARS)}
+        # On Windows a.TXT is the text of a.png: whoever reads that asks for a.txt, and finds it.
+        beside = {name: entry for entry in listed if (name := os.path.normcase(entry.name)).endswith(SIDECARS)}
         for number, entry in enumerate(listed):
             if number % LOOK_EVERY == LOOK_EVERY - 1 and stopped():
                 return
-            if entry.name.startswith("."):
-                continue
             below = f"{path}/{entry.name}" if path else entry.name
             try:
+                if is_hidden(entry):
+                    continue
                 folder_found = entry.is_dir()
                 if not folder_found and not self._wanted(entry.name, below):
                     continue
@@ -140,7 +142,7 @@ class Scan:
                 elif (found := self._file(entry, below, beside)) is not None:
                     yield found
             except OSError as error:
-                self._on_error(printable(below), f"can't be read ({error.strerror or error})")
+                self._on_error(printable(below), f"can't be read ({why_unread(error, entry.path)})")
 
     def _wanted(self, name: str, path: str) -> bool:
         return is_wanted(name, path, self._globs)
@@ -155,6 +157,21 @@ class Scan:
             self._on_error(path, "is not a regular file")
             return None
         return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.name, beside) if beside else 0)
+
+
+def is_hidden(entry: os.DirEntry[str], windows: bool = os.name == "nt") -> bool:
+    """By its name; on Windows also by its attribute, as the bin of a drive is, in which deleted pictures lie."""
+    if entry.name.startswith("."):
+        return True
+    return windows and bool(entry.stat(follow_symlinks=False).st_file_attributes & stat.FILE_ATTRIBUTE_HIDDEN)  # the folder's list has it
+
+
+def why_unread(error: OSError, place: str, windows: bool = os.name == "nt") -> str:
+    """In the system's words. Windows' for a path that is too long are that there is none."""
+    words = error.strerror or str(error)
+    if windows and len(place) > LONGEST_OF_WINDOWS:
+        words += f"; its whole path has {len(place)} letters, and Windows takes {LONGEST_OF_WINDOWS}: move it up, or allow long paths by LongPathsEnabled"
+    return words
 
 
 def globs_of(pattern: str) -> list[str]:
@@ -184,7 +201,8 @@ def newest_of(texts: Iterable[str]) -> int:
 
 
 def _newest(name: str, beside: dict[str, os.DirEntry[str]]) -> int:
-    return newest_of(beside[text].path for _, text in sidecar_names(name) if text in beside)
+    texts = (os.path.normcase(text) for _, text in sidecar_names(name))
+    return newest_of(beside[text].path for text in texts if text in beside)
 
 
 def normal_subfolder(subfolder: str) -> str:

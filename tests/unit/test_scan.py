@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan, ScanError
+from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan, ScanError, is_hidden, why_unread
 
 
 def touch(root: Path, *names: str) -> None:
@@ -82,6 +84,47 @@ def test_pattern_with_a_slash_is_over_the_path(tmp_path: Path) -> None:
 def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
     touch(tmp_path, ".thumbs/a.png", "._b.png", "c.png")
     assert paths(tmp_path) == ["c.png"]
+
+
+def entry_of_windows(name: str, attributes: int) -> SimpleNamespace:
+    return SimpleNamespace(name=name, stat=lambda follow_symlinks: SimpleNamespace(st_file_attributes=attributes))
+
+
+def test_what_windows_hides_is_hidden() -> None:
+    hidden, other = stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM, stat.FILE_ATTRIBUTE_ARCHIVE
+    assert is_hidden(entry_of_windows("$RECYCLE.BIN", hidden), windows=True) and is_hidden(entry_of_windows(".a.png", other), windows=True)
+    assert not is_hidden(entry_of_windows("a.png", other), windows=True)
+
+
+@pytest.mark.skipif(os.name != "nt", reason="elsewhere a name alone hides")
+def test_the_bin_of_a_drive_is_left_out(tmp_path: Path) -> None:
+    import ctypes
+
+    touch(tmp_path, "$RECYCLE.BIN/a.png", "b.png")
+    assert paths(tmp_path) == ["b.png", "$RECYCLE.BIN/a.png"]
+    assert ctypes.windll.kernel32.SetFileAttributesW(str(tmp_path / "$RECYCLE.BIN"), stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM)
+    assert paths(tmp_path) == ["b.png"]
+
+
+def test_where_case_is_one_a_text_is_beside_an_image_in_any_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "A.PNG", "a.TXT")
+    monkeypatch.setattr(os.path, "normcase", str.lower)  # as on Windows
+    assert next(Scan(tmp_path).files()).sidecar_mtime_ns == (tmp_path / "a.TXT").stat().st_mtime_ns
+
+
+def test_where_case_counts_another_case_is_another_file(tmp_path: Path) -> None:
+    touch(tmp_path, "A.PNG", "a.TXT")
+    if not (tmp_path / "a.txt").exists():
+        assert next(Scan(tmp_path).files()).sidecar_mtime_ns == 0
+
+
+def test_a_path_too_long_for_windows_is_told_with_what_to_do() -> None:
+    error, place = FileNotFoundError(2, "The system cannot find the path specified"), "C:/" + "a" * 257
+    assert why_unread(error, place, windows=True) == (
+        "The system cannot find the path specified; its whole path has 260 letters, and Windows takes 259: "
+        "move it up, or allow long paths by LongPathsEnabled"
+    )
+    assert why_unread(error, place[:-1], windows=True) == why_unread(error, place, windows=False) == "The system cannot find the path specified"
 
 
 @pytest.mark.parametrize("subfolder", ["..", "a/../..", "/etc", "a/../b"])
