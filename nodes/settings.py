@@ -85,14 +85,20 @@ def name_here(name: str, here: Sequence[str]) -> str | None:
     """
     if name in here:
         return name
-    alike = [other for other in here if _file_name(other) == _file_name(name)]
-    return alike[0] if len(alike) == 1 else None
+    for plain in (_slashed, _file_name):
+        if alike := [other for other in here if plain(other) == plain(name)]:
+            return alike[0] if len(alike) == 1 else None
+    return None
 
 
 def _plain(label: str) -> str:
     return re.sub(r"[\s-]+", "_", label.strip().lower().replace("++", "pp"))
 
 
+def _slashed(path: str) -> str:
+    return path.replace("\\", "/")
+
+
 def _file_name(path: str) -> str:
-    name = path.replace("\\", "/").rpartition("/")[2]
+    name = _slashed(path).rpartition("/")[2]
     return re.sub(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", "", name, flags=re.IGNORECASE)

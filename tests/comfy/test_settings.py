@@ -68,6 +68,7 @@ def test_what_the_file_does_not_tell_is_named():
         ("base", "sdxl/base.safetensors"),
         ("other\\base.safetensors", "sdxl/base.safetensors"),
         ("twin", "twin"),
+        ("b\\twin.ckpt", "b/twin.ckpt"),
         ("elsewhere.ckpt", "elsewhere.ckpt"),
         (None, "a/twin.ckpt"),
     ],
@@ -76,3 +77,10 @@ def test_a_checkpoint_is_found_under_the_name_it_has_here(name, expected):
     from diffusion_toolkit.nodes.settings import checkpoint_here
 
     assert checkpoint_here(name, ["a/twin.ckpt", "b/twin.ckpt", "sdxl/base.safetensors"]) == expected
+
+
+def test_of_two_of_one_name_the_folder_tells_which_is_meant_on_any_machine():
+    from diffusion_toolkit.nodes.settings import name_here
+
+    assert name_here("b/twin.ckpt", ["a\\twin.ckpt", "b\\twin.ckpt"]) == "b\\twin.ckpt"
+    assert name_here("c/twin.ckpt", ["a\\twin.ckpt", "b\\twin.ckpt"]) is None
