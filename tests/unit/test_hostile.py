@@ -88,7 +88,7 @@ def test_a_fifo_beside_an_image_is_not_waited_for(tmp_path):
 def test_a_huge_text_beside_an_image_is_left_unread(tmp_path):
     (tmp_path / "image.png").write_bytes(png())
     with (tmp_path / "image.txt").open("wb") as file:
-        file.truncate(20 * 2**30)  # a sparse file: it takes no room
+        file.truncate(20 * 2**30 if os.name != "nt" else 2**28)  # a sparse file: it takes no room, but on Windows
     assert read_apart(tmp_path / "image.png") == "None"
 
 
@@ -131,8 +131,9 @@ def test_a_scan_passes_fifos_devices_and_circles(tmp_path):
 def test_a_name_that_is_not_utf_8_is_skipped_and_told(tmp_path):
     from diffusion_toolkit.embedders.folders.scan import Scan
 
+    name = "\ud800.png" if os.name == "nt" else os.fsdecode(b"\xff\xfe.png")  # Windows takes half a letter
     try:
-        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png")).write_bytes(png())
+        (tmp_path / name).write_bytes(png())
     except OSError:
         pytest.skip("this file system takes UTF-8 names alone")
     skipped: list[str] = []
