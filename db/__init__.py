@@ -33,12 +33,14 @@ from .health.prune import (
     GoneOfRoot,
     count_gone,
     count_texts_left,
+    given_images_at,
     going_images,
     gone_by_root,
     mark_all,
     places_of_staying,
     refuse_beside_a_run,
     remove_missing,
+    without_file,
 )
 from .health.status import LibraryStatus, library_status
 from .health.upkeep import (

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..db import GoingImage
 
 
 def some(n: int, what: str) -> str:
@@ -18,3 +22,11 @@ def first_of(names: Sequence[str], most: int) -> str:
 def first_lines(lines: Sequence[str], most: int) -> list[str]:
     """The same, a line each."""
     return [*lines[:most], *([f"and {len(lines) - most:,} more"] if len(lines) > most else [])]
+
+
+def given(image: GoingImage) -> str:
+    """What a person gave it, in brackets after its name; "" where it is nothing."""
+    told = [] if image.rating is None else ["rejected" if image.rating == -1 else some(image.rating, "star")]
+    told += [f"{'label' if len(image.labels) == 1 else 'labels'} {', '.join(image.labels)}"] if image.labels else []
+    told += [f"namespace {image.namespace}"] if image.namespace else []
+    return f"  [{'; '.join(told)}]" if told else ""

@@ -65,6 +65,11 @@ SELECT count(*) FROM (
 _REMOVE_IMAGES = f"""
 DELETE FROM images i WHERE id = ANY(%s) AND NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id) RETURNING id, {_GIVEN}
 """
+_IMAGE_AT = f"SELECT p.path, i.id FROM paths p JOIN images i ON i.id = p.image_id WHERE p.root_id = %s AND p.path = ANY(%s) AND {_GIVEN}"
+_WITHOUT_FILE = """
+SELECT i.id, i.labels, i.namespace, i.rating FROM images i
+WHERE i.id = ANY(%s) AND NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id)
+"""
 _MARKED = "SELECT path FROM paths WHERE root_id = %s AND missing IS NOT NULL ORDER BY path LIMIT %s"
 
 
@@ -128,6 +133,18 @@ def going_images(conn: Connection, gone: Mapping[int, Sequence[str]], most: int)
     """The first images that go with these files, and those without any: what a person gave something comes first, then by place."""
     with conn.cursor(row_factory=class_row(GoingImage)) as cursor:
         return cursor.execute(_GOING, {**_named(gone), "most": most}).fetchall()
+
+
+def given_images_at(conn: Connection, root_id: int, paths: Sequence[str]) -> dict[str, int]:
+    """The images of these files of a root to which a person gave a label, a namespace or a rating, by path."""
+    return dict(conn.execute(_IMAGE_AT, [root_id, list(paths)]).fetchall())
+
+
+def without_file(conn: Connection, lost: Mapping[int, tuple[str, str]]) -> list[GoingImage]:
+    """Those of these images that no file is known of, and what a person gave them; by their last place, (root, path), which the library
+    no longer has."""
+    rows = conn.execute(_WITHOUT_FILE, [list(lost)])
+    return sorted((GoingImage(id_, *lost[id_], *given, "") for id_, *given in rows), key=lambda image: (image.root, image.path))
 
 
 def places_of_staying(conn: Connection, gone: Mapping[int, Sequence[str]], most: int) -> list[tuple[str, str, int]]:

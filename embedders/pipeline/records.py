@@ -120,6 +120,7 @@ class IndexReport:
     moved: int = 0  # of these, files of images that lie under another path
     all_gone: int = 0  # known files of a folder that has none of them left, or is empty: likely a drive that is not mounted, so not marked
     elsewhere: int = 0  # files that another run is reading, or has written since this one looked
+    overwritten: set[tuple[int, str, str]] = field(default_factory=set)  # (image with something of a person's, root, path) that has another now
     replaced: set[tuple[str, str]] = field(default_factory=set)  # (family, encoder) that searches used until this run
     others: set[str] = field(default_factory=set)  # the runs that were reading some of these
     added: int = 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..wording import first_of, some
+from ..wording import first_lines, first_of, given, some
 
 if TYPE_CHECKING:
-    from ...db import Counts, Words
+    from ...db import Counts, GoingImage, Words
     from ...embedders.pipeline import Encoders, IndexReport
     from ...embedders.pipeline.records import Named
 
 NAMED_FILES = 50
 LABELS_NAMED = 10  # of single lines of a list
+OVERWRITTEN_NAMED = 10
 WAITING = 0.2  # share of a run's time that is worth a word
 PROMPTS = {
     "exact": "exact",
@@ -35,6 +36,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "read_anew": report.read_anew,
         "elsewhere": report.elsewhere,
         "others": sorted(report.others),
+        "overwritten": [list(one) for one in sorted(report.overwritten)],
         "replaced": [list(one) for one in sorted(report.replaced)],
         "missing": report.missing,
         "moved": report.moved,
@@ -67,7 +69,9 @@ def _rate(report: IndexReport) -> float | None:
     return read / report.seconds if read and report.seconds > 0 else None
 
 
-def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str], words: Words) -> str:
+def report_text(
+    report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str], words: Words, overwritten: Sequence[GoingImage] = ()
+) -> str:
     """Lines that say what this run did, what the library now holds, what was left out and why."""
     lines = _found(report)
     if report.unfinished:
@@ -85,6 +89,7 @@ def report_text(report: IndexReport, counts: Counts, encoders: Encoders, warning
             "marked as gone: if this is a drive, mount it; if a folder was renamed here, index the one above; if they are deleted, "
             f"{words.see_gone}."
         )
+    lines += _overwritten(overwritten, words)
     lines += _labelled(report)
     if report.sidecars_read:
         lines.append(f"Known images whose side-car text came, went or changed: {report.sidecars_read}.")
@@ -164,6 +169,16 @@ def _found(report: IndexReport) -> list[str]:
 def _held(kind: str, vectors: int, images: int) -> str:
     """Images of one text share its vectors, so there are fewer of these."""
     return f"{kind} {images}" if kind == "image" or not vectors else f"{kind} {images} ({some(vectors, 'text')})"
+
+
+def _overwritten(images: Sequence[GoingImage], words: Words) -> list[str]:
+    if not images:
+        return []
+    return [
+        f"Overwritten by another picture, and known by no other file: {some(len(images), 'image')} with a rating, label or namespace. The library "
+        f"keeps what it knows of them: the filter -has:file finds them; {words.see_gone}. If one was moved, index the folder that it lies in.",
+        *first_lines([f"  {image.root}: {image.path}{given(image)}" for image in images], OVERWRITTEN_NAMED),
+    ]
 
 
 def _labelled(report: IndexReport) -> list[str]:

@@ -155,6 +155,7 @@ def index_part(
         definitions=definitions,
         progress=store.patience.telling(progress),
     )
+    report.overwritten = store.overwritten
     report.others, report.labelled, report.labels_of_lines = store.others, store.labelled, store.labels_of_lines
     report.labels, report.namespaces = set(store.labels), {store.namespace} - {""}
     return report
@@ -208,7 +209,9 @@ def finish(
         refresh = False
     report.unrefreshed = not (refresh or report.unfinished)
     counts = patience.again(partial(_counts, library))
-    text = report_text(report, counts, encoders, library.warnings, words or db.Words())
+    lost = patience.again(partial(_without_file, library, report))
+    report.overwritten = {(image.image_id, image.root, image.path) for image in lost}
+    text = report_text(report, counts, encoders, library.warnings, words or db.Words(), lost)
     if refreshed:
         text += f"\nSearch: {refreshed}."
     if fitted:
@@ -219,3 +222,9 @@ def finish(
 def _counts(library: Library) -> Counts:
     with library.connection() as connection:
         return db.counts(connection)
+
+
+def _without_file(library: Library, report: IndexReport) -> list[db.GoingImage]:
+    """Of the images that were overwritten, those that the run found nowhere else."""
+    with library.connection() as connection:
+        return db.without_file(connection, {image_id: (root, path) for image_id, root, path in report.overwritten})

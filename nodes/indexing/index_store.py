@@ -80,7 +80,8 @@ class FolderStore:
         self.labels_files = bool(self.labels or self.namespace)
         self.labelled: set[int] = set()  # images that were given some, by id: two files of a list may be one
         self.labels_of_lines: set[str] = set()  # that these were given for themselves
-        self._under = subfolder
+        self.overwritten: set[tuple[int, str, str]] = set()  # images with something of a person's whose file another image has now
+        self._root_name, self._under = root_name, subfolder
         self.patience = Patience()
         if progress is not None:
             self.patience.telling(progress)
@@ -216,6 +217,7 @@ class FolderStore:
         paths = [path for path, _ in links]
         gone = self._former.gone([image_id for _, _, image_id in files], paths)  # the disk is looked at outside of the transaction
         with self._library.connection() as connection:
+            self._note_overwritten(connection, {path: file.image_id for path, file in links})
             db.link_paths(connection, self._root_id, links)
             marked = db.mark_others(connection, gone)
             decoded = {image_id: image.phash for _, image, image_id in files if image.phash is not None}
@@ -224,6 +226,12 @@ class FolderStore:
         self._known.gone([file.path for file in gone if file.root_id == self._root_id])
         self._label([entry for entry, _, _ in files])
         return marked
+
+    def _note_overwritten(self, connection: db.Connection, images: Mapping[str, int | None]) -> None:
+        """Before these files are written, by path with the image that each has now, where it is a known one."""
+        if len(self._known):
+            were = db.given_images_at(connection, self._root_id, list(images)).items()
+            self.overwritten |= {(image_id, self._root_name, path) for path, image_id in were if image_id != images[path]}
 
     @patient
     def label_files(self, paths: Collection[str], labels: Sequence[str] = ()) -> None:
@@ -245,10 +253,9 @@ class FolderStore:
     def add_images(self, images: Sequence[tuple[FileEntry, ImageFile]], vectors: np.ndarray | None) -> None:
         if not images:
             return
-        records = [
-            replace(_record(entry, image), labels=(*self.labels, *entry.labels), namespace=self.namespace) for entry, image in images
-        ]
+        records = [replace(_record(entry, image), labels=(*self.labels, *entry.labels), namespace=self.namespace) for entry, image in images]
         with self._library.connection() as connection:
+            self._note_overwritten(connection, dict.fromkeys(record.path for record in records))
             ids = db.write_images(connection, self._root_id, records)
             if vectors is not None:
                 db.write_image_vectors(connection, self._encoder_ids["image"], ids, vectors)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ...db import GoingImage, GoneOfRoot, Problem, Words
+from ...db import GoneOfRoot, Problem, Words
 from ...db.health.problems import MISSING
 from ...db.sizes import in_bytes
 from ..links import KINDS
-from ..wording import some
+from ..wording import given, some
 from .upkeep import LISTED, NAMED, Found, Pruned, place_of
 from .upkeep_actions import PRUNE, REPAIR
 
@@ -137,9 +137,9 @@ def _pruned_lines(pruned: Pruned, action: str, words: Words) -> list[str]:
             f"{words.index} first: it finds what was only moved or renamed, which keeps its labels then."
         )
     if pruned.going:
-        first = ", those with something of yours first" if any(map(_given, pruned.going)) else ""
+        first = ", those with something of yours first" if any(map(given, pruned.going)) else ""
         lines.append(f"Images that {'went' if done else 'go'}, with the last place of each{first}:")
-        lines += [f"  {place_of(image)}{_given(image)}" for image in pruned.going[:NAMED]]
+        lines += [f"  {place_of(image)}{given(image)}" for image in pruned.going[:NAMED]]
         lines += _more(gone.images + pruned.fileless - NAMED)
     if pruned.moved:
         lines.append(f"Moved, or copies: {some(pruned.moved_files, 'file')} of images that stay, with all that you gave them:")
@@ -150,14 +150,6 @@ def _pruned_lines(pruned: Pruned, action: str, words: Words) -> list[str]:
 
 def _more(left: int) -> list[str]:
     return [f"  and {left:,} more."] if left > 0 else []
-
-
-def _given(image: GoingImage) -> str:
-    """What a person gave it, in brackets; "" where it is nothing."""
-    given = [] if image.rating is None else ["rejected" if image.rating == -1 else some(image.rating, "star")]
-    given += [f"{'label' if len(image.labels) == 1 else 'labels'} {', '.join(image.labels)}"] if image.labels else []
-    given += [f"namespace {image.namespace}"] if image.namespace else []
-    return f"  [{'; '.join(given)}]" if given else ""
 
 
 def upkeep_record(found: Found, action: str, pruned: Pruned | None) -> dict[str, Any]:

@@ -93,3 +93,34 @@ def test_a_pattern_that_no_file_has_is_named(run):
 def test_a_folder_that_is_waited_for_holds_nothing_yet(run):
     report, counts, text = run("new", may_be_missing=True)
     assert (report.found, counts.images) == (0, 0) and text.startswith("Found 0 images")
+
+
+def give(library, path: str, **given) -> int:
+    """Gives the image of this file a rating and labels; returns its id."""
+    with library.connection() as conn:
+        [(image_id,)] = conn.execute("SELECT image_id FROM paths WHERE path = %s", [path])
+        db.label_images(conn, [image_id], **given)
+    return image_id
+
+
+def test_an_image_of_yours_that_another_picture_has_overwritten_is_told(run, library, tmp_path):
+    run()
+    fox, draft = give(library, "0.png", rating=5, add=["fox"]), give(library, "1.png", rating=-1)
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "pictures/0.png")
+    (tmp_path / "pictures/1.png").write_bytes((tmp_path / "pictures/2.png").read_bytes())
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "pictures/3.png")  # nobody gave that one anything
+    report, _, text = run()
+    assert "Overwritten by another picture, and known by no other file: 2 images with a rating, label or namespace. The" in text
+    assert "\n  output: 0.png  [5 stars; label fox]\n  output: 1.png  [rejected]\n" in text and "the filter -has:file finds them; see Library" in text
+    assert report.overwritten == {(fox, "output", "0.png"), (draft, "output", "1.png")}
+    with library.connection() as conn:
+        assert set(db.list_images(conn, db.parse_filter("-has:file has:rating"), "newest", 9, 0)) == {fox, draft}
+    assert "Overwritten" not in run()[2]
+
+
+def test_an_image_whose_file_was_moved_first_is_not_told_as_overwritten(run, library, tmp_path):
+    run(labels="mine")
+    (tmp_path / "pictures/0.png").rename(tmp_path / "pictures/kept.png")
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "pictures/0.png")
+    report, _, text = run(labels="mine, too")
+    assert (report.added, report.known_elsewhere, report.overwritten) == (1, 1, set()) and "Overwritten" not in text
