@@ -78,7 +78,8 @@ def configuration_faults(file: Path, has_password: Callable[[str], bool] | None 
 
 
 def refuse_if_others_can_read(file: Path) -> None:
-    """For a file that holds a password, as ssh does it. Windows keeps a user's folder to that user by itself."""
+    """For a file that holds a password, as ssh does it. On Windows a mode tells nothing: a folder of the user's own is closed to others
+    by itself, and a portable ComfyUI's is not, as the README says."""
     if os.name == "nt":
         return
     mode = stat.S_IMODE(file.stat().st_mode)
