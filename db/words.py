@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from .encoders import CONNECT
 
+KINDS = {"negative": "negative prompt", "clip_l": "CLIP-L", "clip_g": "CLIP-G", "token_states": "token states"}  # those called otherwise
+
+
+def kind_in_words(name: str) -> str:
+    """A vector kind or an encoder's family, as reports call it."""
+    return KINDS.get(name, name)
+
 
 class Words:
     """The nodes'. `nodes/command/words.py` has the command's."""

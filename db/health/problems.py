@@ -19,7 +19,7 @@ from ..records import StoredEncoder
 from ..search.kinds import SHAPES, state_of
 from ..search.strategy import enough
 from ..sizes import in_bytes
-from ..words import Words
+from ..words import Words, kind_in_words
 
 if TYPE_CHECKING:
     from .status import Coverage, LibraryStatus
@@ -86,7 +86,7 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
     for family, kinds in by_family.items():
         kinds = [coverage for coverage in kinds if coverage.could]
         if family not in active and kinds:
-            names = " and ".join(coverage.kind for coverage in kinds)
+            names = " and ".join(kind_in_words(coverage.kind) for coverage in kinds)
             found.append(
                 Problem(f"There are no {names} vectors: searches by them find nothing.", f"{words.index} {words.with_model(family)}.")
             )
@@ -96,7 +96,7 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
                 missing = coverage.could - coverage.have
                 found.append(
                     Problem(
-                        f"{missing:,} of {coverage.could:,} images have no {coverage.kind} vector by {active[family].told}.",
+                        f"{missing:,} of {coverage.could:,} images have no {kind_in_words(coverage.kind)} vector by {active[family].told}.",
                         f"{words.index} on {_folders_lacking(conn, coverage.kind, active[family].id)} {words.with_that_model(family)}.",
                     )
                 )
@@ -112,7 +112,7 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
             found.append(
                 Problem(
                     f"{known.vectors:,} vectors are kept of {known.encoder.told}, which is not the last "
-                    f"one indexed with ({known.encoder.family}). Searches with that model still use them.",
+                    f"one indexed with ({kind_in_words(known.encoder.family)}). Searches with that model still use them.",
                     f"Nothing. Or {words.indexing} on any folder {words.with_that_model(known.encoder.family)}: searches go by it again. Or "
                     f"give the space back, for good, while nobody uses the library: {_forgetting(status, known.encoder)}",
                 )
@@ -155,7 +155,7 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
         if table in VECTOR_TABLES and known.encoder.active and known.searched >= SMALL and known.encoder.id not in indexed:
             found.append(
                 Problem(
-                    f"{known.searched:,} {known.encoder.family} vectors have no index: each search compares with all of them.",
+                    f"{known.searched:,} {kind_in_words(known.encoder.family)} vectors have no index: each search compares with all of them.",
                     f"Make one with {status.words.build}.",
                 )
             )
@@ -171,7 +171,7 @@ def _trial_problems(conn: Connection, status: LibraryStatus) -> list[Problem]:
         rows = vectors.get(encoder.id, 0)
         if source.index != "hnsw" or not encoder.active or rows < enough():
             continue
-        name = f"The index of {rows:,} {encoder.family} vectors by {encoder.name}"
+        name = f"The index of {rows:,} {kind_in_words(encoder.family)} vectors by {encoder.name}"
         owner = other_owner(conn, source.index_name)
         missed = [shape for shape in ("near", "far") if source.effort(shape) is None and (shape == "near" or encoder.details.get("picture_tower"))]
         if is_due(rows, source.tried):
@@ -196,7 +196,7 @@ def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Proble
     if not status.postponed:
         return []
     count = {known.encoder.id: known.searched for known in status.encoders}
-    which = ", ".join(f"{encoder.family} ({count[encoder.id]:,} vectors)" for encoder in status.postponed)
+    which = ", ".join(f"{kind_in_words(encoder.family)} ({count[encoder.id]:,} vectors)" for encoder in status.postponed)
     return [
         Problem(
             f"Indexes are put off while much is written: {which}. Searches by these compare with every vector until they are made.",
@@ -210,12 +210,13 @@ def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:
     for kinds, fitted_on, ready in status.hybrids:
         if not ready and built:
             continue
+        over = ", ".join(map(kind_in_words, kinds))
         if not ready:
-            found.append(Problem(f"The index over {', '.join(kinds)} was not finished.", f"{status.words.index_or_build} again."))
+            found.append(Problem(f"The index over {over} was not finished.", f"{status.words.index_or_build} again."))
         elif status.images >= REFIT_AT * max(fitted_on, 1):
             found.append(
                 Problem(
-                    f"The index over {', '.join(kinds)} was made when there were {fitted_on:,} images; the library has {status.images:,} now.",
+                    f"The index over {over} was made when there were {fitted_on:,} images; the library has {status.images:,} now.",
                     f"{status.words.index_or_build}: it is fitted anew.",
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from psycopg import Connection
+from psycopg import Connection, DatabaseError
 
 from .._index_sql import INDEX_METHODS
 from ..connection import Library
@@ -104,6 +104,7 @@ class LibraryStatus:
     hybrids: list[tuple[list[str], int, bool]]  # kinds, images, ready
     hybrid_tail: int
     size: int
+    wal: int | None  # of the whole server; None where this user may not know it
     sizes: dict[str, tuple[int, int]]
     read_before: int  # images that an older reader has read
     postponed: list[StoredEncoder]  # those whose index a large run has put off until it is done
@@ -142,6 +143,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             hybrids=hybrids,
             hybrid_tail=tail,
             size=conn.execute("SELECT pg_database_size(current_database())").fetchone()[0],
+            wal=_wal(conn),
             sizes={table: (data, indexes) for table, data, indexes in conn.execute(_SIZES)},
             roots=[(name, path, files) for _, name, path, files in known_roots(conn)],
             read_before=conn.execute("SELECT count(*) FROM images WHERE reader < %s", [reader_version]).fetchone()[0],
@@ -150,6 +152,14 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
         )
         status.problems.extend(problems_of(conn, status, library.warnings))
     return status
+
+
+def _wal(conn: Connection) -> int | None:
+    try:
+        with conn.transaction():
+            return conn.execute("SELECT sum(size)::bigint FROM pg_ls_waldir()").fetchone()[0]
+    except DatabaseError:  # it is a superuser's, a member's of pg_monitor, and of no one where a provider keeps it
+        return None
 
 
 def _encoders(conn: Connection) -> list[EncoderStatus]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...db import Library, LibraryStatus, Problem, Words, has_password, library_status
 from ...db.sizes import in_bytes
+from ...db.words import kind_in_words
 from ...embedders.metadata import READER_VERSION
 from ..config import configuration_faults
 from ..host import ConfigurationError, config_file, roots, toolkit_directory
@@ -57,6 +58,7 @@ def status_record(status: LibraryStatus) -> dict[str, Any]:
         "hybrids": [{"kinds": kinds, "images": images, "ready": ready} for kinds, images, ready in status.hybrids],
         "hybrid_tail": status.hybrid_tail,
         "bytes": status.size,
+        "wal_bytes": status.wal,
         "tables": {table: {"data": data, "indexes": indexes} for table, (data, indexes) in status.sizes.items()},
         "roots": [{"name": name, "path": path, "files": files} for name, path, files in status.roots],
         "read_before": status.read_before,
@@ -78,19 +80,20 @@ def status_text(status: LibraryStatus) -> str:
         encoder = known.encoder
         what = "token states" if encoder.family == "token_states" else "vectors"
         lines.append(
-            f"  {'*' if encoder.active else ' '} {encoder.family}: {encoder.told}, {encoder.dims} "
+            f"  {'*' if encoder.active else ' '} {kind_in_words(encoder.family)}: {encoder.told}, {encoder.dims} "
             f"dimensions, {known.vectors:,} {what}"
         )
     lines += ["", "Indexes of vectors:"]
     lines += [_index_line(index) for index in status.indexes]
-    lines += [f"  put off until a run ends: {encoder.family}, {encoder.name}" for encoder in status.postponed]
+    lines += [f"  put off until a run ends: {kind_in_words(encoder.family)}, {encoder.name}" for encoder in status.postponed]
     lines += [] if status.indexes or status.postponed else ["  none: each search compares with all vectors"]
-    lines += [f"  over {', '.join(kinds)}: fitted on {images:,} images{'' if ready else ', not finished'}" for kinds, images, ready in status.hybrids]
+    lines += [f"  over {', '.join(map(kind_in_words, kinds))}: fitted on {images:,} images{'' if ready else ', not finished'}" for kinds, images, ready in status.hybrids]
     data, indexes = status.vector_bytes
     lines += ["", f"On disk: vectors {in_bytes(data)}, their indexes {in_bytes(indexes)}{_an_image(data + indexes, status.images)}"]
     tables = ("token_states", "approximations", "metadata", "images", "texts", "paths")
     others = {table: sum(sizes) for table, sizes in status.sizes.items() if table in tables}
     lines.append("  " + ", ".join(f"{table.replace('_', ' ')} {in_bytes(size)}" for table, size in others.items()))
+    lines += [] if status.wal is None else [f"  Beside the library: the server's log of what was written last (WAL), {in_bytes(status.wal)}"]
     if status.token_states:
         each = in_bytes(status.states_size)
         lines.append(f"  Token states of {status.token_states:,} texts, {each} each: these the Loader recalls exactly with no text encoder")

@@ -112,7 +112,7 @@ def test_an_index_that_was_tried_is_no_problem_for_as_many_negatives(library, co
     indexes.set_index(library, encoder_id, "none")
     assert "have no index" not in " ".join(problem.what for problem in db.library_status(library).problems)
     monkeypatch.setattr(problems, "SMALL", 50)
-    assert "60 clip_l vectors have no index" in " ".join(problem.what for problem in db.library_status(library).problems)
+    assert "60 CLIP-L vectors have no index" in " ".join(problem.what for problem in db.library_status(library).problems)
 
 
 def test_vectors_from_before_are_all_searched(dsn, library, root, conn, image, encoder, unit):

@@ -13,6 +13,7 @@ from diffusion_toolkit.db.health.problems import SMALL
 from diffusion_toolkit.db.health.status import library_status
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.sizes import in_bytes
+from host.comfy_models import import_comfy
 
 
 @pytest.fixture
@@ -54,6 +55,38 @@ def test_counts_coverage_and_versions(filled):
     assert status.vector_bytes[0] > 0 and status.sizes["images"][0] > 0
 
 
+def test_kinds_are_told_in_words(filled, encoder, image):
+    with filled.connection() as conn:
+        encoder(conn, "clip_l")
+        db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(4, prompt=db.TextPair("a", "a"), negative=db.TextPair("b", "b"))])
+        conn.execute("INSERT INTO hybrids VALUES (DEFAULT, '{negative,clip_g}', '{1,2}', 16, '', '{}', 1)")
+    said = told(filled)
+    assert "3 of 3 images have no CLIP-L vector by" in said and "1 of 1 images have no negative prompt vector by" in said
+    assert "The index over negative prompt, CLIP-G was not finished." in said
+
+
+def test_encoders_and_indexes_are_listed_by_the_same_words(filled, encoder):
+    import_comfy()
+    from diffusion_toolkit.nodes.library.status_report import status_text
+
+    with filled.connection() as conn:
+        for family in ("clip_g", "token_states"):
+            encoder(conn, family)
+    text = status_text(library_status(filled))
+    assert "\n  * CLIP-G: clip_g aa [aa], 8 dimensions, 0 vectors" in text and "\n  * token states: token_states aa [aa], 8" in text
+
+
+def test_the_servers_log_is_told_where_the_user_may_know_it(filled, as_user):
+    import_comfy()
+    from diffusion_toolkit.nodes.library.status_report import status_record, status_text
+
+    status = library_status(filled)
+    assert status.wal >= 2**24 and status_record(status)["wal_bytes"] == status.wal  # a segment at least
+    assert f"Beside the library: the server's log of what was written last (WAL), {in_bytes(status.wal)}\n" in status_text(status)
+    status = library_status(as_user())
+    assert status.wal is None and "WAL" not in status_text(status) and status.roots  # asked after it
+
+
 def test_what_the_token_states_of_a_text_take_does_not_grow_when_others_are_removed(library):
     with library.connection() as conn:
         states = db.ensure_encoder(conn, db.Encoder("token_states", "s", "clip", 64, {}))
@@ -72,7 +105,7 @@ def test_what_the_token_states_of_a_text_take_does_not_grow_when_others_are_remo
 def test_missing_vectors_name_the_model_and_the_step(filled):
     said = told(filled)
     assert "1 of 2 images have no prompt vector by text aa [aa]. Queue Index Folder on output/folder with that model" in said
-    assert "There are no clip_l vectors: searches by them find nothing. Queue Index Folder with a CLIP connected." in said
+    assert "There are no CLIP-L vectors: searches by them find nothing. Queue Index Folder with a CLIP connected." in said
     assert "image vector" not in said and "negative" not in said
 
 
