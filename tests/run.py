@@ -9,6 +9,8 @@ if sys.version_info < (3, 10):
 if __name__ == "__main__":
     from pathlib import Path
 
+    HERE = Path(os.path.abspath(__file__)).parent
+    sys.path.insert(0, str(HERE))  # the Python of ComfyUI's portable build leaves out a script's folder
     from host import bootstrap
 
-    sys.exit(bootstrap.main(Path(os.path.abspath(__file__)).parent / "host" / "run_job.py", sys.argv[1:]))
+    sys.exit(bootstrap.main(HERE / "host" / "run_job.py", sys.argv[1:]))

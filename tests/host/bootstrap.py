@@ -62,14 +62,15 @@ def prepare(*, install: bool = False) -> Path:
     `install` allows changing the environment of the ComfyUI that COMFYUI_PATH names; otherwise what it lacks is only said.
     Raises SetupError whose message names the cause and the next step.
     """
-    check_python()
-    CACHE.mkdir(exist_ok=True)
     if os.environ.get("COMFYUI_PATH"):
+        CACHE.mkdir(exist_ok=True)
         folder = find_comfyui()
         python = comfyui_source.find_python(folder)
         print(f"ComfyUI: {folder} (COMFYUI_PATH), with its Python {python}")
         _complete_foreign(python, install)
         return python
+    check_python()
+    CACHE.mkdir(exist_ok=True)
     return _complete_own()
 
 

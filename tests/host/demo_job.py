@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # tests/, for `host`; not host/ itself
+    HERE = Path(__file__).resolve().parent  # in the place of host/ its parent, for `host`; ComfyUI's portable Python has neither
+    sys.path[:] = [str(HERE.parent), *(place for place in sys.path if Path(place).resolve() != HERE)]
 
 from host import bootstrap, stand_in
 from host.client import ComfyError, PromptError, PromptResult

@@ -87,6 +87,8 @@ def test_a_python_without_ensurepip_is_told_what_to_install(tmp_path: Path) -> N
     assert answer.returncode == 1
     assert "no `ensurepip` module" in answer.stderr
     assert "apt install python3-venv" in answer.stderr
+    own = run_command(PYTHONHOME=str(home), COMFYUI_PATH=str(tmp_path / "nowhere"))
+    assert "COMFYUI_PATH names" in own.stderr  # no environment is to be made then
 
 
 def place(source: Path, target: Path) -> None:
@@ -101,6 +103,28 @@ def test_a_comfyui_path_that_is_no_folder_is_named(tmp_path: Path) -> None:
 
     assert answer.returncode == 1
     assert f"COMFYUI_PATH names {(tmp_path / 'nowhere').resolve()}, which is not a folder" in answer.stderr
+
+
+@pytest.mark.parametrize("script", [RUN, RUN.with_name("demo.py")], ids=["run", "demo"])
+def test_a_python_that_leaves_out_a_scripts_folder_finds_ours(tmp_path: Path, script: Path) -> None:
+    # -I does what the Python of ComfyUI's portable build for Windows does by its ._pth file.
+    command = [BASE_PYTHON, "-I", str(script)]
+    answer = subprocess.run(command, env={**os.environ, "COMFYUI_PATH": str(tmp_path / "nowhere")}, capture_output=True, text=True, check=False)
+
+    assert "COMFYUI_PATH names" in answer.stderr
+
+
+@pytest.mark.parametrize("job", ["run_job.py", "demo_job.py"])
+def test_a_job_takes_from_the_path_its_own_folder_alone(tmp_path: Path, job: str) -> None:
+    host, lasting = RUN.parent / "host", str(tmp_path)
+    code = (
+        f"import atexit, runpy, sys; sys.path.insert(0, {lasting!r}); sys.argv = ['job', '--help']\n"
+        f"atexit.register(lambda: print('\\nafterwards', {lasting!r} in sys.path, {str(host)!r} in sys.path))\n"
+        f"runpy.run_path({str(host / job)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=False)
+
+    assert done.stdout.splitlines()[-1] == "afterwards True False", done.stderr
 
 
 def test_a_comfyui_path_without_comfyui_is_named(tmp_path: Path) -> None:
