@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    folder = tmp_path_factory.mktemp("own pictures: ü=1")  # what a list of paths in a variable could not hold
+    folder = tmp_path_factory.mktemp(f"own pictures{os.pathsep} ü=1")  # what a list of paths in a variable could not hold
     for number, prompt in enumerate(("a shark under water", "a loaf of bread", "a marble statue")):
         graph = {
             "1": {"class_type": "CLIPTextEncode", "inputs": {"text": prompt, "clip": ["9", 1]}},
