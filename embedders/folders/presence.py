@@ -134,7 +134,7 @@ class Names:
     def _may_be_another(self, folder: str, name: str) -> bool:
         """Whether it is worth a look at the folder's list, which may be long: not where no other spelling leads to it."""
         other = name.swapcase()
-        return not name.isascii() or (other != name and os.path.exists(os.path.join(self._root, folder, other)))
+        return not name.isascii() or name.endswith((".", " ")) or (other != name and os.path.exists(os.path.join(self._root, folder, other)))
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """Spellings by what they have in common; none where the folder can't be read."""
@@ -154,7 +154,8 @@ class Names:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    """Windows finds `cats` by `cats.` too."""
+    return unicodedata.normalize("NFC", name).casefold().rstrip(". ")
 
 
 class Nearest:

@@ -60,6 +60,19 @@ def test_a_file_or_folder_that_is_spelled_in_another_case_now_is_gone_from_its_f
     assert still_gone(judged, ["cats/b.png", "dogs/d.png"]) == ["cats/b.png"]
 
 
+def test_a_path_is_spelled_without_the_dots_and_blanks_that_windows_leaves_out(folder, caseless):
+    (folder / "2025").mkdir()
+    names = presence.Names(folder)
+    for typed, spelled in (("CATS./deep /C.png", "cats/deep/c.png"), ("2025. .", "2025"), ("gone./c.png", "gone./c.png")):
+        assert names.spelled(typed) == spelled
+
+
+def test_where_a_dot_at_the_end_counts_it_stays(folder):
+    if not (folder / "cats.").exists():
+        (folder / "cats.").mkdir()
+        assert presence.Names(folder).spelled("cats./b.png") == "cats./b.png" and presence.Names(folder).spelled("cats") == "cats"
+
+
 @pytest.fixture
 def listed_late(monkeypatch):
     """As while a backup is restored; and some network drives list late what they already find."""
