@@ -33,6 +33,12 @@ def test_a_few_known_names_are_enough(key: str, more: dict[str, Any]) -> None:
     assert found.prompt_origin.confidence == "exact"
 
 
+@pytest.mark.parametrize("key", ["sidecar.txt", "sidecar.caption", "sidecar.json", "ImageDescription"])
+def test_a_caption_that_was_written_on_windows_is_the_same_text(key: str) -> None:
+    caption = "a red fox\r\nin the snow\r\n"
+    assert read(**{key: {"caption": caption} if key.endswith("json") else caption}).prompt == pair("a red fox\nin the snow")
+
+
 @pytest.mark.parametrize("key", ["sidecar.json", "metadata"])
 def test_a_prompt_without_anything_else_is_inferred(key: str) -> None:
     found = read(**{key: {"prompt": "a red fox", "width": 512, "height": 512}})
