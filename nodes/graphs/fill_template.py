@@ -12,7 +12,7 @@ from ..host import library_fingerprint, names_missing_requirements, numbers_in_r
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
 from ..wording import some
-from .templates import AS_THEY_ARE, NEAREST, OWN, STOP, TOLD, models_here, read_template, template_names
+from .templates import AS_THEY_ARE, LEAVE_OUT, NEAREST, OWN, STOP, TOLD, models_here, read_template, template_names
 from .templates import template_file as file_of
 
 if TYPE_CHECKING:
@@ -77,10 +77,11 @@ class FillTemplate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "missing",
-                    options=[STOP, NEAREST, AS_THEY_ARE],
+                    options=[STOP, NEAREST, AS_THEY_ARE, LEAVE_OUT],
                     default=STOP,
                     tooltip="What to do about checkpoints, LoRAs and others that are not here. stop: each is listed with the nearest names. use the "
-                    "nearest: it takes their place, LoRAs with no like are left out. leave: for another computer.",
+                    "nearest: it takes their place, LoRAs with no like are left out. leave the names: for another computer. leave out such images: "
+                    "the others are filled, and the report lists these.",
                 ),
                 io.String.Input(
                     "save_as",
@@ -150,8 +151,9 @@ class FillTemplate(io.ComfyNode):
         images, without = read_images(opened, ids, own, definitions, progress)
         asked = Asked(given, str(source or template), used, kept, ADD if loras == BOTH_LORAS else REPLACE, missing, opened.name)
         made = fill_images(images, asked, definitions, progress)
-        if made.missing and missing != AS_THEY_ARE:
-            raise MissingHere(_not_here(made.missing, missing, made.keepable))
+        if made.missing and (missing in (STOP, NEAREST) or not made.graphs):
+            raise MissingHere(_not_here(made.missing, missing, made.keepable, others=len(made.lacking) < len(images)))
+        without += made.lacking if missing == LEAVE_OUT else []
         written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as.strip() else "" for graph, id_, of in made.graphs]
         show_text(cls, f"Done: {len(made.graphs)} graphs")
         graphs, of_images, of_seeds = map(list, zip(*made.graphs))
@@ -176,12 +178,13 @@ def _report(seeds: list[int], lines: list[str], without: list[str], written: lis
     return "\n".join([heading, *lines[:TOLD], *more, *without[:TOLD], *files])
 
 
-def _not_here(missed: list[str], missing: str, keepable: list[str]) -> str:
-    """`keepable` are the settings that need not come from the image; of an image's own graph there are none."""
+def _not_here(missed: list[str], missing: str, keepable: list[str], others: bool) -> str:
+    """`keepable` are the settings that need not come from the image; of an image's own graph there are none. `others`: images that lack nothing."""
     listed = "\n".join(f"- {what}" for what in missed[:50])
     steps = ["Get what is missing"]
     steps += [f"put {', '.join(keepable)} into keep"] if keepable else []
     helps = any("Nearest here" in what or what.startswith("LoRA") for what in missed)  # a LoRA without a like is left out then
     steps += [f"choose '{NEAREST}'"] if missing == STOP and helps else []
+    steps += [f"choose '{LEAVE_OUT}'"] if others else []
     next_step = ", ".join(steps[:-1]) + ", or " * (len(steps) > 1) + steps[-1]
     return f"This ComfyUI does not have all that the filled graph names:\n{listed}\n{next_step}; '{AS_THEY_ARE}' gives the graph for another computer."

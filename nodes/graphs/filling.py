@@ -14,7 +14,7 @@ from ...embedders.template.fill import FILLABLE
 from ...embedders.template.probe import Place, Probe, changed
 from ..settings import name_here, sampler_and_scheduler
 from .stored_graphs import Graph, NoGraph, output_types, stored_graphs
-from .templates import BUILT_IN, NEAREST, TOLD, missing_here
+from .templates import BUILT_IN, LEAVE_OUT, NEAREST, TOLD, missing_here
 
 OF_A_PASS = ("seed", "steps", "cfg", "sampler", "scheduler", "denoise")  # settings that tell one pass of an image from another
 NAMES = ("checkpoint", "vae", "sampler", "scheduler")  # settings that are names of what a computer has, beside LoRAs
@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass
 class Made:
-    """Filled graphs as (graph, image id, seed), what is said of each image, and what this ComfyUI lacks for all of them.
+    """Filled graphs as (graph, image id, seed), what is said of each image, and what this ComfyUI lacks for all of them and for each.
 
     `keepable` are the settings that brought what is lacking into a template: in keep, they would not.
     """
@@ -46,6 +46,7 @@ class Made:
     graphs: list[tuple[Graph, int, int]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
     keepable: list[str] = field(default_factory=list)
 
 
@@ -132,7 +133,7 @@ def names_of_here(wanted: dict[str, Any]) -> None:
 def fill_images(
     images: Sequence[tuple[int, Graph | None, dict[str, Any]]], asked: Asked, definitions: Any, progress: Callable[[str, int, int], None]
 ) -> Made:
-    """A graph for each image and seed; an image is its id, its own graph and what is wanted of it."""
+    """A graph for each image and seed, but for images to be left out; an image is its id, its own graph and what is wanted of it."""
     made, of = Made(), len(images) * len(asked.seeds)
     template = of_library(asked.template, asked.library) if asked.template is not None else None
     own_seed = seed_of(template, definitions) if template is not None else None
@@ -148,10 +149,14 @@ def fill_images(
                 graph, marks = own, {}
             how = {"keep": asked.keep, "loras": asked.loras, "missing": asked.missing}
             done = filled_for(graph, {**wanted, "seed": used}, definitions, marks=marks, **how)
-            made.graphs.append((done.filled.graph, image_id, done.seed if done.seed is not None else used or 0))
-            if number == 0:
+            if number == 0 and done.missing:
                 made.missing += [what for what in done.missing if what not in made.missing]
                 made.keepable += [name for name in done.keepable if name not in made.keepable]
+                made.lacking.append(f"Image {image_id} is left out. {' '.join(done.missing)}")
+                if asked.missing == LEAVE_OUT:
+                    break
+            made.graphs.append((done.filled.graph, image_id, done.seed if done.seed is not None else used or 0))
+            if number == 0:
                 made.lines.append("\n".join([f"Image {image_id} in {asked.name}", *summary(done, wanted, asked.template is None)]))
     return made
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .stored_graphs import Graph
 
 OWN, BUILT_IN = "the image's own graph", "text to image"
-STOP, NEAREST, AS_THEY_ARE = "stop and list them", "use the nearest here", "leave the names"  # of what is not here
+STOP, NEAREST, AS_THEY_ARE, LEAVE_OUT = "stop and list them", "use the nearest here", "leave the names", "leave out such images"  # of what is not here
 NO_CHECKPOINT = "any checkpoint.safetensors"  # where none is here: the image's own takes its place if it is known
 MAX_BYTES = 32 * 2**20
 TOLD = 20  # images that a report tells of

@@ -77,6 +77,19 @@ def test_missing_checkpoints_and_loras_are_listed_with_their_nearest_names(serve
     assert "into keep" not in str(raised.value)  # of its own graph an image's all is kept
 
 
+def test_images_that_lack_a_model_are_left_out_where_that_is_chosen(server, lacking, heron):
+    with pytest.raises(PromptError, match="choose 'use the nearest here', or choose 'leave out such images'; 'leave the names' gives"):
+        server.queue(fill(f"{lacking} {heron}"))
+    graph = fill(f"{lacking} {heron}", missing="leave out such images", variations=2)
+    assert values(server, graph, "fill", 1) == [heron, heron]
+    said = server.queue(graph).outputs["fill"]["text"][0]
+    assert said.startswith("2 filled graphs") and f"Image {lacking} is left out. juggernautXL_v8.safetensors is not here (node 1," in said
+    assert f"Image {lacking} in" not in said
+    with pytest.raises(PromptError, match="juggernautXL_v8.safetensors is not here") as raised:
+        server.queue(fill(f"{lacking}", missing="leave out such images"))
+    assert "leave out such images" not in str(raised.value)
+
+
 def test_the_nearest_take_the_place_of_what_is_missing_where_that_is_chosen(server, lacking):
     graph = fill(f"{lacking}", template="text to image", missing="use the nearest here")
     [text] = values(server, graph, "fill", 0)
