@@ -1,13 +1,14 @@
 """Names for a node's saved values of which only the shape is known: type, look, place, and the sockets of their node.
 
-The names are those that a tracer of prompts understands. Where a sampler's and a schedule's name stand side by side, the numbers about
-them are steps and cfg, and denoise or the first step.
+The names are those that a tracer of prompts understands. Each of `_RULES` names values that none before it has named, by one sign that
+nodes of many packs share; the first node in which it was seen stands beside it. A new rule needs nothing of the others but its place.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from ..graph.settings import is_whole
@@ -15,93 +16,239 @@ from ..graph.settings import is_whole
 CONTROLS = frozenset(("fixed", "increment", "decrement", "randomize", "increment-wrap"))
 """What becomes of a seed after a run. The value stands behind the seed, and is never sent."""
 
+_UNSENT = ""  # the name of such a value
 _FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.I)
+_FILE_NAMES = {"CLIP": "clip_name", "VAE": "vae_name", "CONTROL_NET": "control_net_name", "CLIP_VISION": "clip_vision_name"}
 _SAMPLER = re.compile(
-    r"^(euler|heun|dpm|lms|ddim|ddpm|uni_pc|lcm|i?pndm|deis|res_multi|er_sde|sa_solver|seeds_|gradient_est)", re.I
+    r"(euler|heun|dpm|lms|ddim|ddpm|uni_pc|lcm|i?pndm|deis|res_multi|er_sde|sa_solver|seeds_|gradient_est)\S*", re.I
 )
-_SCHEDULER = re.compile(
-    r"^(normal|karras|exponential|sgm_uniform|simple|ddim_uniform|beta\d*|linear_quadratic|kl_optimal)$", re.I
-)
+_SCHEDULER = re.compile(r"normal|karras|exponential|sgm_uniform|simple|ddim_uniform|beta\d*|linear_quadratic|kl_optimal", re.I)
 _PLACEHOLDER = re.compile(r"\W*(select|choose)\b.{0,60}$", re.I)
 _CHOICE = re.compile(r"baked vae|none|default|#[0-9a-f]{3,8}", re.I)  # a whole value that a list or a picker gave
 _SWITCH = re.compile(r"enabled?|disabled?|true|false|on|off|yes|no|auto|none|default", re.I)
-_SIDE = r"(?<![\d.])(?:6[4-9]|[7-9]\d|[1-9]\d{2,4})(?!\.?\d)"
-_SIZE = re.compile(rf"{_SIDE}\s*[x\u00d7*]\s*{_SIDE}")
+_SIZE = re.compile(r"[1-9]\d{2,4}\s*[x\u00d7*]\s*[1-9]\d{2,4}")
 _ABOUT_SIZE = re.compile(r"(?:[\d\W]|sdxl|sd|flux|square|portrait|landscape)*", re.I)  # a ratio, and what lists of sizes call one
 
 
 def by_shape(saved: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
-    """Names for values of which only the shape is known: type, look, place, and the sockets of their node."""
-    gives = {slot["type"] for slot in saved["outputs"]}
-    takes = {slot["type"] for slot in saved["inputs"]}
-    samples = (
-        "LATENT" in gives and bool(takes & {"MODEL", "GUIDER", "CONDITIONING"}) or bool(gives & {"SIGMAS", "NOISE", "SAMPLER"})
-    )
-    names: dict[int, str] = {}
-    control = {
-        i for i in range(1, len(values)) if isinstance(values[i], str) and values[i] in CONTROLS and _is_number(values[i - 1])
-    }
-    for place in control:
-        names[place - 1] = "seed"
-    strings = [i for i, v in enumerate(values) if isinstance(v, str) and i not in control]
-    pair = next((i for i in strings if i + 1 in strings and _are_pair(values, i)), None)
-    if pair is not None:
-        names |= _around(values, pair, "INT" in gives and not samples)
-        strings = [i for i in strings if i not in names]
-    numbers = [i for i, v in enumerate(values) if _is_number(v) and i not in names]
-    files = [i for i in strings if _FILE.search(values[i]) and ", " not in values[i]]  # which ends a text as an embedding
-    encodes = (
-        any(re.search("cond|embeds|pipe|bundle|string|(?<!con)text", kind, re.I) for kind in gives)
-        or "CLIP" in takes
-        and "CLIP" not in gives
-    ) and not gives & {"IMAGE", "VIDEO", "AUDIO"}  # a service, which tells of its picture beside it
-    said = [i for i in strings if not (_PLACEHOLDER.match(values[i]) or _CHOICE.fullmatch(values[i]))]
-    sizes = [i for i in said if _is_size(values[i]) and not (encodes and len(strings) == 1)]
-    names |= dict.fromkeys(sizes[:1], "resolution")
-    said = [i for i in said if i not in files and i not in sizes]
-    spoken = [i for i in said if is_spoken(values[i], 1 if encodes else 2)]
-    if not encodes and spoken:  # beside the text a node of another kind may name a model, a voice or a style in words
-        linked = any(slot["link"] is not None and slot["type"] == "STRING" and "widget" in slot for slot in saved["inputs"])
-        longest = max(200 if linked else 0, *(len(values[i]) for i in spoken))  # what comes by a link is long, too
-        spoken = [i for i in spoken if 4 * len(values[i]) >= longest]
-    brought = [slot for slot in saved["inputs"] if slot["link"] is not None and slot["type"] == "STRING"]
-    if encodes and not spoken and ("CLIP" in takes or "CONDITIONING" not in takes and not brought):
-        spoken = said[:1]
-    if brought and sum("widget" in slot for slot in brought) >= len(said):  # what stands there came before the links
-        spoken = []
-    if len(spoken) == 1 and _gives_both(saved):  # an empty negative
-        spoken += [i for i in said if i > spoken[0] and not values[i]][:1]
-    names |= dict(zip(spoken, _text_names(len(spoken), len(numbers), saved)))
-    if gives == takes == {"CONDITIONING"} and len(values) == len(numbers) == 1 and values[0] > 1:
-        names[0] = "guidance"
-    for place in files:
-        names.setdefault(place, _file_name(gives, takes, saved["type"]))
-    sampler = pair is not None or any(_SAMPLER.match(values[i]) for i in strings)
-    if samples and "steps" not in names.values() and (sampler or not gives & {"MODEL", "CONDITIONING"}):  # else it only prepares them
-        names |= {i: "sampler_name" for i in strings if _SAMPLER.match(values[i])}
-        names |= {i: "scheduler" for i in strings if _SCHEDULER.match(values[i]) and i not in names}
-        if "SIGMAS" not in gives or "scheduler" in names.values():
-            names |= dict(zip(numbers, _sampler_numbers(gives, [values[i] for i in numbers])))
-    elif "GUIDER" in gives and numbers:
-        names[numbers[0]] = "cfg"
-    elif gives == {"LATENT"} and not takes - {"INT"}:
-        names |= dict(zip((i for i in numbers if values[i] >= 16), ("width", "height")))
-    elif "lora_name" in names.values():
-        names |= dict(zip(numbers, ("strength_model", "strength_clip")))
-    for place, value in enumerate(values):
-        if isinstance(value, dict) and "lora" in value:
-            names[place] = "lora"
+    """A name for each value of a saved, tidy node, in their order; those that no rule names are `value`, `value2` and so on."""
+    node = _Node(saved, values)
+    for rule in _RULES:
+        node.names = rule(node) | node.names
     found: dict[str, Any] = {}
     for place, value in enumerate(values):
-        if place in control:
-            continue
-        name, count = names.get(place, "value"), 1
-        unique = name
-        while unique in found:
-            count += 1
-            unique = f"{name}{count}"
-        found[unique] = value
+        name = node.names.get(place, "value")
+        if name != _UNSENT:
+            found[next(unique for n in count(1) if (unique := f"{name}{n if n > 1 else ''}") not in found)] = value
     return found
+
+
+class _Node:
+    """A saved node as the rules see it.
+
+    `names`: those given so far, by the values' places. `brought`: sockets to which a link brings a text; `replaced`: those of a
+    widget, whose value is still there, but is not used.
+    """
+
+    def __init__(self, saved: Mapping[str, Any], values: Sequence[Any]) -> None:
+        self.kind: str = saved["type"]
+        self.values = values
+        self.names: dict[int, str] = {}
+        self.outputs = [slot["type"] for slot in saved["outputs"]]
+        self.gives, self.takes = set(self.outputs), {slot["type"] for slot in saved["inputs"]}
+        self.brought = [slot for slot in saved["inputs"] if slot["link"] is not None and slot["type"] == "STRING"]
+        self.replaced = [slot for slot in self.brought if "widget" in slot]
+
+    @property
+    def strings(self) -> list[int]:
+        """Places of strings that have no name yet."""
+        return [i for i, value in enumerate(self.values) if isinstance(value, str) and i not in self.names]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Places of numbers that have no name yet."""
+        return [i for i, value in enumerate(self.values) if _is_number(value) and i not in self.names]
+
+    def number(self, place: int) -> Any:
+        """The number at a place; None where there is none."""
+        return self.values[place] if 0 <= place < len(self.values) and _is_number(self.values[place]) else None
+
+    @property
+    def samples(self) -> bool:
+        return "LATENT" in self.gives and "MODEL" in self.takes
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it is there for its text. A service is not: it tells of its picture beside it, as ByteDanceSeedream does."""
+        makes = any(re.search("cond|embeds|pipe|string|(?<!con)text", kind, re.I) for kind in self.gives)
+        return (makes or "CLIP" in self.takes - self.gives) and not self.gives & {"IMAGE", "VIDEO", "AUDIO"}
+
+    @property
+    def gives_both(self) -> bool:
+        """Whether it gives a positive and a negative: two conditionings, or one output that bundles, as WanVideoTextEncode's."""
+        bundles = len(self.outputs) == 1 and bool(re.search("embeds|pipe", self.outputs[0], re.I))
+        return bundles or self.outputs.count("CONDITIONING") > 1
+
+
+def _seed(node: _Node) -> dict[int, str]:
+    """The number before what becomes of it after a run: KSampler's `77, "randomize"`."""
+    behind = [i for i in node.strings if node.values[i] in CONTROLS and node.number(i - 1) is not None]
+    return dict.fromkeys(behind, _UNSENT) | {i - 1: "seed" for i in behind}
+
+
+def _file(node: _Node) -> dict[int, str]:
+    """A model's file, called as what the node gives of it. A text may end so, too: `blurry, embedding:bad.safetensors`."""
+    if "MODEL" not in node.gives:
+        name = next((name for kind, name in _FILE_NAMES.items() if kind in node.gives), "file")
+    elif "MODEL" in node.takes:  # a LoRA's, or a motion's, a patch's
+        name = "lora_name" if re.search("lora|lyco", node.kind, re.I) else "file"
+    else:
+        name = "ckpt_name" if len(node.gives) > 1 else "unet_name"
+    return {i: name for i in node.strings if _FILE.search(node.values[i]) and ", " not in node.values[i]}
+
+
+def _about_a_pair(node: _Node) -> dict[int, str]:
+    """Settings about a sampler's and a schedule's name side by side, in any node, which all have them in one order.
+
+    `20, 8.0, "euler", "karras", 0.5` in Impact's detailers: steps and cfg before; behind it the denoise, or KSamplerAdvanced's
+    first and last step. Of two whole numbers of a node that hands numbers on, as KSampler Config (rgthree), either may be the steps.
+    """
+    pair = next((i for i in node.strings if _is_pair(node, i)), None)
+    if pair is None:
+        return {}
+    names = {pair: "sampler_name", pair + 1: "scheduler"}
+    behind, last = node.number(pair + 2), node.number(pair + 3)
+    before = _are_settings(node, pair - 2)
+    if before:
+        names[pair - 1] = "cfg"
+        if not ("INT" in node.gives and not node.samples and node.number(pair - 3) is not None):
+            names[pair - 2] = "steps"
+    if behind is None:
+        return names
+    if before and (behind > 1 or behind == 0 and last is not None):
+        return names | {pair + 2: "start_at_step"} | ({pair + 3: "end_at_step"} if last is not None else {})
+    if 0 < behind < 1 or before:
+        names[pair + 2] = "denoise"
+    return names
+
+
+def _is_pair(node: _Node, place: int) -> bool:
+    """Between a sampler's numbers the schedule may be one of a pack's own: KSampler (Efficient)'s `20, 7.5, "euler", "AYS SDXL", 1`."""
+    if not _SAMPLER.fullmatch(node.values[place]) or place + 1 not in node.strings:
+        return False
+    schedule = node.values[place + 1]
+    if _SCHEDULER.fullmatch(schedule):
+        return True
+    between = _are_settings(node, place - 2) and node.number(place + 2) is not None
+    return between and bool(re.fullmatch(r"\w+( \w+)?", schedule)) and not _SWITCH.fullmatch(schedule)
+
+
+def _are_settings(node: _Node, place: int) -> bool:
+    """Whether steps and cfg stand here. BNK_Unsampler's `12, 0, 1.0, "dpmpp_2m"` has its last step before the cfg."""
+    return _is_steps(node.number(place)) and node.number(place + 1) is not None
+
+
+def _size(node: _Node) -> dict[int, str]:
+    """A whole choice among sizes, as CR Aspect Ratio's `SDXL - 3:4 portrait 896x1152`; an encoder's only string is its text."""
+    if node.encodes and len(node.strings) == 1:
+        return {}
+    sizes = [i for i in node.strings if _SIZE.search(node.values[i])]
+    return {i: "resolution" for i in sizes if _ABOUT_SIZE.fullmatch(_SIZE.sub("", node.values[i], count=1))}
+
+
+def _names_alone(node: _Node) -> dict[int, str]:
+    """Names of samplers and schedules that do not stand side by side: KSamplerSelect's, BasicScheduler's."""
+    if "steps" in node.names.values() or not (node.samples or node.gives in ({"SIGMAS"}, {"SAMPLER"})):
+        return {}
+    schedules = {i: "scheduler" for i in node.strings if _SCHEDULER.fullmatch(node.values[i])}
+    return schedules | {i: "sampler_name" for i in node.strings if _SAMPLER.fullmatch(node.values[i])}
+
+
+def _schedule(node: _Node) -> dict[int, str]:
+    """BasicScheduler's `"simple", 20, 1.0`: steps and denoise."""
+    return _steps_and_denoise(node) if "SIGMAS" in node.gives and "scheduler" in node.names.values() else {}
+
+
+def _sampler(node: _Node) -> dict[int, str]:
+    """The numbers of a sampler that names no schedule, as SamplerCustom's: steps, cfg, denoise.
+
+    One that gives a model too, and names no sampler, only prepares it, as BrushNet does.
+    """
+    named = node.names.values()
+    prepares = "MODEL" in node.gives and "sampler_name" not in named
+    if not node.samples or "steps" in named or prepares:
+        return {}
+    names = _steps_and_denoise(node)
+    return names | dict.fromkeys([i for i in node.numbers if i not in names][:1], "cfg")
+
+
+def _steps_and_denoise(node: _Node) -> dict[int, str]:
+    """Steps are the first whole number; a last one up to 1 is the denoise."""
+    steps = [i for i in node.numbers if _is_steps(node.values[i])][:1]
+    last = [i for i in node.numbers[-1:] if node.values[i] <= 1]
+    return dict.fromkeys(last, "denoise") | dict.fromkeys(steps, "steps")
+
+
+def _noise(node: _Node) -> dict[int, str]:
+    """SeedExplorer's seed has no word behind it."""
+    return dict.fromkeys(node.numbers[:1], "noise_seed") if node.gives == {"NOISE"} else {}
+
+
+def _guider(node: _Node) -> dict[int, str]:
+    """CFGGuider's one number; DualCFGGuider's first."""
+    return dict.fromkeys(node.numbers[:1], "cfg") if node.gives == {"GUIDER"} else {}
+
+
+def _guidance(node: _Node) -> dict[int, str]:
+    """FluxGuidance's number, its only value. A strength, as ConditioningAverage's, goes to 1."""
+    only = len(node.values) == 1 and node.number(0)
+    return {0: "guidance"} if only and only > 1 and node.gives == node.takes == {"CONDITIONING"} else {}
+
+
+def _empty_latent(node: _Node) -> dict[int, str]:
+    """EmptyLatentImage's width and height; a number of few pixels is the batch's or a length."""
+    sides = [i for i in node.numbers if node.values[i] >= 16] if node.gives == {"LATENT"} and node.takes <= {"INT"} else []
+    return dict(zip(sides, ("width", "height")))
+
+
+def _lora(node: _Node) -> dict[int, str]:
+    """Strengths beside a LoRA's file, as LoraLoader's; and Power Lora Loader (rgthree)'s, each with its own file."""
+    strengths = node.numbers if "lora_name" in node.names.values() else []
+    whole = [i for i, value in enumerate(node.values) if isinstance(value, dict) and "lora" in value]
+    return dict(zip(strengths, ("strength_model", "strength_clip"))) | dict.fromkeys(whole, "lora")
+
+
+def _texts(node: _Node) -> dict[int, str]:
+    """What is to be drawn, and what not, where that is told.
+
+    Two texts are a positive and a negative where the node gives both, as Efficient Loader does, the negative maybe empty. They are
+    SDXL's two where CLIPTextEncodeSDXL's six sizes stand before them.
+    """
+    said = [i for i in node.strings if not (_PLACEHOLDER.match(node.values[i]) or _CHOICE.fullmatch(node.values[i]))]
+    if len(node.replaced) >= len(said):
+        return {}
+    spoken = _encoded(node, said) if node.encodes else _longest(node, said)
+    if len(spoken) == 1 and node.gives_both:
+        spoken += [i for i in said if i > spoken[0] and not node.values[i]][:1]
+    if len(spoken) == 2 and node.gives_both:
+        return dict(zip(spoken, ("positive", "negative")))
+    if len(spoken) == 2 and node.outputs == ["CONDITIONING"] and len(node.numbers) >= 6:
+        return dict(zip(spoken, ("text_g", "text_l")))
+    return dict.fromkeys(spoken, "text")
+
+
+def _encoded(node: _Node, said: Sequence[int]) -> list[int]:
+    """An encoder's texts: those of two words, else CLIPTextEncode's one word, unless a link brings a text or a conditioning instead."""
+    spoken = [i for i in said if is_spoken(node.values[i], 1)]
+    alone = "CLIP" in node.takes or "CONDITIONING" not in node.takes and not node.brought
+    return spoken or list(said[:1] if alone else ())
+
+
+def _longest(node: _Node, said: Sequence[int]) -> list[int]:
+    """Texts of any other node, of three words. Beside a longer one it may name a model, a voice or a style in words, as services do."""
+    spoken = [i for i in said if is_spoken(node.values[i], 2)]
+    longest = max([200 if node.replaced else 0, *(len(node.values[i]) for i in spoken)])  # what comes by a link is long, too
+    return [i for i in spoken if 4 * len(node.values[i]) >= longest]
 
 
 def is_spoken(value: str, words: int) -> bool:
@@ -111,85 +258,26 @@ def is_spoken(value: str, words: int) -> bool:
     return sum(char > "\u2e7f" for char in value[:200]) > 8
 
 
-def _is_size(value: str) -> bool:
-    """Whether the whole of a string is a choice among sizes: a text may begin with one."""
-    return len(value) < 60 and bool(_SIZE.search(value)) and bool(_ABOUT_SIZE.fullmatch(_SIZE.sub("", value, count=1)))
-
-
-def _text_names(count: int, numbers: int, saved: Mapping[str, Any]) -> list[str]:
-    """SDXL's encoder has six sizes before its two texts; where a node gives both sides, the negative comes second."""
-    if count == 2 and numbers >= 6 and [slot["type"] for slot in saved["outputs"]] == ["CONDITIONING"]:
-        return ["text_g", "text_l"]
-    if count == 2 and _gives_both(saved):
-        return ["positive", "negative"]
-    return ["text", *(f"text{number}" for number in range(2, count + 1))]
-
-
-def _gives_both(saved: Mapping[str, Any]) -> bool:
-    """Whether a node gives a positive and a negative: two conditionings, or one output that bundles."""
-    kinds = [slot["type"] for slot in saved["outputs"]]
-    return kinds.count("CONDITIONING") > 1 or len(kinds) == 1 and bool(re.search("embeds|pipe|bundle", kinds[0], re.I))
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _file_name(gives: set[str], takes: set[str], kind: str) -> str:
-    if "MODEL" in gives:
-        changes = "lora_name" if re.search("lora|lyco|loha|locon|lokr", kind, re.I) else "file"  # or a motion's, a patch's
-        return changes if "MODEL" in takes else "ckpt_name" if len(gives) > 1 else "unet_name"
-    kinds = {"CLIP": "clip_name", "VAE": "vae_name", "CONTROL_NET": "control_net_name", "CLIP_VISION": "clip_vision_name"}
-    return next((name for kind, name in kinds.items() if kind in gives), "file")
+def _is_steps(value: Any) -> bool:
+    return is_whole(value) and value >= 1
 
 
-def _are_pair(values: Sequence[Any], place: int) -> bool:
-    """Whether a sampler's and a schedule's name stand here. Between a sampler's numbers the schedule may be one of a pack's own."""
-    if not _SAMPLER.match(values[place]) or _SCHEDULER.match(values[place + 1]):
-        return bool(_SAMPLER.match(values[place]))
-    between = _are_settings(values, place) and _is_number(next(iter(values[place + 2 : place + 3]), None))
-    return between and bool(re.fullmatch(r"\w{2,30}( \w{1,10})?", values[place + 1])) and not _SWITCH.fullmatch(values[place + 1])
-
-
-def _are_settings(values: Sequence[Any], pair: int) -> bool:
-    """Whether steps and cfg stand before a sampler's name."""
-    before = values[max(0, pair - 2) : pair]
-    return len(before) == 2 and is_whole(before[0]) and before[0] >= 1 and _is_number(before[1])
-
-
-def _around(values: Sequence[Any], pair: int, hands_on: bool) -> dict[int, str]:
-    """What a sampler's and a schedule's name tell of the numbers about them, as all samplers have them in this order.
-
-    Of the two whole numbers of a node that `hands_on` numbers, to samplers, either may be the steps.
-    """
-    names = {pair: "sampler_name", pair + 1: "scheduler"}
-    behind = values[pair + 2 : pair + 4]
-    after_settings = _are_settings(values, pair)
-    if after_settings:
-        names[pair - 1] = "cfg"
-        if not (hands_on and pair > 2 and _is_number(values[pair - 3])):
-            names[pair - 2] = "steps"
-    if behind and _is_number(behind[0]):
-        if after_settings and (behind[0] > 1 or behind[0] == 0 and len(behind) > 1 and _is_number(behind[1])):
-            names |= {pair + 2: "start_at_step", **({pair + 3: "end_at_step"} if len(behind) > 1 else {})}
-        elif 0 < behind[0] < 1 or after_settings and 0 <= behind[0] <= 1:
-            names[pair + 2] = "denoise"
-    return names
-
-
-def _sampler_numbers(gives: set[str], numbers: Sequence[Any]) -> list[str]:
-    """Steps come first and are whole; then cfg; a last number up to 1 is the denoise. Sigmas have no cfg."""
-    names = []
-    for place, value in enumerate(numbers):
-        whole = is_whole(value) and value >= 1
-        if "NOISE" in gives:
-            names.append("noise_seed" if not place else "value")
-        elif "steps" not in names and whole:
-            names.append("steps")
-        elif place == len(numbers) - 1 and 0 <= value <= 1 and len(numbers) > 1:
-            names.append("denoise")
-        elif "cfg" not in names and "SIGMAS" not in gives:
-            names.append("cfg")
-        else:
-            names.append("value")
-    return names
+_RULES: tuple[Callable[[_Node], dict[int, str]], ...] = (
+    _seed,
+    _file,
+    _about_a_pair,
+    _size,
+    _names_alone,
+    _schedule,
+    _sampler,
+    _noise,
+    _guider,
+    _guidance,
+    _empty_latent,
+    _lora,
+    _texts,
+)
