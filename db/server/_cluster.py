@@ -26,6 +26,7 @@ from ._crash import LOG
 from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
 from ._stopping import NO_WINDOW, stop
+from ._windows import patiently, readable
 
 SUPERUSER = "postgres"
 SOCKET_FOLDER = "dtk-"  # and a random end, in the machine's folder for temporary files
@@ -112,18 +113,19 @@ class Cluster:
     def _initialise(self) -> None:
         """initdb beside the final place, then a rename: a process killed on the way leaves no half-made library.
 
-        Its initdb may live on for a second, so the place is never used twice.
+        Its initdb may live on for a second, so the place is never used twice. It makes the folder itself: one that Python makes for its owner
+        alone is, on Windows, closed to an administrator's PostgreSQL, which sheds that group.
         """
         major = max(installed())
         for abandoned in self.directory.glob("new-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
-        new, password_for_initdb = Path(tempfile.mkdtemp(prefix="new-", dir=self.directory)), self.directory / "password.new"
+        folder = readable(self.directory)
+        new, password_for_initdb = folder / f"new-{secrets.token_hex(4)}", folder / "password.new"
         password = secrets.token_hex(32)
         _write_private(self.password_file, f"*:*:*:{SUPERUSER}:{password}\n")
         _write_private(password_for_initdb, password)
         user = self.user()
         if user:
-            user.own(new)
             user.own(password_for_initdb)
         start = self.log_size()
         try:
@@ -143,7 +145,7 @@ class Cluster:
                 configuration.write(f"\n{INCLUDE}\n")
                 configuration.flush()
                 os.fsync(configuration.fileno())
-            new.rename(self.data)
+            patiently(lambda: new.rename(self.data))
             _keep_names(self.directory)
         finally:
             password_for_initdb.unlink(missing_ok=True)
@@ -199,14 +201,15 @@ class Cluster:
         if user:
             user.own(self.data / "diffusion_toolkit.conf")
         if self.log_size() > LOG_LIMIT:
-            self.log.replace(self.log.with_suffix(".log.1"))
+            with contextlib.suppress(PermissionError):  # on Windows, while somebody reads it
+                self.log.replace(self.log.with_suffix(".log.1"))
         # On the command line, where neither a configuration file nor ALTER SYSTEM can change them.
         fixed = {"cluster_name": self.name, "port": address.port}
         fixed |= {"listen_addresses": address.host if WINDOWS else "", "unix_socket_directories": "" if WINDOWS else address.host}
         options = [part for name, value in fixed.items() if not WINDOWS or value for part in ("-c", f"{name}={value}")]
         if WINDOWS:  # pg_ctl sheds an administrator's rights, with which the server would refuse to run
-            command = [self._program("pg_ctl"), "start", "-w", "-t", "120", "-D", str(self.data), "-l", str(self.log)]
-            command += ["-o", " ".join(options)]
+            command = [self._program("pg_ctl"), "start", "-w", "-t", "86400", "-D", self._readable_data(), "-l", str(readable(self.directory) / LOG)]
+            command += ["-o", " ".join(options)]  # it waits as long as the server recovers, or it would be taken for one that can't start
             detached = {"creationflags": NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
         else:
             command = [self._program("postgres"), "-D", str(self.data), *options]
@@ -230,8 +233,8 @@ class Cluster:
 
     def _stop_commands(self, address: Address | None) -> list[list[str]]:
         """What `_stopping.stop` takes."""
-        end = [self._program("pg_ctl"), "stop", "-w", "-t", "60", "-D", str(self.data), "-m"]
-        ready = [self._program("pg_ctl"), "status", "-D", str(self.data)]  # where nobody knows whom to ask
+        end = [self._program("pg_ctl"), "stop", "-w", "-t", "60", "-D", self._readable_data(), "-m"]
+        ready = [self._program("pg_ctl"), "status", "-D", self._readable_data()]  # where nobody knows whom to ask
         if address is not None:
             ready = [self._program("pg_isready"), "-q", "-h", address.host, "-p", str(address.port), "-t", "5"]
         return [self._command(command) for command in (ready, [*end, "fast"], [*end, "immediate"])]
@@ -239,6 +242,9 @@ class Cluster:
     def _program(self, name: str) -> str:
         """A program of the version that made the data directory."""
         return str(program(name, self._version()))
+
+    def _readable_data(self) -> str:
+        return str(readable(self.directory) / self.data.name)
 
     def end_processes(self) -> None:
         """End what is left of a lost server, so that a new one may open the files.
@@ -269,8 +275,8 @@ class Cluster:
             self._child.poll()  # let no zombie stay behind
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE:
+            with contextlib.suppress(psutil.Error, OSError):  # it has ended; psutil gives Windows's own words for some of it
+                if process.name().startswith("postgres") and (WINDOWS or process.status() != psutil.STATUS_ZOMBIE):
                     ours = _works_in(process, self.data)
                     theirs = ours is False and _works_in(process, Path(f"/proc/{process.pid}/root{self.data}"))
                     if ours or not theirs and self.name in " ".join(process.cmdline()):

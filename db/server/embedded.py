@@ -20,6 +20,7 @@ from ..sizes import free_space
 from ._binaries import WINDOWS, installed, program
 from ._cluster import SUPERUSER, Address, Cluster
 from ._locks import FileLock
+from ._windows import patiently
 
 READY_SECONDS = 120  # a server that was killed replays its log before it answers
 CONNECT_SECONDS = 30  # a machine that swaps may be slow to answer; it is not dead
@@ -212,7 +213,7 @@ class EmbeddedServer:
             _log.warning("The library's PostgreSQL in %s is still writing; it ends by itself.", self.directory)
         elif address:
             self._cluster.discard_address(address)
-            self._address_file.unlink(missing_ok=True)
+            patiently(lambda: self._address_file.unlink(missing_ok=True))
 
     def _wait_while_busy(self) -> State:
         deadline = time.monotonic() + READY_SECONDS
@@ -284,14 +285,14 @@ class EmbeddedServer:
         whole = self._address_file.with_suffix(".new")  # which a full disk may cut off; the one that is there stays
         try:
             whole.write_text(json.dumps(record), encoding="utf-8")
-            whole.replace(self._address_file)
+            patiently(lambda: whole.replace(self._address_file))
         except OSError:
             self._cluster.discard_address(address)  # or each try would leave another folder of no server
             raise
 
     def _record(self) -> dict:
         try:
-            record = json.loads(self._address_file.read_text(encoding="utf-8"))
+            record = json.loads(patiently(lambda: self._address_file.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError):  # none, or cut off by a full disk
             return {}
         return record if isinstance(record, dict) else {}

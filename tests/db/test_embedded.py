@@ -26,8 +26,8 @@ AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 # -- where it can live ------------------------------------------------------------------------------------------------
 
 
-def test_a_path_with_a_space_and_an_umlaut_serves_vectors(tmp_path: Path):
-    server = EmbeddedServer.start(tmp_path / "mein Büro" / "library ü")
+def test_a_path_with_a_space_and_letters_of_every_language_serves_vectors(tmp_path: Path):
+    server = EmbeddedServer.start(tmp_path / "mein Büro" / "書斎 Łódź")
     try:
         ask(server, "CREATE EXTENSION vector")
         assert ask(server, "SELECT '[1,2]'::vector <-> '[1,4]'") == 2

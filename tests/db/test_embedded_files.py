@@ -1,0 +1,73 @@
+"""The embedded library's files while others have them open, as virus scanners and readers do: Windows then refuses much."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from diffusion_toolkit.db.errors import LibraryError
+from diffusion_toolkit.db.server import _cluster, _windows
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
+from host.embedded_peers import ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+
+
+def test_a_record_that_somebody_reads_is_replaced_all_the_same(directory: Path):
+    server = EmbeddedServer.start(directory)
+    process = postmaster(directory)
+    process.kill()
+    wait_until(lambda: not runs(process))
+    reader = (directory / "server.json").open(encoding="utf-8")
+    threading.Timer(2, reader.close).start()
+    assert ask(EmbeddedServer.start(directory), "SELECT 1") == 1
+    server.stop()
+
+
+def test_a_long_log_that_somebody_reads_is_no_reason_not_to_start(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_cluster, "LOG_LIMIT", 0)
+    with (directory / "server.log").open(encoding="utf-8"):
+        server = EmbeddedServer.start(directory)
+    assert ask(server, "SELECT 1") == 1
+    server.stop()
+
+
+def test_only_windows_is_given_time(monkeypatch: pytest.MonkeyPatch):
+    tries = []
+
+    def refused_once() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise PermissionError(13, "Permission denied")
+        return "done"
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert _windows.patiently(refused_once) == "done"
+    tries.clear()
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(PermissionError):
+        _windows.patiently(refused_once)
+
+
+def test_python_makes_no_folder_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On Windows an administrator's PostgreSQL could not enter it: it sheds the group that owns it (Python 3.12.4 and later)."""
+    made, mkdir = [], _cluster.os.mkdir
+    monkeypatch.setattr(_cluster.os, "mkdir", lambda path, mode=0o777, **where: made.append((str(path), mode)) or mkdir(path, mode, **where))
+    EmbeddedServer.start(tmp_path / "library").stop()
+    assert {mode for path, mode in made if str(tmp_path) in path} == {0o777}
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_no_reason_not_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def ended(process: psutil.Process) -> str:
+        raise OSError(22, "Invalid handle")  # what psutil passes on of Windows's errors
+
+    monkeypatch.setattr(psutil.Process, "name", ended)
+    assert _cluster.Cluster(tmp_path).processes() == []
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="elsewhere PostgreSQL takes every path")
+def test_a_path_that_has_no_readable_name_is_told(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_windows, "_fits", lambda path: False)
+    with pytest.raises(LibraryError, match="keeps no short names. Move ComfyUI"):
+        EmbeddedServer.start(directory)
