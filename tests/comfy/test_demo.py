@@ -14,6 +14,7 @@ import pytest
 from host import bootstrap
 
 JOB = bootstrap.REPOSITORY / "tests" / "host" / "demo_job.py"
+UTF8 = {**os.environ, "PYTHONUTF8": "1"}  # as the command gives it to the job: Windows has another encoding of its own
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         Image.new("RGB", (64, 64), (number * 90, 80, 160)).save(folder / f"{prompt}.png", pnginfo=info)
     (folder / "broken.png").write_bytes(b"no picture")
     command = [sys.executable, str(JOB), "--folder", str(folder), "--query", "a fish in the sea", "--top-k", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=500, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=500, env=UTF8, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     sheet = re.search(r"^Contact sheet: (.*)$", done.stdout, re.MULTILINE)
     assert sheet is not None, done.stdout
@@ -85,7 +86,7 @@ def test_the_remembered_prompt_is_sampled_from_its_stored_states(said: str) -> N
 
 def test_the_command_for_the_same_library_works_as_it_stands(said: str) -> None:
     command = said[said.index("The same library from a shell:") :].splitlines()[1]
-    done = subprocess.run(command, shell=True, cwd=Path.cwd(), capture_output=True, text=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, shell=True, cwd=Path.cwd(), capture_output=True, text=True, encoding="utf-8", env=UTF8, check=False)
     assert done.returncode == 0 and "Library 'default': 3 images, 3 files" in done.stdout, done.stdout + done.stderr
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from host.client import PromptError
+from host.links import make_link
 from host.node_graphs import CLIP, index, models, node
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -297,7 +298,7 @@ def test_nothing_is_written_outside_the_output_folder(server, folder, name, said
 
 
 def test_a_link_out_of_the_output_folder_is_not_written_through(server, folder, tmp_path):
-    (server.output / "leads_out").symlink_to(tmp_path, target_is_directory=True)
+    make_link(server.output / "leads_out", tmp_path)
     try:
         with pytest.raises(PromptError, match="not in ComfyUI's output folder"):
             exported(server, folder, save_as="leads_out/x")
@@ -365,12 +366,18 @@ def test_a_link_in_a_folder_is_not_followed_out_of_the_roots(server, tmp_path):
     made.mkdir()
     for image_id, at in ((1, tmp_path), (2, server.output)):
         (at / f"elsewhere_{image_id}.json").write_text('{"ImageId": 1}', encoding="utf-8")
-        (made / f"image_{image_id}_embeddings.json").symlink_to(at / f"elsewhere_{image_id}.json")
-    (made / "image_3_embeddings.json").symlink_to(made / "nothing")
-    (made / "image_4.safetensors").mkdir()
-    for first, said in ((1, "image_1_embeddings.json leads to a place"), (2, "neither ClipL nor"), (3, "image_3_embeddings.json can't be read"), (4, "is a folder")):
+        make_link(made / f"image_{image_id}_embeddings.json", at / f"elsewhere_{image_id}.json")
+    make_link(made / "image_3_embeddings.json", made / "nothing")
+    for first, said in ((1, "image_1_embeddings.json leads to a place"), (2, "neither ClipL nor"), (3, "image_3_embeddings.json can't be read")):
         with pytest.raises(PromptError, match=said):
             read(server, made, first=first, count=1)
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(server):
+    made = server.output / "folders of exchange"
+    (made / "image_1.safetensors").mkdir(parents=True)
+    with pytest.raises(PromptError, match="is a folder"):
+        read(server, made, first=1, count=1)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")

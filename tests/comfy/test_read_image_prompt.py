@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from host.client import PromptError
+from host.links import make_link
 from host.node_graphs import index, models, node, search_by_prompt
 from host.sampled_graphs import basic, png
 from PIL import Image
@@ -71,13 +73,14 @@ def test_a_path_may_be_written_in_other_ways(server, fox, path):
 )
 def test_a_path_outside_the_roots_is_refused_and_the_roots_are_named(server, fox, tmp_path, path):
     (tmp_path / "secret.png").write_bytes(fox.read_bytes())
-    (fox.parent / "way out.png").symlink_to(tmp_path / "secret.png")
+    if "way out" in path:
+        make_link(fox.parent / "way out.png", tmp_path / "secret.png")
     with pytest.raises(PromptError, match=r"under none of the folders that may be read: output \(.*input \("):
         server.queue(reading(path=path))
 
 
 def test_a_missing_file_is_named_with_the_places_that_were_looked_at(server):
-    with pytest.raises(PromptError, match="(?s)There is no file nowhere/x.png. Looked for: .*output/nowhere/x.png"):
+    with pytest.raises(PromptError, match="(?s)There is no file nowhere/x.png. Looked for: .*" + re.escape(str(Path("output/nowhere/x.png")))):
         server.queue(reading(path="nowhere/x.png"))
 
 
