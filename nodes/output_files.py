@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import errno
 from pathlib import Path
+
+LONGEST_NAME = 255  # letters of a file's name, on any system
 
 
 class PlaceRefused(ValueError):
@@ -34,8 +36,11 @@ def new_place(name: str, suffix: str, widget: str) -> Path:
             raise PlaceRefused(f"{widget} is {name[:200]!r}, which is not in ComfyUI's output folder. {asked}")
         folder, stem, number, _, _ = folder_paths.get_save_image_path(plain, str(output))
         place = Path(folder).resolve() / f"{stem}_{number:05}_{suffix}"
-        with suppress(FileNotFoundError):
+        try:
             place.lstat()  # which a name too long fails at, as it would after all the work
+        except FileNotFoundError as error:
+            if getattr(error, "winerror", 2) != 2 or len(place.name) > LONGEST_NAME:  # Windows finds no path in one that is too long
+                raise OSError(errno.ENAMETOOLONG, f"a path of {len(str(place))} letters is too long") from None
     except (OSError, RuntimeError) as error:  # a name too long, a file where a folder should be, a loop of links
         raise PlaceRefused(f"Nothing can be written as {name[:200]!r}: {getattr(error, 'strerror', None) or error}. {asked}") from error
     if not place.is_relative_to(output):
