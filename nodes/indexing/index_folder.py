@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from comfy_api.v0_0_2 import io
 
@@ -22,12 +20,7 @@ from ..host import (
     told_roots,
 )
 from ..types import CATEGORY, Library, TextEmbedder, library_name_input
-from .watch import LONG_QUIET_S, Place, Watch, clock, watcher
-
-if TYPE_CHECKING:
-    from ...embedders.pipeline import IndexReport
-
-Progress = Callable[[str, int, int], None]
+from .watch import Place
 
 
 class IndexFolder(io.ComfyNode):
@@ -162,29 +155,21 @@ class IndexFolder(io.ComfyNode):
         watch_after: int = 15,
         image_list: str = "",
     ) -> io.NodeOutput:
-        from ...embedders.folders.presence import Names
         from ...embedders.models.clip_text import SDXLTextEncoder
         from ...embedders.models.clip_vision import ImageEncoder
         from ...embedders.pipeline import Encoders
         from ..definitions import node_definitions
-        from .folders import subfolder_in
         from .index_report import summary
         from .index_run import Job, run
-        from .watched_prompts import running_prompt
+        from .watched_run import WatchedRun
 
-        prompt = running_prompt()
-        asked_by = watcher().run_of(prompt.prompt_id) if prompt is not None else None
-        place = Place(root, subfolder, library_name)
-        node_key = (prompt.workflow if prompt is not None else "", cls.hidden.unique_id or "")
-        if asked_by is not None and asked_by.place != place:  # a list runs this node: each watch is for one item of it
+        image_list = image_list.strip()
+        this_run = WatchedRun(Place(root, subfolder, library_name), cls.hidden.unique_id or "", watch, listed=bool(image_list))
+        if this_run.is_anothers:
             return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
         folder = root_folder(root)
-        under = subfolder_in(root, subfolder) if asked_by is None else _new_below(asked_by, folder)
-        looks_in = Path(os.path.realpath(folder / Names(folder).spelled(under)))  # however it is typed
-        ended: list[Path] = []
-        if prompt is not None and (not watch or image_list.strip()):
-            ended = watcher().end(looks_in, library_name, node_key, prompt.prompt_id)
-        listed = _list_file(image_list.strip(), folder) if image_list.strip() else None
+        under, may_be_missing = this_run.look_in(folder)
+        listed = _list_file(image_list, folder) if image_list else None
         show_text(cls, "Opening the library")
         library = open_library(library_name)
         encoders = Encoders(
@@ -193,23 +178,10 @@ class IndexFolder(io.ComfyNode):
             clip=SDXLTextEncoder(clip) if clip is not None else None,
         )
         budget = int(token_state_budget * 2**30)
-        watches = watch and prompt is not None and listed is None
-        to_come = watches and _is_saved_in(folder, looks_in) and not (asked_by is not None and asked_by.looks_in)
-        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing=to_come or bool(ended))
-        refresh = asked_by is None or asked_by.refreshes
-        report, counts, text = run(library, job, encoders, node_definitions(), _progress(cls, asked_by), refresh=refresh)
-        if asked_by is not None:
-            watcher().ran(asked_by, report.unfinished, report.unrefreshed)
-            text = _watched(report) + text
-            watcher().tell(asked_by, text)
-        elif watches:
-            text = ("" if (folder / under).is_dir() else f"There is no folder {under!r} in {root} yet.\n") + text
-            text += "\n" + _watch(prompt, place, node_key, folder, looks_in, recursive, pattern, watch_after)
-        elif watch and listed is not None:
-            text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
-        text += "".join(f"\nNo longer watched: {was}." for was in ended)
-        if not watch and listed is None:
-            text += "".join(_still_watched(one, looks_in) for one in watcher().over(looks_in, library_name))
+        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing)
+        progress = this_run.progress(progress_on(cls))
+        report, counts, text = run(library, job, encoders, node_definitions(), progress, refresh=this_run.refreshes)
+        text = this_run.told(report, text, recursive, pattern, watch_after)
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,
@@ -221,20 +193,6 @@ class IndexFolder(io.ComfyNode):
             counts.texts,
             ui={"text": [text], "summary": [summary(report, counts)]},
         )
-
-
-def _progress(node: Any, watch: Watch | None) -> Progress:
-    """A watch's run makes room for other prompts, and is told to the pages that show its node."""
-    on_node = progress_on(node)
-    if watch is None:
-        return on_node
-
-    def progress(stage: str, done: int, total: int) -> None:
-        watcher().make_room(watch)
-        on_node(stage, done, total)
-        watcher().tell(watch, f"Watching. {stage}: {done} of {total}")
-
-    return progress
 
 
 def _list_file(name: str, below: Path) -> Path:
@@ -253,62 +211,3 @@ def _list_file(name: str, below: Path) -> Path:
     if file not in readable:
         raise ListError(f"The image list {file} lies below none of the roots: {told_roots(allowed)}. Put it beside its images.")
     return file
-
-
-def _new_below(watch: Watch, root: Path) -> str:
-    """Of a watch's folder, the part below the root that holds what is new, and is still there."""
-    place = watch.look_in
-    while not place.is_dir() and place != watch.folder:
-        place = place.parent
-    return "/".join(place.relative_to(root).parts)  # "" is the root
-
-
-def _watched(report: IndexReport) -> str:
-    """What a watch's run says before its report."""
-    if report.unfinished:
-        return f"Watching: made room for another prompt at {clock()}, and goes on when the queue is empty.\n"
-    later = (
-        "\nAll of it is indexed. The indexes that searches use take long to make, and are made when the queue has been empty for "
-        f"{LONG_QUIET_S / 60:.0f} min."
-    )
-    return f"Watched at {clock()}, and on until this is queued with watch off or ComfyUI ends.{later if report.unrefreshed else ''}\n"
-
-
-def _still_watched(watch: Watch, folder: Path) -> str:
-    """What a run with watch off says of a watch that it does not end."""
-    only = f" (only {watch.pattern.strip()})" if watch.pattern.strip() else ""
-    part, that = (f", as a part of {watch.folder}", " over that folder") if watch.folder != folder else ("", "")
-    return (
-        f"\nStill watched{part}{only}: another Index Folder node has begun that, and ends it when it is queued with watch off. If you no "
-        f"longer have that node, queue this one{that} with watch on, and then off."
-    )
-
-
-def _is_saved_in(root: Path, folder: Path) -> bool:
-    """Whether ComfyUI may save into this folder, which need not be there yet."""
-    from .watched_prompts import CannotWatch, check_saved_in
-
-    try:
-        check_saved_in(root, folder)
-    except CannotWatch:
-        return False
-    return True
-
-
-def _watch(
-    prompt: Any, place: Place, node_key: tuple[str, str], root: Path, folder: Path, recursive: bool, pattern: str, after: int
-) -> str:
-    """Watch from now on; a line for the report."""
-    from .watched_prompts import CannotWatch, check_saved_in, part_leading_to
-
-    try:
-        check_saved_in(root, folder)
-        part = part_leading_to(prompt, node_key[1])
-    except CannotWatch as reason:
-        return f"Not watched: {reason}"
-    watcher().start(Watch(place, root, folder, recursive, pattern, float(after), node_key, prompt.prompt_id, part))
-    return (
-        f"Watching: images that ComfyUI saves here are indexed when its queue has been empty for {after} s, "
-        "until this is queued with watch off or ComfyUI ends."
-    )
-

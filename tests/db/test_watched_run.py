@@ -29,7 +29,7 @@ def node(library, tmp_path, monkeypatch):
     """Queues the node for a watch; `queue` and `watch` are attributes."""
     import_comfy()
     from diffusion_toolkit.nodes import definitions
-    from diffusion_toolkit.nodes.indexing import index_folder, index_run, watched_prompts
+    from diffusion_toolkit.nodes.indexing import index_folder, index_run, watched_run
     from diffusion_toolkit.nodes.indexing.watch import Place, Watch, Watcher
 
     queue, folder = Queue(), tmp_path / "pictures"
@@ -39,7 +39,6 @@ def node(library, tmp_path, monkeypatch):
     watcher = Watcher(queue)
     watcher._running[PROMPT] = watch
     given = {
-        "watcher": lambda: watcher,
         "open_library": lambda name: library,
         "root_folder": lambda name: folder,
         "show_text": lambda *_: None,
@@ -49,7 +48,8 @@ def node(library, tmp_path, monkeypatch):
         monkeypatch.setattr(index_folder, name, value)
     monkeypatch.setattr(index_run, "roots", lambda: {"output": folder})
     monkeypatch.setattr(definitions, "node_definitions", dict)
-    monkeypatch.setattr(watched_prompts, "running_prompt", lambda: SimpleNamespace(prompt_id=PROMPT, workflow=""))
+    monkeypatch.setattr(watched_run, "watcher", lambda: watcher)
+    monkeypatch.setattr(watched_run, "running_prompt", lambda: SimpleNamespace(prompt_id=PROMPT, workflow=""))
     monkeypatch.setattr(index_folder.IndexFolder, "hidden", SimpleNamespace(unique_id="4"), raising=False)
 
     def run() -> str:
@@ -60,17 +60,17 @@ def node(library, tmp_path, monkeypatch):
 
 
 def test_what_still_watched_says_to_do_ends_it_however_the_folder_is_typed(node, tmp_path, monkeypatch):
-    from diffusion_toolkit.nodes.indexing import index_folder, watched_prompts
+    from diffusion_toolkit.nodes.indexing import index_folder, watched_run
 
-    monkeypatch.setattr(watched_prompts, "check_saved_in", lambda *_: None)
-    monkeypatch.setattr(watched_prompts, "part_leading_to", lambda *_: None)
-    watcher, folder = index_folder.watcher(), (tmp_path / "pictures/cats").resolve()
+    monkeypatch.setattr(watched_run, "check_saved_in", lambda *_: None)
+    monkeypatch.setattr(watched_run, "part_leading_to", lambda *_: None)
+    watcher, folder = watched_run.watcher(), (tmp_path / "pictures/cats").resolve()
     watcher._thread, node.queue.finished = object(), list
     (folder / "old").mkdir(parents=True)
     prompts = iter(range(10))
 
     def run(workflow, subfolder, watch):
-        monkeypatch.setattr(watched_prompts, "running_prompt", lambda: SimpleNamespace(prompt_id=str(next(prompts)), workflow=workflow))
+        monkeypatch.setattr(watched_run, "running_prompt", lambda: SimpleNamespace(prompt_id=str(next(prompts)), workflow=workflow))
         return index_folder.IndexFolder.execute("output", subfolder, True, "", "default", 0.0, watch=watch).args[1]
 
     run("gone", "cats/", True)
