@@ -46,6 +46,7 @@ def images(conn, image):
         ("vae:sdxlvae", "No image has the VAE 'sdxlvae'. Did you mean 'sdxl_vae.safetensors'?"),
         ("encoder:t5xl", "No image has the text encoder 't5xl'. Did you mean 't5xxl'?"),
         ("sampler:eular", "No image has the sampler 'eular'. Did you mean 'euler_ancestral'?"),
+        ("scheduler:karas", "No image has the scheduler 'karas'. Did you mean 'karras'?"),
         ("scheduler:karas*", "No image has a scheduler like 'karas*'. Did you mean 'karras'?"),
         ("generator:comfy-ui", "No image has the generator 'comfy-ui'. Did you mean 'ComfyUI'?"),
         ("format:jpg", "No image has the format 'jpg'. There are: png, webp."),
