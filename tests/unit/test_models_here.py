@@ -113,5 +113,6 @@ def test_the_nearest_are_offered_where_that_would_help(missed, helps):
     import_comfy()
     from diffusion_toolkit.nodes.graphs import fill_template
 
-    said = fill_template._not_here([missed], fill_template.STOP, [])
-    assert (fill_template.NEAREST in said) is helps and "Get what is missing" in said
+    said = fill_template._not_here([missed], fill_template.STOP, [], others=False)
+    assert (fill_template.NEAREST in said) is helps and "Get what is missing" in said and fill_template.LEAVE_OUT not in said
+    assert fill_template.LEAVE_OUT in fill_template._not_here([missed], fill_template.STOP, [], others=True)
