@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ from diffusion_toolkit.db.errors import LibraryError, TryAgain
 from diffusion_toolkit.db.server import embedded
 from diffusion_toolkit.db.server._locks import FileLock
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -35,6 +36,7 @@ def test_a_path_with_a_space_and_letters_of_every_language_serves_vectors(tmp_pa
         server.stop()
 
 
+@not_on_windows("Windows has no sockets in folders")
 def test_the_socket_lies_in_a_short_folder_that_only_the_servers_user_may_enter(directory: Path):
     server = EmbeddedServer.start(directory)
     folder = Path(ask(server, "SHOW unix_socket_directories"))
@@ -53,10 +55,12 @@ def test_the_socket_asks_for_the_password(directory: Path):
     dsn = psycopg.conninfo.make_conninfo(server.dsn("postgres"), password="wrong")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(dsn)
-    assert stat.S_IMODE((directory / "password").stat().st_mode) == 0o600
+    if os.name != "nt":
+        assert stat.S_IMODE((directory / "password").stat().st_mode) == 0o600
     server.stop()
 
 
+@not_on_windows("Windows has no root")
 def test_below_a_folder_closed_to_others_it_runs_without_opening_it(tmp_path: Path):
     """As root (a cloud machine's /root) PostgreSQL runs as another user, who may not pass 0700 folders; its programs too."""
     closed = tmp_path / "closed"
@@ -82,6 +86,7 @@ def test_below_a_folder_closed_to_others_it_runs_without_opening_it(tmp_path: Pa
     assert (directory / "postgresql").stat().st_uid == directory.stat().st_uid
 
 
+@not_on_windows("Windows has no sessions")
 def test_ctrl_c_in_our_terminal_does_not_reach_the_server(directory: Path):
     server = EmbeddedServer.start(directory)
     assert os.getsid(postmaster(directory).pid) != os.getsid(0)
@@ -214,7 +219,8 @@ def test_a_stale_postmaster_pid_whose_number_is_someone_elses_does_not_stop_the_
     process.kill()
     wait_until(lambda: not runs(process))
     user = {"user": directory.stat().st_uid} if AS_ROOT else {}  # PostgreSQL itself overlooks numbers of other users
-    stranger = subprocess.Popen(["sleep", "60"], **user)
+    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"] if os.name == "nt" else ["sleep", "60"]
+    stranger = subprocess.Popen(sleeps, **user)
     try:
         lines[0] = str(stranger.pid)
         pid_file.write_text("\n".join(lines), encoding="utf-8")
@@ -227,6 +233,7 @@ def test_a_stale_postmaster_pid_whose_number_is_someone_elses_does_not_stop_the_
         stranger.wait()
 
 
+@not_on_windows("Windows has no sockets in folders")
 def test_a_server_whose_socket_was_deleted_is_replaced(directory: Path):
     server = EmbeddedServer.start(directory)
     process = postmaster(directory)
@@ -237,6 +244,7 @@ def test_a_server_whose_socket_was_deleted_is_replaced(directory: Path):
     server.stop()
 
 
+@not_on_windows("Windows has no sockets in folders")
 def test_a_server_is_stopped_in_good_order_where_its_folder_can_not_be_read(directory: Path, monkeypatch):
     """As root in a container can't, without CAP_SYS_PTRACE: it isn't known then that the server works on other files."""
     server = EmbeddedServer.start(directory)

@@ -15,7 +15,8 @@ from diffusion_toolkit.db.errors import LibraryError
 from diffusion_toolkit.db.server._cluster import Cluster, _works_in
 from diffusion_toolkit.db.server._locks import FileLock
 from diffusion_toolkit.db.server.embedded import EmbeddedServer, _is_free
-from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.links import make_link
 
 
 def test_a_copy_of_a_running_library_gets_a_server_of_its_own(directory: Path, tmp_path: Path):
@@ -50,6 +51,7 @@ def test_a_library_in_use_on_another_computer_is_refused(directory: Path, path: 
         peer.leave()
 
 
+@not_on_windows("on Windows the server holds no lock of its own")
 def test_a_server_elsewhere_whose_last_user_was_killed_just_now_is_not_given_company(directory: Path):
     peer = Peer(directory).wait_ready()
     process, record_file = postmaster(directory), directory / "server.json"
@@ -89,6 +91,7 @@ def test_a_server_of_this_computer_that_nobody_uses_any_more_is_ended(directory:
     server.stop()
 
 
+@not_on_windows("on Windows the server holds no lock of its own")
 def test_a_server_that_nobody_can_see_or_name_is_not_said_to_end_by_itself(directory: Path, monkeypatch):
     peer = Peer(directory).wait_ready()
     process, record_file = postmaster(directory), directory / "server.json"
@@ -103,6 +106,7 @@ def test_a_server_that_nobody_can_see_or_name_is_not_said_to_end_by_itself(direc
     assert not runs(process)
 
 
+@not_on_windows("on Windows the server holds no lock of its own")
 def test_a_server_holds_its_lock_without_its_keeper(directory: Path):
     """Which may have been killed too: those who can't see the server must not start another."""
     server = EmbeddedServer.start(directory)
@@ -114,6 +118,7 @@ def test_a_server_holds_its_lock_without_its_keeper(directory: Path):
     assert _is_free(FileLock(directory / "server.lock"))
 
 
+@not_on_windows("on Windows the server holds no lock of its own")
 def test_no_second_server_is_started_beside_one_that_can_not_be_seen(directory: Path):
     server, process, lock = EmbeddedServer.start(directory), postmaster(directory), FileLock(directory / "server.lock")
     process.kill()
@@ -137,6 +142,7 @@ def test_the_servers_lock_is_free_as_soon_as_it_has_stopped(directory: Path):
         keeper.resume()
 
 
+@not_on_windows("Windows has no sockets in folders")
 def test_a_library_in_use_by_a_program_with_a_tmp_of_its_own_is_refused(directory: Path):
     """As a service with PrivateTmp, whose socket nobody else finds: each would end the other's server."""
     peer = Peer(directory).wait_ready()
@@ -222,7 +228,7 @@ def test_a_library_in_use_under_another_path_of_the_same_folder_is_refused(direc
     """As a bind mount gives it; a symbolic link stands for one here, which is not resolved."""
     peer = Peer(directory).wait_ready()
     process = postmaster(directory)
-    (tmp_path / "mounted").symlink_to(directory)
+    make_link(tmp_path / "mounted", directory)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "resolve", lambda path: path)
         with pytest.raises(LibraryError, match="in use under another path of the same folder"):

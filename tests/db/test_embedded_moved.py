@@ -10,7 +10,9 @@ import pytest
 from diffusion_toolkit.db.errors import LibraryError
 from diffusion_toolkit.db.server._locks import FileLock
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.embedded_peers import Peer, ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+
+pytestmark = not_on_windows("Windows neither moves nor removes a folder that a program works in")
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])

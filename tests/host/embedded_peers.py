@@ -27,6 +27,11 @@ sys.stdin.readline()
 """
 
 
+def not_on_windows(why: str) -> pytest.MarkDecorator:
+    """For a test of what Windows does not have, or does not let anybody do."""
+    return pytest.mark.skipif(os.name == "nt", reason=why)
+
+
 class Peer:
     """Another process that uses the directory, until it is told to leave or is killed."""
 
