@@ -8,7 +8,7 @@ inside name nodes by their place in the group; a link from outside has no origin
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .subgraphs import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT
@@ -17,6 +17,7 @@ from .widgets import WorkflowError
 
 PREFIXES = ("workflow>", "workflow/")
 _MAX_NESTING = 10  # groups in groups
+_Socket = tuple[Mapping[str, Any], int, dict[str, Any]]  # an inner node, the socket's place there, the socket
 
 
 def expand_groups(workflow: dict[str, Any]) -> None:
@@ -62,45 +63,50 @@ def _tidy_group(saved: Any) -> dict[str, Any] | None:
 
 
 def _definition(host: Mapping[str, Any], group: Mapping[str, Any], name: str) -> dict[str, Any]:
-    nodes, links = group["nodes"], group["links"]
-    taken = {(link[2], link[3]): link for link in links}
-    used = {(link[0], link[1]) for link in links}
-    made = []
-    for number, link in enumerate(links, 1):
-        made.append(_link(number, link[0], link[1], link[2], link[3]))
-    inputs, late = [], []
-    for node in nodes:
-        for place, slot in enumerate(node["inputs"]):
-            slot["link"] = None
-            if (node["id"], place) not in taken:
-                (late if "widget" in slot else inputs).append((node, place, slot))
-    if len(inputs) + len(late) > len(host["inputs"]):  # a newer front end lists all widgets among the inputs
-        late = [entry for entry in late if entry[2]["name"] in {slot["name"] for slot in host["inputs"]}]
-    borders: list[dict[str, Any]] = []
-    for node, place, slot in (*inputs, *late):
-        number = len(made) + 1
-        made.append(_link(number, SUBGRAPH_INPUT, len(borders), node["id"], place))
-        outer = host["inputs"][len(borders)]["name"] if len(borders) < len(host["inputs"]) else f"{slot['name']} {number}"
-        borders.append({"name": outer, "type": slot["type"], "linkIds": [number]})
+    """The group as the definition of its one instance `host`: the links inside, then those from its inputs and to its outputs."""
+    nodes = group["nodes"]
+    made = [_link(number, *link[:4]) for number, link in enumerate(group["links"], 1)]
+    inputs: list[dict[str, Any]] = []
+    for node, place, slot in _shown_inputs(host, group):
+        outer = host["inputs"][len(inputs)]["name"] if len(inputs) < len(host["inputs"]) else f"{slot['name']} {len(made) + 1}"
+        made.append(_link(len(made) + 1, SUBGRAPH_INPUT, len(inputs), node["id"], place))
+        inputs.append({"name": outer, "type": slot["type"], "linkIds": [len(made)]})
     outputs: list[dict[str, Any]] = []
-    for node in nodes:
-        for place, slot in enumerate(node["outputs"]):
-            visible = _visible(group["config"], node["id"], place)
-            if visible is None:
-                visible = (node["id"], place) not in used or (node["id"], place) in group["shown"]
-            if visible:
-                number = len(made) + 1
-                made.append(_link(number, node["id"], place, SUBGRAPH_OUTPUT, len(outputs)))
-                outputs.append({"name": slot["name"], "type": slot["type"], "linkIds": [number]})
+    for node, place, slot in _shown_outputs(group):
+        made.append(_link(len(made) + 1, node["id"], place, SUBGRAPH_OUTPUT, len(outputs)))
+        outputs.append({"name": slot["name"], "type": slot["type"], "linkIds": [len(made)]})
     by_end = {(link["target_id"], link["target_slot"]): link["id"] for link in made}
-    for node in nodes:
-        for place, slot in enumerate(node["inputs"]):
-            slot["link"] = by_end.get((str(node["id"]), place))
-    if (len(borders) + len(outputs)) * len(made) > MAX_WORK:
+    for node, place, slot in _sockets(nodes, "inputs"):
+        slot["link"] = by_end.get((str(node["id"]), place))
+    if (len(inputs) + len(outputs)) * len(made) > MAX_WORK:
         raise WorkflowError(f"The group node '{name}' has too many inputs and links.")
     _share_values(host, nodes)
-    return {"id": f"group node {name}", "name": name, "nodes": nodes, "links": made, "inputs": borders, "outputs": outputs,
+    return {"id": f"group node {name}", "name": name, "nodes": nodes, "links": made, "inputs": inputs, "outputs": outputs,
             "extra": {}}  # fmt: skip
+
+
+def _sockets(nodes: Sequence[Mapping[str, Any]], side: str) -> Iterator[_Socket]:
+    return ((node, place, slot) for node in nodes for place, slot in enumerate(node[side]))
+
+
+def _shown_inputs(host: Mapping[str, Any], group: Mapping[str, Any]) -> list[_Socket]:
+    """What no link inside feeds, widgets last. A newer front end lists all widgets there: then those that `host` names are shown."""
+    fed = {(link[2], link[3]) for link in group["links"]}
+    free = [(node, place, slot) for node, place, slot in _sockets(group["nodes"], "inputs") if (node["id"], place) not in fed]
+    widgets = [socket for socket in free if "widget" in socket[2]]
+    if len(free) > len(host["inputs"]):
+        named = {slot["name"] for slot in host["inputs"]}
+        widgets = [socket for socket in widgets if socket[2]["name"] in named]
+    return [*(socket for socket in free if "widget" not in socket[2]), *widgets]
+
+
+def _shown_outputs(group: Mapping[str, Any]) -> Iterator[_Socket]:
+    """What no link inside uses, and what is shown all the same, where the group's settings do not say otherwise."""
+    used = {(link[0], link[1]) for link in group["links"]} - group["shown"]
+    for node, place, slot in _sockets(group["nodes"], "outputs"):
+        visible = _visible(group["config"], node["id"], place)
+        if visible if visible is not None else (node["id"], place) not in used:
+            yield node, place, slot
 
 
 def _link(number: int, origin: Any, origin_slot: int, target: Any, target_slot: int) -> dict[str, Any]:
