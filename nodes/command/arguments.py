@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from .errors import WRONG
 
 AUTO = "auto"
 NONE = "none"
@@ -53,7 +57,7 @@ class Options:
 
 def parse(arguments: Sequence[str]) -> Options:
     """Raises SystemExit, with code 2 and a message, as argparse does."""
-    arguments = list(arguments)
+    arguments = [_without_quote(word) for word in arguments] if os.name == "nt" else list(arguments)
     place = arguments.index("--") if "--" in arguments else len(arguments)
     what = "The Diffusion Toolkit from a shell, with the Python, models, folders and libraries of a ComfyUI."
     parser = argparse.ArgumentParser(
@@ -79,6 +83,17 @@ def parse(arguments: Sequence[str]) -> Options:
         hint = next(filter(None, near), " ComfyUI's own options go after a --.")
         command.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
     return Options(given, arguments[place + 1 :])
+
+
+def _without_quote(word: str) -> str:
+    """Windows makes C:\\My Pictures" of "C:\\My Pictures\\", as its shells complete a folder's name: the last \\ makes the quote a letter."""
+    if word.count('"') != 1:
+        return word
+    folder, _, taken = word.partition('"')
+    if not taken:
+        return f"{folder}\\"
+    print(f'run.py: the \\ before a quotation mark makes it a part of the name, and so is all behind it. Write "{folder}".', file=sys.stderr)
+    raise SystemExit(WRONG)
 
 
 def meant(word: str, known: Iterable[str]) -> str:

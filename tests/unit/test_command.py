@@ -48,6 +48,22 @@ def test_what_follows_two_hyphens_is_comfyuis():
     assert options.comfyui_arguments == ["--cpu", "--strict"]
 
 
+def test_a_folder_as_the_shells_of_windows_complete_it_is_understood(monkeypatch, capsys):
+    from diffusion_toolkit.nodes.command.arguments import parse
+
+    completed = 'C:\\My Pictures"'  # what is left of "C:\My Pictures\"
+    with monkeypatch.context() as system:
+        system.setattr("os.name", "posix")
+        assert parse(["index", completed]).given.folder == completed
+        system.setattr("os.name", "nt")
+        options = parse(["index", completed, "--labels", 'a "b"', "--", "--base-directory", 'D:\\my comfy"'])
+        assert (options.given.folder, options.given.labels) == ("C:\\My Pictures\\", 'a "b"')
+        assert options.comfyui_arguments == ["--base-directory", "D:\\my comfy\\"]
+        with pytest.raises(SystemExit) as ended:
+            parse(["index", 'C:\\My Pictures" --labels b'])
+    assert ended.value.code == 2 and 'Write "C:\\My Pictures".' in capsys.readouterr().err
+
+
 def test_the_beginning_of_an_option_is_not_the_option():
     from diffusion_toolkit.nodes.command.arguments import parse
 
