@@ -175,7 +175,7 @@ def _overwritten(images: Sequence[GoingImage], words: Words) -> list[str]:
     if not images:
         return []
     return [
-        f"Overwritten by another picture, and known by no other file: {some(len(images), 'image')} with a rating, label or namespace. The library "
+        f"Overwritten by another picture or an edited one, and known by no other file: {some(len(images), 'image')} with a rating, label or namespace. The library "
         f"keeps what it knows of them: the filter -has:file finds them; {words.see_gone}. If one was moved, index the folder that it lies in.",
         *first_lines([f"  {image.root}: {image.path}{given(image)}" for image in images], OVERWRITTEN_NAMED),
     ]

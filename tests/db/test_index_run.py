@@ -110,7 +110,7 @@ def test_an_image_of_yours_that_another_picture_has_overwritten_is_told(run, lib
     (tmp_path / "pictures/1.png").write_bytes((tmp_path / "pictures/2.png").read_bytes())
     Image.new("RGB", (8, 8), "blue").save(tmp_path / "pictures/3.png")  # nobody gave that one anything
     report, _, text = run()
-    assert "Overwritten by another picture, and known by no other file: 2 images with a rating, label or namespace. The" in text
+    assert "Overwritten by another picture or an edited one, and known by no other file: 2 images with a rating, label or namespace. The" in text
     assert "\n  output: 0.png  [5 stars; label fox]\n  output: 1.png  [rejected]\n" in text and "the filter -has:file finds them; see Library" in text
     assert report.overwritten == {(fox, "output", "0.png"), (draft, "output", "1.png")}
     with library.connection() as conn:
