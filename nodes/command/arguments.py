@@ -87,11 +87,11 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def _without_quote(word: str) -> str:
     """Windows makes C:\\My Pictures" of "C:\\My Pictures\\", as its shells complete a folder's name: the last \\ makes the quote a letter."""
-    if word.count('"') != 1:
-        return word
-    folder, _, taken = word.partition('"')
-    if not taken:
+    folder, quote, taken = word.partition('"')
+    if quote and not taken:
         return f"{folder}\\"
+    if not taken.startswith(" -"):
+        return word
     print(f'run.py: the \\ before a quotation mark makes it a part of the name, and so is all behind it. Write "{folder}".', file=sys.stderr)
     raise SystemExit(WRONG)
 

@@ -60,7 +60,7 @@ def test_a_folder_as_the_shells_of_windows_complete_it_is_understood(monkeypatch
         assert (options.given.folder, options.given.labels) == ("C:\\My Pictures\\", 'a "b"')
         assert options.comfyui_arguments == ["--base-directory", "D:\\my comfy\\"]
         with pytest.raises(SystemExit) as ended:
-            parse(["index", 'C:\\My Pictures" --labels b'])
+            parse(["index", 'C:\\My Pictures" --labels b -- --base-directory D:\\my comfy"'])
     assert ended.value.code == 2 and 'Write "C:\\My Pictures".' in capsys.readouterr().err
 
 
