@@ -167,8 +167,10 @@ def is_hidden(entry: os.DirEntry[str], windows: bool = os.name == "nt") -> bool:
 
 
 def why_unread(error: OSError, place: str, windows: bool = os.name == "nt") -> str:
-    """In the system's words. Windows' for a path that is too long are that there is none."""
+    """In the system's words. Windows' for a path that is too long are that there is none, and for an open file that it is not permitted."""
     words = error.strerror or str(error)
+    if windows and isinstance(error, PermissionError) and getattr(error, "winerror", None) in (None, 32):  # 5 is a matter of rights
+        words += "; another program may have it open"
     if windows and len(place) > LONGEST_OF_WINDOWS:
         words += f"; its whole path has {len(place)} letters, and Windows takes {LONGEST_OF_WINDOWS}: move it up, or allow long paths by LongPathsEnabled"
     return words

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..folders.scan import FileEntry
+from ..folders.scan import FileEntry, why_unread
 from ..metadata import NodeDefinitions
 from .decode import ImageError, ImageFile, Ways, read_image
 from .png_workers import PngWorkers
@@ -106,7 +106,7 @@ class Reader:
         except ImageError as error:
             return Read(entry, None, str(error))
         except OSError as error:
-            return Read(entry, None, error.strerror or str(error))
+            return Read(entry, None, why_unread(error, str(self._root / entry.path)))
         except MemoryError:
             return Read(entry, None, "there is not enough memory to read it")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_what_can_not_be_read_comes_with_its_reason(folder):
         problems = {read.entry.path: read.problem for read in reader.read(wanted) if read.image is None}
     assert problems.keys() == {"03.png", "05.png", "07.png"}
     assert "it is no PNG" in problems["03.png"] and "No such file" in problems["05.png"] and "damaged" in problems["07.png"]
+
+
+@pytest.mark.skipif(os.name != "nt", reason="elsewhere nobody keeps a file from others")
+def test_a_file_that_another_program_keeps_to_itself_comes_with_that_reason(folder):
+    import ctypes
+
+    opened = ctypes.windll.kernel32.CreateFileW
+    opened.restype = ctypes.c_void_p
+    alone = opened(str(folder / "03.png"), 0xC0000000, 0, None, 3, 0, None)  # to read and write, shared with nobody
+    try:
+        with Reader(folder, workers=2) as reader:
+            told = {read.entry.path: read.problem for read in reader.read(entries(folder)) if read.image is None}
+    finally:
+        ctypes.windll.kernel32.CloseHandle(ctypes.c_void_p(alone))
+    assert told == {"03.png": "Permission denied; another program may have it open"}
 
 
 def test_sha256_is_made_for_the_sizes_that_an_older_library_knows_alone(folder):

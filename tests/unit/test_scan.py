@@ -118,6 +118,14 @@ def test_where_case_counts_another_case_is_another_file(tmp_path: Path) -> None:
         assert next(Scan(tmp_path).files()).sidecar_mtime_ns == 0
 
 
+def test_that_another_program_may_have_a_file_open_is_told_on_windows() -> None:
+    error = PermissionError(13, "Permission denied")
+    assert why_unread(error, "a.png", windows=True) == "Permission denied; another program may have it open"
+    assert why_unread(error, "a.png", windows=False) == "Permission denied"
+    error.winerror = 5  # as of a folder whose rights forbid it
+    assert why_unread(error, "a", windows=True) == "Permission denied"
+
+
 def test_a_path_too_long_for_windows_is_told_with_what_to_do() -> None:
     error, place = FileNotFoundError(2, "The system cannot find the path specified"), "C:/" + "a" * 257
     assert why_unread(error, place, windows=True) == (
