@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .subgraphs import SUBGRAPH_INPUT, SUBGRAPH_OUTPUT
-from .tidy import MAX_NODES, MAX_WORK, tidy
+from .tidy import MAX_NODES, tidy
 from .widgets import WorkflowError
 
 PREFIXES = ("workflow>", "workflow/")
 _MAX_NESTING = 10  # groups in groups
+_MAX_WORK = 1_000_000  # of a group's sockets times links
 _Socket = tuple[Mapping[str, Any], int, dict[str, Any]]  # an inner node, the socket's place there, the socket
 
 
@@ -78,7 +79,7 @@ def _definition(host: Mapping[str, Any], group: Mapping[str, Any], name: str) ->
     by_end = {(link["target_id"], link["target_slot"]): link["id"] for link in made}
     for node, place, slot in _sockets(nodes, "inputs"):
         slot["link"] = by_end.get((str(node["id"]), place))
-    if (len(inputs) + len(outputs)) * len(made) > MAX_WORK:
+    if (len(inputs) + len(outputs)) * len(made) > _MAX_WORK:
         raise WorkflowError(f"The group node '{name}' has too many inputs and links.")
     _share_values(host, nodes)
     return {"id": f"group node {name}", "name": name, "nodes": nodes, "links": made, "inputs": inputs, "outputs": outputs,

@@ -154,10 +154,13 @@ class _Loader:
         """Read a graph's links, build and configure its nodes, then settle the widgets promoted in the old way."""
         for link in map(_read_link, saved.get("links") or ()):
             graph.links[link.id] = link
-        for index, border in enumerate(graph.inputs):
-            _repair_border(border, [k for k, v in graph.links.items() if (v.origin, v.origin_slot) == (SUBGRAPH_INPUT, index)])
-        for index, border in enumerate(graph.outputs):
-            _repair_border(border, [k for k, v in graph.links.items() if (v.target, v.target_slot) == (SUBGRAPH_OUTPUT, index)])
+        present: dict[tuple[str, int], list[int]] = {}  # by border; a workflow may have thousands of both
+        for number, link in graph.links.items():
+            present.setdefault((link.origin, link.origin_slot), []).append(number)
+            present.setdefault((link.target, link.target_slot), []).append(number)
+        for end, borders in ((SUBGRAPH_INPUT, graph.inputs), (SUBGRAPH_OUTPUT, graph.outputs)):
+            for index, border in enumerate(borders):
+                _repair_border(border, present.get((end, index), []))
         instances = []
         for entry in saved.get("nodes") or ():
             if not isinstance(entry, Mapping) or entry.get("id") is None or not entry.get("type"):
@@ -203,8 +206,8 @@ def _read_link(saved: Any) -> Link:
 
 def _repair_border(border: Border, present: list[int]) -> None:
     """Keep the saved order of the border's links; stale ids give way to the link that is really there."""
-    kept = [link for link in border.links if link in present]
-    border.links = kept or present[:1]
+    there = set(present)
+    border.links = [link for link in border.links if link in there] or present[:1]
 
 
 def _repair_values(node: Node) -> None:

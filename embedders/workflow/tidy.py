@@ -16,10 +16,9 @@ from .widgets import WorkflowError
 
 MAX_NODES = 4_000  # in a file, and again once subgraphs are expanded; people's workflows have a few hundred
 MAX_LINKS = 20_000
-MAX_WORK = 1_000_000  # of borders times links, the loader's slowest loop
 MAX_NESTING = 30  # subgraphs in subgraphs
 MAX_DEPTH = 40  # of lists and objects in a widget's value
-_MAX_VALUES = 300  # widgets of one node, or sockets on one side
+_MAX_VALUES = 300  # widgets of one node, or sockets on one side of a node or of a subgraph
 _MAX_SLOTS = 25_000  # sockets and values of all nodes
 _MAX_ITEMS = 10_000  # in the lists and objects of one value
 _MAX_PROMOTED = 3_000  # widgets that subgraphs show by the old list, in the whole workflow
@@ -164,10 +163,8 @@ def _definitions(workflow: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for side in ("inputs", "outputs"):
             definition[side] = [
                 {"name": _name(b), "type": _type(b.get("type")), "linkIds": [n for n in _list(b.get("linkIds")) if _is_whole(n)]}
-                for b in _mappings(saved.get(side))
+                for b in _mappings(saved.get(side))[:_MAX_VALUES]
             ]
-        if (len(definition["inputs"]) + len(definition["outputs"])) * max(1, len(definition["links"])) > MAX_WORK:
-            raise WorkflowError(f"The subgraph '{definition['name']}' has too many inputs and links.")
         yield definition
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -48,3 +49,26 @@ def test_a_chain_longer_than_any_stack_leads_nowhere():
     chain = [node(n, "Reroute", [socket("", "*", n)], [("*", [n + 1])]) for n in range(1, 3_000)]
     saved = workflow([*chain, preview(3_000, 3_000)], [[n, n - 1, 0, n, 0, "*"] for n in range(2, 3_001)])
     assert readable(saved).prompt["3000"]["inputs"] == {}
+
+
+def bordered(nodes: list[Any], links: list[Any], proxies: list[Any]) -> Any:
+    """One instance of a subgraph with more inputs than any that a person made; a link of a definition is an object."""
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    inputs = [{"name": f"b{n}", "type": "X", "linkIds": []} for n in range(400_000)]
+    subgraph = {"id": "s", "nodes": nodes, "links": [dict(zip(keys, link)) for link in links], "inputs": inputs, "outputs": []}
+    return workflow([node(1, "s", properties={"proxyWidgets": proxies})], [], definitions={"subgraphs": [subgraph]})
+
+
+def test_many_inputs_of_a_subgraph_into_which_all_is_broadcast_take_no_minutes():
+    """The links of a broadcast are made after the file's are counted: 8,000 inputs and 20,000 such links took 19 s."""
+    takers = [node(n, "Taker", [socket(f"i{place}", "IMAGE") for place in range(250)]) for n in range(100, 180)]
+    nodes = [node(10, "Maker", [], [("IMAGE", [1])]), node(11, "Anything Everywhere", [socket("anything", "*", 1)]), *takers]
+    began = time.process_time()
+    read = readable(bordered(nodes, [(1, 10, 0, 11, 0, "IMAGE")], []))
+    assert read.prompt["1:100"]["inputs"]["i0"] == ["1:10", 0] and time.process_time() - began < 10
+
+
+def test_many_inputs_of_a_subgraph_that_shows_many_widgets_take_no_minutes():
+    began = time.process_time()
+    read = readable(bordered([node(10, "Maker", [], [("IMAGE", [])])], [], [["10", f"w{n}"] for n in range(200)]))
+    assert "1:10" in read.prompt and time.process_time() - began < 10
