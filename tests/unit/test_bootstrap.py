@@ -73,6 +73,31 @@ def test_only_the_plain_files_of_comfyui_are_unpacked(tmp_path: Path) -> None:
     assert unpacked == {"main.py", "comfy/sd.py"}
 
 
+@pytest.mark.parametrize("refusals", [2, 99])
+def test_a_folder_that_a_virus_scanner_looks_into_is_moved_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
+    tried, new, really = [], tmp_path / "new", os.replace
+    new.mkdir()
+
+    def replace(source: Path, target: Path) -> None:
+        tried.append(target)
+        if len(tried) <= refusals:
+            raise PermissionError("Access is denied")
+        really(source, target)
+
+    def move() -> None:
+        with monkeypatch.context() as windows:
+            for name, value in (("os.name", "nt"), ("os.replace", replace), ("time.sleep", lambda seconds: None)):
+                windows.setattr(name, value)
+            comfyui_source.move_folder(new, tmp_path / "there")
+
+    if refusals == 99:
+        with pytest.raises(SetupError, match="a program has a file in it open.*Run the command again"):
+            move()
+    else:
+        move()
+        assert (tmp_path / "there").is_dir() and not new.exists()
+
+
 def test_a_python_without_ensurepip_is_told_what_to_install(tmp_path: Path) -> None:
     # As Debian's python3 without python3-venv: the same interpreter on a standard library that lacks one package.
     stdlib = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
