@@ -8,6 +8,7 @@ import logging
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ class Known:
             beside.replace(self._file)
         except OSError as error:
             log.warning("What was learnt of a model file can't be kept (%s): it will be learnt again", error)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)  # on Windows whoever reads the file at this moment keeps it from being replaced
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:

@@ -95,6 +95,14 @@ def test_a_file_that_was_named_and_is_no_such_model_is_told_with_its_option(tmp_
         models.load_models(models.Recipe(checkpoint=str(tmp_path / "a.safetensors")), {}, lambda what: None, lambda: None)
 
 
+def test_what_can_not_be_kept_of_a_model_leaves_nothing_behind(tmp_path, caplog):
+    from diffusion_toolkit.nodes.model_files import Known
+
+    (tmp_path / "models.json").mkdir()  # in the place of a reader, who keeps Windows from replacing a file
+    Known(tmp_path / "models.json").remember("a file", {"clip_l": "l"})
+    assert "it will be learnt again" in caplog.text and [file.name for file in tmp_path.iterdir()] == ["models.json"]
+
+
 def test_a_whole_path_is_not_asked_of_comfyui_which_fails_at_another_drive(tmp_path, monkeypatch):
     import folder_paths
     from diffusion_toolkit.nodes.command import models
