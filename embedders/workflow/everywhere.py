@@ -25,7 +25,7 @@ def connect_everywhere(graph: dict[str, Any]) -> None:
     listed = list(_listed(graph["extra"].get("ue_links"), by_id))
     number = max((link["id"] for link in graph["links"]), default=0)
     for origin, origin_slot, target, slot, guessed in listed or list(_guessed(graph, by_id)):
-        if slot["link"] is not None or len(graph["links"]) >= MAX_LINKS:
+        if slot["link"] is not None:
             continue
         number += 1
         slot["link"] = number
@@ -80,13 +80,11 @@ def _guessed(graph: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> I
                 if kind != "*":
                     link = links[slot["link"]]
                     given.setdefault(kind, []).append((name, nodes[link["origin_id"]], link["origin_slot"]))
-    if not given:
-        return
     for target in nodes.values():
         if _BROADCASTS.search(target["type"]):
             continue
         for slot in target["inputs"]:
-            sources = given.get(slot["type"], ()) if slot["link"] is None and "widget" not in slot else ()
+            sources = given.get(slot["type"], ()) if "widget" not in slot else ()
             named = [s for s in sources if s[0] == slot["name"].lower()]
             found = named or (sources if len(sources) == 1 else ())
             if found and found[0][1] is not target:

@@ -234,54 +234,6 @@ def test_a_node_that_only_takes_wildcards_is_left_out():
     assert "1" not in readable(saved).prompt
 
 
-def test_listed_broadcasts_are_links():
-    nodes = [node(1, "Maker", [], [("IMAGE", [])]), preview(2, None)]
-    link = {"upstream": "1", "upstream_slot": 0, "downstream": 2, "downstream_slot": 0, "type": "IMAGE"}
-    read = readable(workflow(nodes, [], extra={"ue_links": [link]}))
-    assert (read.prompt["2"]["inputs"], read.guessed) == ({"images": ["1", 0]}, {})
-
-
-def test_a_broadcast_that_is_not_listed_goes_to_its_type_and_is_a_guess():
-    nodes = [
-        node(1, "Maker", [], [("IMAGE", [1])]),
-        node(3, "Anything Everywhere", [socket("anything", "*", 1)]),
-        preview(2, None),
-    ]
-    read = readable(workflow(nodes, [[1, 1, 0, 3, 0, "IMAGE"]]))
-    assert read.prompt["2"]["inputs"] == {"images": ["1", 0]}
-    assert "broadcasts" in read.guessed["2"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "names", "positive", "negative"),
-    [
-        ("Prompts Everywhere", ["CONDITIONING", "CONDITIONING"], "1", "4"),
-        ("Prompts Everywhere", ["CONDITIONING", "CONDITIONING", "VAE"], "1", "4"),
-        ("Prompts Everywhere", ["-ve", "+ve"], "4", "1"),
-        ("Prompts Everywhere", ["-VE", "anything"], None, "1"),
-        ("Prompts Everywhere", ["anything", "Positive"], "4", None),
-        ("Prompts Everywhere", ["CONDITIONING", "CONDITIONING", "CONDITIONING"], None, None),
-        ("Anything Everywhere3", ["negative", "positive"], "4", "1"),
-        ("Anything Everywhere3", ["Negative", "Positive", "VAE"], "4", "1"),
-        ("Anything Everywhere3", ["CONDITIONING", "CONDITIONING"], None, None),  # as the pack does: it is ambiguous
-    ],
-)
-def test_two_conditionings_that_one_node_broadcasts_go_by_name_and_those_of_prompts_by_order(
-    kind: str, names: list[str], positive: str | None, negative: str | None
-):
-    nodes = [
-        node(1, "Encode", [], [("CONDITIONING", [1])]),
-        node(4, "Encode", [], [("CONDITIONING", [2])]),
-        node(5, "Third", [], [("VAE" if "VAE" in names else "CONDITIONING", [3])]),
-        node(3, kind, [socket(name, "*", number) for number, name in enumerate(names, 1)]),
-        node(2, "KSampler", [socket("positive", "CONDITIONING", None), socket("negative", "CONDITIONING", None)], [("LATENT", [])]),
-    ]
-    links = [[number, origin, 0, 3, number - 1, "*"] for number, origin in enumerate((1, 4, 5)[: len(names)], 1)]
-    read = readable(workflow(nodes, links))  # older front ends note the wildcard
-    wanted = {"positive": positive and [positive, 0], "negative": negative and [negative, 0]}
-    assert read.prompt["2"]["inputs"] == {name: link for name, link in wanted.items() if link}
-
-
 # -- group nodes -----------------------------------------------------------------------------------------------------
 
 
