@@ -14,6 +14,7 @@ import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
+from host.embedded_peers import not_on_windows
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
@@ -87,6 +88,7 @@ def test_something_that_is_no_connection_string(monkeypatch, tmp_path):
     assert "hunter2" not in str(caught.value)
 
 
+@not_on_windows("Windows has PostgreSQL 16, which can't be told to overlook pgvector")
 def test_pgvector_not_installed_on_the_server(open_with, new_database, as_admin):
     dsn = new_database()
     name = conninfo_to_dict(dsn)["dbname"]
@@ -152,6 +154,7 @@ def test_a_database_that_is_not_utf8_is_refused(open_with, postgresql, as_admin)
         open_with(postgresql.dsn("test_latin"))
 
 
+@not_on_windows("Windows has PostgreSQL 16, which can't be told to overlook pgvector")
 def test_all_that_is_missing_is_told_at_once(open_with, new_database, as_admin, role):
     dsn = new_database()
     as_admin(dsn, f"ALTER DATABASE {conninfo_to_dict(dsn)['dbname']} SET extension_control_path = '/nowhere'")
@@ -239,6 +242,7 @@ def test_the_embedded_server_that_stopped_is_started_again(monkeypatch, tmp_path
     EmbeddedServer.start(tmp_path).stop()
 
 
+@not_on_windows("Windows moves no folder that a program works in")
 def test_a_library_that_was_moved_away_is_not_used_over_connections_that_it_had(monkeypatch, tmp_path):
     """Its server goes on; what it would write is found by nobody, were another library put in its place."""
     monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
