@@ -5,8 +5,9 @@ before and lately, only for those that were made inputs. Values are positional a
 after a run, upload buttons), or go by name in packs that write them so; lately their names are beside them. In this order:
 
 1. Values by name, or with their names beside them: their names, by the host's definition where it has them.
-2. Sockets that name all the widgets: their names, aligned with the values by type. The file is right where a definition differs.
-3. The host's definition, if the values fit it by number and type.
+2. Sockets that name all the widgets: their names, aligned with the values by type. The file is right where a definition differs;
+   where it does not, and the values are as many and fit, they go by the definition.
+3. The host's definition, if the values fit it by type, and trailing ones are lacking.
 4. The host's definition, aligned with the values by type and by a combo's options: a guess. Where a text or a linked widget is left over,
    and the others fit badly, the node is newer than the host, and read as one that it does not know.
 5. Names made from the values' shapes and the sockets around them, such as a tracer of prompts understands: a guess.
@@ -59,36 +60,58 @@ def define(saved: Mapping[str, Any], known: Mapping[str, Any] | None, links: Map
     if isinstance(values, Mapping):
         return _named(saved, values, known)
     values = values or []
-    named = [_Wanted(slot["widget"]["name"], slot["type"]) for slot in saved["inputs"] if "widget" in slot]
     wanted = _widgets_of(saved, known, links, effort) if known is not None else []
-    names, here = {w.name for w in named}, {w.name for w in wanted}
-    told = saved.get("widget_names")
-    if told and len(told) == len(values):
-        if known is not None and told == [w.name for w in wanted]:
-            return Definition(known, values)
-        found = {name: value for name, value in zip(told, values) if name not in _NEVER_SENT}
-        return Definition(known, found) if known is not None and found.keys() <= here else _named(saved, found, known)
-    if known is not None and names <= here and len(values) == len(wanted) and _fits(wanted, values):
-        return Definition(known, values)
-    if named and names != here:
-        found, cost = _align(named, values, effort)
-        # an older front end names only the widgets that were made inputs: then most values have no name
-        if cost < _SKIP_VALUE and (known is None or len(named) >= len(wanted) - 1):
-            return Definition(known, found) if known is not None and names <= here else _named(saved, found)
+    if (told := _told(saved, values, known, wanted)) is not None:
+        return told
+    if (named := _by_sockets(saved, values, known, wanted, effort)) is not None:
+        return named
     if known is not None:
-        if _fits(wanted, values):
-            return Definition(known, values)
-        own = [w for w in wanted if w.type != "CONTROL"]
-        found, _ = _align(own, values, effort)
-        beyond = any("widget" in slot and slot["link"] is not None and slot["name"] not in here for slot in saved["inputs"])
-        beyond = beyond or any(isinstance(value, str) and is_spoken(value, 3) and value not in found.values() for value in values)
-        whole = all(want.name in found and not _cost(want, found[want.name]) for want in own)
-        if beyond and not whole:  # what a pack's script shows beside all that the node has is no sign of another node
-            return _named(saved, by_shape(saved, values), known, "it has more than this ComfyUI's definition")
-        return Definition(known, found, "its values do not fit this ComfyUI's definition")
+        return _by_host(saved, values, known, wanted, effort)
     if not values:
         return _named(saved, {})
     return _named(saved, by_shape(saved, values), guessed="the names of its widgets are not in the file")
+
+
+def _told(saved: Mapping[str, Any], values: Sequence[Any], known: Mapping[str, Any] | None, wanted: Sequence[_Wanted]) -> Definition | None:
+    """By the names that stand beside the values; the file is right where it has more of them than the host."""
+    names = saved.get("widget_names")
+    if not names:
+        return None
+    found = {name: value for name, value in zip(names, values) if name not in _NEVER_SENT}
+    return Definition(known, found) if known is not None and found.keys() <= {w.name for w in wanted} else _named(saved, found, known)
+
+
+def _by_sockets(
+    saved: Mapping[str, Any], values: Sequence[Any], known: Mapping[str, Any] | None, wanted: Sequence[_Wanted], effort: Effort
+) -> Definition | None:
+    """By the sockets that name widgets, where they name all: older front ends do so only for those that were made inputs."""
+    named = [_Wanted(slot["widget"]["name"], slot["type"]) for slot in saved["inputs"] if "widget" in slot]
+    names, here = {w.name for w in named}, {w.name for w in wanted}
+    if known is not None and names <= here and len(values) == len(wanted) and _fits(wanted, values):
+        return Definition(known, values)  # which are as many as the host's, and fit: nothing is to be aligned
+    if not named:
+        return None
+    found, cost = _align(named, values, effort)
+    if cost >= _SKIP_VALUE:
+        return None
+    return Definition(known, found) if known is not None and names <= here else _named(saved, found)
+
+
+def _by_host(
+    saved: Mapping[str, Any], values: Sequence[Any], known: Mapping[str, Any], wanted: Sequence[_Wanted], effort: Effort
+) -> Definition:
+    """By the host's definition; but where it has no place for a text or for a linked widget, and fits badly, by the values' shapes."""
+    if _fits(wanted, values):
+        return Definition(known, values)
+    own = [w for w in wanted if w.type != "CONTROL"]
+    found, _ = _align(own, values, effort)
+    here = {w.name for w in wanted}
+    beyond = any("widget" in slot and slot["link"] is not None and slot["name"] not in here for slot in saved["inputs"])
+    beyond = beyond or any(isinstance(value, str) and is_spoken(value, 3) and value not in found.values() for value in values)
+    whole = all(want.name in found and not _cost(want, found[want.name]) for want in own)
+    if beyond and not whole:  # what a pack's script shows beside all that the node has is no sign of another node
+        return _named(saved, by_shape(saved, values), known, "it has more than this ComfyUI's definition")
+    return Definition(known, found, "its values do not fit this ComfyUI's definition")
 
 
 def _named(
@@ -108,18 +131,13 @@ def _named(
         required.setdefault(name, ["*", {"widgetType": "COMBO"}])
         if "forceInput" in required[name][1]:  # a socket and a value of one name: the value is what it had before its link
             required[name] = [required[name][0], {"widgetType": "COMBO"}]
-    outputs = [slot["type"] for slot in saved["outputs"]] or _types(known)
     info = {
         "input": {"required": required},
-        "output": outputs,
-        "output_name": [slot["name"] for slot in saved["outputs"]] or outputs,
+        "output": [slot["type"] for slot in saved["outputs"]],
+        "output_name": [slot["name"] for slot in saved["outputs"]],
         "display_name": (known or {}).get("display_name"),
     }
     return Definition(info, dict(values), guessed)
-
-
-def _types(known: Mapping[str, Any] | None) -> list[str]:
-    return [kind if isinstance(kind, str) else "COMBO" for kind in (known or {}).get("output") or ()]
 
 
 def _widgets_of(saved: Mapping[str, Any], known: Mapping[str, Any], links: Mapping[int, Any], effort: Effort) -> list[_Wanted]:
@@ -138,7 +156,7 @@ def _fits(wanted: Sequence[_Wanted], values: Sequence[Any]) -> bool:
     """Whether positional values are those of the widgets: as many, but for trailing ones, and none of another type."""
     if len(values) > len(wanted) and any(value not in (None, "") for value in values[len(wanted) :]):
         return False
-    return all(want.type == "CONTROL" or _cost(want, value) < _MISFIT for want, value in zip(wanted, values))
+    return all(_cost(want, value) < _MISFIT for want, value in zip(wanted, values))
 
 
 def _cost(want: _Wanted, value: Any) -> float:

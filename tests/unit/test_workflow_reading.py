@@ -85,6 +85,19 @@ def test_what_a_definition_has_since_keeps_its_default():
     assert inputs(saved, "1", {"Drifted": newer}) == {"mode": "b", "mode.size": 1, "mode.strength": 5, "text": "a cat"}
 
 
+def test_more_names_beside_the_values_than_the_definition_has_are_the_file_s():
+    """As of ModelSamplingAuraFlow, which had a sampling once."""
+    other = {"input": {"required": {"model": ["MODEL", {}], "shift": ["FLOAT", {}]}}, "output": ["MODEL"]}
+    saved = beside(alone("ModelSamplingAuraFlow", [1, "flow"], [socket("model", "MODEL", 5)], [("MODEL", [])]), "shift", "sampling")
+    assert inputs(saved, "1", {"ModelSamplingAuraFlow": other}) == {"model": ["9", 0], "shift": 1, "sampling": "flow"}
+
+
+def test_values_that_are_as_many_as_the_definition_s_and_fit_are_its_though_one_socket_alone_names_a_widget():
+    known = {"input": {"required": {"json_string": ["STRING", {}], "key": ["STRING", {}]}}, "output": ["STRING"]}
+    saved = alone("JsonExtractString", ["", "negative_prompt"], [socket("json_string", "STRING", 5, widget=True)], [("STRING", [])])
+    assert inputs(saved, "1", {"JsonExtractString": known}) == {"json_string": ["9", 0], "key": "negative_prompt"}
+
+
 def test_the_files_names_win_over_another_versions_definition():
     newer = {"input": {"required": {"mode": [["a", "b"], {}], "words": ["STRING", {}]}}, "output": []}
     saved = alone("Drifted", ["a cat"], [socket("prompt", "STRING", widget=True)])
@@ -96,6 +109,12 @@ def test_values_that_do_not_fit_the_definition_are_aligned_by_type_and_told():
     read = readable(alone("Drifted", ["a cat", 20]), {"Drifted": newer})
     assert (read.prompt["1"]["inputs"]["text"], read.prompt["1"]["inputs"]["steps"]) == ("a cat", 20)
     assert "do not fit" in read.guessed["1"]
+    long = readable(alone("Drifted", ["a cat in deep snow", 20]), {"Drifted": newer})
+    assert (long.prompt["1"]["inputs"]["text"], long.prompt["1"]["inputs"]["steps"]) == ("a cat in deep snow", 20)
+
+
+def test_a_value_that_may_be_no_widget_s_is_kept_where_nothing_names_any():
+    assert inputs(alone("Unknown", ["image"]), "1") == {"value": "image"}
 
 
 def test_text_of_an_encoder_is_found_without_any_name():
