@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import BACKSLASHES, ConfigurationError, configuration_faults, configured_libraries, configured_roots, libraries_for, unknown_sections
+from .wording import program
 
 if TYPE_CHECKING:
     from ..db import Library, StoredImage
@@ -32,7 +33,7 @@ def names_missing_requirements(execute: Callable) -> Callable:
         except ImportError as error:
             raise RuntimeError(
                 f"Diffusion Toolkit can't import {error.name or 'a dependency'} ({error}). Install its requirements with\n"
-                f'"{sys.executable}" -m pip install -r "{PACKAGE / "requirements.txt"}"\nand restart ComfyUI.'
+                f'{program(sys.executable)} -m pip install -r "{PACKAGE / "requirements.txt"}"\nand restart ComfyUI.'
             ) from error
 
     return checked

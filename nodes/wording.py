@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,11 @@ def first_of(names: Sequence[str], most: int) -> str:
 def first_lines(lines: Sequence[str], most: int) -> list[str]:
     """The same, a line each."""
     return [*lines[:most], *([f"and {len(lines) - most:,} more"] if len(lines) > most else [])]
+
+
+def program(path: str) -> str:
+    """A program as a command begins with it: in quotes only where it must be, since PowerShell takes those for a text to print."""
+    return path if re.fullmatch(r"[\w.:\\/-]+", path) else f'"{path}"'
 
 
 def given(image: GoingImage) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import ConfigurationError
+from ..wording import program
 from .arguments import parse
 from .comfyui import find_comfyui, start
 from .context import Context
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str], package: Path) -> int:
         print("Cancelled. What was written is kept; the same command goes on from there.", file=sys.stderr)
         return error.code
     except ImportError as error:
-        needed = f'"{sys.executable}" -m pip install -r "{package / "requirements.txt"}"'
+        needed = f'{program(sys.executable)} -m pip install -r "{package / "requirements.txt"}"'
         what = f"can't import {error.name or 'a dependency'} ({error})"
         print(f"run.py: {what}. Run it with the Python that runs ComfyUI, after\n{needed}", file=sys.stderr)
         return WRONG

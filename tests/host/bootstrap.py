@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -147,10 +148,11 @@ def _complete_foreign(python: Path, install: bool) -> None:
         print(f"Installing into {python}: {', '.join(missing)}", flush=True)
         pip_install(python, missing, CACHE / "setup.log")
         return
+    program = python if re.fullmatch(r"[\w.:\\/-]+", str(python)) else f'"{python}"'  # PowerShell runs nothing whose name stands in quotes
     quoted = " ".join(f'"{name}"' for name in missing)
     raise SetupError(
         f"the environment of that ComfyUI lacks {len(missing)} of our requirements, and nothing is installed there unasked.\n"
-        f'Install them with\n    "{python}" -m pip install {quoted}\nor run this command again with --install.'
+        f'Install them with\n    {program} -m pip install {quoted}\nor run this command again with --install.'
     )
 
 

@@ -184,7 +184,7 @@ def test_a_persons_comfyui_environment_is_not_changed_unasked(tmp_path: Path) ->
     answer = run_command(COMFYUI_PATH=str(folder))
 
     assert answer.returncode == 1
-    assert '-m pip install' in answer.stderr and '"pgvector>=' in answer.stderr and "--install" in answer.stderr
+    assert f"\n    {bootstrap.venv_python(folder.resolve() / '.venv')} -m pip install" in answer.stderr and '"pgvector>=' in answer.stderr and "--install" in answer.stderr
     assert sorted(path for path in (folder / ".venv").rglob("*.dist-info")) == before
 
 

@@ -195,3 +195,25 @@ def test_a_command_that_was_started_to_outlive_its_terminal_does():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_program_is_quoted_only_where_it_must_be_since_powershell_prints_what_is_quoted():
+    from diffusion_toolkit.nodes.wording import program
+
+    assert program("C:\\ComfyUI\\python_embeded\\python.exe") == "C:\\ComfyUI\\python_embeded\\python.exe"
+    assert program("/home/me/comfy(1)/python") == '"/home/me/comfy(1)/python"'
+    assert program("C:\\my ComfyUI\\python.exe") == '"C:\\my ComfyUI\\python.exe"'
+
+
+@pytest.mark.parametrize("folder", ["plain", "a b"])
+def test_what_to_install_begins_with_this_python(monkeypatch, folder):
+    from diffusion_toolkit.nodes import host
+
+    def execute():
+        raise ImportError("No module named 'nothing'", name="nothing")
+
+    monkeypatch.setattr(sys, "executable", f"/{folder}/python")
+    begins = "\n/plain/python -m pip" if folder == "plain" else '\n"/a b/python" -m pip'
+    with pytest.raises(RuntimeError) as told:
+        host.names_missing_requirements(execute)()
+    assert begins in str(told.value)
