@@ -24,6 +24,7 @@ STAND_IN_FOLDER = "diffusion-toolkit-stand-ins"
 FRONT_END = "COMFYUI_FRONT_END"  # names the `static` folder of another comfyui_frontend_package, to test with that one
 _STAND_INS = Path(__file__).resolve().parent / "stand_in_nodes"
 _START_LIMIT_S = 600  # on a machine with much else to do; one that dies is told at once
+_REMOVAL_LIMIT_S = 30
 _PLACES = ("checkpoints", "clip_vision", "sentence_transformers", "text_encoders", "vae")  # made, so that files can be put there
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -115,7 +116,11 @@ class ComfyServer(ComfyClient):
         if self._temporary:
             for link in (self.base / "custom_nodes").glob("*"):
                 _unlink(link)  # before the tree: a junction must never be followed into the repository
+            until = time.monotonic() + _REMOVAL_LIMIT_S
             shutil.rmtree(self.base, ignore_errors=True)
+            while self.base.exists() and time.monotonic() < until:  # on Windows the database ends after ComfyUI, and what is open stays
+                time.sleep(0.5)
+                shutil.rmtree(self.base, ignore_errors=True)
 
     def log_text(self) -> str:
         """ComfyUI's log so far, without colours."""

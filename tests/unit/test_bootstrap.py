@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from host import bootstrap, comfyui_source
 from host.comfyui_source import SetupError
+from host.server import ComfyServer
 
 RUN = bootstrap.REPOSITORY / "tests" / "run.py"
 BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
@@ -96,6 +97,20 @@ def test_a_folder_that_a_virus_scanner_looks_into_is_moved_when_it_is_done(tmp_p
     else:
         move()
         assert (tmp_path / "there").is_dir() and not new.exists()
+
+
+def test_a_temporary_folder_goes_as_soon_as_nobody_has_a_file_of_it_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, tried, really = ComfyServer(comfyui=tmp_path), [], shutil.rmtree
+
+    def rmtree(folder: Path, ignore_errors: bool) -> None:
+        tried.append(folder)
+        if len(tried) == 3:
+            really(folder)
+
+    monkeypatch.setattr("shutil.rmtree", rmtree)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server.stop()
+    assert tried == [server.base] * 3 and not server.base.exists()
 
 
 def test_a_python_without_ensurepip_is_told_what_to_install(tmp_path: Path) -> None:
