@@ -297,6 +297,45 @@ def test_group_nodes_values_that_do_not_fit_are_a_guess():
     assert any("group node" in reason for reason in readable(grouped([2, "hard"])).guessed.values())
 
 
+@pytest.mark.parametrize(("of", "visible", "shown"), [("0", True, "Blur"), ("1", False, None), ("1", True, "Tint")])
+def test_group_nodes_outputs_are_those_that_its_settings_show(of: str, visible: bool, shown: str | None):
+    """Else those that no link inside uses, and those of `external`, of which Tint's is one."""
+    saved = grouped([2, "hard", "deep blue"])
+    saved["extra"]["groupNodes"]["pair"]["config"] = {of: {"output": {"0": {"visible": visible}}}}
+    found = by_class(readable(saved))
+    assert found["PreviewImage"].get("images") == (shown and [found[shown]["id"], 0])
+
+
+def test_output_that_is_used_inside_and_outside_is_shown():
+    saved = grouped([2, "hard", "deep blue"])
+    saved["extra"]["groupNodes"]["pair"]["external"] = [[0, 0, "IMAGE"]]
+    found = by_class(readable(saved))
+    assert found["PreviewImage"]["images"] == [found["Blur"]["id"], 0]
+
+
+@pytest.mark.parametrize(("all_listed", "name"), [(False, "kind"), (True, "kind"), (False, "Blur kind")])
+def test_group_nodes_widgets_stand_behind_its_inputs_where_it_shows_them(all_listed: bool, name: str):
+    """A newer front end lists all widgets of the inner nodes; an older one those that were made inputs, as the group node does."""
+    saved = grouped([2, "hard", "deep blue"])
+    blur, tint = saved["extra"]["groupNodes"]["pair"]["nodes"]
+    blur["inputs"][:0] = [socket("radius", "INT", widget=True)] * all_listed + [socket("kind", "STRING", widget=True)]
+    tint["inputs"].append({"name": "mask", "type": "MASK", "link": None})
+    for link in saved["extra"]["groupNodes"]["pair"]["links"]:
+        link[3] += (1 + all_listed) * (link[2] == 0)
+    saved["nodes"][1]["inputs"] += [socket("mask", "MASK", 8), socket(name, "STRING", 9, widget=True)]
+    saved["nodes"].append(node(8, "Other", [], [("MASK", [8]), ("STRING", [9])]))
+    saved["links"] += [[8, 8, 0, 2, 1, "MASK"], [9, 8, 1, 2, 2, "STRING"]]
+    found = by_class(readable(saved))
+    assert (found["Blur"]["image"], found["Tint"]["mask"], found["Blur"]["kind"]) == (["1", 0], ["8", 0], ["8", 1])
+
+
+@pytest.mark.parametrize("junk", [7, {}, {"nodes": 3}])
+def test_group_that_is_none_leaves_the_rest(junk: Any):
+    saved = grouped([])
+    saved["extra"]["groupNodes"]["pair"] = junk
+    assert "1" in readable(saved).prompt
+
+
 def test_group_that_is_not_in_the_file_leaves_the_rest():
     saved = grouped([])
     saved["extra"] = {}
