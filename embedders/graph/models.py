@@ -23,7 +23,7 @@ from .settings import finite
 from .strings import Strings
 
 _MOST = 2000  # nodes on the way to a file
-_TAG = re.compile(r"<lora:([^<>:]{1,300})((?::[^<>:]{0,500}){0,8})>", re.I)
+_TAG = re.compile(r"<lora:([^<>:]{1,300})((?::[^<>:]{0,500}){0,8})>", re.I)  # read as nodes do: AUTOMATIC1111's own order and names differ
 _TAGGED = (  # the texts whose tags a node loads; rgthree's is told by its input insert_lora
     (re.compile(r"WildcardEncode"), ("populated_text",)),  # of Impact and Inspire
     (re.compile(r"^easy (full|a1111|comfy)Loader$"), ("positive", "negative")),  # gives the CLIP 1.0 where a tag has one number
