@@ -10,7 +10,7 @@ from psycopg import sql
 
 from . import words
 from .errors import FilterError
-from .fields import ALIASES, ELSEWHERE, FIELDS, UNITS
+from .fields import ALIASES, BYTES, ELSEWHERE, FIELDS, UNITS
 from .sql_parts import Parameters, Test, joined
 from .tree import All, Either, Node, Not, Term, Value
 from .values import Wrong
@@ -77,7 +77,9 @@ class Conditions:
         number, word = node.values[-1], after.values[0].text
         if word.lower() in UNITS.get(node.field, ()) and self._text[number.at : after.at + len(word)].split() == [number.text, word]:
             told = self._text[node.at : after.at].rstrip()
-            instead = f"{told}{word}" if node.field == "filesize" else f"{told} alone"
+            instead = f"{told} alone"
+            if node.field == "filesize" and word.lower() not in BYTES:
+                instead = f"{told}{word}" if number.text.isdecimal() and len(node.values) == 1 else "each number with its unit, as filesize:1MB..2MB"
             raise FilterError(f'this is no part of {told}, but a word of the prompt. Write {instead}, or for the word "{word}".', self._text, after.at)
 
     def _sql(self, node: Node, negated: bool) -> sql.Composable:

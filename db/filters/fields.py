@@ -334,8 +334,10 @@ ELSEWHERE = {
     **dict.fromkeys(("after", "since", "newer"), "Write date:>=2025-03, or age:7d."),
     "until": "Write date:<=2025-03, or age:>7d.",
 }
+BYTES = ("b", "byte", "bytes")
 UNITS = {
-    "rating": ("star", "stars"), "steps": ("step", "steps"), "megapixels": ("mp", "megapixel", "megapixels"),
-    **dict.fromkeys(("width", "height", "size"), ("px", "pixel", "pixels")), "filesize": ("b", "byte", "bytes", *filter(None, values.UNITS)),
+    "rating": ("stars",), "steps": ("steps",), "megapixels": ("mp", "megapixels"),
+    **dict.fromkeys(("width", "height", "size"), ("px", "pixels")), "filesize": (*BYTES, *filter(None, values.UNITS)),
 }  # fmt: skip
-"""By field what people write after its numbers, as in rating:4 stars, which alone would be a word of the prompt."""
+"""By field what people write after its numbers, as in rating:4 stars, which alone would be a word of the prompt. No word that begins
+other things in prompts, as in rating:5 star wars."""

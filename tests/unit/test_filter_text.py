@@ -68,9 +68,12 @@ def texts():
         ("rating:7", 7, "no rating"),
         ("rating:-2", 7, "no rating"),
         ("cat rating:4 stars", 13, "'stars': this is no part of rating:4, but a word of the prompt. Write rating:4 alone, or for the word \"stars\"."),
-        ("-stars: >=4 Star dog", 12, "Write stars: >=4 alone, or for the word \"Star\"."),
+        ("-stars: >=4 Stars dog", 12, "Write stars: >=4 alone, or for the word \"Stars\"."),
         ("rating:4,5 stars or cat", 11, "Write rating:4,5 alone"),
         ("filesize:>2 MB", 12, "Write filesize:>2MB, or for the word \"MB\"."),
+        ("filesize:1..2 mb", 14, "Write each number with its unit, as filesize:1MB..2MB, or"),
+        ("filesize:>2MB g", 14, "Write each number with its unit"),
+        ("filesize:>2 bytes", 12, "Write filesize:>2 alone"),
         ("width:1024 px", 11, "Write width:1024 alone"),
         ("aspect:>portrait", 8, "portrait can't be compared with >"),
         ("filesize:5xb", 9, "'5xb' is no size (such as 500kB or 2.5MB)"),
@@ -105,7 +108,7 @@ def test_a_mistake_is_named_with_its_place(text: str, place: int, says: str) -> 
     assert (caught.value.position, caught.value.text) == (place, text) and says in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20", "or-ange", "order", '"or" cat', "label:or", "steps:20..20", "date:2025..2025-03", "date:2025-03..2025", "age:7d..7d", 'rating:4 "stars"', "rating:4 (stars)", "rating:4 and stars", "stars rating:4", "rating:4 starry stars"])
+@pytest.mark.parametrize("text", ["((((cat))))", "\u201cblue sky\u201d", "cat, dog", "R&B", "close-up", "model:foo(v2).safetensors", "C++", "label: cat", "steps > 20", "or-ange", "order", '"or" cat', "label:or", "steps:20..20", "date:2025..2025-03", "date:2025-03..2025", "age:7d..7d", 'rating:4 "stars"', "rating:4 (stars)", "rating:4 and stars", "stars rating:4", "rating:4 starry stars", "rating:5 star wars", "size:1024x1024 pixel art"])
 def test_what_people_write_is_understood(text: str) -> None:
     assert db.parse_filter(text)
 
