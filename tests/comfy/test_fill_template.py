@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from host.client import PromptError
 from host.node_graphs import index, node
 from host.picture_graphs import by_another_generator, fill, ids_of, picture_graph, recall, run, saved_in, values, written
 from PIL import Image
+
+JUGGERNAUT = os.path.join("sdxl", "JuggernautXL_v9.safetensors")  # as ComfyUI lists it
 
 
 def template(server, name: str, content: dict[str, Any]) -> str:
@@ -68,7 +71,7 @@ def test_missing_checkpoints_and_loras_are_listed_with_their_nearest_names(serve
     with pytest.raises(PromptError) as raised:
         server.queue(fill(f"{lacking}", template="text to image"))
     said = str(raised.value)
-    assert "juggernautXL_v8.safetensors is not here" in said and "Nearest here: sdxl/JuggernautXL_v9.safetensors" in said
+    assert "juggernautXL_v8.safetensors is not here" in said and f"Nearest here: {JUGGERNAUT}" in said
     assert "LoRA ink_sketch.safetensors is not here. Nearest here: inkSketch_v2.safetensors" in said
     assert "LoRA zzqq.safetensors is not here. There is none like it here." in said
     assert "put loras, checkpoint into keep" in said
@@ -94,11 +97,11 @@ def test_the_nearest_take_the_place_of_what_is_missing_where_that_is_chosen(serv
     graph = fill(f"{lacking}", template="text to image", missing="use the nearest here")
     [text] = values(server, graph, "fill", 0)
     filled = json.loads(text)
-    assert filled["4"]["inputs"]["ckpt_name"] == "sdxl/JuggernautXL_v9.safetensors"
+    assert filled["4"]["inputs"]["ckpt_name"] == JUGGERNAUT
     [lora] = [one["inputs"] for one in filled.values() if one["class_type"] == "LoraLoader"]
     assert (lora["lora_name"], lora["strength_model"], lora["strength_clip"]) == ("inkSketch_v2.safetensors", 0.5, 0.25)
     said = server.queue(graph).outputs["fill"]["text"][0]
-    assert "juggernautXL_v8.safetensors is sdxl/JuggernautXL_v9.safetensors here" in said and "zzqq.safetensors is not here, nor one like it" in said
+    assert f"juggernautXL_v8.safetensors is {JUGGERNAUT} here" in said and "zzqq.safetensors is not here, nor one like it" in said
 
 
 def test_a_model_that_came_meanwhile_takes_the_place_of_the_nearest(server, lacking, model_file):
