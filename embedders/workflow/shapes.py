@@ -172,10 +172,11 @@ def _schedule(node: _Node) -> dict[int, str]:
 def _sampler(node: _Node) -> dict[int, str]:
     """The numbers of a sampler that names no schedule, as SamplerCustom's: steps, cfg, denoise.
 
-    One that gives a model too, and names no sampler, only prepares it, as BrushNet does.
+    One that gives a model or conditionings too, and names no sampler, only prepares them, as BrushNet and
+    LTXVSetAudioVideoMaskByTime do.
     """
     named = node.names.values()
-    prepares = "MODEL" in node.gives and "sampler_name" not in named
+    prepares = node.gives & {"MODEL", "CONDITIONING"} and "sampler_name" not in named
     if not node.samples or "steps" in named or prepares:
         return {}
     names = _steps_and_denoise(node)

@@ -107,6 +107,15 @@ def test_sampler_that_names_no_schedule_has_steps_cfg_and_denoise(values: list[A
     assert {name: value for name, value in read.items() if not isinstance(value, list)} == told
 
 
+@pytest.mark.parametrize("gives", ["MODEL,CONDITIONING,CONDITIONING,LATENT", "CONDITIONING,CONDITIONING,LATENT"])
+def test_node_that_gives_what_samplers_take_and_names_none_only_prepares_it(gives: str) -> None:
+    """BrushNet, and Lightricks' LTXVSetAudioVideoMaskByTime: its times, frames and masks are no settings of a sampler's."""
+    values = [0.0, 10.0, 24.0, True, True, 0.0, 0.0, 3]
+    read = inputs("LTXVSetAudioVideoMaskByTime", values, SAMPLER, [(kind, []) for kind in gives.split(",")])
+    assert not {"steps", "cfg", "denoise"} & read.keys()
+    assert inputs("KSampler", [20, 7.5, "euler"], SAMPLER, [(kind, []) for kind in gives.split(",")])["steps"] == 20
+
+
 def test_file_is_no_sampler_though_it_begins_as_one() -> None:
     """As a LoRA that ttN pipeLoader names, which gives a latent and takes a model."""
     read = inputs("ttN pipeLoader", ["a.safetensors", -2, "lcm_15.safetensors", 1, "a fox, asleep"], [socket("model", "MODEL", 5)], BOTH)
