@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,10 +189,11 @@ def _find(kind: _Kind, name: str) -> str | None:
 
         places = [*(root / name for root in text_embedder_folders()), Path(name).expanduser().absolute()]
         return next((str(place) for place in places if (place / "modules.json").is_file()), None)
-    given = Path(name).expanduser()
     # A whole path is never asked of ComfyUI, which fails at one that is on another drive of Windows than it is itself.
-    found = None if given.anchor else folder_paths.get_full_path(kind.folder, name)
-    return str(given.absolute()) if found is None and given.is_file() else found
+    if not Path(name).anchor and (found := folder_paths.get_full_path(kind.folder, name)):
+        return found
+    given = Path(os.path.expanduser(name)).absolute()  # unlike Path's own it leaves a user who is not known as written
+    return str(given) if given.is_file() else None
 
 
 def _names(kind: _Kind) -> set[str]:

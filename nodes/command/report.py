@@ -27,7 +27,7 @@ def check_report(file: str | None) -> None:
 def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
     """The text to the standard output and the record to `file`; with "-" the record in the text's place."""
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a prompt may hold letters that a console lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # of what a console lacks nothing is lost, least in a path to be pasted
     encoded = json.dumps(record, indent=1)
     try:
         if file not in (None, "-"):

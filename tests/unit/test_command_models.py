@@ -116,6 +116,15 @@ def test_a_whole_path_is_not_asked_of_comfyui_which_fails_at_another_drive(tmp_p
     assert models._find(models._KINDS[-1], str(tmp_path / "b.safetensors")) is None
 
 
+def test_a_model_whose_name_begins_as_a_users_folder_is_found_among_comfyuis(tmp_path, monkeypatch):
+    import folder_paths
+    from diffusion_toolkit.nodes.command import models
+
+    monkeypatch.setattr(folder_paths, "get_full_path", lambda folder, name: {"~old/a.safetensors": "/models/~old/a.safetensors"}.get(name))
+    assert models._find(models._KINDS[-1], "~old/a.safetensors") == "/models/~old/a.safetensors"
+    assert models._find(models._KINDS[-1], "~old/b.safetensors") is None
+
+
 @pytest.mark.parametrize("code", ["import nothing_of_this_name", "def clip():\n    import nothing_of_this_name"])
 def test_what_a_script_for_models_can_not_import_is_not_said_to_be_missing_here(tmp_path, code):
     from diffusion_toolkit.nodes.command import models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import signal
 import subprocess
@@ -150,6 +151,16 @@ def test_a_full_disk_under_the_standard_output_is_a_failure(monkeypatch):
     monkeypatch.setattr("builtins.print", full)
     with pytest.raises(RuntimeError, match="No space left on device.*is in the library"):
         write_report(None, {}, "done")
+
+
+def test_letters_that_a_console_lacks_are_told_by_their_numbers(monkeypatch):
+    from diffusion_toolkit.nodes.command.report import write_report
+
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    write_report(None, {}, "C:\\Zdj\u0119cia")
+    console.flush()
+    assert console.buffer.getvalue().strip() == rb"C:\Zdj\u0119cia"
 
 
 def test_a_reader_that_wants_no_more_lines_does_not_cost_the_report(tmp_path):

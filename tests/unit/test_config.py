@@ -161,7 +161,7 @@ def test_a_name_that_means_nothing_is_in_the_log_of_whoever_asks_for_the_roots(c
     assert 'Did you mean "libraries"?' in caplog.text
 
 
-@pytest.mark.parametrize("path", [f"{START}photos\0/2025", f"{START}photos/\ud800", *(["~nosuchuser/photos"] if os.name != "nt" else [])])
+@pytest.mark.parametrize("path", [f"{START}photos\0/2025", f"{START}photos/\ud800", f"{START}photos/caf\udce9", *(["~nosuchuser/photos"] if os.name != "nt" else [])])
 def test_a_root_that_can_be_no_path_is_told_when_a_node_runs_and_keeps_none_from_loading(config, file, monkeypatch, caplog, path):
     from diffusion_toolkit.nodes import host
 
