@@ -20,7 +20,7 @@ _UNSENT = ""  # the name of such a value
 _FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.I)
 _FILE_NAMES = {"CLIP": "clip_name", "VAE": "vae_name", "CONTROL_NET": "control_net_name", "CLIP_VISION": "clip_vision_name"}
 _SAMPLER = re.compile(
-    r"(euler|heun|dpm|lms|ddim|ddpm|uni_pc|lcm|i?pndm|deis|res_multi|er_sde|sa_solver|seeds_|gradient_est)\S*", re.I
+    r"(euler|heun|dpm|lms|ddim|ddpm|uni_pc|lcm|i?pndm|deis|res_multi|er_sde|sa_solver|seeds_|gradient_est)[^\s,]*( [^\s,]+){0,3}", re.I
 )
 _SCHEDULER = re.compile(r"normal|karras|exponential|sgm_uniform|simple|ddim_uniform|beta\d*|linear_quadratic|kl_optimal", re.I)
 _PLACEHOLDER = re.compile(r"\W*(select|choose)\b.{0,60}$", re.I)

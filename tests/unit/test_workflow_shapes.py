@@ -107,6 +107,19 @@ def test_sampler_that_names_no_schedule_has_steps_cfg_and_denoise(values: list[A
     assert {name: value for name, value in read.items() if not isinstance(value, list)} == told
 
 
+@pytest.mark.parametrize("name", ["DPM++ 2M Karras", "Euler a", "DPM++ 2M SDE Karras"])
+def test_sampler_s_name_may_be_of_several_words_but_is_no_text(name: str) -> None:
+    read = inputs("Sampler", [77, "fixed", name, 20, 7.5, "a fox, asleep, in fog"], SAMPLER, [("LATENT", []), ("STRING", [])])
+    assert (read["sampler_name"], read["steps"], read["cfg"], read["text"]) == (name, 20, 7.5, "a fox, asleep, in fog")
+    assert inputs("Sampler", [77, "fixed", 20, 7.5, name, "karras", 1], SAMPLER, BOTH)["scheduler"] == "karras"
+
+
+@pytest.mark.parametrize("text", ["lcm, a fox", "Euler paints a fox in fog"])
+def test_text_that_begins_as_a_sampler_s_name_is_one(text: str) -> None:
+    read = inputs("Sampler", [20, 7.5, "lcm", text], SAMPLER, [("LATENT", []), ("STRING", [])])
+    assert (read["sampler_name"], read["text"]) == ("lcm", text)
+
+
 @pytest.mark.parametrize("gives", ["MODEL,CONDITIONING,CONDITIONING,LATENT", "CONDITIONING,CONDITIONING,LATENT"])
 def test_node_that_gives_what_samplers_take_and_names_none_only_prepares_it(gives: str) -> None:
     """BrushNet, and Lightricks' LTXVSetAudioVideoMaskByTime: its times, frames and masks are no settings of a sampler's."""
