@@ -56,6 +56,7 @@ class _Node:
         self.names: dict[int, str] = {}
         self.outputs = [slot["type"] for slot in saved["outputs"]]
         self.gives, self.takes = set(self.outputs), {slot["type"] for slot in saved["inputs"]}
+        self.makes = self.gives - {"INT", "FLOAT", "STRING"}  # a node may tell its seed or its steps beside
         self.brought = [slot for slot in saved["inputs"] if slot["link"] is not None and slot["type"] == "STRING"]
         self.replaced = [slot for slot in self.brought if "widget" in slot]
 
@@ -101,7 +102,7 @@ def _file(node: _Node) -> dict[int, str]:
     if "MODEL" not in node.gives:
         name = next((name for kind, name in _FILE_NAMES.items() if kind in node.gives), "file")
     elif "MODEL" in node.takes:  # a LoRA's, or a motion's, a patch's
-        name = "lora_name" if re.search("lora|lyco", node.kind, re.I) else "file"
+        name = "lora_name" if re.search("lora|lyco|loha|locon|lokr", node.kind, re.I) else "file"
     else:
         name = "ckpt_name" if len(node.gives) > 1 else "unet_name"
     return {i: name for i in node.strings if _FILE.search(node.values[i]) and ", " not in node.values[i]}
@@ -158,7 +159,7 @@ def _size(node: _Node) -> dict[int, str]:
 
 def _names_alone(node: _Node) -> dict[int, str]:
     """Names of samplers and schedules that do not stand side by side: KSamplerSelect's, BasicScheduler's."""
-    if "steps" in node.names.values() or not (node.samples or node.gives in ({"SIGMAS"}, {"SAMPLER"})):
+    if "steps" in node.names.values() or not (node.samples or node.makes in ({"SIGMAS"}, {"SAMPLER"})):
         return {}
     schedules = {i: "scheduler" for i in node.strings if _SCHEDULER.fullmatch(node.values[i])}
     return schedules | {i: "sampler_name" for i in node.strings if _SAMPLER.fullmatch(node.values[i])}
@@ -192,12 +193,12 @@ def _steps_and_denoise(node: _Node) -> dict[int, str]:
 
 def _noise(node: _Node) -> dict[int, str]:
     """SeedExplorer's seed has no word behind it."""
-    return dict.fromkeys(node.numbers[:1], "noise_seed") if node.gives == {"NOISE"} else {}
+    return dict.fromkeys(node.numbers[:1], "noise_seed") if node.makes == {"NOISE"} else {}
 
 
 def _guider(node: _Node) -> dict[int, str]:
     """CFGGuider's one number; DualCFGGuider's first."""
-    return dict.fromkeys(node.numbers[:1], "cfg") if node.gives == {"GUIDER"} else {}
+    return dict.fromkeys(node.numbers[:1], "cfg") if node.makes == {"GUIDER"} else {}
 
 
 def _guidance(node: _Node) -> dict[int, str]:

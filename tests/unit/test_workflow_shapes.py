@@ -10,6 +10,7 @@ from host.handmade_workflows import node, socket, workflow
 
 PIPE = [socket("basic_pipe", "BASIC_PIPE", 5), socket("latent_image", "LATENT", 6)]
 ENCODER = [socket("clip", "CLIP", 5)]
+COG = [socket("pipeline", "COGVIDEOPIPE", 5), socket("positive", "CONDITIONING", 6)]  # whose first numbers are sides and frames
 BOTH = [("MODEL", []), ("CONDITIONING", []), ("CONDITIONING", []), ("LATENT", [])]
 
 
@@ -146,10 +147,16 @@ def test_file_is_no_sampler_though_it_begins_as_one() -> None:
         ("AlignYourStepsScheduler", ["SDXL", 10, 1.0], [], "SIGMAS", {"value": "SDXL", "value2": 10, "value3": 1.0}),
         ("SeedExplorer", ["77", 265, 1, "linear"], [], "NOISE", {"value": "77", "noise_seed": 265, "value2": 1, "value3": "linear"}),
         ("DualCFGGuider", [8.0, 5.0], [], "GUIDER", {"cfg": 8.0, "value": 5.0}),
+        ("Noise And Seed", [77], [], "NOISE,INT", {"noise_seed": 77}),
+        ("Schedule And Steps", ["simple", 20, 1.0], [], "SIGMAS,INT", {"scheduler": "simple", "steps": 20, "denoise": 1.0}),
+        ("Sampler And Name", ["dpmpp_2m"], [], "SAMPLER,STRING", {"sampler_name": "dpmpp_2m"}),
+        ("Guider And Cfg", [5.0], [], "GUIDER,FLOAT", {"cfg": 5.0}),
         ("EmptyLatentVideo", [832, 480, 1], [], "LATENT", {"width": 832, "height": 480, "value": 1}),
         ("EmptyLatentImage", [1, 832, 480], [socket("amount", "INT", 5)], "LATENT", {"value": 1, "width": 832, "height": 480}),
         ("SDXL Empty Latent", [512, 512], [], "LATENT,INT", {"value": 512, "value2": 512}),
         ("LatentBlend", [0.5, 64], [socket("a", "LATENT", 5)], "LATENT", {"value": 0.5, "value2": 64}),
+        ("CogVideoSampler", [480, 720, 49, 50, 6.0, 7, "fixed", "DPM", 1.0], COG, "LATENT",
+         {"value": 480, "value2": 720, "value3": 49, "value4": 50, "value5": 6.0, "seed": 7, "value6": "DPM", "value7": 1.0}),
         ("FluxGuidance", [3.5], [socket("conditioning", "CONDITIONING", 5)], "CONDITIONING", {"guidance": 3.5}),
         ("ConditioningAverage", [0.5], [socket("to", "CONDITIONING", 5)], "CONDITIONING", {"value": 0.5}),
         ("ControlNetApply", [1.2], [socket("to", "CONDITIONING", 5), socket("image", "IMAGE", 6)], "CONDITIONING", {"value": 1.2}),
@@ -224,7 +231,10 @@ def test_file_is_called_as_what_its_loader_gives(outputs: list[str], name: str) 
     assert inputs("Loader", ["some.gguf"], [], [(kind, []) for kind in outputs]) == {name: "some.gguf"}
 
 
-@pytest.mark.parametrize(("kind", "name"), [("Motion Loader", "file"), ("Load LoRA", "lora_name"), ("LycorisLoaderNode", "lora_name")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("Motion Loader", "file"), *((f"{kind} Loader", "lora_name") for kind in ("LoRA", "LyCORIS", "LoHa", "LoCon", "LoKr"))],
+)
 def test_file_of_a_node_that_changes_a_model_is_a_lora_s_where_its_class_says_so(kind: str, name: str) -> None:
     read = inputs(kind, ["some.safetensors"], [socket("model", "MODEL", 5)], [("MODEL", [])])
     assert read[name] == "some.safetensors"
