@@ -41,7 +41,8 @@ def told(library: db.Library, **options) -> str:
 def test_an_empty_library_says_what_to_do_first(library):
     status = library_status(library)
     assert (status.images, status.texts, status.size > 0) == (0, 0, True)
-    assert [problem.what for problem in status.problems] == ["The library is empty."]
+    older_pgvector = len(library.warnings)  # first, and on Windows alone
+    assert [problem.what for problem in status.problems[older_pgvector:]] == ["The library is empty."]
 
 
 def test_counts_coverage_and_versions(filled):
