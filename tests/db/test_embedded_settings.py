@@ -172,6 +172,9 @@ def test_a_data_directory_of_another_version_is_named_with_the_way_out(tmp_path:
     (data / "PG_VERSION").write_text("12\n", encoding="ascii")
     with pytest.raises(LibraryError, match="made by PostgreSQL 12.*pg_dump"):
         EmbeddedServer.start(tmp_path / "library")
+    (data / "PG_VERSION").write_text("99\n", encoding="ascii")  # whose dump no older version restores
+    with pytest.raises(LibraryError, match="made by PostgreSQL 99.*restore the dump on a server of version 99 or newer"):
+        EmbeddedServer.start(tmp_path / "library")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
