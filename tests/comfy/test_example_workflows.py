@@ -206,7 +206,7 @@ def test_export_and_import(server, shark):
         EmptyLatentImage={"width": 128, "height": 128},
         KSampler={"steps": 2},
     )
-    assert "embeddings/look_0" in outputs["DiffusionToolkitExportEmbeddings"]["text"][0]
+    assert str(Path("embeddings/look_0")) in outputs["DiffusionToolkitExportEmbeddings"]["text"][0]
     assert "positive: exact, from the file's token states" in outputs["DiffusionToolkitLoadEmbeddings"]["text"][0]
     assert outputs["DiffusionToolkitSearch"]["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
     assert told(server, outputs) == [SHARK]
