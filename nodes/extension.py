@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .conditioning.condition_other_models import ConditionOtherModels
@@ -50,6 +52,7 @@ class DiffusionToolkitExtension(ComfyExtension):
     """What ComfyUI asks of a node package."""
 
     async def on_load(self) -> None:
+        _write_any_letter()
         forget_saved_fingerprints()
         register_routes()
 
@@ -94,3 +97,17 @@ class DiffusionToolkitExtension(ComfyExtension):
             RunGraph,
             SaveImage,
         ]
+
+
+def _write_any_letter() -> None:
+    """Have the console take every letter, those that it lacks as \\u017b.
+
+    ComfyUI's wrapper of it drops Python's own rule for that. Redirected on Windows it takes cp1252 alone: an error that names the
+    folder Żółw then can't be written, which ends the thread that runs prompts, until ComfyUI is started anew.
+    """
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            if stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+        except (AttributeError, OSError, ValueError):  # none, another's stream, a closed one: as it was
+            pass

@@ -103,6 +103,16 @@ def test_roots_that_cannot_be_used_keep_no_node_from_loading_and_are_told(tmp_pa
             server.queue(index(clip=None, clip_vision=None, text_embedder=None))
 
 
+def test_an_error_with_letters_that_the_console_lacks_is_told_and_the_next_prompt_runs():
+    """As where ComfyUI's output is redirected on Windows: the traceback could not be written, which ended the thread that runs prompts."""
+    nothing = {"clip": None, "clip_vision": None, "text_embedder": None}
+    with ComfyServer(env={"PYTHONIOENCODING": "cp1252"}) as server:
+        with pytest.raises(PromptError, match="There is no folder .Żółw. in"):
+            server.queue(index("Żółw", **nothing), timeout=300)
+        assert "There is no folder '\\u017b\xf3\\u0142w' in" in server.log_path.read_text(encoding="cp1252")
+        assert "0 added" in server.queue(index(**nothing), timeout=300).outputs["index"]["text"][0]
+
+
 def test_an_unreachable_database_is_a_message_on_the_node_without_its_secrets():
     dsn = "postgresql://someone:hunter2secret@127.0.0.1:1/images"
     with ComfyServer(env={"DIFFUSION_TOOLKIT_DSN": dsn}) as server:
