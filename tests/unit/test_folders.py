@@ -67,6 +67,18 @@ def test_a_whole_path_in_no_root_is_told_with_the_line_that_adds_it(photos, tmp_
     assert '{"roots": {"elsewhere photos": ' in refusal(tmp_path / "elsewhere" / "photos")  # no second root of a name that is in use
 
 
+def test_a_configuration_that_cannot_be_read_is_told_before_all_else(photos, tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import host
+    from diffusion_toolkit.nodes.indexing import folders
+
+    file = tmp_path / "config.json"
+    file.write_text('{"roots": {"mine": "%s"}' % tmp_path.as_posix(), encoding="utf-8")
+    for module in (host, folders):
+        monkeypatch.setattr(module, "config_file", lambda: file)
+    told = refusal(tmp_path / "mine")
+    assert told.startswith(f"{file} can't be read (Expecting") and f"{tmp_path / 'mine'} lies below none of the roots" in told
+
+
 def test_a_root_that_is_not_there_is_told_among_the_roots(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFUSION_TOOLKIT_ROOTS", f"photos={photos}{os.pathsep}scans={tmp_path / 'scanns'}")
     told = refusal(tmp_path / "scans")
