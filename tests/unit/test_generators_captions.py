@@ -39,6 +39,23 @@ def test_a_caption_that_was_written_on_windows_is_the_same_text(key: str) -> Non
     assert read(**{key: {"caption": caption} if key.endswith("json") else caption}).prompt == pair("a red fox\nin the snow")
 
 
+EASY = "Prompt: a red fox\r\nin the snow\r\nSeed: 6\r\nSteps: 20\r\nNegative Prompt: blurry\r\nbad\r\n"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"sidecar.txt": EASY},
+        {"UserComment": {"prompt": "a red fox\r\nin the snow", "negative_prompt": "blurry\r\nbad", "num_inference_steps": 20}},
+        {"sidecar.json": {"prompt": "a red fox\r\nin the snow", "negative_prompt": "blurry\r\nbad", "seed": 6}},
+        {"Dream": '"a red fox\r\nin the snow [blurry\r\nbad]" -s 20 -S 6'},
+    ],
+)
+def test_a_prompt_that_was_written_on_windows_is_the_same_text(told: dict[str, Any]) -> None:
+    found = read(**told)
+    assert (found.prompt, found.negative) == (pair("a red fox\nin the snow"), pair("blurry\nbad"))
+
+
 @pytest.mark.parametrize("key", ["sidecar.json", "metadata"])
 def test_a_prompt_without_anything_else_is_inferred(key: str) -> None:
     found = read(**{key: {"prompt": "a red fox", "width": 512, "height": 512}})

@@ -39,22 +39,17 @@ def read(told: Told) -> Iterator[ImageMetadata]:
     for key in ("sidecar.caption", "sidecar.txt"):
         text = told.text(key)
         if text is not None and is_caption(text, told) and told.object(key) is None:
-            yield image(None, told.where("a caption", key), prompt=_lines(text), inferred=True)
+            yield image(None, told.where("a caption", key), prompt=text, inferred=True)
     beside = told.object("sidecar.json")
     if beside is not None and "category" not in beside:  # downloaders of galleries write that; their texts are not prompts
         text = next(
             (beside[key] for key in ("caption", "prompt", "description", "tags") if isinstance(beside.get(key), str)), None
         )
         if text is not None and is_caption(text, told):
-            yield image(None, told.where("a caption", "sidecar.json"), prompt=_lines(text.strip()), inferred=True)
+            yield image(None, told.where("a caption", "sidecar.json"), prompt=text.strip(), inferred=True)
     for key, text in captions(told):
         if is_caption(text, told) and len(text[:2000].split()) > 1:  # one word is a code of the camera's more often
-            yield image(None, told.where("a caption", key), prompt=_lines(text), inferred=True)
-
-
-def _lines(text: str) -> str:
-    """Of lines that were written on Windows the same text as of others."""
-    return text.replace("\r\n", "\n")
+            yield image(None, told.where("a caption", key), prompt=text, inferred=True)
 
 
 def captions(told: Told) -> Iterator[tuple[str, str]]:

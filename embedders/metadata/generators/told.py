@@ -180,7 +180,7 @@ def _texts(told: Any) -> list[Text]:
     for one in told if isinstance(told, list) else [told]:
         pair = one if isinstance(one, tuple) else (one, one)
         if all(isinstance(half, str) for half in pair):
-            found.append(pair)
+            found.append((pair[0].replace("\r\n", "\n"), pair[1].replace("\r\n", "\n")))  # Windows' ends of lines
     return found
 
 
