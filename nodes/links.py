@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ..db import Hit
 
-KINDS = {  # as a person reads them, in db.KINDS' order
+KINDS = {  # as a person reads them, in db.KINDS' order and db.words' names: those need psycopg, and nodes load without it
     "prompt": "prompt",
     "negative": "negative prompt",
     "image": "image",

@@ -14,7 +14,6 @@ from ...embedders.metadata import READER_VERSION
 from ..config import configuration_faults
 from ..host import ConfigurationError, config_file, roots, toolkit_directory
 from ..inside import contained
-from ..links import KINDS
 
 if TYPE_CHECKING:
     from ...db.health.status import VectorIndex
@@ -74,7 +73,7 @@ def status_text(status: LibraryStatus) -> str:
     lines += [] if status.problems else ["No problem found."]
     lines += [f"The files themselves were not looked at: {status.words.looks_at_files}."] if status.paths else []
     lines += ["", "Images with a vector, of those that could have one:"]
-    lines += [f"  {KINDS[known.kind]}: {known.have:,} of {known.could:,}{_percent(known.have, known.could)}" for known in status.coverage]
+    lines += [f"  {kind_in_words(known.kind)}: {known.have:,} of {known.could:,}{_percent(known.have, known.could)}" for known in status.coverage]
     lines += ["", "Encoders (* is the one that searches use):"]
     for known in status.encoders:
         encoder = known.encoder
@@ -119,7 +118,7 @@ def _index_record(index: VectorIndex) -> dict[str, Any]:
 
 def _index_line(index: VectorIndex) -> str:
     """What it serves, how, and its name in PostgreSQL."""
-    served = "several kinds at once" if index.table == "hybrid_vectors" else " and ".join(KINDS[kind] for kind in index.kinds)
+    served = "several kinds at once" if index.table == "hybrid_vectors" else " and ".join(map(kind_in_words, index.kinds))
     by = f" by {index.encoder.told}" if index.encoder else ""
     said = [f"  {served}{by}: {index.method}" if served else f"  another's: {index.method}", in_bytes(index.size)]
     said += [_STATES[index.state]] if index.state else []

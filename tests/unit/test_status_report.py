@@ -7,6 +7,15 @@ from types import SimpleNamespace
 from host.comfy_models import import_comfy
 
 
+def test_nodes_and_the_librarys_reports_call_the_kinds_alike():
+    import_comfy()
+    from diffusion_toolkit import db
+    from diffusion_toolkit.db.words import kind_in_words
+    from diffusion_toolkit.nodes.links import KINDS
+
+    assert list(KINDS.items()) == [(kind, kind_in_words(kind)) for kind in db.KINDS]
+
+
 def test_the_statements_for_a_moved_folder_can_be_run_whatever_its_name_is():
     import_comfy()
     from diffusion_toolkit.nodes.library.status_report import _host_problems
