@@ -121,8 +121,8 @@ class Scan:
         except OSError as error:
             self._on_error(path or ".", f"the folder can't be read ({why_unread(error, folder)})")
             return
-        # On Windows a.TXT is the text of a.png: whoever reads that asks for a.txt, and finds it.
-        beside = {name: entry for entry in listed if (name := os.path.normcase(entry.name)).endswith(SIDECARS)}
+        # Where the drive takes any case, as on Windows and macOS, a.TXT is the text of a.png: who asks for a.txt finds it.
+        beside = {name for entry in listed if (name := entry.name.lower()).endswith(SIDECARS)}
         for number, entry in enumerate(listed):
             if number % LOOK_EVERY == LOOK_EVERY - 1 and stopped():
                 return
@@ -147,7 +147,7 @@ class Scan:
     def _wanted(self, name: str, path: str) -> bool:
         return is_wanted(name, path, self._globs)
 
-    def _file(self, entry: os.DirEntry[str], path: str, beside: dict[str, os.DirEntry[str]]) -> FileEntry | None:
+    def _file(self, entry: os.DirEntry[str], path: str, beside: set[str]) -> FileEntry | None:
         if entry.is_symlink() and not contains(self._root, os.path.realpath(entry.path)):
             self._on_error(path, "is a link that leads out of the root; configure its target as a root of its own")
             return None
@@ -156,7 +156,7 @@ class Scan:
         if not stat.S_ISREG(status.st_mode):
             self._on_error(path, "is not a regular file")
             return None
-        return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.name, beside) if beside else 0)
+        return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.path, beside) if beside else 0)
 
 
 def is_hidden(entry: os.DirEntry[str], windows: bool = os.name == "nt") -> bool:
@@ -202,9 +202,8 @@ def newest_of(texts: Iterable[str]) -> int:
     return newest
 
 
-def _newest(name: str, beside: dict[str, os.DirEntry[str]]) -> int:
-    texts = (os.path.normcase(text) for _, text in sidecar_names(name))
-    return newest_of(beside[text].path for text in texts if text in beside)
+def _newest(image: str, beside: set[str]) -> int:
+    return newest_of(text for _, text in sidecar_names(image) if os.path.basename(text).lower() in beside)
 
 
 def normal_subfolder(subfolder: str) -> str:
