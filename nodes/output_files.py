@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from .files import unquoted
+
 LONGEST_NAME = 255  # letters of a file's name, on any system
 
 
@@ -26,7 +28,7 @@ def new_place(name: str, suffix: str, widget: str) -> Path:
 
     output = Path(folder_paths.get_output_directory()).resolve()
     asked = f"Write a name below ComfyUI's output folder, such as embeddings/today, into {widget}."
-    plain = name.strip().replace("\\", "/").removesuffix(suffix)
+    plain = unquoted(name).replace("\\", "/").removesuffix(suffix)
     leads_up = ".." in Path(plain).parts
     if not leads_up and (not plain.strip("/. ") or plain.endswith("/") or "\0" in plain):
         raise PlaceRefused(f"{widget} is {name[:200]!r}, which names no file. {asked}")

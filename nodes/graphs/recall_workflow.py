@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
+from ..files import unquoted
 from ..host import library_fingerprint, names_missing_requirements, progress_on, show_text
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
@@ -73,7 +74,7 @@ class RecallWorkflow(io.ComfyNode):
         from .stored_graphs import NoGraph, stored_graphs
 
         ids, definitions, progress = chosen_ids(hits, image_ids), node_definitions(), progress_on(cls)
-        opened = open_chosen([hits], image_ids, library_name, library)
+        opened, save_as = open_chosen([hits], image_ids, library_name, library), unquoted(save_as)
         rows: list[tuple[str, str, str, int]] = []
         lines: list[str] = []
         without: list[str] = []

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
+from ..files import unquoted
+
 ANY = "any"
 ASPECTS = (ANY, "portrait", "landscape", "square")
 _WORD = re.compile(r'(-?)(?:"([^"]*)"|(\S+))')
@@ -30,7 +32,7 @@ def filter_text(
     """All wishes as one filter text; those that are empty are left out. `more` is a filter text itself.
 
     `words` are words of the prompt, "several" in quotation marks; `labels` are parted by commas. All must hold; those with a
-    minus must not. `since` and `until` are dates, or ages such as 7d.
+    minus must not. `folder` may be pasted in quotation marks. `since` and `until` are dates, or ages such as 7d.
     """
     from ...db import quoted
     from ...db.filters.tree import QUOTES
@@ -39,7 +41,7 @@ def filter_text(
     for label in filter(None, (label.strip() for label in labels.split(","))):
         minus = "-" if label.startswith("-") else ""
         terms.append(f"{minus}label:{quoted(label.removeprefix('-').strip())}")
-    for field, value in (("namespace", namespace), ("folder", folder), ("checkpoint", checkpoint), ("lora", lora)):
+    for field, value in (("namespace", namespace), ("folder", unquoted(folder)), ("checkpoint", checkpoint), ("lora", lora)):
         if value.strip():
             terms.append(f"{field}:{quoted(value.strip())}")
     if lowest_rating > 0:

@@ -20,6 +20,13 @@ def test_the_workflow_and_the_queued_prompt_come_back_as_files(server, heron):
     assert prompt == json.loads(json.dumps(picture_graph("heron")))
 
 
+def test_a_name_pasted_in_quotation_marks_is_taken_without_them(server, heron):
+    server.queue(recall(f"{heron}", save_as=r'"recalled\pasted"'))
+    assert written(server, f"recalled/pasted_{heron}_workflow.json")
+    server.queue(fill(f"{heron}", save_as=r'"recalled\pasted"', seed=6))
+    assert written(server, f"recalled/pasted_{heron}_seed_6.json")
+
+
 def test_the_recalled_prompt_makes_the_same_picture(server, heron):
     server.queue(recall(f"{heron}"))
     prompt = written(server, f"recalled/one_{heron}_prompt.json")

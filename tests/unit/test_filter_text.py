@@ -170,6 +170,7 @@ def test_widgets_make_one_filter_text(texts) -> None:
         'lora:"say ""hi""" rating:>=3 aspect:portrait age:<="7d" date:<="2025-03" (steps:20 or seed:1)'
     )
     assert db.parse_filter(text)
+    assert texts.filter_text(folder=r'"D:\pictures\a b" ') == r'folder:"D:\pictures\a b"'
     assert texts.filter_text() == "" and texts.filter_text(more="a or b") == "a or b"
 
 

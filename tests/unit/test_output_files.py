@@ -35,6 +35,10 @@ def test_a_path_that_is_too_long_for_windows_is_refused_at_once(output_files, mo
         output_files.new_place("report", ".json", "save_as")
 
 
+def test_a_name_pasted_in_quotation_marks_is_taken_without_them(output_files, tmp_path):
+    assert output_files.new_place(' "kept\\today.json" ', ".json", "save_as") == tmp_path.resolve() / "kept" / "today_00001_.json"
+
+
 def test_a_name_that_is_too_long_for_a_file_is_refused_at_once(output_files, monkeypatch):
     monkeypatch.setattr(Path, "lstat", no_such(2))
     with pytest.raises(output_files.PlaceRefused, match="is too long. Write a name below ComfyUI's output folder"):
