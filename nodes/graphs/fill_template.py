@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
-from ..host import library_fingerprint, names_missing_requirements, numbers_in_range, progress_on, show_text
+from ..files import unquoted
+from ..host import fresh_fingerprint, library_fingerprint, names_missing_requirements, numbers_in_range, progress_on, show_text
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
-from ..wording import some
+from ..wording import first_lines, some
 from .templates import AS_THEY_ARE, LEAVE_OUT, NEAREST, OWN, STOP, TOLD, models_here, read_template, template_names
 from .templates import template_file as file_of
 
@@ -111,7 +112,12 @@ class FillTemplate(io.ComfyNode):
     def fingerprint_inputs(
         cls, library_name: str | None = None, template: str | None = None, template_file: str | None = None, missing: str | None = None, **inputs: Any
     ) -> str:
-        """With the models that are here, but where nothing is missing: then a new one changes nothing, and nobody waits for the same picture."""
+        """With the models that are here, but where nothing is missing: then a new one changes nothing, and nobody waits for the same picture.
+
+        What leaves images out is asked anew each time: one that lacks a picture in the input folder is to come back with it.
+        """
+        if missing == LEAVE_OUT:
+            return fresh_fingerprint()
         state = library_fingerprint(library_name or "default") + ("" if missing == STOP else models_here())
         file = file_of(template or OWN, template_file or "")  # where this raises, ComfyUI runs the node, which tells
         return f"{state} {file} {file.stat().st_mtime_ns if file is not None else ''}"
@@ -153,8 +159,10 @@ class FillTemplate(io.ComfyNode):
         made = fill_images(images, asked, definitions, progress)
         if made.missing and (missing in (STOP, NEAREST) or not made.graphs):
             raise MissingHere(_not_here(made.missing, missing, made.keepable, others=len(made.lacking) < len(images)))
-        without += made.lacking if missing == LEAVE_OUT else []
-        written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as.strip() else "" for graph, id_, of in made.graphs]
+        if missing == LEAVE_OUT:
+            without += [f"Image {id_} is left out. {' '.join(lacks)}" for id_, lacks in made.lacking.items()]
+        save_as = unquoted(save_as)
+        written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as else "" for graph, id_, of in made.graphs]
         show_text(cls, f"Done: {len(made.graphs)} graphs")
         graphs, of_images, of_seeds = map(list, zip(*made.graphs))
         report = _report(of_seeds, made.lines, without, written)
@@ -173,9 +181,10 @@ def _check_count(images: int, seeds: int) -> None:
 
 def _report(seeds: list[int], lines: list[str], without: list[str], written: list[str]) -> str:
     heading = f"{some(len(seeds), 'filled graph')}, seed {seeds[0]}" + f" to {seeds[-1]}" * (seeds[-1] != seeds[0])
+    heading += f"; {some(len(without), 'image')} left out" * bool(without)
     more = [f"... and {len(lines) - TOLD} images more"] * (len(lines) > TOLD)
     files = [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
-    return "\n".join([heading, *lines[:TOLD], *more, *without[:TOLD], *files])
+    return "\n".join([heading, *lines[:TOLD], *more, *first_lines(without, TOLD), *files])
 
 
 def _not_here(missed: list[str], missing: str, keepable: list[str], others: bool) -> str:
@@ -184,7 +193,7 @@ def _not_here(missed: list[str], missing: str, keepable: list[str], others: bool
     steps = ["Get what is missing"]
     steps += [f"put {', '.join(keepable)} into keep"] if keepable else []
     helps = any("Nearest here" in what or what.startswith("LoRA") for what in missed)  # a LoRA without a like is left out then
-    steps += [f"choose '{NEAREST}'"] if missing == STOP and helps else []
+    steps += [f"choose '{NEAREST}'"] if missing in (STOP, LEAVE_OUT) and helps else []
     steps += [f"choose '{LEAVE_OUT}'"] if others else []
     next_step = ", ".join(steps[:-1]) + ", or " * (len(steps) > 1) + steps[-1]
     return f"This ComfyUI does not have all that the filled graph names:\n{listed}\n{next_step}; '{AS_THEY_ARE}' gives the graph for another computer."

@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass
 class Made:
-    """Filled graphs as (graph, image id, seed), what is said of each image, and what this ComfyUI lacks for all of them and for each.
+    """Filled graphs as (graph, image id, seed), what is said of each image, and what this ComfyUI lacks for all of them and, by its id, for each.
 
     `keepable` are the settings that brought what is lacking into a template: in keep, they would not.
     """
@@ -46,7 +46,7 @@ class Made:
     graphs: list[tuple[Graph, int, int]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    lacking: list[str] = field(default_factory=list)
+    lacking: dict[int, list[str]] = field(default_factory=dict)
     keepable: list[str] = field(default_factory=list)
 
 
@@ -152,7 +152,7 @@ def fill_images(
             if number == 0 and done.missing:
                 made.missing += [what for what in done.missing if what not in made.missing]
                 made.keepable += [name for name in done.keepable if name not in made.keepable]
-                made.lacking.append(f"Image {image_id} is left out. {' '.join(done.missing)}")
+                made.lacking[image_id] = done.missing
                 if asked.missing == LEAVE_OUT:
                     break
             made.graphs.append((done.filled.graph, image_id, done.seed if done.seed is not None else used or 0))

@@ -90,7 +90,20 @@ def test_images_that_lack_a_model_are_left_out_where_that_is_chosen(server, lack
     assert f"Image {lacking} in" not in said
     with pytest.raises(PromptError, match="juggernautXL_v8.safetensors is not here") as raised:
         server.queue(fill(f"{lacking}", missing="leave out such images"))
-    assert "leave out such images" not in str(raised.value)
+    assert "choose 'use the nearest here';" in str(raised.value) and "leave out such images" not in str(raised.value)
+
+
+def test_an_image_that_was_left_out_comes_back_with_its_input_picture(server, heron):
+    graph = picture_graph("fill-from-input", prompt="a mill")
+    graph["8"] = node("LoadImage", image="fill came later.png")
+    graph["9"] = node("VAEEncode", pixels=["8", 0], vae=["1", 2])
+    graph["5"]["inputs"]["latent_image"] = ["9", 0]
+    image_id = saved_in(server, "fill-from-input", {"prompt": graph})
+    filled = fill(f"{image_id} {heron}", missing="leave out such images")
+    said = server.queue(filled).outputs["fill"]["text"][0]
+    assert said.startswith("1 filled graph, seed 100; 1 image left out\n") and f"Image {image_id} is left out." in said
+    Image.new("RGB", (64, 64)).save(server.input / "fill came later.png")
+    assert server.queue(filled).outputs["fill"]["text"][0].startswith("2 filled graphs, seed 100\n")
 
 
 def test_the_nearest_take_the_place_of_what_is_missing_where_that_is_chosen(server, lacking):

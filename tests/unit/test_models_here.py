@@ -116,3 +116,13 @@ def test_the_nearest_are_offered_where_that_would_help(missed, helps):
     said = fill_template._not_here([missed], fill_template.STOP, [], others=False)
     assert (fill_template.NEAREST in said) is helps and "Get what is missing" in said and fill_template.LEAVE_OUT not in said
     assert fill_template.LEAVE_OUT in fill_template._not_here([missed], fill_template.STOP, [], others=True)
+    assert (fill_template.NEAREST in fill_template._not_here([missed], fill_template.LEAVE_OUT, [], others=False)) is helps
+
+
+def test_how_many_images_are_left_out_is_told_also_of_those_that_are_not_named():
+    import_comfy()
+    from diffusion_toolkit.nodes.graphs import fill_template
+
+    heading, *rest = fill_template._report([1, 2], ["Image 1 in it"], [f"Image {one} is left out." for one in range(2, 27)], [""]).splitlines()
+    assert heading == "2 filled graphs, seed 1 to 2; 25 images left out"
+    assert rest[-2:] == ["Image 21 is left out.", "and 5 more"]
