@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from comfy_api.v0_0_2 import ComfyExtension, io
@@ -105,7 +106,8 @@ def _write_any_letter() -> None:
     ComfyUI's wrapper of it drops Python's own rule for that. Redirected on Windows it takes cp1252 alone: an error that names the
     folder Żółw then can't be written, which ends the thread that runs prompts, until ComfyUI is started anew.
     """
-    for stream in (sys.stderr, sys.stdout):
+    logs = (getattr(handler, "stream", None) for handler in logging.getLogger().handlers)  # ComfyUI-Manager puts its own before the console
+    for stream in (*logs, sys.stderr, sys.stdout):
         try:
             if stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")

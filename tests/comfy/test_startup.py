@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import logging
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ import psutil
 import pytest
 from host import bootstrap
 from host.client import PromptError
+from host.comfy_models import import_comfy
 from host.embedded_peers import postmaster
 from host.node_graphs import index, search_by_prompt
 from host.server import ComfyServer
@@ -111,6 +114,21 @@ def test_an_error_with_letters_that_the_console_lacks_is_told_and_the_next_promp
             server.queue(index("Żółw", **nothing), timeout=300)
         assert "There is no folder '\\u017b\xf3\\u0142w' in" in server.log_path.read_text(encoding="cp1252")
         assert "0 added" in server.queue(index(**nothing), timeout=300).outputs["index"]["text"][0]
+
+
+def test_the_log_takes_any_letter_where_another_pack_stands_before_the_console(monkeypatch):
+    import_comfy()
+    from diffusion_toolkit.nodes import extension
+
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    handler = logging.StreamHandler(console)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.NullHandler(), handler])
+    monkeypatch.setattr(sys, "stderr", object())
+    monkeypatch.setattr(sys, "stdout", None)
+    extension._write_any_letter()
+    logging.error("Żółw")
+    console.flush()
+    assert console.buffer.getvalue().strip() == b"\\u017b\xf3\\u0142w"
 
 
 def test_an_unreachable_database_is_a_message_on_the_node_without_its_secrets():
