@@ -268,9 +268,10 @@ class Cluster:
         """
         if self._child:
             self._child.poll()  # let no zombie stay behind
+        ended = (psutil.Error, OSError) if WINDOWS else (psutil.Error,)  # there psutil gives the system's own words for some of it
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):  # it has ended; psutil gives Windows's own words for some of it
+            with contextlib.suppress(*ended):
                 if process.name().startswith("postgres") and (WINDOWS or process.status() != psutil.STATUS_ZOMBIE):
                     ours = _works_in(process, self.data)
                     theirs = ours is False and _works_in(process, Path(f"/proc/{process.pid}/root{self.data}"))

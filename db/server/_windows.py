@@ -29,17 +29,19 @@ def readable(path: Path) -> Path:
     if ctypes.windll.kernel32.GetShortPathNameW(str(path), short, len(short)) and _fits(short.value):
         return Path(short.value)
     raise LibraryError(
-        f"PostgreSQL can't use {path}: it is too long, or has letters that this Windows' code page lacks, and its disk keeps no short names. "
+        f"PostgreSQL can't use {path}: it is too long, or has a %NAME% or letters that this Windows' code page lacks, and its disk keeps no short names. "
         "Move ComfyUI, or its --user-directory alone, to a short path of plain letters, or name a server in DIFFUSION_TOOLKIT_DSN."
     )
 
 
 def _fits(path: str) -> bool:
+    if len(path) > _LONGEST or path.count("%") > 1:  # pg_ctl starts the server through cmd, which replaces %NAME%
+        return False
     try:
         path.encode("mbcs", "strict")
     except UnicodeEncodeError:
         return False
-    return len(path) <= _LONGEST
+    return True
 
 
 def patiently(action: Callable[[], _T]) -> _T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,7 +15,25 @@ from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.embedded_peers import ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
 
 
-def test_a_record_that_somebody_reads_is_replaced_all_the_same(directory: Path):
+def _refuse_once(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
+    """A file of this name can't be moved or replaced the first time, as on Windows; those that were refused."""
+    refused, replace = [], Path.replace
+
+    def moved(path: Path, target: Path) -> Path:
+        if name in (path.name, Path(target).name) and not refused:
+            refused.append(path)
+            raise PermissionError(13, "Permission denied")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", moved)
+    if sys.platform != "win32":
+        monkeypatch.setattr(_windows, "sys", SimpleNamespace(platform="win32"))
+        monkeypatch.setattr(_windows, "_fits", lambda path: True)  # which asks for Windows' code page
+    return refused
+
+
+def test_a_record_that_somebody_reads_is_replaced_all_the_same(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    refused = _refuse_once(monkeypatch, "server.json")
     server = EmbeddedServer.start(directory)
     process = postmaster(directory)
     process.kill()
@@ -23,14 +42,17 @@ def test_a_record_that_somebody_reads_is_replaced_all_the_same(directory: Path):
     threading.Timer(2, reader.close).start()
     assert ask(EmbeddedServer.start(directory), "SELECT 1") == 1
     server.stop()
+    assert refused
 
 
 def test_a_long_log_that_somebody_reads_is_no_reason_not_to_start(directory: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_cluster, "LOG_LIMIT", 0)
+    refused = _refuse_once(monkeypatch, "server.log")
     with (directory / "server.log").open(encoding="utf-8"):
         server = EmbeddedServer.start(directory)
     assert ask(server, "SELECT 1") == 1
     server.stop()
+    assert refused
 
 
 def test_only_windows_is_given_time(monkeypatch: pytest.MonkeyPatch):
@@ -63,7 +85,15 @@ def test_a_process_that_ends_while_it_is_looked_at_is_no_reason_not_to_start(tmp
         raise OSError(22, "Invalid handle")  # what psutil passes on of Windows's errors
 
     monkeypatch.setattr(psutil.Process, "name", ended)
+    monkeypatch.setattr(_cluster, "WINDOWS", True)
     assert _cluster.Cluster(tmp_path).processes() == []
+    monkeypatch.setattr(_cluster, "WINDOWS", False)  # nothing of the kind: a server that is not seen would be taken for one that has gone
+    with pytest.raises(OSError, match="Invalid handle"):
+        _cluster.Cluster(tmp_path).processes()
+
+
+def test_a_path_that_windows_shell_would_change_is_none_for_postgresql():
+    assert not _windows._fits("C:\\pictures\\%TEMP%\\library")  # pg_ctl starts the server through cmd
 
 
 @pytest.mark.skipif(sys.platform != "win32", reason="elsewhere PostgreSQL takes every path")
