@@ -149,7 +149,8 @@ def _folder(conn: Connection, operator: str, name: str) -> tuple[str, bool]:
     told = f"No file lies in {'a folder like' if '*' in name else 'the folder'} '{name}'."
     if whole:
         above = [f"{place.rstrip(_SLASHES)}/".replace("\\", "/") for _, place in roots]
-        root = next((one for one in above if f"{path}/".startswith(one)), None)
+        same = str if re.match("/(?!/)", path) else str.lower  # as places.folder_test compares
+        root = next((one for one in above if same(f"{path}/").startswith(same(one))), None)
         if root is None:
             places = ", ".join(f"{place} ({called})" for called, place in roots)
             return (f"{told} The roots are {places}.", True) if len(roots) <= LISTED else (told, False)
@@ -157,6 +158,8 @@ def _folder(conn: Connection, operator: str, name: str) -> tuple[str, bool]:
     path = path.strip("/")
     first, _, rest = path.partition("/")
     path = rest if rest and first in dict(roots) else path
+    if conn.execute("SELECT FROM roots r JOIN paths p ON p.root_id = r.id AND p.path = %s AND p.missing IS NULL LIMIT 1", [path]).rowcount:
+        return f"'{name}' is a file, and no folder: file:{shown_value(path.rpartition('/')[2])} passes files of that name.", True
     if path and "*" not in path and (count := _count(conn, "folder", ":", f"*/{path}")):
         return f"No folder '{path}' lies directly below a root; {_term(f'*/{path}')} has {_images(count)}.", True
     names, all_seen = near_names.names_of(conn, "folder", path)

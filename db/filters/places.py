@@ -29,6 +29,13 @@ _BELOW_WHOLE = (
     "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
     f" AND (rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path) ^@ {{}} AND {STANDS}"
 )  # a root of Windows is kept with its backslashes, paths below it with slashes
+# The same of a drive or a share: Windows takes it, and the folders down to the root, in any case.
+_BELOW_WINDOWS = f"""
+    SELECT FROM paths f_p JOIN roots f_r ON f_r.id = f_p.root_id
+    CROSS JOIN LATERAL (SELECT rtrim(replace(f_r.path, '\\', '/'), '/') || '/' AS above, {{}}::text AS asked) f_a
+    WHERE f_p.image_id = i.id AND lower(left(f_a.above, length(f_a.asked))) = lower(left(f_a.asked, length(f_a.above)))
+    AND f_p.path ^@ substr(f_a.asked, length(f_a.above) + 1) AND {STANDS}
+"""
 _FILE = f"SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {{}} {{}} AND {STANDS}"
 _ROOT = f"SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {{}} AND {STANDS}"
 
@@ -41,7 +48,8 @@ def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
     """
     path = text.replace("\\", "/")
     if re.match(r"/|[A-Za-z]:", path):
-        return Test(sql.SQL(_BELOW_WHOLE).format(parameters.add(filled(path).rstrip("/") + "/")), subquery=True)
+        below = _BELOW_WHOLE if re.match("/(?!/)", path) else _BELOW_WINDOWS
+        return Test(sql.SQL(below).format(parameters.add(filled(path).rstrip("/") + "/")), subquery=True)
     folder = path.strip("/").removeprefix("./").strip("/")
     folder = "" if folder == "." else folder
     ways = [_below(folder, operator, parameters)]
