@@ -185,15 +185,12 @@ def test_what_is_gone_has_no_file_and_no_copies(conn: db.Connection, images: Pas
     assert images("-has:file") == images("copies:0") == [1]
 
 
-@pytest.mark.parametrize(
-    "text", ["folder:C:/pics/2025", "folder:C:\\pics\\2025", 'folder:"C:\\pics"', "folder:C:/", "folder:c:/PICS/2025", "folder:c:/PICS", "folder:c:"]
-)
+@pytest.mark.parametrize("text", ["folder:C:/pics/2025", "folder:C:\\pics\\2025", 'folder:"C:\\pics"', "folder:C:/", "folder:c:/PICS/2025", "folder:c:"])
 def test_a_folder_of_windows_is_found_by_either_slash(conn: db.Connection, image: Callable[..., db.ImageRecord], text: str) -> None:
     drive, root = db.ensure_root(conn, "drive", "D:\\"), db.ensure_root(conn, "pics", "C:\\pics")
     found = [db.write_images(conn, at, [image(number, path="2025/x.png")]) for number, at in enumerate((root, drive), 1)]
     assert passing(conn, db.parse_filter(text)) == found[0]
-    assert passing(conn, db.parse_filter("folder:D:/2025")) == passing(conn, db.parse_filter("folder:d:\\2025")) == found[1]
-    assert passing(conn, db.parse_filter("folder:c:/PIC")) == []
+    assert passing(conn, db.parse_filter("folder:D:/2025")) == passing(conn, db.parse_filter("folder:d:\\2025,c:/PIC")) == found[1]
     share = db.write_images(conn, db.ensure_root(conn, "share", "\\\\Server\\Art"), [image(3, path="2025/x.png")])
     assert passing(conn, db.parse_filter("folder:\\\\server\\art\\2025")) == share
 
