@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from .encoders import CONNECT
 
-KINDS = {"negative": "negative prompt", "clip_l": "CLIP-L", "clip_g": "CLIP-G", "token_states": "token states"}  # those called otherwise
+_OTHERWISE = {"negative": "negative prompt", "clip_l": "CLIP-L", "clip_g": "CLIP-G", "token_states": "token states"}  # than they are named
 
 
 def kind_in_words(name: str) -> str:
     """A vector kind or an encoder's family, as reports call it."""
-    return KINDS.get(name, name)
+    return _OTHERWISE.get(name, name)
 
 
 class Words:

@@ -209,7 +209,7 @@ def finish(
         refresh = False
     report.unrefreshed = not (refresh or report.unfinished)
     counts = patience.again(partial(_counts, library))
-    lost = patience.again(partial(_without_file, library, report))
+    lost = patience.again(partial(_without_file, library, report)) if report.overwritten else []
     report.overwritten = {(image.image_id, image.root, image.path) for image in lost}
     text = report_text(report, counts, encoders, library.warnings, words or db.Words(), lost)
     if refreshed:
