@@ -133,8 +133,8 @@ class Names:
 
     def _may_be_another(self, folder: str, name: str) -> bool:
         """Whether it is worth a look at the folder's list, which may be long: not where no other spelling leads to it."""
-        other = name.swapcase()
-        return not name.isascii() or name.endswith((".", " ")) or (other != name and os.path.exists(os.path.join(self._root, folder, other)))
+        others = {name.swapcase()} if name.isascii() else {name.swapcase(), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))}
+        return name.endswith((".", " ")) or any(os.path.exists(os.path.join(self._root, folder, other)) for other in others - {name})
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """Spellings by what they have in common; none where the folder can't be read."""

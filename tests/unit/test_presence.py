@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 
 import pytest
 from diffusion_toolkit.embedders.folders import presence
@@ -93,8 +94,27 @@ def test_a_file_that_is_not_listed_yet_is_not_another_of_its_letters(folder, row
 def test_where_case_counts_no_folder_is_listed_for_it(folder, monkeypatch):
     if (folder / "cats/B.PNG").exists():
         pytest.skip("upper and lower case are one on this file system")
+    (folder / "日本").mkdir()
+    (folder / "日本/ä.png").write_bytes(b"picture")
     monkeypatch.setattr(os, "listdir", lambda place: pytest.fail(f"{place} was listed"))
     assert not Scan(folder).is_gone("cats/b.png") and presence.Names(folder).spelled("") == ""
+    assert presence.Names(folder).spelled("日本/ä.png") == "日本/ä.png"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there both ways to write it are names of their own")
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_letter_with_a_mark_is_spelled_as_its_folder_has_it(folder, monkeypatch, form):
+    """On macOS both ways to write it lead to the one file."""
+    there = folder / unicodedata.normalize(form, "Bäume")
+    there.mkdir()
+    stat = os.stat
+
+    def any_form(path, **more):
+        alike = unicodedata.normalize("NFC", str(path)) == unicodedata.normalize("NFC", str(there))
+        return stat(there if alike else path, **more)
+
+    monkeypatch.setattr(os, "stat", any_form)
+    assert {presence.Names(folder).spelled(unicodedata.normalize(typed, "Bäume")) for typed in ("NFC", "NFD")} == {there.name}
 
 
 def all_are_there(folder, rows):
