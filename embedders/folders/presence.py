@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .hidden import is_hidden
+
 if TYPE_CHECKING:
     from .known_files import Row
 
@@ -184,7 +186,7 @@ class Nearest:
         place = os.path.join(self._root, folder)
         try:
             with os.scandir(place) as entries:
-                return None if any(not entry.name.startswith(".") for entry in entries) else place
+                return None if any(not is_hidden(entry) for entry in entries) else place
         except FileNotFoundError:
             if os.path.lexists(place):  # a link, on Windows also a junction
                 return place

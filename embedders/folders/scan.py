@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..metadata.containers.sidecar import SUFFIXES as SIDECARS
 from ..metadata.containers.sidecar import sidecar_names
+from .hidden import is_hidden
 from .presence import Names, Nearest, is_gone
 
 log = logging.getLogger("diffusion_toolkit")
@@ -157,13 +158,6 @@ class Scan:
             self._on_error(path, "is not a regular file")
             return None
         return FileEntry(path, status.st_size, status.st_mtime_ns, _newest(entry.path, beside) if beside else 0)
-
-
-def is_hidden(entry: os.DirEntry[str], windows: bool = os.name == "nt") -> bool:
-    """By its name; on Windows also by its attribute, as the bin of a drive is, in which deleted pictures lie."""
-    if entry.name.startswith("."):
-        return True
-    return windows and bool(entry.stat(follow_symlinks=False).st_file_attributes & stat.FILE_ATTRIBUTE_HIDDEN)  # the folder's list has it
 
 
 def why_unread(error: OSError, place: str, windows: bool = os.name == "nt") -> str:

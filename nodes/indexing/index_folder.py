@@ -197,6 +197,7 @@ class IndexFolder(io.ComfyNode):
 
 def _list_file(name: str, below: Path) -> Path:
     """The list of this path, whole or below the root. As every file that a graph names it lies in a root: faults quote its paths."""
+    from ...embedders.folders.hidden import is_hidden
     from ...embedders.pipeline.image_list import SUFFIXES_OF_LISTS, ListError
     from ..inside import contained, resolved
     from .folders import spellings
@@ -205,7 +206,7 @@ def _list_file(name: str, below: Path) -> Path:
     files = [below / spelled for spelled in spellings(name)]
     readable = [file for file in files if contained(resolved(file, allowed.values()), allowed.values())]
     file = next(filter(os.path.isfile, readable), files[-1])
-    if file.suffix.lower() not in SUFFIXES_OF_LISTS or file.name.startswith("."):
+    if file.suffix.lower() not in SUFFIXES_OF_LISTS or is_hidden(file):
         endings = ", ".join(SUFFIXES_OF_LISTS)
         raise ListError(f"The image list {file} is no list by its name. Its name ends in {endings}; hidden files are not read.")
     if file not in readable:

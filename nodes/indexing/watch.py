@@ -58,11 +58,12 @@ class Watch:
 
     def covers(self, file: Path) -> bool:
         """Whether a run would come upon this file, or upon a text beside images; as everywhere hidden folders and files are left out."""
+        from ...embedders.folders.hidden import is_hidden
         from ...embedders.folders.scan import SIDECARS, globs_of, is_wanted
 
         if not (file.is_relative_to(self.folder) if self.recursive else file.parent == self.folder):
             return False
-        if any(part.startswith(".") for part in file.relative_to(self.folder).parts):
+        if any(map(is_hidden, [file, *file.parents][: len(file.relative_to(self.folder).parts)])):
             return False
         return file.name.endswith(SIDECARS) or is_wanted(file.name, file.relative_to(self.root).as_posix(), globs_of(self.pattern))
 

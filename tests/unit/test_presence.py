@@ -162,6 +162,16 @@ def test_a_mount_point_with_a_hidden_file_is_empty(folder, rows):
     assert look_at(folder, [rows]).doubtful == ["cats/b.png", "cats/deep/c.png"]
 
 
+def test_a_mount_point_with_what_the_system_hides_is_empty(folder, rows, monkeypatch):
+    """As Windows hides desktop.ini by an attribute."""
+    shutil.rmtree(folder / "cats")
+    (folder / "cats").mkdir()
+    (folder / "cats/desktop.ini").write_bytes(b"")
+    assert look_at(folder, [rows]).gone == ["cats/b.png", "cats/deep/c.png"]
+    monkeypatch.setattr(presence, "is_hidden", lambda entry: entry.name == "desktop.ini")
+    assert look_at(folder, [rows]).doubtful == ["cats/b.png", "cats/deep/c.png"]
+
+
 def test_files_behind_a_link_that_leads_nowhere_are_doubtful(folder, rows):
     shutil.rmtree(folder / "cats")
     make_link(folder / "cats", folder / "mnt/cats")

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan, ScanError, is_hidden, why_unread
+from diffusion_toolkit.embedders.folders.hidden import is_hidden
+from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan, ScanError, why_unread
 
 
 def touch(root: Path, *names: str) -> None:
@@ -94,6 +95,10 @@ def test_what_windows_hides_is_hidden() -> None:
     hidden, other = stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM, stat.FILE_ATTRIBUTE_ARCHIVE
     assert is_hidden(entry_of_windows("$RECYCLE.BIN", hidden), windows=True) and is_hidden(entry_of_windows(".a.png", other), windows=True)
     assert not is_hidden(entry_of_windows("a.png", other), windows=True)
+
+
+def test_what_is_not_there_is_not_hidden(tmp_path: Path) -> None:
+    assert not is_hidden(tmp_path / "a.png", windows=True) and is_hidden(tmp_path / ".a.png", windows=True)
 
 
 @pytest.mark.skipif(os.name != "nt", reason="elsewhere a name alone hides")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from diffusion_toolkit.embedders.folders import hidden
 from diffusion_toolkit.embedders.pipeline import StandBack
 from diffusion_toolkit.nodes.indexing.watch import Place, Watcher
 from host.links import make_link
@@ -55,6 +56,21 @@ def test_what_is_saved_elsewhere_starts_no_run(watcher, queue) -> None:  # noqa:
     watcher.look(0)
     watcher.look(100)
     assert queue.put_in == []
+
+
+def test_what_is_saved_into_a_hidden_folder_starts_no_run(watcher, queue, monkeypatch) -> None:  # noqa: F811
+    """The watched folder itself may be hidden, as one that is indexed."""
+    monkeypatch.setattr(hidden, "is_hidden", lambda place: place in (OUTPUT, OUTPUT / "cats", OUTPUT / "b.png"))  # as by Windows' attribute
+    watcher.start(watch())
+    for name in ("cats/old/a.png", "b.png"):
+        queue.saves(name)
+    watcher.look(0)
+    watcher.look(100)
+    assert queue.put_in == []
+    queue.saves("dogs/a.png")
+    watcher.look(200)
+    watcher.look(300)
+    assert len(queue.put_in) == 1
 
 
 def test_what_the_pattern_leaves_out_starts_no_run_but_a_text_beside_images_does(watcher, queue) -> None:  # noqa: F811
