@@ -3,7 +3,7 @@
 Two sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
 image is near in all of them. Every row says by which method the answers were found.
 
-    .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5] [--effort 100]
+    .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5] [--compared 100]
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=5, help="queries of each weights that the plain SQL answers too; 0: none")
     parser.add_argument("--sorts", default="like,mixed")
     parser.add_argument("--build", metavar="KINDS", help="first make the hybrid index over these kinds, or: all")
-    parser.add_argument("--effort", type=int, help="ef_search in place of what the check after the build chose")
+    parser.add_argument("--compared", type=int, help="so many candidates, in place of what the check at the making chose")
     options = parser.parse_args()
     kinds = options.kinds.split(",")
     data, library = Data.of(options.folder), open_filled(options.folder)
     if options.build:
         build(library, options.build)
-    with effort(library, options.effort):
+    with comparing(library, options.compared):
         compare(options, kinds, data, library)
     stop(options.folder)
 
@@ -85,17 +85,17 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
 
 
 @contextmanager
-def effort(library: Any, ef_search: int | None) -> Iterator[None]:
-    """Search with this ef_search, whatever the check found; the library gets back what it had."""
-    if not ef_search:
+def comparing(library: Any, candidates: int | None) -> Iterator[None]:
+    """Search with so many candidates, whatever the check found; the library gets back what it had."""
+    if not candidates:
         yield
         return
     with library.connection() as conn:
         kept = conn.execute("SELECT id, details FROM hybrids WHERE ready").fetchone()
         if kept is None:
-            raise SystemExit("There is no hybrid index to search with an effort: add --build.")
-        every = dict.fromkeys(("even", "uneven"), ef_search)
-        forced = {"efforts": every, "compared": every, "recalls": dict.fromkeys(every, 1)}
+            raise SystemExit("There is no hybrid index: add --build.")
+        every = dict.fromkeys(kept[1]["compared"], candidates)
+        forced = {"compared": every, "recalls": dict.fromkeys(every, 1)}
         conn.execute("UPDATE hybrids SET details = details || %s::jsonb WHERE id = %s", [json.dumps(forced), kept[0]])
     try:
         yield

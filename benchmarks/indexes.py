@@ -44,7 +44,7 @@ def main() -> None:
             print(f"{time.perf_counter() - started:7.1f} s  {family}", flush=True)
     if options.hybrid:
         started = time.perf_counter()
-        details = build_hybrid(library, None if options.hybrid == "all" else options.hybrid.split(","), **given)
+        details = build_hybrid(library, None if options.hybrid == "all" else options.hybrid.split(","))
         print(f"{time.perf_counter() - started:7.1f} s  hybrid index: {details}", flush=True)
     with library.connection() as conn:
         for name, size in conn.execute(

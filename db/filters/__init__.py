@@ -42,7 +42,7 @@ class Filter:
     def of_ids(cls, ids: Iterable[int]) -> Filter:
         """These images alone."""
         name = f"{PREFIX}ids"
-        return cls(sql.SQL("i.id = ANY({})").format(sql.Placeholder(name)), {name: list(map(int, ids))})
+        return cls(sql.SQL("i.id = ANY({}::bigint[])").format(sql.Placeholder(name)), {name: array_of(ids)})
 
     @property
     def narrow(self) -> sql.Composable:
@@ -53,6 +53,11 @@ class Filter:
 
 
 EVERYTHING = Filter(sql.SQL("true"))
+
+
+def array_of(ids: Iterable[int]) -> str:
+    """Ids as PostgreSQL writes a bigint[]: a list of some hundred takes the driver a tenth of the time of a search."""
+    return f"{{{','.join(map(str, map(int, ids)))}}}"
 
 
 def parse_filter(text: str) -> Filter:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MISSING = "missing_files"  # the key of the problem that files were gone when they were last looked for
 SMALL = AUTOMATIC_FROM  # rows below which no index is needed
-VECTOR_TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")  # those with indexes of vectors
+VECTOR_TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")
 TEXT_OF = {"negative": "negative_id"}  # by kind; of the others that are of texts it is the prompt
 _FOLDERS_NAMED = 3
 _DEAD_SHARE, _DEAD_LEAST = 0.2, 10_000

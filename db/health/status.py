@@ -63,7 +63,7 @@ class Coverage:
 class VectorIndex:
     """An index of vectors: 'hnsw', 'ivfflat' or 'binary'; one that is not `sound` is never used.
 
-    `kinds` are those that it serves, and `encoder` whose vectors of them; None for that over several kinds, and for what a person made.
+    `kinds` are those that it serves, and `encoder` whose vectors of them; None for what a person made.
     `state` is '' where searches know it, 'new' while it is made beside another, and 'former' when it is about to go.
     """
 
@@ -127,7 +127,6 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
     with library.connection() as conn:
         images, paths, texts, states, prompts, negatives, tail = conn.execute(_COUNTS).fetchone()
         encoders, put_off = _encoders(conn), postponed(conn)
-        hybrids = [tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready AND details ? 'compared' FROM hybrids WHERE kinds <> '{}' ORDER BY id")]
         status = LibraryStatus(
             name=library.name,
             server=conn.execute("SHOW server_version").fetchone()[0],
@@ -139,8 +138,8 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             states_size=conn.execute(_STATES_SIZE).fetchone()[0],
             coverage=_coverage(conn, encoders, {"image": images - _out_of_reach(conn, encoders), "prompt": prompts, "negative": negatives}),
             encoders=encoders,
-            indexes=[_index(row, encoders, hybrids) for row in conn.execute(_INDEXES, [list(VECTOR_TABLES)])],
-            hybrids=hybrids,
+            indexes=[_index(row, encoders) for row in conn.execute(_INDEXES, [list(VECTOR_TABLES)])],
+            hybrids=[tuple(row) for row in conn.execute("SELECT kinds, fitted_on, ready FROM hybrids WHERE kinds <> '{}' ORDER BY id")],
             hybrid_tail=tail,
             size=conn.execute("SELECT pg_database_size(current_database())").fetchone()[0],
             wal=_wal(conn),
@@ -170,11 +169,9 @@ def _encoders(conn: Connection) -> list[EncoderStatus]:
     return [EncoderStatus(one, found := kept.get(one.id, 0), found - left_out.get(one.id, 0)) for one in all_encoders(conn)]
 
 
-def _index(row: tuple, encoders: list[EncoderStatus], hybrids: list[tuple[list[str], int, bool]]) -> VectorIndex:
+def _index(row: tuple, encoders: list[EncoderStatus]) -> VectorIndex:
     """By its name, which tells whose vectors it is over, and how."""
     index = VectorIndex(*row)
-    if index.table == "hybrid_vectors":
-        return replace(index, kinds=tuple(hybrids[-1][0]) if hybrids else ())
     ours = re.fullmatch(rf"{index.table}_(?:(new|former)_)?({'|'.join(INDEX_METHODS)})_(\d+)", index.name)
     encoder = next((known.encoder for known in encoders if ours and known.encoder.id == int(ours[3])), None)
     if encoder is None:

@@ -1,10 +1,11 @@
-"""Make one vector of several kinds, short enough for an HNSW index: a principal-component projection of each kind, side by side.
+"""Make the vectors of several kinds short: a principal-component projection of each kind, side by side.
 
-A row is [P1 x1, .., PK xK, missing1, .., missingK]. Each projected part is brought to length 1 again; a kind that an image
-lacks is zeros, and 1 in its place of `missing`. So all rows are of the same length, whatever an image lacks. An HNSW graph by
-inner product needs that: then the greatest inner product is the smallest distance too. A question is [w1 P1 q1, ..], with
-zeros at the kinds that it does not ask for, and keeps its projected length: what of a query lies outside what the library holds (words
-asked of pictures, a query's instruction) must not count. Weights stand on its side alone, so any weights, negative ones too, search the same index.
+A row is [P1 x1, .., PK xK, missing1, .., missingK] of unit vectors x; a kind that an image lacks is zeros, and 1 in its place of
+`missing`. A question is [w1 P1 q1, .., wK PK qK] of unit vectors q, and its inner product with a row is about the weighted sum of the
+cosines. Weights stand on the question's side alone, so the same rows serve any weights, negative ones too. Neither side is brought to
+length 1 again: what of a query lies outside what the library holds (words asked of pictures, a query's instruction) must not count, and
+what of an image lies outside its kind's leading components tells nothing either (of the best 50 where one kind decides, .993 are among
+300 by lengths as they come, .985 among 300 at length 1; 100,000 images, 64 components of a kind).
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Four rows fit into a page of 8 kB, of the table as of the index with its neighbours (m 16). Measured with 100,000 rows of five kinds,
-# isotropic noise in the clusters: of an even mix's best 50, .99 or more are among 150 candidates at 600 dimensions as at 1,800, which take
-# three times the bytes and twice the time for a candidate; where one kind decides (1, -.3), among 300 at 600 and among 200 at 1,800.
-DIMS = 870
+LEAST, MOST = 16, 128  # components that are kept of a kind
+_SHARE = 1 / 512  # of the squared length: a component that holds less than that of the vectors tells too little for its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +38,26 @@ class Projection:
     def rows(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
         """Rows [n, dims] float16 of unit vectors [n, size] by kind; NaN in a vector: the image lacks the kind."""
         missing = [np.isnan(of_kind[:, 0]) for of_kind in vectors]
-        parts = [
-            np.where(lacks[:, None], 0, self._project(place, np.where(lacks[:, None], 0, of_kind)))
-            for place, (lacks, of_kind) in enumerate(zip(missing, vectors))
-        ]
+        parts = [self.short(place, np.where(lacks[:, None], 0, of_kind)) for place, (lacks, of_kind) in enumerate(zip(missing, vectors))]
         return np.concatenate([*parts, np.stack(missing, axis=1)], axis=1).astype(np.float16)
 
-    def query(self, asked: Mapping[int, tuple[np.ndarray, float, float]]) -> np.ndarray:
-        """The question [dims] float16 for the kinds at these places: (vector [size] of any length, weight, what having the kind adds)."""
-        parts = [np.zeros(kept, np.float32) for kept in self.kept]
-        missing = np.zeros(len(self.sizes), np.float32)
-        for place, (vector, weight, constant) in asked.items():
+    def parts(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Of rows [n, dims]: float32 [n, kept] by kind, each in one piece of memory, and whether a kind is missing, bool [n, kinds]."""
+        ends = np.cumsum(self.kept)
+        return [np.ascontiguousarray(part, np.float32) for part in np.split(rows[:, : ends[-1]], ends[:-1], axis=1)], rows[:, ends[-1] :] > 0
+
+    def query(self, asked: Mapping[int, tuple[np.ndarray, float]]) -> dict[int, np.ndarray]:
+        """The question's part [kept] float32 of the kinds at these places: (vector [size] of any length, weight)."""
+        found = {}
+        for place, (vector, weight) in asked.items():
             whole = np.asarray(vector, np.float32)
-            parts[place] = self._short(place, whole[None])[0] * (weight / max(np.linalg.norm(whole), 1e-12))
-            missing[place] = -constant
-        query = np.concatenate([*parts, missing])
-        return (query * (16 / max(np.linalg.norm(query), 1e-12))).astype(np.float16)  # small components sink into float16's subnormals
+            found[place] = self.short(place, whole) * np.float32(weight / max(np.linalg.norm(whole), 1e-12))
+        return found
+
+    def short(self, place: int, vectors: np.ndarray) -> np.ndarray:
+        """What is kept [.., kept] of vectors [.., size] of the kind at this place."""
+        matrix = self.matrices[place]
+        return vectors if matrix is None else vectors @ matrix
 
     def to_bytes(self) -> bytes:
         """The matrices as little-endian float16, one after the other."""
@@ -72,30 +75,16 @@ class Projection:
             start += size * of_kind
         return cls(tuple(sizes), tuple(matrices))
 
-    def _project(self, place: int, vectors: np.ndarray) -> np.ndarray:
-        """Unit vectors [n, kept]; a vector of which nothing is left stays zeros."""
-        projected = self._short(place, vectors)
-        return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
 
-    def _short(self, place: int, vectors: np.ndarray) -> np.ndarray:
-        matrix = self.matrices[place]
-        return vectors if matrix is None else vectors @ matrix
+def fit(samples: Sequence[np.ndarray], most: int = MOST) -> Projection:
+    """The projection for kinds of which these unit vectors [n, size] are a sample, to at most `most` components each.
 
-
-def fit(samples: Sequence[np.ndarray], dims: int = DIMS) -> Projection:
-    """The projection for kinds of which these unit vectors [n, size] are a sample, to at most `dims` in all.
-
-    The kinds keep shares in proportion to their sizes. Principal components of the second moments, not of the deviations:
-    it is inner products that must come through.
+    Principal components of the second moments, not of the deviations: it is inner products that must come through.
     """
-    sizes = tuple(sample.shape[1] for sample in samples)
-    room = dims - len(sizes)
-    if sum(sizes) <= room:
-        return Projection(sizes, (None,) * len(sizes))
-    matrices = []
-    for size, sample in zip(sizes, samples):
-        moments = sample.T @ sample / max(1, len(sample))  # [size, size]
-        _, vectors = np.linalg.eigh(moments.astype(np.float64))  # ascending
-        leading = vectors[:, ::-1][:, : max(1, size * room // sum(sizes))]
-        matrices.append(np.ascontiguousarray(leading).astype("<f2").astype(np.float32))  # as it will be read back
-    return Projection(sizes, tuple(matrices))
+    matrices: list[np.ndarray | None] = []
+    for sample in samples:
+        shares, vectors = np.linalg.eigh(sample.T @ sample / max(1, len(sample)))  # ascending
+        kept = min(most, max(LEAST, int((shares >= _SHARE).sum())))
+        leading = np.ascontiguousarray(vectors[:, ::-1][:, :kept]).astype("<f2").astype(np.float32)  # as it will be read back
+        matrices.append(leading if kept < len(vectors) else None)
+    return Projection(tuple(sample.shape[1] for sample in samples), tuple(matrices))

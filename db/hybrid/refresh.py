@@ -5,47 +5,42 @@ from __future__ import annotations
 from psycopg import Connection
 
 from .._builder_lock import alone
-from .._generation import one_writer
-from .._index_sql import M
+from .._generation import bump_generation, one_writer
 from ..connection import Library
 from ..errors import LibraryError
-from ..indexes._graph_cost import graph_bytes, making_pays, memory_for
 from ..progress import Progress, silent
 from .build import build_hybrid, choose_kinds
-from .candidates import projection_of, ready_hybrid
+from .candidates import ready_hybrid
+from .held import held
 from .rows import Kinds, read_images, write_rows
 
 AUTOMATIC_FROM = 20_000  # images, below which comparing one by one takes some milliseconds
 REFIT_AT = 2.0  # times the images that there were when the index was made
-_FILLING = 1.3  # times what an index takes to make: its rows are read and projected besides
-_FOLDED = 200  # images in one transaction, in which no one else writes
+_FOLDED = 500  # images in one transaction, in which no one else writes
 
 
 def refresh_hybrid(library: Library, progress: Progress = silent) -> str:
     """Bring the hybrid index up to date, and say in words what was done; "" where there was nothing to do.
 
-    Folds the tail in. The index is made anew where that takes less, where the library has twice the images that it had then, another
-    encoder than then, more kinds, or where its making was broken off; and for the first time at 20,000 images, unless a person said none.
+    Folds the tail in. The index is made anew where the library has twice the images that it had then, another encoder than then, more
+    kinds, or where its making was broken off; and for the first time at 20,000 images, unless a person said none.
     """
     with library.connection() as conn:
         row = conn.execute(
-            "SELECT id, kinds, encoder_ids, dims, fitted_on, ready, details, (SELECT count(*) FROM hybrid_tail),"
+            "SELECT id, kinds, encoder_ids, fitted_on, ready, details, (SELECT count(*) FROM hybrid_tail),"
             " (SELECT count(*) FROM images) FROM (VALUES (0)) one LEFT JOIN hybrids ON true"
         ).fetchone()
-        hybrid_id, kinds, encoder_ids, dims, fitted_on, ready, details, tail, images = row
-        details = details or {}
+        hybrid_id, kinds, encoder_ids, fitted_on, ready, details, tail, images = row
         if kinds == [] or (hybrid_id is None and images < AUTOMATIC_FROM):
             return ""
-        by_person = details.get("chosen", False)
+        by_person = (details or {}).get("chosen", False)
         chosen = _kinds_for(conn, kinds, by_person)
-        each = graph_bytes(dims or 0, details.get("m", M))
-        large = tail > _FOLDED and making_pays(tail, max(images - tail, 0), each, memory_for(library, conn), _FILLING)
     if chosen is None:
         return ""
-    current = ready and "compared" in details and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
-    if not current or images >= REFIT_AT * fitted_on or large:
-        made = build_hybrid(library, chosen.names if by_person else None, progress, **details.get("given", {}))
-        return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['efforts']['even']} candidates)"
+    current = ready and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
+    if not current or images >= REFIT_AT * fitted_on:
+        made = build_hybrid(library, chosen.names if by_person else None, progress)
+        return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['compared']['several']} candidates)"
     if not tail:
         return ""
     with alone(library):
@@ -73,9 +68,10 @@ def _fold(library: Library, hybrid_id: int, kinds: Kinds, total: int, progress: 
             if not taken:
                 return done
             ids = [row[0] for row in taken]
-            conn.execute("DELETE FROM hybrid_vectors WHERE hybrid_id = %s AND image_id = ANY(%s)", [hybrid_id, ids])
-            projection = projection_of(conn, ready_hybrid(conn, 1))
+            conn.execute("DELETE FROM hybrid_vectors WHERE image_id = ANY(%s)", [ids])
+            projection = held(conn, ready_hybrid(conn)).projection
             for present, vectors in read_images(conn, kinds, ids):
                 if len(present):
                     write_rows(conn, hybrid_id, present, projection.rows(vectors))
+            bump_generation(conn)  # searches remember what is in the tail
         done += len(ids)

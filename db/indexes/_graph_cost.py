@@ -27,15 +27,14 @@ def graph_bytes(dims: int, m: int, method: str = "hnsw") -> int:
     return (dims // 8 if method == "binary" else 2 * dims) + 200 + 32 * m
 
 
-def making_pays(new: int, there: int, row: int, memory: int, each: float = 1.0) -> bool:
+def making_pays(new: int, there: int, row: int, memory: int) -> bool:
     """Whether to make an index over all rows takes less than to add the `new` ones to that of the rows `there`.
 
-    A graph beyond `memory` bytes, of `row` bytes each, goes on as if its further rows were added. `each` is what a row costs otherwise
-    than in adding, in units of making.
+    A graph beyond `memory` bytes, of `row` bytes each, goes on as if its further rows were added.
     """
     rows = new + there
     fit = min(rows, memory // max(row, 1))
-    return fit * each + (rows - fit) * ADDING < new * ADDING
+    return fit + (rows - fit) * ADDING < new * ADDING
 
 
 def memory_for(library: Library, conn: Connection) -> int:

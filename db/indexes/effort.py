@@ -21,7 +21,7 @@ from .._generation import bump_generation, one_writer
 from .._index_sql import TABLES, count_rows, index_name, other_owner, searched_rows
 from ..connection import Library
 from ..hybrid.candidates import LEAST_RECALL
-from ..hybrid.check import EFFORTS, EQUAL, WANTED
+from ..hybrid.check import EQUAL, WANTED
 from ..progress import Progress, silent
 from ..records import StoredEncoder
 from ..search.kinds import SHAPES, Source, state_of
@@ -29,6 +29,7 @@ from ..search.strategy import enough
 from ..stream import sound_rows, stream_encoder, unit_rows
 from ..vectors import as_halfvecs
 
+EFFORTS = (100, 125, 150, 175, 200, 250, 300, 350, 400, 500, 600, 800, 1000)  # values of hnsw.ef_search
 _GROWN = 2  # times the vectors, or the part of them, that there were when an index was tried: then it is tried again
 _TOLD_LEAST = 1.5  # times a table's rows as its size tells them are never fewer than there are
 _GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pgvector import HalfVector
 from psycopg import Connection, sql
 
-from ..filters import EVERYTHING, Filter
+from ..filters import EVERYTHING, Filter, array_of
 from ..question import Part
 from .kinds import Direction, Source, direction_of, key_of, sources_of, state_of
 from .one_kind import CONDITION, Scored, nearest_exactly
 
 # A subselect a cell: whatever PostgreSQL thinks of the number of ids, each is one probe of a primary key, never a scan.
 _CELL = "(SELECT 1 - (v.embedding <=> {query}) FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
-_TABLE = "SELECT i.id, {cells} FROM images i WHERE i.id = ANY(%(ids)s)"
+_TABLE = "SELECT i.id, {cells} FROM images i WHERE i.id = ANY(%(ids)s::bigint[])"
 
 # What is chosen is compared when it is not too much; the first column tells how much, in a row of its own where nothing is left.
 _AMONG = """
@@ -56,7 +56,7 @@ def cosines_of(conn: Connection, directions: Sequence[Direction], ids: Sequence[
     found = np.full((len(ids), len(directions)), np.nan)
     if len(ids):
         text = _table(tuple((direction.kind, direction.source) for direction in directions))
-        rows = conn.execute(text, {**_queries(directions), "ids": list(map(int, ids))}, binary=True)
+        rows = conn.execute(text, {**_queries(directions), "ids": array_of(ids)}, binary=True)
         by_id = {row[0]: row[1:] for row in rows}
         empty = (None,) * len(directions)
         found[:] = np.array([by_id.get(image_id, empty) for image_id in ids], float)  # None becomes NaN
@@ -83,25 +83,18 @@ def scored(directions: Sequence[Direction], ids: Sequence[int], cosines: np.ndar
 def nearest_among(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter, most: int
 ) -> tuple[int, Scored, dict[int, list[float]]] | None:
-    """As `best_among`, of all images that pass `filter`; None when those are more than `most`."""
-    chosen = sql.SQL(_BY_FILTER).format(condition=filter.condition).as_string(conn)
-    count, found, cosines = best_among(conn, directions, n, chosen, filter.parameters, most)
-    return None if count > most else (count, found, cosines)
+    """The best `n` of all images that pass `filter`; None when those are more than `most`.
 
-
-def best_among(
-    conn: Connection, directions: Sequence[Direction], n: int, chosen: str, parameters: Mapping[str, Any], most: int
-) -> tuple[int, Scored, dict[int, list[float]]]:
-    """The best `n` of the images that the statement `chosen` gives (id, prompt_id, negative_id), unless it gives more than `most`.
-
-    Returns how many it gives, and the cosines of the best with each direction, NaN where an image lacks the kind.
+    Returns how many pass, and the cosines of the best with each direction, NaN where an image lacks the kind.
     """
+    chosen = sql.SQL(_BY_FILTER).format(condition=filter.condition).as_string(conn)
     text = _among(tuple((direction.kind, direction.source) for direction in directions)).replace(CONDITION, chosen)
     weights = {f"{what}_{place}": getattr(direction, what) for place, direction in enumerate(directions) for what in ("weight", "constant")}
-    rows = conn.execute(text, {**parameters, **_queries(directions), **weights, "n": n, "most": most}, binary=True).fetchall()
+    rows = conn.execute(text, {**filter.parameters, **_queries(directions), **weights, "n": n, "most": most}, binary=True).fetchall()
+    count = rows[0][0]
     found = [row for row in rows if row[1] is not None]
     cosines = {row[1]: [math.nan if cosine is None else cosine for cosine in row[3:]] for row in found}
-    return rows[0][0], [(row[1], row[2]) for row in found], cosines
+    return None if count > most else (count, [(row[1], row[2]) for row in found], cosines)
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._index_sql import count_rows, other_owner
-from ..filters import Filter
+from ..filters import Filter, all_of
 from ..hybrid.candidates import candidates
 from ..hybrid.check import mix_of
-from .cosines import best_among, cosines_of, nearest_among, nearest_of_all, scored
+from .cosines import cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import SHAPES, Direction
 from .one_kind import Scored, how, nearest_by_index
 
@@ -26,7 +26,6 @@ _ESTIMATES_KEPT = 100
 # row that is probed by its id, and to follow an index to one row more.
 _SCANNED, _PROBED, _FOLLOWED = 0.9, 2.0, 12.0
 _EACH_KIND = 800  # candidates of a kind, of which 50 are wanted: recall .996 where 100 gave .931
-_ALL = 2**31 - 1
 _MOST_FOLLOWED = 8_000  # pgvector gives up after 20,000 tuples (hnsw.max_scan_tuples)
 
 
@@ -63,22 +62,20 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     n = reach_of(needed)
     rows = max(direction.source.rows for direction in directions)
     indexed = not exact and rows >= enough(len(directions)) and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
-    note = ""
-    main = max(directions, key=lambda one: one.weight)
-    if indexed and main.is_missed and mix_of([one.weight for one in directions]) == "uneven":
-        indexed, note = False, _missed(conn, main)  # hardly more than one kind decides, and for several at once the hybrid index was tried
+    note, passing = "", 0.0
     if filter is not None:
         few = _fewest_to_follow(n, rows) if indexed else rows * _SCANNED / _PROBED
-        if _estimate(conn, filter) <= 3 * few:
+        passing = _estimate(conn, filter)
+        if passing <= 3 * few:
             among = nearest_among(conn, directions, n, filter, int(few))
             if among is not None:
                 count, found, cosines = among
                 return Best(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", "", cosines, whole=len(found) < n)
     if indexed:
-        found = _by_index(conn, directions, n, filter)
-        if found is not None and len(found.scored) >= needed:
+        found = _by_index(conn, directions, n, filter, passing)
+        if len(found.scored) >= needed:
             return found
-        note = found.note if found is not None else ""
+        note = found.note
     everything = nearest_of_all(conn, directions, n, filter)
     return Best(everything, "exact", note, whole=len(everything) < n)
 
@@ -121,27 +118,37 @@ def _estimate(conn: Connection, filter: Filter) -> float:
     return conn.estimates[key]
 
 
-def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best | None:
-    if len(directions) == 1:
-        [direction] = directions
-        if direction.index is None:
-            return None
-        by_index = nearest_by_index(conn, direction, n, filter)
-        return Best(by_index, how(direction, n) + (", filtered as it goes" if filter is not None else ""))
-    hybrid = candidates(conn, directions, n, filter)
-    if hybrid.statement is not None:
-        count, among, cosines = best_among(conn, directions, n, hybrid.statement, hybrid.parameters, _ALL)
-        return Best(among, hybrid.method.format(count=count), "", cosines)
-    if hybrid.better_exact:
+def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None, passing: float) -> Best:
+    """By the index that suits; none are found where comparing with all is better, and `note` says why if there is more to say."""
+    main = max(directions, key=lambda one: one.weight)
+    filtered = ", filtered as it goes" if filter is not None else ""
+    if len(directions) == 1 and main.index is None:
+        return Best([], "")
+    if len(directions) == 1 and not main.is_missed:
+        return Best(nearest_by_index(conn, main, n, filter), how(main, n) + filtered)
+    hybrid = candidates(conn, directions, n, filter, passing)
+    if hybrid.ids is not None:
+        count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids)
+        if filter is None and count < len(hybrid.ids):  # the others were removed
+            hybrid = candidates(conn, directions, n, fresh=True)
+            count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids or ())
+        return Best(found, f"hybrid index{filtered}, {count:,} candidates compared exactly", "", cosines)
+    if main.is_missed and mix_of([one.weight for one in directions]) in ("uneven", "one"):
+        return Best([], "", _missed(conn, main))  # hardly more than this kind decides
+    if hybrid.better_exact or any(direction.source.index is None for direction in directions):
         return Best([], "", hybrid.note)
-    found = _by_each_kind(conn, directions, n, filter)
-    return found and replace(found, note=hybrid.note)
+    return replace(_by_each_kind(conn, directions, n, filter), note=hybrid.note)
 
 
-def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best | None:
+def _compared(
+    conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None, ids: Sequence[int]
+) -> tuple[int, Scored, dict[int, list[float]]]:
+    """As `nearest_among`, of these images that there are and that pass the filter."""
+    return nearest_among(conn, directions, n, all_of([Filter.of_ids(ids), filter]), len(ids))
+
+
+def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best:
     """The best of the candidates that the indexes of the kinds give, one by one: good in all kinds, best in none may be missed."""
-    if any(direction.source.index is None for direction in directions):
-        return None
     k = max(_EACH_KIND, 2 * n)
     ids = set()
     for direction in directions:

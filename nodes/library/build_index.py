@@ -39,7 +39,8 @@ class BuildIndex(io.ComfyNode):
                     options=list(METHODS),
                     default="hnsw",
                     tooltip="hnsw: fast and sure. ivfflat: smaller and soon made, finds somewhat less; for a library that is filled. "
-                    "binary: a sixteenth of the size, for libraries larger than memory. none: remove it; every image is compared.",
+                    "binary: a sixteenth of the size, for libraries larger than memory. none: remove it; every image is compared. "
+                    f"For '{HYBRID}' there is one way alone: all but none make it.",
                 ),
                 io.String.Input(
                     "kinds",
@@ -94,30 +95,28 @@ class BuildIndex(io.ComfyNode):
         started = time.monotonic()
         settings = {name: value for name, value in (("m", m), ("ef_construction", ef_construction)) if value}
         if what == HYBRID:
-            said = _hybrid(opened, method, kinds, settings, progress_on(cls))
+            said = _hybrid(opened, method, kinds, progress_on(cls))
         else:
             said = _of_one_kind(opened, what, method, settings, progress_on(cls))
         report = f"{said}{_unheard(what, method, kinds, settings)} ({time.monotonic() - started:.1f} s)"
         return io.NodeOutput(opened.name, report, ui={"text": [report]})
 
 
-def _hybrid(library, method: str, kinds: str, settings: dict[str, int], progress) -> str:
+def _hybrid(library, method: str, kinds: str, progress) -> str:
     from ... import db
 
     if method == "none":
         db.drop_hybrid(library, wanted=False)
         return "There is no index over several kinds now, and Index Folder makes none until Build Index does."
-    if method != "hnsw":
-        raise ValueError(f"An index over several kinds is made by hnsw, not by {method}. Choose hnsw, or none to remove it.")
     chosen = [kind for kind in kinds.replace(",", " ").split() if kind]
     unknown = [kind for kind in chosen if kind not in db.KINDS]
     if unknown:
         raise ValueError(f"There is no kind {unknown[0]!r}. The kinds are: {', '.join(db.KINDS)}.")
-    made = db.build_hybrid(library, chosen or None, progress, **settings)
+    made = db.build_hybrid(library, chosen or None, progress)
     said = (
         f"Index over {', '.join(made['kinds'])} of {made['images']:,} images: {sum(made['kept'])} of {sum(made['sizes'])} dimensions are "
-        f"kept; {made['recall']:.1%} of the best images are found with {made['efforts']['even']} candidates, {made['efforts']['uneven']} "
-        "where one kind decides."
+        f"kept; {made['recall']:.1%} of the best images are found when {made['compared']['several']:,} are compared exactly, "
+        f"{made['compared']['uneven']:,} where one kind decides."
     )
     if made["recall"] < db.LEAST_RECALL:
         return f"{said} That is too few: searches compare with every image instead."
@@ -150,8 +149,10 @@ def _unused(library, families: list[str], kinds: int = 1) -> str:
 
 def _unheard(what: str, method: str, kinds: str, settings: dict[str, int]) -> str:
     """Of inputs that have no meaning beside the others."""
-    names = ["kinds"] if kinds.strip() and (what != HYBRID or method == "none") else []
-    names += list(settings) if method not in ("hnsw", "binary") else []
+    hybrid = what == HYBRID
+    names = ["kinds"] if kinds.strip() and (not hybrid or method == "none") else []
+    names += [f"method {method}"] if hybrid and method in ("ivfflat", "binary") else []
+    names += list(settings) if hybrid or method not in ("hnsw", "binary") else []
     return f" Not used here: {', '.join(names)}." if names else ""
 
 

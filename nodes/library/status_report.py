@@ -86,7 +86,11 @@ def status_text(status: LibraryStatus) -> str:
     lines += [_index_line(index) for index in status.indexes]
     lines += [f"  put off until a run ends: {kind_in_words(encoder.family)}, {encoder.name}" for encoder in status.postponed]
     lines += [] if status.indexes or status.postponed else ["  none: each search compares with all vectors"]
-    lines += [f"  over {', '.join(map(kind_in_words, kinds))}: fitted on {images:,} images{'' if ready else ', not finished'}" for kinds, images, ready in status.hybrids]
+    size = in_bytes(sum(status.sizes.get("hybrid_vectors", (0, 0))))
+    lines += [
+        f"  several kinds at once ({', '.join(map(kind_in_words, kinds))}): fitted on {images:,} images, {size if ready else 'not finished'}"
+        for kinds, images, ready in status.hybrids
+    ]
     data, indexes = status.vector_bytes
     lines += ["", f"On disk: vectors {in_bytes(data)}, their indexes {in_bytes(indexes)}{_an_image(data + indexes, status.images)}"]
     tables = ("token_states", "approximations", "metadata", "images", "texts", "paths")
@@ -107,7 +111,7 @@ def _index_record(index: VectorIndex) -> dict[str, Any]:
         "name": index.name,
         "table": index.table,
         "kinds": list(index.kinds),
-        "model": by.name if by else None,  # of an index over several kinds there are several
+        "model": by.name if by else None,
         "fingerprint": by.fingerprint if by else None,
         "method": index.method,
         "sound": index.sound,
@@ -118,7 +122,7 @@ def _index_record(index: VectorIndex) -> dict[str, Any]:
 
 def _index_line(index: VectorIndex) -> str:
     """What it serves, how, and its name in PostgreSQL."""
-    served = "several kinds at once" if index.table == "hybrid_vectors" else " and ".join(map(kind_in_words, index.kinds))
+    served = " and ".join(map(kind_in_words, index.kinds))
     by = f" by {index.encoder.told}" if index.encoder else ""
     said = [f"  {served}{by}: {index.method}" if served else f"  another's: {index.method}", in_bytes(index.size)]
     said += [_STATES[index.state]] if index.state else []

@@ -38,7 +38,7 @@ def by_image(library, encoder, image) -> int:
 
 def indexes(library: db.Library) -> list[str]:
     with library.connection() as conn:
-        rows = conn.execute("SELECT indexname || ' ' || indexdef FROM pg_indexes WHERE indexdef ~ 'hnsw|ivfflat'")
+        rows = conn.execute("SELECT indexname || ' ' || indexdef FROM pg_indexes WHERE indexdef ~ 'hnsw|ivfflat' ORDER BY 1")
         return [row[0] for row in rows]
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._index_sql import create_statement
-from diffusion_toolkit.db.hybrid.check import EFFORTS
 from diffusion_toolkit.db.indexes import build as indexes
 from diffusion_toolkit.db.indexes import effort
-from diffusion_toolkit.db.indexes.effort import find_efforts, try_grown
+from diffusion_toolkit.db.indexes.effort import EFFORTS, find_efforts, try_grown
 from diffusion_toolkit.db.indexes.refresh import refresh_search
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import SHAPES, Direction, Source, directions_of, sources_of, state_of

@@ -58,11 +58,11 @@ def test_nothing_is_noted_without_an_index(library, fill):
 
 def test_a_library_that_doubled_is_fitted_anew(library, fill):
     fill(300)
-    build_hybrid(library, m=12)
+    build_hybrid(library)
     fill(300, 2)
     assert "made over prompt, image, clip_g" in refresh_hybrid(library)
     with library.connection() as conn:
-        assert conn.execute("SELECT fitted_on, ready, (details->>'m')::int FROM hybrids").fetchall() == [(600, True, 12)]
+        assert conn.execute("SELECT fitted_on, ready FROM hybrids").fetchall() == [(600, True)]
         assert conn.execute("SELECT count(*) FROM hybrid_vectors").fetchone() == (600,)
 
 
@@ -96,7 +96,7 @@ def test_a_build_that_was_broken_off_is_not_used_and_made_anew(library, fill):
     fill(100)
 
     def stop(stage, done, total):
-        if stage.startswith("Indexing"):
+        if stage.startswith("Filling"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -106,17 +106,6 @@ def test_a_build_that_was_broken_off_is_not_used_and_made_anew(library, fill):
     assert "hybrid index made" in refresh_hybrid(library)
 
 
-def test_an_index_whose_check_did_not_tell_how_many_to_compare_is_made_anew(library, fill):
-    fill(100)
-    build_hybrid(library, m=12)
-    with library.connection() as conn:
-        conn.execute("UPDATE hybrids SET details = details - 'compared'")
-    assert "hybrid index made" in refresh_hybrid(library)
-    assert refresh_hybrid(library) == ""
-    with library.connection() as conn:
-        assert conn.execute("SELECT details->>'m', details ? 'compared' FROM hybrids").fetchall() == [("12", True)]
-
-
 def test_a_build_that_was_broken_off_is_made_anew_as_it_was_wanted(library, fill):
     fill(100)
 
@@ -124,11 +113,11 @@ def test_a_build_that_was_broken_off_is_made_anew_as_it_was_wanted(library, fill
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_hybrid(library, ["prompt", "image"], stop, m=8, ef_construction=40)
+        build_hybrid(library, ["prompt", "image"], stop)
     assert "made over prompt, image (" in refresh_hybrid(library)
     with library.connection() as conn:
-        wanted = conn.execute("SELECT kinds, details->'m', details->'ef_construction', details->'chosen' FROM hybrids").fetchone()
-    assert wanted == (["prompt", "image"], 8, 40, True)
+        wanted = conn.execute("SELECT kinds, details->'chosen' FROM hybrids").fetchone()
+    assert wanted == (["prompt", "image"], True)
 
 
 def test_searches_learn_that_it_was_removed_or_is_being_made(library, fill):
@@ -165,26 +154,29 @@ def test_a_search_that_lasts_is_waited_for_in_turns_that_let_others_by(library, 
     assert told[:4] == ["Waiting for searches to end"] * 3 + ["Fitting the hybrid index"]
 
 
-def test_the_vectors_are_locked_for_no_longer_than_a_batch(library, fill):
+def test_the_vectors_are_locked_for_no_longer_than_a_batch(library, fill, monkeypatch):
+    from diffusion_toolkit.db.hybrid import rows
+
+    monkeypatch.setattr(rows, "BATCH", 20)
     fill(50)
-    held = []
+    began = []
+    transaction = """SELECT a.xact_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE l.relation = 'image_vectors'::regclass AND pid <> pg_backend_pid()"""
 
     def tell(stage, done, total):
-        with library.connection() as conn:
-            locks = "SELECT count(*) FROM pg_locks WHERE relation = 'image_vectors'::regclass AND pid <> pg_backend_pid()"
-            held.append((stage, conn.execute(locks).fetchone()[0]))
+        if stage.startswith("Filling"):
+            with library.connection() as conn:
+                began.append(conn.execute(transaction).fetchone()[0])
 
     build_hybrid(library, progress=tell)
-    assert {count for stage, count in held if stage.startswith(("Indexing", "Checking"))} == {0}
+    assert len(began) == len(set(began)) == 3
 
 
 def test_progress_is_told(library, fill):
     fill(100)
     stages = []
     build_hybrid(library, progress=lambda stage, done, total: stages.append(stage))
-    assert list(dict.fromkeys(stages)) == [
-        "Fitting the hybrid index", "Filling the hybrid index", "Indexing the hybrid vectors", "Checking the hybrid index",
-    ]  # fmt: skip
+    assert list(dict.fromkeys(stages)) == ["Fitting the hybrid index", "Filling the hybrid index"]
 
 
 def test_only_one_builds_at_a_time(library, fill):
@@ -203,14 +195,3 @@ def test_one_kind_is_no_hybrid(library, fill):
         build_hybrid(library, ["prompt"])
     with pytest.raises(db.LibraryError, match="has no negative vectors"):
         build_hybrid(library, ["prompt", "negative"])
-
-
-def test_what_was_the_usual_once_is_not_kept(library, fill):
-    """A library that a former version made an index of gets today's at the next making."""
-    fill(60)
-    build_hybrid(library)
-    with library.connection() as conn:
-        conn.execute("""UPDATE hybrids SET ready = false, details = details - 'given' || '{"m": 24}'""")
-    refresh_hybrid(library)
-    with library.connection() as conn:
-        assert conn.execute("SELECT (details->>'m')::integer FROM hybrids").fetchone() == (16,)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 from diffusion_toolkit import db
 from diffusion_toolkit.db.hybrid.candidates import candidates
@@ -18,12 +16,9 @@ def parts_of(weights: dict[str, float], seed: int = 9) -> tuple[db.Part, ...]:
     return tuple(db.Part(kind, rng.normal(size=DIMS).astype(np.float32), weight) for kind, weight in weights.items())
 
 
-def asked(conn, parts, n=20, filter=None, constants=None):
+def asked(conn, parts, n=20, filter=None, constants=None, passing=0.0):
     sources = sources_of(state_of(conn), parts)
-    directions = directions_of(parts, sources, [part.weight for part in parts], constants or [0.0] * len(parts))
-    found = candidates(conn, directions, n, filter)
-    ids = [row[0] for row in conn.execute(found.statement, found.parameters)] if found.statement is not None else None
-    return SimpleNamespace(ids=ids, method=found.method.format(count=len(ids or ())), note=found.note, better_exact=found.better_exact)
+    return candidates(conn, directions_of(parts, sources, [part.weight for part in parts], constants or [0.0] * len(parts)), n, filter, passing)
 
 
 def best_of(ids, vectors, parts, n=20) -> list[int]:

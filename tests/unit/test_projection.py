@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 import numpy as np
-from diffusion_toolkit.db.hybrid.projection import fit
+import pytest
+from diffusion_toolkit.db.hybrid.projection import LEAST, MOST, Projection, fit
+
+
+def unit_vectors(n: int, spread: np.ndarray, seed: int = 3) -> np.ndarray:
+    """[n, len(spread)] float32 at length 1, their components as wide as `spread` says."""
+    drawn = np.random.default_rng(seed).normal(size=(n, len(spread))) * spread
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_what_of_a_query_lies_outside_the_library_does_not_count():
     """Words asked of pictures lie mostly beside all pictures: they must not weigh more than what the library can answer."""
-    rng = np.random.default_rng(3)
-    samples = []
-    for size in (16, 8):  # vectors that fill the first half of their dimensions
-        inside = rng.normal(size=(200, size // 2))
-        samples.append(np.hstack([inside / np.linalg.norm(inside, axis=1, keepdims=True), np.zeros_like(inside)]))
-    projection = fit(samples, dims=14)
-    assert projection.kept == (8, 4)
-    beside = np.r_[0.6 * samples[0][5, :8], 0.8, np.zeros(7)]
-    query = projection.query({0: (7 * beside, 1.0, 0.0), 1: (samples[1][9], 1.0, 0.0)}).astype(float)
-    found = query @ projection.rows(samples).astype(float).T
-    exact = samples[0] @ beside + samples[1] @ samples[1][9]
-    assert np.corrcoef(found, exact)[0, 1] > 0.999
+    samples = [unit_vectors(2000, np.repeat([1.0, 0.0], size // 2)) for size in (64, 48)]  # which fill the first half of their dimensions
+    projection = fit(samples)
+    assert projection.kept == (32, 24)
+    beside = np.r_[0.6 * samples[0][5, :32], 0.8, np.zeros(31)]
+    query = projection.query({0: (7 * beside, 1.0), 1: (samples[1][9], 1.0)})
+    parts, missing = projection.parts(projection.rows(samples))
+    found = sum(parts[place] @ query[place] for place in (0, 1))
+    assert np.abs(found - (samples[0] @ beside + samples[1] @ samples[1][9])).max() < 0.005 and not missing.any()
+
+
+@pytest.mark.parametrize(
+    ("spread", "kept"),
+    [
+        (np.r_[np.ones(40), np.full(200, 0.03)], 40),  # the others hold a sixtieth of a hundredth each
+        (np.r_[np.ones(3), np.full(200, 0.01)], LEAST),
+        (np.r_[np.ones(200), np.full(200, 0.01)], MOST),
+        (np.ones(LEAST), LEAST),
+    ],
+    ids=["as many as tell", "the least", "the most", "all"],
+)
+def test_as_many_components_are_kept_as_hold_much(spread, kept):
+    sample = unit_vectors(4000, spread)
+    projection = fit([sample])
+    assert projection.kept == (kept,)
+    assert (projection.matrices[0] is None) == (kept == len(spread))
+    left = np.linalg.norm(projection.short(0, sample), axis=1)
+    assert left.mean() == pytest.approx((kept / len(spread)) ** 0.5 if spread.min() == 1 or kept == MOST else 1, abs=0.4 if kept == MOST else 0.05)
+
+
+def test_a_projection_is_read_back_as_it_was_written():
+    made = fit([unit_vectors(500, np.ones(size), size) for size in (300, 8, 40)])
+    again = Projection.from_bytes(made.to_bytes(), made.sizes, made.kept)
+    assert (again.sizes, again.kept, again.dims) == ((300, 8, 40), (MOST, 8, 40), MOST + 8 + 40 + 3)
+    vectors = [unit_vectors(3, np.ones(size), size) for size in (300, 8, 40)]
+    vectors[1][2] = np.nan  # the image lacks that kind
+    assert np.array_equal(again.rows(vectors), made.rows(vectors))
+    parts, missing = again.parts(made.rows(vectors))
+    assert [part.shape for part in parts] == [(3, MOST), (3, 8), (3, 40)] and all(part.flags.c_contiguous for part in parts)
+    assert missing.tolist() == [[False] * 3, [False] * 3, [False, True, False]] and not parts[1][2].any()
