@@ -168,7 +168,7 @@ class IndexFolder(io.ComfyNode):
         if this_run.is_anothers:
             return io.NodeOutput(library_name, "Watched by itself.", 0, 0, 0, 0, 0)
         folder = root_folder(root)
-        under, may_be_missing = this_run.look_in(folder)
+        over = this_run.over(folder)
         listed = _list_file(image_list, folder) if image_list else None
         show_text(cls, "Opening the library")
         library = open_library(library_name)
@@ -178,10 +178,10 @@ class IndexFolder(io.ComfyNode):
             clip=SDXLTextEncoder(clip) if clip is not None else None,
         )
         budget = int(token_state_budget * 2**30)
-        job = Job(root, folder, under, recursive, pattern, budget, labels, namespace, listed, may_be_missing)
+        job = Job(root, folder, over.under, recursive, pattern, budget, labels, namespace, listed, over.may_be_missing)
         progress = this_run.progress(progress_on(cls))
         report, counts, text = run(library, job, encoders, node_definitions(), progress, refresh=this_run.refreshes)
-        text = this_run.told(report, text, recursive, pattern, watch_after)
+        text = over.told(report, text, recursive, pattern, watch_after)
         show_text(cls, f"Done: {counts.images} images in the library")
         return io.NodeOutput(
             library_name,

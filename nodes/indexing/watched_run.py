@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,45 +17,40 @@ if TYPE_CHECKING:
 
 
 class WatchedRun:
-    """One run of the node `node_id`, which is set to `place`. Call `look_in` before it indexes, and `told` after it.
+    """One run of the node `node_id`, which is set to `place`; `over` its root it looks through a folder, and tells of it afterwards.
 
     `watch` as on the node; `listed`: its images come by name out of a list, which is not watched.
     """
 
     def __init__(self, place: Place, node_id: str, watch: bool, listed: bool) -> None:
-        self._place, self._watch, self._listed = place, watch, listed
-        self._prompt = running_prompt()
-        self._asked_by = watcher().run_of(self._prompt.prompt_id) if self._prompt is not None else None
-        self._node = (self._prompt.workflow if self._prompt is not None else "", node_id)
-        self._watches = watch and not listed and self._prompt is not None
-        self._ended: list[Path] = []
+        self.place, self.watch, self.listed = place, watch, listed
+        self.prompt = running_prompt()
+        self.asked_by = watcher().run_of(self.prompt.prompt_id) if self.prompt is not None else None
+        self.node = (self.prompt.workflow if self.prompt is not None else "", node_id)
+        self.watches = watch and not listed and self.prompt is not None
 
     @property
     def is_anothers(self) -> bool:
         """A list runs the node, and the watch that has asked is for another item of it."""
-        return self._asked_by is not None and self._asked_by.place != self._place
+        return self.asked_by is not None and self.asked_by.place != self.place
 
     @property
     def refreshes(self) -> bool:
         """Whether it makes the indexes that searches use."""
-        return self._asked_by is None or self._asked_by.refreshes
+        return self.asked_by is None or self.asked_by.refreshes
 
-    def look_in(self, root: Path) -> tuple[str, bool]:
-        """The folder below the root to look through, and whether it may not be there; ends the watches that this run ends.
-
-        Raises what `subfolder_in` does.
-        """
-        self._root = root
-        self._under = subfolder_in(self._place.root, self._place.subfolder) if self._asked_by is None else _new_below(self._asked_by, root)
-        self._folder = Path(os.path.realpath(root / Names(root).spelled(self._under)))  # however it is typed
-        if self._prompt is not None and (self._listed or not self._watch):
-            self._ended = watcher().end(self._folder, self._place.library_name, self._node, self._prompt.prompt_id)
-        looks_at_all = self._asked_by is None or not self._asked_by.looks_in
-        return self._under, bool(self._ended) or (self._watches and looks_at_all and self._is_saved_in())
+    def over(self, root: Path) -> RunOver:
+        """Ends the watches that this run ends. Raises what `subfolder_in` does."""
+        under = subfolder_in(self.place.root, self.place.subfolder) if self.asked_by is None else _new_below(self.asked_by, root)
+        folder = Path(os.path.realpath(root / Names(root).spelled(under)))  # however it is typed
+        ended: list[Path] = []
+        if self.prompt is not None and (self.listed or not self.watch):
+            ended = watcher().end(folder, self.place.library_name, self.node, self.prompt.prompt_id)
+        return RunOver(self, root, under, folder, ended)
 
     def progress(self, on_node: Progress) -> Progress:
         """A watch's run makes room for other prompts, and is told to the pages that show its node."""
-        watch = self._asked_by
+        watch = self.asked_by
         if watch is None:
             return on_node
 
@@ -65,40 +61,57 @@ class WatchedRun:
 
         return progress
 
+
+@dataclass(frozen=True)
+class RunOver:
+    """The same run over the folder `under` its root, which really is `folder`; it has `ended` the watches over these."""
+
+    run: WatchedRun
+    root: Path
+    under: str
+    folder: Path
+    ended: list[Path]
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether the folder need not be there: a watch of it ends, or begins and ComfyUI may save into it."""
+        looks_at_all = self.run.asked_by is None or not self.run.asked_by.looks_in
+        return bool(self.ended) or (self.run.watches and looks_at_all and self._is_saved_in())
+
     def told(self, report: IndexReport, text: str, recursive: bool, pattern: str, after: int) -> str:
         """The report's `text` with what there is to say of watching; begins the watch that this run begins."""
-        place = self._place
-        if self._asked_by is not None:
-            watcher().ran(self._asked_by, report.unfinished, report.unrefreshed)
+        run, place = self.run, self.run.place
+        if run.asked_by is not None:
+            watcher().ran(run.asked_by, report.unfinished, report.unrefreshed)
             text = _watched(report) + text
-            watcher().tell(self._asked_by, text)
-        elif self._watches:
-            text = ("" if (self._root / self._under).is_dir() else f"There is no folder {self._under!r} in {place.root} yet.\n") + text
+            watcher().tell(run.asked_by, text)
+        elif run.watches:
+            text = ("" if (self.root / self.under).is_dir() else f"There is no folder {self.under!r} in {place.root} yet.\n") + text
             text += "\n" + self._begin(recursive, pattern, after)
-        elif self._watch and self._listed:
+        elif run.watch and run.listed:
             text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
-        text += "".join(f"\nNo longer watched: {was}." for was in self._ended)
-        if not self._watch and not self._listed:
-            text += "".join(_still_watched(one, self._folder) for one in watcher().over(self._folder, place.library_name))
+        text += "".join(f"\nNo longer watched: {was}." for was in self.ended)
+        if not run.watch and not run.listed:
+            text += "".join(_still_watched(one, self.folder) for one in watcher().over(self.folder, place.library_name))
         return text
 
     def _is_saved_in(self) -> bool:
         """Whether ComfyUI may save into the folder, which need not be there yet."""
         try:
-            check_saved_in(self._root, self._folder)
+            check_saved_in(self.root, self.folder)
         except CannotWatch:
             return False
         return True
 
     def _begin(self, recursive: bool, pattern: str, after: int) -> str:
         """Watch from now on; a line for the report."""
+        run = self.run
         try:
-            check_saved_in(self._root, self._folder)
-            part = part_leading_to(self._prompt, self._node[1])
+            check_saved_in(self.root, self.folder)
+            part = part_leading_to(run.prompt, run.node[1])
         except CannotWatch as reason:
             return f"Not watched: {reason}"
-        watch = Watch(self._place, self._root, self._folder, recursive, pattern, float(after), self._node, self._prompt.prompt_id, part)
-        watcher().start(watch)
+        watcher().start(Watch(run.place, self.root, self.folder, recursive, pattern, float(after), run.node, run.prompt.prompt_id, part))
         return (
             f"Watching: images that ComfyUI saves here are indexed when its queue has been empty for {after} s, "
             "until this is queued with watch off or ComfyUI ends."
