@@ -13,7 +13,7 @@ MAX_TEXT_BYTES = 32 * 2**20  # of one piece of metadata, unpacked; larger ones a
 
 MAX_KEY = 500  # letters of a key: writers use some dozens, and the library indexes it
 
-READER_VERSION = 9
+READER_VERSION = 10
 """Grows whenever `interpret` gives other answers for the same pieces: libraries then read their stored pieces anew."""
 
 NodeDefinitions = Mapping[str, Mapping[str, Any]]

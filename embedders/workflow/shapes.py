@@ -47,7 +47,7 @@ class _Node:
     """A saved node as the rules see it.
 
     `names`: those given so far, by the values' places. `brought`: sockets to which a link brings a text; `replaced`: those of a
-    widget, whose value is still there, but is not used.
+    widget, whose value is still there, but is not used. `linked`: what links bring.
     """
 
     def __init__(self, saved: Mapping[str, Any], values: Sequence[Any]) -> None:
@@ -59,6 +59,7 @@ class _Node:
         self.makes = self.gives - {"INT", "FLOAT", "STRING"}  # a node may tell its seed or its steps beside
         self.brought = [slot for slot in saved["inputs"] if slot["link"] is not None and slot["type"] == "STRING"]
         self.replaced = [slot for slot in self.brought if "widget" in slot]
+        self.linked = {slot["type"] for slot in saved["inputs"] if slot["link"] is not None}
 
     @property
     def strings(self) -> list[int]:
@@ -77,6 +78,12 @@ class _Node:
     @property
     def samples(self) -> bool:
         return "LATENT" in self.gives and "MODEL" in self.takes
+
+    @property
+    def loads(self) -> bool:
+        """Whether it gives a model, or what bundles one, and takes none."""
+        gives, takes = (any(kind == "MODEL" or re.search("pipe|tuple", kind, re.I) for kind in kinds) for kinds in (self.gives, self.takes))
+        return gives and not takes
 
     @property
     def encodes(self) -> bool:
@@ -99,13 +106,26 @@ def _seed(node: _Node) -> dict[int, str]:
 
 def _file(node: _Node) -> dict[int, str]:
     """A model's file, called as what the node gives of it. A text may end so, too: `blurry, embedding:bad.safetensors`."""
-    if "MODEL" not in node.gives:
-        name = next((name for kind, name in _FILE_NAMES.items() if kind in node.gives), "file")
-    elif "MODEL" in node.takes:  # a LoRA's, or a motion's, a patch's
-        name = "lora_name" if re.search("lora|lyco|loha|locon|lokr", node.kind, re.I) else "file"
-    else:
-        name = "ckpt_name" if len(node.gives) > 1 else "unet_name"
-    return {i: name for i in node.strings if _FILE.search(node.values[i]) and ", " not in node.values[i]}
+    files = [i for i in node.strings if _FILE.search(node.values[i]) and ", " not in node.values[i]]
+    if node.loads:
+        whole = "ckpt_name" if len(node.gives) > 1 else "unet_name"
+        return {i: whole if i == files[0] else _beside_a_checkpoint(node, i) for i in files}
+    if "MODEL" in node.gives:  # a LoRA's, or a motion's, a patch's
+        return dict.fromkeys(files, "lora_name" if re.search("lora|lyco|loha|locon|lokr", node.kind, re.I) else "file")
+    return dict.fromkeys(files, next((name for kind, name in _FILE_NAMES.items() if kind in node.gives), "file"))
+
+
+def _beside_a_checkpoint(node: _Node, place: int) -> str:
+    """A later file of a loader, as Efficient Loader's `"dream.ckpt", "kl.pt", -1, "ink.safetensors", 0.8, 0.6`.
+
+    A VAE is called so, or stands before the layer at which CLIP stops; a LoRA stands before two strengths. What has more numbers
+    behind it is another checkpoint, as Eff. Loader SDXL's `"sd_xl_refiner_1.0_0.9vae.safetensors", -2, 6.0, 2.0`.
+    """
+    model, clip, third = (node.number(place + n) for n in (1, 2, 3))
+    if model is None or clip is None:
+        is_vae = re.search("vae", node.values[place], re.I) or is_whole(model) and model < 0
+        return "vae_name" if is_vae and "VAE" in node.gives else "file"
+    return "lora_name" if third is None and max(abs(model), abs(clip)) <= 20 else "file"
 
 
 def _about_a_pair(node: _Node) -> dict[int, str]:
@@ -171,7 +191,7 @@ def _schedule(node: _Node) -> dict[int, str]:
 
 
 def _sampler(node: _Node) -> dict[int, str]:
-    """The numbers of a sampler that names no schedule, as SamplerCustom's: steps, cfg, denoise.
+    """The numbers of a sampler that names no schedule: steps, cfg, denoise. Of one to which sigmas come, as SamplerCustom, the cfg.
 
     One that gives a model or conditionings too, and names no sampler, only prepares them, as BrushNet and
     LTXVSetAudioVideoMaskByTime do.
@@ -180,6 +200,8 @@ def _sampler(node: _Node) -> dict[int, str]:
     prepares = node.gives & {"MODEL", "CONDITIONING"} and "sampler_name" not in named
     if not node.samples or "steps" in named or prepares:
         return {}
+    if "SIGMAS" in node.linked:
+        return dict.fromkeys(node.numbers, "cfg") if len(node.numbers) == 1 else {}
     names = _steps_and_denoise(node)
     return names | dict.fromkeys([i for i in node.numbers if i not in names][:1], "cfg")
 
@@ -214,10 +236,19 @@ def _empty_latent(node: _Node) -> dict[int, str]:
 
 
 def _lora(node: _Node) -> dict[int, str]:
-    """Strengths beside a LoRA's file, as LoraLoader's; and Power Lora Loader (rgthree)'s, each with its own file."""
-    strengths = node.numbers if "lora_name" in node.names.values() else []
-    whole = [i for i, value in enumerate(node.values) if isinstance(value, dict) and "lora" in value]
-    return dict(zip(strengths, ("strength_model", "strength_clip"))) | dict.fromkeys(whole, "lora")
+    """Strengths behind each LoRA's file, as LoraLoader's; one alone is for the CLIP, too, as Lora Loader Stack (rgthree)'s.
+
+    Power Lora Loader (rgthree) has each with its own file in one value.
+    """
+    names = {i: "lora" for i, value in enumerate(node.values) if isinstance(value, dict) and "lora" in value}
+    files = sorted(i for i, name in node.names.items() if name == "lora_name")
+    for file, end, nth in zip(files, [*files[1:], len(node.values)], ("", *range(2, len(files) + 1))):
+        first = next((i for i in node.numbers if file < i < end), None)
+        if first is not None and first + 1 in node.numbers:
+            names |= {first: f"strength_model{nth}", first + 1: f"strength_clip{nth}"}
+        elif first is not None:
+            names[first] = f"strength{nth}" if "CLIP" in node.gives else f"strength_model{nth}"
+    return names
 
 
 def _texts(node: _Node) -> dict[int, str]:

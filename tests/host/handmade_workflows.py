@@ -168,6 +168,13 @@ def workflow(nodes: list[Any], links: list[list[Any]], **more: Any) -> Workflow:
     }
 
 
+def one_node(kind: str, values: Any, inputs: list[Any], outputs: list[Any]) -> Workflow:
+    """A node 1, with the links that its inputs name coming from a node 9."""
+    numbers = [slot["link"] for slot in inputs if slot["link"] is not None]
+    origin = node(9, "Origin", [], [("X", numbers)])
+    return workflow([origin, node(1, kind, inputs, outputs, values)], [[n, 9, 0, 1, 0, "X"] for n in numbers])
+
+
 def image(number: int, links: list[int], inputs: list[Any] | None = None, **more: Any) -> Any:
     """A node that makes an image."""
     return node(number, "EmptyImage", inputs, [("IMAGE", links)], [64, 32, 1, 255], **more)

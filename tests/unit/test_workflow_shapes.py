@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from diffusion_toolkit.embedders.workflow import readable
-from host.handmade_workflows import node, socket, workflow
+from host.handmade_workflows import one_node, socket
 
 PIPE = [socket("basic_pipe", "BASIC_PIPE", 5), socket("latent_image", "LATENT", 6)]
 ENCODER = [socket("clip", "CLIP", 5)]
@@ -15,11 +15,8 @@ BOTH = [("MODEL", []), ("CONDITIONING", []), ("CONDITIONING", []), ("LATENT", []
 
 
 def inputs(kind: str, values: Any, sockets: list[Any], outputs: list[Any], definitions: dict[str, Any] = {}) -> dict[str, Any]:
-    """The inputs of one node, with the links that its sockets name coming from a node 9."""
-    numbers = [s["link"] for s in sockets if s.get("link") is not None]
-    origin = node(9, "Origin", [], [("X", numbers)])
-    saved = workflow([origin, node(1, kind, sockets, outputs, values)], [[n, 9, 0, 1, 0, "X"] for n in numbers])
-    return readable(saved, definitions).prompt["1"]["inputs"]
+    """The inputs of one node, with the links that its sockets name."""
+    return readable(one_node(kind, values, sockets, outputs), definitions).prompt["1"]["inputs"]
 
 
 def test_numbers_about_a_sampler_s_and_a_schedule_s_name_are_its_settings_and_the_names_no_texts() -> None:
@@ -108,6 +105,17 @@ def test_sampler_that_names_no_schedule_has_steps_cfg_and_denoise(values: list[A
     assert {name: value for name, value in read.items() if not isinstance(value, list)} == told
 
 
+@pytest.mark.parametrize("cfg", [8, 1, 3.5])
+def test_number_of_a_sampler_to_which_sigmas_come_is_its_cfg_for_they_have_the_steps(cfg: Any) -> None:
+    sockets = [*SAMPLER, socket("sampler", "SAMPLER", 7), socket("sigmas", "SIGMAS", 8)]
+    read = inputs("SamplerCustom", [True, 77, "fixed", cfg], sockets, [("LATENT", []), ("LATENT", [])])
+    assert (read["seed"], read["cfg"]) == (77, cfg)
+    assert not {"steps", "denoise"} & read.keys()
+    assert not {"steps", "cfg", "denoise"} & inputs("ClownsharKSampler", [0.5, 30, 5.5], sockets, [("LATENT", [])]).keys()
+    without = [*SAMPLER, socket("sigmas", "SIGMAS")]
+    assert inputs("Sampler", [True, 77, "fixed", 20, 7.5], without, [("LATENT", [])])["steps"] == 20
+
+
 @pytest.mark.parametrize("name", ["DPM++ 2M Karras", "Euler a", "DPM++ 2M SDE Karras"])
 def test_sampler_s_name_may_be_of_several_words_but_is_no_text(name: str) -> None:
     read = inputs("Sampler", [77, "fixed", name, 20, 7.5, "a fox, asleep, in fog"], SAMPLER, [("LATENT", []), ("STRING", [])])
@@ -128,14 +136,6 @@ def test_node_that_gives_what_samplers_take_and_names_none_only_prepares_it(give
     read = inputs("LTXVSetAudioVideoMaskByTime", values, SAMPLER, [(kind, []) for kind in gives.split(",")])
     assert not {"steps", "cfg", "denoise"} & read.keys()
     assert inputs("KSampler", [20, 7.5, "euler"], SAMPLER, [(kind, []) for kind in gives.split(",")])["steps"] == 20
-
-
-def test_file_is_no_sampler_though_it_begins_as_one() -> None:
-    """As a LoRA that ttN pipeLoader names, which gives a latent and takes a model."""
-    read = inputs("ttN pipeLoader", ["a.safetensors", -2, "lcm_15.safetensors", 1, "a fox, asleep"], [socket("model", "MODEL", 5)], BOTH)
-    assert (read["file"], read["file2"], read["text"]) == ("a.safetensors", "lcm_15.safetensors", "a fox, asleep")
-    assert not {"sampler_name", "cfg", "steps"} & read.keys()
-    assert inputs("Efficient Loader", ["LCM\\turbo.safetensors", "normal", -1], [], BOTH)["ckpt_name"] == "LCM\\turbo.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -174,15 +174,6 @@ def test_node_that_gives_a_model_beside_its_sigmas_or_sigmas_beside_its_guider_i
     assert "cfg" not in inputs("ScheduledCFGGuider", [1, 4, "exp"], [socket("sigmas", "SIGMAS", 5)], [("GUIDER", []), ("SIGMAS", [])])
 
 
-def test_strengths_stand_beside_a_lora_s_file_or_with_it_in_one_value() -> None:
-    sockets = [socket("model", "MODEL", 5), socket("clip", "CLIP", 6)]
-    read = inputs("LoraLoader", ["some.safetensors", 0.8, 0.6], sockets, [("MODEL", []), ("CLIP", [])])
-    assert (read["lora_name"], read["strength_model"], read["strength_clip"]) == ("some.safetensors", 0.8, 0.6)
-    lora = {"on": True, "lora": "some.safetensors", "strength": 0.7}
-    read = inputs("Power Lora Loader (rgthree)", [{}, {"type": "header"}, lora, lora], sockets, [("MODEL", []), ("CLIP", [])])
-    assert read["lora"] == read["lora2"] == lora and read["value2"] == {"type": "header"}
-
-
 @pytest.mark.parametrize("choice", ["Baked VAE", "None", "#00FF00", "Select the LoRA to add to the text", "\U0001f3acSelect the action add to the text"])
 def test_what_a_list_or_a_picker_gave_is_no_text(choice: str) -> None:
     read = inputs("Loader", ["a.safetensors", choice, 1.0, "a fox, asleep", "blurry, bad", 512], [], BOTH)
@@ -193,11 +184,6 @@ def test_what_a_list_or_a_picker_gave_is_no_text(choice: str) -> None:
 def test_text_that_begins_as_a_placeholder_but_goes_on_is_one() -> None:
     text = "Select the best of these foxes, and let it sleep in the snow under a red moon, in ink and water colours"
     assert inputs("Encoder", [text], ENCODER, [("CONDITIONING", [])])["text"] == text
-
-
-def test_text_that_ends_with_an_embedding_s_file_is_one() -> None:
-    read = inputs("Loader", ["a.safetensors", "a fox, asleep", "blurry, embedding:bad.safetensors"], [], BOTH)
-    assert (read["ckpt_name"], read["positive"], read["negative"]) == ("a.safetensors", "a fox, asleep", "blurry, embedding:bad.safetensors")
 
 
 def test_size_in_words_is_no_text_but_for_an_encoder_s_only_one() -> None:
