@@ -35,6 +35,7 @@ Stopped = Callable[[], bool]
 LONGEST_PATH = 2600  # bytes below the root: an index of the library takes no more
 LONGEST_OF_WINDOWS = 259  # letters of a whole path, where an administrator has not allowed more
 TOO_LONG = f"its path below the root is longer than {LONGEST_PATH:,} bytes; move it up, or give its folders shorter names"
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9\xb9\xb2\xb3]) *(\..*)?", re.IGNORECASE)  # before Windows 11 with any ending
 LOOK_EVERY = 500  # things in a folder, between two such questions
 
 
@@ -90,7 +91,11 @@ class Scan:
         seen: set[str] = set()
         while stack and not stopped():
             folder, path = stack.pop()
-            real = os.path.realpath(folder)
+            try:
+                real = os.path.realpath(folder)
+            except OSError as error:
+                self._on_error(path or ".", f"the folder can't be read ({why_unread(error, folder)})")
+                continue
             if not contains(self._root, real):
                 self._on_error(path, "is a link that leads out of the root; configure its target as a root of its own")
             elif real not in seen:
@@ -165,6 +170,8 @@ def why_unread(error: OSError, place: str, windows: bool = os.name == "nt") -> s
     words = error.strerror or str(error)
     if windows and isinstance(error, PermissionError) and getattr(error, "winerror", None) in (None, 32):  # 5 is a matter of rights
         words += "; another program may have it open"
+    if device := device_in(place, windows):
+        words += f"; Windows keeps the name {device} for a device: rename it"
     if windows and len(place) > LONGEST_OF_WINDOWS:
         words += f"; its whole path has {len(place)} letters, and Windows takes {LONGEST_OF_WINDOWS}: move it up, or allow long paths by LongPathsEnabled"
     return words
@@ -198,6 +205,24 @@ def newest_of(texts: Iterable[str]) -> int:
 
 def _newest(image: str, beside: set[str]) -> int:
     return newest_of(text for _, text in sidecar_names(image) if os.path.basename(text).lower() in beside)
+
+
+def device_in(path: str, windows: bool = os.name == "nt") -> str:
+    """The first name in a path that Windows may take for a device's, in the place of a file's or folder's; "" where there is none."""
+    return next(filter(_DEVICE.fullmatch, re.split(r"[\\/]", path)), "") if windows else ""
+
+
+def refuse_device(folder: str) -> None:
+    """For a folder that is not there. Windows gives all kinds of answers when it is asked for a device's, `\\\\.\\NUL` among them.
+
+    Raises:
+        ScanError: a name in it is a device's.
+    """
+    if device := device_in(folder):
+        raise ScanError(
+            f"There can be no folder {folder!r}: Windows keeps the name {device} for a device, as CON, PRN, AUX, NUL, COM1 and LPT1. Rename the "
+            "folder, on the system that made it, and name it anew."
+        )
 
 
 def normal_subfolder(subfolder: str) -> str:

@@ -19,7 +19,20 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..folders.presence import Names
-from ..folders.scan import SUFFIXES, TOO_LONG, FileEntry, OnError, Stopped, contains, is_too_long, newest_of, on_another_host, one_slash, printable
+from ..folders.scan import (
+    SUFFIXES,
+    TOO_LONG,
+    FileEntry,
+    OnError,
+    Stopped,
+    contains,
+    is_too_long,
+    newest_of,
+    on_another_host,
+    one_slash,
+    printable,
+    why_unread,
+)
 from ..metadata.containers.sidecar import sidecar_names
 from .records import Named
 
@@ -119,6 +132,9 @@ class ImageList:
                 root, below = self._placed(path, within)
             except (ValueError, csv.Error) as error:
                 on_error(place, str(error))
+                continue
+            except OSError as error:  # as Windows' of a folder called CON
+                on_error(place, f"can't be read ({why_unread(error, path)})")
                 continue
             if (key := hash((root, below))) in met:
                 if kept:

@@ -17,14 +17,19 @@ def below_a_root(given: str, root_name: str | None) -> tuple[str, Path, str]:
 
     Raises:
         UsageError: there is no such root, or `given` lies in none.
+        ScanError: there can be no such folder.
         ConfigurationError: the roots can't be used.
     """
     if not given.strip():  # "$DIR" of a script where it is not set: else the folder that it runs in
         raise UsageError("The name of the folder is empty. Name one; . is the one that you are in, or with --root the whole root.")
+    from ...embedders.folders.scan import refuse_device
+
     known = roots()
     if root_name is not None and root_name not in known:
         raise UsageError(f"There is no root {root_name!r}. The roots are: {told_roots(known)}.")
     given_path = Path(given).expanduser()
+    if not any(map(os.path.isdir, (given_path, *(folder / given_path for folder in known.values())))):
+        refuse_device(given)
     if root_name is None and not given_path.exists() and (named := _below_its_name(given_path, known)) is not None:
         root_name, given_path = named
     allowed = {root_name: known[root_name]} if root_name is not None else known
@@ -56,8 +61,8 @@ def is_list(given: str, beside: Sequence[str]) -> bool:
     from ...embedders.pipeline.image_list import SUFFIXES_OF_LISTS
 
     file = Path(given).expanduser()
-    if not file.is_file():
-        if file.suffix.lower() in SUFFIXES_OF_LISTS and not file.exists() and not beside:
+    if not os.path.isfile(file):  # of what is no folder, such as Windows' devices, pathlib's raise errors
+        if file.suffix.lower() in SUFFIXES_OF_LISTS and not os.path.exists(file) and not beside:
             raise UsageError(f"There is no list {file.absolute()}. Check its spelling, and the folder that you are in.")
         return False
     if Path(given).suffix.lower() in SUFFIXES:

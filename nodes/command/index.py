@@ -77,9 +77,9 @@ def asked_for(given: Namespace, progress: Progress) -> tuple[Job, JobFiles]:
 
     for_folders = {"--root": given.root is not None, "--pattern": given.pattern, "--no-recursive": not given.recursive}
     listed = absolute(given.folder) if is_list(given.folder, [option for option, is_given in for_folders.items() if is_given]) else None
-    name, root, below = below_a_root(given.folder, given.root) if listed is None else ("", Path(), "")
     budget = int(given.token_state_budget * 2**30)
     try:
+        name, root, below = below_a_root(given.folder, given.root) if listed is None else ("", Path(), "")
         normal_labels([given.labels])
         normal_label(given.namespace, "namespace")
         where = (name, root, normal_subfolder(below), given.recursive, given.pattern)

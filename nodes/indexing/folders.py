@@ -53,7 +53,7 @@ def subfolder_in(root_name: str, text: str) -> str:
         OutsideRoots, scan.ScanError: it does not lie in this root.
         ConfigurationError: there is no such root.
     """
-    from ...embedders.folders.scan import normal_subfolder
+    from ...embedders.folders.scan import normal_subfolder, refuse_device
 
     root, written = root_folder(root_name), list(spellings(text))
     for name in written:
@@ -62,6 +62,8 @@ def subfolder_in(root_name: str, text: str) -> str:
     meant = written[-1]
     if away := elsewhere(meant, roots()):
         raise OutsideRoots(f"{meant[:200]} is {away}. Name a folder in one of the roots: {told_roots(roots())}.")
+    if not os.path.isdir(meant):
+        refuse_device(meant)
     if not _is_whole(meant) or "\0" in meant:
         return normal_subfolder(meant)
     chosen = {root_name: root}

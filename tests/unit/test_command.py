@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from host.bootstrap import REPOSITORY
 from host.comfy_models import import_comfy
+from host.devices import realpath_of_windows
 from host.links import make_link
 
 
@@ -340,6 +343,17 @@ def test_what_can_not_be_indexed_is_refused_before_anything_is_loaded(listed, ro
         asked(str(roots["photos"] / "lisst.txt"))
     (roots["photos"] / "2025.txt").mkdir()
     assert asked(str(roots["photos"] / "2025.txt"))[0].subfolder == "2025.txt"
+
+
+@pytest.mark.parametrize("given", [["CON"], ["photos/nul"], ["{photos}/Aux"], ["com1/x", "--root", "photos"]])
+def test_a_name_that_windows_keeps_for_a_device_is_told_on_windows(listed, roots, given, monkeypatch):
+    from diffusion_toolkit.embedders.folders import scan
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    monkeypatch.setattr(scan, "device_in", partial(scan.device_in, windows=True))
+    monkeypatch.setattr(os.path, "realpath", realpath_of_windows)
+    with pytest.raises(UsageError, match="There can be no folder .*: Windows keeps the name (CON|nul|Aux|com1) for a device"):
+        asked(*(word.format(photos=roots["photos"]) for word in given))
 
 
 def test_torch_is_not_imported_where_no_model_is(comfyui):

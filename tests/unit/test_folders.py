@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 from host.comfy_models import import_comfy
+from host.devices import realpath_of_windows
 from host.links import make_link
 
 not_on_windows = pytest.mark.skipif(os.name == "nt", reason="there it is no letter of a name")
@@ -91,6 +93,17 @@ def test_dots_do_not_lead_out_of_the_root(photos, text):
 
     with pytest.raises(ScanError, match="not below the root"):
         subfolder(text)
+
+
+@pytest.mark.parametrize("text", ["CON", "cats/nul", '"cats\\AUX"', "{photos}/COM1/x"])
+def test_a_name_that_windows_keeps_for_a_device_is_told_on_windows(photos, text, monkeypatch):
+    from diffusion_toolkit.embedders.folders import scan
+
+    assert os.name == "nt" or subfolder(text.format(photos=photos))  # a name as any
+    monkeypatch.setattr(scan, "device_in", partial(scan.device_in, windows=True))
+    monkeypatch.setattr(os.path, "realpath", realpath_of_windows)
+    with pytest.raises(scan.ScanError, match="There can be no folder .*: Windows keeps the name (CON|nul|AUX|COM1) for a device"):
+        subfolder(text.format(photos=photos))
 
 
 @pytest.mark.parametrize("text", ["cats\\tabby", "cats\\tabby\\", '"cats/tabby"', '"cats\\tabby"', "'cats/tabby'"])

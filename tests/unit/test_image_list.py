@@ -14,6 +14,7 @@ from diffusion_toolkit.embedders.pipeline import IndexReport, image_list
 from diffusion_toolkit.embedders.pipeline.files import FoundFiles
 from diffusion_toolkit.embedders.pipeline.image_list import ImageList, ListError
 from host.caseless import make_caseless
+from host.devices import realpath_of_windows
 from host.links import make_link
 
 
@@ -48,6 +49,13 @@ def test_a_file_is_named_as_a_scan_names_it(place):
     (place / "output/cats/b.txt").write_text("a caption")
     listed, _ = entries(read(place, "a.png\ncats/b.png\ncats/../a.png\n"), "output")
     assert listed == [entry for entry in Scan(place / "output").files() if entry.path != "cats/one, two.png"]
+
+
+def test_a_folder_that_cannot_be_followed_is_told_with_its_line(place, monkeypatch):
+    monkeypatch.setattr(os.path, "realpath", realpath_of_windows)
+    images = read(place, "a.png\nCON/b.png\n")
+    assert images.counts == {"output": 1} and len(images.problems) == 1
+    assert images.problems[0][0] == "line 2: CON/b.png" and "can't be read (Invalid handle" in images.problems[0][1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there the two dots are taken away before a link is followed")

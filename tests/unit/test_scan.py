@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 from diffusion_toolkit.embedders.folders.hidden import is_hidden
-from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan, ScanError, why_unread
+from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan, ScanError, device_in, why_unread
+from host.devices import realpath_of_windows
 
 
 def touch(root: Path, *names: str) -> None:
@@ -139,6 +140,24 @@ def test_a_path_too_long_for_windows_is_told_with_what_to_do() -> None:
         "move it up, or allow long paths by LongPathsEnabled"
     )
     assert why_unread(error, place[:-1], windows=True) == why_unread(error, place, windows=False) == "The system cannot find the path specified"
+
+
+def test_a_name_that_windows_keeps_for_a_device_is_told_on_windows() -> None:
+    for path in ("CON", "a/nul", "C:\\r\\Aux\\b", "com1.d", "lpt9 ", "con.tar.gz", "a/COM\xb2"):
+        assert device_in(path, windows=True) and not device_in(path, windows=False)
+    assert device_in("a/nul/b", windows=True) == "nul"
+    for path in ("", "console", "a.con", "com0", "com10", "nulls/aux_2", "C:/r"):
+        assert not device_in(path, windows=True)
+    error = OSError(9, "Invalid handle")
+    assert why_unread(error, "C:/r/CON", windows=True) == "Invalid handle; Windows keeps the name CON for a device: rename it"
+
+
+def test_a_folder_that_cannot_be_followed_ends_no_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "kept/a.png", "b.png", "z/c.png")
+    monkeypatch.setattr(os.path, "realpath", realpath_of_windows)
+    told: list[tuple[str, str]] = []
+    assert [entry.path for entry in Scan(tmp_path).files(lambda *problem: told.append(problem))] == ["b.png", "z/c.png"]
+    assert [path for path, _ in told] == ["kept"] and "the folder can't be read (Invalid handle" in told[0][1]
 
 
 @pytest.mark.parametrize("subfolder", ["..", "a/../..", "/etc", "a/../b"])
