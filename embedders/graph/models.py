@@ -29,7 +29,13 @@ _TAGGED = (  # the texts whose tags a node loads; rgthree's is told by its input
     (re.compile(r"^easy (full|a1111|comfy)Loader$"), ("positive", "negative")),  # gives the CLIP 1.0 where a tag has one number
     (re.compile(r"^LoraTagLoader$"), ("text",)),
 )
+_OWN = re.compile(  # ComfyUI's nodes that load no LoRA, and look for no tags
+    r"(Checkpoint|UNET|CLIP|DualCLIP|TripleCLIP|QuadrupleCLIP)Loader(Simple)?|CLIPSetLastLayer|CLIPTextEncode(SDXL(Refiner)?|Flux|SD3)?"
+    r"|Conditioning(Combine|Concat|Average|ZeroOut)|FluxGuidance|(Basic|CFG)Guider|BasicScheduler|ModelSampling(SD3|Flux|AuraFlow|Discrete)"
+    r"|KSampler(Advanced)?|SamplerCustom(Advanced)?"
+)
 _Tag = tuple[str, float | None, float | None]  # file, strength for the model and for the CLIP
+_LOADED_ON = ("model", "clip", "conditioning", "guider", "bundle", "lora")  # what a LoRA would come over
 _OFF = (False, "off", "Off", "OFF", "disable", "disabled", "None")
 
 
@@ -44,6 +50,13 @@ class Models:
         into.text_encoders = self._text_encoders(positive)
         into.controlnets = self._controlnets(positive)
         into.vae = self._vae(start, samplers)
+
+    def load_none(self) -> bool:
+        """Whether all that takes or gives a model, a CLIP or conditioning is ComfyUI's own and loads no LoRA."""
+        nodes = self.graph.nodes
+        links = ((node, link) for node in nodes.values() for link in self.graph.links_of(node, *_LOADED_ON).values())
+        own = all(_OWN.fullmatch(kind) for node, link in links for kind in (node.kind, nodes[link.node].kind))
+        return own and any(self.graph.links_of(node, "model") for node in nodes.values())
 
     def _model(self, start: Node, positive: Side, into: Settings) -> None:
         def follow(node: Node) -> Iterator[Link]:

@@ -60,3 +60,4 @@ class Trace(Settings):
     negative_origin: Origin = Origin()
     settings_origin: Origin = Origin()
     passes: list[Pass] = field(default_factory=list)  # first to last; the last one's picture was saved
+    loads_no_lora: bool = False  # for certain, whatever a text beside the graph tags

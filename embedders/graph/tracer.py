@@ -84,6 +84,7 @@ class _Tracer:
             self.settle.size,
         )
         result = self._made_by(chosen.order) if chosen.order else self._without_sampler(chosen.output)
+        result.loads_no_lora = self.models.load_none()
         self._add_saved(result, chosen)
         if chosen.order:
             self._doubt(result, chosen)

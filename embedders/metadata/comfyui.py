@@ -200,6 +200,7 @@ def _traced(pieces: Pieces, graph: Readable, name: str | None, place: str) -> Im
         negative_origin=_origin(traced.negative_origin, graph, place),
         settings_origin=_origin(traced.settings_origin, graph, place),
         passes=traced.passes,
+        loads_no_lora=traced.loads_no_lora,
         generator="ComfyUI",
     )
 

@@ -6,7 +6,8 @@ Several readers may find something in one file: a graph and AUTOMATIC1111's text
    before an empty one, then the ComfyUI graph, then the generators in their order, then the files beside the image.
    So a graph whose text was made when it ran, or had to be guessed, yields to the final text that a node wrote beside it.
 2. Each setting comes from the same place, and where that says nothing from the next that does. What a text says beside a graph that is
-   followed exactly is then inferred, but for the files' names: its cfg or size may be what its writer was never given.
+   followed exactly is then inferred, but for the files' names: its cfg or size may be what its writer was never given. LoRAs that a
+   text tags are none where the graph has ComfyUI's own nodes alone, and none of them loads one.
 3. A caption counts only where nothing else has a text: it tells what is in the picture, not what it was made from.
 """
 
@@ -54,7 +55,7 @@ def _choose(found: list[ImageMetadata], graph: ImageMetadata | None) -> ImageMet
         return found[0] if found else ImageMetadata()
     best = min(found, key=_rank)  # of equals the first
     followed = best is graph and graph.settings_origin.confidence == "exact"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"loras": []} if graph is not None and graph.loads_no_lora else {}  # a tag is a word of the prompt
     sources: list[Origin] = []
     for one in [best, *(other for other in found if other is not best)]:
         new = {

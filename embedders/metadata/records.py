@@ -57,6 +57,7 @@ class ImageMetadata(Settings):
     negative_origin: Origin = Origin()
     settings_origin: Origin = Origin()
     passes: list[Pass] = field(default_factory=list)  # ComfyUI: first to last
+    loads_no_lora: bool = False  # the graph, for certain
     generator: str | None = None
     rating: int | None = None  # -1 rejected, 1 to 5 stars
     created: datetime | None = None

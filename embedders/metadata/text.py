@@ -9,6 +9,8 @@ from typing import Any
 
 from ..graph import Text
 
+_ANSI = {code: char for code in range(0x80, 0xA0) if (char := bytes([code]).decode("cp1252", "ignore"))}
+
 
 def join(texts: Sequence[Text]) -> tuple[Text | None, bool]:
     """One pair from all, and whether more than one text that is not empty made it."""
@@ -21,11 +23,12 @@ def join(texts: Sequence[Text]) -> tuple[Text | None, bool]:
 
 
 def decode(value: bytes) -> str:
-    """UTF-8 where it is, else Latin-1, which tEXt is by its standard but not always in fact."""
+    """UTF-8 where it is, else Latin-1, which tEXt is by its standard but not always in fact, with the quotation marks and dashes that
+    Windows' "ANSI" (cp1252) has in the place of control characters: so Notepad saved captions until 2019."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        return value.decode("latin-1")
+        return value.decode("latin-1").translate(_ANSI)
 
 
 def clean(text: Any) -> str | None:

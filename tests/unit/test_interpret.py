@@ -84,6 +84,33 @@ def test_what_a_text_adds_to_a_graph_that_is_followed_exactly_is_inferred_but_fo
     assert found.settings_origin.confidence == "inferred"
 
 
+TAGGED = "a red fox <lora:fur:1>\nSteps: 20, Seed: 5"
+
+
+def test_tag_in_the_text_of_a_graph_that_loads_no_lora_is_a_word_of_it() -> None:
+    found = read(prompt=basic(pos=node("CLIPTextEncode", text="a red fox <lora:fur:1>", clip=["ckpt", 1])), parameters=TAGGED)
+    assert (found.loras, found.settings_origin.confidence) == ([], "exact")
+    assert read(prompt=run_time_text(), parameters=TAGGED).loras == []
+    assert len(read(parameters=TAGGED).loras) == 1
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"ckpt": node("SomeLoader", ckpt_name="sd_xl.safetensors")},
+        {"pos": node("PCTextEncode", text="a red fox <lora:fur:1>", clip=["ckpt", 1])},
+        {"pos": node("CLIPTextEncode", text="a red fox", clip=["hooks", 0]), "hooks": node("SetClipHooks", clip=["ckpt", 1], hooks=["made", 0]),
+         "made": node("LoraHooksFromText", text="<lora:fur:1>")},
+        {"pos": node("CLIPTextEncodeLora", text="a red fox", clip=["ckpt", 1])},
+        {"sampler": node("KSampler", seed=5, steps=20, basic_pipe=["pipe", 0], model=["ckpt", 0]), "pipe": node("Pipe", name="fur")},
+        {"sampler": node("TagSampler", seed=5, steps=20, model=["ckpt", 0], positive=["pos", 0], latent_image=["latent", 0])},
+        {"sampler": node("KSampler", seed=5, steps=20, positive=["pos", 0], latent_image=["latent", 0])},
+    ],
+)  # fmt: skip
+def test_lora_of_the_text_is_one_where_a_node_of_any_pack_may_have_loaded_it(nodes: dict[str, Any]) -> None:
+    assert [lora["name"] for lora in read(prompt=basic(**nodes), parameters=TAGGED).loras] == ["fur"]
+
+
 def test_what_nodes_before_the_sampler_s_made_at_run_time_comes_from_the_text() -> None:
     made = {"made": node("SomeModel", image=["ckpt", 0])}
     sampler = node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], latent_image=["latent", 0])
