@@ -33,6 +33,15 @@ def test_a_text_beside_the_image_is_in_the_encoding_that_its_mark_names(tmp_path
     assert read_metadata(tmp_path / "a.png").raw == {"sidecar.txt": "ein Fuchs \u96ea".encode()}
 
 
+def test_a_text_beside_the_image_without_a_mark_is_utf_8_or_else_what_windows_calls_ansi(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png({}))
+    (tmp_path / "a.txt").write_bytes(b"\x91a\x92 \x93caf\xe9\x94 \x95 \x96 \x97 \x80 \x81")
+    told = "\u2018a\u2019 \u201ccaf\xe9\u201d \u2022 \u2013 \u2014 \u20ac \x81"  # 0x81 is none of its letters
+    assert read_metadata(tmp_path / "a.png").prompt == (told, told)
+    (tmp_path / "a.txt").write_bytes(told.encode())
+    assert read_metadata(tmp_path / "a.png").prompt == (told, told)
+
+
 def test_texts_beside_the_image_that_are_blank_large_or_links_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png({}))
     (tmp_path / "a.txt").write_bytes(b" \n")
