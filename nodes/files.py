@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from .host import roots, told_roots
+from .host import roots, told_faults, told_roots
 from .inside import contained, resolved
 
 CARRIES_A_PICTURE = frozenset(("IMAGE", "MASK", "VIDEO", "STRING", "COMBO", "*"))  # or a file's name
@@ -55,7 +55,7 @@ def find_place(text: str, what: str = "an image") -> Path:
     found = [file for file in inside if _exists(file)]
     if not found and len(inside) < len(candidates):  # whether there is such a file elsewhere is nobody's business
         raise FileRefused(
-            f"{name} is under none of the folders that may be read: {told_roots(allowed)}. Move the file there, or have its folder made a "
+            f"{told_faults()}{name} is under none of the folders that may be read: {told_roots(allowed)}. Move the file there, or have its folder made a "
             "root (see the README)."
         )
     if not found:

@@ -171,6 +171,11 @@ def told_roots(named: Mapping[str, Path]) -> str:
     return ", ".join(f"{name} ({folder}{'' if os.path.isdir(folder) else ', which is not there'})" for name, folder in named.items())
 
 
+def told_faults() -> str:
+    """What is wrong with the administrator's settings, to stand before a message whose cause it may be; "" where nothing is."""
+    return "".join(f"{fault} " for fault in configuration_faults(config_file()))
+
+
 def _roots_of_variable() -> list[tuple[str, str]]:
     items = [item.strip() for item in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep)]
     named = []

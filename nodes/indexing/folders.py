@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
-from ..config import configuration_faults
 from ..files import elsewhere, unquoted
-from ..host import ROOTS_VARIABLE, config_file, root_folder, roots, told_roots
+from ..host import ROOTS_VARIABLE, config_file, root_folder, roots, told_faults, told_roots
 
 
 class OutsideRoots(ValueError):
@@ -39,9 +38,8 @@ def why_outside(place: Path, allowed: Mapping[str, Path]) -> str:
         return f"{place} lies in the root {name}, not in {', '.join(allowed)}. Choose that root, and {f'{below} in it' if below else 'all of it'}."
     name = place.name if place.name not in known else f"{place.parent.name} {place.name}".strip()
     line = json.dumps({"roots": {name or "all": place.as_posix()}}, ensure_ascii=False)
-    faults = "".join(f"{fault} " for fault in configuration_faults(config_file()))  # it may be in one that can't be read
     return (
-        f"{faults}{place} lies below none of the roots: {told_roots(known)}. Add it, or a folder around it, to {config_file()}, such as "
+        f"{told_faults()}{place} lies below none of the roots: {told_roots(known)}. Add it, or a folder around it, to {config_file()}, such as "
         f"{line}, or to {ROOTS_VARIABLE}, for ComfyUI and for its run.py alike."
     )
 

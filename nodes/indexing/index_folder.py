@@ -17,6 +17,7 @@ from ..host import (
     root_names,
     roots,
     show_text,
+    told_faults,
     told_roots,
 )
 from ..types import CATEGORY, Library, TextEmbedder, library_name_input
@@ -210,5 +211,5 @@ def _list_file(name: str, below: Path) -> Path:
         endings = ", ".join(SUFFIXES_OF_LISTS)
         raise ListError(f"The image list {file} is no list by its name. Its name ends in {endings}; hidden files are not read.")
     if file not in readable:
-        raise ListError(f"The image list {file} lies below none of the roots: {told_roots(allowed)}. Put it beside its images.")
+        raise ListError(f"{told_faults()}The image list {file} lies below none of the roots: {told_roots(allowed)}. Put it beside its images.")
     return file

@@ -84,6 +84,17 @@ def test_a_missing_file_comes_with_the_next_step(photos):
     assert said.count("wolf.png") == 4  # the name, and one place in each root
 
 
+def test_where_the_configuration_cannot_be_read_that_is_told_before_the_roots(photos, tmp_path, monkeypatch):
+    from diffusion_toolkit.nodes import host
+
+    monkeypatch.setattr(host, "config_file", lambda: tmp_path / "config.json")
+    name = str(tmp_path / "mine" / "fox.png")
+    assert refusal(name).startswith(f"{name} is under none of the folders")
+    (tmp_path / "config.json").write_text('{"roots": {"mine": "%s"}' % (tmp_path / "mine").as_posix(), encoding="utf-8")
+    said = refusal(name)
+    assert said.startswith(f"{tmp_path / 'config.json'} can't be read (Expecting") and f"{name} is under none of the folders" in said
+
+
 @pytest.mark.parametrize("name", ["\\\\server\\share\\fox.png", "//server/share/fox.png", "/\\server/fox.png", "//server/fox.png [input]"])
 def test_another_computer_is_never_asked_for_a_file(photos, resolved, name):
     assert "is a path of another computer, over the network" in refusal(name)

@@ -70,13 +70,17 @@ def test_a_whole_path_in_no_root_is_told_with_the_line_that_adds_it(photos, tmp_
 
 
 def test_a_configuration_that_cannot_be_read_is_told_before_all_else(photos, tmp_path, monkeypatch):
+    from diffusion_toolkit.embedders.pipeline.image_list import ListError
     from diffusion_toolkit.nodes import host
     from diffusion_toolkit.nodes.indexing import folders
+    from diffusion_toolkit.nodes.indexing.index_folder import _list_file
 
     file = tmp_path / "config.json"
     file.write_text('{"roots": {"mine": "%s"}' % tmp_path.as_posix(), encoding="utf-8")
     for module in (host, folders):
         monkeypatch.setattr(module, "config_file", lambda: file)
+    with pytest.raises(ListError, match=r"config\.json can't be read \(Expecting.* lies below none of the roots"):
+        _list_file(str(tmp_path / "mine.txt"), photos)
     told = refusal(tmp_path / "mine")
     assert told.startswith(f"{file} can't be read (Expecting") and f"{tmp_path / 'mine'} lies below none of the roots" in told
 
