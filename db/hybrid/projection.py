@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEAST, MOST = 16, 128  # components that are kept of a kind
-_SHARE = 1 / 512  # of the squared length: a component that holds less than that of the vectors tells too little for its time
+_SHARE = 1 / 800  # of the squared length: a component that holds less than that of the vectors tells too little for its time
 
 
 @dataclass(frozen=True, slots=True)
