@@ -163,7 +163,7 @@ class _Loader:
                 _repair_border(border, present.get((end, index), []))
         instances = []
         for entry in saved.get("nodes") or ():
-            if not isinstance(entry, Mapping) or entry.get("id") is None or not entry.get("type"):
+            if entry.get("id") is None or not entry.get("type"):
                 raise WorkflowError(
                     f"{graph.name} has a node without id or type: {json.dumps(entry)[:200]}. Save it again in ComfyUI."
                 )
