@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ..db import StoredImage
 
+ORDERS = ("newest", "oldest", "last indexed", "rating", "seed")  # of db.listing, which a node may not import for its schema
 PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..stored_images import ORDERS
 from .errors import WRONG
 
 AUTO = "auto"
@@ -31,6 +32,11 @@ none of its name here, it may begin with a root's: photos/2025.
 """
 _STATUS = """\
 What a library holds, how healthy it is, and what to do, as the node Library Status tells it.
+"""
+_SEARCH = """\
+List the images whose prompt has all of these words, or that pass a filter, as the node List Images does. No model is needed; what only
+means the same is not found, as the search nodes find it. Several words beside each other are written '"red fox"', and words that must not be
+there "fox -snow". What a filter can ask for: see the help page of Filter Images.
 """
 _UPKEEP = {
     "verify": ("look at every file that a library knows and at all that it keeps", """\
@@ -68,6 +74,7 @@ def parse(arguments: Sequence[str]) -> Options:
     _add_status(commands)
     for command in _UPKEEP:
         _add_upkeep(commands, command)
+    _add_search(commands)
     if arguments and arguments[0] not in (*commands.choices, "-h", "--help", "--"):
         near, known = meant(arguments[0], commands.choices), ", ".join(commands.choices)
         told = f"{arguments[0]} comes before a command" if arguments[0].startswith("-") else f"there is no command {arguments[0]!r}"
@@ -170,6 +177,20 @@ def _add_upkeep(commands: argparse._SubParsersAction, command: str) -> None:
     parser.add_argument("--strict", action="store_true", help="exit code 3 where a problem is left")
 
 
+def _add_search(commands: argparse._SubParsersAction) -> None:
+    parser = _add(commands, "search", "list images by words in their prompts, or by a filter", _SEARCH)
+    parser.add_argument("words", metavar="WORDS", nargs="*", help="words of the prompt; none: all images")
+    _add_common(parser)
+    parser.add_argument(
+        "--filter", default="", metavar="TEXT",
+        help='a filter text: "label:keep rating:>=3"; with =, where it begins with a minus: --filter=-label:draft',
+    )  # fmt: skip
+    parser.add_argument("--order", choices=ORDERS, default=ORDERS[0], help="what is not known comes last (newest)")
+    parser.add_argument("-k", "--top-k", type=_count, default=20, metavar="N", help="the most images (20)")
+    parser.add_argument("--offset", type=_offset, default=0, metavar="N", help="how many to pass over, as for the next page")
+    parser.add_argument("--paths", action="store_true", help="only the paths of files that are there, one on each line")
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--library", default="default", metavar="NAME", help="the library, by its name in config.json (default)")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON too; - for the standard output, in place of the text")
@@ -180,8 +201,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 9999")
     return int(text)
+
+
+def _offset(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _gib(text: str) -> float:

@@ -24,10 +24,11 @@ def main(arguments: Sequence[str], package: Path) -> int:
             comfyui = find_comfyui(options.given.comfyui, package)
             start(comfyui, options.comfyui_arguments)
             from .index import index
+            from .search import search
             from .status import status
             from .upkeep import upkeep
 
-            run = {"index": index, "status": status}.get(options.given.command, upkeep)
+            run = {"index": index, "status": status, "search": search}.get(options.given.command, upkeep)
             return run(Context(options.given, comfyui, options.comfyui_arguments, package, cancel))
     except Cancelled as error:
         print("Cancelled. What was written is kept; the same command goes on from there.", file=sys.stderr)

@@ -41,7 +41,7 @@ def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
 def _print(text: str) -> None:
     """To whoever reads the standard output, which `head` does for some lines only."""
     try:
-        print(text, flush=True)
+        print(text, end="\n" * bool(text), flush=True)
     except OSError as error:
         if not isinstance(error, BrokenPipeError) and not (os.name == "nt" and error.errno == errno.EINVAL):  # a full disk, say
             raise ReportError(f"The report can't be written ({error}). What was done is in the library.") from error

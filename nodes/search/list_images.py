@@ -8,7 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from ..host import names_missing_requirements, numbers_in_range, open_library
 from ..links import Hits
-from ..stored_images import image_line, ordered_by
+from ..stored_images import ORDERS, image_line, ordered_by
 from ..types import CATEGORY
 from ..wording import some
 from .asking import Found, all_of, list_by_filter
@@ -17,8 +17,6 @@ from .hits import hit_inputs, hit_outputs, hit_result, hit_values, nothing_found
 
 if TYPE_CHECKING:
     from ... import db
-
-ORDERS = ("newest", "oldest", "last indexed", "rating", "seed")  # of db.listing, which a node may not import for its schema
 
 
 class ListImages(io.ComfyNode):

@@ -1,0 +1,52 @@
+"""`run.py search`: List Images, from a shell."""
+
+from __future__ import annotations
+
+from .context import Context
+from .errors import DONE, UsageError
+from .report import check_report, write_report
+
+
+def search(context: Context) -> int:
+    """Print what was found, which may be nothing; the exit code.
+
+    Raises:
+        UsageError: there is no word in the words, or the filter can't be understood.
+    """
+    from ...db import FilterError
+    from ..host import ReadableFiles
+    from ..routes.images import among_others
+    from ..search.asking import all_of, list_by_filter
+    from ..search.filter_text import filter_text
+    from ..stored_images import image_line, ordered_by
+    from ..wording import some
+
+    given = context.given
+    check_report(given.json)
+    words = " ".join(given.words)
+    if words.strip() and not filter_text(words=words):
+        raise UsageError(f"There is no word in {words!r}. Write at least one letter or digit.")
+    try:
+        wanted = all_of(None, filter_text(words=words, more=given.filter))
+    except FilterError as error:
+        raise UsageError(str(error)) from error
+    library = context.library()
+    listed = list_by_filter(library, wanted, given.order, given.top_k, given.offset)
+    records = [among_others(image) for image in listed.images]
+    asked = wanted.text if wanted else ""
+    record = {"library": library.name, "filter": asked, "order": given.order, "total": listed.total, "note": listed.note, "images": records}
+    that = f" that pass {asked}" if asked else ""
+    if records:
+        first = f"{given.offset + 1} to {given.offset + len(records)} of {some(listed.total, 'image')}{that}"
+    elif listed.total:
+        first = f"Of {some(listed.total, 'image')}{that} none is after the first {given.offset:,}. Lower --offset."
+    else:
+        helps = "Ask with fewer words, or a looser filter." if wanted else "Run `index`."
+        first = f"There are no images{that}. {listed.note or helps}"
+    lines = [first, *([listed.note] if records and listed.note else [])]
+    for rank, (image, told) in enumerate(zip(listed.images, records), given.offset + 1):
+        lines += [f"{rank}. {image_line(image, told['note'], ordered_by(image, given.order))}", f"   {told['path']}"]
+    if given.paths:
+        lines = [place for place, _ in map(ReadableFiles().place_of, listed.images) if place]
+    write_report(given.json, record, "\n".join(lines))
+    return DONE
