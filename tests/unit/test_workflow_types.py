@@ -33,6 +33,7 @@ SOURCES = {kind: known({}, [kind]) for kind in ("IMAGE", "MASK", "LATENT", "*")}
         ("MASK LATENT", "LATENT", 0, "LATENT,MASK", 1),  # the first that fits both
         ("IMAGE LATENT mask", "IMAGE IMAGE,MASK", 1, "MASK", 2),
         ("LATENT", "IMAGE", 0, "IMAGE", None),
+        ("LATENT *", "IMAGE", 0, "IMAGE", 1),  # any type fits a wildcard
         ("IMAGE MASK", "IMAGE", 1, "MASK", 1),  # an output that the node has no more
         ("MASK IMAGE", "IMAGE IMAGE", 1, "*", 1),
         ("MASK IMAGE", "IMAGE IMAGE IMAGE", 2, "*", 0),
