@@ -115,6 +115,13 @@ def test_status_tells_what_library_status_does(server, pictures, command):
     assert done.code == 0 and done.report["images"] > 0 and done.said.startswith("Library 'default': ")
 
 
+def test_search_lists_what_the_nodes_indexed(server, pictures, command):
+    folder = pictures("by-command-search", 2)
+    server.queue(index(folder, clip=None, clip_vision=None, text_embedder=None))
+    done = command.run("search", "--filter", f"folder:{folder}")
+    assert done.code == 0 and done.report["total"] == 2 and done.report["images"][0]["path"] in done.said
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Ray makes no cluster of several nodes on Windows")
 def test_on_ray_two_nodes_index_each_file_once(server, command, monkeypatch):
     folder = server.output / "by-ray"
