@@ -21,8 +21,8 @@ def given_to_two(value: Any, kind: str, options: list[dict[str, Any]]) -> list[A
 @pytest.mark.parametrize(
     ("value", "kind", "options", "sent"),
     [
-        ("a fox", "STRING", [{}, {}], "a fox"),
-        (True, "BOOLEAN", [{"min": 3}, {}], True),
+        ("a fox", "INT", [{"min": 3}, {}], "a fox"),
+        (True, "INT", [{"min": 3}, {}], True),
         (7, "INT", [{}, {}], 7),
         (7, "INT", [{"min": 1}, {"min": 9}], 9),
         (7, "INT", [{"max": 5}, {"max": 6}], 5),
