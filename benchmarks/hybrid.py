@@ -94,8 +94,8 @@ def comparing(library: Any, candidates: int | None) -> Iterator[None]:
         kept = conn.execute("SELECT id, details FROM hybrids WHERE ready").fetchone()
         if kept is None:
             raise SystemExit("There is no hybrid index: add --build.")
-        every = dict.fromkeys(kept[1]["compared"], candidates)
-        forced = {"compared": every, "recalls": dict.fromkeys(every, 1)}
+        every = dict.fromkeys(kept[1]["candidates"], candidates)
+        forced = {"candidates": every, "recalls": dict.fromkeys(every, 1)}
         conn.execute("UPDATE hybrids SET details = details || %s::jsonb WHERE id = %s", [json.dumps(forced), kept[0]])
     try:
         yield

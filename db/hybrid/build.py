@@ -19,6 +19,7 @@ from ..progress import Progress, silent
 from ..question import KINDS
 from ..search.kinds import family_of
 from ..stream import count_vectors
+from ..words import kind_in_words
 from .check import Check
 from .projection import MOST, Projection, fit
 from .rows import Kinds, read_images, write_rows
@@ -41,8 +42,10 @@ def build_hybrid(library: Library, kinds: Sequence[str] | None = None, progress:
         hybrid_id, images = _replace(library, chosen.names, [encoder.id for encoder in chosen.encoders], settings, progress)
         sample = _sample(conn, chosen)
         progress("Fitting the hybrid index", 0, 1)
+        if rare := [name for name, of_kind in zip(chosen.names, sample) if np.isnan(of_kind).all()]:
+            raise LibraryError(f"Too few images have {kind_in_words(rare[0])} vectors for an index over them. Leave that kind out.")
         projection = fit([of_kind[~np.isnan(of_kind[:, 0])] for of_kind in sample], components)
-        check = Check(sample, projection, np.random.default_rng(hybrid_id))
+        check = Check(chosen.names, sample, projection, np.random.default_rng(hybrid_id))
         filled = _fill(library, conn, hybrid_id, chosen, projection, check, progress)
         result = check.result()
         details = {**settings, "sizes": projection.sizes, "kept": projection.kept, **result, "recall": min(result["recalls"].values())}

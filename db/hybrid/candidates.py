@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from ..filters import Filter, array_of
 from ..words import kind_in_words
-from .check import WANTED, mix_of
+from .check import WANTED, sort_of
 from .held import held
 from .tail import TAIL_MOST
 
@@ -26,11 +26,13 @@ LEAST_RECALL = 0.95  # of the check at the making, below which the index is not 
 _MOST = 20_000  # images that are compared exactly, at some 2.7 microseconds a kind
 _FARTHER, _FARTHEST = 4, 50_000  # of the nearest so many times more are asked whether they pass a filter, until enough do; at the most so many
 
-# In one statement, so that an image which is just taken from the tail into the index is in one of them.
+# In one statement, so that an image which is just taken from the tail into the index is in one of them. `made` tells an index from another
+# of the same number: in a library that was restored in place of this one, by dump or with the server's files. One that tells no `candidates`
+# was made by a former version, maybe while this one was there already, and is made anew by the next run.
 _READY = """
-SELECT id, created::text AS created, kinds, encoder_ids, dims, details, fitted_on,
+SELECT id, created::text || ' ' || 'hybrid_vectors'::regclass::oid || ' ' || pg_postmaster_start_time() AS made, kinds, encoder_ids, details,
        (SELECT coalesce(max(place), 0) FROM hybrid_vectors WHERE hybrid_id = hybrids.id) AS last, ARRAY(SELECT image_id FROM hybrid_tail LIMIT %s) AS tail
-FROM hybrids WHERE ready
+FROM hybrids WHERE ready AND details ? 'candidates'
 """
 _PASSING = """
 SELECT i.id FROM unnest(%(nearest)s::bigint[]) WITH ORDINALITY asked(id, place) JOIN images i ON i.id = asked.id
@@ -51,14 +53,12 @@ class Candidates:
 
 
 def candidates(
-    conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None = None, passing: float = 0.0, fresh: bool = False
+    conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None = None, passing: float = 0.0
 ) -> Candidates:
     """Candidates for the `n` best images: enough of them that these are there with the recall that the index was checked for.
 
-    Images written after the index was made are all among them. `passing` is about how many images pass the filter. `fresh`: images that
-    were removed since the index was read into memory are left out.
+    Images written after the index was made are all among them. `passing` is about how many images pass the filter.
     """
-    mix = mix_of([direction.weight for direction in directions])
     ready = ready_hybrid(conn, conn.state)
     if ready is None:
         return Candidates(None)
@@ -66,7 +66,8 @@ def candidates(
     lacking = [d.kind for d in directions if (d.kind, d.source.encoder.id) not in places]
     if lacking:
         return Candidates(None, f"The hybrid index is over {_in_words(ready['kinds'])}, without {_in_words(lacking)} as asked for here.")
-    recall, compared = ready["details"]["recalls"][mix], math.ceil(ready["details"]["compared"][mix] * max(1, n / WANTED))
+    sort = sort_of([d.weight for d in directions], [d.kind for d in directions])
+    recall, compared = ready["details"]["recalls"][sort], math.ceil(ready["details"]["candidates"][sort] * max(1, n / WANTED))
     if recall < LEAST_RECALL:
         return Candidates(None, f"The hybrid index finds only {recall:.0%} of the best images: their vectors can't be made short.", True)
     if compared > _MOST:
@@ -74,18 +75,28 @@ def candidates(
         return Candidates(None, note, True)
     if len(ready["tail"]) > TAIL_MOST:
         return Candidates(None, f"More than {TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index.")
-    rows = held(conn, ready, fresh)
-    if rows is None:
+    rows = held(conn, ready)
+    if not rows.read_on(conn, ready["id"], ready["last"]):
         return Candidates(None, "The hybrid index is too large for this machine's memory.")
-    rows.read_on(conn, ready["id"], ready["last"])
+    if not len(rows):  # another is being made in its place just now
+        return Candidates(None)
     asked = {places[d.kind, d.source.encoder.id]: d for d in directions}
-    query = rows.projection.query({place: (d.vector, d.weight) for place, d in asked.items()})
-    constants = {place: d.constant for place, d in asked.items()}
+    most = max(d.weight for d in directions)  # of weights by themselves float32 may hold nothing
+    query = rows.projection.query({place: (d.vector, d.weight / most) for place, d in asked.items()})
+    constants = {place: d.constant / most for place, d in asked.items()}
     if filter is None:
         found = rows.nearest(query, constants, compared).tolist()
     else:
         found = _passing(conn, functools.partial(rows.nearest, query, constants), len(rows), filter, passing, compared)
     return Candidates(None, better_exact=True) if found is None else Candidates(list({*found, *ready["tail"]}))
+
+
+def forget_removed(conn: Connection, ids: Sequence[int]) -> None:
+    """Leave those of these candidates that are no images any more out of the index in memory, which nobody tells of them."""
+    ready = ready_hybrid(conn, conn.state)
+    if ready is not None:
+        there = {image_id for (image_id,) in conn.execute("SELECT id FROM images WHERE id = ANY(%s::bigint[])", [array_of(ids)])}
+        held(conn, ready).forget(set(ids) - there)
 
 
 def _in_words(kinds: Sequence[str]) -> str:

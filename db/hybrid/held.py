@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,59 +21,93 @@ if TYPE_CHECKING:
 _KEPT = 2  # libraries' indexes
 _SHARE = 8  # of this machine's memory an index may take one part in so many
 _BATCH = 16_384  # rows of about 650 bytes
-_ADDED = "SELECT place, image_id, embedding FROM hybrid_vectors WHERE hybrid_id = {} AND place > {} ORDER BY place"
+_COUNT = "SELECT count(*) FROM hybrid_vectors WHERE hybrid_id = %s AND place > %s"
+_ADDED = "SELECT place, image_id, embedding FROM hybrid_vectors WHERE hybrid_id = {} AND place > {} ORDER BY place LIMIT {}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Some rows: image ids [n], of each kind short vectors [n, kept] in one piece of memory, and whether an image lacks it, bool [n, kinds]."""
+
+    ids: np.ndarray
+    parts: tuple[np.ndarray, ...]
+    missing: np.ndarray
+
+    def where(self, keep: np.ndarray) -> _Block:
+        return self if keep.all() else _Block(self.ids[keep], tuple(part[keep] for part in self.parts), self.missing[keep])
 
 
 class Held:
-    """The rows of one index: image ids and short vectors, a kind's in one piece of memory.
+    """The rows of one index, each image once.
 
     In blocks, each at least twice as large as the next, so that what comes later is added without copying all.
     """
 
     def __init__(self, projection: Projection) -> None:
         self.projection = projection
-        self.last = 0  # place of the newest row
-        self._blocks: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]] = []  # ids [n], of each kind [n, kept], missing [n, kinds]
+        self._last = 0  # place of the newest row
+        self._blocks: list[_Block] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return sum(len(ids) for ids, _, _ in self._blocks)
+        return sum(len(block.ids) for block in self._blocks)
 
-    def read_on(self, conn: Connection, hybrid_id: int, last: int) -> None:
-        """Read the rows that were added since, where the newest of all has another place."""
+    def read_on(self, conn: Connection, hybrid_id: int, last: int) -> bool:
+        """Read the rows that were added since, where the newest of all has another place. False where memory is too small for them."""
         with self._lock:
-            if last <= self.last:
-                return
-            query = sql.SQL(_ADDED).format(sql.Literal(hybrid_id), sql.Literal(self.last))
-            columns = {"place": BIGINT, "id": BIGINT, "row": halfvec(self.projection.dims)}
-            read = []
-            for rows in read_rows(conn, query, {}, columns, _BATCH):
-                read.append((rows["id"].astype(np.int64), *self.projection.parts(rows["row"]["numbers"])))
-                last = max(last, int(rows["place"][-1]))
-            blocks = [*self._blocks, _joined(read)] if read else self._blocks
-            while len(blocks) > 1 and len(blocks[-2][0]) < 2 * len(blocks[-1][0]):
-                blocks = [*blocks[:-2], _joined(blocks[-2:])]
+            if last <= self._last:
+                return True
+            count = conn.execute(_COUNT, [hybrid_id, self._last]).fetchone()[0]
+            if 4 * self.projection.dims * (len(self) + count) * _SHARE > machine_memory():
+                return False
+            new = self._read(conn, hybrid_id, count)
+            blocks = [*(block.where(~np.isin(block.ids, new.ids)) for block in self._blocks), new]  # of what was written anew the last row counts
+            while len(blocks) > 1 and len(blocks[-2].ids) < 2 * len(blocks[-1].ids):
+                blocks = [*blocks[:-2], _joined(*blocks[-2:])]
             self._blocks = blocks  # searches that go on have the former ones
-            self.last = last
+            return True
+
+    def _read(self, conn: Connection, hybrid_id: int, count: int) -> _Block:
+        """The next `count` rows, into memory that is taken once, since what is freed in pieces is not given back."""
+        kept = self.projection.kept
+        ids, missing = np.empty(count, np.int64), np.empty((count, len(kept)), bool)
+        parts = tuple(np.empty((count, of_kind), np.float32) for of_kind in kept)
+        columns, done = {"place": BIGINT, "id": BIGINT, "row": halfvec(self.projection.dims)}, 0
+        query = sql.SQL(_ADDED).format(*map(sql.Literal, (hybrid_id, self._last, count)))
+        for rows in read_rows(conn, query, {}, columns, _BATCH):
+            here = slice(done, done := done + len(rows))
+            ids[here] = rows["id"]
+            missing[here] = self.projection.split(rows["row"]["numbers"], [part[here] for part in parts])
+            self._last = int(rows["place"][-1])
+        return _Block(ids[:done], tuple(part[:done] for part in parts), missing[:done])
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Leave out these images, which were removed."""
+        with self._lock:
+            self._blocks = [block.where(~np.isin(block.ids, list(ids))) for block in self._blocks]
 
     def nearest(self, query: Mapping[int, np.ndarray], constants: Mapping[int, float], n: int) -> np.ndarray:
-        """Image ids [n] at most, best first, for a question as `Projection.query` makes it; `constants` are what having a kind adds."""
-        blocks = self._blocks
-        found = [np.concatenate(of) for of in zip(*(_best(block, query, constants, n) for block in blocks))]
+        """Image ids [n] at most, best first, for a question as `Projection.query` makes it; `constants` are what having a kind adds.
+
+        An image that lacks all that is asked for is none.
+        """
+        found = [_best(block, query, constants, n) for block in self._blocks]
         if not found:
             return np.empty(0, np.int64)
-        ids, scores = found
+        ids, scores = (np.concatenate(of) for of in zip(*found))
         return ids[_largest(scores, n)]
 
 
-def _best(block: tuple, query: Mapping[int, np.ndarray], constants: Mapping[int, float], n: int) -> tuple[np.ndarray, np.ndarray]:
-    ids, parts, missing = block
-    scores = sum(parts[place] @ part for place, part in query.items())
-    for place, constant in constants.items():
-        if constant:
-            scores = scores + np.where(missing[:, place], np.float32(0), np.float32(constant))
+def _best(block: _Block, query: Mapping[int, np.ndarray], constants: Mapping[int, float], n: int) -> tuple[np.ndarray, np.ndarray]:
+    scores = sum(block.parts[place] @ part for place, part in query.items())
+    missing = block.missing[:, list(query)]
+    if any(constants.values()):
+        scores = scores + ~missing @ np.array([constants[place] for place in query], np.float32)
+    if missing.any():
+        scores = np.where(missing.all(axis=1), -np.inf, scores)
     best = _largest(scores, n)
-    return ids[best], scores[best]
+    best = best[scores[best] > -np.inf]
+    return block.ids[best], scores[best]
 
 
 def _largest(scores: np.ndarray, n: int) -> np.ndarray:
@@ -83,37 +118,33 @@ def _largest(scores: np.ndarray, n: int) -> np.ndarray:
     return np.argsort(-scores)
 
 
-def _joined(blocks: list[tuple]) -> tuple:
-    """One block of several; of an image that is in more than one the last row, since it was written anew."""
-    ids = np.concatenate([block[0] for block in blocks])
-    _, newest = np.unique(ids[::-1], return_index=True)
-    keep = np.sort(len(ids) - 1 - newest)
-    parts = [np.concatenate(of_kind)[keep] for of_kind in zip(*(block[1] for block in blocks))]
-    return ids[keep], parts, np.concatenate([block[2] for block in blocks])[keep]
+def _joined(one: _Block, other: _Block) -> _Block:
+    parts = tuple(np.concatenate(of_kind) for of_kind in zip(one.parts, other.parts))
+    return _Block(np.concatenate([one.ids, other.ids]), parts, np.concatenate([one.missing, other.missing]))
 
 
-_held: OrderedDict[tuple, Held] = OrderedDict()
+_held: OrderedDict[tuple, tuple[tuple, Held]] = OrderedDict()  # by the database, with what tells the index from another there
 _lock = threading.Lock()
 
 
-def held(conn: Connection, ready: Mapping[str, Any], fresh: bool = False) -> Held | None:
-    """That of the index `ready`, its rows not read on yet; None where this machine's memory is too small for it. `fresh`: read anew, since
-    images were removed.
-
-    Its time of making tells it from another database's of the same id.
-    """
-    key = (conn.info.host, conn.info.port, conn.info.dbname, ready["id"], ready["created"])
+def held(conn: Connection, ready: Mapping[str, Any]) -> Held:
+    """That of the index `ready`, its rows not read on yet. Of one database only the newest is kept."""
+    place, index = (conn.info.host, conn.info.port, conn.info.dbname), (ready["id"], ready["made"])
     with _lock:
-        if key in _held and not fresh:
-            _held.move_to_end(key)
-            return _held[key]
-    if 4 * ready["dims"] * ready["fitted_on"] * _SHARE > machine_memory():
-        return None
-    data = conn.execute("SELECT projection FROM hybrids WHERE id = %s", [ready["id"]], binary=True).fetchone()[0]
-    made = Held(Projection.from_bytes(data, ready["details"]["sizes"], ready["details"]["kept"]))
+        if place in _held and _held[place][0] == index:
+            _held.move_to_end(place)
+            return _held[place][1]
+    made = Held(read_projection(conn, ready))
     with _lock:
-        if fresh or key not in _held:
-            _held[key] = made
+        if place not in _held or _held[place][0] != index:
+            _held[place] = index, made
+        _held.move_to_end(place)
         while len(_held) > _KEPT:
             _held.popitem(last=False)
-        return _held[key]
+        return _held[place][1]
+
+
+def read_projection(conn: Connection, ready: Mapping[str, Any]) -> Projection:
+    """That of the index `ready`."""
+    data = conn.execute("SELECT projection FROM hybrids WHERE id = %s", [ready["id"]], binary=True).fetchone()[0]
+    return Projection.from_bytes(data, ready["details"]["sizes"], ready["details"]["kept"])

@@ -41,10 +41,12 @@ class Projection:
         parts = [self.short(place, np.where(lacks[:, None], 0, of_kind)) for place, (lacks, of_kind) in enumerate(zip(missing, vectors))]
         return np.concatenate([*parts, np.stack(missing, axis=1)], axis=1).astype(np.float16)
 
-    def parts(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Of rows [n, dims]: float32 [n, kept] by kind, each in one piece of memory, and whether a kind is missing, bool [n, kinds]."""
+    def split(self, rows: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Put rows [n, dims] into `parts` [n, kept] by kind; returns whether a kind is missing, bool [n, kinds]."""
         ends = np.cumsum(self.kept)
-        return [np.ascontiguousarray(part, np.float32) for part in np.split(rows[:, : ends[-1]], ends[:-1], axis=1)], rows[:, ends[-1] :] > 0
+        for part, of_kind in zip(parts, np.split(rows[:, : ends[-1]], ends[:-1], axis=1)):
+            part[:] = of_kind
+        return rows[:, ends[-1] :] > 0
 
     def query(self, asked: Mapping[int, tuple[np.ndarray, float]]) -> dict[int, np.ndarray]:
         """The question's part [kept] float32 of the kinds at these places: (vector [size] of any length, weight)."""

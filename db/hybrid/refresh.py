@@ -11,7 +11,7 @@ from ..errors import LibraryError
 from ..progress import Progress, silent
 from .build import build_hybrid, choose_kinds
 from .candidates import ready_hybrid
-from .held import held
+from .held import read_projection
 from .rows import Kinds, read_images, write_rows
 
 AUTOMATIC_FROM = 20_000  # images, below which comparing one by one takes some milliseconds
@@ -33,18 +33,19 @@ def refresh_hybrid(library: Library, progress: Progress = silent) -> str:
         hybrid_id, kinds, encoder_ids, fitted_on, ready, details, tail, images = row
         if kinds == [] or (hybrid_id is None and images < AUTOMATIC_FROM):
             return ""
-        by_person = (details or {}).get("chosen", False)
+        details = details or {}
+        by_person = details.get("chosen", False)
         chosen = _kinds_for(conn, kinds, by_person)
     if chosen is None:
         return ""
-    current = ready and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
+    current = ready and "candidates" in details and list(chosen.names) == kinds and [encoder.id for encoder in chosen.encoders] == encoder_ids
     if not current or images >= REFIT_AT * fitted_on:
         made = build_hybrid(library, chosen.names if by_person else None, progress)
-        return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f} with {made['compared']['several']} candidates)"
+        return f"hybrid index made over {', '.join(chosen.names)} (recall {made['recall']:.3f})"
     if not tail:
         return ""
     with alone(library):
-        folded = _fold(library, hybrid_id, chosen, tail, progress)
+        folded = _fold(library, chosen, tail, progress)
     return f"{folded} images added to the hybrid index"
 
 
@@ -56,7 +57,12 @@ def _kinds_for(conn: Connection, kinds: list[str] | None, by_person: bool) -> Ki
         return None
 
 
-def _fold(library: Library, hybrid_id: int, kinds: Kinds, total: int, progress: Progress) -> int:
+def _fold(library: Library, kinds: Kinds, total: int, progress: Progress) -> int:
+    with library.connection() as conn:
+        ready = ready_hybrid(conn)
+        if ready is None or ready["kinds"] != list(kinds.names):  # another process has made or removed one meanwhile
+            return 0
+        projection = read_projection(conn, ready)
     done = 0
     while True:
         progress("Adding to the hybrid index", done, max(done, total))
@@ -69,9 +75,8 @@ def _fold(library: Library, hybrid_id: int, kinds: Kinds, total: int, progress: 
                 return done
             ids = [row[0] for row in taken]
             conn.execute("DELETE FROM hybrid_vectors WHERE image_id = ANY(%s)", [ids])
-            projection = held(conn, ready_hybrid(conn)).projection
             for present, vectors in read_images(conn, kinds, ids):
                 if len(present):
-                    write_rows(conn, hybrid_id, present, projection.rows(vectors))
+                    write_rows(conn, ready["id"], present, projection.rows(vectors))
             bump_generation(conn)  # searches remember what is in the tail
         done += len(ids)

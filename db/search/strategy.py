@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from .._index_sql import count_rows, other_owner
 from ..filters import Filter, all_of
-from ..hybrid.candidates import candidates
-from ..hybrid.check import mix_of
+from ..hybrid.candidates import candidates, forget_removed
+from ..hybrid.check import sort_of
 from .cosines import cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import SHAPES, Direction
 from .one_kind import Scored, how, nearest_by_index
@@ -129,11 +129,12 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
     hybrid = candidates(conn, directions, n, filter, passing)
     if hybrid.ids is not None:
         count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids)
-        if filter is None and count < len(hybrid.ids):  # the others were removed
-            hybrid = candidates(conn, directions, n, fresh=True)
+        if filter is None and count < len(hybrid.ids):
+            forget_removed(conn, hybrid.ids)
+            hybrid = candidates(conn, directions, n)
             count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids or ())
         return Best(found, f"hybrid index{filtered}, {count:,} candidates compared exactly", "", cosines)
-    if main.is_missed and mix_of([one.weight for one in directions]) in ("uneven", "one"):
+    if main.is_missed and sort_of([one.weight for one in directions], [one.kind for one in directions]) not in ("several", "two"):
         return Best([], "", _missed(conn, main))  # hardly more than this kind decides
     if hybrid.better_exact or any(direction.source.index is None for direction in directions):
         return Best([], "", hybrid.note)

@@ -113,13 +113,13 @@ def _hybrid(library, method: str, kinds: str, progress) -> str:
     if unknown:
         raise ValueError(f"There is no kind {unknown[0]!r}. The kinds are: {', '.join(db.KINDS)}.")
     made = db.build_hybrid(library, chosen or None, progress)
+    few, many = min(made["candidates"].values()), max(made["candidates"].values())
     said = (
         f"Index over {', '.join(made['kinds'])} of {made['images']:,} images: {sum(made['kept'])} of {sum(made['sizes'])} dimensions are "
-        f"kept; {made['recall']:.1%} of the best images are found when {made['compared']['several']:,} are compared exactly, "
-        f"{made['compared']['uneven']:,} where one kind decides."
+        f"kept; {made['recall']:.1%} of the best images are found when {few:,} are compared exactly, or up to {many:,} where one kind decides."
     )
     if made["recall"] < db.LEAST_RECALL:
-        return f"{said} That is too few: searches compare with every image instead."
+        return f"{said} Searches of the sort of which that is too few compare with every image instead."
     return said + _unused(library, [db.FAMILIES[kind] for kind in made["kinds"]], len(made["kinds"]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from diffusion_toolkit.db.filters import Filter
 from diffusion_toolkit.db.hybrid import candidates as asking
 from diffusion_toolkit.db.hybrid import held
 from diffusion_toolkit.db.hybrid.build import build_hybrid
-from diffusion_toolkit.db.hybrid.check import COMPARED, GOOD_MEAN, GOOD_WORST, MIXES, Check, mix_of
+from diffusion_toolkit.db.hybrid.check import COMPARED, GOOD_MEAN, GOOD_WORST, Check, sort_of
 from diffusion_toolkit.db.hybrid.projection import Projection, fit
+from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import Direction
 from host.hybrid_library import DIMS, asked, best_of, parts_of
@@ -101,6 +103,14 @@ def test_a_filter_is_kept_in_the_index(library, fill):
             assert len(found) == COMPARED[0] and set(best) <= set(found) and not any(image_id % 2 for image_id in found)
 
 
+def test_new_images_are_candidates_of_a_filtered_search_too(library, fill):
+    fill(400)
+    build_hybrid(library)
+    new, _ = fill(3, 2)
+    with library.connection() as conn:
+        assert set(new) <= set(asked(conn, parts_of({"prompt": 1, "image": 1}), filter=Filter.of_ids(new), passing=3).ids)
+
+
 def test_of_a_filter_that_few_of_the_nearest_pass_the_others_are_asked_too(library, fill):
     ids, vectors = fill(400)
     build_hybrid(library)
@@ -145,8 +155,7 @@ def test_an_index_that_finds_too_little_is_not_trusted(library, fill):
     fill(50)
     build_hybrid(library)
     with library.connection() as conn:
-        recalls = json.dumps({"recalls": {**dict.fromkeys(MIXES, 1.0), "two": 0.7}})
-        conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [recalls])
+        conn.execute("UPDATE hybrids SET details = jsonb_set(details, '{recalls,two}', '0.7')")
         found = asked(conn, parts_of({"prompt": 1, "image": 1}))
         assert asked(conn, parts_of({"prompt": 1, "image": -0.3})).ids is not None  # where one kind decides it finds enough
     assert found.ids is None and found.better_exact and "only 70%" in found.note
@@ -159,6 +168,8 @@ def test_an_index_that_is_too_large_for_this_machine_is_not_read(library, fill, 
     with library.connection() as conn:
         found = asked(conn, parts_of({"prompt": 1, "image": 1}))
     assert found.ids is None and "too large for this machine's memory" in found.note and not found.better_exact
+    fill(1, 2)
+    assert refresh_hybrid(library) == "1 images added to the hybrid index"  # others may have more memory
 
 
 @pytest.fixture
@@ -168,31 +179,90 @@ def large(monkeypatch):
     monkeypatch.setattr(strategy, "_FOLLOWED", 0)
 
 
-def test_removed_images_leave_room_for_others(library, fill, large):
-    """What lies in memory knows nothing of images that are gone: it is read anew, and as many are compared as before."""
+def test_removed_images_leave_room_for_others(library, fill, large, monkeypatch):
+    """What lies in memory is not told of images that are gone: it forgets them when a search finds that, and as many are compared as before."""
     ids, vectors = fill(600)
     build_hybrid(library)
     parts = tuple(db.Part(kind, of[0].astype(np.float32), weight) for (kind, of), weight in zip(vectors.items(), (1, 0.9, 0.8)))
-    question = db.Question(parts=parts, k=20)
     with library.connection() as conn:
         gone = asked(conn, parts).ids
         conn.execute("DELETE FROM images WHERE id = ANY(%s)", [gone])
         assert set(asked(conn, parts).ids) == set(gone)
+    monkeypatch.setattr(held, "read_rows", None)  # nothing is read again
     left = [image_id for image_id in ids if image_id not in gone]
     of_left = {kind: of[[ids.index(image_id) for image_id in left]] for kind, of in vectors.items()}
     with library.connection() as conn:
-        answer = db.search(conn, question)
-    assert answer.method == f"hybrid index, {COMPARED[0]} candidates compared exactly"
-    assert [hit.image_id for hit in answer.hits] == best_of(left, of_left, parts)
+        for _ in range(2):
+            answer = db.search(conn, db.Question(parts=parts, k=20))
+            assert answer.method == f"hybrid index, {COMPARED[0]} candidates compared exactly"
+            assert [hit.image_id for hit in answer.hits] == best_of(left, of_left, parts)
 
 
-def question_check(samples, components: int) -> Check:
+def test_images_that_lack_all_that_is_asked_for_are_no_candidates(library, fill):
+    """By a score of 0 they would stand before all that are unlike."""
+    ids, _ = fill(100)
+    fill(200, 2, ("prompt",))
+    build_hybrid(library)
+    with library.connection() as conn:
+        for constants in ([0.0], [-50.0]):
+            assert set(asked(conn, parts_of({"prompt": -1.0}), constants=constants).ids) <= set(ids)
+        assert conn.execute("SELECT details->'recalls'->'one prompt' FROM hybrids").fetchone() == (1.0,)
+
+
+def test_an_index_that_is_being_replaced_gives_no_candidates(library, fill):
+    fill(50)
+    build_hybrid(library)
+    with library.connection() as conn:
+        asked(conn, parts_of({"prompt": 1, "image": 1}))
+        held._held.clear()
+        conn.execute("TRUNCATE hybrid_vectors")
+        assert asked(conn, parts_of({"prompt": 1, "image": 1})).ids is None
+
+
+def test_weights_that_float32_can_not_hold_count_by_their_ratio(library, fill):
+    fill(300)
+    build_hybrid(library)
+    with library.connection() as conn:
+        usual, small, great = (asked(conn, parts_of({"prompt": 1 * scale, "image": 0.5 * scale})).ids for scale in (1, 1e-50, 1e45))
+    assert set(usual) == set(small) == set(great)
+
+
+def test_an_index_made_by_a_former_version_is_not_asked_and_is_made_anew(library, fill):
+    """Such a ComfyUI may still be running when the library has been brought up to date."""
+    fill(50)
+    build_hybrid(library)
+    with library.connection() as conn:
+        conn.execute("UPDATE hybrids SET details = details - 'candidates' || '{\"compared\": {\"even\": 100}}'")
+        assert asked(conn, parts_of({"prompt": 1, "image": 1})).ids is None
+    assert "hybrid index made" in refresh_hybrid(library)
+    with library.connection() as conn:
+        assert asked(conn, parts_of({"prompt": 1, "image": 1})).ids is not None
+
+
+def test_a_library_that_took_the_place_of_another_is_not_searched_by_its_memory(library, fill):
+    """As after a dump was restored: the same number and time, in another table."""
+    first, _ = fill(60)
+    build_hybrid(library)
+    parts = parts_of({"prompt": 1, "image": 1})
+    with library.connection() as conn:
+        asked(conn, parts)
+        conn.execute("ALTER TABLE hybrid_vectors RENAME TO former")
+        conn.execute("CREATE TABLE hybrid_vectors (LIKE former INCLUDING ALL)")
+        conn.execute("INSERT INTO hybrid_vectors (image_id, hybrid_id, embedding) SELECT image_id, hybrid_id, embedding FROM former ORDER BY place LIMIT 9")
+        assert set(asked(conn, parts).ids) == set(first[:9])
+        conn.rollback()
+
+
+NAMES = ("prompt", "image", "clip_g")
+
+
+def checked(samples, components: int) -> dict:
     projection = fit(samples, components)
-    check = Check([sample[:1000] for sample in samples], projection, np.random.default_rng(2))
+    check = Check(NAMES, [sample[:1000] for sample in samples], projection, np.random.default_rng(2))
     for start in range(0, len(samples[0]), 500):
         some = [sample[start : start + 500] for sample in samples]
         check.see(some, projection.rows(some))
-    return check
+    return check.result()
 
 
 def drawn(n: int, size: int = DIMS) -> list[np.ndarray]:
@@ -202,39 +272,64 @@ def drawn(n: int, size: int = DIMS) -> list[np.ndarray]:
 
 def test_the_check_takes_more_candidates_until_enough_are_found():
     samples = drawn(3000, 12)
-    sure, poor = question_check(samples, 12).result(), question_check(samples, 10).result()
-    assert set(sure["compared"].values()) == {COMPARED[0]} and min(sure["recalls"].values()) == 1
-    assert all(poor["compared"][mix] > COMPARED[0] for mix in MIXES)
-    assert all(recall >= GOOD_WORST for mix, recall in poor["recalls"].items() if poor["compared"][mix] < COMPARED[-1])
+    sure, poor = checked(samples, 12), checked(samples, 10)
+    assert set(sure["candidates"].values()) == {COMPARED[0]} and min(sure["recalls"].values()) == 1
+    assert all(n > COMPARED[0] for n in poor["candidates"].values())
+    assert all(recall >= GOOD_WORST for sort, recall in poor["recalls"].items() if poor["candidates"][sort] < COMPARED[-1])
 
 
 def test_of_what_no_number_finds_the_recall_is_told_as_it_is():
-    result = question_check(drawn(COMPARED[-1] + 4000, 12), 2).result()
-    assert set(result["compared"].values()) == {COMPARED[-1]}
+    result = checked(drawn(COMPARED[-1] + 4000, 12), 2)
+    assert set(result["candidates"].values()) == {COMPARED[-1]}
     assert all(0.2 < recall < GOOD_WORST for recall in result["recalls"].values())
 
 
+def test_a_kind_that_can_not_be_made_short_is_not_hidden_by_the_others():
+    samples = drawn(3000, 12)
+    for place in (0, 1):
+        samples[place][:, 4:] = 0  # all of which four components hold
+        samples[place] /= np.linalg.norm(samples[place], axis=1, keepdims=True)
+    result = checked(samples, 4)
+    assert result["candidates"]["one prompt"] == result["candidates"]["one image"] == COMPARED[0]
+    assert result["candidates"]["one clip_g"] > 500 < result["candidates"]["uneven clip_g"]
+
+
 def test_a_mix_that_is_found_too_seldom_is_not_hidden_by_the_others(monkeypatch):
-    """Of three mixes of several kinds one is found in part: the mean alone would not tell."""
-    check = question_check(drawn(300), DIMS)
-    monkeypatch.setattr(check, "_recall", lambda question, found: 0.98 if question % 7 == 0 and len(found) < 150 else 1.0)
-    assert 0.98 * 32 / 96 + 64 / 96 < GOOD_MEAN  # by their mean alone it would be a hundredth short, by the worst two
-    assert check.result()["compared"] == {"several": 150, "two": 75, "uneven": 75, "one": 75}
+    """Of two mixes of several kinds one is found in part: the mean of both would be good."""
+    monkeypatch.setattr(Check, "_recall", lambda check, question, found: 0.987 if question < 2 and len(found) < 150 else 0.997)
+    monkeypatch.setattr("diffusion_toolkit.db.hybrid.check._EACH", 2)
+    monkeypatch.setattr("diffusion_toolkit.db.hybrid.check._MIXES", ((1, 1, -1), *[(0.4, 0.3, 0.3)] * 20))
+    assert (0.987 + 20 * 0.997) / 21 > GOOD_MEAN
+    assert checked(drawn(300), DIMS)["candidates"]["several"] == 150
+
+
+def test_enough_are_found_of_the_mean_of_all_questions_too(monkeypatch):
+    monkeypatch.setattr(Check, "_recall", lambda check, question, found: GOOD_WORST + 0.001 if len(found) < 150 else 1.0)
+    assert set(checked(drawn(300), DIMS)["candidates"].values()) == {150}
+
+
+def test_the_ten_best_count_by_themselves():
+    check = Check(NAMES, drawn(300), fit(drawn(300)), np.random.default_rng(2))
+    check._best[0] = np.arange(100, 50, -1)
+    assert check._recall(0, np.arange(99, 50, -1)) == pytest.approx(0.9)  # 49 of the 50 best, 9 of the 10
 
 
 @pytest.mark.parametrize(
-    ("weights", "mix"),
-    [((1, -0.3), "uneven"), ((0.4, 0.3, 0.3), "several"), ((0.5, 0.5, -0.5), "several"), ((3, 0.1, 0.1), "uneven"), ((1, -0.9), "two"), ((2,), "one")],
-)
-def test_the_fewer_kinds_decide_the_more_are_compared(library, fill, weights, mix):
-    assert mix_of(weights) == mix
+    ("weights", "sort"),
+    [
+        ((1, -0.3), "uneven prompt"), ((0.4, 0.3, 0.3), "several"), ((0.5, 0.5, -0.5), "several"), ((0.1, 3, 0.1), "uneven image"),
+        ((1, -0.9), "two"), ((2,), "one prompt"),
+    ],
+)  # fmt: skip
+def test_the_fewer_kinds_decide_the_more_are_compared(library, fill, weights, sort):
+    assert sort_of(weights, NAMES) == sort
     fill(700)
-    build_hybrid(library)
-    compared = {"several": 80, "two": 120, "uneven": 200, "one": 400}
+    made = build_hybrid(library)["candidates"]
+    compared = dict(zip(made, range(80, 80 + 40 * len(made), 40)))
     with library.connection() as conn:
-        conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps({"compared": compared})])
-        found = asked(conn, parts_of(dict(zip(("prompt", "image", "clip_g"), weights))))
-    assert len(found.ids) == compared[mix]
+        conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps({"candidates": compared})])
+        found = asked(conn, parts_of(dict(zip(NAMES, weights))))
+    assert len(found.ids) == compared[sort]
 
 
 def test_a_question_for_one_kind_that_its_graph_would_miss_is_answered_by_the_short_vectors(library, fill, large, monkeypatch):
@@ -248,18 +343,15 @@ def test_a_question_for_one_kind_that_its_graph_would_miss_is_answered_by_the_sh
     assert [hit.image_id for hit in answer.hits] == best_of(ids, vectors, parts)
 
 
-def test_what_is_added_is_read_on_and_what_is_written_anew_stands_once():
+def test_what_is_added_is_read_on_and_what_is_written_anew_stands_once(monkeypatch):
     """Blocks of memory are joined so that each is at least twice the next, and of an image the newest row counts."""
-    projection = Projection((2, 2), (None, None))
-    rows = held.Held(projection)
+    rows = held.Held(Projection((2, 2), (None, None)))
     written = [(place, image_id) for place, image_id in enumerate([*range(1, 41), 7, 8, 41], 1)]
-
-    class Conn:
-        """Gives the rows that were written after a place, as COPY does."""
+    last = 0
 
     def read(conn, query, parameters, columns, batch):
-        after = int(query.as_string().split("place > ")[1].split()[0])
-        new = [(place, image_id) for place, image_id in written if place > after]
+        after, most = (int(query.as_string().split(word)[1].split()[0]) for word in ("place > ", "LIMIT "))
+        new = [(place, image_id) for place, image_id in written[:last] if place > after][:most]
         for start in range(0, len(new), 3):
             some = new[start : start + 3]
             out = np.zeros(len(some), np.dtype([(name, kind) for name, kind in columns.items()]))
@@ -267,15 +359,27 @@ def test_what_is_added_is_read_on_and_what_is_written_anew_stands_once():
             out["row"]["numbers"] = [[place, 0, 1, 0, 0, 0] for place, _ in some]  # so the newest is the best
             yield out
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held, "read_rows", read)
-        everything, written = written, written[:30]
-        rows.read_on(Conn(), 1, 30)
-        for last in (35, 40, 43):
-            written = everything[:last]
-            rows.read_on(Conn(), 1, last)
-            rows.read_on(Conn(), 1, last)
-    sizes = [len(ids) for ids, _, _ in rows._blocks]
-    assert all(large >= 2 * small for large, small in zip(sizes, sizes[1:])) and rows.last == 43
+    class Conn:
+        def execute(self, statement, values):
+            return SimpleNamespace(fetchone=lambda: [sum(place > values[1] for place, _ in written[:last])])
+
+    monkeypatch.setattr(held, "read_rows", read)
+    for last in (30, 30, 35, 40, 43):
+        assert rows.read_on(Conn(), 1, last)
+    sizes = [len(block.ids) for block in rows._blocks]
+    assert all(large >= 2 * small for large, small in zip(sizes, sizes[1:])) and len(rows) == 41
     query = {0: np.array([1, 0], np.float32)}
-    assert rows.nearest(query, {}, 4).tolist() == [41, 8, 7, 40]
+    assert rows.nearest(query, {0: 0.0}, 4).tolist() == [41, 8, 7, 40]
+    rows.forget([8, 40])
+    assert rows.nearest(query, {0: 0.0}, 3).tolist() == [41, 7, 39] and len(rows) == 39
+
+
+def test_of_one_database_only_the_newest_index_is_kept(library, fill):
+    fill(60)
+    held._held.clear()
+    for kinds in (None, ["prompt", "image"]):
+        build_hybrid(library, kinds)
+        with library.connection() as conn:
+            asked(conn, parts_of({"prompt": 1, "image": 1}))
+    [(_, kept)] = held._held.values()
+    assert len(kept.projection.sizes) == 2

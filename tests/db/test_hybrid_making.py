@@ -18,8 +18,10 @@ def test_a_new_image_is_found_at_once_and_folded_in_later(library, fill):
     parts = tuple(db.Part(kind, vectors[kind][0].astype(np.float32)) for kind in ("prompt", "image"))
     with library.connection() as conn:
         assert new in asked(conn, parts).ids
+        before = db.generation(conn)
     assert refresh_search(library) == "1 images added to the hybrid index"
     with library.connection() as conn:
+        assert db.generation(conn) != before  # by which searches learn that the tail is empty
         assert conn.execute("SELECT count(*) FROM hybrid_tail").fetchone() == (0,)
         assert new in asked(conn, parts).ids
     assert refresh_search(library) == ""
@@ -187,6 +189,31 @@ def test_only_one_builds_at_a_time(library, fill):
 
     with pytest.raises(db.LibraryError, match="Another process is building"):
         build_hybrid(library, progress=again)
+
+
+def test_a_kind_that_hardly_any_image_has_is_refused(library, fill, monkeypatch):
+    from diffusion_toolkit.db.hybrid import build
+
+    fill(40, 1, ("clip_g",))
+    fill(1, 2)
+    monkeypatch.setattr(build, "_sample", lambda conn, kinds: [np.full((9, DIMS), of, np.float32) for of in (1, np.nan)])
+    with pytest.raises(db.LibraryError, match="Too few images have CLIP-G vectors"):
+        build_hybrid(library, ["prompt", "clip_g"])
+
+
+def test_a_fold_into_an_index_that_was_replaced_meanwhile_leaves_it_be(library, fill):
+    from diffusion_toolkit.db.hybrid import refresh
+
+    fill(40)
+    build_hybrid(library)
+    fill(2, 2)
+    with library.connection() as conn:
+        kinds = refresh.choose_kinds(conn)
+    build_hybrid(library, ["prompt", "image"])
+    fill(1, 3)
+    assert refresh._fold(library, kinds, 1, lambda *told: None) == 0
+    with library.connection() as conn:
+        assert conn.execute("SELECT count(*) FROM hybrid_tail").fetchone() == (1,)
 
 
 def test_one_kind_is_no_hybrid(library, fill):

@@ -73,7 +73,7 @@ def test_encoders_and_indexes_are_listed_by_the_same_words(filled, encoder):
     with filled.connection() as conn:
         for family in ("clip_g", "token_states"):
             encoder(conn, family)
-        conn.execute("INSERT INTO hybrids VALUES (DEFAULT, '{negative,clip_g}', '{1,2}', 16, '', '{}', 3, true)")
+        conn.execute("INSERT INTO hybrids VALUES (DEFAULT, '{negative,clip_g}', '{1,2}', 16, '', '{\"candidates\": {}}', 3, true)")
     text = status_text(library_status(filled))
     assert "\n  several kinds at once (negative prompt, CLIP-G): fitted on 3 images, " in text and "not finished" not in text
     assert "\n  * CLIP-G: clip_g aa [aa], 8 dimensions, 0 vectors" in text and "\n  * token states: token_states aa [aa], 8" in text
@@ -261,11 +261,14 @@ def test_an_index_over_several_kinds_that_is_old_or_unfinished(filled):
     with filled.connection() as conn:
         conn.execute(
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
-            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{}', 1, true)"
+            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{\"candidates\": {}}', 1, true)"
         )
     assert "The index over image, prompt was made when there were 1 images; the library has 3 now." in told(filled)
     with filled.connection() as conn:
         conn.execute("UPDATE hybrids SET ready = false")
+    assert "The index over image, prompt was not finished." in told(filled)
+    with filled.connection() as conn:  # by a version whose indexes are not searched any more
+        conn.execute("UPDATE hybrids SET ready = true, details = '{}'")
     assert "The index over image, prompt was not finished." in told(filled)
     with alone(filled):
         assert "not finished" not in told(filled)
@@ -276,7 +279,7 @@ def test_as_many_new_images_as_searches_leave_the_index_for_are_a_problem(filled
     with filled.connection() as conn:
         conn.execute(
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
-            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{}', 3, true)"
+            " VALUES ('{image,prompt}', '{1,2}', 16, '', '{\"candidates\": {}}', 3, true)"
         )
         conn.execute("INSERT INTO hybrid_tail SELECT id FROM images ORDER BY id LIMIT 2")
     assert "new images" not in told(filled)

@@ -13,6 +13,11 @@ def unit_vectors(n: int, spread: np.ndarray, seed: int = 3) -> np.ndarray:
     return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
+def split(projection: Projection, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    parts = [np.empty((len(rows), kept), np.float32) for kept in projection.kept]
+    return parts, projection.split(rows, parts)
+
+
 def test_what_of_a_query_lies_outside_the_library_does_not_count():
     """Words asked of pictures lie mostly beside all pictures: they must not weigh more than what the library can answer."""
     samples = [unit_vectors(2000, np.repeat([1.0, 0.0], size // 2)) for size in (64, 48)]  # which fill the first half of their dimensions
@@ -20,7 +25,7 @@ def test_what_of_a_query_lies_outside_the_library_does_not_count():
     assert projection.kept == (32, 24)
     beside = np.r_[0.6 * samples[0][5, :32], 0.8, np.zeros(31)]
     query = projection.query({0: (7 * beside, 1.0), 1: (samples[1][9], 1.0)})
-    parts, missing = projection.parts(projection.rows(samples))
+    parts, missing = split(projection, projection.rows(samples))
     found = sum(parts[place] @ query[place] for place in (0, 1))
     assert np.abs(found - (samples[0] @ beside + samples[1] @ samples[1][9])).max() < 0.005 and not missing.any()
 
@@ -28,7 +33,7 @@ def test_what_of_a_query_lies_outside_the_library_does_not_count():
 @pytest.mark.parametrize(
     ("spread", "kept"),
     [
-        (np.r_[np.ones(40), np.full(200, 0.03)], 40),  # the others hold a sixtieth of a hundredth each
+        (np.r_[np.ones(40), np.full(200, 0.03)], 40),  # the others hold less than a four-thousandth each
         (np.r_[np.ones(3), np.full(200, 0.01)], LEAST),
         (np.r_[np.ones(200), np.full(200, 0.01)], MOST),
         (np.ones(LEAST), LEAST),
@@ -51,6 +56,6 @@ def test_a_projection_is_read_back_as_it_was_written():
     vectors = [unit_vectors(3, np.ones(size), size) for size in (300, 8, 40)]
     vectors[1][2] = np.nan  # the image lacks that kind
     assert np.array_equal(again.rows(vectors), made.rows(vectors))
-    parts, missing = again.parts(made.rows(vectors))
-    assert [part.shape for part in parts] == [(3, MOST), (3, 8), (3, 40)] and all(part.flags.c_contiguous for part in parts)
+    parts, missing = split(again, made.rows(vectors))
+    assert np.array_equal(np.concatenate([*parts, missing], axis=1), made.rows(vectors))
     assert missing.tolist() == [[False] * 3, [False] * 3, [False, True, False]] and not parts[1][2].any()
