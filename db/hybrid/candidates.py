@@ -67,6 +67,8 @@ def candidates(
     if lacking:
         return Candidates(None, f"The hybrid index is over {_in_words(ready['kinds'])}, without {_in_words(lacking)} as asked for here.")
     sort = sort_of([d.weight for d in directions], [d.kind for d in directions])
+    if all(d.shape == "opposite" for d in directions):  # of what is unlike in all kinds many are nearly alike far
+        sort = f"one {max(directions, key=lambda d: d.weight).kind}"
     recall, compared = ready["details"]["recalls"][sort], math.ceil(ready["details"]["candidates"][sort] * max(1, n / WANTED))
     if recall < LEAST_RECALL:
         return Candidates(None, f"The hybrid index finds only {recall:.0%} of the best images: their vectors can't be made short.", True)

@@ -12,8 +12,8 @@ from diffusion_toolkit.db.filters import Filter
 from diffusion_toolkit.db.hybrid import candidates as asking
 from diffusion_toolkit.db.hybrid import held
 from diffusion_toolkit.db.hybrid.build import build_hybrid
-from diffusion_toolkit.db.hybrid.check import COMPARED, GOOD_MEAN, GOOD_WORST, Check, sort_of
-from diffusion_toolkit.db.hybrid.projection import Projection, fit
+from diffusion_toolkit.db.hybrid.check import COMPARED, sort_of
+from diffusion_toolkit.db.hybrid.projection import Projection
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import Direction
@@ -256,69 +256,11 @@ def test_a_library_that_took_the_place_of_another_is_not_searched_by_its_memory(
 NAMES = ("prompt", "image", "clip_g")
 
 
-def checked(samples, components: int) -> dict:
-    projection = fit(samples, components)
-    check = Check(NAMES, [sample[:1000] for sample in samples], projection, np.random.default_rng(2))
-    for start in range(0, len(samples[0]), 500):
-        some = [sample[start : start + 500] for sample in samples]
-        check.see(some, projection.rows(some))
-    return check.result()
-
-
-def drawn(n: int, size: int = DIMS) -> list[np.ndarray]:
-    vectors = np.random.default_rng(1).normal(size=(3, n, size)).astype(np.float32)
-    return list(vectors / np.linalg.norm(vectors, axis=2, keepdims=True))
-
-
-def test_the_check_takes_more_candidates_until_enough_are_found():
-    samples = drawn(3000, 12)
-    sure, poor = checked(samples, 12), checked(samples, 10)
-    assert set(sure["candidates"].values()) == {COMPARED[0]} and min(sure["recalls"].values()) == 1
-    assert all(n > COMPARED[0] for n in poor["candidates"].values())
-    assert all(recall >= GOOD_WORST for sort, recall in poor["recalls"].items() if poor["candidates"][sort] < COMPARED[-1])
-
-
-def test_of_what_no_number_finds_the_recall_is_told_as_it_is():
-    result = checked(drawn(COMPARED[-1] + 4000, 12), 2)
-    assert set(result["candidates"].values()) == {COMPARED[-1]}
-    assert all(0.2 < recall < GOOD_WORST for recall in result["recalls"].values())
-
-
-def test_a_kind_that_can_not_be_made_short_is_not_hidden_by_the_others():
-    samples = drawn(3000, 12)
-    for place in (0, 1):
-        samples[place][:, 4:] = 0  # all of which four components hold
-        samples[place] /= np.linalg.norm(samples[place], axis=1, keepdims=True)
-    result = checked(samples, 4)
-    assert result["candidates"]["one prompt"] == result["candidates"]["one image"] == COMPARED[0]
-    assert result["candidates"]["one clip_g"] > 500 < result["candidates"]["uneven clip_g"]
-
-
-def test_a_mix_that_is_found_too_seldom_is_not_hidden_by_the_others(monkeypatch):
-    """Of two mixes of several kinds one is found in part: the mean of both would be good."""
-    monkeypatch.setattr(Check, "_recall", lambda check, question, found: 0.987 if question < 2 and len(found) < 150 else 0.997)
-    monkeypatch.setattr("diffusion_toolkit.db.hybrid.check._EACH", 2)
-    monkeypatch.setattr("diffusion_toolkit.db.hybrid.check._MIXES", ((1, 1, -1), *[(0.4, 0.3, 0.3)] * 20))
-    assert (0.987 + 20 * 0.997) / 21 > GOOD_MEAN
-    assert checked(drawn(300), DIMS)["candidates"]["several"] == 150
-
-
-def test_enough_are_found_of_the_mean_of_all_questions_too(monkeypatch):
-    monkeypatch.setattr(Check, "_recall", lambda check, question, found: GOOD_WORST + 0.001 if len(found) < 150 else 1.0)
-    assert set(checked(drawn(300), DIMS)["candidates"].values()) == {150}
-
-
-def test_the_ten_best_count_by_themselves():
-    check = Check(NAMES, drawn(300), fit(drawn(300)), np.random.default_rng(2))
-    check._best[0] = np.arange(100, 50, -1)
-    assert check._recall(0, np.arange(99, 50, -1)) == pytest.approx(0.9)  # 49 of the 50 best, 9 of the 10
-
-
 @pytest.mark.parametrize(
     ("weights", "sort"),
     [
-        ((1, -0.3), "uneven prompt"), ((0.4, 0.3, 0.3), "several"), ((0.5, 0.5, -0.5), "several"), ((0.1, 3, 0.1), "uneven image"),
-        ((1, -0.9), "two"), ((2,), "one prompt"),
+        ((1, -0.3), "uneven prompt"), ((0.4, 0.3, 0.3), "several"), ((0.5, 0.5, -0.5), "several"), ((0.3, 1, 0.1), "uneven image"),
+        ((1, -0.9), "two"), ((2,), "one prompt"), ((0.1, 1), "one image"),
     ],
 )  # fmt: skip
 def test_the_fewer_kinds_decide_the_more_are_compared(library, fill, weights, sort):
@@ -329,7 +271,8 @@ def test_the_fewer_kinds_decide_the_more_are_compared(library, fill, weights, so
     with library.connection() as conn:
         conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps({"candidates": compared})])
         found = asked(conn, parts_of(dict(zip(NAMES, weights))))
-    assert len(found.ids) == compared[sort]
+        unlike_all = asked(conn, parts_of(dict(zip(NAMES, (-0.7, -0.9, -0.5)))))
+    assert len(found.ids) == compared[sort] and len(unlike_all.ids) == compared["one image"]
 
 
 def test_a_question_for_one_kind_that_its_graph_would_miss_is_answered_by_the_short_vectors(library, fill, large, monkeypatch):
