@@ -53,13 +53,10 @@ def build_hybrid(library: Library, kinds: Sequence[str] | None = None, progress:
     return {**details, "kinds": list(chosen.names), "images": filled}
 
 
-def drop_hybrid(library: Library, wanted: bool = True) -> None:
-    """Remove the hybrid index; when it is not `wanted`, Index Folder makes none by itself from now on."""
+def drop_hybrid(library: Library) -> None:
+    """Remove the hybrid index; Index Folder makes none by itself from now on."""
     with alone(library):
-        _replace(library, [], [], {}, silent)  # an index over nothing, never ready: Index Folder makes none
-        if wanted:
-            with library.connection() as conn:
-                conn.execute("DELETE FROM hybrids")
+        _replace(library, [], [], {}, silent)  # an index over nothing, never ready
 
 
 def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:

@@ -106,7 +106,7 @@ def _hybrid(library, method: str, kinds: str, progress) -> str:
     from ... import db
 
     if method == "none":
-        db.drop_hybrid(library, wanted=False)
+        db.drop_hybrid(library)
         return "There is no index over several kinds now, and Index Folder makes none until Build Index does."
     chosen = [kind for kind in kinds.replace(",", " ").split() if kind]
     unknown = [kind for kind in chosen if kind not in db.KINDS]

@@ -88,7 +88,7 @@ def test_a_large_library_gets_one_unless_a_person_said_none(library, fill, monke
     monkeypatch.setattr(refresh, "AUTOMATIC_FROM", 50)
     fill(100)
     assert "hybrid index made" in refresh_hybrid(library)
-    drop_hybrid(library, wanted=False)
+    drop_hybrid(library)
     assert refresh_hybrid(library) == ""
     with library.connection() as conn:
         assert conn.execute("SELECT count(*) FROM hybrid_vectors").fetchone() == (0,)
