@@ -73,6 +73,10 @@ def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:
             chosen.append((name, encoder))
         elif names is not None:
             raise LibraryError(f"The library has no {name} vectors, so no index can be made over them. Index a folder with its model first.")
+    if not images:
+        raise LibraryError("The library is empty: there is nothing to make an index of. Queue Index Folder first.")
+    if len(chosen) < 2 and names is None:
+        raise LibraryError("The library has vectors of fewer than two kinds, so there are none to mix. Index a folder with more models first.")
     if len(chosen) < 2:
         raise LibraryError("A hybrid index is over two kinds or more; one kind has an index of its own. Choose more kinds.")
     return Kinds(tuple(name for name, _ in chosen), tuple(encoder for _, encoder in chosen))

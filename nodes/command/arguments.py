@@ -36,7 +36,8 @@ What a library holds, how healthy it is, and what to do, as the node Library Sta
 _SEARCH = """\
 List the images whose prompt has all of these words, or that pass a filter, as the node List Images does. No model is needed; what only
 means the same is not found, as the search nodes find it. Several words beside each other are written '"red fox"', and words that must not be
-there "fox -snow". What a filter can ask for: see the help page of Filter Images.
+there "fox -snow". A word's beginning or end alone is told by a star: fox*, *fox; so is a word of Chinese or Japanese, where words stand without
+spaces. `label:` and `or` are for --filter: see the help page of Filter Images. That nothing is found is no error.
 """
 _UPKEEP = {
     "verify": ("look at every file that a library knows and at all that it keeps", """\
@@ -188,7 +189,7 @@ def _add_search(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--order", choices=ORDERS, default=ORDERS[0], help="what is not known comes last (newest)")
     parser.add_argument("-k", "--top-k", type=_count, default=20, metavar="N", help="the most images (20)")
     parser.add_argument("--offset", type=_offset, default=0, metavar="N", help="how many to pass over, as for the next page")
-    parser.add_argument("--paths", action="store_true", help="only the paths of files that are there, one on each line")
+    parser.add_argument("--paths", action="store_true", help="only the paths of files that are there, one on each line, as UTF-8 where it is no console")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

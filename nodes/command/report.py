@@ -24,10 +24,10 @@ def check_report(file: str | None) -> None:
             raise UsageError(f"--json: {file} can't be written ({error.strerror or error}). Name another file.") from error
 
 
-def write_report(file: str | None, record: dict[str, Any], text: str) -> None:
-    """The text to the standard output and the record to `file`; with "-" the record in the text's place."""
+def write_report(file: str | None, record: dict[str, Any], text: str, encoding: str | None = None) -> None:
+    """The text to the standard output and the record to `file`; with "-" the record in the text's place. `encoding` in place of the output's own."""
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # of what a console lacks nothing is lost, least in a path to be pasted
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")  # of what a console lacks nothing is lost, least in a path to be pasted
     encoded = json.dumps(record, indent=1)
     try:
         if file not in (None, "-"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from .context import Context
 from .errors import DONE, UsageError
 from .report import check_report, write_report
@@ -11,7 +13,7 @@ def search(context: Context) -> int:
     """Print what was found, which may be nothing; the exit code.
 
     Raises:
-        UsageError: there is no word in the words, or the filter can't be understood.
+        UsageError: there is no word in the words, the filter can't be understood, or two reports go to one place.
     """
     from ...db import FilterError
     from ..host import ReadableFiles
@@ -22,12 +24,14 @@ def search(context: Context) -> int:
     from ..wording import some
 
     given = context.given
+    if given.paths and given.json == "-":
+        raise UsageError("--paths and --json - both ask for the standard output. Leave one out, or name a file after --json.")
     check_report(given.json)
     words = " ".join(given.words)
     if words.strip() and not filter_text(words=words):
         raise UsageError(f"There is no word in {words!r}. Write at least one letter or digit.")
     try:
-        wanted = all_of(None, filter_text(words=words, more=given.filter))
+        wanted = all_of(all_of(None, filter_text(words=words)), given.filter)
     except FilterError as error:
         raise UsageError(str(error)) from error
     library = context.library()
@@ -41,12 +45,16 @@ def search(context: Context) -> int:
     elif listed.total:
         first = f"Of {some(listed.total, 'image')}{that} none is after the first {given.offset:,}. Lower --offset."
     else:
-        helps = "Ask with fewer words, or a looser filter." if wanted else "Run `index`."
+        helps = "Ask with fewer or other words (*ox: the end of one), or a looser filter." if wanted else "Run `index`."
         first = f"There are no images{that}. {listed.note or helps}"
     lines = [first, *([listed.note] if records and listed.note else [])]
     for rank, (image, told) in enumerate(zip(listed.images, records), given.offset + 1):
         lines += [f"{rank}. {image_line(image, told['note'], ordered_by(image, given.order))}", f"   {told['path']}"]
     if given.paths:
-        lines = [place for place, _ in map(ReadableFiles().place_of, listed.images) if place]
-    write_report(given.json, record, "\n".join(lines))
+        paths = [place for place, _ in map(ReadableFiles().place_of, listed.images) if place]
+        gone = len(records) - len(paths)
+        left_out = f"{some(gone, 'file')} of these can't be had: {'it is' if gone == 1 else 'they are'} left out." if gone else ""
+        print("\n".join(filter(None, [first, listed.note if records else "", left_out])), file=sys.stderr)  # so that the paths stand alone
+        lines = paths
+    write_report(given.json, record, "\n".join(lines), "utf-8" if given.paths and not sys.stdout.isatty() else None)
     return DONE

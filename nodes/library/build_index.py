@@ -116,7 +116,8 @@ def _hybrid(library, method: str, kinds: str, progress) -> str:
     few, many = min(made["candidates"].values()), max(made["candidates"].values())
     said = (
         f"Index over {', '.join(made['kinds'])} of {made['images']:,} images: {sum(made['kept'])} of {sum(made['sizes'])} dimensions are "
-        f"kept; {made['recall']:.1%} of the best images are found when {few:,} are compared exactly, or up to {many:,} where one kind decides."
+        f"kept; {made['recall']:.1%} of the best images are found when {few:,} are compared exactly"
+        f"{f', or up to {many:,} where one kind decides' if many > few else ''}."
     )
     if made["recall"] < db.LEAST_RECALL:
         return f"{said} Searches of the sort of which that is too few compare with every image instead."

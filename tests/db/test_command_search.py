@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 
@@ -44,8 +45,9 @@ def command(library, tmp_path, monkeypatch, capsys):
     def command(*arguments: str):
         file = tmp_path / "report.json"
         with Cancel() as cancel:
-            assert run(Context(parse(["search", *arguments, "--json", str(file)]).given, tmp_path, [], tmp_path, cancel)) == 0
-        return capsys.readouterr().out, json.loads(file.read_text(encoding="utf-8"))
+            assert run(Context(parse(["search", "--json", str(file), *arguments]).given, tmp_path, [], tmp_path, cancel)) == 0
+        out, command.err = capsys.readouterr()
+        return out, json.loads(file.read_text(encoding="utf-8"))
 
     command.folder = folder
     return command
@@ -81,12 +83,14 @@ def test_order_pages_and_paths(command):
     assert names(record) == ["b.png"] and record["total"] == 3 and said.startswith("2 to 2 of 3 images\n2. #")
     said, record = command("--order", "seed", "--paths")
     assert said.splitlines() == [str(command.folder / "a.png"), str(command.folder / "b.png")]
-    assert command("nothing_of_the_kind", "--paths")[0] == ""
+    assert command.err.splitlines() == ["1 to 3 of 3 images", "1 file of these can't be had: it is left out."]
+    assert command("nothing_of_the_kind", "--paths")[0] == "" and "There are no images that pass" in command.err
 
 
 def test_nothing_found_is_told_with_why(command):
     said, record = command("wolf")
-    assert said == 'There are no images that pass prompt:"wolf". Ask with fewer words, or a looser filter.\n' and record["images"] == []
+    assert said == 'There are no images that pass prompt:"wolf". Ask with fewer or other words (*ox: the end of one), or a looser filter.\n'
+    assert record["images"] == []
     said, record = command("--filter", "seed:9")
     assert "the lowest is 1, the highest 3" in record["note"] and said == f"There are no images that pass seed:9. {record['note']}\n"
     assert command("fox", "--offset", "5")[0] == 'Of 2 images that pass prompt:"fox" none is after the first 5. Lower --offset.\n'
@@ -98,6 +102,16 @@ def test_in_an_empty_library_the_next_step_is_to_index(library, command):
     assert command()[0] == "There are no images. Run `index`.\n"
 
 
+def test_paths_are_utf8_whatever_the_outputs_own_encoding_is(monkeypatch):
+    from diffusion_toolkit.nodes.command.report import write_report
+
+    for encoding, expected in (("utf-8", "ü🦊"), (None, "\\xfc\\U0001f98a")):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+        monkeypatch.setattr("sys.stdout", out)
+        write_report(None, {}, "ü🦊", encoding)
+        assert out.buffer.getvalue().decode("utf-8").strip() == expected
+
+
 def test_what_is_no_question_is_refused_before_a_library_is_opened(command, monkeypatch):
     from diffusion_toolkit.nodes import host
 
@@ -106,3 +120,7 @@ def test_what_is_no_question_is_refused_before_a_library_is_opened(command, monk
         command(" , ")
     with pytest.raises(UsageError, match="The filter can't be understood"):
         command("--filter", "seed:")
+    with pytest.raises(UsageError, match="at character 6, '\\) or \\(shark'"):  # by itself, whatever it would be in parentheses
+        command("fox", "--filter", "boat ) or (shark")
+    with pytest.raises(UsageError, match="both ask for the standard output"):
+        command("--paths", "--json", "-")

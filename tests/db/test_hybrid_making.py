@@ -216,8 +216,13 @@ def test_a_fold_into_an_index_that_was_replaced_meanwhile_leaves_it_be(library, 
         assert conn.execute("SELECT count(*) FROM hybrid_tail").fetchone() == (1,)
 
 
-def test_one_kind_is_no_hybrid(library, fill):
-    fill(10)
+def test_one_kind_is_no_hybrid(library, fill, three_kinds):
+    with pytest.raises(db.LibraryError, match="The library is empty"):
+        build_hybrid(library)
+    fill(3, 1, ("prompt", "clip_g"))
+    with pytest.raises(db.LibraryError, match="fewer than two kinds"):
+        build_hybrid(library)
+    fill(10, 2)
     with pytest.raises(db.LibraryError, match="two kinds or more"):
         build_hybrid(library, ["prompt"])
     with pytest.raises(db.LibraryError, match="has no negative vectors"):
