@@ -121,6 +121,15 @@ def test_of_a_filter_that_few_of_the_nearest_pass_the_others_are_asked_too(libra
         assert set(asked(conn, parts, filter=Filter.of_ids(farthest[:30]), passing=400).ids) == set(farthest[:30])
 
 
+def test_a_filter_that_passes_few_of_the_images_that_have_what_is_asked_for_gives_all_of_these(library, fill):
+    ids, _ = fill(60)
+    fill(300, 2, ("prompt",))
+    build_hybrid(library)
+    with library.connection() as conn:
+        found = asked(conn, parts_of({"prompt": 1.0}), filter=Filter.of_ids(ids[:40]), passing=400)
+    assert found.ids is not None and set(found.ids) == set(ids[:40])
+
+
 def test_a_filter_whose_images_lie_too_far_is_left_to_comparing_with_all(library, fill, monkeypatch):
     ids, vectors = fill(400)
     build_hybrid(library)
