@@ -144,3 +144,27 @@ def test_images_without_a_date_gain_the_earliest_time_of_their_files(new_databas
             migrate(conn)
         found = conn.execute("SELECT extract(epoch FROM created)::bigint, created_own FROM image ORDER BY id").fetchall()
         assert found == [(1_700_000_000, False), (1_577_923_200, True), (None, False)]
+
+
+def test_a_hybrid_index_of_a_former_version_is_emptied_and_its_choices_are_kept(new_database, tmp_path):
+    before = tmp_path / "before"
+    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("0008*"))
+    with psycopg.connect(new_database(), autocommit=True) as conn:
+        conn.execute("CREATE EXTENSION vector")
+        with conn.transaction():
+            migrate(conn, before)
+        conn.execute("INSERT INTO images (hash, width, height, prompt_joined, negative_joined, loras, reader) VALUES ('a', 8, 8, false, false, '[]', 1)")
+        conn.execute(
+            "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
+            " VALUES ('{image,prompt}', '{1,2}', 3, '', '{\"chosen\": true}', 1, true)"
+        )
+        conn.execute("INSERT INTO hybrid_vectors SELECT i.id, h.id, '[1,0,0]' FROM images i, hybrids h")
+        conn.execute("CREATE INDEX hybrid_vectors_hnsw ON hybrid_vectors USING hnsw ((embedding::halfvec(3)) halfvec_ip_ops)")
+        with conn.transaction():
+            migrate(conn)
+        assert conn.execute("SELECT kinds, ready, details FROM hybrids").fetchall() == [(["image", "prompt"], False, {"chosen": True})]
+        assert conn.execute("SELECT count(*), to_regclass('hybrid_vectors_hnsw') FROM hybrid_vectors").fetchone() == (0, None)
+        for _ in range(2):
+            conn.execute("DELETE FROM hybrid_vectors")
+            conn.execute("INSERT INTO hybrid_vectors (image_id, hybrid_id, embedding) SELECT i.id, h.id, '[1]' FROM images i, hybrids h")
+        assert conn.execute("SELECT place FROM hybrid_vectors").fetchall() == [(2,)]  # by which memory learns of a row written anew
