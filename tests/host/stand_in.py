@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from .comfyui_source import move_folder
 
 if TYPE_CHECKING:
@@ -112,14 +114,15 @@ def text_embedders(server: ComfyServer) -> set[str]:
 def text_embedder_folder(cache: Path) -> Path:
     """A models/sentence_transformers folder, kept in `cache`, with the stand-in for BGE in it."""
     root = cache / "stand-ins" / "sentence_transformers"
-    if not (root / TEXT_EMBEDDER_NAME / "modules.json").is_file():
-        from .stand_in_models import write_text_embedder_folder
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_suffix(".lock")):  # the first tests of a new checkout ask from several processes at once
+        if not (root / TEXT_EMBEDDER_NAME / "modules.json").is_file():
+            from .stand_in_models import write_text_embedder_folder
 
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="making-", dir=root.parent) as scratch:
-            made = write_text_embedder_folder(Path(scratch) / TEXT_EMBEDDER_NAME)
-            shutil.rmtree(root / TEXT_EMBEDDER_NAME, ignore_errors=True)
-            move_folder(made, root / TEXT_EMBEDDER_NAME)  # whole or not at all
+            with tempfile.TemporaryDirectory(prefix="making-", dir=root.parent) as scratch:
+                made = write_text_embedder_folder(Path(scratch) / TEXT_EMBEDDER_NAME)
+                shutil.rmtree(root / TEXT_EMBEDDER_NAME, ignore_errors=True)
+                move_folder(made, root / TEXT_EMBEDDER_NAME)  # whole or not at all
     return root
 
 

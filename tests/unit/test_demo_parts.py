@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,27 @@ def test_hits_are_listed_with_score_id_file_and_prompt() -> None:
     [line] = hit_lines("Search by Prompt", "shark", [hit]).splitlines()[1:]
 
     assert line.split() == ["0.772", "#12", "shark.png", "a", "shark", "under", "water"]
+
+
+def test_the_stand_in_for_bge_is_made_once_though_several_ask_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, both_are_making = [], threading.Barrier(2)
+
+    def write(folder: Path) -> Path:
+        made.append(folder)
+        try:
+            both_are_making.wait(timeout=1)
+        except threading.BrokenBarrierError:  # as it should be: the other one waits outside
+            pass
+        folder.mkdir()
+        (folder / "modules.json").write_text("[]", encoding="utf-8")
+        return folder
+
+    monkeypatch.setattr("host.stand_in_models.write_text_embedder_folder", write)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(stand_in.text_embedder_folder, [tmp_path, tmp_path])
+
+    assert first == second and (first / stand_in.TEXT_EMBEDDER_NAME / "modules.json").is_file()
+    assert len(made) == 1
 
 
 def test_a_contact_sheet_has_a_row_for_each_query_even_without_hits_or_files(tmp_path: Path) -> None:
