@@ -34,6 +34,7 @@ _GROWN = 2  # times the vectors, or the part of them, that there were when an in
 _TOLD_LEAST = 1.5  # times a table's rows as its size tells them are never fewer than there are
 _GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best
 _FAIR = (0.97, 0.97)  # the same of other shapes than `near`: of 64 questions one that misses a whole cluster is more than a hundredth
+_AS_GOOD = 0.002  # less recall, of an effort that is as good as another
 _STEPS = (EFFORTS[0], 200, 400, EFFORTS[-1])  # tried one after the other until enough is found
 _DRAWN = 512  # stored vectors, of which questions are made
 _FEWER = 64  # for what takes longer
@@ -63,7 +64,8 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
         for place, shape in enumerate(SHAPES):
             tell = functools.partial(progress, "Trying the index", place, len(SHAPES))
             good, least = (_GOOD, LEAST_RECALL) if shape == "near" else (_FAIR, min(_FAIR))
-            efforts[shape] = _least(functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell), good, least)
+            recalls = functools.partial(_recalls, conn, encoder, questions[shape], best[shape], tell, least - _AS_GOOD)
+            efforts[shape] = _least(recalls, good, least)
     with library.connection() as conn:
         rows = min(rows, count_rows(conn, encoder))  # if they came or went meanwhile, twice the fewer are soon there, and it is tried again
         _keep(conn, encoder, json.dumps({"rows": rows, "efforts": efforts}))
@@ -139,21 +141,28 @@ def _best(conn: Connection, encoder: StoredEncoder, questions: Mapping[str, np.n
 
 
 def _recalls(
-    conn: Connection, encoder: StoredEncoder, questions: np.ndarray, best: np.ndarray, tell: Callable[[], None], effort: int
+    conn: Connection, encoder: StoredEncoder, questions: np.ndarray, best: np.ndarray, tell: Callable[[], None], least: float, effort: int
 ) -> tuple[float, float]:
-    """Of the 10 and of the 50 best, the share that the index finds, by score: equals are as good."""
+    """Of the 10 and of the 50 best, the share that the index finds, by score: equals are as good.
+
+    Given up as soon as one of them is sure to be below `least`: what is told then is below it too, and more than would be found.
+    """
+    if not len(questions):  # of damaged vectors alone nothing can be asked
+        return 0.0, 0.0
     conn.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(effort)])
     statement = sql.SQL(_NEAREST).format(
         table=_table(encoder), rows=_rows(encoder), dims=sql.Literal(encoder.dims), wanted=sql.Literal(WANTED)
     )
-    shares = [] if len(questions) else [[0.0, 0.0]]  # of damaged vectors alone nothing can be asked
+    missed = np.zeros(2)
     for number, (question, right) in enumerate(zip(questions, best)):
         if number % _HEARD == 0:
             tell()
         rows = conn.execute(statement, {"query": HalfVector(16 * question)}).fetchall()
         found = np.array(rows, float)[:, 0] if rows else np.empty(0)
-        shares.append([min(1.0, (found >= right[k - 1] - EQUAL).sum() / k) for k in (10, WANTED)])
-    return tuple(np.mean(shares, axis=0).tolist())
+        missed += [max(0.0, 1 - (found >= right[k - 1] - EQUAL).sum() / k) for k in (10, WANTED)]
+        if missed.max() > (1 - least) * len(questions):
+            break
+    return tuple((1 - missed / len(questions)).tolist())
 
 
 def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float], least: float) -> int | None:
@@ -163,7 +172,7 @@ def _least(recalls: Callable[[int], tuple[float, float]], good: Sequence[float],
         if _reach(recalls(effort), good):
             return _least_of(recalls, good, effort)
     most = recalls(EFFORTS[-1])
-    wanted = [min(recall, found - 0.002) for recall, found in zip(good, most)]
+    wanted = [min(recall, found - _AS_GOOD) for recall, found in zip(good, most)]
     return None if min(most) < least else _least_of(recalls, wanted, EFFORTS[-1])
 
 

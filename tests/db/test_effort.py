@@ -15,6 +15,7 @@ from diffusion_toolkit.db.indexes.refresh import refresh_search
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import SHAPES, Direction, Source, directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index
+from pgvector import HalfVector
 from psycopg import sql
 
 DIMS, ROWS = 16, 3000
@@ -106,6 +107,26 @@ def test_no_effort_is_tried_twice_and_none_far_beyond_the_least(recall, least, m
 
     assert effort._least(found, (0.99, 0.985), 0.95) == least
     assert sorted(tried) == sorted(set(tried)) and max(tried) == most
+
+
+def test_an_effort_that_is_sure_to_miss_too_many_is_given_up_early(library, by_image, monkeypatch):
+    db.set_index(library, by_image, "hnsw")
+    with library.connection() as conn:
+        encoder = db.get_encoder(conn, by_image)
+        questions = np.random.default_rng(2).normal(size=(40, DIMS)).astype(np.float32)
+        best = {"found": np.full((40, effort.WANTED), -1.0), "missed": np.full((40, effort.WANTED), 2.0)}  # cosines
+        half = np.concatenate([best["found"][:20], best["missed"][:20]])
+        asked = []
+        monkeypatch.setattr(effort, "HalfVector", lambda vector: asked.append(vector) or HalfVector(vector))
+
+        def recalls(right: np.ndarray, least: float) -> tuple[tuple[float, float], int]:
+            asked.clear()
+            return effort._recalls(conn, encoder, questions, right, lambda: None, least, 100), len(asked)
+
+        assert recalls(best["found"], 0.95) == ((1.0, 1.0), 40)
+        assert recalls(half, 0.5) == ((0.5, 0.5), 40)  # no more than may be missed
+        given_up, tried = recalls(best["missed"], 0.95)
+        assert max(given_up) < 0.95 and tried == 3
 
 
 def test_what_the_index_would_miss_is_compared_with_all_and_said(library, by_image):
