@@ -13,7 +13,7 @@ from psycopg import Connection, sql
 
 from . import Filter, near_names, parse_filter, quoted, tree
 from .errors import FilterError
-from .fields import ALIASES
+from .fields import ALIASES, FIELDS
 
 ASKED = 10  # words, names and numbers of a filter that are looked for
 MOST = 3  # of which it is told what was meant
@@ -101,7 +101,12 @@ def _sentence(conn: Connection, field: str, operator: str, value: str) -> str:
 def _word(conn: Connection, field: str, operator: str, word: str) -> str:
     count = _count(conn, field, operator, f"{word}*")
     shown = f"{word}*" if word.isalnum() else quoted(f"{word}*")
-    return f"No {_SAID[field]} has {word!r} as whole words; {shown} is in those of {_images(count)}." if count else ""
+    if count:
+        return f"No {_SAID[field]} has {word!r} as whole words; {shown} is in those of {_images(count)}."
+    name, _, value = word.partition(":")
+    if value and name.lower() in FIELDS.keys() | ALIASES.keys():
+        return f"{word!r} was looked for in the {_SAID[field]}; if it is meant as a filter, write it as filter text."
+    return ""
 
 
 def _number(conn: Connection, field: str, operator: str, value: str) -> str:

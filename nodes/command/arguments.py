@@ -88,7 +88,9 @@ def parse(arguments: Sequence[str]) -> Options:
             command.error(f"one folder or list is taken, and there is also {unknown[0]!r}{more}. {_SEVERAL}")
         options = [option for action in command._actions for option in action.option_strings]
         near = (meant(word.partition("=")[0], options) for word in unknown if word.startswith("--"))
-        hint = next(filter(None, near), " ComfyUI's own options go after a --.")
+        leaves_out = given.command == "search" and unknown[0][1:].isalpha()
+        usual = ' Words that must not be there stand in quotes with others: "fox -snow".' if leaves_out else " ComfyUI's own options go after a --."
+        hint = next(filter(None, near), usual)
         command.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
     return Options(given, arguments[place + 1 :])
 

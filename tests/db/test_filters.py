@@ -309,6 +309,10 @@ def test_a_part_of_a_checkpoints_name_is_found_by_its_index(conn: db.Connection)
         ("cat steps:40", ""),
         ("blac*", ""),
         ("zebra", ""),
+        ('prompt:"label:keep"', "'label:keep' was looked for in the prompt; if it is meant as a filter, write it as filter text."),
+        ('neg:"Tag:keep"', "'Tag:keep' was looked for in the negative prompt; if it is meant as a filter, write it as filter text."),
+        ('prompt:"label:"', ""),
+        ('prompt:"artist:monet"', ""),
         ("", ""),
     ],
 )

@@ -83,6 +83,7 @@ def test_the_beginning_of_an_option_is_not_the_option():
         (["prune", "--yess"], "unrecognized arguments: --yess. Did you mean --yes?"),
         (["status", "--librari=mine", "-x"], "--librari=mine -x. Did you mean --library?"),
         (["--library", "mine", "status"], "--library comes before a command. The commands are: index, status, verify, repair, prune, search. Options follow"),
+        (["search", "fox", "-snow"], 'unrecognized arguments: -snow. Words that must not be there stand in quotes with others: "fox -snow".'),
         (["index", "a.png", "b.png", "c.png"], "one folder or list is taken, and there is also 'b.png' and 1 more. Index several"),
         (["index", "a", "--pattern", "a.png", "b.png"], "there is also 'b.png'. Index several folders one by one"),
         (["status", "--nothing-like-it"], "unrecognized arguments: --nothing-like-it. ComfyUI's own options go after a --.\n"),
