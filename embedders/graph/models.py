@@ -202,8 +202,10 @@ class Models:
             model = self.strings.number(node, of_model[0]) if of_model else None
             clip = self.strings.number(node, of_clip[0]) if of_clip else 0.0 if "strength_model" in strengths else None
             found.append(_lora(value, model, clip))
+        stems = {_stem(lora["name"]) for lora in found}
         for tagged in self._tagged(node):
-            if all(_stem(tagged["name"]) != _stem(other["name"]) for other in found):
+            if (stem := _stem(tagged["name"])) not in stems:
+                stems.add(stem)
                 found.append(tagged)
         return [lora for lora in found[:100] if lora["strength_model"] or lora["strength_clip"]]
 
