@@ -104,7 +104,7 @@ def test_a_server_that_does_not_answer_stops_no_other_thread(silent, tmp_path):
         before = time.monotonic()
         waiting.join(0.1)
         gaps.append(time.monotonic() - before)
-    assert said and max(gaps) < 1.0
+    assert said and max(gaps) < 2.0  # it is silent for 3
 
 
 @pytest.mark.parametrize(

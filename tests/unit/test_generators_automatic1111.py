@@ -387,6 +387,6 @@ def test_time_grows_with_the_length_and_no_faster(unit: str, key: str) -> None:
     """Half a megabyte of any of these takes minutes where a pattern goes back over what it has seen; some readers take no more than 0.1."""
     for length in (90_000, 500_000):
         text = f"a fox\nSteps: 9, Sampler: x, {unit * (length // len(unit))}"
-        before = time.process_time()
+        before = time.thread_time()  # of this thread alone, however busy the machine and the others are
         interpret(Pieces({key: text.encode()}))
-        assert time.process_time() - before < 2
+        assert time.thread_time() - before < 2

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 from diffusion_toolkit.embedders.workflow import WorkflowError, readable
+from diffusion_toolkit.embedders.workflow.tidy import tidy
 from host.handmade_workflows import node, preview, socket, workflow
 
 
@@ -59,16 +59,14 @@ def bordered(nodes: list[Any], links: list[Any], proxies: list[Any]) -> Any:
     return workflow([node(1, "s", properties={"proxyWidgets": proxies})], [], definitions={"subgraphs": [subgraph]})
 
 
-def test_many_inputs_of_a_subgraph_into_which_all_is_broadcast_take_no_minutes():
-    """The links of a broadcast are made after the file's are counted: 8,000 inputs and 20,000 such links took 19 s."""
+def test_a_subgraph_of_many_inputs_is_read_with_as_many_as_a_node_may_have():
+    """With all of them, 20,000 links that a broadcast makes, or 200 widgets that it shows, took a quarter of a minute and more."""
     takers = [node(n, "Taker", [socket(f"i{place}", "IMAGE") for place in range(250)]) for n in range(100, 180)]
-    nodes = [node(10, "Maker", [], [("IMAGE", [1])]), node(11, "Anything Everywhere", [socket("anything", "*", 1)]), *takers]
-    began = time.process_time()
-    read = readable(bordered(nodes, [(1, 10, 0, 11, 0, "IMAGE")], []))
-    assert read.prompt["1:100"]["inputs"]["i0"] == ["1:10", 0] and time.process_time() - began < 10
+    everywhere = node(11, "Anything Everywhere", [socket("anything", "*", 1)])
+    broadcast = bordered([node(10, "Maker", [], [("IMAGE", [1])]), everywhere, *takers], [(1, 10, 0, 11, 0, "IMAGE")], [])
+    widgets = bordered([node(10, "Maker", [], [("IMAGE", [])])], [], [["10", f"w{n}"] for n in range(200)])
 
-
-def test_many_inputs_of_a_subgraph_that_shows_many_widgets_take_no_minutes():
-    began = time.process_time()
-    read = readable(bordered([node(10, "Maker", [], [("IMAGE", [])])], [], [["10", f"w{n}"] for n in range(200)]))
-    assert "1:10" in read.prompt and time.process_time() - began < 10
+    for saved in (broadcast, widgets):
+        [subgraph] = tidy(saved)["definitions"]["subgraphs"]
+        assert len(subgraph["inputs"]) == 300
+    assert readable(broadcast).prompt["1:100"]["inputs"]["i0"] == ["1:10", 0] and "1:10" in readable(widgets).prompt
