@@ -36,6 +36,8 @@ _BELOW_WINDOWS = f"""
     WHERE f_p.image_id = i.id AND lower(left(f_a.above, length(f_a.asked))) = lower(left(f_a.asked, length(f_a.above)))
     AND f_p.path ^@ substr(f_a.asked, length(f_a.above) + 1) AND {STANDS}
 """
+# Of either: nothing that follows the folder, as many characters on, is a folder again.
+_NO_DEEPER = " AND strpos(substr(rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path, {}), '/') = 0"
 _FILE = f"SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {{}} {{}} AND {STANDS}"
 _ROOT = f"SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {{}} AND {STANDS}"
 
@@ -48,8 +50,11 @@ def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
     """
     path = text.replace("\\", "/")
     if re.match(r"/|[A-Za-z]:", path):
-        below = _BELOW_WHOLE if re.match("/(?!/)", path) else _BELOW_WINDOWS
-        return Test(sql.SQL(below).format(parameters.add(filled(path).rstrip("/") + "/")), subquery=True)
+        asked = filled(path).rstrip("/") + "/"
+        below = sql.SQL(_BELOW_WHOLE if re.match("/(?!/)", path) else _BELOW_WINDOWS).format(parameters.add(asked))
+        if operator == "=":
+            below += sql.SQL(_NO_DEEPER).format(parameters.add(len(asked) + 1))
+        return Test(below, subquery=True)
     folder = path.strip("/").removeprefix("./").strip("/")
     folder = "" if folder == "." else folder
     ways = [_below(folder, operator, parameters)]
@@ -61,7 +66,12 @@ def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
 
 def _below(folder: str, operator: str, parameters: Parameters) -> sql.Composable:
     if "*" in folder:
-        return sql.SQL(_FILES_ALIKE).format(parameters.add(like(f"{folder}/*", whole=True)))
+        below = sql.SQL(_FILES_ALIKE).format(parameters.add(like(f"{folder}/*", whole=True)))
+        if operator == "=":  # a star of the last name is a part of a name, any other may be folders
+            above, slash, last = (re.sub(r"([^\w\s*])", r"\\\1", part) for part in folder.rpartition("/"))
+            pattern = f"^{re.sub('[*]+', '.*', above)}{slash}{re.sub('[*]+', '[^/]*', last)}/[^/]*$"
+            below += sql.SQL(" AND f_p.path ~* {}").format(parameters.add(pattern))
+        return below
     prefix = f"{folder}/" if folder else ""
     below = sql.SQL(_FILES_BELOW).format(parameters.add(prefix))
     if operator == "=":

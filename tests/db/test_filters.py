@@ -140,8 +140,17 @@ def images(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord])
         ("folder=.", [4]),
         ("folder:2025\\cats", [1]),
         ("folder:/pictures/2025", [1, 2]),
+        ("folder=/pictures/2025/", [2]),
+        ("folder=/pictures", [4]),
+        ("folder=/", []),
         ("folder:/pic", []),
         ("folder:*/cats", [1]),
+        ("folder=*/cats", [1]),
+        ("folder:2025*", [1, 2, 3]),
+        ("folder=2025*", [2, 3]),
+        ("folder=output/20*5", [2]),
+        ("folder=2*/*a*", [1]),
+        ("folder=*", [2, 3]),
         ("folder:output/2025", [1, 2]),  # the root's name may lead
         ("folder:output", []),
         ("folder:output/2025/cats/", [1]),
@@ -190,6 +199,7 @@ def test_a_folder_of_windows_is_found_by_either_slash(conn: db.Connection, image
     drive, root = db.ensure_root(conn, "drive", "D:\\"), db.ensure_root(conn, "pics", "C:\\pics")
     found = [db.write_images(conn, at, [image(number, path="2025/x.png")]) for number, at in enumerate((root, drive), 1)]
     assert passing(conn, db.parse_filter(text)) == found[0]
+    assert passing(conn, db.parse_filter("folder=c:/PICS/2025")) == found[0] and passing(conn, db.parse_filter("folder=c:/pics,D:/")) == []
     assert passing(conn, db.parse_filter("folder:D:/2025")) == passing(conn, db.parse_filter("folder:d:\\2025,c:/PIC")) == found[1]
     share = db.write_images(conn, db.ensure_root(conn, "share", "\\\\Server\\Art"), [image(3, path="2025/x.png")])
     assert passing(conn, db.parse_filter("folder:\\\\server\\art\\2025")) == share
