@@ -10,7 +10,8 @@ from psycopg import Connection, sql
 
 from ..encoders import CONNECT, active_encoder
 from ..errors import LibraryError
-from ..filters import Filter
+from ..filters import Filter, all_of
+from ..filters.sql_parts import PREFIX
 from ..progress import Progress, silent
 from ..question import Part, Question
 from ..records import StoredEncoder
@@ -63,6 +64,8 @@ def contrasts_of_image(conn: Connection, image_id: int, how: str, lowest: float,
         )
     by_look, by_prompt = Part("image", look, 1.0, image_encoder.id), Part("prompt", prompt, 1.0, text_encoder.id)
     alike = by_prompt if how == PROMPT else by_look
+    if how == LOOK:
+        filter = all_of([filter, _but_for(row[:1])])
     question = Question(parts=(alike,), k=_POOL, lowest_score=lowest, filter=filter, leave_out=(image_id,))
     ids = [hit.image_id for hit in search(conn, question).hits]
     cosines = exact_cosines(conn, [by_look, by_prompt], ids)  # [n, 2]
@@ -122,6 +125,12 @@ def _of_texts(
                 found.append(Contrast(known[a], known[b], float(cosines[a, b]), 1.0))
         found = _most_different(found, PROMPT, k)
     return found
+
+
+def _but_for(prompts: Sequence[int]) -> Filter:
+    """The images that have another prompt than these texts. Asked of the search itself: the nearest 1,000 can all be of one prompt."""
+    name = f"{PREFIX}prompts"
+    return Filter(sql.SQL("i.prompt_id <> ALL({}::bigint[])").format(sql.Placeholder(name)), {name: list(prompts)})
 
 
 def _together(groups: Sequence[np.ndarray], size: int) -> list[tuple[int, list[np.ndarray]]]:

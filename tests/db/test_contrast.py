@@ -37,6 +37,13 @@ def test_an_image_has_lookalikes_of_other_prompts_the_most_different_first(conn,
     assert (found[0].look, found[0].prompt) == pytest.approx((np.cos(np.radians(5)), np.cos(np.radians(80))), abs=1e-3)
 
 
+def test_of_one_prompt_no_image_has_another_however_many_look_more_alike(conn, ids, image, root, monkeypatch):
+    monkeypatch.setattr("diffusion_toolkit.db.survey.contrast._POOL", 3)
+    same = db.write_images(conn, root, [image(20 + n, prompt=db.TextPair("prompt 0", "prompt 0")) for n in range(30)])
+    db.write_image_vectors(conn, db.active_encoder(conn, "image").id, same, np.stack([at(1)] * 30))
+    assert pairs(ids, db.contrasts_of_image(conn, ids[0], LOOK, 0.95, 10)) == [(0, 1), (0, 3), (0, 2)]
+
+
 def test_an_image_has_others_of_its_prompt_with_other_looks(conn, ids):
     found = db.contrasts_of_image(conn, ids[0], PROMPT, 0.999, 10)
     assert pairs(ids, found) == [(0, 4), (0, 5), (0, 8)]
