@@ -40,10 +40,13 @@ _IDLE_KEPT = 4
 _BUSY_KEPT = 16  # while many search at once: to connect takes longer than to search
 _BUSY_SECONDS = 60.0
 _FRESH_SECONDS = 5.0
+_LONG_SECONDS = 2.0  # that a person, or a queue, notices
+_TOLD_SECONDS = 5.0  # so long at the most does one wait who has started the server
 
 _open: dict[tuple[str, str], Library] = {}
 _opening: dict[str, threading.Lock] = {}  # by name: a server that doesn't answer holds up those who want it alone
 _opening_lock = threading.Lock()
+_in_vain: dict[tuple[str, str], tuple[float, type[LibraryError], str]] = {}  # until when it is told of a library that it can't be had
 
 
 class Connection(psycopg.Connection):
@@ -68,10 +71,11 @@ class Library:
     silence for the person who waits; here it is the error of the node that asked, at once.
     """
 
-    def __init__(self, name: str, locate: Callable[[], str], place: str = VARIABLE, folder: Path | None = None) -> None:
-        """`locate` gives the connection string, having started the server if that is ours to do: it is `embedded`, in this `folder`.
-        `place` is where a person set it, for messages."""
-        self.name = name
+    def __init__(self, key: tuple[str, str], locate: Callable[[], str], place: str = VARIABLE, folder: Path | None = None) -> None:
+        """`key` is its name, and what it is told by from another of that name. `locate` gives the connection string, having started the
+        server if that is ours to do: it is `embedded`, in this `folder`. `place` is where a person set it, for messages."""
+        self.name = key[0]
+        self._key = key
         self.embedded = folder is not None
         self._folder = folder
         self._locate = locate
@@ -183,7 +187,8 @@ class Library:
 
     def _connect(self) -> Connection:
         files = _files(self._folder)
-        conn = _connect(self._locate(), self._place)
+        with _waited_for_once(self._key):
+            conn = _connect(self._locate(), self._place)
         conn.files = files
         try:
             register_vector(conn)
@@ -237,7 +242,8 @@ def open_library(name: str, directory: Path, named: Mapping[str, str] = {}) -> L
     """The library of this name, ready for use; the same object each time, until its connection string changes.
 
     "default" is the database that the environment variable DIFFUSION_TOOLKIT_DSN names, else the one of that name in
-    `named`, else the embedded one in `directory`. The others are those in `named`. LibraryError says why it cannot be had.
+    `named`, else the embedded one in `directory`. The others are those in `named`. LibraryError says why it cannot be had;
+    where another has just waited for its server in vain, at once.
     """
     if name not in library_names(named):
         raise LibraryError(
@@ -247,17 +253,49 @@ def open_library(name: str, directory: Path, named: Mapping[str, str] = {}) -> L
     variable = os.environ.get(VARIABLE, "").strip() if name == "default" else ""
     dsn, place = (variable, VARIABLE) if variable else (named.get(name, ""), place_in_config(name))
     key = (name, dsn or str(Path(directory).absolute()))
+    if key not in _open:
+        _tell_again(key)  # before the lock, which one who tries anew holds
     with _opening_lock:
         alone = _opening.setdefault(name, threading.Lock())
     with alone:
         if key not in _open:
-            locate = _named_server(dsn, place) if dsn else _embedded_server(Path(directory))
-            made = Library(name, locate, place, None if dsn else Path(directory).expanduser())
+            with _waited_for_once(key):
+                locate = _named_server(dsn, place) if dsn else _embedded_server(Path(directory))
+                made = Library(key, locate, place, None if dsn else Path(directory).expanduser())
             for old in [other for other in list(_open) if other[0] == name]:  # it was moved: nobody asks for the old one again
                 _open.pop(old).close()
             atexit.register(made.close)
             _open[key] = made
         return _open[key]
+
+
+@contextmanager
+def _waited_for_once(key: tuple[str, str]) -> Iterator[None]:
+    """Remember for a few seconds a failure that took long, and tell it again to who comes then, or while one tries anew.
+
+    Else each of many waits as long by itself: all threads for searches, of other libraries too, or one node of a prompt after the other.
+    """
+    _tell_again(key)
+    began, again = time.monotonic(), None
+    if former := _in_vain.get(key):
+        _in_vain[key] = (began + _CONNECT_SECONDS, *former[1:])
+    try:
+        yield
+    except LibraryError as error:
+        if time.monotonic() - began > _LONG_SECONDS:
+            again = (time.monotonic() + _TOLD_SECONDS, type(error), str(error))  # not the error itself, which keeps the frames it passed
+        raise
+    finally:
+        if again:
+            _in_vain[key] = again
+        else:
+            _in_vain.pop(key, None)
+
+
+def _tell_again(key: tuple[str, str]) -> None:
+    until, kind, said = _in_vain.get(key, (0.0, LibraryError, ""))
+    if time.monotonic() < until:
+        raise kind(f"{said} (So it was just now; it is asked anew after {_TOLD_SECONDS:.0f} s.)")
 
 
 def has_password(dsn: str) -> bool:

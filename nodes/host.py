@@ -104,11 +104,16 @@ def _warn_once(message: str) -> None:
 def library_fingerprint(name: str) -> str:
     """Changes whenever the library does, so that a search is cached exactly as long as it stays true.
 
-    A library that can't be opened gives a new value each time: the node then runs and shows the reason itself.
+    A library that can't be opened gives a new value each time: the node then runs and shows the reason itself. So does any once the
+    prompt is cancelled: ComfyUI asks this of all nodes before it runs the first, which hears it. To raise that here would end ComfyUI's queue.
     """
     try:
+        from comfy.model_management import processing_interrupted
+
         from ..db import generation
 
+        if processing_interrupted():
+            return fresh_fingerprint()
         with open_library(name).connection() as connection:
             return generation(connection)
     except (ImportError, RuntimeError):

@@ -6,9 +6,11 @@ import contextlib
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db import connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 
@@ -105,6 +107,90 @@ def test_a_server_that_does_not_answer_stops_no_other_thread(silent, tmp_path):
         waiting.join(0.1)
         gaps.append(time.monotonic() - before)
     assert said and max(gaps) < 2.0  # it is silent for 3
+
+
+@pytest.fixture
+def waking(silent, dsn, monkeypatch):
+    """The silent server, until it `wakes`: from then on it is one that answers. The real waits, but of the clock that `later` moves."""
+    asked, shift = [], [0.0]
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + shift[0]))
+    connect = connection._connect
+
+    def counted(conninfo: str, place: str = "") -> connection.Connection:
+        asked.append(conninfo)
+        return connect(dsn if server.awake else conninfo, place)
+
+    monkeypatch.setattr(connection, "_connect", counted)
+    server = SimpleNamespace(named={"silent": silent}, asked=asked, awake=False, later=lambda seconds: shift.__setitem__(0, shift[0] + seconds))
+    return server
+
+
+def test_many_who_want_a_server_that_does_not_answer_wait_for_it_once(waking, tmp_path):
+    """ComfyUI asks each node before the first one runs, and two threads search in all libraries."""
+    said = []
+
+    def ask() -> None:
+        with pytest.raises(db.TryAgain, match="said nothing in the time") as caught:
+            db.open_library("silent", tmp_path, waking.named)
+        said.append(str(caught.value))
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert len(waking.asked) == 1
+    assert sorted(text.endswith("(So it was just now; it is asked anew after 5 s.)") for text in said) == [False, True, True, True]
+
+
+def test_a_server_that_comes_back_is_asked_anew_after_five_seconds(waking, tmp_path):
+    with pytest.raises(db.TryAgain):
+        db.open_library("silent", tmp_path, waking.named)
+    waking.awake = True
+    waking.later(4)
+    with pytest.raises(db.TryAgain, match="asked anew"):
+        db.open_library("silent", tmp_path, waking.named)
+    waking.later(1.1)
+    library = db.open_library("silent", tmp_path, waking.named)
+    with library.connection() as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_while_one_asks_a_silent_server_anew_the_others_are_told_at_once(waking, tmp_path):
+    with pytest.raises(db.TryAgain):
+        db.open_library("silent", tmp_path, waking.named)
+    waking.later(6)
+
+    def wait() -> None:
+        with contextlib.suppress(db.LibraryError):
+            db.open_library("silent", tmp_path, waking.named)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.3)  # it waits for an answer by then
+    with pytest.raises(db.TryAgain, match="asked anew"):
+        db.open_library("silent", tmp_path, waking.named)
+    assert waiting.is_alive()
+    waiting.join()
+
+
+def test_a_library_in_use_whose_server_falls_silent_is_waited_for_once(waking, tmp_path):
+    waking.awake = True
+    library = db.open_library("silent", tmp_path, waking.named)
+    waking.awake, before = False, len(waking.asked)
+    for said in ("said nothing in the time", "asked anew"):
+        with pytest.raises(db.TryAgain, match=said), library.connection():
+            pass
+    assert len(waking.asked) == before + 1
+
+
+def test_a_corrected_connection_string_and_what_failed_at_once_are_tried_at_once(waking, dsn, tmp_path):
+    with pytest.raises(db.TryAgain):
+        db.open_library("silent", tmp_path, waking.named)
+    db.open_library("silent", tmp_path, {"silent": dsn})
+    for _ in range(2):
+        with pytest.raises(db.Refused, match="createdb NAME .*, or name another in the library 'lacking' of config.json.$"):
+            db.open_library("lacking", tmp_path, {"lacking": make_conninfo(dsn, dbname="nowhere")})
 
 
 @pytest.mark.parametrize(
