@@ -10,11 +10,12 @@ from psycopg import Connection, sql
 
 from ..encoders import CONNECT, active_encoder
 from ..errors import LibraryError
-from ..filters import Filter, all_of
+from ..filters import EVERYTHING, Filter, all_of
 from ..filters.sql_parts import PREFIX
 from ..progress import Progress, silent
 from ..question import Part, Question
-from ..records import StoredEncoder
+from ..read import find_text
+from ..records import StoredEncoder, TextPair
 from ..search import exact_cosines, search
 from ..stream import BATCH, read_column, vectors_of
 from ..vectors import image_vector, text_vector
@@ -32,7 +33,7 @@ JOIN images ia ON ia.id = pair.first
 JOIN images ib ON ib.id = pair.second
 JOIN text_vectors a ON a.encoder_id = {encoder} AND a.text_id = ia.prompt_id
 JOIN text_vectors b ON b.encoder_id = {encoder} AND b.text_id = ib.prompt_id
-WHERE ia.prompt_id <> ib.prompt_id
+WHERE ia.prompt_id <> ib.prompt_id AND NOT ARRAY[ia.prompt_id, ib.prompt_id] && %(none)s::bigint[]
 """
 
 
@@ -56,7 +57,8 @@ def contrasts_of_image(conn: Connection, image_id: int, how: str, lowest: float,
     row = conn.execute("SELECT prompt_id FROM images WHERE id = %s", [image_id]).fetchone()
     if row is None:
         raise LibraryError(f"The library has no image {image_id}. Take an id from a search node.")
-    prompt = text_vector(conn, row[0], text_encoder.id) if row[0] is not None else None
+    none = _no_prompts(conn)
+    prompt = text_vector(conn, row[0], text_encoder.id) if row[0] not in (None, *none) else None
     if look is None or prompt is None:
         raise LibraryError(
             f"Image {image_id} has no vector of its {'picture' if look is None else 'prompt'}, so it can't be contrasted. Choose an "
@@ -64,9 +66,8 @@ def contrasts_of_image(conn: Connection, image_id: int, how: str, lowest: float,
         )
     by_look, by_prompt = Part("image", look, 1.0, image_encoder.id), Part("prompt", prompt, 1.0, text_encoder.id)
     alike = by_prompt if how == PROMPT else by_look
-    if how == LOOK:
-        filter = all_of([filter, _but_for(row[:1])])
-    question = Question(parts=(alike,), k=_POOL, lowest_score=lowest, filter=filter, leave_out=(image_id,))
+    others = _but_for([*none, *row] if how == LOOK else none)
+    question = Question(parts=(alike,), k=_POOL, lowest_score=lowest, filter=all_of([filter, others]), leave_out=(image_id,))
     ids = [hit.image_id for hit in search(conn, question).hits]
     cosines = exact_cosines(conn, [by_look, by_prompt], ids)  # [n, 2]
     found = [Contrast(image_id, id_, float(a), float(b)) for id_, (a, b) in zip(ids, cosines) if not np.isnan(a + b)]
@@ -93,11 +94,11 @@ def contrasts_of_library(
     pairs = look_alikes(conn, lowest, filter, neighbours=8, progress=progress)
     first, second, look = (column[:_PAIRS_COMPARED] for column in (pairs.first, pairs.second, pairs.closeness))
     statement = sql.SQL(_PROMPTS_OF).format(dims=sql.Literal(text_encoder.dims), encoder=sql.Literal(text_encoder.id))
-    found = []
+    found, none = [], _no_prompts(conn)
     for start in range(0, len(first), BATCH):
         progress("Comparing prompts", start, len(first))
         some = slice(start, start + BATCH)
-        asked = {"first": first[some].tolist(), "second": second[some].tolist()}
+        asked = {"first": first[some].tolist(), "second": second[some].tolist(), "none": none}
         for place, cosine in conn.execute(statement, asked):
             at = start + place - 1
             found.append(Contrast(int(first[at]), int(second[at]), float(look[at]), cosine))
@@ -108,7 +109,7 @@ def _of_texts(
     conn: Connection, encoder: StoredEncoder, filter: Filter | None, k: int, progress: Progress
 ) -> list[Contrast]:
     """The two images of each prompt that look least alike; of very many images of one prompt, some."""
-    ids, texts = read_column(conn, "i.prompt_id", "i.prompt_id IS NOT NULL", filter)
+    ids, texts = read_column(conn, "i.prompt_id", "i.prompt_id IS NOT NULL", all_of([filter, _but_for(_no_prompts(conn))]))
     order = np.argsort(texts, kind="stable")
     starts = np.flatnonzero(np.diff(texts[order])) + 1
     groups = [group[:: -(-len(group) // _MOST_OF_A_TEXT)] for group in np.split(ids[order], starts) if len(group) > 1]
@@ -127,8 +128,16 @@ def _of_texts(
     return found
 
 
+def _no_prompts(conn: Connection) -> list[int]:
+    """The id of the empty text, where it is recorded: an image with it is one without a prompt."""
+    empty = find_text(conn, TextPair("", ""))
+    return [] if empty is None else [empty]
+
+
 def _but_for(prompts: Sequence[int]) -> Filter:
     """The images that have another prompt than these texts. Asked of the search itself: the nearest 1,000 can all be of one prompt."""
+    if not prompts:
+        return EVERYTHING
     name = f"{PREFIX}prompts"
     return Filter(sql.SQL("i.prompt_id <> ALL({}::bigint[])").format(sql.Placeholder(name)), {name: list(prompts)})
 

@@ -101,3 +101,18 @@ def test_a_library_of_one_kind_says_what_to_connect(conn, encoder, family, conne
     encoder(conn, family)
     with pytest.raises(db.LibraryError, match=connect):
         db.contrasts_of_library(conn, LOOK, 0.9, 5)
+
+
+def test_an_empty_prompt_is_none(conn, ids, image, root):
+    """Two images with an empty text before their samplers, as near to others as can be, in looks and in prompts."""
+    empty = db.TextPair("", "")
+    without = db.write_images(conn, root, [image(20, prompt=empty), image(21, prompt=empty)])
+    db.write_image_vectors(conn, db.active_encoder(conn, "image").id, without, np.stack([at(0), at(180)]))
+    db.write_text_vectors(conn, db.active_encoder(conn, "text").id, [db.find_text(conn, empty)], at(1)[None])
+    assert pairs(ids, db.contrasts_of_image(conn, ids[0], LOOK, 0.95, 10)) == [(0, 1), (0, 3), (0, 2)]
+    assert pairs(ids, db.contrasts_of_image(conn, ids[0], PROMPT, 0.999, 10)) == [(0, 4), (0, 5), (0, 8)]
+    assert pairs(ids, db.contrasts_of_library(conn, LOOK, 0.95, 10)) == [(4, 6), (0, 1), (2, 3), (5, 8)]
+    assert pairs(ids, db.contrasts_of_library(conn, PROMPT, 0.0, 10)) == [(0, 4)]
+    for how in (LOOK, PROMPT):
+        with pytest.raises(db.LibraryError, match="no vector of its prompt.*Choose an image with a prompt"):
+            db.contrasts_of_image(conn, without[0], how, 0.9, 5)
