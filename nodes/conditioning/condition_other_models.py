@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
-from ..host import library_fingerprint, names_missing_requirements, progress_on
+from ..host import names_missing_requirements, progress_on
+from ..library_state import library_state
 from ..stored_images import asked_size
 from ..types import CONDITIONING_CATEGORY, library_input, library_name_input
 from ..wording import first_of
@@ -95,8 +96,8 @@ class ConditionOtherModels(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
-        return library_fingerprint(library_name or "default")
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return library_state(**inputs)
 
     @classmethod
     @names_missing_requirements

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
-from ..host import library_fingerprint, names_missing_requirements, numbers_in_range, progress_on
+from ..host import names_missing_requirements, numbers_in_range, progress_on
+from ..library_state import library_state
 from ..types import CONDITIONING_CATEGORY, encoder_inputs
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class InterpolateConditioning(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
-        return library_fingerprint(library_name or "default")
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return library_state(**inputs)
 
     @classmethod
     @names_missing_requirements

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..blocked import blocked
-from ..host import library_fingerprint, names_missing_requirements, numbers_in_range, open_library, progress_on, show_text
+from ..host import names_missing_requirements, numbers_in_range, open_library, progress_on, show_text
+from ..library_state import library_state
 from ..links import KINDS
 from ..types import CONDITIONING_CATEGORY, Query, library_input, library_name_input
 
@@ -71,14 +72,12 @@ class LoadEmbeddings(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(
-        cls, file: str | None = None, first: int | None = None, count: int | None = None, library_name: str | None = None, **inputs: Any
-    ) -> str:
+    def fingerprint_inputs(cls, file: str | None = None, first: int | None = None, count: int | None = None, **inputs: Any) -> str:
         """A library that is not needed is not opened, and does not run the node again; nothing is seen of a file that is connected."""
         if file is None:
-            return library_fingerprint(library_name or "default")
+            return library_state(**inputs)
         state = _state(file)
-        return state if _is_enough(file, first, count) else f"{library_fingerprint(library_name or 'default')} {state}"
+        return state if _is_enough(file, first, count) else f"{library_state(**inputs)} {state}"
 
     @classmethod
     @names_missing_requirements

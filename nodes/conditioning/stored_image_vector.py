@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
-from ..host import library_fingerprint, names_missing_requirements
+from ..host import names_missing_requirements
+from ..library_state import library_state
 from ..types import CONDITIONING_CATEGORY, library_input, library_name_input
 from ..wording import first_of
 
@@ -84,8 +85,8 @@ class StoredImageVector(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
-        return library_fingerprint(library_name or "default")
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return library_state(**inputs)
 
     @classmethod
     @names_missing_requirements

@@ -9,7 +9,8 @@ from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
 from ..files import unquoted
-from ..host import library_fingerprint, names_missing_requirements, progress_on, show_text
+from ..host import names_missing_requirements, progress_on, show_text
+from ..library_state import library_state
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
 from .templates import models_here
@@ -62,8 +63,8 @@ class RecallWorkflow(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs: Any) -> str:
-        return f"{library_fingerprint(library_name or 'default')} {models_here()}"  # of what is missing, as the report tells it
+    def fingerprint_inputs(cls, **inputs: Any) -> str:
+        return f"{library_state(**inputs)} {models_here()}"  # of what is missing, as the report tells it
 
     @classmethod
     @names_missing_requirements

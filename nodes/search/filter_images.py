@@ -66,9 +66,9 @@ class FilterImages(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, since: str | None = None, until: str | None = None, filter_text: str | None = None, **inputs) -> str:
-        ages = "age" if any(character.isalpha() for character in f"{since or ''}{until or ''}") else ""
-        return moment_of([ages, filter_text or ""])
+    def fingerprint_inputs(cls, **inputs) -> str:
+        dates = [value and filter_text(**{name: value}) for name in FORMS if (value := inputs.get(name, "")) != ""]
+        return moment_of([inputs.get("filter_text", ""), *dates])
 
     @classmethod
     @names_missing_requirements

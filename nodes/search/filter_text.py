@@ -12,7 +12,6 @@ ANY = "any"
 ASPECTS = (ANY, "portrait", "landscape", "square")
 _WORD = re.compile(r'(-?)(?:"([^"]*)"|(\S+))')
 _AGE = re.compile(r"\d+\s*(?:h|d|w|mo|y)[a-z]*", re.IGNORECASE)
-_MOVING = re.compile(r"\b(?:today|yesterday|age)\b", re.IGNORECASE)
 
 
 def filter_text(
@@ -67,9 +66,21 @@ def leave_no_time(since: str, until: str) -> bool:
     return is_empty(Span(first.low if isinstance(first, Span) else first, last.high if isinstance(last, Span) else last, below=True))
 
 
-def moment_of(texts: Iterable[str]) -> str:
-    """This minute where one of the filter texts hangs on today's date, else nothing: for a node's fingerprint."""
-    return f"{datetime.now():%Y-%m-%d %H:%M}" if any(_MOVING.search(text) for text in texts) else ""
+def moment_of(texts: Iterable[str | None]) -> str:
+    """This minute where one of the filter texts hangs on today's date, else nothing: for a node's fingerprint.
+
+    None is a linked text, which nobody can read yet: it may hang on it.
+    """
+    return f"{datetime.now():%Y-%m-%d %H:%M}" if any(text is None or _is_moving(text) for text in texts) else ""
+
+
+def _is_moving(text: str) -> bool:
+    from ...db import FilterError, parse_filter
+
+    try:
+        return parse_filter(text).moving
+    except FilterError:  # the node tells when it runs, and nothing of it is kept
+        return False
 
 
 def _has_word(text: str) -> bool:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..blocked import all_blocked
-from ..host import ReadableFiles, library_fingerprint
+from ..host import ReadableFiles
+from ..library_state import library_state
 from ..links import ImageId, QueryPart, SearchOptions
 from ..pictures import check_memory, drawn, picture_of
 from ..settings import DEFAULT_CFG, DEFAULT_SAMPLER, DEFAULT_SCHEDULER, DEFAULT_SEED, DEFAULT_STEPS, wireable
@@ -91,9 +92,9 @@ def hit_outputs(listed: bool = True) -> list[io.Output]:
     ]
 
 
-def search_fingerprint(library_name: str | None = None, filter_text: str | None = None, **inputs: Any) -> str:
-    """Changes with the library, and with the time where the filter text hangs on it."""
-    return f"{library_fingerprint(library_name or 'default')} {moment_of([filter_text or ''])}"
+def search_fingerprint(filter_text: str | None = "", **inputs: Any) -> str:
+    """Changes with the library, and with the time where the filter text hangs on it, or may since it is linked."""
+    return f"{library_state(**inputs)} {moment_of([filter_text])}"
 
 
 def search_result(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import NoSuchChoice, open_chosen
-from ..host import library_fingerprint, names_missing_requirements
+from ..host import names_missing_requirements
+from ..library_state import library_state
 from ..links import KINDS, Query
 from ..types import QUERY_CATEGORY, library_input, library_name_input, query_output
 from .query_by_style import style_parts
@@ -96,8 +97,8 @@ class QueryByStoredImage(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, library_name: str | None = None, **inputs) -> str:
-        return library_fingerprint(library_name or "default")
+    def fingerprint_inputs(cls, **inputs) -> str:
+        return library_state(**inputs)
 
     @classmethod
     @names_missing_requirements

@@ -11,6 +11,7 @@ import pytest
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.client import PromptError
 from host.node_graphs import index, node, search_by_prompt
+from host.server import ComfyServer
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,19 @@ def test_what_is_indexed_into_one_library_is_in_no_other_and_nothing_shows_the_c
     password = work.split("password=")[1].split()[0]
     for told in (server.log_text(), json.dumps(server.get("/history")), json.dumps(server.object_info())):
         assert password not in told and work not in told
+
+
+def test_a_graph_of_another_library_starts_no_default_one_and_still_looks_again(work):
+    """The nodes after Library Status still name 'default'; what is linked they know only when they run."""
+    given = {"library_name": "default", "library": ["status", 0]}
+    with ComfyServer() as fresh:
+        (folder := fresh.user / "diffusion_toolkit").mkdir(parents=True)
+        write(folder / "config.json", {"work": work})
+        graph = {"status": node("DiffusionToolkitLibraryStatus", library_name="work")}
+        graph["list"] = node("DiffusionToolkitListImages", order="newest", top_k=2, **given)
+        for _ in range(2):
+            assert "list" in fresh.queue(graph).executed
+        assert [place.name for place in folder.iterdir()] == ["config.json"]
 
 
 def test_a_linked_id_is_of_the_library_that_it_came_from(server, config, work, pictures):

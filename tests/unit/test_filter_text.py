@@ -140,7 +140,7 @@ def test_words_side_by_side_are_one_look_at_the_index() -> None:
 
 
 def test_a_filter_that_hangs_on_today_says_so() -> None:
-    assert [db.parse_filter(text).moving for text in ("date:today", "-age:7d", "date:2025", "today")] == [True, True, False, False]
+    assert [db.parse_filter(text).moving for text in ("date:today", "indexed:<Yesterday", "-age:7d", "date:2025", "today")] == [True, True, True, False, False]
 
 
 def test_every_field_and_alias_is_on_the_help_page() -> None:
@@ -189,6 +189,42 @@ def test_widgets_never_break_out_of_their_field(texts, words: str, labels: str, 
 
 def test_a_node_that_asks_for_today_looks_again(texts) -> None:
     assert texts.moment_of(["date:today"]) and texts.moment_of(["", "age:7d"]) and texts.moment_of(["cat", ""]) == ""
+
+
+def test_a_node_looks_again_for_a_date_alone_and_not_for_the_word(texts) -> None:
+    assert texts.moment_of(["date:yesterday"]) == texts.moment_of(["AGE:>1y"]) != ""
+    assert texts.moment_of(["today yesterday 'age' label:today", "date:soon"]) == ""
+
+
+def test_a_node_whose_filter_is_linked_looks_again(texts) -> None:
+    """What is linked is None before it runs: it may ask for today."""
+    from diffusion_toolkit.nodes.search.hits import search_fingerprint
+
+    assert texts.moment_of([None])
+    moments = [search_fingerprint(library=None, **given).partition(" ")[2] for given in ({"filter_text": None}, {"filter_text": "cat"}, {})]
+    assert moments[0] and moments[1:] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("given", "looks_again"),
+    [
+        ({"since": "today"}, True),
+        ({"until": " Yesterday"}, True),
+        ({"since": "7d", "until": "2d"}, True),
+        ({"since": "2025-03-14T12:30", "until": "2026", "filter_text": "rating:5", "words": "today"}, False),
+        ({"since": "soon"}, False),
+        ({"filter_text": "age:7d"}, True),
+        ({"since": None, "until": ""}, True),
+        ({"until": None}, True),
+        ({"filter_text": None}, True),
+        ({"words": None, "folder": None, "filter": None}, False),
+        ({}, False),
+    ],
+)
+def test_a_filter_node_looks_again_where_a_date_may_have_moved(texts, given: dict, looks_again: bool) -> None:
+    from diffusion_toolkit.nodes.search.filter_images import FilterImages
+
+    assert bool(FilterImages.fingerprint_inputs(**given)) is looks_again
 
 
 def test_two_signs_join_as_one_does() -> None:
