@@ -9,7 +9,8 @@ from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
 from ..files import unquoted
-from ..host import fresh_fingerprint, library_fingerprint, names_missing_requirements, numbers_in_range, progress_on, show_text
+from ..host import fresh_fingerprint, names_missing_requirements, numbers_in_range, progress_on, show_text
+from ..library_state import library_state
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
 from ..wording import first_lines, some
@@ -109,17 +110,16 @@ class FillTemplate(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(
-        cls, library_name: str | None = None, template: str | None = None, template_file: str | None = None, missing: str | None = None, **inputs: Any
-    ) -> str:
+    def fingerprint_inputs(cls, template: str | None = OWN, template_file: str | None = "", missing: str | None = STOP, **inputs: Any) -> str:
         """With the models that are here, but where nothing is missing: then a new one changes nothing, and nobody waits for the same picture.
 
-        What leaves images out is asked anew each time: one that lacks a picture in the input folder is to come back with it.
+        What leaves images out is asked anew each time: one that lacks a picture in the input folder is to come back with it. So is a template
+        that is linked (None): which file it is, and whether that was changed, is not known yet. Filling takes no time beside what the graphs take.
         """
-        if missing == LEAVE_OUT:
+        if missing == LEAVE_OUT or None in (template, template_file, missing):
             return fresh_fingerprint()
-        state = library_fingerprint(library_name or "default") + ("" if missing == STOP else models_here())
-        file = file_of(template or OWN, template_file or "")  # where this raises, ComfyUI runs the node, which tells
+        state = library_state(**inputs) + ("" if missing == STOP else models_here())
+        file = file_of(template, template_file)  # where this raises, ComfyUI runs the node, which tells
         return f"{state} {file} {file.stat().st_mtime_ns if file is not None else ''}"
 
     @classmethod
@@ -165,7 +165,7 @@ class FillTemplate(io.ComfyNode):
         written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as else "" for graph, id_, of in made.graphs]
         show_text(cls, f"Done: {len(made.graphs)} graphs")
         graphs, of_images, of_seeds = map(list, zip(*made.graphs))
-        report = _report(of_seeds, made.lines, without, written)
+        report = _report(of_seeds, made.lines, without, written, unheard=seeds == OWN_SEED and variations > 1)
         of_images = [ImageId(id_, opened.name) for id_ in of_images]
         return io.NodeOutput([json.dumps(graph) for graph in graphs], of_images, of_seeds, written, report, ui={"text": [report]})
 
@@ -179,9 +179,11 @@ def _check_count(images: int, seeds: int) -> None:
         raise ValueError(f"{images} images with {seeds} variations{each} are {count} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
 
 
-def _report(seeds: list[int], lines: list[str], without: list[str], written: list[str]) -> str:
+def _report(seeds: list[int], lines: list[str], without: list[str], written: list[str], unheard: bool) -> str:
+    """`unheard`: variations were asked for of a seed that there is one of."""
     heading = f"{some(len(seeds), 'filled graph')}, seed {seeds[0]}" + f" to {seeds[-1]}" * (seeds[-1] != seeds[0])
     heading += f"; {some(len(without), 'image')} left out" * bool(without)
+    heading += f". Not used here: variations, since {OWN_SEED} is one seed" * unheard
     more = [f"... and {len(lines) - TOLD} images more"] * (len(lines) > TOLD)
     files = [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
     return "\n".join([heading, *lines[:TOLD], *more, *first_lines(without, TOLD), *files])

@@ -18,6 +18,7 @@ from .templates import BUILT_IN, LEAVE_OUT, NEAREST, TOLD, missing_here
 
 OF_A_PASS = ("seed", "steps", "cfg", "sampler", "scheduler", "denoise")  # settings that tell one pass of an image from another
 NAMES = ("checkpoint", "vae", "sampler", "scheduler")  # settings that are names of what a computer has, beside LoRAs
+_LEAST = 16  # pixels of a side, in Empty Latent Image
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def wanted_of(connection: Connection, image: StoredImage) -> dict[str, Any]:
     """What is known of an image, as `fill` takes it. Its settings are those that the reader took, of the pass that began the picture.
 
     Its prompts and LoRAs are that pass's too, unless it does not tell: then all of its texts. A size is the one that was asked for,
-    else the picture's.
+    else the picture's, but for one that is smaller than ComfyUI makes any.
     """
     passes = [one for one in image.reading.get("passes") or () if isinstance(one, Mapping)]
     begun = max(passes, key=lambda one: sum(one.get(name) == getattr(image, name) for name in OF_A_PASS)) if len(passes) > 1 else {}
@@ -99,7 +100,7 @@ def wanted_of(connection: Connection, image: StoredImage) -> dict[str, Any]:
         "loras": [one for one in begun.get("loras", image.loras) if one.get("name")],
         "prompt": text("positive", image.prompt_id),
         "negative": text("negative", image.negative_id),
-        "size": (image.asked_width, image.asked_height) if asked else (image.width // 8 * 8, image.height // 8 * 8),
+        "size": (image.asked_width, image.asked_height) if asked else tuple(max(_LEAST, side // 8 * 8) for side in (image.width, image.height)),
     }
 
 

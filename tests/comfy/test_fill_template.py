@@ -202,6 +202,33 @@ def test_a_template_outside_the_roots_is_refused(server, heron):
             server.queue(fill(f"{heron}", template_file=name))
 
 
+def test_a_linked_template_that_was_changed_meanwhile_is_filled_as_it_is_now(server, heron):
+    """ComfyUI hands no linked value to a fingerprint, so nothing is seen of the file there."""
+    file = server.output / "linked_template.json"
+    filled = {**fill(f"{heron}", keep="steps", template_file=["file", 0]), "file": node("PrimitiveString", value="output/linked_template.json")}
+    for steps in (11, 22):
+        file.write_text(json.dumps(picture_graph("filled", steps=steps)), encoding="utf-8")
+        assert json.loads(values(server, filled, "fill", 0)[0])["5"]["inputs"]["steps"] == steps
+
+
+def test_a_tiny_picture_without_a_told_size_asks_for_the_least_that_comfyui_makes(server, heron):
+    folder = server.output / "fill-tiny"
+    folder.mkdir()
+    Image.new("RGB", (5, 37), "teal").save(folder / "one.png")
+    server.queue(index("fill-tiny"))
+    [image_id] = ids_of(server, "fill-tiny")
+    [text] = values(server, fill(f"{image_id}", template="text to image", missing="leave the names"), "fill", 0)
+    latent = json.loads(text)["5"]["inputs"]
+    assert (latent["width"], latent["height"]) == (16, 32)
+
+
+def test_variations_of_an_images_own_seed_are_told_to_be_none(server, heron):
+    unused = ". Not used here: variations, since the image's own is one seed\n"
+    for seeds, variations, said in (("the image's own", 5, True), ("the image's own", 1, False), ("from seed on", 2, False)):
+        report = server.queue(fill(f"{heron}", seeds=seeds, variations=variations)).outputs["fill"]["text"][0]
+        assert (unused in report) is said and ("Not used" in report) is said
+
+
 def test_the_templates_folder_need_not_be_there(server):
     folder = server.user / "diffusion_toolkit" / "templates"
     aside = folder.with_name("templates aside")
