@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from comfy_api.v0_0_2 import io
@@ -72,11 +73,11 @@ class LabelImages(io.ComfyNode):
         from ... import db
 
         ids = [id_ for id_ in image_id or () if id_]
-        name = meant_library(hits or (), library or (), library_name[0], ids)
+        collection, rated, chosen = _one("namespace", namespace).strip(), _one("rating", rating), _one("library_name", library_name)
+        name = meant_library(hits or (), library or (), chosen, ids)
         ids = [*map(int, ids), *(id_ for one in hits or () for id_ in one.ids)]
         if not ids:
             raise ValueError("There is no image to label. Connect the hits of a search, or image ids.")
-        collection = namespace[0].strip()
         opened = open_library(name)
         with opened.connection() as connection:
             known = db.get_images(connection, ids)
@@ -86,13 +87,22 @@ class LabelImages(io.ComfyNode):
                 add=add_labels,
                 remove=remove_labels,
                 namespace=None if not collection else "" if collection == NO_NAMESPACE else collection,
-                rating=stars(rating[0]),
-                clear_rating=rating[0] == UNRATED,
+                rating=stars(rated),
+                clear_rating=rated == UNRATED,
             )
         report = f"{changed} of {len({image.id for image in known})} images of '{name}' changed"
-        if not any(text.strip() for text in (*add_labels, *remove_labels, collection)) and rating[0] == LEAVE:
+        if not any(text.strip() for text in (*add_labels, *remove_labels, collection)) and rated == LEAVE:
             report += ": nothing is asked. Write labels or a namespace, or choose a rating."
         return io.NodeOutput(name, report, ui={"text": [report]})
+
+
+def _one(name: str, values: Sequence[str]) -> str:
+    """What a list says of all images. ValueError where it says several things: it is taken as one, and no image has its own of it."""
+    several = list(dict.fromkeys(values))
+    if len(several) > 1:
+        told = ", ".join(map(repr, several[:3])) + ", ..." * (len(several) > 3)
+        raise ValueError(f"{name} is a list of {len(several)} values ({told}), and all images are given one. Write one, and queue this node once for each.")
+    return several[0]
 
 
 def stars(rating: str) -> int | None:

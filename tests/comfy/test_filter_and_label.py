@@ -74,6 +74,27 @@ def test_a_list_of_ids_is_one_change(server, lighthouses):
     assert prompts(server.queue(filtered({"filter_text": 'label:lighthouse rating:rejected namespace:""'}))) == ["red"]
 
 
+def test_a_list_that_would_put_all_images_into_its_first_namespace_is_refused(server, lighthouses):
+    graph = filtered({"labels": "lighthouse"})
+    graph["label"] = label(image_id=["search", 4], namespace=["search", 1])
+    with pytest.raises(PromptError, match=r"namespace is a list of 3 values \('a .*'\), and all images are given one. Write one, and queue"):
+        server.queue(graph)
+    assert prompts(server.queue(filtered({"namespace": "sea"}))) == ["green", "red", "white"]
+    graph["label"]["inputs"]["namespace"] = ["search", 2]  # three times the same
+    assert server.queue(graph).outputs["label"]["text"] == ["3 of 3 images of 'default' changed"]
+    assert prompts(server.queue(filtered({"namespace": "blurry"}))) == ["green", "red", "white"]
+
+
+@pytest.mark.parametrize(("name", "values"), [("rating", ["1 star", "5 stars"]), ("library_name", ["default", "work"])])
+def test_a_list_of_ratings_or_libraries_labels_nothing(name, values):
+    import_comfy()
+    from diffusion_toolkit.nodes.library.label_images import LabelImages
+
+    given = dict(add_labels=["x"], remove_labels=[""], namespace=["", ""], rating=["as it is"], library_name=["default"], image_id=[3, 4])
+    with pytest.raises(ValueError, match=f"{name} is a list of 2 values"):
+        LabelImages.execute(**{**given, name: values})
+
+
 def test_where_nothing_is_asked_of_images_that_is_told(server, lighthouses):
     graph = {**search_by_prompt(QUERY, top_k=1), "label": label(hits=["search", 12], add_labels=" ")}
     assert server.queue(graph).outputs["label"]["text"] == [
