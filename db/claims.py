@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg import Connection, Error
 
 from ._clean import clean_text
+from ._generation import one_writer
 from ._lock_numbers import RUN_LOCK
 from .errors import LibraryError
 
@@ -169,10 +170,13 @@ class Run:
                 conn.execute("UPDATE claims SET run_id = %s WHERE run_id = %s", [number, self._id])
                 conn.execute("DELETE FROM runs WHERE id = %s", [self._id])
             conn.commit()
+            self._id = number  # its claims are this one's already
+            one_writer(conn)  # who has seen no run yet, and removes images for that, is done before we look for any
+            conn.commit()
         except BaseException:
             conn.close()
             raise
-        self._conn, self._id = conn, number
+        self._conn = conn
         return conn
 
 

@@ -62,6 +62,8 @@ SELECT count(*) FROM (
     SELECT id FROM texts WHERE hash <> %(empty)s EXCEPT SELECT prompt_id FROM kept EXCEPT SELECT negative_id FROM kept
 ) t
 """
+# Those that are marked still: somebody may have written one anew since the disk was looked at.
+_REMOVE_PATHS = "DELETE FROM paths WHERE root_id = %s AND path = ANY(%s) AND missing IS NOT NULL RETURNING path, image_id"
 _REMOVE_IMAGES = f"""
 DELETE FROM images i WHERE id = ANY(%s) AND NOT EXISTS (SELECT FROM paths p WHERE p.image_id = i.id) RETURNING id, {_GIVEN}
 """
@@ -106,7 +108,10 @@ class GoingImage:
 
 
 def refuse_beside_a_run(conn: Connection) -> None:
-    """LibraryError while somebody indexes: a run counts on the images that it has found to stay."""
+    """LibraryError while somebody indexes: a run counts on the images that it has found to stay.
+
+    Asked by the one writer, it holds until the end of the transaction: a run that begins waits for that.
+    """
     if who := running(conn):
         raise LibraryError(f"{', '.join(who)} is indexing into this library. Try again when it is done.")
 
@@ -168,21 +173,23 @@ def remove_missing(
     """Remove the marked files of a root, and the images that have no other.
 
     What was removed: the image of each path; of each image whether a person gave it a label, a namespace or a rating.
-    `still_gone` is asked of each lot just before, and tells which of them are; it may raise. The rest is unmarked.
+    `still_gone` is asked of each lot just before, and tells which of them are; it may raise, and take minutes, in which no
+    writer waits. The rest is unmarked. LibraryError while a run goes on.
     """
     files: dict[str, int] = {}
     images: dict[int, bool] = {}
     while True:
         progress(len(files))
+        with library.reading() as conn:
+            paths = [path for (path,) in conn.execute(_MARKED, [root_id, AT_ONCE])]
+        if not paths:
+            return files, images
+        gone = still_gone(paths)
         with library.connection() as conn:
             one_writer(conn)
-            refuse_beside_a_run(conn)
-            paths = [path for (path,) in conn.execute(_MARKED, [root_id, AT_ONCE])]
-            if not paths:
-                return files, images
-            gone = still_gone(paths)
+            refuse_beside_a_run(conn)  # one that begins from now on waits until this lot is gone
             unmark_missing(conn, root_id, sorted(set(paths) - set(gone)))
-            of = dict(conn.execute("DELETE FROM paths WHERE root_id = %s AND path = ANY(%s) RETURNING path, image_id", [root_id, gone]))
+            of = dict(conn.execute(_REMOVE_PATHS, [root_id, gone]))
             went = conn.execute(_REMOVE_IMAGES, [list(of.values())]).fetchall()
             bump_generation(conn)
         files.update(of)

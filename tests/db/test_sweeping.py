@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db._generation import one_writer
+from diffusion_toolkit.db.claims import running
 
 
 def test_what_makings_of_indexes_have_left_is_dropped_even_where_their_encoder_is_gone(library):
@@ -42,14 +46,69 @@ def test_tables_are_vacuumed_of_which_a_tenth_and_more_than_a_thousand_rows_were
     assert swept() == []
 
 
-def test_files_that_are_gone_are_not_removed_beside_a_run_that_began_meanwhile(library, image):
+@pytest.fixture
+def gone(library, image) -> tuple[int, int]:
+    """The root and the image of gone.png, which is marked as missing."""
     with library.connection() as conn:
         root = db.ensure_root(conn, "output", "/pictures")
         [gone] = db.write_images(conn, root, [image(1, path="gone.png")])
         db.mark_missing(conn, root, ["gone.png"])
+    return root, gone
+
+
+def test_files_that_are_gone_are_not_removed_beside_a_run_that_began_meanwhile(library, gone):
+    root, image_id = gone
     run = db.Run(library, "computer 7, process 12")
     run.begin()
     with pytest.raises(db.LibraryError, match="computer 7, process 12 is indexing"):
         db.remove_missing(library, root, list, lambda done: None)
     run.end()
-    assert db.remove_missing(library, root, list, lambda done: None) == ({"gone.png": gone}, {gone: False})
+    assert db.remove_missing(library, root, list, lambda done: None) == ({"gone.png": image_id}, {image_id: False})
+
+
+def test_nothing_is_removed_when_a_run_begins_while_the_disk_is_looked_at(library, gone):
+    root, image_id = gone
+    run = db.Run(library, "computer 7, process 12")
+
+    def still_gone(paths: list[str]) -> list[str]:
+        run.begin()  # which waits for no disk
+        return paths
+
+    with pytest.raises(db.LibraryError, match="computer 7, process 12 is indexing"):
+        db.remove_missing(library, root, still_gone, lambda done: None)
+    with library.connection() as conn:
+        assert db.find_images(conn, [conn.execute("SELECT hash FROM images").fetchone()[0]]) and db.get_images(conn, [image_id])
+    run.end()
+
+
+def test_what_is_written_anew_while_the_disk_is_looked_at_stays(library, gone, image):
+    root, image_id = gone
+
+    def still_gone(paths: list[str]) -> list[str]:
+        with library.connection() as conn:
+            db.write_images(conn, root, [image(1, path="gone.png")])
+        return paths
+
+    assert db.remove_missing(library, root, still_gone, lambda done: None) == ({}, {})
+
+
+def test_a_run_begins_once_what_is_being_removed_is_gone(library, gone):
+    """Whoever removes has seen no run, which so may not look for images before."""
+    run, begun = db.Run(library, "computer 7, process 12"), threading.Event()
+
+    def begin() -> None:
+        run.begin()
+        begun.set()
+
+    with library.connection() as conn:
+        one_writer(conn)
+        db.refuse_beside_a_run(conn)
+        beginning = threading.Thread(target=begin)
+        beginning.start()
+        while not (running(conn) or begun.is_set()):
+            pass
+        assert not begun.wait(0.2)
+        conn.execute("DELETE FROM images")
+    assert begun.wait(30)
+    beginning.join()
+    run.end()
