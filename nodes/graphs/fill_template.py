@@ -63,7 +63,7 @@ class FillTemplate(io.ComfyNode):
                 io.Int.Input(
                     "seed", default=1, min=0, max=2**64 - 1, control_after_generate=True, tooltip="The seed of the first variation."
                 ),
-                io.Int.Input("variations", default=1, min=1, max=100, tooltip="So many graphs an image, each with another seed."),
+                io.Int.Input("variations", default=1, min=1, max=100, tooltip="So many graphs an image, each with another seed; one where seeds is the image's own."),
                 io.String.Input(
                     "keep",
                     default="denoise",
@@ -97,7 +97,7 @@ class FillTemplate(io.ComfyNode):
                     default="",
                     optional=True,
                     tooltip="A template by its path, in the output or input folder or another root, in place of the one chosen. Recall "
-                    "Workflow's files can be connected.",
+                    "Workflow's files can be connected; what is connected is read anew each time.",
                 ),
             ],
             outputs=[

@@ -37,7 +37,7 @@ class LabelImages(io.ComfyNode):
                 io.String.Input("add_labels", default="", tooltip="Labels to add, parted by commas; kept in small letters."),
                 io.String.Input("remove_labels", default="", tooltip="Labels to take away, parted by commas."),
                 io.String.Input(
-                    "namespace", default="", tooltip="The collection to move them to. Empty: they stay where they are; - takes them out of theirs."
+                    "namespace", default="", tooltip="The collection to move them to. Empty: they stay where they are; - takes them out of theirs. One for all."
                 ),
                 io.Combo.Input("rating", options=list(RATINGS), default=LEAVE, tooltip="Stars, or rejected; none takes a rating away."),
                 library_name_input(),

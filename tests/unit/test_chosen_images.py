@@ -88,3 +88,11 @@ def test_what_is_given_twice_is_told_and_can_be_kept(chosen):
     assert chosen.counted_once(hits(4, 2), "") == [] and chosen.chosen_ids(None, "1 2 1", repeats=True) == [1, 2, 1]
     with pytest.raises(ValueError, match=r"3 weights for 2 images \(4 is there twice, and counted once\)"):
         chosen.read_weights("1 1 1", 2, chosen.counted_once(None, "4 4 2"))
+
+
+@pytest.mark.parametrize("linked", [{"library": None}, {"library": None, "library_name": None}, {"library_name": None}])
+def test_a_linked_library_is_never_taken_for_one_that_has_not_changed(chosen, linked: dict) -> None:
+    """Which it is comes with the link, from any node: that of another pack says nothing of it."""
+    from diffusion_toolkit.nodes.library_state import library_state
+
+    assert library_state(**linked) != library_state(**linked)
