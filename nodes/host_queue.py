@@ -22,6 +22,18 @@ def running_entry() -> Any:
     return next((entry for entry in entries if entry[1] == context.prompt_id), None)
 
 
+def history() -> tuple[dict[str, Any], int]:
+    """The entries of ComfyUI's history by prompt id, the oldest first; and how many prompts have ended since it started.
+
+    These may be more: anybody can remove an entry, and a prompt that is queued again under the same id takes its former entry's place.
+    """
+    from server import PromptServer
+
+    queue = PromptServer.instance.prompt_queue
+    with queue.mutex:
+        return queue.get_history(map_function=lambda entry: entry), queue.task_counter - len(queue.currently_running)
+
+
 def put(graph: dict[str, Any], outputs: list[str], more: int, **extra: Any) -> str:
     """Queue a graph behind all others, up to its outputs; the new prompt's id.
 

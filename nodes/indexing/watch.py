@@ -100,7 +100,7 @@ class Queue(Protocol):
 
     def tasks(self) -> int: ...  # waiting or running
     def others_wait(self) -> bool: ...
-    def finished(self) -> Sequence[Finished]: ...  # since the last call
+    def finished(self) -> tuple[Sequence[Finished], int]: ...  # since the last call, and how many more, of which nothing is known
     def put(self, part: Any, beside: Any) -> str: ...
     def forget(self, prompt_id: str) -> None: ...
     def tell(self, place: Place, text: str) -> None: ...
@@ -190,7 +190,7 @@ class Watcher:
     def look(self, now: float) -> None:
         """See what has been saved, and queue a run when the time has come."""
         tasks = self._queue.tasks()
-        finished = self._queue.finished()
+        finished, unknown = self._queue.finished()
         with self._lock:
             for one in finished:
                 watch = self._running.pop(one.prompt_id, None)
@@ -201,12 +201,17 @@ class Watcher:
                 self._last_graph = one.graph
                 for watch in self._watches:
                     watch.saved_in.update(filter(None, map(watch.folder_of, one.saved)))
+            if unknown and self._running:  # the run of a watch is the first to end after it was queued
+                unknown -= 1
+                self._give_up_running()
+            if unknown:  # programs remove from the history what they have seen
+                self._quiet_since = None
+                for watch in self._watches:
+                    watch.saved_in.add(watch.folder)
             if tasks:
                 self._quiet_since = None
                 return
-            for watch in self._running.values():  # deleted from the queue
-                watch.left |= watch.looks_in
-            self._running.clear()
+            self._give_up_running()  # deleted from the queue
             if self._quiet_since is None:
                 self._quiet_since = now
             quiet = now - self._quiet_since
@@ -219,6 +224,12 @@ class Watcher:
                     watch.saved_in, watch.left = set(), set()
                     self._running[self._queue.put(watch.part, self._last_graph)] = watch
                     return
+
+    def _give_up_running(self) -> None:
+        """It is not known how the run ends; the next one looks there too."""
+        for watch in self._running.values():
+            watch.left |= watch.looks_in
+        self._running.clear()
 
     def _judge(self, watch: Watch, run: Finished, now: float) -> None:
         """What a run's end means for its watch: only what was not done is due again, and after failures not at once."""

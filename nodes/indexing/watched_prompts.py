@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ...embedders.template.present import upstream
-from ..host_queue import FIVE, loops, paid, put, running_entry
+from ..host_queue import FIVE, history, loops, paid, put, running_entry
 from .watch import Finished, Place
 
 Graph = dict[str, dict[str, Any]]
 
 PREFIX = "diffusion-toolkit-watch-"  # no page has nodes of such ids, so none shows a watch's run on a node that happens to share one
 EVENT = "diffusion_toolkit.watch"
+CLOCKS_DIFFER_S = 600.0  # at the most: that of a network drive and ours
 
 
 class CannotWatch(ValueError):
@@ -92,7 +93,8 @@ class HostQueue:
     """`watch.Queue` over ComfyUI's."""
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._seen: dict[str, Any] = {}  # the history's entries
+        self._ended = 0
 
     @property
     def _host(self) -> Any:
@@ -107,11 +109,12 @@ class HostQueue:
         """Anything that waits is another's: a watch puts its prompt in when the queue is empty."""
         return bool(self._host.prompt_queue.get_current_queue_volatile()[1])
 
-    def finished(self) -> list[Finished]:
-        entries = self._host.prompt_queue.get_history(map_function=lambda entry: entry)
-        new = [(prompt_id, entry) for prompt_id, entry in entries.items() if prompt_id not in self._seen]
-        self._seen = set(entries)
-        return [Finished(prompt_id, entry["prompt"][2], list(saved_files(entry)), *_end(entry)) for prompt_id, entry in new]
+    def finished(self) -> tuple[list[Finished], int]:
+        entries, ended = history()
+        new = [(prompt_id, entry) for prompt_id, entry in entries.items() if self._seen.get(prompt_id) is not entry]
+        unseen = max(0, ended - self._ended - len(new))
+        self._seen, self._ended = entries, ended
+        return [Finished(prompt_id, entry["prompt"][2], list(saved_files(entry)), *_end(entry)) for prompt_id, entry in new], unseen
 
     def put(self, part: Part, beside: Graph) -> str:
         """Queue the part, to be run up to its target.
@@ -130,17 +133,29 @@ class HostQueue:
 
 
 def saved_files(entry: Mapping[str, Any]) -> Iterator[Path]:
-    """The files in the output folder that a prompt's nodes say they saved in this run; what came from the cache is older."""
+    """The files in the output folder that a prompt's nodes say they saved in this run; what came from the cache, or was there long before
+    and is shown, as by a search, is older."""
     import folder_paths
 
     output = Path(folder_paths.get_output_directory()).resolve()
     messages = (entry.get("status") or {}).get("messages") or ()
     cached = {node for kind, data in messages if kind == "execution_cached" for node in data.get("nodes") or ()}
+    began = next((data.get("timestamp", 0) / 1000 for kind, data in messages if kind == "execution_start"), 0.0)
     for node_id, shown in (entry.get("outputs") or {}).items():
         for items in shown.values() if node_id not in cached and isinstance(shown, Mapping) else ():
             for item in items if isinstance(items, list) else ():
                 if isinstance(item, Mapping) and item.get("type") == "output" and item.get("filename"):
-                    yield Path(os.path.normpath(output / str(item.get("subfolder") or "") / str(item["filename"])))
+                    file = Path(os.path.normpath(output / str(item.get("subfolder") or "") / str(item["filename"])))
+                    if not _was_there(file, began - CLOCKS_DIFFER_S):
+                        yield file
+
+
+def _was_there(file: Path, before: float) -> bool:
+    try:
+        status = file.stat()
+    except OSError:
+        return False
+    return max(status.st_mtime, status.st_ctime) < before  # a copy may keep the time of what it is of
 
 
 def _end(entry: Mapping[str, Any]) -> tuple[str, str]:

@@ -67,6 +67,24 @@ def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off
     assert len(watch_runs(server)) == 1
 
 
+def test_what_a_program_saved_that_removes_its_history_at_once_is_indexed_too(server, watching):
+    """As many do over the API, to keep the history short."""
+
+    def known() -> int:  # not by a prompt, which a watch would hear of
+        return server.get(f"/diffusion_toolkit/images?filter=folder:{FOLDER}")["total"]
+
+    time.sleep(4)  # what the example's own run shows of the folder begins a run of the watch
+    before, end = known(), time.monotonic() + 60
+    prompt_id = server.post("/prompt", {"prompt": saving(3)})["prompt_id"]
+    while prompt_id not in server.get("/history"):
+        assert time.monotonic() < end
+    server.post("/history", {"delete": [prompt_id]})
+    while known() == before:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert known() == before + 1
+
+
 def test_a_folder_that_is_not_there_yet_is_watched(server):
     folder, light = "watched_later/2026", {"clip": None, "clip_vision": None, "text_embedder": None}
     said = server.queue(index(folder, **light, watch=True, watch_after=1)).outputs["index"]["text"][0]

@@ -14,7 +14,7 @@ class FakeQueue:
     """ComfyUI's queue, with nothing in it but what the test says."""
 
     def __init__(self) -> None:
-        self.busy = self.waiting = 0
+        self.busy = self.waiting = self.unknown = 0
         self.done: list[Finished] = []
         self.put_in: list[tuple[object, object]] = []
         self.forgotten: list[str] = []
@@ -26,9 +26,9 @@ class FakeQueue:
     def others_wait(self) -> bool:
         return self.waiting > 0
 
-    def finished(self) -> list[Finished]:
-        done, self.done = self.done, []
-        return done
+    def finished(self) -> tuple[list[Finished], int]:
+        done, self.done, unknown, self.unknown = self.done, [], self.unknown, 0
+        return done, unknown
 
     def put(self, part: object, beside: object) -> str:
         self.put_in.append((part, beside))

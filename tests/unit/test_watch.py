@@ -138,6 +138,10 @@ def test_a_run_makes_room_for_a_waiting_prompt_and_is_taken_up_after_it(watcher,
     watcher.look(12)
     assert len(queue.put_in) == 2
     watcher.make_room(running)
+    queue.ends()
+    watcher.look(13)
+    watcher.look(100)
+    assert len(queue.put_in) == 2  # this one did not stand back
 
 
 def test_a_persons_own_run_is_no_watchs(watcher, queue) -> None:  # noqa: F811
@@ -199,6 +203,11 @@ def test_a_cancelled_run_waits_for_the_next_saved_image(watcher, queue) -> None:
     watcher.look(102)
     assert len(queue.put_in) == 2
     assert watcher.run_of("watch 2").look_in == OUTPUT  # what the cancelled one left is in it
+    queue.ends()
+    queue.saves("dogs/c.png")
+    watcher.look(103)
+    watcher.look(104)
+    assert watcher.run_of("watch 3").look_in == OUTPUT / "dogs"
 
 
 def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, queue) -> None:  # noqa: F811
@@ -297,6 +306,17 @@ def test_an_ended_watch_runs_no_more(watcher, queue) -> None:  # noqa: F811
     watcher.look(100)
     assert queue.put_in == []
     assert watcher.end(OUTPUT, "default", ("workflow", "4"), "third") == []
+
+
+def test_a_run_that_fails_after_its_watch_ended_is_told_as_the_last(watcher, queue) -> None:  # noqa: F811
+    watcher.start(watch(after=1))
+    queue.saves()
+    watcher.look(0)
+    watcher.look(1)
+    watcher.end(OUTPUT, "default", ("workflow", "4"), "second")
+    queue.ends("failed")
+    watcher.look(2)
+    assert "failed and watching has ended. no such checkpoint" in queue.told[-1]
 
 
 @pytest.mark.parametrize(
