@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..stored_images import ORDERS
 from .errors import WRONG
 
+MAX_OFFSET = 1_000_000  # as of the nodes, which can't be asked before ComfyUI is found
 AUTO = "auto"
 NONE = "none"
 _EPILOG = """\
@@ -209,7 +210,9 @@ def _count(text: str) -> int:
 
 
 def _offset(text: str) -> int:
-    return 0 if text == "0" else _count(text)
+    if not text.isdigit() or not int(text) <= MAX_OFFSET:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MAX_OFFSET}")
+    return int(text)
 
 
 def _gib(text: str) -> float:

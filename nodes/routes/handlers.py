@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .incoming import read_form, read_json, refuse_other_origins
+from .incoming import read_form, read_json, refuse_other_origins, refuse_other_parameters
 from .refusals import Refusal, answered
 from .work import Workers
 
@@ -20,6 +20,7 @@ _UPLOADS_AT_ONCE = 4  # whose bodies are in memory
 # Searches at once, from two to four: the embedded server answers no more than there are cores, and each thread more takes the lock of
 # Python from the event loop, which on two cores was late by 48 ms with four and by 24 with two, both answering as many a second.
 _SEARCHING = max(2, min(4, os.cpu_count() or 2))
+_IN_BODY = " What is asked stands in the body, the library too."
 _ENTRIES = 5  # of a list that are written at once: five vectors of 4,000 numbers take 1 ms
 
 
@@ -50,6 +51,8 @@ class Routes:
 
     @answered
     async def openapi(self, request: web.Request) -> web.Response:
+        refuse_other_parameters(request)
+
         def made() -> dict[str, Any]:
             from .openapi import document
 
@@ -59,6 +62,8 @@ class Routes:
 
     @answered
     async def libraries(self, request: web.Request) -> web.Response:
+        refuse_other_parameters(request)
+
         def listed() -> dict[str, Any]:
             from ..host import library_names
 
@@ -68,6 +73,8 @@ class Routes:
 
     @answered
     async def status(self, request: web.Request) -> web.Response:
+        refuse_other_parameters(request, "library")
+
         def told(library: str) -> dict[str, Any]:
             from ..indexing.watch import watcher
             from ..library.status_report import read_status, status_record
@@ -84,6 +91,7 @@ class Routes:
     @answered
     async def search(self, request: web.Request) -> web.Response:
         refuse_other_origins(request)
+        refuse_other_parameters(request, instead=_IN_BODY)
         async with self._uploading(request):
             body, uploads = await read_form(request, "question")
 
@@ -114,6 +122,7 @@ class Routes:
     @answered
     async def embed(self, request: web.Request) -> web.Response:
         refuse_other_origins(request)
+        refuse_other_parameters(request, instead=_IN_BODY)
         async with self._uploading(request):
             body, uploads = await read_form(request, "question", optional=True)
 
@@ -138,6 +147,8 @@ class Routes:
 
     @answered
     async def image(self, request: web.Request) -> web.Response:
+        refuse_other_parameters(request, "library")
+
         def record() -> dict[str, Any]:
             from .images import image_record
 
@@ -148,6 +159,7 @@ class Routes:
     @answered
     async def change_image(self, request: web.Request) -> web.Response:
         refuse_other_origins(request)
+        refuse_other_parameters(request, "library")
         body = await read_json(request)
 
         def changed() -> dict[str, Any]:
@@ -160,6 +172,8 @@ class Routes:
 
     @answered
     async def thumbnail(self, request: web.Request) -> web.Response:
+        refuse_other_parameters(request, "library", "size")
+
         def made() -> Any:
             from .images import SIZES, thumbnail
 
@@ -174,6 +188,8 @@ class Routes:
 
     @answered
     async def file(self, request: web.Request) -> web.StreamResponse:
+        refuse_other_parameters(request, "library")
+
         def place() -> Any:
             from ...embedders.folders.scan import MEDIA_TYPES
             from .images import image_file

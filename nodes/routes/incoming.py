@@ -35,6 +35,16 @@ def refuse_other_origins(request: web.Request) -> None:
     raise Refusal(403, "origin", "Pages of other sites may not do this. ComfyUI's --enable-cors-header lets a site in.")
 
 
+def refuse_other_parameters(request: web.Request, *known: str, instead: str = "") -> None:
+    """Of the query string, as unknown fields of a body are refused: else a misspelt `library` would be the default one, also where it is changed."""
+    for name in request.query:
+        if name not in known:
+            there_are = f"The parameters are: {', '.join(known)}." if known else "There are none here."
+            raise Refusal(400, "invalid_request", f"{name[:40]}: There is no such parameter. {there_are}{instead}")
+        if len(request.query.getall(name)) > 1:
+            raise Refusal(400, "invalid_request", f"{name}: It is given more than once. Give it once.")
+
+
 async def read_json(request: web.Request) -> bytes:
     """The body, said to be JSON; `schema.checked` reads it."""
     if request.content_type != "application/json":

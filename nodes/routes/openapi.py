@@ -12,9 +12,9 @@ from .images import SETTINGS, SIZES
 from .schema import Embed, Labels, Listing, Search
 from .search import MODELS
 
-VERSION = "2"  # of the routes; grows with every change that a client could notice
+VERSION = "3"  # of the routes; grows with every change that a client could notice
 _REASONS = {
-    400: "The request is not what it should be; the error says where.",
+    400: "The request is not what it should be, or has a field or parameter that there is not; the error says where.",
     403: "A page of another site asked. Where ComfyUI's own check refuses it, before this package is asked, there is no body.",
     404: "There is no such library, image, file or model.",
     408: "The body did not arrive in time.",
@@ -47,8 +47,8 @@ def document() -> dict[str, Any]:
 def _paths() -> dict[str, Any]:
     image = [_parameter("id", "path", {"type": "integer", "minimum": 1}, "The image's id in the library."), _LIBRARY]
     return {
-        f"{PREFIX}/libraries": {"get": _operation("The names of the libraries", "Libraries")},
-        f"{PREFIX}/status": {"get": _operation("What a library holds, and what is wrong with it", "Status", [_LIBRARY], (404, 409, 503))},
+        f"{PREFIX}/libraries": {"get": _operation("The names of the libraries", "Libraries", refused=(400,))},
+        f"{PREFIX}/status": {"get": _operation("What a library holds, and what is wrong with it", "Status", [_LIBRARY], (400, 404, 409, 503))},
         f"{PREFIX}/search": {
             "post": _operation(
                 "Find images by words, pictures, stored images, vectors, or any mix of them",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ...db.filters.tree import MAX_LENGTH
 from ...db.listing import ORDERS
 from .refusals import Refusal
 
@@ -77,7 +78,7 @@ class Search(_Strict):
         0, ge=0, le=1_000_000, strict=True,
         description="How many of the best hits to pass over; for the next page add k. With diversity, collapse or recency hits end at 3,200.",
     )  # fmt: skip
-    filter: str = Field("", max_length=10_000, description="A filter text, such as: checkpoint:*xl* steps:20..40 rating:>=3 -label:draft")
+    filter: str = Field("", max_length=MAX_LENGTH, description="A filter text, such as: checkpoint:*xl* steps:20..40 rating:>=3 -label:draft")
     lowest_score: Number | None = None
     lowest_percentile: Number = Field(0.0, ge=0, le=100, description="At least as near as this share of the library is.")
     order: Literal["score", "newest", "oldest", "seed"] = "score"
@@ -101,7 +102,7 @@ class Listing(_Strict):
     """Images by filter alone. It stands in the query string, where every value is text."""
 
     library: str = Field("default", max_length=200, description="A library's name; GET /diffusion_toolkit/libraries lists them.")
-    filter: str = Field("", max_length=10_000, description="A filter text, such as: label:keep rating:>=3; none: all images.")
+    filter: str = Field("", max_length=MAX_LENGTH, description="A filter text, such as: label:keep rating:>=3; none: all images.")
     order: Literal[tuple(ORDERS)] = Field("newest", description="What is not known comes last.")
     k: int = Field(50, ge=1, le=1000, description="The most images to return.")
     offset: int = Field(0, ge=0, le=1_000_000_000, description="How many to pass over; for the next page add k.")

@@ -89,7 +89,7 @@ def embed(model: str, asked: Embed, pictures: dict[str, bytes]) -> dict[str, Any
     with models().lock:
         made = models().get(model, encoder)
         if model == "image":
-            vectors = made.encode([_pixels(name, picture) for name, picture in pictures.items()])
+            vectors = [made.encode([_pixels(name, picture)])[0] for name, picture in pictures.items()]  # one decoded at a time: it may be of 500 MB
         elif model == "text":
             vectors = made.encode_texts(asked.texts) if asked.stored else [made.encode_query(text) for text in asked.texts]
         elif model == "description":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gzip
 import io
@@ -102,6 +103,30 @@ def test_a_search_that_is_none_is_refused_with_the_place(ask, body, said):
 def test_a_list_that_is_none_is_refused_with_the_place(ask, query, said):
     status, _, message = ask("GET", f"/diffusion_toolkit/images?{query}").refusal
     assert status in (400, 404) and said in message
+
+
+def test_a_parameter_that_there_is_not_is_refused_by_every_route(ask):
+    """Of those that it describes: a misspelt library would be the default one."""
+    paths = ask("GET", "/diffusion_toolkit/openapi.json").json["paths"]
+    for path, methods in [*paths.items(), ("/diffusion_toolkit/openapi.json", {"get": {"parameters": []}})]:
+        for method, told in methods.items():
+            known = [parameter["name"] for parameter in told["parameters"] if parameter["in"] == "query"]
+            there_are = ", ".join(known) if known else "There are none here."
+            said = ask(method.upper(), f"{path.format(id=1, model='text')}?librarry=nosuch", **({"json": {}} if method == "post" else {})).refusal
+            assert said[:2] == (400, "invalid_request") and said[2].startswith("librarry: There is no such") and there_are in said[2], (method, path)
+
+
+def test_nothing_is_changed_where_the_library_is_misspelt(ask, image_id):
+    assert ask("POST", f"{IMAGES}/{image_id}?librarry=nosuch", json={"add_labels": ["oops"]}).status == 400
+    assert ask("POST", f"{IMAGES}/{image_id}?library=default&library=nosuch", json={"add_labels": ["oops"]}).refusal[2].endswith("Give it once.")
+    assert ask("GET", f"{IMAGES}/{image_id}").json["labels"] == []
+
+
+@pytest.mark.parametrize("place", [SEARCH, "/diffusion_toolkit/embed/text"])
+def test_the_library_of_a_search_stands_in_its_body(ask, place):
+    body = {"parts": [WORDS]} if place == SEARCH else {"texts": ["a"]}
+    message = ask("POST", f"{place}?library=nosuch", json=body).refusal[2]
+    assert message == "library: There is no such parameter. There are none here. What is asked stands in the body, the library too."
 
 
 def test_a_search_that_is_got_is_told_to_be_posted(ask):
@@ -298,7 +323,7 @@ def test_clients_that_leave_do_no_harm(server, image_id):
     for _ in range(10):
         try:
             request(server.url, "POST", SEARCH, json={"parts": [WORDS], "k": 5}, timeout=impatient)
-        except TimeoutError:
+        except asyncio.TimeoutError:  # another class than TimeoutError until Python 3.11
             pass
     assert request(server.url, "POST", SEARCH, json={"parts": [WORDS], "k": 5}).status == 200
 

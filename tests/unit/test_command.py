@@ -67,6 +67,19 @@ def test_a_folder_as_the_shells_of_windows_complete_it_is_understood(monkeypatch
     assert ended.value.code == 2 and 'Write "C:\\My Pictures".' in capsys.readouterr().err
 
 
+def test_a_search_may_pass_over_as_many_images_as_the_node(capsys):
+    import_comfy()
+    from diffusion_toolkit.nodes.command.arguments import parse
+    from diffusion_toolkit.nodes.search.hits import MOST_OFFSET
+
+    for offset in (0, 10_000, MOST_OFFSET):
+        assert parse(["search", "--offset", str(offset)]).given.offset == offset
+    for wrong in (str(MOST_OFFSET + 1), "-1", "ten", "1.5"):
+        with pytest.raises(SystemExit):
+            parse(["search", f"--offset={wrong}"])
+        assert f"'{wrong}' is no number from 0 to 1000000" in capsys.readouterr().err
+
+
 def test_the_beginning_of_an_option_is_not_the_option():
     from diffusion_toolkit.nodes.command.arguments import parse
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import weakref
 from datetime import datetime, timezone
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from diffusion_toolkit.db import FilterError, parse_filter
 from diffusion_toolkit.nodes.routes.handlers import as_json
 from diffusion_toolkit.nodes.routes.images import told
 from diffusion_toolkit.nodes.routes.refusals import Refusal
-from diffusion_toolkit.nodes.routes.schema import Labels, Search, checked
+from diffusion_toolkit.nodes.routes.schema import Embed, Labels, Listing, Search, checked
 from host.comfy_models import import_comfy
+from host.http import png
 
 
 @pytest.mark.parametrize("hits", [0, 1, 4, 5, 6, 23])
@@ -98,3 +103,37 @@ def test_a_misspelt_choice_is_told_with_the_one_that_was_meant() -> None:
         with pytest.raises(Refusal) as refused:
             checked(Search, f'{{"parts": [{{"kind": "image", "id": 1}}], {given}}}'.encode())
         assert str(refused.value).endswith(said)
+
+
+def test_a_filter_may_be_as_long_as_its_parser_takes() -> None:
+    longest = "a" + " " * 3998 + "b"
+    parse_filter(longest)
+    with pytest.raises(FilterError):
+        parse_filter(longest + "a")
+    for model, rest in ((Listing, ""), (Search, ', "parts": [{"kind": "prompt", "id": 1}]')):
+        assert checked(model, f'{{"filter": "{longest}"{rest}}}'.encode()).filter == longest
+        with pytest.raises(Refusal, match="^filter: String should have at most 4000 characters"):
+            checked(model, f'{{"filter": "{longest}a"{rest}}}'.encode())
+
+
+def test_pictures_to_embed_are_in_memory_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    import_comfy()
+    from diffusion_toolkit.nodes.routes import search as routes_search
+
+    alive: list[weakref.ref] = []
+    most: list[int] = []
+
+    def encode(pictures: list[np.ndarray]) -> np.ndarray:
+        alive.extend(map(weakref.ref, pictures))
+        most.append(sum(picture() is not None for picture in alive))
+        return np.stack([np.full(4, picture[0, 0, 0], np.float32) for picture in pictures])
+
+    encoder = SimpleNamespace(fingerprint="f", family="image", dims=4)
+    models = SimpleNamespace(lock=contextlib.nullcontext(), get=lambda *wanted: SimpleNamespace(name="stand-in", encode=encode))
+    library = SimpleNamespace(name="default", connection=contextlib.nullcontext)
+    monkeypatch.setattr(routes_search, "models", lambda: models)
+    monkeypatch.setattr(routes_search, "opened", lambda name: library)
+    monkeypatch.setattr(routes_search, "_encoder", lambda connection, family: encoder)
+    answer = routes_search.embed("image", Embed(), {str(red): png((red, 0, 0)) for red in (10, 20, 30)})
+    assert answer["vectors"] == [[10.0] * 4, [20.0] * 4, [30.0] * 4]
+    assert most == [1, 1, 1]
