@@ -3,6 +3,7 @@
 What others use is listed here, and taken from here; a name that is not, from its own module.
 """
 
+from ._clean import clean_text
 from ._generation import bump_generation, generation
 from .approximations import Approximation, approximation, sample_texts, texts_that_begin_alike, wanted_approximation, write_approximation
 from .claims import Claimed, FileState, Run, release_files

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 from .files import unquoted
+from .wording import HALF_A_CHARACTER
 
 LONGEST_NAME = 255  # letters of a file's name, on any system
 
@@ -43,8 +44,9 @@ def new_place(name: str, suffix: str, widget: str) -> Path:
         except FileNotFoundError as error:
             if getattr(error, "winerror", 2) != 2 or len(place.name) > LONGEST_NAME:  # Windows finds no path in one that is too long
                 raise OSError(errno.ENAMETOOLONG, f"a path of {len(str(place))} letters is too long") from None
-    except (OSError, RuntimeError) as error:  # a name too long, a file where a folder should be, a loop of links
-        raise PlaceRefused(f"Nothing can be written as {name[:200]!r}: {getattr(error, 'strerror', None) or error}. {asked}") from error
+    except (OSError, RuntimeError, UnicodeError) as error:  # a name too long, a file where a folder should be, a loop of links
+        why = HALF_A_CHARACTER if isinstance(error, UnicodeError) else getattr(error, "strerror", None) or error
+        raise PlaceRefused(f"Nothing can be written as {name[:200]!r}: {why}. {asked}") from error
     if not place.is_relative_to(output):
         raise PlaceRefused(f"{widget} is {name[:200]!r}, which is not in ComfyUI's output folder. {asked}")
     return place

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..db import GoingImage
 
+HALF_A_CHARACTER = "a character in it is not whole, as where an emoji was cut in two"
+
 
 def some(n: int, what: str) -> str:
     """1 image, 2 images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,8 @@ class SaveImage(io.ComfyNode):
         import nodes
 
         graph, lines = for_file(cls.hidden.prompt, cls.hidden.unique_id, {"prompt": prompt, "negative_prompt": negative_prompt}, hits)
-        saved = nodes.SaveImage().save_images(images, filename_prefix, graph, cls.hidden.extra_pnginfo)
+        name = re.sub("[\ud800-\udfff]", "_", filename_prefix)  # half an emoji, as a text that was cut ends with: no file's name has it
+        saved = nodes.SaveImage().save_images(images, name, graph, cls.hidden.extra_pnginfo)
         return io.NodeOutput(images, ui={**saved["ui"], "text": ["\n".join(lines)]})
 
 

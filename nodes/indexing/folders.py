@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from ..files import elsewhere, unquoted
 from ..host import ROOTS_VARIABLE, config_file, root_folder, roots, told_faults, told_roots
+from ..wording import HALF_A_CHARACTER
 
 
 class OutsideRoots(ValueError):
@@ -48,11 +49,15 @@ def subfolder_in(root_name: str, text: str) -> str:
     """The path below a root of a folder as a person typed or pasted it: relative to the root, or whole. "" is the root.
 
     Raises:
-        OutsideRoots, scan.ScanError: it does not lie in this root.
+        OutsideRoots, scan.ScanError: it does not lie in this root, or its name can't be kept.
         ConfigurationError: there is no such root.
     """
-    from ...embedders.folders.scan import normal_subfolder, refuse_device
+    from ...embedders.folders.scan import ScanError, normal_subfolder, refuse_device
 
+    try:
+        text.encode()
+    except UnicodeError:
+        raise ScanError(f"The sub-folder {text[:200]!r} can't be kept in the library: {HALF_A_CHARACTER}. Write its name anew, or rename the folder.") from None
     root, written = root_folder(root_name), list(spellings(text))
     for name in written:
         if not _is_whole(name) and "\0" not in name and os.path.isdir(root / name):

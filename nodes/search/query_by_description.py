@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def description_query(encoder: Encoder, text: str) -> Query:
     """The query of words for image vectors: which encoder made those, its own picture tower tells."""
+    from ...db import clean_text
+
+    text = clean_text(text)
     details = {"picture_tower": encoder.picture_tower}
     part = QueryPart("image", encoder.encode_query(text), None, encoder.name, label=f"shows '{text.strip()}'", details=details)
     return Query((part,))

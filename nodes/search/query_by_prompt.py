@@ -17,7 +17,10 @@ KINDS = {"prompt": "prompt", "negative prompt": "negative"}
 
 
 def prompt_query(embedder: Embedder, text: str, kind: str) -> Query:
-    """The query of words, for prompts or negative prompts."""
+    """The query of words, for prompts or negative prompts. They are cleaned as stored texts are: no tokenizer takes half an emoji."""
+    from ...db import clean_text
+
+    text = clean_text(text)
     words = f"'{text.strip()}'"
     label = words if kind == "prompt" else f"negative {words}"
     return Query((QueryPart(kind, embedder.encode_query(text), embedder.fingerprint, embedder.name, label=label),))

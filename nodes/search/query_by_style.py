@@ -26,6 +26,9 @@ def style_parts(vectors: list[tuple[str, Any, str | None, str]], label: Callable
 
 def style_query(encoder: SDXLTextEncoder, text: str, kinds: tuple[str, ...]) -> Query:
     """The query of a prompt in the words of SDXL's CLIP: its pooled CLIP-L and CLIP-G vectors."""
+    from ...db import clean_text
+
+    text = clean_text(text)
     encoded = encoder.encode([(text, text)])
     made = {
         "clip_l": (encoded.clip_l[0], encoder.clip_l_fingerprint),

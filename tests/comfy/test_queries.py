@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder  # noqa:
 from diffusion_toolkit.nodes.links import AskedPart, Query, QueryPart, SearchOptions  # noqa: E402
 from diffusion_toolkit.nodes.search.asking import as_part, in_words  # noqa: E402
 from diffusion_toolkit.nodes.search.hit_records import hit_line, hit_record, share  # noqa: E402
+from diffusion_toolkit.nodes.search.query_by_description import description_query  # noqa: E402
 from diffusion_toolkit.nodes.search.query_by_image import image_query  # noqa: E402
 from diffusion_toolkit.nodes.search.vectors import combine, direction, mean_direction, read_vector  # noqa: E402
 
@@ -49,6 +51,13 @@ def test_a_batch_of_pictures_tells_what_it_is_the_mean_of(host_inference):  # no
     [part] = image_query(encoder, pictures, "these 2 images").parts
     assert part.vector == pytest.approx(direction(sum(weight * direction(vector) for weight, vector in part.terms)), abs=1e-6)
     assert len(part.terms) == 2 and image_query(encoder, pictures[:1], "this image").parts[0].terms == ()
+
+
+def test_a_description_that_ends_with_half_an_emoji_is_asked_with_a_question_mark():
+    asked = []
+    encoder = SimpleNamespace(name="n", picture_tower="p", encode_query=lambda text: asked.append(text) or np.ones(2, np.float32))
+    assert description_query(encoder, "a fox \ud83d").parts[0].label == "shows 'a fox ?'"
+    assert asked == ["a fox ?"]
 
 
 def test_arithmetic_says_its_formula():

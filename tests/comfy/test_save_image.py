@@ -79,6 +79,12 @@ def test_what_is_generated_of_a_hit_is_found_again_by_its_prompt_and_settings(se
     assert len(listed(server, filter_text=f"folder:again seed:{2**64 - 1}")) == 1
 
 
+def test_a_picture_is_saved_under_a_name_that_ends_with_half_an_emoji(server):
+    graph = {"made": node("EmptyImage", width=64, height=64, batch_size=1, color=0)}
+    graph["save"] = node("DiffusionToolkitSaveImage", images=["made", 0], filename_prefix="half/a fox \ud83d")
+    assert server.queue(graph).outputs["save"]["images"][0]["filename"] == "a fox __00001_.png"
+
+
 def test_the_node_says_what_it_wrote(server, seals):
     result = server.queue(generated("told"))
     [line] = result.outputs["save"]["text"]

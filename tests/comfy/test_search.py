@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from host.client import PromptError
-from host.node_graphs import index, models, node, search_by_image, search_by_prompt
+from host.node_graphs import index, models, node, query_by_prompt, query_by_style, search, search_by_image, search_by_prompt
 from PIL import Image
 
 QUERY = "grey shark that swims in the ocean"  # the library holds other tests' pictures too, other sharks among them
@@ -40,6 +40,13 @@ def animals(server, pictures):
 
 def test_the_prompt_nearest_in_meaning_comes_first(server, animals):
     assert hits(server.queue(search_by_prompt(QUERY)))[0]["prompt"] == "a grey shark swimming in the ocean"
+
+
+def test_half_an_emoji_in_a_question_is_asked_as_it_is_stored(server, animals):
+    """As JavaScript cuts a text; Index Folder stores a question mark there."""
+    for ask in (search_by_prompt, lambda text: search((1, query_by_prompt(text))), lambda text: search((1, query_by_style(text)))):
+        cut, stored = ([(hit["image_id"], hit["score"]) for hit in hits(server.queue(ask(text)))] for text in ("a shark \ud83d", "a shark ?"))
+        assert cut == stored and cut
 
 
 def test_outputs_are_aligned_lists_with_the_settings_of_each_hit(server, animals):

@@ -148,3 +148,11 @@ def test_a_list_is_found_by_the_path_that_was_pasted(photos, tmp_path):
             _list_file("loop.txt", photos)
         (photos / "cats\\list.txt").write_text("a.png\n", encoding="utf-8")
         assert _list_file("cats\\list.txt", photos) == photos / "cats\\list.txt"
+
+
+def test_a_folder_whose_name_has_half_a_character_is_refused_with_the_cause(photos):
+    from diffusion_toolkit.embedders.folders.scan import ScanError
+
+    for text in ("a\ud83d", photos / "a\ud83d", "/nowhere/a\ud83d", "caf\udce9"):
+        with pytest.raises(ScanError, match="can't be kept in the library: a character in it is not whole"):
+            subfolder(text)

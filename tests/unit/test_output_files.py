@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,9 @@ def test_a_name_that_is_too_long_for_a_file_is_refused_at_once(output_files, mon
     with pytest.raises(output_files.PlaceRefused, match="is too long. Write a name below ComfyUI's output folder"):
         output_files.new_place("x" * 250, ".json", "save_as")
     assert output_files.new_place("report", ".json", "save_as").name == "report_00001_.json"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it can be a file's")
+def test_a_name_that_ends_with_half_an_emoji_is_refused_with_the_cause(output_files):
+    with pytest.raises(output_files.PlaceRefused, match=r"^Nothing can be written as 'a fox .ud83d': a character in it is not whole, .* emoji was cut in two. Write"):
+        output_files.new_place("a fox \ud83d", ".json", "save_as")
