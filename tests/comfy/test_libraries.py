@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.client import PromptError
+from host.client import PromptError, PromptInterrupted
+from host.http import requests
 from host.node_graphs import index, node, search_by_prompt
+from host.picture_graphs import fill, recall
 from host.server import ComfyServer
 
 
@@ -69,7 +73,27 @@ def test_a_graph_of_another_library_starts_no_default_one_and_still_looks_again(
         graph["list"] = node("DiffusionToolkitListImages", order="newest", top_k=2, **given)
         for _ in range(2):
             assert "list" in fresh.queue(graph).executed
+        graph = {"list": node("DiffusionToolkitListImages", order="newest", top_k=2, library_name="work", filter_text="label:nothing")}
+        graph["loader"] = node("DiffusionToolkitLoader", image_id=0, hits=["list", 12], library_name="default", vectors="both")
+        graph |= {**fill(""), **recall("")}
+        for name in ("fill", "recall"):
+            graph[name]["inputs"]["hits"] = ["list", 12]
+        with pytest.raises(PromptError, match="There are no images that pass label:nothing"):
+            fresh.queue(graph)
         assert [place.name for place in folder.iterdir()] == ["config.json"]
+
+
+def test_what_follows_hits_runs_again_where_their_library_has_changed(server, config, work, pictures):
+    """Its own fingerprint tells nothing of that library: the search's does."""
+    write(config, {"work": work})
+    server.queue(index(pictures("followed", 1), library_name="work"))
+    graph = {"list": node("DiffusionToolkitListImages", order="newest", top_k=1, library_name="work", filter_text="folder:followed")}
+    graph["pick"] = node("DiffusionToolkitPickHit", hits=["list", 12], pick=1)
+    graph["loader"] = node("DiffusionToolkitLoader", image_id=0, hits=["pick", 12], library_name="default", vectors="both")
+    assert "loader" in server.queue(graph).executed
+    assert "loader" not in server.queue(graph).executed
+    assert "loader" in server.queue({**index(pictures("followed-too", 1), library_name="work"), **graph}).cached
+    assert "loader" in server.queue(graph).executed
 
 
 def test_a_linked_id_is_of_the_library_that_it_came_from(server, config, work, pictures):
@@ -118,3 +142,65 @@ def test_a_file_without_a_password_may_be_read_by_others(server, config):
 def test_a_name_that_is_no_longer_configured_is_refused(server, config):
     with pytest.raises(PromptError, match="work"):
         server.queue(search_by_prompt("anything", library_name="work"))
+
+
+class Silent:
+    """A server that accepts whoever comes and says nothing: its connection string, and how many came. `when_asked` is called of each."""
+
+    def __init__(self) -> None:
+        self._socket, self._kept = socket.create_server(("127.0.0.1", 0)), []
+        self.asked, self.when_asked = 0, lambda: None
+        self.dsn = f"host=127.0.0.1 port={self._socket.getsockname()[1]} connect_timeout=3"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        try:
+            while True:
+                self._kept.append(self._socket.accept()[0])
+                self.asked += 1
+                self.when_asked()
+        except OSError:  # closed
+            pass
+
+    def close(self) -> None:
+        for one in [self._socket, *self._kept]:
+            one.close()
+
+
+@pytest.fixture
+def silent(config) -> Iterator[tuple[Silent, Silent]]:
+    """Two such servers, of the libraries `far` and `farther`."""
+    made = Silent(), Silent()
+    write(config, {"far": made[0].dsn, "farther": made[1].dsn})
+    yield made
+    for one in made:
+        one.close()
+
+
+def lists_of(*libraries: str) -> dict[str, dict]:
+    return {
+        f"list {number}": node("DiffusionToolkitListImages", order="newest", top_k=number + 1, library_name=name) for number, name in enumerate(libraries)
+    }
+
+
+def test_searches_of_a_server_that_says_nothing_wait_for_it_once_and_let_others_through(server, silent):
+    images = "/diffusion_toolkit/images"
+    answers = requests(server.url, [*[("GET", f"{images}?library=far", {})] * 6, ("GET", f"{images}?k=1", {})])
+    assert [answer.status for answer in answers] == [503] * 6 + [200]
+    assert silent[0].asked == 1
+    assert sum("it is asked anew after 5 s" in answer.refusal[2] for answer in answers[:6]) == 5
+
+
+def test_the_nodes_of_a_prompt_wait_once_for_a_server_that_says_nothing(server, silent):
+    with pytest.raises(PromptError, match="said nothing in the time that there is for connecting"):
+        server.queue(lists_of(*["far"] * 6))
+    assert silent[0].asked == 1
+
+
+def test_a_cancel_is_heard_before_the_next_server_that_says_nothing_is_asked(server, silent):
+    for one in silent:
+        one.when_asked = server.interrupt
+    with pytest.raises(PromptInterrupted):
+        server.queue(lists_of("far", "farther"))
+    assert sum(one.asked for one in silent) == 1
+    server.queue(lists_of("default"))  # the queue goes on
