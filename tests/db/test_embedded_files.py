@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -72,10 +73,10 @@ def test_only_windows_is_given_time(monkeypatch: pytest.MonkeyPatch):
         _windows.patiently(refused_once)
 
 
-def test_python_makes_no_folder_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_python_makes_no_folder_for_its_owner_alone(tmp_path: Path):
     """On Windows an administrator's PostgreSQL could not enter it: it sheds the group that owns it (Python 3.12.4 and later)."""
-    made, mkdir = [], _cluster.os.mkdir
-    monkeypatch.setattr(_cluster.os, "mkdir", lambda path, mode=0o777, **where: made.append((str(path), mode)) or mkdir(path, mode, **where))
+    made: list[tuple[str, int]] = []
+    sys.addaudithook(lambda event, of: made.append((os.fsdecode(of[0]), of[1])) if event == "os.mkdir" else None)  # for good: there is no way back
     EmbeddedServer.start(tmp_path / "library").stop()
     assert {mode for path, mode in made if str(tmp_path) in path} == {0o777}
 
