@@ -164,8 +164,9 @@ class Library:
                 conn.rollback()
                 conn.used = time.monotonic()
                 return conn
-            except psycopg.Error:  # the server was restarted meanwhile
+            except psycopg.Error:  # the server was restarted meanwhile, or is cut off: then each of the others would be waited for as long
                 conn.close()
+                self.close()
 
     def _give_back(self, conn: Connection) -> None:
         try:

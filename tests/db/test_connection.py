@@ -219,6 +219,20 @@ def test_connections_that_the_server_ended_are_made_anew(library, postgresql):
         assert conn.info.backend_pid != pid
 
 
+def test_of_connections_to_a_server_that_went_away_one_is_asked(library, postgresql, monkeypatch):
+    """One that is cut off lets each be waited for a minute."""
+    with contextlib.ExitStack() as stack:
+        pids = [stack.enter_context(library.connection()).info.backend_pid for _ in range(4)]
+    with psycopg.connect(postgresql.dsn("postgres"), autocommit=True) as admin:
+        for pid in pids:
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    asked = []
+    monkeypatch.setattr(connection, "_is_fresh", asked.append)
+    with library.connection() as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    assert len(asked) == 1
+
+
 def test_a_connection_lost_in_use_says_so_and_the_next_works(library, postgresql):
     with pytest.raises(db.LibraryError, match="was lost; nothing of this step was written. Try again"):
         with library.connection() as conn, psycopg.connect(postgresql.dsn("postgres")) as admin:
