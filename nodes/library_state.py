@@ -16,3 +16,15 @@ def library_state(library_name: str | None = "default", library: str | None = ""
     if library_name is None or library is None:
         return fresh_fingerprint()
     return library_fingerprint(library or library_name)
+
+
+def chosen_state(**inputs: Any) -> str:
+    """`library_state` of a node with `chosen_inputs`; nothing where hits alone choose, of which library_name is not heard.
+
+    They bring their library, and the search that they are from has its state: with it all that follows runs again.
+    """
+    hits = [value for name, value in inputs.items() if name.endswith("hits")]
+    ids = [value for name, value in inputs.items() if name == "image_id" or name.endswith("_ids")]
+    if None in hits and all(value in ("", 0) for value in ids):
+        return ""
+    return library_state(**inputs)

@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from ..host import names_missing_requirements, progress_on
-from ..library_state import library_state
+from ..library_state import chosen_state
 from ..stored_images import asked_size
 from ..types import CONDITIONING_CATEGORY, library_input, library_name_input
 from ..wording import first_of
@@ -97,7 +97,7 @@ class ConditionOtherModels(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs) -> str:
-        return library_state(**inputs)
+        return chosen_state(**inputs)
 
     @classmethod
     @names_missing_requirements

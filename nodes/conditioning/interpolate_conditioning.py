@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
 from ..host import names_missing_requirements, numbers_in_range, progress_on
-from ..library_state import library_state
+from ..library_state import chosen_state
 from ..types import CONDITIONING_CATEGORY, encoder_inputs
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class InterpolateConditioning(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs) -> str:
-        return library_state(**inputs)
+        return chosen_state(**inputs)
 
     @classmethod
     @names_missing_requirements

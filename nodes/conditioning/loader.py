@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from ..chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
 from ..host import names_missing_requirements, progress_on
-from ..library_state import library_state
+from ..library_state import chosen_state
 from ..links import ImageId
 from ..stored_images import asked_size, short_prompt
 from ..types import CATEGORY, library_input, library_name_input
@@ -92,7 +92,7 @@ class Loader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Sequence[Any]) -> str:
-        return library_state(**{name: values[0] for name, values in inputs.items()})  # lists of one: a widget's value, or None
+        return chosen_state(**{name: values[0] for name, values in inputs.items()})  # lists of one: a widget's value, or None
 
     @classmethod
     @names_missing_requirements

@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from ..chosen_images import chosen_ids, chosen_inputs, counted_once, open_chosen, read_weights
 from ..host import names_missing_requirements, progress_on
-from ..library_state import library_state
+from ..library_state import chosen_state
 from ..types import CONDITIONING_CATEGORY, encoder_inputs
 from ..wording import first_lines
 
@@ -73,7 +73,7 @@ class MixConditioning(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs) -> str:
-        return library_state(**inputs)
+        return chosen_state(**inputs)
 
     @classmethod
     @names_missing_requirements

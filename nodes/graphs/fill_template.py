@@ -10,7 +10,7 @@ from comfy_api.v0_0_2 import io
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
 from ..files import unquoted
 from ..host import fresh_fingerprint, names_missing_requirements, numbers_in_range, progress_on, show_text
-from ..library_state import library_state
+from ..library_state import chosen_state
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
 from ..wording import first_lines, some
@@ -118,7 +118,7 @@ class FillTemplate(io.ComfyNode):
         """
         if missing == LEAVE_OUT or None in (template, template_file, missing):
             return fresh_fingerprint()
-        state = library_state(**inputs) + ("" if missing == STOP else models_here())
+        state = chosen_state(**inputs) + ("" if missing == STOP else models_here())
         file = file_of(template, template_file)  # where this raises, ComfyUI runs the node, which tells
         return f"{state} {file} {file.stat().st_mtime_ns if file is not None else ''}"
 

@@ -10,7 +10,7 @@ from comfy_api.v0_0_2 import io
 from ..chosen_images import chosen_ids, chosen_inputs, open_chosen
 from ..files import unquoted
 from ..host import names_missing_requirements, progress_on, show_text
-from ..library_state import library_state
+from ..library_state import chosen_state
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
 from .templates import models_here
@@ -64,7 +64,7 @@ class RecallWorkflow(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> str:
-        return f"{library_state(**inputs)} {models_here()}"  # of what is missing, as the report tells it
+        return f"{chosen_state(**inputs)} {models_here()}"  # of what is missing, as the report tells it
 
     @classmethod
     @names_missing_requirements

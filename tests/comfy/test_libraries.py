@@ -90,6 +90,7 @@ def test_what_follows_hits_runs_again_where_their_library_has_changed(server, co
     graph = {"list": node("DiffusionToolkitListImages", order="newest", top_k=1, library_name="work", filter_text="folder:followed")}
     graph["pick"] = node("DiffusionToolkitPickHit", hits=["list", 12], pick=1)
     graph["loader"] = node("DiffusionToolkitLoader", image_id=0, hits=["pick", 12], library_name="default", vectors="both")
+    graph["show"] = node("PreviewAny", source=["loader", 2])
     assert "loader" in server.queue(graph).executed
     assert "loader" not in server.queue(graph).executed
     assert "loader" in server.queue({**index(pictures("followed-too", 1), library_name="work"), **graph}).cached

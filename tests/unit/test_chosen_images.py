@@ -96,3 +96,27 @@ def test_a_linked_library_is_never_taken_for_one_that_has_not_changed(chosen, li
     from diffusion_toolkit.nodes.library_state import library_state
 
     assert library_state(**linked) != library_state(**linked)
+
+
+@pytest.mark.parametrize(
+    ("given", "asks"),
+    [
+        ({"hits": None}, False),
+        ({"hits": None, "image_ids": ""}, False),
+        ({"hits": None, "image_id": 0, "image_ids": ""}, False),
+        ({"hits": None, "image_ids": "", "clip_l_hits": None, "clip_l_ids": ""}, False),
+        ({"hits": None, "image_ids": "3"}, True),
+        ({"hits": None, "image_ids": None}, True),
+        ({"hits": None, "image_id": 3}, True),
+        ({"hits": None, "image_id": None}, True),
+        ({"hits": None, "image_ids": "", "disliked_ids": "3"}, True),
+        ({"image_ids": "3"}, True),
+        ({"image_ids": None}, True),
+        ({}, True),
+    ],
+)
+def test_only_where_hits_alone_choose_no_library_is_asked_before(chosen, given: dict, asks: bool) -> None:
+    """What is linked is None; by a linked library one sees whether it is looked at."""
+    from diffusion_toolkit.nodes.library_state import chosen_state
+
+    assert bool(chosen_state(library=None, **given)) is asks
