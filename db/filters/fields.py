@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -238,6 +238,13 @@ def aspect_test(operator: str, text: str, parameters: Parameters) -> Test:
     return Test(sql.SQL(" AND ").join(parts))
 
 
+def filesize_test(operator: str, text: str, parameters: Parameters) -> Test:
+    """How large a file is. A range whose low end alone lacks a unit is a mistake."""
+    low, _, high = text.partition("..")
+    values.one_unit(low, high)
+    return _FILESIZE.test(operator, text, parameters)
+
+
 def size_test(operator: str, text: str, parameters: Parameters) -> Test:
     """Width and height; compared, both sides hold."""
     sides = zip(("i.width", "i.height"), values.size(text))
@@ -281,6 +288,7 @@ def _range(operator: str, low: str, high: str, read: Callable[[str], Span]) -> S
     return span
 
 
+_FILESIZE = number("f_p.file_size", values.size_in_bytes, "a size such as 500kB, >2MB or 1MB..5MB", row=_FILE_SIZE)
 _WHOLE = "a whole number, a range such as 20..40, or >20"
 _REAL = "a number, a range such as 3.5..7, or >5"
 FIELDS = {
@@ -311,7 +319,7 @@ FIELDS = {
     "size": Field(size_test, "width x height such as 1024x1024, or >=1024x1024", ordered=True),
     "megapixels": number("(i.width::float8 * i.height / 1e6)", values.real, _REAL, _ABOUT),
     "aspect": Field(aspect_test, "portrait, landscape, square, a ratio such as 16:9, or >1.5", ordered=True, words=tuple(_SHAPES)),
-    "filesize": number("f_p.file_size", values.size_in_bytes, "a size such as 500kB, >2MB or 1MB..5MB", row=_FILE_SIZE),
+    "filesize": replace(_FILESIZE, test=filesize_test),
     "copies": number(_COPIES, values.whole, _WHOLE),
     "date": moments("i.created"),
     "indexed": moments("i.indexed"),

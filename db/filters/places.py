@@ -39,7 +39,7 @@ _BELOW_WINDOWS = f"""
 # Of either: nothing that follows the folder, as many characters on, is a folder again.
 _NO_DEEPER = " AND strpos(substr(rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path, {}), '/') = 0"
 _FILE = f"SELECT FROM paths f_p WHERE f_p.image_id = i.id AND f_p.path {{}} {{}} AND {STANDS}"
-_ROOT = f"SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND f_r.name = {{}} AND {STANDS}"
+_ROOT = f"SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id AND {{}} AND {STANDS}"
 
 
 def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
@@ -96,4 +96,5 @@ def format_test(operator: str, text: str, parameters: Parameters) -> Test:
 
 def root_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That a file of the image lies below the root of this name."""
-    return Test(sql.SQL(_ROOT).format(parameters.add(text)), subquery=True)
+    named = sql.SQL("f_r.name = {}" if operator == "=" else "lower(f_r.name) = lower({})").format(parameters.add(text))
+    return Test(sql.SQL(_ROOT).format(named), subquery=True)

@@ -70,6 +70,14 @@ def size_in_bytes(text: str) -> int:
     return round(real(number) * UNITS.get(unit, 1))
 
 
+def one_unit(low: str, high: str) -> None:
+    """Refuse a range such as 1..5MB, whose low end would be one byte. Not 500000..1MB, which can only be meant so."""
+    unit = high.lstrip("+-.0123456789")
+    factor = UNITS.get(unit.lower(), 1)
+    if factor > 1 and low[-1:].isdecimal() and 0 < size_in_bytes(low) * factor <= size_in_bytes(high):
+        raise Wrong(f"{low} would be bytes: write {low}{unit}, or {low}b")
+
+
 def ratio(text: str) -> float:
     """Width by height, such as 16:9 or 1.5."""
     width, colon, height = text.partition(":")

@@ -60,6 +60,8 @@ def texts():
         ("rating:3..rejected", 7, "3..rejected is back to front: write rejected..3. rating takes"),
         ("aspect:16:9..1:1", 7, "16:9..1:1 is back to front: write 1:1..16:9"),
         ("filesize:2MB..500kB", 9, "back to front: write 500kB..2MB"),
+        ("filesize:1..5MB", 9, "1 would be bytes: write 1MB, or 1b. filesize takes"),
+        ("filesize:1..2GiB", 9, "1 would be bytes: write 1GiB, or 1b."),
         ("steps:>1..2", 7, "a range can't stand after >"),
         ("size:big", 5, "no size in pixels"),
         ("aspect:0:1", 7, "no aspect"),
