@@ -114,14 +114,17 @@ def get_text(conn: Connection, text_id: int) -> TextPair:
     return TextPair(*row)
 
 
-def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
-    """The images of these ids, aligned with them; NoSuchImage names the ids that do not exist."""
+def get_images(conn: Connection, ids: Sequence[int], gone_ones: bool = False) -> list[StoredImage]:
+    """The images of these ids, aligned with them; NoSuchImage names the ids that do not exist.
+
+    With `gone_ones` such may be among them, and are left out: images that a search has found may be removed just after.
+    """
     files: dict[int, list[StoredFile]] = {}
     wanted = "{" + ",".join(map(str, ids)) + "}"  # psycopg takes as long to write a list of 50 as PostgreSQL to find its files
     for image_id, *file in conn.execute(_FILES, [wanted]).fetchall():  # all at once: row by row holds up other threads
         files.setdefault(image_id, []).append(StoredFile(*file))
     images = {image.id: image for image in (_image(row, files) for row in conn.execute(_IMAGES, [wanted]).fetchall())}
-    missing = sorted(set(ids) - images.keys())
+    missing = [] if gone_ones else sorted(set(ids) - images.keys())
     if missing:
         empty = not conn.execute("SELECT EXISTS (SELECT FROM images)").fetchone()[0]
         next_step = (
@@ -131,7 +134,7 @@ def get_images(conn: Connection, ids: Sequence[int]) -> list[StoredImage]:
         )
         named = ", ".join(map(str, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
         raise NoSuchImage(f"The library has no image {named}. {next_step}")
-    return [images[image_id] for image_id in ids]
+    return [images[image_id] for image_id in ids if image_id in images]
 
 
 def counts(conn: Connection) -> Counts:

@@ -68,6 +68,7 @@ def arrange(
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         facts = {row["id"]: row for row in cursor.execute(_FACTS, [[image_id for image_id, _ in (*pool, *new)]])}
+    pool, new = ([row for row in found if row[0] in facts] for found in (pool, new))  # some may have been removed since
     bonus = {image_id: _worth(question, fact["days"]) for image_id, fact in facts.items()}
     stretches = _stretches(pool, new, bonus, stretch_of(question.k), whole)
     scores = {**dict(new), **dict(pool)}

@@ -63,11 +63,13 @@ def find(library: Library, parts: Sequence[QueryPart], wanted: Wanted) -> Found:
 
     with library.reading() as connection:
         answer = db.search(connection, question_of(parts, wanted))
-        images = db.get_images(connection, [hit.image_id for hit in answer.hits]) if answer.hits else []
-        names = db.unknown_names(connection, wanted.filter) if answer.hits else ""  # else `why_no_hits` tells of them
+        images = db.get_images(connection, [hit.image_id for hit in answer.hits], gone_ones=True) if answer.hits else []
+        there = {image.id for image in images}
+        hits = tuple(hit for hit in answer.hits if hit.image_id in there)  # others were removed since they were found
+        names = db.unknown_names(connection, wanted.filter) if hits else ""  # else `why_no_hits` tells of them
     of = tuple(AskedPart(part.kind, part.label, part.weight) for part in parts)
-    note = " ".join(filter(None, [answer.note, _not_reached(answer.hits, wanted.options.lowest_percentile), _lifted(answer.hits, of), names]))
-    return Found(Hits(library.name, tuple(answer.hits), of, answer.method, note), images)
+    note = " ".join(filter(None, [answer.note, _not_reached(hits, wanted.options.lowest_percentile), _lifted(hits, of), names]))
+    return Found(Hits(library.name, hits, of, answer.method, note), images)
 
 
 def _not_reached(hits: Sequence[Hit], percentile: float) -> str:

@@ -215,7 +215,7 @@ def hash_pictures(library: Library, chosen: Filter | None, progress: Callable[[s
     for start in range(0, len(missing), _HASHED):
         progress("Opening pictures without a hash", start, len(missing))
         with library.connection() as connection:
-            images = db.get_images(connection, missing[start : start + _HASHED])
+            images = db.get_images(connection, missing[start : start + _HASHED], gone_ones=True)
         hashes = {}
         for image in images:
             file, note = readable.of(image)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from ...db import Connection, Filter, Library
 
+_REMOVED = (64, 64)  # height and width of the picture of an image that is no more
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -63,21 +65,26 @@ def report_input(default: str) -> io.Input:
 
 
 def load_pictures(library: Library, ids: Sequence[int], widget: str, asked: int) -> Pictures:
-    """The pictures of these images, at their own sizes; of a file that is gone plain grey, and a note in its line. An image that is named
-    twice is held once. `widget` and `asked`: what to lower where they take too much memory, as for `check_memory`.
+    """The pictures of these images, at their own sizes; of a file that is gone plain grey, and a note in its line. So too of an image
+    that was removed from the library after it was found, whose size nobody knows any more. An image that is named twice is held once. `widget` and `asked`: what to lower where they take too much memory, as for `check_memory`.
     """
+    import torch
+
     from ... import db
 
     if not ids:
         return Pictures([], [], [], [], [])
     with library.connection() as connection:
-        images = {image.id: image for image in db.get_images(connection, ids)}
+        images = {image.id: image for image in db.get_images(connection, ids, gone_ones=True)}
     check_memory(images.values(), widget, asked)
     rows, readable = {}, ReadableFiles()
     for image in images.values():
         file, note = readable.of(image)
         tensor, note = picture_of(image, file, note)
         rows[image.id] = tensor, path_of(image, file), image.prompt or "", drawn(tensor, file), image_line(image, note)
+    if removed := set(ids) - rows.keys():
+        grey = torch.full((1, *_REMOVED, 3), 0.5)
+        rows |= {id_: (grey, "", "", drawn(grey, None), f"#{id_}  [it was removed from the library meanwhile]") for id_ in removed}
     return Pictures(*map(list, zip(*(rows[id_] for id_ in ids))))
 
 

@@ -127,6 +127,20 @@ def test_of_many_images_that_are_not_there_the_first_are_named(library, ids):
         db.get_images(conn, [ids[0], *range(1001, 1026)])
 
 
+def test_a_hit_that_is_removed_before_its_image_is_read_is_left_out(library, nodes, ids, unit, monkeypatch):
+    asking, links, _ = nodes
+    search = db.search
+
+    def beside_a_prune(conn, question):
+        found = search(conn, question)
+        conn.execute("DELETE FROM images WHERE id = %s", [ids[0]])
+        return found
+
+    monkeypatch.setattr(db, "search", beside_a_prune)
+    found = asking.find(library, [links.QueryPart("image", unit(1), label="a fox")], asking.Wanted())
+    assert [hit.image_id for hit in found.hits.hits] == [image.id for image in found.images] == ids[1:]
+
+
 def test_hits_that_lack_what_is_asked_for_beside_a_negative_weight_are_told_once(library, nodes, ids, image, encoder, unit):
     asking, links, _ = nodes
     with library.connection() as conn:

@@ -188,6 +188,13 @@ def test_a_page_is_filled_however_many_variants_there_are(conn, add, unit):
     assert ids_of(ask(conn, "image", unit(1), k=2, collapse="variants")) == [ids[0], ids[280]]
 
 
+def test_a_page_is_filled_also_where_as_many_are_left_out_as_are_looked_at(conn, add, unit):
+    """The best 400 are variants: 200 of them are left out, and the 200 others are the first pool."""
+    prompt, count = db.TextPair("a fox", ""), 450
+    ids = add(*(turned(0.9 - n / 1000) for n in range(count)), seed=[max(n - 399, 0) for n in range(count)], prompt=[prompt] * count)
+    assert ids_of(ask(conn, "image", unit(1), k=2, collapse="variants", leave_out=tuple(ids[:200]))) == [ids[200], ids[400]]
+
+
 def test_lookalikes_are_one_hit_too(conn, add, unit):
     ids = add(unit(1, 0.1), unit(1, 0.12), unit(1, 0, 1), unit(0, 1))
     assert ids_of(ask(conn, "image", unit(1), collapse="lookalikes")) == [ids[0], ids[2], ids[3]]
@@ -214,6 +221,11 @@ def test_a_new_image_is_lifted_by_recency_and_its_score_stays(conn, add, unit):
     assert ids_of(answer) == [ids[1], ids[0], ids[2]]
     assert [hit.score for hit in answer.hits] == pytest.approx([0.7, 0.8, 0.6], abs=1e-3)
     assert [hit.recency for hit in answer.hits] == pytest.approx([0.2, 0.2 / 1024, 0], abs=1e-3)  # the run may be an hour long
+
+
+def test_an_image_of_the_future_is_no_newer_than_one_of_now(conn, add, unit):
+    add(turned(0.8), created=[NOW + timedelta(days=30)])
+    assert ask(conn, "image", unit(1), recency=0.2, recency_days=30).hits[0].recency == 0.2
 
 
 def test_a_new_image_far_behind_the_best_is_lifted_too(conn, add, unit, monkeypatch):
@@ -359,3 +371,18 @@ def test_recency_lifts_nothing_that_a_filter_leaves_out(conn, add, unit):
     ids = add(turned(0.9), turned(0.8), turned(0.1), created=[None, None, NOW], seed=[1, 2, 3])
     either = db.Filter(sql.SQL("i.seed = 1 OR i.seed = 2"))
     assert ids_of(ask(conn, "image", unit(1), recency=2.0, filter=either)) == ids[:2]
+
+
+@pytest.mark.parametrize("options", [{"recency": 0.1}, {"collapse": "lookalikes"}, {"diversity": 0.5}])
+@pytest.mark.parametrize("gone", [[0], [0, 1]])
+def test_an_image_that_is_removed_in_the_middle_of_a_search_is_no_hit(conn, add, unit, monkeypatch, options, gone):
+    ids = add(turned(0.9), turned(0.6), created=[NOW, NOW])
+    best = answer.best
+
+    def beside_a_prune(*asked):
+        found = best(*asked)
+        conn.execute("DELETE FROM images WHERE id = ANY(%s)", [[ids[place] for place in gone]])
+        return found
+
+    monkeypatch.setattr(answer, "best", beside_a_prune)
+    assert ids_of(ask(conn, "image", unit(1), **options)) == [image_id for place, image_id in enumerate(ids) if place not in gone]

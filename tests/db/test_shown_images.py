@@ -32,6 +32,26 @@ def test_an_image_that_is_named_twice_is_held_once(library, shown):
     assert shown_images.load_pictures(library, [], "pairs", 0).halves()[1].tensors == []
 
 
+def test_an_image_that_was_removed_after_it_was_found_is_plain_grey_in_its_place(library, shown):
+    shown_images, (small, large, _) = shown
+    with library.connection() as conn:
+        conn.execute("DELETE FROM images WHERE id = %s", [small])
+    pictures = shown_images.load_pictures(library, [large, small, large], "pairs", 2)
+    assert [tensor.shape[1] for tensor in pictures.tensors] == [16, 64, 16] and pictures.shown[1] == {"filename": "64.png"}
+    assert pictures.lines[1] == f"#{small}  [it was removed from the library meanwhile]"
+
+
+def test_an_image_that_is_removed_before_it_is_hashed_is_passed_over(library, shown):
+    _, ids = shown
+    from diffusion_toolkit.nodes.survey import find_duplicates
+
+    def beside_a_prune(stage: str, done: int, total: int) -> None:
+        with library.connection() as conn:
+            conn.execute("DELETE FROM images WHERE id = %s", [ids[0]])
+
+    assert find_duplicates.hash_pictures(library, None, beside_a_prune).startswith("2 pictures could not be opened")
+
+
 def test_pictures_that_take_too_much_memory_are_refused_before_one_is_made(library, shown):
     shown_images, ids = shown
     with pytest.raises(ValueError, match=r"of 3 images would take 120\.0 GB of memory.*Lower clusters to about 1\."):

@@ -253,6 +253,11 @@ def test_an_image_that_does_not_exist_is_named(conn):
         db.get_images(conn, [42, 41])
 
 
+def test_images_that_do_not_exist_are_left_out_where_they_may_have_been_removed(conn, root, image):
+    ids = db.write_images(conn, root, [image(n) for n in range(2)])
+    assert [found.id for found in db.get_images(conn, [ids[1], 41, ids[0]], gone_ones=True)] == ids[::-1]
+
+
 def test_the_generation_grows_with_each_write_and_only_then(library, image):
     seen = []
     for step in (
