@@ -114,7 +114,8 @@ class FillTemplate(io.ComfyNode):
         """With the models that are here, but where nothing is missing: then a new one changes nothing, and nobody waits for the same picture.
 
         What leaves images out is asked anew each time: one that lacks a picture in the input folder is to come back with it. So is a template
-        that is linked (None): which file it is, and whether that was changed, is not known yet. Filling takes no time beside what the graphs take.
+        that is linked (None): which file it is, and whether that was changed, is not known yet. A picture made once more
+        is better than one of a graph that is no longer there.
         """
         if missing == LEAVE_OUT or None in (template, template_file, missing):
             return fresh_fingerprint()
