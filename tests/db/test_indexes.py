@@ -55,6 +55,14 @@ def test_an_index_takes_the_place_of_the_former_and_is_found_by_searches(library
         assert len(near & {image_id for image_id, _ in nearest_exactly(conn, direction, 10)}) >= 8
 
 
+def test_after_a_filtered_search_by_an_index_the_next_statement_may_sort(library, by_image):
+    with library.reading() as conn:
+        parts = [db.Part("image", np.ones(DIMS, np.float32))]
+        [direction] = directions_of(parts, sources_of(state_of(conn), parts), [1.0], [0.0])
+        assert len(nearest_by_index(conn, direction, 10, db.parse_filter("width:1.."))) == 10
+        assert conn.execute("SHOW enable_sort").fetchone() == ("on",)
+
+
 def test_an_index_can_be_removed_and_made_again(library, by_image):
     db.set_index(library, by_image, "none")
     with library.connection() as conn:

@@ -99,6 +99,13 @@ def test_an_image_finds_itself_first(conn, add, encoder, unit):
     assert [(hit.image_id, hit.score) for hit in ask(conn, "image", unit(5), 1).hits] == [(ids[1], 1.0)]
 
 
+def test_images_that_are_left_out_take_no_place(conn, add, encoder, unit):
+    """Of just as many as a search looks for."""
+    ids = add(*["a"] * 30)
+    db.write_image_vectors(conn, encoder(conn, "image"), ids, np.stack([unit(1)] * 30))
+    assert ids_of(ask(conn, "image", unit(1), 25, leave_out=tuple(ids[:3]))) == ids[3:28]
+
+
 @pytest.mark.parametrize("step", [1, -1])
 def test_images_with_one_vector_are_cut_by_id_however_they_lie(conn, add, encoder, unit, step):
     ids, by_image = add(*["a"] * 60), encoder(conn, "image")
@@ -172,7 +179,10 @@ def test_an_encoder_that_was_never_committed_is_forgotten(library, image, encode
     with library.connection() as conn:
         encoder(conn, "image", "bb")
         assert ask(conn, "image", unit(1), 9).hits == []
+        undone = conn.execute("SELECT generation FROM library").fetchone()
         conn.rollback()
         with library.connection() as other:
-            db.bump_generation(other)  # the same number as in the transaction that was undone
+            for _ in range(2):  # as often as in the transaction that was undone: the number is the same
+                db.bump_generation(other)
+            assert other.execute("SELECT generation FROM library").fetchone() == undone
         assert ids_of(ask(conn, "image", unit(1), 9)) == ids[:1]

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db._builder_lock import alone
 from diffusion_toolkit.db._generation import one_writer
 from diffusion_toolkit.db.claims import running
 
@@ -21,6 +22,16 @@ def test_what_makings_of_indexes_have_left_is_dropped_even_where_their_encoder_i
         left = [conn.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()[0] for name in names]
     assert left == [False, False, True]
     assert db.mend_indexes(library, lambda *_: None) == []
+
+
+def test_an_index_that_another_is_making_is_not_taken_for_a_leftover(library):
+    with library.connection() as conn:
+        conn.execute("CREATE INDEX image_vectors_hnsw_98 ON image_vectors (image_id)")
+        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'image_vectors_hnsw_98'::regclass")
+    with alone(library), pytest.raises(db.LibraryError, match="Another process is building an index"):
+        db.mend_indexes(library, lambda *_: None)
+    with library.connection() as conn:
+        assert conn.execute("SELECT to_regclass('image_vectors_hnsw_98') IS NOT NULL").fetchone() == (True,)
 
 
 def test_tables_are_vacuumed_of_which_a_tenth_and_more_than_a_thousand_rows_were_deleted(library):
