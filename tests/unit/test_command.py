@@ -387,28 +387,3 @@ def test_torch_is_not_imported_where_no_model_is(comfyui):
     )
     done = subprocess.run([sys.executable, "-c", code, str(REPOSITORY), str(comfyui)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_gpu_chosen_for_all_workers_of_ray_is_refused(monkeypatch):
-    from comfy.cli_args import args
-    from diffusion_toolkit.nodes.command.comfyui import refuse_chosen_devices
-    from diffusion_toolkit.nodes.command.errors import UsageError
-
-    refuse_chosen_devices()
-    monkeypatch.setattr(args, "default_device", 0)
-    with pytest.raises(UsageError, match="--default-device and --ray"):
-        refuse_chosen_devices()
-
-
-def test_all_gpus_chosen_are_left_as_they_are(monkeypatch):
-    """Newer ComfyUIs have `--cuda-device all`; as the name of a device it would leave torch none."""
-    from comfy.cli_args import args
-    from diffusion_toolkit.nodes.command import comfyui
-
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
-    monkeypatch.setattr(args, "cuda_device", "all")
-    monkeypatch.setattr(args, "default_device", 1)  # which they leave alone too, beside it
-    comfyui._choose_devices(args)
-    assert comfyui.os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
-    monkeypatch.setattr(args, "default_device", None)
-    comfyui.refuse_chosen_devices()

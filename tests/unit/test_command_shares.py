@@ -356,3 +356,28 @@ def test_a_worker_refuses_no_list_and_tells_how_far_it_has_read_it(share, tmp_pa
     work = Work(vars(Setup("", [], None, {}, "default", {})), lambda *said: not told.append(said))
     work._job, work._encoders = index_run.Job("output", tmp_path, image_list=listed), Encoders()
     assert work.images(0, 2)["found"] == 0 and told == [("Lines of the image list", 1000, 1000)]
+
+
+def test_a_gpu_chosen_for_all_workers_of_ray_is_refused(monkeypatch):
+    from comfy.cli_args import args
+    from diffusion_toolkit.nodes.command.comfyui import refuse_chosen_devices
+    from diffusion_toolkit.nodes.command.errors import UsageError
+
+    refuse_chosen_devices()
+    monkeypatch.setattr(args, "default_device", 0)
+    with pytest.raises(UsageError, match="--default-device and --ray"):
+        refuse_chosen_devices()
+
+
+def test_all_gpus_chosen_are_left_as_they_are(monkeypatch):
+    """Newer ComfyUIs have `--cuda-device all`; as the name of a device it would leave torch none."""
+    from comfy.cli_args import args
+    from diffusion_toolkit.nodes.command import comfyui
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    monkeypatch.setattr(args, "cuda_device", "all")
+    monkeypatch.setattr(args, "default_device", 1)  # which they leave alone too, beside it
+    comfyui._choose_devices(args)
+    assert comfyui.os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
+    monkeypatch.setattr(args, "default_device", None)
+    comfyui.refuse_chosen_devices()
