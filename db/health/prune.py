@@ -168,16 +168,21 @@ def _named(gone: Mapping[int, Sequence[str]]) -> dict[str, list[int] | list[str]
 
 
 def remove_missing(
-    library: Library, root_id: int, still_gone: Callable[[list[str]], list[str]], progress: Callable[[int], None]
+    library: Library,
+    root_id: int,
+    still_gone: Callable[[list[str]], list[str]],
+    progress: Callable[[int], None],
+    files: dict[str, int] | None = None,
+    images: dict[int, bool] | None = None,
 ) -> tuple[dict[str, int], dict[int, bool]]:
     """Remove the marked files of a root, and the images that have no other.
 
     What was removed: the image of each path; of each image whether a person gave it a label, a namespace or a rating.
     `still_gone` is asked of each lot just before, and tells which of them are; it may raise, and take minutes, in which no
-    writer waits. The rest is unmarked. LibraryError while a run goes on.
+    writer waits. The rest is unmarked. LibraryError while a run goes on. `files` and `images` are what is filled and returned,
+    for one who must tell of it when this ends in an error.
     """
-    files: dict[str, int] = {}
-    images: dict[int, bool] = {}
+    files, images = {} if files is None else files, {} if images is None else images
     while True:
         progress(len(files))
         with library.reading() as conn:

@@ -165,28 +165,38 @@ def prune(library: db.Library, found: Found, texts: bool, progress: Progress) ->
     """Remove the files that are gone, the images that have no other, and with `texts` the texts that no image has then.
 
     Each lot of files is looked at once more just before: what came back stays, and is not told as removed. LibraryError while a run
-    indexes, or when a drive goes away meanwhile.
+    indexes, or when a drive goes away meanwhile; it says how much was removed before, which a cancel leaves in the log.
     """
-    gone, files, went = _gone(found), [], {}
+    gone, by_root, went = _gone(found), [], {}
     with library.connection() as conn:
         db.refuse_beside_a_run(conn)
         for _, root_id, presence in found.files:
             db.mark_all(conn, root_id, presence.gone, [*presence.returned, *presence.doubtful])
         going = db.going_images(conn, gone, LISTED)  # as long as their places and labels are known
-    for name, root_id, presence in found.files:
-        if presence.mounted:
-            ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", sum(map(len, gone.values())))
-            removed, images = db.remove_missing(library, root_id, ask, tell)
-            files += [(f"{name}: {path}", image_id) for path, image_id in removed.items()]
-            went.update(images)
+    try:
+        for name, root_id, presence in found.files:
+            if presence.mounted:
+                ask, tell = partial(_still_gone, name, presence), partial(_tell, progress, "Removing files", sum(map(len, gone.values())))
+                by_root.append((name, {}))
+                db.remove_missing(library, root_id, ask, tell, by_root[-1][1], went)
+        fileless = db.remove_fileless_images(library, progress)
+        unused = db.remove_unused_texts(library, progress) if texts else 0
+    except BaseException as error:  # a cancel is no Exception
+        if count := sum(len(removed) for _, removed in by_root):
+            told = f"Removed before, for good: {some(count, 'file')} and {some(len(went), 'image')}."
+            log.info("Library %r was pruned in part. %s", library.name, told)
+            if isinstance(error, db.LibraryError):
+                error.args = (f"{error} {told}",)
+        raise
+    files = [(f"{name}: {path}", image_id) for name, removed in by_root for path, image_id in removed.items()]
     moved = sorted(place for place, image_id in files if image_id not in went)
     return Pruned(
         gone=db.Gone(len(files), len({image_id for _, image_id in files}), len(went), sum(went.values())),
         going=[image for image in going if image.image_id in went or not image.path],
         moved=moved[:NAMED],
         moved_files=len(moved),
-        fileless=db.remove_fileless_images(library, progress),
-        texts=db.remove_unused_texts(library, progress) if texts else 0,
+        fileless=fileless,
+        texts=unused,
     )
 
 

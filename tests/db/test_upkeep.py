@@ -143,6 +143,26 @@ def test_nothing_is_removed_once_the_drive_goes_away(library, folder, upkeep):
     assert held(library) == before
 
 
+@pytest.mark.parametrize("end", [db.LibraryError("The drive went away."), KeyboardInterrupt("a cancel")])
+def test_what_was_removed_before_an_error_or_a_cancel_is_told(library, folder, upkeep, monkeypatch, caplog, end):
+    for name in ("cats/b.png", "cats/c.png", "copies/a again.png"):
+        (folder / name).unlink()
+    (folder / "copies/other.bin").write_bytes(b"")  # else it may be where a drive is mounted
+    found = look(upkeep, library)
+    monkeypatch.setattr(db.health.prune, "AT_ONCE", 1)
+
+    def then_ends(stage: str, done: int, total: int) -> None:
+        if done == 3:
+            raise end
+
+    with caplog.at_level("INFO"), pytest.raises(type(end)) as raised:
+        upkeep.prune(library, found, False, then_ends)
+    assert held(library) == ({"a.png", "cats/deep/d.png"}, 2)
+    told = "Removed before, for good: 3 files and 2 images."
+    assert told in caplog.text
+    assert str(raised.value) == (f"The drive went away. {told}" if isinstance(end, db.LibraryError) else "a cancel")
+
+
 def test_nothing_is_removed_while_a_run_indexes(library, folder, upkeep):
     (folder / "cats/b.png").unlink()
     found = look(upkeep, library)
