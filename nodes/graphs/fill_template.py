@@ -180,7 +180,7 @@ def _check_count(images: int, seeds: int) -> None:
         raise ValueError(f"{images} images with {seeds} variations{each} are {count} graphs, {MOST_GRAPHS} are the most. Choose fewer.")
 
 
-def _report(seeds: list[int], lines: list[str], without: list[str], written: list[str], unheard: bool) -> str:
+def _report(seeds: list[int], lines: list[str], without: list[str], written: list[str], unheard: bool = False) -> str:
     """`unheard`: variations were asked for of a seed that there is one of."""
     heading = f"{some(len(seeds), 'filled graph')}, seed {seeds[0]}" + f" to {seeds[-1]}" * (seeds[-1] != seeds[0])
     heading += f"; {some(len(without), 'image')} left out" * bool(without)
