@@ -66,7 +66,8 @@ def report_input(default: str) -> io.Input:
 
 def load_pictures(library: Library, ids: Sequence[int], widget: str, asked: int) -> Pictures:
     """The pictures of these images, at their own sizes; of a file that is gone plain grey, and a note in its line. So too of an image
-    that was removed from the library after it was found, whose size nobody knows any more. An image that is named twice is held once. `widget` and `asked`: what to lower where they take too much memory, as for `check_memory`.
+    that was removed from the library after it was found, whose size nobody knows any more. An image that is named twice is held once.
+    `widget` and `asked`: what to lower where they take too much memory, as for `check_memory`.
     """
     import torch
 

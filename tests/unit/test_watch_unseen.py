@@ -25,10 +25,6 @@ def test_where_a_prompt_ended_unseen_the_whole_folder_is_looked_through_when_all
     assert queue.put_in == []
     watcher.look(105)
     assert watcher.run_of("watch 1").look_in == OUTPUT / "cats"
-    queue.ends()
-    watcher.look(106)
-    watcher.look(1000)
-    assert len(queue.put_in) == 1
 
 
 def test_a_watchs_own_run_that_ended_unseen_is_not_queued_over_and_over(watcher, queue) -> None:  # noqa: F811
