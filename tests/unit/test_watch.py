@@ -210,12 +210,14 @@ def test_a_cancelled_run_waits_for_the_next_saved_image(watcher, queue) -> None:
     assert watcher.run_of("watch 3").look_in == OUTPUT / "dogs"
 
 
-def test_a_run_deleted_from_the_queue_waits_for_the_next_saved_image(watcher, queue) -> None:  # noqa: F811
+@pytest.mark.parametrize("unknown", [0, 1])
+def test_a_run_deleted_from_the_queue_or_the_history_waits_for_the_next_saved_image(watcher, queue, unknown) -> None:  # noqa: F811
+    """Of one that ended unseen it must not be taken for a person's, which would queue it over and over."""
     watcher.start(watch(after=1))
     queue.saves("cats/a.png")
     watcher.look(0)
     watcher.look(1)
-    queue.busy = 0
+    queue.busy, queue.unknown = 0, unknown
     watcher.look(2)
     watcher.look(100)
     assert len(queue.put_in) == 1 and watcher.run_of("watch 1") is None

@@ -27,21 +27,6 @@ def test_where_a_prompt_ended_unseen_the_whole_folder_is_looked_through_when_all
     assert watcher.run_of("watch 1").look_in == OUTPUT / "cats"
 
 
-def test_a_watchs_own_run_that_ended_unseen_is_not_queued_over_and_over(watcher, queue) -> None:  # noqa: F811
-    watcher.start(watch(after=1))
-    queue.saves("cats/a.png")
-    watcher.look(0)
-    watcher.look(1)
-    queue.busy, queue.unknown = 0, 1
-    watcher.look(2)
-    watcher.look(1000)
-    assert len(queue.put_in) == 1
-    queue.saves("dogs/b.png")
-    watcher.look(1001)
-    watcher.look(1002)
-    assert watcher.run_of("watch 2").look_in == OUTPUT  # how the first ended is not known
-
-
 class History:
     """ComfyUI's, as `host_queue.history` tells of it."""
 
