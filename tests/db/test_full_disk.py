@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.server._cluster import Cluster
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.embedded_peers import ask
@@ -36,6 +37,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def library(disk: Path, monkeypatch) -> Iterator[db.Library]:
     monkeypatch.delenv("DIFFUSION_TOOLKIT_DSN", raising=False)
+    monkeypatch.setattr(connection, "_TOLD_SECONDS", 0.0)  # space is made here sooner than by a person, and a start that fails may take long
     library = db.open_library("default", disk / "library")
     yield library
     library.close()
