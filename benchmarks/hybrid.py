@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -36,11 +37,16 @@ def main() -> None:
     parser.add_argument("--sorts", default="like,mixed")
     parser.add_argument("--build", metavar="KINDS", help="first make the hybrid index over these kinds, or: all")
     parser.add_argument("--compared", type=int, help="so many candidates, in place of what the check at the making chose")
+    parser.add_argument("--postgresql", action="store_true", help="candidates compared by PostgreSQL, as before their vectors are read into memory")
     options = parser.parse_args()
+    if options.postgresql:
+        whole()._ASKED = 10**9
     kinds = options.kinds.split(",")
     data, library = Data.of(options.folder), open_filled(options.folder)
     if options.build:
         build(library, options.build)
+    if not options.postgresql:
+        print(f"{read_vectors(library, kinds)}\n", flush=True)
     with comparing(library, options.compared):
         compare(options, kinds, data, library)
     stop(options.folder)
@@ -82,6 +88,36 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
             if short < options.k:
                 print(f"  (a search gave {short} hits)")
     plain.close()
+
+
+def whole() -> Any:
+    """The module that reads the vectors which candidates are compared with."""
+    import diffusion_toolkit.db.hybrid.whole
+
+    return diffusion_toolkit.db.hybrid.whole
+
+
+def read_vectors(library: Any, kinds: list[str]) -> str:
+    """Search until those vectors are read, as a process does beside its first searches; how long that took, and what for."""
+    from diffusion_toolkit import db
+    from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
+    from diffusion_toolkit.db.hybrid.held import held
+
+    parts = tuple(db.Part(kind, np.ones(DIMS[kind], np.float32), fingerprint=f"synthetic-{FAMILIES[kind]}") for kind in kinds)
+    for _ in range(whole()._ASKED):
+        with library.reading() as conn:
+            db.search(conn, db.Question(parts=parts, k=50))
+    started = time.perf_counter()
+    for thread in threading.enumerate():
+        if thread.name == "whole vectors":
+            thread.join()
+    with library.reading() as conn:
+        ready = ready_hybrid(conn)
+        vectors = ready and held(conn, ready).whole.wanted(conn, ready)
+    if vectors is None:
+        return "No vectors were read into memory: PostgreSQL compares the candidates."
+    size = sum(of_encoder.numbers.nbytes for of_encoder in vectors.vectors.values())
+    return f"Vectors of {', '.join(ready['kinds'])}: {size / 1e6:,.0f} MB, read in {time.perf_counter() - started:.1f} s; in that time PostgreSQL compares (--postgresql)."
 
 
 @contextmanager

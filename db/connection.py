@@ -53,6 +53,7 @@ class Connection(psycopg.Connection):
     """A connection that does not print where it leads. What is remembered with one stands here, all of it; each is replaced, never changed."""
 
     used = 0.0  # when it was last known to work, on the monotonic clock
+    library: Library | None = None  # whose it is
     files: int | None = None  # of our own server, as `_files` knows them
     settings: Mapping[str, str] = USUAL  # as `_session.set_now` left them
     state: State | None = None  # of the library, as `search.kinds` last read it
@@ -190,7 +191,7 @@ class Library:
         files = _files(self._folder)
         with _waited_for_once(self._key):
             conn = _connect(self._locate(), self._place)
-        conn.files = files
+        conn.library, conn.files = self, files
         try:
             register_vector(conn)
             set_session(conn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,16 @@ class Candidates:
     better_exact: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The images `ids` [n], and their cosine similarities [n, directions] by vectors in memory that are stored so now; NaN where one lacks
+    the kind. `settled`: nobody has removed one of them."""
+
+    ids: list[int]
+    cosines: np.ndarray
+    settled: bool = True
+
+
 def candidates(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None = None, passing: float = 0.0
 ) -> Candidates:
@@ -86,19 +96,36 @@ def candidates(
     most = max(d.weight for d in directions)  # of weights by themselves float32 may hold nothing
     query = rows.projection.query({place: (d.vector, d.weight / most) for place, d in asked.items()})
     constants = {place: d.constant / most for place, d in asked.items()}
-    if filter is None:
-        found = rows.nearest(query, constants, compared).tolist()
-    else:
-        found = _passing(conn, functools.partial(rows.nearest, query, constants), len(rows), filter, passing, compared)
-    return Candidates(None, better_exact=True) if found is None else Candidates(list({*found, *ready["tail"]}))
+    nearest = functools.partial(rows.nearest, query, constants)
+    found = nearest(compared).tolist() if filter is None else _passing(conn, nearest, len(rows), filter, passing, compared)
+    if found is None:
+        return Candidates(None, better_exact=True)
+    return Candidates(list({*found, *ready["tail"]}))
+
+
+def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Iterable[int]) -> Compared:
+    """Those of these images whose vectors this process has; none where the index is not over all that is asked for."""
+    ready, nothing = ready_hybrid(conn, conn.state), Compared([], np.empty((0, len(directions))))
+    if ready is None or not {(d.kind, d.source.encoder.id) for d in directions} <= set(zip(ready["kinds"], ready["encoder_ids"])):
+        return nothing
+    rows = held(conn, ready)
+    whole = rows.whole.wanted(conn, ready) if rows.is_read(ready["last"]) else None
+    if whole is None:
+        return nothing
+    known = whole.known_of(set(ids).difference(ready["tail"]))
+    return Compared(known, whole.cosines(directions, known), conn.state is not None and conn.state.generation == whole.generation)
 
 
 def forget_removed(conn: Connection, ids: Sequence[int]) -> None:
     """Leave those of these candidates that are no images any more out of the index in memory, which nobody tells of them."""
     ready = ready_hybrid(conn, conn.state)
     if ready is not None:
-        there = {image_id for (image_id,) in conn.execute("SELECT id FROM images WHERE id = ANY(%s::bigint[])", [array_of(ids)])}
-        held(conn, ready).forget(set(ids) - there)
+        held(conn, ready).forget(set(ids) - existing(conn, ids))
+
+
+def existing(conn: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of these that are images."""
+    return {image_id for (image_id,) in conn.execute("SELECT id FROM images WHERE id = ANY(%s::bigint[])", [array_of(ids)])}
 
 
 def _in_words(kinds: Sequence[str]) -> str:

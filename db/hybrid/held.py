@@ -14,6 +14,7 @@ from psycopg import sql
 from .._copy_binary import BIGINT, halfvec, read_rows
 from ..server._settings import machine_memory
 from .projection import Projection
+from .whole import Whole
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -45,12 +46,17 @@ class Held:
 
     def __init__(self, projection: Projection) -> None:
         self.projection = projection
+        self.whole = Whole()
         self._last = 0  # place of the newest row
         self._blocks: list[_Block] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return sum(len(block.ids) for block in self._blocks)
+
+    def is_read(self, last: int) -> bool:
+        """Whether the newest row of all is known, which has this place."""
+        return 0 < last <= self._last
 
     def read_on(self, conn: Connection, hybrid_id: int, last: int) -> bool:
         """Read the rows that were added since, where the newest of all has another place. False where memory is too small for them."""
@@ -65,6 +71,7 @@ class Held:
             while len(blocks) > 1 and len(blocks[-2].ids) < 2 * len(blocks[-1].ids):
                 blocks = [*blocks[:-2], _joined(*blocks[-2:])]
             self._blocks = blocks  # searches that go on have the former ones
+            self.whole.forget(new.ids, self._last)
             return True
 
     def _read(self, conn: Connection, hybrid_id: int, count: int) -> _Block:
@@ -99,12 +106,16 @@ class Held:
 
 
 def _best(block: _Block, query: Mapping[int, np.ndarray], constants: Mapping[int, float], n: int) -> tuple[np.ndarray, np.ndarray]:
-    scores = sum(block.parts[place] @ part for place, part in query.items())
-    missing = block.missing[:, list(query)]
-    if any(constants.values()):
-        scores = scores + ~missing @ np.array([constants[place] for place in query], np.float32)
-    if missing.any():
-        scores = np.where(missing.all(axis=1), -np.inf, scores)
+    first, *others = query.items()
+    scores = block.parts[first[0]] @ first[1]
+    for place, part in others:
+        scores += block.parts[place] @ part
+    if not block.missing.any():  # looked at alone, since the kinds that are asked for would be copied
+        scores += np.float32(sum(constants.values()))
+    else:
+        missing = block.missing[:, list(query)]
+        scores += ~missing @ np.array([constants[place] for place in query], np.float32)
+        scores[missing.all(axis=1)] = -np.inf
     best = _largest(scores, n)
     best = best[scores[best] > -np.inf]
     return block.ids[best], scores[best]

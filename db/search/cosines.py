@@ -12,6 +12,7 @@ from pgvector import HalfVector
 from psycopg import Connection, sql
 
 from ..filters import EVERYTHING, Filter, array_of
+from ..hybrid.candidates import compare_at_hand
 from ..question import Part
 from .kinds import Direction, Source, direction_of, key_of, sources_of, state_of
 from .one_kind import CONDITION, Scored, nearest_exactly
@@ -53,14 +54,15 @@ def exact_cosines(conn: Connection, parts: Sequence[Part], ids: Sequence[int]) -
 
 def cosines_of(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> np.ndarray:
     """Cosine similarities [len(ids), len(directions)], as `exact_cosines` gives them."""
-    found = np.full((len(ids), len(directions)), np.nan)
-    if len(ids):
+    known = compare_at_hand(conn, directions, ids)
+    by_id = dict(zip(known.ids, known.cosines.tolist()))
+    others = [image_id for image_id in ids if image_id not in by_id]
+    if others:
         text = _table(tuple((direction.kind, direction.source) for direction in directions))
-        rows = conn.execute(text, {**_queries(directions), "ids": array_of(ids)}, binary=True)
-        by_id = {row[0]: row[1:] for row in rows}
-        empty = (None,) * len(directions)
-        found[:] = np.array([by_id.get(image_id, empty) for image_id in ids], float)  # None becomes NaN
-    return found
+        rows = conn.execute(text, {**_queries(directions), "ids": array_of(others)}, binary=True)
+        by_id |= {row[0]: row[1:] for row in rows}
+    empty = (None,) * len(directions)
+    return np.array([by_id.get(image_id, empty) for image_id in ids], float).reshape(len(ids), len(directions))  # None becomes NaN
 
 
 @functools.lru_cache(maxsize=64)

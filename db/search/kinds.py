@@ -212,21 +212,22 @@ def directions_of(
         by_kind.setdefault((part.kind, source.encoder.id), []).append(place)
     directions = []
     for (kind, _), places in by_kind.items():
-        total = sum(weights[place] * unit(parts[place].vector) for place in places)  # [dims]
+        units = [unit(parts[place].vector) for place in places]
+        total = sum(weights[place] * one for place, one in zip(places, units))  # [dims]
         length = abs(weights[places[0]]) if len(places) == 1 else float(np.linalg.norm(total))
         if length > 1e-6 * sum(abs(weights[place]) for place in places):
             source = sources[places[0]]
             half, constant = _half(total / length, source), sum(constants[place] for place in places)
-            shape = _shape([parts[place] for place in places], [weights[place] for place in places], total / length)
+            shape = _shape([parts[place] for place in places], units, [weights[place] for place in places], total / length)
             directions.append(Direction(kind, source, half, length, constant, shape))
     if not directions:
         raise LibraryError("Nothing is left to search for: the weights are 0, or the queries cancel each other out. Change a weight.")
     return directions
 
 
-def _shape(parts: Sequence[Part], weights: Sequence[float], total: np.ndarray) -> str:
-    """Which of SHAPES the sum of these parts is, `total` [dims] at length 1."""
-    wanted = [(part, vector) for part, weight in zip(parts, weights) for vector in _wanted(part, weight)]
+def _shape(parts: Sequence[Part], units: Sequence[np.ndarray], weights: Sequence[float], total: np.ndarray) -> str:
+    """Which of SHAPES the sum of these parts is: `units` are their vectors [dims] and `total` it, at length 1."""
+    wanted = [(part, vector) for part, one, weight in zip(parts, units, weights) for vector in _wanted(part, one, weight)]
     if not wanted:
         return "opposite"
     alike = sum(vector for _, vector in wanted)  # to which images are to be like, before some are left out that are like others
@@ -239,9 +240,11 @@ def _shape(parts: Sequence[Part], weights: Sequence[float], total: np.ndarray) -
     return "far" if part.details else "near"  # by these a description finds the encoder whose other half made it
 
 
-def _wanted(part: Part, weight: float) -> list[np.ndarray]:
+def _wanted(part: Part, one: np.ndarray, weight: float) -> list[np.ndarray]:
     """What images are to be like [dims] by a part of this weight, at the lengths that count; nothing of what they are to be unlike."""
-    terms = [(share, unit(vector)) for share, vector in part.terms] or [(1.0, unit(part.vector))]
+    if not part.terms:
+        return [weight * one] if weight > 0 else []
+    terms = [(share, unit(vector)) for share, vector in part.terms]
     length = float(np.linalg.norm(sum(share * vector for share, vector in terms))) or 1.0
     return [weight * share / length * vector for share, vector in terms if weight * share > 0]
 

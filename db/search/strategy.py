@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._index_sql import count_rows, other_owner
 from ..filters import Filter, all_of
-from ..hybrid.candidates import candidates, forget_removed
+from ..hybrid.candidates import candidates, compare_at_hand, existing, forget_removed
 from ..hybrid.check import sort_of
 from .cosines import cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import SHAPES, Direction
@@ -144,8 +144,17 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
 def _compared(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None, ids: Sequence[int]
 ) -> tuple[int, Scored, dict[int, list[float]]]:
-    """As `nearest_among`, of these images that there are and that pass the filter."""
-    return nearest_among(conn, directions, n, all_of([Filter.of_ids(ids), filter]), len(ids))
+    """As `nearest_among`, of those of these candidates that there are and that pass the filter."""
+    known = compare_at_hand(conn, directions, ids)
+    others = list(set(ids).difference(known.ids))
+    count, found, cosines = nearest_among(conn, directions, n, all_of([Filter.of_ids(others), filter]), len(others)) if others else (0, [], {})
+    if not known.ids:
+        return count, found, cosines
+    best, there = scored(directions, known.ids, known.cosines), set(known.ids)
+    if not known.settled and len(existing(conn, [image_id for image_id, _ in best[:n]])) < len(best[:n]):
+        there = existing(conn, known.ids)
+    found = sorted([*found, *(row for row in best if row[0] in there)], key=lambda row: (-row[1], row[0]))[:n]
+    return count + len(there), found, cosines | dict(zip(known.ids, known.cosines.tolist()))
 
 
 def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best:

@@ -1,0 +1,186 @@
+"""The whole vectors of the hybrid index's kinds, in a temporary file that is mapped into memory, and candidates compared with them.
+
+PostgreSQL compares exactly too, and does until they are read; but it looks up each vector in a table, 8 microseconds apiece, and most of
+a search over several kinds was that. They are in a file so that the system can take their memory back when a model needs it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psycopg import sql
+
+from .._copy_binary import BIGINT, halfvec, read_rows, read_whole
+from .._index_sql import TABLES, count_rows, searched_rows
+from ..encoders import get_encoder
+from ..errors import LibraryError
+from ..search.kinds import TEXT_KINDS
+from ..server._settings import machine_memory
+
+if TYPE_CHECKING:
+    from ..connection import Connection, Library
+    from ..records import StoredEncoder
+    from ..search.kinds import Direction
+
+_SHARE = 8  # of this machine's memory, and of what is free on its disk, they may take one part in so many
+_ASKED, _AGAIN = 3, 1000  # times that they are asked for until they are read, and until that is tried again where there was no room
+_OLD = 20  # of one in so many images there are others now
+_BATCH = 1024  # vectors that are read at once
+_AT_ONCE = 64  # that are compared at once, of which the processor's own memory holds what is made in between
+_SMALL = np.float32(2.0**112)
+_NOW = "SELECT generation, (SELECT coalesce(max(place), 0) FROM hybrid_vectors WHERE hybrid_id = %s) FROM library"
+_IMAGES = "SELECT id, coalesce(prompt_id, 0), coalesce(negative_id, 0) FROM images ORDER BY id"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Vectors:
+    """All of one encoder that are searched: `numbers` [m, dims] float16 as they are stored, their lengths [m], and whose they are [m], ascending."""
+
+    numbers: np.ndarray
+    lengths: np.ndarray
+    keys: np.ndarray
+
+    def places(self, keys: np.ndarray) -> np.ndarray:
+        """Where the vectors of these texts or images are, [n]; -1 where there is none."""
+        if not len(self.keys):
+            return np.full(len(keys), -1)
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, at, -1)
+
+    def cosines(self, places: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """With `query` [dims], of those at these places; equal vectors have equal ones wherever they are."""
+        unit = query.astype(np.float32)
+        unit *= _SMALL / np.linalg.norm(unit)
+        dots = [np.empty(0, np.float32)]
+        for start in range(0, len(places), _AT_ONCE):
+            rows = _small_floats(self.numbers[places[start : start + _AT_ONCE]])
+            rows *= unit
+            dots.append(rows.sum(axis=1))
+        return np.concatenate(dots) / self.lengths[places]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeVectors:
+    """Of all images, int64 `ids` [n] ascending, as they were at the library's `generation`, when the newest row of the index had the place `last`.
+
+    `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it.
+    """
+
+    generation: int
+    last: int
+    ids: np.ndarray
+    known: np.ndarray
+    places: Mapping[tuple[str, int], np.ndarray]
+    vectors: Mapping[int, _Vectors]
+
+    def without(self, ids: Iterable[int]) -> WholeVectors:
+        """The same, but that no more is known of these images."""
+        return replace(self, known=self.known & ~np.isin(self.ids, list(ids)))
+
+    def known_of(self, ids: Iterable[int]) -> list[int]:
+        """Those of these images that are known."""
+        wanted = np.array(list(ids), np.int64)
+        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        return wanted[(self.ids[at] == wanted) & self.known[at]].tolist()
+
+    def cosines(self, directions: Sequence[Direction], ids: Sequence[int]) -> np.ndarray:
+        """Cosine similarities [len(ids), len(directions)] of images that are known; NaN where one lacks the kind."""
+        found, at = np.full((len(ids), len(directions)), np.nan), np.searchsorted(self.ids, ids)
+        for column, direction in enumerate(directions):
+            encoder_id = direction.source.encoder.id
+            places = self.places[direction.kind, encoder_id][at]
+            there = places >= 0
+            found[there, column] = self.vectors[encoder_id].cosines(places[there], direction.vector)
+        return found
+
+
+class Whole:
+    """The whole vectors of one index in this process: read beside the searches, and again once many of them are others."""
+
+    def __init__(self) -> None:
+        self._vectors: WholeVectors | None = None
+        self._last = 0  # place of the newest row of the index that searches know
+        self._changed = 0  # images of which no more is known
+        self._until = _ASKED  # so many times more
+        self._lock = threading.Lock()
+
+    def wanted(self, conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | None:
+        """Those of the index `ready`; None where they are not read yet. Who asks once or twice, for one search, has them never read."""
+        with self._lock:
+            if self._vectors is None or self._changed * _OLD > len(self._vectors.ids):
+                self._until -= 1
+                if self._until == 0:
+                    threading.Thread(target=self._read, args=(conn.library, ready), name="whole vectors", daemon=True).start()
+            return self._vectors
+
+    def forget(self, ids: np.ndarray, last: int) -> None:
+        """These images have another row in the index now, whose newest has the place `last`."""
+        with self._lock:
+            self._last, self._changed = last, self._changed + len(ids)
+            if self._vectors:
+                self._vectors = self._vectors.without(ids)
+
+    def _read(self, library: Library, ready: Mapping[str, Any]) -> None:
+        try:
+            with library.connection() as conn:
+                vectors = read_vectors(conn, ready)
+        except (LibraryError, OSError):  # the searches go on, and say what is amiss
+            vectors = None
+        with self._lock:
+            self._until = _ASKED if vectors else _AGAIN
+            if vectors and vectors.last >= self._last:
+                self._vectors, self._changed = vectors, 0
+
+
+def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | None:
+    """Those of the index `ready`, in a transaction of their own. None where memory or disk is too small for them.
+
+    OSError where they can't be written. 100,000 images of five kinds, all texts distinct, are 1 GB, and take some 5 s.
+    """
+    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    generation, last = conn.execute(_NOW, [ready["id"]]).fetchone()
+    encoders = [get_encoder(conn, encoder_id) for encoder_id in sorted(set(ready["encoder_ids"]))]
+    counts = [count_rows(conn, encoder) for encoder in encoders]
+    size = sum(2 * count * encoder.dims for encoder, count in zip(encoders, counts))
+    if _SHARE * size > min(machine_memory(), shutil.disk_usage(tempfile.gettempdir()).free):
+        return None
+    vectors = {encoder.id: _read_encoder(conn, encoder, count) for encoder, count in zip(encoders, counts)}
+    images = read_whole(conn, sql.SQL(_IMAGES), {}, {"id": BIGINT, "prompt_id": BIGINT, "negative_id": BIGINT})
+    ids = images["id"].astype(np.int64)
+    places, known = {}, np.ones(len(ids), bool)
+    for kind, encoder_id in zip(ready["kinds"], ready["encoder_ids"]):
+        column = images["id" if kind == "image" else TEXT_KINDS[kind][1]].astype(np.int64)
+        places[kind, encoder_id] = at = vectors[encoder_id].places(column)
+        known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
+    return WholeVectors(generation, last, ids, known, places, vectors)
+
+
+def _small_floats(halves: np.ndarray) -> np.ndarray:
+    """float16 numbers as float32, 2**112 times as small: by their bits, which takes a third of the time of NumPy's own conversion."""
+    bits = halves.view(np.int16).astype(np.int32)  # sign, 5 bits of exponent, 10 of mantissa
+    bits <<= 13
+    bits &= ~0x70000000  # copies of the sign
+    return bits.view(np.float32)
+
+
+def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vectors:
+    names = {"key": "image_id" if encoder.family == "image" else "text_id", "table": TABLES[encoder.family]}
+    query = sql.SQL("SELECT {key}, embedding FROM {table} WHERE {rows} ORDER BY {key}").format(
+        rows=searched_rows(encoder.family, encoder.id), **{name: sql.Identifier(word) for name, word in names.items()}
+    )
+    keys, lengths, done = np.empty(count, np.int64), np.empty(count, np.float32), 0
+    with tempfile.TemporaryFile() as file:
+        for rows in read_rows(conn, query, {}, {"key": BIGINT, "vector": halfvec(encoder.dims)}, _BATCH):
+            here = slice(done, done := done + len(rows))
+            numbers = rows["vector"]["numbers"].astype(np.float16)
+            keys[here], lengths[here] = rows["key"], np.linalg.norm(numbers.astype(np.float32), axis=1)
+            file.write(numbers.data)
+        file.flush()
+        numbers = np.asarray(np.memmap(file, np.float16, "r", shape=(count, encoder.dims))) if count else np.empty((0, encoder.dims), np.float16)
+    return _Vectors(numbers, lengths, keys)

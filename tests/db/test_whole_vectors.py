@@ -1,0 +1,211 @@
+"""Candidates of the hybrid index are compared by vectors in memory as PostgreSQL compares them, and by none that is no longer so."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.filters import Filter
+from diffusion_toolkit.db.hybrid import whole
+from diffusion_toolkit.db.hybrid.build import build_hybrid
+from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
+from diffusion_toolkit.db.search import strategy
+from host.hybrid_library import DIMS, parts_of
+from psycopg import sql
+
+ALL = {"prompt": 0.4, "image": 0.3, "clip_g": -0.3}
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch):
+    """Searches take what there is for a library for which an index pays."""
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 1)
+    monkeypatch.setattr(strategy, "_FOLLOWED", 0)
+
+
+@pytest.fixture
+def by_postgresql(monkeypatch):
+    """What PostgreSQL was asked to compare: lists of image ids."""
+    asked, nearest_among = [], strategy.nearest_among
+    monkeypatch.setattr(strategy, "nearest_among", lambda *args: asked.append(args[4]) or nearest_among(*args))
+    return asked
+
+
+def search(library: db.Library, weights=ALL, **options) -> db.Answer:
+    with library.reading() as conn:
+        return db.search(conn, db.Question(parts=parts_of(weights), k=20, **options))
+
+
+def read(library: db.Library) -> None:
+    """Search until the vectors are read."""
+    for _ in range(whole._ASKED):
+        search(library)
+    for thread in threading.enumerate():
+        if thread.name == "whole vectors":
+            thread.join()
+
+
+def found(answer: db.Answer) -> list[tuple]:
+    return [(hit.image_id, pytest.approx(hit.score, abs=1e-6), pytest.approx(hit.cosines, abs=1e-6, nan_ok=True)) for hit in answer.hits]
+
+
+@pytest.mark.parametrize("weights", [ALL, {"prompt": 1.0, "image": -0.3}, {"image": -1.0, "clip_g": -1.0}], ids=str)
+@pytest.mark.parametrize("filtered", [False, True])
+def test_they_are_compared_as_postgresql_compares_them(library, fill, by_postgresql, weights, filtered):
+    fill(300)
+    for seed, lacking in enumerate([("prompt",), ("image",), ("clip_g",), ("prompt", "image")], 2):
+        fill(80, seed, lacking)
+    build_hybrid(library)
+    chosen = Filter(sql.SQL("mod(i.id, 9) > 0")) if filtered else None
+    before = search(library, weights, filter=chosen)
+    read(library)
+    by_postgresql.clear()
+    after = search(library, weights, filter=chosen)
+    assert [(hit.image_id, hit.score, hit.cosines) for hit in after.hits] == found(before)
+    assert after.method == before.method and "hybrid index" in after.method and not by_postgresql
+
+
+def test_equal_vectors_have_equal_scores(library, fill, image):
+    """Wherever they lie, so that equals come by id."""
+    ids, vectors = fill(300)
+    with library.connection() as conn:
+        root, encoders = db.ensure_root(conn, "output", "/pictures"), db.active_encoders(conn)
+        same = db.write_images(conn, root, [image(1000 + n, prompt=db.TextPair(f"the same {n}", "")) for n in range(15)])
+        texts = [db.find_text(conn, db.TextPair(f"the same {n}", "")) for n in range(15)]
+        alike = np.stack([part.vector for part in parts_of({"prompt": 1.0, "image": 1.0})])
+        db.write_text_vectors(conn, encoders["text"].id, texts, np.repeat(alike[:1], 15, axis=0))
+        db.write_image_vectors(conn, encoders["image"].id, same, np.repeat(alike[1:], 15, axis=0))
+    build_hybrid(library)
+    read(library)
+    hits = search(library, {"prompt": 1.0, "image": 1.0}).hits[:15]
+    assert [hit.image_id for hit in hits] == same and len({hit.score for hit in hits}) == 1
+
+
+def test_who_searches_once_or_twice_has_none_read(library, fill, monkeypatch):
+    started = []
+    monkeypatch.setattr(whole.Whole, "_read", lambda self, *args: started.append(args))
+    fill(60)
+    build_hybrid(library)
+    for count in range(1, 6):
+        search(library)
+        assert len(started) == (count >= whole._ASKED)  # and it is begun once
+
+
+def give(library: db.Library, image_id: int, vector: np.ndarray) -> None:
+    with library.connection() as conn:
+        conn.execute("DELETE FROM image_vectors WHERE image_id = %s", [image_id])
+        db.write_image_vectors(conn, db.active_encoder(conn, "image").id, [image_id], vector[None])
+
+
+def test_what_was_written_since_is_compared_by_what_is_stored_now(library, fill, by_postgresql):
+    """Beside the index, and when it is folded into it, by PostgreSQL until the vectors are read again."""
+    ids, _ = fill(300)
+    build_hybrid(library)
+    read(library)
+    wanted = parts_of({"image": 1.0, "clip_g": 0.01})
+    give(library, ids[7], wanted[0].vector)
+    for folded in (False, True):
+        assert not folded or "1 images" in refresh_hybrid(library)
+        by_postgresql.clear()
+        best = search(library, {"image": 1.0, "clip_g": 0.01}).hits[0]
+        assert best.image_id == ids[7] and best.cosines[0] == pytest.approx(1, abs=1e-3) and len(by_postgresql) == 1
+    new, _ = fill(1, 2)
+    give(library, new[0], 2 * wanted[0].vector)
+    assert "1 images" in refresh_hybrid(library)
+    assert [hit.image_id for hit in search(library, {"image": 1.0, "clip_g": 0.01}).hits[:2]] == [new[0], ids[7]]
+
+
+def test_once_many_are_others_they_are_read_again(library, fill, by_postgresql):
+    fill(300)
+    build_hybrid(library)
+    read(library)
+    fill(40, 2)
+    refresh_hybrid(library)
+    search(library)
+    assert by_postgresql
+    read(library)
+    by_postgresql.clear()
+    search(library)
+    assert not by_postgresql
+
+
+def test_what_was_added_while_they_were_read_is_not_missed(library, fill, monkeypatch, by_postgresql):
+    ids, _ = fill(300)
+    build_hybrid(library)
+    wanted, read_vectors = parts_of({"image": 1.0, "clip_g": 0.01}), whole.read_vectors
+
+    def slowly(conn, ready):
+        vectors = read_vectors(conn, ready)
+        monkeypatch.setattr(whole, "read_vectors", read_vectors)
+        give(library, ids[7], wanted[0].vector)
+        refresh_hybrid(library)
+        search(library)
+        return vectors
+
+    monkeypatch.setattr(whole, "read_vectors", slowly)
+    for _ in range(2):
+        read(library)
+        assert search(library, {"image": 1.0, "clip_g": 0.01}).hits[0].image_id == ids[7]
+    by_postgresql.clear()
+    search(library)
+    assert not by_postgresql
+
+
+def test_removed_images_are_no_hits_and_leave_room_for_others(library, fill):
+    fill(300)
+    build_hybrid(library)
+    read(library)
+    whole_answer = search(library)
+    with library.connection() as conn:
+        conn.execute("DELETE FROM images WHERE id = ANY(%s)", [[hit.image_id for hit in whole_answer.hits]])
+        db.bump_generation(conn)
+    after = search(library)
+    assert len(after.hits) == 20 and not {hit.image_id for hit in after.hits} & {hit.image_id for hit in whole_answer.hits}
+    assert [(hit.image_id, hit.score, hit.cosines) for hit in after.hits] == found(search(library, exact=True))
+
+
+def test_a_vector_without_direction_is_left_to_postgresql(library, fill, by_postgresql):
+    ids, _ = fill(60)
+    build_hybrid(library)
+    with library.connection() as conn:
+        conn.execute("UPDATE image_vectors SET embedding = %s::halfvec WHERE image_id = %s", [str([0.0] * DIMS), ids[3]])
+    before = search(library)
+    read(library)
+    by_postgresql.clear()
+    assert [hit.image_id for hit in search(library).hits] == [hit.image_id for hit in before.hits]
+    assert len(by_postgresql) == 1
+
+
+@pytest.mark.parametrize("lacks", ["memory", "room on disk", "a place to write"])
+def test_where_there_is_no_room_postgresql_goes_on_comparing(library, fill, by_postgresql, monkeypatch, lacks):
+    fill(60)
+    build_hybrid(library)
+    if lacks == "memory":
+        monkeypatch.setattr(whole, "machine_memory", lambda: 8 * 3 * 60 * 2 * DIMS - 1)
+    elif lacks == "room on disk":
+        monkeypatch.setattr(whole.shutil, "disk_usage", lambda folder: SimpleNamespace(free=8 * 3 * 60 * 2 * DIMS - 1))
+    else:
+        monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    for _ in range(3):
+        read(library)
+    assert len(search(library).hits) == 20 and len(by_postgresql) == 3 * whole._ASKED + 1
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_library_that_went_away_while_they_were_read_is_told_by_the_searches_alone(library, fill, by_postgresql, monkeypatch):
+    fill(60)
+    build_hybrid(library)
+
+    def broken_off(conn, ready):
+        conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(whole, "read_vectors", broken_off)
+    read(library)
+    assert len(search(library).hits) == 20 and len(by_postgresql) == whole._ASKED + 1
