@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +54,10 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The images `ids` [n], and their cosine similarities [n, directions] by vectors in memory that are stored so now; NaN where one lacks
+    """The images `ids` int64 [n], and their cosine similarities [n, directions] by vectors in memory that are stored so now; NaN where one lacks
     the kind. `settled`: nobody has removed one of them."""
 
-    ids: list[int]
+    ids: np.ndarray
     cosines: np.ndarray
     settled: bool = True
 
@@ -103,16 +103,16 @@ def candidates(
     return Candidates(list({*found, *ready["tail"]}))
 
 
-def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Iterable[int]) -> Compared:
+def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> Compared:
     """Those of these images whose vectors this process has; none where the index is not over all that is asked for."""
-    ready, nothing = ready_hybrid(conn, conn.state), Compared([], np.empty((0, len(directions))))
+    ready, nothing = ready_hybrid(conn, conn.state), Compared(np.empty(0, np.int64), np.empty((0, len(directions))))
     if ready is None or not {(d.kind, d.source.encoder.id) for d in directions} <= set(zip(ready["kinds"], ready["encoder_ids"])):
         return nothing
     rows = held(conn, ready)
     whole = rows.whole.wanted(conn, ready) if rows.is_read(ready["last"]) else None
     if whole is None:
         return nothing
-    known = whole.known_of(set(ids).difference(ready["tail"]))
+    known = whole.known_of(np.setdiff1d(ids, ready["tail"]) if ready["tail"] else np.array(ids, np.int64))
     return Compared(known, whole.cosines(directions, known), conn.state is not None and conn.state.generation == whole.generation)
 
 

@@ -83,13 +83,12 @@ class WholeVectors:
         """The same, but that no more is known of these images."""
         return replace(self, known=self.known & ~np.isin(self.ids, list(ids)))
 
-    def known_of(self, ids: Iterable[int]) -> list[int]:
-        """Those of these images that are known."""
-        wanted = np.array(list(ids), np.int64)
-        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-        return wanted[(self.ids[at] == wanted) & self.known[at]].tolist()
+    def known_of(self, ids: np.ndarray) -> np.ndarray:
+        """Those of these images, int64 [n], that are known."""
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return ids[(self.ids[at] == ids) & self.known[at]]
 
-    def cosines(self, directions: Sequence[Direction], ids: Sequence[int]) -> np.ndarray:
+    def cosines(self, directions: Sequence[Direction], ids: np.ndarray) -> np.ndarray:
         """Cosine similarities [len(ids), len(directions)] of images that are known; NaN where one lacks the kind."""
         found, at = np.full((len(ids), len(directions)), np.nan), np.searchsorted(self.ids, ids)
         for column, direction in enumerate(directions):

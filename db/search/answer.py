@@ -116,12 +116,16 @@ def _cosines(
     if len(question.parts) == 1:
         return [((score - constants[0]) / weights[0],) for _, score, _ in page]
     ids = [image_id for image_id, _, _ in page]
-    if len({part.kind for part in question.parts}) == len(question.parts) and all(weights) and all(i in found.cosines for i in ids):
-        signs = np.sign(weights)  # a direction is turned round where the weight is negative
-        table = [[sign * cell for sign, cell in zip(signs, found.cosines[image_id])] for image_id in ids]
+    if len({part.kind for part in question.parts}) == len(question.parts) and all(image_id in found.cosines for image_id in ids):
+        signs, table = np.sign(weights), np.zeros((len(ids), len(question.parts)))
+        table[:, signs != 0] = [found.cosines[image_id] for image_id in ids] if ids else 0
+        table *= signs  # a direction is turned round where the weight is negative
+        if not all(signs):
+            weightless = [part for part, sign in zip(question.parts, signs) if not sign]
+            table[:, signs == 0] = exact_cosines(conn, weightless, ids)
     else:
-        table = exact_cosines(conn, question.parts, ids).tolist()
-    return [tuple(None if math.isnan(cell) else float(cell) for cell in row) for row in table]
+        table = exact_cosines(conn, question.parts, ids)
+    return [tuple(None if math.isnan(cell) else cell for cell in row) for row in table.tolist()]
 
 
 def _hits(

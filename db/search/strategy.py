@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .._index_sql import count_rows, other_owner
 from ..filters import Filter, all_of
 from ..hybrid.candidates import candidates, compare_at_hand, existing, forget_removed
@@ -146,15 +148,15 @@ def _compared(
 ) -> tuple[int, Scored, dict[int, list[float]]]:
     """As `nearest_among`, of those of these candidates that there are and that pass the filter."""
     known = compare_at_hand(conn, directions, ids)
-    others = list(set(ids).difference(known.ids))
-    count, found, cosines = nearest_among(conn, directions, n, all_of([Filter.of_ids(others), filter]), len(others)) if others else (0, [], {})
-    if not known.ids:
-        return count, found, cosines
-    best, there = scored(directions, known.ids, known.cosines), set(known.ids)
+    others = np.setdiff1d(ids, known.ids) if len(known.ids) < len(ids) else known.ids[:0]
+    count, found, cosines = nearest_among(conn, directions, n, all_of([Filter.of_ids(others), filter]), len(others)) if len(others) else (0, [], {})
+    best, gone = scored(directions, known.ids, known.cosines), set()
     if not known.settled and len(existing(conn, [image_id for image_id, _ in best[:n]])) < len(best[:n]):
-        there = existing(conn, known.ids)
-    found = sorted([*found, *(row for row in best if row[0] in there)], key=lambda row: (-row[1], row[0]))[:n]
-    return count + len(there), found, cosines | dict(zip(known.ids, known.cosines.tolist()))
+        gone = set(known.ids.tolist()) - existing(conn, known.ids)
+    best = [row for row in best if row[0] not in gone][:n]
+    places = dict(zip(known.ids.tolist(), range(len(known.ids))))
+    cosines |= {image_id: known.cosines[places[image_id]].tolist() for image_id, _ in best}
+    return count + len(known.ids) - len(gone), sorted([*found, *best], key=lambda row: (-row[1], row[0]))[:n], cosines
 
 
 def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best:
