@@ -46,15 +46,8 @@ class _Vectors:
     lengths: np.ndarray
     keys: np.ndarray
 
-    def places(self, keys: np.ndarray) -> np.ndarray:
-        """Where the vectors of these texts or images are, [n]; -1 where there is none."""
-        if not len(self.keys):
-            return np.full(len(keys), -1)
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[at] == keys, at, -1)
-
     def cosines(self, places: np.ndarray, query: np.ndarray) -> np.ndarray:
-        """With `query` [dims], of those at these places; equal vectors have equal ones wherever they are."""
+        """Cosine similarities with `query` [dims] of those at these places; equal vectors have equal ones wherever they are."""
         unit = query.astype(np.float32)
         unit *= _SMALL / np.linalg.norm(unit)
         dots = [np.empty(0, np.float32)]
@@ -62,7 +55,7 @@ class _Vectors:
             rows = _small_floats(self.numbers[places[start : start + _AT_ONCE]])
             rows *= unit
             dots.append(rows.sum(axis=1))
-        return np.concatenate(dots) / self.lengths[places]
+        return np.clip(np.concatenate(dots) / self.lengths[places], -1, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +78,9 @@ class WholeVectors:
 
     def known_of(self, ids: np.ndarray) -> np.ndarray:
         """Those of these images, int64 [n], that are known."""
-        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return ids[(self.ids[at] == ids) & self.known[at]]
+        places = _places(self.ids, ids)
+        ids, places = ids[places >= 0], places[places >= 0]
+        return ids[self.known[places]]
 
     def cosines(self, directions: Sequence[Direction], ids: np.ndarray) -> np.ndarray:
         """Cosine similarities [len(ids), len(directions)] of images that are known; NaN where one lacks the kind."""
@@ -155,9 +149,17 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
     places, known = {}, np.ones(len(ids), bool)
     for kind, encoder_id in zip(ready["kinds"], ready["encoder_ids"]):
         column = images["id" if kind == "image" else TEXT_KINDS[kind][1]].astype(np.int64)
-        places[kind, encoder_id] = at = vectors[encoder_id].places(column)
+        places[kind, encoder_id] = at = _places(vectors[encoder_id].keys, column)
         known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
     return WholeVectors(generation, last, ids, known, places, vectors)
+
+
+def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each of these, int64 [n], is among the ascending `keys`; -1 where it is not."""
+    if not len(keys):
+        return np.full(len(wanted), -1)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[at] == wanted, at, -1)
 
 
 def _small_floats(halves: np.ndarray) -> np.ndarray:
