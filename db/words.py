@@ -20,6 +20,7 @@ class Words:
     index_or_build = "Queue Index Folder or Build Index"
     build = "Build Index"
     make_anew = "make it anew with Build Index, which removes it"
+    repair = "Library Upkeep (repair)"
     gone = "Library Upkeep shows them, and removes them from the library when asked"
     see_gone = "see Library Upkeep"
     looks_at_files = "Library Upkeep (verify) does"

@@ -147,6 +147,15 @@ def _index_problems(status: LibraryStatus, built: bool) -> list[Problem]:
         for index in status.indexes
         if not index.sound and not built
     ]
+    found += [
+        Problem(
+            f"The index {index.name} is left over (its making, or its removal, was cut short): searches don't use it, and whatever is written "
+            "goes into it too.",
+            f"DROP INDEX {index.name}; or let {status.words.repair} remove it.",
+        )
+        for index in status.indexes
+        if index.sound and index.state and not built
+    ]
     indexed = [index.encoder.id for index in status.indexes if index.sound and index.encoder and not index.state]
     for known in status.encoders:
         if known.encoder in status.postponed:

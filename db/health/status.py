@@ -63,7 +63,7 @@ class Coverage:
 class VectorIndex:
     """An index of vectors: 'hnsw', 'ivfflat' or 'binary'; one that is not `sound` is never used.
 
-    `kinds` are those that it serves, and `encoder` whose vectors of them; None for what a person made.
+    `kinds` are those that it serves, and `encoder` whose vectors of them; None for what a person made, or of one that was removed.
     `state` is '' where searches know it, 'new' while it is made beside another, and 'former' when it is about to go.
     """
 
@@ -174,9 +174,9 @@ def _index(row: tuple, encoders: list[EncoderStatus]) -> VectorIndex:
     index = VectorIndex(*row)
     ours = re.fullmatch(rf"{index.table}_(?:(new|former)_)?({'|'.join(INDEX_METHODS)})_(\d+)", index.name)
     encoder = next((known.encoder for known in encoders if ours and known.encoder.id == int(ours[3])), None)
-    if encoder is None:
+    if ours is None:
         return index
-    kinds = tuple(kind for kind, family in FAMILIES.items() if family == encoder.family)
+    kinds = tuple(kind for kind, family in FAMILIES.items() if encoder and family == encoder.family)
     return replace(index, method=ours[2], kinds=kinds, encoder=encoder, state=ours[1] or "")
 
 

@@ -13,7 +13,7 @@ from .._generation import bump_generation, one_writer
 from .._index_sql import INDEX_METHODS, TABLES, index_name
 from ..connection import Library
 from ..encoders import all_encoders, get_encoder
-from ..indexes.build import graph_options, set_index
+from ..indexes.build import drop_indexes, graph_options, set_index
 from ..progress import Progress
 from ..records import StoredEncoder, TextPair
 from ..token_states import sound_token_states
@@ -40,10 +40,12 @@ t.hash <> %(empty)s AND NOT EXISTS (SELECT FROM images i WHERE i.prompt_id = t.i
 AND NOT EXISTS (SELECT FROM images i WHERE i.negative_id = t.id)
 """
 
-_UNSOUND_INDEXES = """
+# Ours alone: a person may be making one of their own. A sound one by a name of `set_index`'s is no search's; all that is written goes into it.
+_TO_MEND = f"""
 SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
-WHERE NOT (x.indisvalid AND x.indisready) AND x.indrelid IN ('image_vectors'::regclass, 'text_vectors'::regclass)
-  AND c.relname ~ '^(image|text)_vectors_[a-z_]+_[0-9]+$'  -- ours: a person may be making one of their own
+WHERE x.indrelid IN ('image_vectors'::regclass, 'text_vectors'::regclass)
+  AND (NOT (x.indisvalid AND x.indisready) AND c.relname ~ '^(image|text)_vectors_[a-z_]+_[0-9]+$'
+    OR c.relname ~ '^(image|text)_vectors_(new|former)_({"|".join(INDEX_METHODS)})_[0-9]+$')
 ORDER BY c.relname
 """
 _DEAD = """
@@ -162,7 +164,7 @@ def mend_indexes(library: Library, progress: Progress) -> list[str]:
     The names of both. LibraryError while another process makes an index.
     """
     with library.reading() as conn:
-        names = [name for (name,) in conn.execute(_UNSOUND_INDEXES)]
+        names = [name for (name,) in conn.execute(_TO_MEND)]
         encoders = all_encoders(conn)
         made_with = {name: graph_options(conn, name) for name in names if "_ivfflat_" not in name}
     mended = []
@@ -172,10 +174,10 @@ def mend_indexes(library: Library, progress: Progress) -> list[str]:
             if name in names:
                 set_index(library, encoder.id, method, *made_with.get(name, ()), progress=progress)
                 mended.append(name)
-    with alone(library), library.reading() as conn:
-        left = [name for (name,) in conn.execute(_UNSOUND_INDEXES)]  # now that nobody makes one
-        for name in left:
-            conn.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+    with alone(library):
+        with library.reading() as conn:
+            left = [name for (name,) in conn.execute(_TO_MEND)]  # now that nobody makes one
+        drop_indexes(library, left, progress)
     return mended + left
 
 

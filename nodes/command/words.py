@@ -16,6 +16,7 @@ class ShellWords(Words):
     index_or_build = "Run `index` or `repair`"
     build = "the node Build Index"
     make_anew = "let `repair` make it anew"
+    repair = "`repair`"
     gone = "`prune` shows them, and removes them from the library with --yes"
     see_gone = "see `prune`"
     looks_at_files = "`verify` does"

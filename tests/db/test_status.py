@@ -176,10 +176,12 @@ def test_an_index_whose_making_was_cut_short(filled, dsn):
 def test_indexes_are_told_by_what_they_serve(filled):
     with filled.connection() as conn:
         looks, words = db.active_encoder(conn, "image"), db.active_encoder(conn, "text")
-        conn.execute("CREATE INDEX of_a_person ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
+        for name in ("of_a_person", "image_vectors_former_binary_98"):  # the encoder of one was removed
+            conn.execute(f"CREATE INDEX {name} ON image_vectors USING hnsw ((embedding::halfvec(8)) halfvec_cosine_ops)")
         conn.execute(f"ALTER INDEX image_vectors_hnsw_{looks.id} RENAME TO image_vectors_former_hnsw_{looks.id}")
     db.set_index(filled, words.id, "binary")
     assert [(of.name, of.kinds, of.encoder, of.method, of.state) for of in library_status(filled).indexes] == [
+        ("image_vectors_former_binary_98", (), None, "binary", "former"),
         (f"image_vectors_former_hnsw_{looks.id}", ("image",), looks, "hnsw", "former"),
         ("of_a_person", (), None, "hnsw", ""),
         (f"text_vectors_binary_{words.id}", ("prompt", "negative"), words, "binary", ""),

@@ -9,6 +9,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db._builder_lock import alone
 from diffusion_toolkit.db._generation import one_writer
 from diffusion_toolkit.db.claims import running
+from diffusion_toolkit.db.indexes import build
 
 
 def test_what_makings_of_indexes_have_left_is_dropped_even_where_their_encoder_is_gone(library):
@@ -24,14 +25,54 @@ def test_what_makings_of_indexes_have_left_is_dropped_even_where_their_encoder_i
     assert db.mend_indexes(library, lambda *_: None) == []
 
 
-def test_an_index_that_another_is_making_is_not_taken_for_a_leftover(library):
+@pytest.mark.parametrize(("name", "sound"), [("image_vectors_hnsw_98", False), ("image_vectors_new_hnsw_98", True), ("image_vectors_former_hnsw_98", True)])
+def test_an_index_that_another_is_making_is_not_taken_for_a_leftover(library, name, sound):
     with library.connection() as conn:
-        conn.execute("CREATE INDEX image_vectors_hnsw_98 ON image_vectors (image_id)")
-        conn.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'image_vectors_hnsw_98'::regclass")
+        conn.execute(f"CREATE INDEX {name} ON image_vectors (image_id)")
+        conn.execute("UPDATE pg_index SET indisvalid = %s WHERE indexrelid = %s::regclass", [sound, name])
     with alone(library), pytest.raises(db.LibraryError, match="Another process is building an index"):
         db.mend_indexes(library, lambda *_: None)
+    assert indexes_named(library, "_98") == [name]
+    assert db.mend_indexes(library, lambda *_: None) == [name] and indexes_named(library, "_98") == []
+
+
+def indexes_named(library: db.Library, ending: str) -> list[str]:
     with library.connection() as conn:
-        assert conn.execute("SELECT to_regclass('image_vectors_hnsw_98') IS NOT NULL").fetchone() == (True,)
+        rows = conn.execute("SELECT indexname FROM pg_indexes WHERE indexname ~ %s ORDER BY 1", [f"(^|_)vectors_.*{ending}$"])
+        return [name for (name,) in rows]
+
+
+@pytest.mark.parametrize(("cut_short", "left"), [("step_aside", "new_hnsw"), ("drop_indexes", "former_ivfflat")])
+def test_a_sound_index_that_a_killed_making_left_is_told_and_removed_and_not_while_another_makes_one(library, fill, monkeypatch, cut_short, left):
+    fill(3)
+    with library.connection() as conn:
+        known = db.active_encoder(conn, "image").id
+    db.set_index(library, known, "ivfflat")
+    calls = getattr(build, cut_short)
+
+    def killed(*arguments, **options):
+        if cut_short == "drop_indexes" and arguments[1] != [f"image_vectors_former_ivfflat_{known}"]:
+            return calls(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build, cut_short, killed)
+        db.set_index(library, known, "hnsw")
+    left = f"image_vectors_{left}_{known}"
+    used, both = {"step_aside": "ivfflat", "drop_indexes": "hnsw"}[cut_short], indexes_named(library, f"_{known}")
+    assert both == sorted([left, f"image_vectors_{used}_{known}"])
+    with library.connection() as conn:
+        conn.execute("CREATE INDEX image_vectors_new_pictures_9 ON image_vectors (image_id)")  # a person's
+
+    def told() -> list[str]:
+        return [f"{problem.what} {problem.remedy}" for problem in db.library_status(library).problems if "_vectors_" in problem.what]
+
+    with alone(library):
+        assert told() == []
+    [said] = told()
+    assert said.startswith(f"The index {left} is left over") and said.endswith(f"DROP INDEX {left}; or let Library Upkeep (repair) remove it.")
+    assert db.mend_indexes(library, lambda *_: None) == [left] and told() == []
+    assert indexes_named(library, f"_{known}") == [f"image_vectors_{used}_{known}"] and indexes_named(library, "pictures_9")
 
 
 def test_tables_are_vacuumed_of_which_a_tenth_and_more_than_a_thousand_rows_were_deleted(library):
