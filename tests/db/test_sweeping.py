@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
+import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db._builder_lock import alone
@@ -96,6 +98,39 @@ def test_tables_are_vacuumed_of_which_a_tenth_and_more_than_a_thousand_rows_were
         deleted.append((swept(), [*told]))
     assert deleted == [([], []), ([], []), (["images"], [("Taking up what was deleted in images", 0, 1)])]
     assert swept() == []
+
+
+@pytest.fixture
+def admin(library, dsn) -> Iterator[psycopg.Connection]:
+    """Who owns the library, after much was deleted in two of its tables."""
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        for table, columns in (("roots", "(name, path) SELECT n, n"), ("texts", "(hash, text_g, text_l) SELECT int8send(n), '', ''")):
+            admin.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+            admin.execute(f"INSERT INTO {table} {columns} FROM generate_series(1, 1500) n")
+            admin.execute(f"DELETE FROM {table}")
+        admin.execute("SELECT pg_stat_force_next_flush()")
+        yield admin
+
+
+def test_tables_that_the_user_may_not_vacuum_are_not_told_as_vacuumed(admin, as_user):
+    guest = as_user()
+
+    def swept() -> list[str]:
+        return db.vacuum(guest, lambda *_: None)
+
+    assert swept() == []
+    admin.execute("GRANT MAINTAIN ON texts TO guest" if admin.info.server_version >= 170000 else "ALTER TABLE texts OWNER TO guest")
+    assert swept() == ["texts"] and swept() == []
+    admin.execute("CREATE ROLE keepers; ALTER TABLE roots OWNER TO keepers; GRANT keepers TO guest")
+    assert swept() == ["roots"]
+    admin.execute("ALTER TABLE roots OWNER TO CURRENT_USER; DROP OWNED BY keepers; DROP ROLE keepers")
+
+
+def test_who_owns_the_database_may_vacuum_all_of_it(admin, as_user):
+    guest, of_database = as_user(), f"ALTER DATABASE {admin.info.dbname} OWNER TO"
+    admin.execute(f"{of_database} guest")
+    assert db.vacuum(guest, lambda *_: None) == ["roots", "texts"] and db.vacuum(guest, lambda *_: None) == []
+    admin.execute(f"{of_database} CURRENT_USER")
 
 
 @pytest.fixture
