@@ -47,6 +47,7 @@ _OF_NAMES = """{column} IN (
     )
     SELECT f_n.name FROM f_n WHERE f_n.name ILIKE {pattern}
 )"""
+MEGAPIXELS = "(i.width::float8 * i.height / 1e6)"
 _COPIES = "(SELECT count(*) FROM paths f_p WHERE f_p.image_id = i.id AND f_p.missing IS NULL)"  # of a gone image 0
 
 
@@ -317,7 +318,7 @@ FIELDS = {
     "width": number("i.width", values.whole, _WHOLE),
     "height": number("i.height", values.whole, _WHOLE),
     "size": Field(size_test, "width x height such as 1024x1024, or >=1024x1024", ordered=True),
-    "megapixels": number("(i.width::float8 * i.height / 1e6)", values.real, _REAL, _ABOUT),
+    "megapixels": number(MEGAPIXELS, values.real, _REAL, _ABOUT),
     "aspect": Field(aspect_test, "portrait, landscape, square, a ratio such as 16:9, or >1.5", ordered=True, words=tuple(_SHAPES)),
     "filesize": replace(_FILESIZE, test=filesize_test),
     "copies": number(_COPIES, values.whole, _WHOLE),

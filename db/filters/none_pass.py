@@ -13,7 +13,9 @@ from psycopg import Connection, sql
 
 from . import Filter, near_names, parse_filter, quoted, tree
 from .errors import FilterError
-from .fields import ALIASES, FIELDS
+from .fields import ALIASES, FIELDS, MEGAPIXELS
+from .places import STANDS_ALONE
+from .values import UNITS
 
 ASKED = 10  # words, names and numbers of a filter that are looked for
 MOST = 3  # of which it is told what was meant
@@ -28,7 +30,13 @@ _HAD = {
     "rating": "a rating", "seed": "a seed", "steps": "steps", "cfg": "a cfg", "guidance": "a guidance", "denoise": "a denoise",
     "date": "a date", "age": "a date",
 }  # fmt: skip
-_COLUMNS = {**{field: field for field in (*_HAD, "width", "height", "id", "indexed")}, "date": "created", "age": "created"}  # of numbers and dates
+_COLUMNS = {  # of numbers and dates
+    **{field: f"i.{field}" for field in (*_HAD, "width", "height", "id", "indexed")},
+    **dict.fromkeys(("date", "age"), "i.created"),
+    "sizeX": "ARRAY[i.width::bigint * i.height, i.width, i.height]",  # by how many pixels
+    "megapixels": MEGAPIXELS,
+    "filesize": "f_p.file_size",
+}
 Asked = tuple[str, str, str]  # a field, an operator and a value
 
 
@@ -110,19 +118,25 @@ def _word(conn: Connection, field: str, operator: str, word: str) -> str:
 
 
 def _number(conn: Connection, field: str, operator: str, value: str) -> str:
-    column = sql.Identifier(_COLUMNS[field])
-    ends = conn.execute(sql.SQL("SELECT min({0}), max({0}) FROM images").format(column)).fetchone()
+    rows = f"paths f_p WHERE {STANDS_ALONE}" if field == "filesize" else "images i"
+    ends = conn.execute(f"SELECT min({_COLUMNS[field]}), max({_COLUMNS[field]}) FROM {rows}").fetchone()
     if None in ends:
         return f"No image has {_HAD[field]}." if field in _HAD else ""
-    low, high = map(_shown_number, ends)
-    if field == "rating":
-        low, high = ("rejected" if end == "-1" else end for end in (low, high))
+    low, high = (_shown_number(field, end) for end in ends)
     only, lowest, highest = ("day", "earliest", "latest") if isinstance(ends[0], datetime) else ("value", "lowest", "highest")
     there = f"the {lowest} is {low}, the {highest} {high}" if low != high else f"the only {only} is {low}"
     return f"No image has {field}{operator}{shown_value(value)}; {there}."
 
 
-def _shown_number(value: Any) -> str:
+def _shown_number(field: str, value: Any) -> str:
+    """As a filter takes it."""
+    if field == "rating" and value == -1:
+        return "rejected"
+    if field == "size":
+        return f"{value[1]}x{value[2]}"
+    if field == "filesize":
+        unit = next((unit for unit in ("GB", "MB", "kB") if value >= UNITS[unit.lower()]), "b")
+        return f"{value / UNITS.get(unit.lower(), 1):.10g}{unit}"
     if isinstance(value, datetime):
         with suppress(OSError, OverflowError, ValueError):  # Windows knows no local time before 1970
             value = value.astimezone()

@@ -180,7 +180,8 @@ def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vect
         for rows in read_rows(conn, query, {}, {"key": BIGINT, "vector": halfvec(encoder.dims)}, _BATCH):
             here = slice(done, done := done + len(rows))
             numbers = rows["vector"]["numbers"].astype(np.float16)
-            keys[here], lengths[here] = rows["key"], np.linalg.norm(numbers.astype(np.float32), axis=1)
+            floats = numbers.astype(np.float32)
+            keys[here], lengths[here] = rows["key"], np.sqrt(np.einsum("ij,ij->i", floats, floats))
             file.write(numbers.data)
         file.flush()
         numbers = np.asarray(np.memmap(file, np.float16, "r", shape=(count, encoder.dims))) if count else np.empty((0, encoder.dims), np.float16)

@@ -86,6 +86,10 @@ def images(conn, image):
         ("created:2024", "No image has date:2024; the only day is 2025-03-14."),
         ("age:7d", "No image has age:7d; the only day is 2025-03-14."),
         ("width:>64", "No image has width>64; the only value is 64."),
+        ("size:1024x1024", "No image has size:1024x1024; the only value is 64x32."),
+        ("mp:>=2 or size:>64x32", "No image has megapixels>=2; the only value is 0.002048. No image has size>64x32; the only value is 64x32."),
+        ("filesize:>2MB", "No image has filesize>2MB; the lowest is 11b, the highest 14b."),
+        ("size!=64x32 filesize!=0..1GB", ""),
         ("denoise:0.5,0.6 label:frsh8", "No image has a denoise. No image has the label 'frsh8'. Did you mean 'fresh8'?"),
         ("label:frsh8 or guidance:3..4", "No image has the label 'frsh8'. Did you mean 'fresh8'? No image has a guidance."),
         ("label:crop steps:7 (cfg:7 or label:crop) -denoise:1 cfg!=7", NO_STEPS),
@@ -94,6 +98,24 @@ def images(conn, image):
 def test_a_name_that_no_image_has_is_told_with_what_was_meant(conn, images, text: str, said: str) -> None:
     assert not db.count_images(conn, db.parse_filter(text))
     assert db.why_none_pass(conn, db.parse_filter(text)) == said
+
+
+def test_the_smallest_and_the_largest_are_told_as_a_filter_takes_them(conn, root, image) -> None:
+    """By pixels, of which a narrow image may have many; of files those that stand: where an image has left one, its new one is there."""
+    sides, sizes = ((512, 512), (640, 8000), (1000, 1000), (2000, 500)), (999, 1500, 10**9, 2_345_678)
+    images = [image(n, width=width, height=height, file_size=size) for n, ((width, height), size) in enumerate(zip(sides, sizes))]
+    db.write_images(conn, root, [*images, image(0, path="left.png", file_size=5 * 10**9), image(3, path="gone.png", file_size=7)])
+    db.mark_missing(conn, root, ["left.png", images[1].path, "gone.png", images[3].path])
+    said = {text: db.why_none_pass(conn, db.parse_filter(text)) for text in ("size:1x1", "megapixels:<0.1", "filesize:>2GB")}
+    assert said["size:1x1"] == "No image has size:1x1; the lowest is 512x512, the highest 640x8000."
+    assert said["megapixels:<0.1"] == "No image has megapixels<0.1; the lowest is 0.262144, the highest 5.12."
+    assert said["filesize:>2GB"] == "No image has filesize>2GB; the lowest is 7b, the highest 1GB."
+    conn.execute("DELETE FROM paths WHERE file_size IN (7, 999, 1000000000)")
+    assert db.why_none_pass(conn, db.parse_filter("filesize:1b")).endswith("the lowest is 1.5kB, the highest 5GB.")
+    conn.execute("DELETE FROM paths WHERE file_size NOT IN (2345678)")
+    assert db.why_none_pass(conn, db.parse_filter("filesize:1b")).endswith("the only value is 2.345678MB.")
+    conn.execute("DELETE FROM paths")
+    assert db.why_none_pass(conn, db.parse_filter("filesize:1b")) == ""
 
 
 def test_what_no_image_has_at_all_is_told_so(conn, root) -> None:
