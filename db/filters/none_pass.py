@@ -33,7 +33,7 @@ _HAD = {
 _COLUMNS = {  # of numbers and dates
     **{field: f"i.{field}" for field in (*_HAD, "width", "height", "id", "indexed")},
     **dict.fromkeys(("date", "age"), "i.created"),
-    "sizeX": "ARRAY[i.width::bigint * i.height, i.width, i.height]",  # by how many pixels
+    "size": "ARRAY[i.width::bigint * i.height, i.width, i.height]",  # by how many pixels
     "megapixels": MEGAPIXELS,
     "filesize": "f_p.file_size",
 }
