@@ -24,7 +24,7 @@ _BELOW = "SELECT FROM ({}) f_b WHERE f_b.image_id = i.id"
 _FILES_BELOW = (
     f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ^@ {{}} AND {STANDS}"
 )  # the join lets the key of `paths` find the folder, root by root
-_FILES_ALIKE = f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path ILIKE {{}} AND {STANDS}"
+_FILES_ALIKE = f"SELECT f_p.image_id FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id AND f_p.path {{}} {{}} AND {STANDS}"
 _BELOW_WHOLE = (
     "SELECT FROM roots f_r JOIN paths f_p ON f_p.root_id = f_r.id WHERE f_p.image_id = i.id"
     f" AND (rtrim(replace(f_r.path, '\\', '/'), '/') || '/' || f_p.path) ^@ {{}} AND {STANDS}"
@@ -60,18 +60,18 @@ def folder_test(operator: str, text: str, parameters: Parameters) -> Test:
     ways = [_below(folder, operator, parameters)]
     root, _, rest = folder.partition("/")
     if rest and "*" not in root:
-        ways.append(sql.SQL("{} AND f_r.name = {}").format(_below(rest, operator, parameters), parameters.add(root)))
+        named = _named("=" if "*" not in rest else operator, root, parameters)
+        ways.append(sql.SQL("{} AND {}").format(_below(rest, operator, parameters), named))
     return Test(sql.SQL(_BELOW).format(sql.SQL(" UNION ALL ").join(ways)), subquery=True)
 
 
 def _below(folder: str, operator: str, parameters: Parameters) -> sql.Composable:
+    if "*" in folder and operator == "=":  # a star of the last name is a part of a name, any other may be folders
+        above, slash, last = (re.sub(r"([^\w\s*])", r"\\\1", part) for part in folder.rpartition("/"))
+        pattern = f"^{re.sub('[*]+', '.*', above)}{slash}{re.sub('[*]+', '[^/]*', last)}/[^/]*$"
+        return sql.SQL(_FILES_ALIKE).format(sql.SQL("~"), parameters.add(pattern))
     if "*" in folder:
-        below = sql.SQL(_FILES_ALIKE).format(parameters.add(like(f"{folder}/*", whole=True)))
-        if operator == "=":  # a star of the last name is a part of a name, any other may be folders
-            above, slash, last = (re.sub(r"([^\w\s*])", r"\\\1", part) for part in folder.rpartition("/"))
-            pattern = f"^{re.sub('[*]+', '.*', above)}{slash}{re.sub('[*]+', '[^/]*', last)}/[^/]*$"
-            below += sql.SQL(" AND f_p.path ~* {}").format(parameters.add(pattern))
-        return below
+        return sql.SQL(_FILES_ALIKE).format(sql.SQL("ILIKE"), parameters.add(like(f"{folder}/*", whole=True)))
     prefix = f"{folder}/" if folder else ""
     below = sql.SQL(_FILES_BELOW).format(parameters.add(prefix))
     if operator == "=":
@@ -96,5 +96,8 @@ def format_test(operator: str, text: str, parameters: Parameters) -> Test:
 
 def root_test(operator: str, text: str, parameters: Parameters) -> Test:
     """That a file of the image lies below the root of this name."""
-    named = sql.SQL("f_r.name = {}" if operator == "=" else "lower(f_r.name) = lower({})").format(parameters.add(text))
-    return Test(sql.SQL(_ROOT).format(named), subquery=True)
+    return Test(sql.SQL(_ROOT).format(_named(operator, text, parameters)), subquery=True)
+
+
+def _named(operator: str, root: str, parameters: Parameters) -> sql.Composable:
+    return sql.SQL("f_r.name = {}" if operator == "=" else "lower(f_r.name) = lower({})").format(parameters.add(root))

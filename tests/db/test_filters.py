@@ -140,6 +140,12 @@ def images(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord])
         ("folder=*/cats", [1]),
         ("folder:2025*", [1, 2, 3]),
         ("folder=2025*", [2, 3]),
+        ("folder:*/CATS", [1]),  # as a pattern of names elsewhere; what is no pattern is looked for by an index
+        ("folder=*/CATS", []),
+        ("folder:2025/CATS", []),
+        ("folder:OUTPUT/*/Cats", [1]),
+        ("folder=OUTPUT/*/cats", []),
+        ("folder:OUTPUT/2025", []),
         ("folder=output/20*5", [2]),
         ("folder=2*/*a*", [1]),
         ("folder=*", [2, 3]),
