@@ -240,7 +240,7 @@ def aspect_test(operator: str, text: str, parameters: Parameters) -> Test:
 
 
 def filesize_test(operator: str, text: str, parameters: Parameters) -> Test:
-    """How large a file is. A range whose low end alone lacks a unit is a mistake."""
+    """How large a file is. A range of which one end alone has a unit may be a mistake."""
     low, _, high = text.partition("..")
     values.one_unit(low, high)
     return _FILESIZE.test(operator, text, parameters)

@@ -71,11 +71,15 @@ def size_in_bytes(text: str) -> int:
 
 
 def one_unit(low: str, high: str) -> None:
-    """Refuse a range such as 1..5MB, whose low end would be one byte. Not 500000..1MB, which can only be meant so."""
-    unit = high.lstrip("+-.0123456789")
-    factor = UNITS.get(unit.lower(), 1)
-    if factor > 1 and low[-1:].isdecimal() and 0 < size_in_bytes(low) * factor <= size_in_bytes(high):
-        raise Wrong(f"{low} would be bytes: write {low}{unit}, or {low}b")
+    """Refuse a range such as 1..5MB or 1MB..5, of which one end would be bytes. Not 500000..1MB, which can only be meant so."""
+    low_unit, high_unit = (end.lstrip("+-.0123456789") for end in (low, high))
+    factor = UNITS.get((low_unit or high_unit).lower(), 1)
+    if factor == 1 or not low or not high or bool(low_unit) == bool(high_unit):
+        return
+    if high_unit and 0 < real(low) * factor <= size_in_bytes(high):
+        raise Wrong(f"{low} would be bytes: write {low}{high_unit}, or {low}b")
+    if low_unit and 0 < real(high) < size_in_bytes(low):
+        raise Wrong(f"{high} would be bytes: write {high}{low_unit}")
 
 
 def ratio(text: str) -> float:

@@ -42,7 +42,7 @@ def passing(conn, root, image):
         ("age:2y", [1, 2, 3]), ("age:2d..4d", [1]), ("age:1d..2d", []), ("age:7w..2y", [3]), ("age:30d..", [2, 3]), ("age:..30d", [1]),
         ("filesize:500kB", [1]), ("filesize:0.5m", [1]), ("filesize:512KiB", [2]), ("filesize:0.5MiB", [2]), ("filesize:2000000b", [3]),
         ("filesize:<=500k", [1]), ("filesize:<500k", []), ("filesize:>=2mb", [3]), ("filesize:1MB..1GB", [3]),
-        ("filesize:0..500kB", [1]), ("filesize:500000..1MB", [1, 2]), ("filesize:600000..2MB", [3]), ("filesize:1b..1MB", [1, 2]), ("filesize:1..500000", [1]), ("filesize:600000..", [3]),
+        ("filesize:0..500kB", [1]), ("filesize:500000..1MB", [1, 2]), ("filesize:600000..2MB", [3]), ("filesize:1b..1MB", [1, 2]), ("filesize:1kB..500000", [1]), ("filesize:500kB..500000", [1]), ("filesize:..0.5MB", [1]), ("filesize:1MB..", [3]), ("filesize:1..500000", [1]), ("filesize:600000..", [3]),
         ("aspect:>=1.75", [1]), ("aspect:>1.75", []), ("aspect:<=0.5", [3]), ("aspect:<0.5", []), ("aspect:<=1", [2, 3]),
         ("aspect:1.71", []), ("aspect:1.72", [1]), ("aspect:1.78", [1]), ("aspect:1.79", []), ("aspect:..1", [2, 3]), ("aspect:1.72..", [1]),
         ("megapixels:1", [2]), ("megapixels:1.02", [1, 2]), ("megapixels:..1", [2, 3]),
