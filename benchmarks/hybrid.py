@@ -113,7 +113,7 @@ def read_vectors(library: Any, kinds: list[str]) -> str:
             thread.join()
     with library.reading() as conn:
         ready = ready_hybrid(conn)
-        vectors = ready and held(conn, ready).whole.wanted(conn, ready)
+        vectors = ready and held(conn, ready).whole.vectors
     if vectors is None:
         return "No vectors were read into memory: PostgreSQL compares the candidates."
     size = sum(of_encoder.numbers.nbytes for of_encoder in vectors.vectors.values())

@@ -13,6 +13,7 @@ from .._generation import bump_generation, one_writer
 from .._index_sql import INDEX_METHODS, TABLES, index_name
 from ..connection import Library
 from ..encoders import all_encoders, get_encoder
+from ..hybrid.tail import note_images, note_texts
 from ..indexes.build import drop_indexes, graph_options, set_index
 from ..progress import Progress
 from ..records import StoredEncoder, TextPair
@@ -120,6 +121,10 @@ def forget(library: Library, encoder_id: int, ids: Sequence[int]) -> None:
             ),
             [encoder_id, list(ids)],
         )
+        if table == "image_vectors":
+            note_images(conn, ids)
+        else:
+            note_texts(conn, encoder_id, ids)
         bump_generation(conn)
 
 

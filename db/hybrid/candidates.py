@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from ..filters import Filter, array_of
 from ..words import kind_in_words
 from .check import WANTED, sort_of
-from .held import held
+from .held import held, held_already
 from .tail import TAIL_MOST
 
 if TYPE_CHECKING:
@@ -52,16 +52,6 @@ class Candidates:
     better_exact: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """The images `ids` int64 [n], and their cosine similarities [n, directions] by vectors in memory that are stored so now; NaN where one lacks
-    the kind. `settled`: nobody has removed one of them."""
-
-    ids: np.ndarray
-    cosines: np.ndarray
-    settled: bool = True
-
-
 def candidates(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None = None, passing: float = 0.0
 ) -> Candidates:
@@ -90,6 +80,7 @@ def candidates(
     rows = held(conn, ready)
     if not rows.read_on(conn, ready["id"], ready["last"]):
         return Candidates(None, "The hybrid index is too large for this machine's memory.")
+    rows.whole.asked(conn, ready)
     if not len(rows):  # another is being made in its place just now
         return Candidates(None)
     asked = {places[d.kind, d.source.encoder.id]: d for d in directions}
@@ -103,17 +94,18 @@ def candidates(
     return Candidates(list({*found, *ready["tail"]}))
 
 
-def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> Compared:
-    """Those of these images whose vectors this process has; none where the index is not over all that is asked for."""
-    ready, nothing = ready_hybrid(conn, conn.state), Compared(np.empty(0, np.int64), np.empty((0, len(directions))))
+def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Those of these images, int64 [n], whose vectors this process has as they are stored now, and their cosine similarities [n, directions]; NaN
+    where one lacks the kind. None where the index is not over all that is asked for. One that was removed may be among them."""
+    ready, nothing = ready_hybrid(conn, conn.state), (np.empty(0, np.int64), np.empty((0, len(directions))))
     if ready is None or not {(d.kind, d.source.encoder.id) for d in directions} <= set(zip(ready["kinds"], ready["encoder_ids"])):
         return nothing
-    rows = held(conn, ready)
-    whole = rows.whole.wanted(conn, ready) if rows.is_read(ready["last"]) else None
+    rows = held_already(conn, ready)
+    whole = rows.whole.vectors if rows and rows.is_read(ready["last"]) else None
     if whole is None:
         return nothing
     known = whole.known_of(np.setdiff1d(ids, ready["tail"]) if ready["tail"] else np.array(ids, np.int64))
-    return Compared(known, whole.cosines(directions, known), conn.state is not None and conn.state.generation == whole.generation)
+    return known, whole.cosines(directions, known)
 
 
 def forget_removed(conn: Connection, ids: Sequence[int]) -> None:

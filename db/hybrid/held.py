@@ -26,6 +26,9 @@ _COUNT = "SELECT count(*) FROM hybrid_vectors WHERE hybrid_id = %s AND place > %
 _ADDED = "SELECT place, image_id, embedding FROM hybrid_vectors WHERE hybrid_id = {} AND place > {} ORDER BY place LIMIT {}"
 
 
+_all_cores = threading.Lock()  # BLAS's threads wait for each other: of sixteen searches that multiply at once each took twenty times as long
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     """Some rows: image ids [n], of each kind short vectors [n, kept] in one piece of memory, and whether an image lacks it, bool [n, kinds]."""
@@ -66,27 +69,28 @@ class Held:
             count = conn.execute(_COUNT, [hybrid_id, self._last]).fetchone()[0]
             if 4 * self.projection.dims * (len(self) + count) * _SHARE > machine_memory():
                 return False
-            new = self._read(conn, hybrid_id, count)
+            new, newest = self._read(conn, hybrid_id, count)
             blocks = [*(block.where(~np.isin(block.ids, new.ids)) for block in self._blocks), new]  # of what was written anew the last row counts
             while len(blocks) > 1 and len(blocks[-2].ids) < 2 * len(blocks[-1].ids):
                 blocks = [*blocks[:-2], _joined(*blocks[-2:])]
             self._blocks = blocks  # searches that go on have the former ones
-            self.whole.forget(new.ids, self._last)
+            self.whole.forget(new.ids, newest)
+            self._last = newest  # last of all, since it tells others that they are read
             return True
 
-    def _read(self, conn: Connection, hybrid_id: int, count: int) -> _Block:
-        """The next `count` rows, into memory that is taken once, since what is freed in pieces is not given back."""
+    def _read(self, conn: Connection, hybrid_id: int, count: int) -> tuple[_Block, int]:
+        """The next `count` rows and the place of the last, into memory that is taken once, since what is freed in pieces is not given back."""
         kept = self.projection.kept
         ids, missing = np.empty(count, np.int64), np.empty((count, len(kept)), bool)
         parts = tuple(np.empty((count, of_kind), np.float32) for of_kind in kept)
-        columns, done = {"place": BIGINT, "id": BIGINT, "row": halfvec(self.projection.dims)}, 0
+        columns, done, newest = {"place": BIGINT, "id": BIGINT, "row": halfvec(self.projection.dims)}, 0, self._last
         query = sql.SQL(_ADDED).format(*map(sql.Literal, (hybrid_id, self._last, count)))
         for rows in read_rows(conn, query, {}, columns, _BATCH):
             here = slice(done, done := done + len(rows))
             ids[here] = rows["id"]
             missing[here] = self.projection.split(rows["row"]["numbers"], [part[here] for part in parts])
-            self._last = int(rows["place"][-1])
-        return _Block(ids[:done], tuple(part[:done] for part in parts), missing[:done])
+            newest = int(rows["place"][-1])
+        return _Block(ids[:done], tuple(part[:done] for part in parts), missing[:done]), newest
 
     def forget(self, ids: Iterable[int]) -> None:
         """Leave out these images, which were removed."""
@@ -98,7 +102,8 @@ class Held:
 
         An image that lacks all that is asked for is none.
         """
-        found = [_best(block, query, constants, n) for block in self._blocks]
+        with _all_cores:
+            found = [_best(block, query, constants, n) for block in self._blocks]
         if not found:
             return np.empty(0, np.int64)
         ids, scores = (np.concatenate(of) for of in zip(*found))
@@ -106,9 +111,8 @@ class Held:
 
 
 def _best(block: _Block, query: Mapping[int, np.ndarray], constants: Mapping[int, float], n: int) -> tuple[np.ndarray, np.ndarray]:
-    first, *others = query.items()
-    scores = block.parts[first[0]] @ first[1]
-    for place, part in others:
+    scores = np.zeros(len(block.ids), np.float32)
+    for place, part in query.items():
         scores += block.parts[place] @ part
     if not block.missing.any():  # looked at alone, since the kinds that are asked for would be copied
         scores += np.float32(sum(constants.values()))
@@ -140,12 +144,22 @@ _lock = threading.Lock()
 
 def held(conn: Connection, ready: Mapping[str, Any]) -> Held:
     """That of the index `ready`, its rows not read on yet. Of one database only the newest is kept."""
-    place, index = (conn.info.host, conn.info.port, conn.info.dbname), (ready["id"], ready["made"])
+    return held_already(conn, ready) or _keep(conn, ready, Held(read_projection(conn, ready)))
+
+
+def held_already(conn: Connection, ready: Mapping[str, Any]) -> Held | None:
+    """The same where this process has it."""
+    place = _place(conn)
     with _lock:
-        if place in _held and _held[place][0] == index:
-            _held.move_to_end(place)
-            return _held[place][1]
-    made = Held(read_projection(conn, ready))
+        index, there = _held.get(place, (None, None))
+        if index != (ready["id"], ready["made"]):
+            return None
+        _held.move_to_end(place)
+        return there
+
+
+def _keep(conn: Connection, ready: Mapping[str, Any], made: Held) -> Held:
+    place, index = _place(conn), (ready["id"], ready["made"])
     with _lock:
         if place not in _held or _held[place][0] != index:
             _held[place] = index, made
@@ -153,6 +167,10 @@ def held(conn: Connection, ready: Mapping[str, Any]) -> Held:
         while len(_held) > _KEPT:
             _held.popitem(last=False)
         return _held[place][1]
+
+
+def _place(conn: Connection) -> tuple[str, int, str]:
+    return conn.info.host, conn.info.port, conn.info.dbname
 
 
 def read_projection(conn: Connection, ready: Mapping[str, Any]) -> Projection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from psycopg import Connection
 
 from .._builder_lock import alone
@@ -16,6 +17,8 @@ from .rows import Kinds, read_images, write_rows
 
 AUTOMATIC_FROM = 20_000  # images, below which comparing one by one takes some milliseconds
 REFIT_AT = 2.0  # times the images that there were when the index was made
+# Who has the former row of an image that lacks all kinds now is told so by a new one.
+_BARE = "SELECT id FROM images i WHERE id = ANY(%s) AND NOT EXISTS (SELECT FROM hybrid_vectors h WHERE h.image_id = i.id)"
 _FOLDED = 500  # images in one transaction, in which no one else writes
 
 
@@ -78,5 +81,7 @@ def _fold(library: Library, kinds: Kinds, total: int, progress: Progress) -> int
             for present, vectors in read_images(conn, kinds, ids):
                 if len(present):
                     write_rows(conn, ready["id"], present, projection.rows(vectors))
+            bare = np.array([row[0] for row in conn.execute(_BARE, [ids])], np.int64)
+            write_rows(conn, ready["id"], bare, projection.rows([np.full((len(bare), size), np.nan) for size in kinds.sizes]))
             bump_generation(conn)  # searches remember what is in the tail
         done += len(ids)

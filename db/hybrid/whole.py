@@ -6,12 +6,15 @@ a search over several kinds was that. They are in a file so that the system can 
 
 from __future__ import annotations
 
+import mmap
+import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from psycopg import sql
@@ -29,12 +32,11 @@ if TYPE_CHECKING:
     from ..search.kinds import Direction
 
 _SHARE = 8  # of this machine's memory, and of what is free on its disk, they may take one part in so many
-_ASKED, _AGAIN = 3, 1000  # times that they are asked for until they are read, and until that is tried again where there was no room
+_ASKED, _AGAIN = 3, 1000  # searches until they are read, and until that is tried again where there was no room
 _OLD = 20  # of one in so many images there are others now
 _BATCH = 1024  # vectors that are read at once
 _AT_ONCE = 64  # that are compared at once, of which the processor's own memory holds what is made in between
 _SMALL = np.float32(2.0**112)
-_NOW = "SELECT generation, (SELECT coalesce(max(place), 0) FROM hybrid_vectors WHERE hybrid_id = %s) FROM library"
 _IMAGES = "SELECT id, coalesce(prompt_id, 0), coalesce(negative_id, 0) FROM images ORDER BY id"
 
 
@@ -60,12 +62,11 @@ class _Vectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeVectors:
-    """Of all images, int64 `ids` [n] ascending, as they were at the library's `generation`, when the newest row of the index had the place `last`.
+    """Of all images, int64 `ids` [n] ascending, as they are with the index's rows up to the place `last`, or later.
 
     `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it.
     """
 
-    generation: int
     last: int
     ids: np.ndarray
     known: np.ndarray
@@ -94,41 +95,46 @@ class WholeVectors:
 
 
 class Whole:
-    """The whole vectors of one index in this process: read beside the searches, and again once many of them are others."""
+    """The whole `vectors` of one index in this process, None until they are read: beside the searches, and again once many of them are others."""
 
     def __init__(self) -> None:
-        self._vectors: WholeVectors | None = None
+        self.vectors: WholeVectors | None = None
         self._last = 0  # place of the newest row of the index that searches know
         self._changed = 0  # images of which no more is known
-        self._until = _ASKED  # so many times more
+        self._until = _ASKED  # so many searches more
         self._lock = threading.Lock()
 
-    def wanted(self, conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | None:
-        """Those of the index `ready`; None where they are not read yet. Who asks once or twice, for one search, has them never read."""
+    def asked(self, conn: Connection, ready: Mapping[str, Any]) -> None:
+        """A search asks the index `ready`. Who does so once or twice has the vectors never read."""
         with self._lock:
-            if self._vectors is None or self._changed * _OLD > len(self._vectors.ids):
-                self._until -= 1
-                if self._until == 0:
+            if self.vectors is not None and self._changed * _OLD <= len(self.vectors.ids):
+                return
+            self._until -= 1
+            if self._until == 0:
+                try:
                     threading.Thread(target=self._read, args=(conn.library, ready), name="whole vectors", daemon=True).start()
-            return self._vectors
+                except RuntimeError:  # as many threads as can be, or the end of the process
+                    self._until = _AGAIN
 
     def forget(self, ids: np.ndarray, last: int) -> None:
         """These images have another row in the index now, whose newest has the place `last`."""
         with self._lock:
             self._last, self._changed = last, self._changed + len(ids)
-            if self._vectors:
-                self._vectors = self._vectors.without(ids)
+            if self.vectors:
+                self.vectors = self.vectors.without(ids)
 
     def _read(self, library: Library, ready: Mapping[str, Any]) -> None:
+        vectors = None
         try:
             with library.connection() as conn:
                 vectors = read_vectors(conn, ready)
-        except (LibraryError, OSError):  # the searches go on, and say what is amiss
-            vectors = None
-        with self._lock:
-            self._until = _ASKED if vectors else _AGAIN
-            if vectors and vectors.last >= self._last:
-                self._vectors, self._changed = vectors, 0
+        except (LibraryError, OSError, MemoryError):  # the searches go on, and say what is amiss
+            pass
+        finally:
+            with self._lock:
+                self._until = _ASKED if vectors else _AGAIN
+                if vectors and vectors.last >= self._last:  # else some were added while they were read
+                    self.vectors, self._changed = vectors, 0
 
 
 def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | None:
@@ -137,11 +143,10 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
     OSError where they can't be written. 100,000 images of five kinds, all texts distinct, are 1 GB, and take some 5 s.
     """
     conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    generation, last = conn.execute(_NOW, [ready["id"]]).fetchone()
     encoders = [get_encoder(conn, encoder_id) for encoder_id in sorted(set(ready["encoder_ids"]))]
     counts = [count_rows(conn, encoder) for encoder in encoders]
     size = sum(2 * count * encoder.dims for encoder, count in zip(encoders, counts))
-    if _SHARE * size > min(machine_memory(), shutil.disk_usage(tempfile.gettempdir()).free):
+    if _SHARE * size > min(machine_memory(), shutil.disk_usage(_folder()).free):
         return None
     vectors = {encoder.id: _read_encoder(conn, encoder, count) for encoder, count in zip(encoders, counts)}
     images = read_whole(conn, sql.SQL(_IMAGES), {}, {"id": BIGINT, "prompt_id": BIGINT, "negative_id": BIGINT})
@@ -151,7 +156,7 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
         column = images["id" if kind == "image" else TEXT_KINDS[kind][1]].astype(np.int64)
         places[kind, encoder_id] = at = _places(vectors[encoder_id].keys, column)
         known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
-    return WholeVectors(generation, last, ids, known, places, vectors)
+    return WholeVectors(ready["last"], ids, known, places, vectors)
 
 
 def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -172,17 +177,33 @@ def _small_floats(halves: np.ndarray) -> np.ndarray:
 
 def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vectors:
     names = {"key": "image_id" if encoder.family == "image" else "text_id", "table": TABLES[encoder.family]}
-    query = sql.SQL("SELECT {key}, embedding FROM {table} WHERE {rows} ORDER BY {key}").format(
-        rows=searched_rows(encoder.family, encoder.id), **{name: sql.Identifier(word) for name, word in names.items()}
+    query = sql.SQL("SELECT {key}, embedding FROM {table} WHERE {rows} AND vector_dims(embedding) = {dims} ORDER BY {key}").format(
+        rows=searched_rows(encoder.family, encoder.id), dims=sql.Literal(encoder.dims), **{name: sql.Identifier(word) for name, word in names.items()}
     )
     keys, lengths, done = np.empty(count, np.int64), np.empty(count, np.float32), 0
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile(dir=_folder()) as file:
         for rows in read_rows(conn, query, {}, {"key": BIGINT, "vector": halfvec(encoder.dims)}, _BATCH):
             here = slice(done, done := done + len(rows))
             numbers = rows["vector"]["numbers"].astype(np.float16)
-            floats = numbers.astype(np.float32)
-            keys[here], lengths[here] = rows["key"], np.sqrt(np.einsum("ij,ij->i", floats, floats))
+            squares = numbers.astype(np.float32)
+            squares *= squares
+            keys[here], lengths[here] = rows["key"], np.sqrt(squares.sum(axis=1))
             file.write(numbers.data)
         file.flush()
-        numbers = np.asarray(np.memmap(file, np.float16, "r", shape=(count, encoder.dims))) if count else np.empty((0, encoder.dims), np.float16)
-    return _Vectors(numbers, lengths, keys)
+        return _Vectors(_mapped(file, (done, encoder.dims)), lengths[:done], keys[:done])
+
+
+def _folder() -> str:
+    """The folder of temporary files. On many Linuxes /tmp is memory, which the system could not take back."""
+    own = Path("/var/tmp")
+    return str(own) if "TMPDIR" not in os.environ and own.is_dir() and os.access(own, os.W_OK) else tempfile.gettempdir()
+
+
+def _mapped(file: IO[bytes], shape: tuple[int, int]) -> np.ndarray:
+    """float16 numbers [n, dims] that a file holds, which has to last no longer than this call."""
+    if not shape[0]:
+        return np.empty(shape, np.float16)
+    memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_RANDOM"):  # once the system has taken the memory back, it would read megabytes for each vector
+        memory.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(memory, np.float16).reshape(shape)

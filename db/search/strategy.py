@@ -147,16 +147,16 @@ def _compared(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None, ids: Sequence[int]
 ) -> tuple[int, Scored, dict[int, list[float]]]:
     """As `nearest_among`, of those of these candidates that there are and that pass the filter."""
-    known = compare_at_hand(conn, directions, ids)
-    others = np.setdiff1d(ids, known.ids) if len(known.ids) < len(ids) else known.ids[:0]
+    known, table = compare_at_hand(conn, directions, ids)
+    others = np.setdiff1d(ids, known) if len(known) < len(ids) else known[:0]
     count, found, cosines = nearest_among(conn, directions, n, all_of([Filter.of_ids(others), filter]), len(others)) if len(others) else (0, [], {})
-    best, gone = scored(directions, known.ids, known.cosines), set()
-    if not known.settled and len(existing(conn, [image_id for image_id, _ in best[:n]])) < len(best[:n]):
-        gone = set(known.ids.tolist()) - existing(conn, known.ids)
+    best, gone = scored(directions, known, table), set()
+    if best and len(existing(conn, [image_id for image_id, _ in best[:n]])) < len(best[:n]):
+        gone = set(known.tolist()) - existing(conn, known)
     best = [row for row in best if row[0] not in gone][:n]
-    places = dict(zip(known.ids.tolist(), range(len(known.ids))))
-    cosines |= {image_id: known.cosines[places[image_id]].tolist() for image_id, _ in best}
-    return count + len(known.ids) - len(gone), sorted([*found, *best], key=lambda row: (-row[1], row[0]))[:n], cosines
+    places = {image_id: place for place, image_id in enumerate(known.tolist())}
+    cosines |= {image_id: table[places[image_id]].tolist() for image_id, _ in best}
+    return count + len(known) - len(gone), sorted([*found, *best], key=lambda row: (-row[1], row[0]))[:n], cosines
 
 
 def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best:

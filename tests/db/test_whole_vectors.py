@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db.filters import Filter
-from diffusion_toolkit.db.hybrid import whole
+from diffusion_toolkit.db.health.upkeep import forget
+from diffusion_toolkit.db.hybrid import held, whole
 from diffusion_toolkit.db.hybrid.build import build_hybrid
+from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
 from host.hybrid_library import DIMS, parts_of
@@ -88,6 +91,7 @@ def test_equal_vectors_have_equal_scores(library, fill, image):
     read(library)
     hits = search(library, {"prompt": 1.0, "image": 1.0}).hits[:15]
     assert [hit.image_id for hit in hits] == same and len({hit.score for hit in hits}) == 1
+    assert all(cosine <= 1 for cosine in hits[0].cosines)
 
 
 def test_who_searches_once_or_twice_has_none_read(library, fill, monkeypatch):
@@ -100,10 +104,26 @@ def test_who_searches_once_or_twice_has_none_read(library, fill, monkeypatch):
         assert len(started) == (count >= whole._ASKED)  # and it is begun once
 
 
+def test_an_exact_search_reads_nothing_of_the_index(library, fill, monkeypatch):
+    fill(60)
+    build_hybrid(library)
+    monkeypatch.setattr(held, "read_projection", None)
+    assert len(search(library, exact=True).hits) == 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no /var/tmp")
+def test_they_are_written_where_a_person_or_the_system_keeps_large_temporary_files(monkeypatch, tmp_path):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert whole._folder() == "/var/tmp"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert whole._folder() == str(tmp_path)
+
+
 def give(library: db.Library, image_id: int, vector: np.ndarray) -> None:
     with library.connection() as conn:
         conn.execute("DELETE FROM image_vectors WHERE image_id = %s", [image_id])
-        db.write_image_vectors(conn, db.active_encoder(conn, "image").id, [image_id], vector[None])
+        db.write_image_vectors(conn, image_encoder(library), [image_id], vector[None])
 
 
 def test_what_was_written_since_is_compared_by_what_is_stored_now(library, fill, by_postgresql):
@@ -167,10 +187,79 @@ def test_removed_images_are_no_hits_and_leave_room_for_others(library, fill):
     whole_answer = search(library)
     with library.connection() as conn:
         conn.execute("DELETE FROM images WHERE id = ANY(%s)", [[hit.image_id for hit in whole_answer.hits]])
-        db.bump_generation(conn)
     after = search(library)
     assert len(after.hits) == 20 and not {hit.image_id for hit in after.hits} & {hit.image_id for hit in whole_answer.hits}
     assert [(hit.image_id, hit.score, hit.cosines) for hit in after.hits] == found(search(library, exact=True))
+    with library.connection() as conn:
+        assert len(held.held(conn, ready_hybrid(conn))) == 280  # others are compared in their place
+
+
+def test_of_a_library_that_was_emptied_nothing_is_known(library, fill):
+    fill(60)
+    build_hybrid(library)
+    with library.connection() as conn:
+        ready = ready_hybrid(conn)
+        conn.execute("DELETE FROM images")
+    with library.connection() as conn:
+        vectors = whole.read_vectors(conn, ready)
+    assert not len(vectors.known_of(np.array([1, 2]))) and not len(vectors.vectors[image_encoder(library)].numbers)
+
+
+def test_an_image_that_has_none_of_the_kinds_any_more_is_no_hit(library, fill):
+    """Its row in the index is another one, that says so."""
+    ids, _ = fill(300)
+    build_hybrid(library)
+    read(library)
+    best = search(library).hits[0].image_id
+    with library.connection() as conn:
+        conn.execute("UPDATE images SET prompt_id = NULL WHERE id = %s", [best])
+    forget(library, image_encoder(library), [best])
+    for folded in (False, True):
+        assert not folded or "1 images" in refresh_hybrid(library)
+        answer = search(library)
+        assert best not in [hit.image_id for hit in answer.hits] and len(answer.hits) == 20
+
+
+def image_encoder(library: db.Library) -> int:
+    with library.connection() as conn:
+        return db.active_encoder(conn, "image").id
+
+
+def test_the_index_is_made_anew_while_they_are_read(library, fill, monkeypatch):
+    """To read them keeps nobody from it, and so no searches that come after."""
+    fill(60)
+    build_hybrid(library)
+    read_vectors = whole.read_vectors
+
+    def slowly(conn, ready):
+        vectors = read_vectors(conn, ready)
+        build_hybrid(library)
+        return vectors
+
+    monkeypatch.setattr("diffusion_toolkit.db.hybrid.build._ATTEMPTS", 1)
+    monkeypatch.setattr("diffusion_toolkit.db.hybrid.build._PATIENCE", 0.2)
+    monkeypatch.setattr(whole, "read_vectors", slowly)
+    failed = []
+    monkeypatch.setattr(threading, "excepthook", lambda told: failed.append(told.exc_value))
+    read(library)
+    assert not failed
+
+
+def test_vectors_of_another_length_are_left_out(library, fill):
+    """As nothing keeps a person from storing; PostgreSQL can't compare with them at all."""
+    ids, _ = fill(60)
+    build_hybrid(library)
+    with library.connection() as conn:
+        for (name,) in conn.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'image_vectors'::regclass AND NOT indisprimary").fetchall():
+            conn.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        conn.execute("UPDATE image_vectors SET embedding = '[1,2]' WHERE image_id = %s", [ids[3]])
+        conn.execute("UPDATE image_vectors SET embedding = %s::halfvec WHERE image_id = %s", [str([1] * (2 * DIMS - 2)), ids[4]])
+        ready = ready_hybrid(conn)
+    with library.connection() as conn:
+        vectors = whole.read_vectors(conn, ready)
+    encoder = image_encoder(library)
+    assert vectors.vectors[encoder].keys.tolist() == [image_id for image_id in ids if image_id not in ids[3:5]]
+    assert np.flatnonzero(vectors.places["image", encoder] < 0).tolist() == [3, 4]
 
 
 def test_a_vector_without_direction_is_left_to_postgresql(library, fill, by_postgresql):
@@ -185,7 +274,7 @@ def test_a_vector_without_direction_is_left_to_postgresql(library, fill, by_post
     assert len(by_postgresql) == 1
 
 
-@pytest.mark.parametrize("lacks", ["memory", "room on disk", "a place to write"])
+@pytest.mark.parametrize("lacks", ["memory", "room on disk", "a place to write", "a thread"])
 def test_where_there_is_no_room_postgresql_goes_on_comparing(library, fill, by_postgresql, monkeypatch, lacks):
     fill(60)
     build_hybrid(library)
@@ -193,15 +282,23 @@ def test_where_there_is_no_room_postgresql_goes_on_comparing(library, fill, by_p
         monkeypatch.setattr(whole, "machine_memory", lambda: 8 * 3 * 60 * 2 * DIMS - 1)
     elif lacks == "room on disk":
         monkeypatch.setattr(whole.shutil, "disk_usage", lambda folder: SimpleNamespace(free=8 * 3 * 60 * 2 * DIMS - 1))
+    elif lacks == "a thread":
+        monkeypatch.setattr(threading.Thread, "start", refused)
     else:
         monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    begun, stored = [], whole.Whole._read
+    monkeypatch.setattr(whole.Whole, "_read", lambda self, *args: begun.append(0) or stored(self, *args))
     for _ in range(3):
         read(library)
-    assert len(search(library).hits) == 20 and len(by_postgresql) == 3 * whole._ASKED + 1
+    assert len(search(library).hits) == 20 and len(by_postgresql) == 3 * whole._ASKED + 1 and len(begun) == (lacks != "a thread")
 
 
-def full(*_):
+def full(**_):
     raise OSError(28, "No space left on device")
+
+
+def refused(_):
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_library_that_went_away_while_they_were_read_is_told_by_the_searches_alone(library, fill, by_postgresql, monkeypatch):
