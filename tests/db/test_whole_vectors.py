@@ -91,7 +91,13 @@ def test_equal_vectors_have_equal_scores(library, fill, image):
     read(library)
     hits = search(library, {"prompt": 1.0, "image": 1.0}).hits[:15]
     assert [hit.image_id for hit in hits] == same and len({hit.score for hit in hits}) == 1
-    assert all(cosine <= 1 for cosine in hits[0].cosines)
+
+
+def test_no_cosine_is_beyond_1():
+    numbers = np.random.default_rng(1).normal(size=(200, 100)).astype(np.float16)
+    vectors = whole._Vectors(numbers, np.linalg.norm(numbers.astype(np.float32), axis=1), np.arange(200))
+    own = [vectors.cosines(np.array([place]), numbers[place])[0] for place in range(200)]
+    assert own == pytest.approx([1.0] * 200, abs=1e-6) and max(own) <= 1
 
 
 def test_who_searches_once_or_twice_has_none_read(library, fill, monkeypatch):
