@@ -196,7 +196,7 @@ def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vect
 def _folder() -> str:
     """The folder of temporary files. On many Linuxes /tmp is memory, which the system could not take back."""
     own = Path("/var/tmp")
-    return str(own) if "TMPDIR" not in os.environ and own.is_dir() and os.access(own, os.W_OK) else tempfile.gettempdir()
+    return str(own) if not {"TMPDIR", "TEMP", "TMP"} & os.environ.keys() and own.is_dir() and os.access(own, os.W_OK) else tempfile.gettempdir()
 
 
 def _mapped(file: IO[bytes], shape: tuple[int, int]) -> np.ndarray:

@@ -25,9 +25,21 @@ ALL = {"prompt": 0.4, "image": 0.3, "clip_g": -0.3}
 
 @pytest.fixture(autouse=True)
 def large(monkeypatch):
-    """Searches take what there is for a library for which an index pays."""
+    """Searches take what there is for a library for which an index pays; and no thread ends in an error."""
     monkeypatch.setattr(strategy, "EXACT_BELOW", 1)
     monkeypatch.setattr(strategy, "_FOLLOWED", 0)
+    failed = []
+    monkeypatch.setattr(threading, "excepthook", lambda told: failed.append(told.exc_value))
+    yield
+    assert not failed
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """One entry for each time that they were begun to be read."""
+    begun, read_beside = [], whole.Whole._read
+    monkeypatch.setattr(whole.Whole, "_read", lambda self, *args: begun.append(0) or read_beside(self, *args))
+    return begun
 
 
 @pytest.fixture
@@ -66,6 +78,9 @@ def test_they_are_compared_as_postgresql_compares_them(library, fill, by_postgre
     fill(300)
     for seed, lacking in enumerate([("prompt",), ("image",), ("clip_g",), ("prompt", "image")], 2):
         fill(80, seed, lacking)
+    with library.connection() as conn:  # of a text that is nobody's prompt, which no search looks at
+        nobodys = db.ensure_text(conn, db.TextPair("nobody's", ""))
+        db.write_text_vectors(conn, db.active_encoder(conn, "clip_g").id, [nobodys], np.ones((1, DIMS)))
     build_hybrid(library)
     chosen = Filter(sql.SQL("mod(i.id, 9) > 0")) if filtered else None
     before = search(library, weights, filter=chosen)
@@ -119,9 +134,10 @@ def test_an_exact_search_reads_nothing_of_the_index(library, fill, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no /var/tmp")
 def test_they_are_written_where_a_person_or_the_system_keeps_large_temporary_files(monkeypatch, tmp_path):
-    monkeypatch.delenv("TMPDIR", raising=False)
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
     assert whole._folder() == "/var/tmp"
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("TEMP", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     assert whole._folder() == str(tmp_path)
 
@@ -150,7 +166,7 @@ def test_what_was_written_since_is_compared_by_what_is_stored_now(library, fill,
     assert [hit.image_id for hit in search(library, {"image": 1.0, "clip_g": 0.01}).hits[:2]] == [new[0], ids[7]]
 
 
-def test_once_many_are_others_they_are_read_again(library, fill, by_postgresql):
+def test_once_many_are_others_they_are_read_again(library, fill, by_postgresql, begun):
     fill(300)
     build_hybrid(library)
     read(library)
@@ -158,10 +174,35 @@ def test_once_many_are_others_they_are_read_again(library, fill, by_postgresql):
     refresh_hybrid(library)
     search(library)
     assert by_postgresql
-    read(library)
-    by_postgresql.clear()
+    for _ in range(3):
+        read(library)
+        by_postgresql.clear()
     search(library)
-    assert not by_postgresql
+    assert not by_postgresql and len(begun) == 2
+
+
+def test_what_is_written_while_they_are_read_is_not_read_in_part(library, fill, monkeypatch):
+    ids, _ = fill(60)
+    build_hybrid(library)
+    with library.connection() as conn:
+        ready = ready_hybrid(conn)
+    read_encoder = whole._read_encoder
+    monkeypatch.setattr(whole, "_read_encoder", lambda *args: fill(5, 2) and read_encoder(*args))
+    with library.connection() as conn:
+        vectors = whole.read_vectors(conn, ready)
+    assert vectors.ids.tolist() == ids and [len(of.keys) for of in vectors.vectors.values()] == [60] * 3
+
+
+def test_new_images_pass_the_filter_too(library, fill):
+    fill(300)
+    build_hybrid(library)
+    read(library)
+    new, vectors = fill(30, 2)
+    parts = tuple(db.Part(kind, of[0].astype(np.float32)) for kind, of in vectors.items())
+    for filter, best in ((None, new[0]), (Filter(sql.SQL("mod(i.id, {}) > 0").format(new[0])), None)):
+        with library.reading() as conn:
+            hits = db.search(conn, db.Question(parts=parts, k=20, filter=filter)).hits
+        assert (hits[0].image_id == best) if best else new[0] not in [hit.image_id for hit in hits]
 
 
 def test_what_was_added_while_they_were_read_is_not_missed(library, fill, monkeypatch, by_postgresql):
@@ -245,10 +286,7 @@ def test_the_index_is_made_anew_while_they_are_read(library, fill, monkeypatch):
     monkeypatch.setattr("diffusion_toolkit.db.hybrid.build._ATTEMPTS", 1)
     monkeypatch.setattr("diffusion_toolkit.db.hybrid.build._PATIENCE", 0.2)
     monkeypatch.setattr(whole, "read_vectors", slowly)
-    failed = []
-    monkeypatch.setattr(threading, "excepthook", lambda told: failed.append(told.exc_value))
     read(library)
-    assert not failed
 
 
 def test_vectors_of_another_length_are_left_out(library, fill):
@@ -281,7 +319,7 @@ def test_a_vector_without_direction_is_left_to_postgresql(library, fill, by_post
 
 
 @pytest.mark.parametrize("lacks", ["memory", "room on disk", "a place to write", "a thread"])
-def test_where_there_is_no_room_postgresql_goes_on_comparing(library, fill, by_postgresql, monkeypatch, lacks):
+def test_where_there_is_no_room_postgresql_goes_on_comparing(library, fill, by_postgresql, begun, monkeypatch, lacks):
     fill(60)
     build_hybrid(library)
     if lacks == "memory":
@@ -292,8 +330,6 @@ def test_where_there_is_no_room_postgresql_goes_on_comparing(library, fill, by_p
         monkeypatch.setattr(threading.Thread, "start", refused)
     else:
         monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    begun, stored = [], whole.Whole._read
-    monkeypatch.setattr(whole.Whole, "_read", lambda self, *args: begun.append(0) or stored(self, *args))
     for _ in range(3):
         read(library)
     assert len(search(library).hits) == 20 and len(by_postgresql) == 3 * whole._ASKED + 1 and len(begun) == (lacks != "a thread")
