@@ -94,18 +94,18 @@ def candidates(
     return Candidates(list({*found, *ready["tail"]}))
 
 
-def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray, bool]:
     """Those of these images, int64 [n], whose vectors this process has as they are stored now, and their cosine similarities [n, directions]; NaN
-    where one lacks the kind. None where the index is not over all that is asked for. One that was removed may be among them."""
-    ready, nothing = ready_hybrid(conn, conn.state), (np.empty(0, np.int64), np.empty((0, len(directions))))
+    where one lacks the kind. None where the index is not over all that is asked for. And whether one of them may have been removed."""
+    ready, nothing = ready_hybrid(conn, conn.state), (np.empty(0, np.int64), np.empty((0, len(directions))), False)
     if ready is None or not {(d.kind, d.source.encoder.id) for d in directions} <= set(zip(ready["kinds"], ready["encoder_ids"])):
         return nothing
     rows = held_already(conn, ready)
     whole = rows.whole.vectors if rows and rows.is_read(ready["last"]) else None
     if whole is None:
         return nothing
-    known = whole.known_of(np.setdiff1d(ids, ready["tail"]) if ready["tail"] else np.array(ids, np.int64))
-    return known, whole.cosines(directions, known)
+    compared = whole.compare(directions, np.setdiff1d(ids, ready["tail"]) if ready["tail"] else np.array(ids, np.int64))
+    return *compared, conn.state is None or conn.state.generation != whole.generation
 
 
 def forget_removed(conn: Connection, ids: Sequence[int]) -> None:

@@ -62,11 +62,12 @@ class _Vectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeVectors:
-    """Of all images, int64 `ids` [n] ascending, as they are with the index's rows up to the place `last`, or later.
+    """Of all images, int64 `ids` [n] ascending, as they were at the library's `generation`, and with the index's rows up to the place `last`, or later.
 
     `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it.
     """
 
+    generation: int
     last: int
     ids: np.ndarray
     known: np.ndarray
@@ -77,21 +78,18 @@ class WholeVectors:
         """The same, but that no more is known of these images."""
         return replace(self, known=self.known & ~np.isin(self.ids, list(ids)))
 
-    def known_of(self, ids: np.ndarray) -> np.ndarray:
-        """Those of these images, int64 [n], that are known."""
-        places = _places(self.ids, ids)
-        ids, places = ids[places >= 0], places[places >= 0]
-        return ids[self.known[places]]
-
-    def cosines(self, directions: Sequence[Direction], ids: np.ndarray) -> np.ndarray:
-        """Cosine similarities [len(ids), len(directions)] of images that are known; NaN where one lacks the kind."""
-        found, at = np.full((len(ids), len(directions)), np.nan), np.searchsorted(self.ids, ids)
+    def compare(self, directions: Sequence[Direction], ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of these images, int64 [n], that are known, and their cosine similarities [n, directions]; NaN where one lacks the kind."""
+        at = _places(self.ids, ids)
+        ids, at = ids[at >= 0], at[at >= 0]
+        ids, at = ids[self.known[at]], at[self.known[at]]
+        found = np.full((len(ids), len(directions)), np.nan)
         for column, direction in enumerate(directions):
             encoder_id = direction.source.encoder.id
             places = self.places[direction.kind, encoder_id][at]
             there = places >= 0
             found[there, column] = self.vectors[encoder_id].cosines(places[there], direction.vector)
-        return found
+        return ids, found
 
 
 class Whole:
@@ -143,6 +141,7 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
     OSError where they can't be written. 100,000 images of five kinds, all texts distinct, are 1 GB, and take some 5 s.
     """
     conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    generation = conn.execute("SELECT generation FROM library").fetchone()[0]
     encoders = [get_encoder(conn, encoder_id) for encoder_id in sorted(set(ready["encoder_ids"]))]
     counts = [count_rows(conn, encoder) for encoder in encoders]
     size = sum(2 * count * encoder.dims for encoder, count in zip(encoders, counts))
@@ -156,7 +155,7 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
         column = images["id" if kind == "image" else TEXT_KINDS[kind][1]].astype(np.int64)
         places[kind, encoder_id] = at = _places(vectors[encoder_id].keys, column)
         known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
-    return WholeVectors(ready["last"], ids, known, places, vectors)
+    return WholeVectors(generation, ready["last"], ids, known, places, vectors)
 
 
 def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def exact_cosines(conn: Connection, parts: Sequence[Part], ids: Sequence[int]) -
 
 def cosines_of(conn: Connection, directions: Sequence[Direction], ids: Sequence[int]) -> np.ndarray:
     """Cosine similarities [len(ids), len(directions)], as `exact_cosines` gives them."""
-    known, cosines = compare_at_hand(conn, directions, ids)
+    known, cosines, _ = compare_at_hand(conn, directions, ids)
     by_id = dict(zip(known.tolist(), cosines.tolist()))
     others = [image_id for image_id in ids if image_id not in by_id]
     if others:

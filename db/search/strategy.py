@@ -147,14 +147,15 @@ def _compared(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None, ids: Sequence[int]
 ) -> tuple[int, Scored, dict[int, list[float]]]:
     """As `nearest_among`, of those of these candidates that there are and that pass the filter."""
-    known, table = compare_at_hand(conn, directions, ids)
+    known, table, unsure = compare_at_hand(conn, directions, ids)
     others = np.setdiff1d(ids, known) if len(known) < len(ids) else known[:0]
     count, found, cosines = nearest_among(conn, directions, n, all_of([Filter.of_ids(others), filter]), len(others)) if len(others) else (0, [], {})
-    there = existing(conn, known) if len(known) else set()
-    best = [row for row in scored(directions, known, table) if row[0] in there][:n]
-    places = {image_id: place for place, image_id in enumerate(known.tolist())}
+    places, best, gone = dict(zip(known.tolist(), range(len(known)))), scored(directions, known, table), set()
+    if unsure and len(existing(conn, [image_id for image_id, _ in best[:n]])) < len(best[:n]):
+        gone = places.keys() - existing(conn, known)
+    best = [row for row in best if row[0] not in gone][:n]
     cosines |= {image_id: table[places[image_id]].tolist() for image_id, _ in best}
-    return count + len(there), sorted([*found, *best], key=lambda row: (-row[1], row[0]))[:n], cosines
+    return count + len(known) - len(gone), sorted([*found, *best], key=lambda row: (-row[1], row[0]))[:n], cosines
 
 
 def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best:

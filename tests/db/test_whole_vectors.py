@@ -249,7 +249,7 @@ def test_of_a_library_that_was_emptied_nothing_is_known(library, fill):
         conn.execute("DELETE FROM images")
     with library.connection() as conn:
         vectors = whole.read_vectors(conn, ready)
-    assert not len(vectors.known_of(np.array([1, 2]))) and not len(vectors.vectors[image_encoder(library)].numbers)
+    assert not len(vectors.compare([], np.array([1, 2]))[0]) and not len(vectors.vectors[image_encoder(library)].numbers)
 
 
 def test_an_image_that_has_none_of_the_kinds_any_more_is_no_hit(library, fill):
