@@ -18,6 +18,7 @@ PROMPTS = {"a.png": "a red fox in snow", "b.png": "a red boat", "c.png": "a fox,
 @pytest.fixture
 def command(library, tmp_path, monkeypatch, capsys):
     """Runs it with its options: (what it said, its JSON), on a library of three files, of which c.png is gone."""
+    import diffusion_toolkit.nodes.files  # noqa: F401  (keeps the `roots` that there are when it is first imported)
     from diffusion_toolkit.embedders.folders.scan import Scan
     from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
     from diffusion_toolkit.nodes import host
