@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -74,9 +74,9 @@ class WholeVectors:
     places: Mapping[tuple[str, int], np.ndarray]
     vectors: Mapping[int, _Vectors]
 
-    def without(self, ids: Iterable[int]) -> WholeVectors:
-        """The same, but that no more is known of these images."""
-        return replace(self, known=self.known & ~np.isin(self.ids, list(ids)))
+    def without(self, ids: np.ndarray) -> WholeVectors:
+        """The same, but that no more is known of these images, int64 [n]."""
+        return replace(self, known=self.known & ~np.isin(self.ids, ids))
 
     def compare(self, directions: Sequence[Direction], ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of these images, int64 [n], that are known, and their cosine similarities [n, directions]; NaN where one lacks the kind."""
