@@ -26,9 +26,6 @@ _COUNT = "SELECT count(*) FROM hybrid_vectors WHERE hybrid_id = %s AND place > %
 _ADDED = "SELECT place, image_id, embedding FROM hybrid_vectors WHERE hybrid_id = {} AND place > {} ORDER BY place LIMIT {}"
 
 
-_all_cores = threading.Lock()  # BLAS's threads wait for each other: of sixteen searches that multiply at once each took twenty times as long
-
-
 @dataclass(frozen=True, slots=True)
 class _Block:
     """Some rows: image ids [n], of each kind short vectors [n, kept] in one piece of memory, and whether an image lacks it, bool [n, kinds]."""
@@ -74,7 +71,7 @@ class Held:
             while len(blocks) > 1 and len(blocks[-2].ids) < 2 * len(blocks[-1].ids):
                 blocks = [*blocks[:-2], _joined(*blocks[-2:])]
             self._blocks = blocks  # searches that go on have the former ones
-            self.whole.forget(new.ids, newest)
+            self.whole.forget(new.ids)
             self._last = newest  # last of all, since it tells others that they are read
             return True
 
@@ -140,6 +137,7 @@ def _joined(one: _Block, other: _Block) -> _Block:
 
 _held: OrderedDict[tuple, tuple[tuple, Held]] = OrderedDict()  # by the database, with what tells the index from another there
 _lock = threading.Lock()
+_all_cores = threading.Lock()  # BLAS's threads wait for each other: of sixteen searches that multiply at once each took twenty times as long
 
 
 def held(conn: Connection, ready: Mapping[str, Any]) -> Held:

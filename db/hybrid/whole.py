@@ -62,13 +62,12 @@ class _Vectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeVectors:
-    """Of all images, int64 `ids` [n] ascending, as they were at the library's `generation`, and with the index's rows up to the place `last`, or later.
+    """Of all images, int64 `ids` [n] ascending, as they were at the library's `generation`.
 
     `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it.
     """
 
     generation: int
-    last: int
     ids: np.ndarray
     known: np.ndarray
     places: Mapping[tuple[str, int], np.ndarray]
@@ -97,7 +96,6 @@ class Whole:
 
     def __init__(self) -> None:
         self.vectors: WholeVectors | None = None
-        self._last = 0  # place of the newest row of the index that searches know
         self._changed = 0  # images of which no more is known
         self._until = _ASKED  # so many searches more
         self._lock = threading.Lock()
@@ -110,18 +108,18 @@ class Whole:
             self._until -= 1
             if self._until == 0:
                 try:
-                    threading.Thread(target=self._read, args=(conn.library, ready), name="whole vectors", daemon=True).start()
+                    threading.Thread(target=self._read, args=(conn.library, ready, self._changed), name="whole vectors", daemon=True).start()
                 except RuntimeError:  # as many threads as can be, or the end of the process
                     self._until = _AGAIN
 
-    def forget(self, ids: np.ndarray, last: int) -> None:
-        """These images have another row in the index now, whose newest has the place `last`."""
+    def forget(self, ids: np.ndarray) -> None:
+        """These images have another row in the index now."""
         with self._lock:
-            self._last, self._changed = last, self._changed + len(ids)
+            self._changed += len(ids)
             if self.vectors:
                 self.vectors = self.vectors.without(ids)
 
-    def _read(self, library: Library, ready: Mapping[str, Any]) -> None:
+    def _read(self, library: Library, ready: Mapping[str, Any], changed: int) -> None:
         vectors = None
         try:
             with library.connection() as conn:
@@ -131,7 +129,7 @@ class Whole:
         finally:
             with self._lock:
                 self._until = _ASKED if vectors else _AGAIN
-                if vectors and vectors.last >= self._last:  # else some were added while they were read
+                if vectors and self._changed == changed:  # else some became others while they were read
                     self.vectors, self._changed = vectors, 0
 
 
@@ -155,7 +153,7 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
         column = images["id" if kind == "image" else TEXT_KINDS[kind][1]].astype(np.int64)
         places[kind, encoder_id] = at = _places(vectors[encoder_id].keys, column)
         known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
-    return WholeVectors(generation, ready["last"], ids, known, places, vectors)
+    return WholeVectors(generation, ids, known, places, vectors)
 
 
 def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

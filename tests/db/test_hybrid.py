@@ -317,10 +317,10 @@ def test_what_is_added_is_read_on_and_what_is_written_anew_stands_once(monkeypat
 
     told = []
     monkeypatch.setattr(held, "read_rows", read)
-    monkeypatch.setattr(rows.whole, "forget", lambda ids, last: told.append((len(ids), last, rows.is_read(last))))
+    monkeypatch.setattr(rows.whole, "forget", lambda ids: told.append((len(ids), rows.is_read(last))))
     for last in (30, 30, 35, 40, 43):
         assert rows.read_on(Conn(), 1, last) and rows.is_read(last)
-    assert told == [(30, 30, False), (5, 35, False), (5, 40, False), (3, 43, False)]  # nobody takes them for read before that
+    assert told == [(30, False), (5, False), (5, False), (3, False)]  # nobody takes them for read before that
     sizes = [len(block.ids) for block in rows._blocks]
     assert all(large >= 2 * small for large, small in zip(sizes, sizes[1:])) and len(rows) == 41
     query = {0: np.array([1, 0], np.float32)}

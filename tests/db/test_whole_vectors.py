@@ -44,7 +44,7 @@ def begun(monkeypatch):
 
 @pytest.fixture
 def by_postgresql(monkeypatch):
-    """What PostgreSQL was asked to compare: lists of image ids."""
+    """How many images PostgreSQL was asked to compare, each time."""
     asked, nearest_among = [], strategy.nearest_among
     monkeypatch.setattr(strategy, "nearest_among", lambda *args: asked.append(args[4]) or nearest_among(*args))
     return asked
