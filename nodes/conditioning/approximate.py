@@ -1,7 +1,7 @@
 """Estimated token states for texts that have none stored: the library's own map, fitted when it has grown, and how sure it is.
 
 Of a text that begins like a stored one the states are exact as far as both have the same tokens, since CLIP's text towers look only
-backwards. The rest is estimated, see `embedders.estimate`.
+backwards. The rest is estimated, see `embedders.conditioning.estimate`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .other_recall import OtherRecall
     from .recalled_images import RecalledImage
 
-REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # as in embedders.other_models: node files import no embedders when ComfyUI starts
+REFINER, FLUX, SD3 = "SDXL refiner", "Flux", "Stable Diffusion 3"  # as in embedders.conditioning.other_models: node files import no embedders when ComfyUI starts
 AVERAGE, EACH = "average", "each by itself"  # in the words of Stored Image Vector
 SCORES = (6.0, 2.5)  # what the refiner takes for aesthetic score where none is given: for the positive, for the negative
 

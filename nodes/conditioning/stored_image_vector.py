@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...db import Connection, StoredEncoder, StoredImage
     from ..links import Hits as HitsRecord
 
-AVERAGE, AVERAGE_KEPT, EACH = "average", "average, length kept", "each by itself"  # as in embedders.image_vectors: node files import no embedders when ComfyUI starts
+AVERAGE, AVERAGE_KEPT, EACH = "average", "average, length kept", "each by itself"  # as in embedders.conditioning.image_vectors: node files import no embedders when ComfyUI starts
 REAL_ENCODER = "CLIP-ViT-H/14"
 _NAMED = 8  # images in a message
 
