@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ..graph.nodes import MAX_NODES
 from .nodes import Node, build_node
 from .subgraphs import (
     SUBGRAPH_INPUT,
@@ -30,7 +31,8 @@ VIRTUAL_TYPES = frozenset(("Reroute", "PrimitiveNode", "Note", "MarkdownNote"))
 def load(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Graph:
     """Build the root graph with everything below it, in the order in which the front end does, for the order decides values.
 
-    Raises WorkflowError for what is no workflow, for node types that `object_info` lacks, and for subgraphs that hold themselves.
+    Raises WorkflowError for what is no workflow, for node types that `object_info` lacks, and for subgraphs that hold themselves or
+    multiply.
     """
     if not isinstance(workflow, Mapping) or not isinstance(workflow.get("nodes"), list):
         what = "it looks like the API format already" if _is_api(workflow) else 'it has no list of "nodes"'
@@ -54,7 +56,7 @@ def load(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Graph:
 def load_as(saved: dict[str, Any], define: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]) -> Graph:
     """Build the graph of a workflow that is clean and may be changed, with a definition for each saved node from `define`.
 
-    Nothing is refused but subgraphs that hold themselves: what no definition tells stays as it was saved.
+    Nothing is refused but subgraphs that hold themselves or multiply: what no definition tells stays as it was saved.
     """
     return _settled(*_filled(saved, define))
 
@@ -171,6 +173,9 @@ class _Loader:
             graph.nodes[node.id] = node
             if node.subgraph is not None:
                 instances.append((node, entry))
+        graph.size = len(graph.nodes) + sum(node.subgraph.size for node, _ in instances)
+        if graph.size > MAX_NODES:
+            raise WorkflowError(f"{graph.name} has more than {MAX_NODES} nodes with those of its subgraphs. Save it with fewer of them.")
         for node, entry in instances:
             configure_instance(node, entry, graph)
         for node, entry in instances:

@@ -46,6 +46,7 @@ class Graph:
     inputs: list[Border] = field(default_factory=list)
     outputs: list[Border] = field(default_factory=list)
     hosts: list[Node] = field(default_factory=list)  # the subgraph nodes that show this definition
+    size: int = 0  # nodes, with those of the subgraphs in it
 
     def all_nodes(self) -> Iterator[Node]:
         """Every node here, and below each subgraph node every node of its definition."""

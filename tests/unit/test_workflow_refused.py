@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from diffusion_toolkit.embedders.workflow import WorkflowError, readable
+from diffusion_toolkit.embedders.workflow import WorkflowError, readable, to_api
 from diffusion_toolkit.embedders.workflow.tidy import tidy
-from host.handmade_workflows import node, preview, socket, workflow
+from host.handmade_workflows import OBJECT_INFO, node, preview, socket, workflow
 
 
 @pytest.mark.parametrize("value", [None, [], {}, {"nodes": 3}, "text", {"1": {"class_type": "X", "inputs": {}}}])
@@ -27,6 +27,14 @@ def test_subgraphs_that_multiply_are_refused():
     graphs = [{"id": f"s{n}", "nodes": [node(i, f"s{n + 1}") for i in range(10)], "links": []} for n in range(20)]
     with pytest.raises(WorkflowError, match="more than"):
         readable(workflow([node(1, "s0")], [], definitions={"subgraphs": graphs}))
+
+
+def test_subgraphs_that_multiply_are_not_made_a_graph_to_be_queued_either():
+    """Some more of them would take all memory of whoever recalls the workflow of a picture from elsewhere."""
+    kinds = [*(f"s{n}" for n in range(1, 15)), "EmptyImage"]
+    graphs = [{"id": f"s{n}", "nodes": [node(1, kind), node(2, kind)], "links": []} for n, kind in enumerate(kinds)]
+    with pytest.raises(WorkflowError, match="more than 20000 nodes"):  # of which it has 32,768
+        to_api(workflow([node(1, "s0")], [], definitions={"subgraphs": graphs}), OBJECT_INFO)
 
 
 def test_subgraph_inside_itself_is_refused():
