@@ -236,6 +236,18 @@ def test_a_search_that_finds_nothing_hears_that_nobody_wants_more(folder, monkey
     assert [entry.path for entry in Scan(folder, pattern="*.webp").files(stopped=stopped)] == [] and len(asked) == 6
 
 
+def test_a_search_through_many_small_folders_hears_that_nobody_wants_more(folder):
+    for number in range(20):
+        (folder / f"{number:02}").mkdir()
+    entered = []
+
+    def stopped() -> bool:
+        entered.append(1)
+        return len(entered) > 5
+
+    assert [entry.path for entry in Scan(folder, pattern="*.webp").files(stopped=stopped)] == [] and len(entered) == 6
+
+
 def test_a_search_that_hangs_is_left_behind(monkeypatch):
     class Dead:
         def files(self, on_error, stopped):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import unicodedata
@@ -35,6 +36,14 @@ def test_files_that_are_there_changed_and_gone_are_told_apart(folder, rows):
     judged = look_at(folder, [rows[:2], rows[2:]])
     assert (judged.known, judged.there, judged.changed, judged.gone) == (4, 3, ["cats/b.png"], ["cats/deep/c.png"])
     assert judged.unmarked == 1 and judged.returned == ["a.png"] and not judged.doubtful
+
+
+def test_what_is_gone_and_marked_so_already_is_not_marked_again(folder, rows):
+    for path in ("a.png", "dogs/d.png"):
+        (folder / path).unlink()
+    (folder / "dogs/e.png").write_bytes(b"picture")
+    judged = look_at(folder, [rows])
+    assert judged.gone == ["a.png", "dogs/d.png"] and judged.unmarked == 1 and judged.returned == []
 
 
 def test_a_folder_that_is_gone_has_lost_its_files(folder, rows):
@@ -178,6 +187,22 @@ def test_files_behind_a_link_that_leads_nowhere_are_doubtful(folder, rows):
     (folder / "dogs/d.png").unlink()
     make_link(folder / "dogs/d.png", folder / "mnt/d.png")
     assert look_at(folder, [rows]).doubtful == ["cats/b.png", "cats/deep/c.png", "dogs/d.png"]
+
+
+def test_files_of_a_folder_that_can_not_be_listed_are_doubtful(folder, rows, monkeypatch):
+    """As on a drive of the network that is in trouble."""
+    scandir = os.scandir
+
+    def in_trouble(place):
+        if os.path.basename(place) == "cats":
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(place)
+
+    (folder / "cats/b.png").unlink()
+    (folder / "dogs/d.png").rename(folder / "dogs/e.png")
+    monkeypatch.setattr(os, "scandir", in_trouble)
+    judged = look_at(folder, [rows])
+    assert judged.doubtful == ["cats/b.png"] and judged.gone == ["dogs/d.png"]
 
 
 def test_where_no_known_file_is_left_none_is_gone(folder, rows):
