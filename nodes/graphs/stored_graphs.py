@@ -18,6 +18,7 @@ from ...embedders.metadata.records import NodeDefinitions
 from ...embedders.workflow import WorkflowError, to_api
 
 Graph = dict[str, dict[str, Any]]
+MAX_DEPTH = 200  # of lists and objects in each other; people's graphs have a dozen. Python reads more than it can copy and write
 
 
 class NoGraph(ValueError):
@@ -46,9 +47,12 @@ def stored_graphs(connection: Connection, ids: Sequence[int], definitions: NodeD
 def graphs_of(image: StoredImage, pieces: Pieces, definitions: NodeDefinitions) -> StoredGraphs:
     """The graphs in what an image's file carried."""
     prompt, workflow = graphs_in(pieces)
-    workflow = _plain(workflow) if workflow is not None else None
-    if prompt is not None:
-        return StoredGraphs(image, queueable(prompt), workflow)
+    try:
+        workflow = _plain(workflow)
+        if prompt is not None:
+            return StoredGraphs(image, queueable(prompt), workflow)
+    except NoGraph as error:
+        return StoredGraphs(image, None, None, f"Image {image.id} has a graph that can't be given back: {error}")
     if workflow is None:
         made_by = f"{image.generator} made it" if image.generator else "nothing tells what made it"
         return StoredGraphs(image, None, None, f"Image {image.id} has no graph of ComfyUI: {made_by}")
@@ -59,7 +63,10 @@ def graphs_of(image: StoredImage, pieces: Pieces, definitions: NodeDefinitions) 
 
 
 def queueable(prompt: Mapping[str, Any]) -> Graph:
-    """A saved API graph as it was queued: without the fingerprints that ComfyUI leaves in it, and without NaN, which no JSON has."""
+    """A saved API graph as it was queued: without the fingerprints that ComfyUI leaves in it, and without NaN, which no JSON has.
+
+    NoGraph where it is nested deeper than any.
+    """
     graph: Graph = {}
     for key, node in prompt.items():
         if isinstance(node, Mapping) and isinstance(node.get("inputs"), Mapping):
@@ -111,12 +118,14 @@ def _holds(file: Path, text: str) -> bool:
         return False
 
 
-def _plain(value: Any) -> Any:
-    """JSON that every program reads: NaN and the infinities, which Python writes, become null."""
+def _plain(value: Any, left: int = MAX_DEPTH) -> Any:
+    """JSON that every program reads: NaN and the infinities, which Python writes, become null. NoGraph beyond MAX_DEPTH."""
+    if isinstance(value, (Mapping, list, tuple)) and not left:
+        raise NoGraph(f"it is nested more than {MAX_DEPTH} levels deep, as no graph of ComfyUI's is. Choose another.")
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(one, left - 1) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(one, left - 1) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -66,6 +66,27 @@ def test_a_workflow_that_this_comfyui_lacks_nodes_of_is_given_with_the_reason(st
     assert found.workflow == saved and found.prompt is None and "can't be queued here" in found.note
 
 
+@pytest.mark.parametrize("deep", [250, 450, 800])
+def test_a_graph_nested_deeper_than_any_is_no_graph(stored_graphs, deep: int) -> None:
+    """Python's JSON reads more levels than what copies and writes a graph can go down."""
+    value = json.loads("[" * deep + "]" * deep)
+    with pytest.raises(stored_graphs.NoGraph, match="nested more than 200 levels deep"):
+        stored_graphs.queueable({"1": {"class_type": "A", "inputs": {"x": value}}})
+    for saved in ({"prompt": {"1": {"class_type": "A", "inputs": {"x": value}}}}, {"workflow": {"nodes": [{"type": "Note", "x": value}]}}):
+        (key, graph), = saved.items()
+        found = stored_graphs.graphs_of(image(), Pieces({key: json.dumps(graph).encode()}, {}), {})
+        assert found.prompt is None and found.workflow is None and found.note.startswith("Image 7 has a graph that can't be given back: ")
+
+
+def test_a_graph_nested_as_deep_as_is_taken_can_be_filled_and_written(stored_graphs, filling) -> None:
+    value: Any = 1
+    for _ in range(190):
+        value = [value]
+    graph = stored_graphs.queueable({**basic(), "x": {"class_type": "A", "inputs": {"x": value}}})
+    assert filling.fill(graph, {"seed": 5}, {}).graph["x"] == graph["x"]
+    assert json.loads(json.dumps(graph, indent=1)) == graph
+
+
 def test_settings_to_keep_are_named_as_a_person_writes_them(filling) -> None:
     assert filling.keep_of(" Denoise ; cfg,, ") == ["denoise", "cfg"]
     with pytest.raises(ValueError, match="Was sampler meant"):
