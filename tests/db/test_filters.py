@@ -112,6 +112,8 @@ def images(conn: db.Connection, root: int, image: Callable[..., db.ImageRecord])
         ("date:2025-03", [1]),
         ("date:2025-03-14", [1]),
         ("date:2025-03-14T12:00", [1]),
+        ("date:2025-03-14T12:00:00", [1]),
+        ("date:2025-03-14T11:59:30", []),
         ("date:>2025-03", [2]),
         ("date:>=2025-03", [1, 2]),
         ("date:<2025-04-01", [1]),
@@ -217,6 +219,18 @@ def test_the_same_characters_part_words_here_and_in_the_library(conn: db.Connect
     tried = {*PUNCTUATION, *(chr(code) for code in range(33, 127) if not chr(code).isalnum())}
     parted = [one for one in tried if conn.execute("SELECT strip(words_of(%s))::text", [f"x{one}x"]).fetchone() == ("'x'",)]
     assert set(parted) == {*PUNCTUATION, "*"}
+
+
+def test_words_are_found_in_any_case_on_a_server_that_folds_ascii_alone(new_database, image, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", new_database("template0 LOCALE 'C'"))
+    library = db.open_library("default", tmp_path)
+    with library.connection() as conn:
+        assert conn.execute("SELECT lower('\u00c4R')").fetchone() == ("\u00c4r",)
+        records = [image(n, prompt=db.TextPair(text, "")) for n, text in enumerate(("\u00e4rger im b\u00fcro", "\u00c4RGER", "\u00c4rger"))]
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), records)
+        for text in ("\u00e4rger", "\u00c4RGER", "\u00c4rg*"):
+            assert passing(conn, db.parse_filter(text)) == ids
+    library.close()
 
 
 _PIECES = st.sampled_from(
