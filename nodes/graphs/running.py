@@ -14,6 +14,7 @@ from ...embedders.template import unknown_classes
 from ...embedders.template.present import upstream
 from ..definitions import node_definitions
 from ..host_queue import FIVE, loops, paid, put, running_entry
+from .saved_values import link_of
 from .stored_graphs import Graph, queueable
 
 OURS = "DiffusionToolkitRunGraph"
@@ -69,9 +70,10 @@ def picture_of(graph: Graph) -> tuple[Graph, list[Any]]:
 
     def shows(node: Mapping[str, Any]) -> list[Any] | None:
         for value in node["inputs"].values():
-            if isinstance(value, list) and len(value) == 2 and value[0] in graph:
-                kinds = (definitions.get(graph[value[0]]["class_type"]) or {}).get("output") or ()
-                if isinstance(value[1], int) and value[1] < len(kinds) and kinds[value[1]] == "IMAGE":
+            source, slot = link_of(value) or ("", 0)
+            if source in graph:
+                kinds = (definitions.get(graph[source]["class_type"]) or {}).get("output") or ()
+                if slot < len(kinds) and kinds[slot] == "IMAGE":
                     return value
         return None
 
@@ -136,7 +138,7 @@ def _with_an_output(graph: Graph) -> Graph:
     definitions = node_definitions()
     if any((definitions.get(node["class_type"]) or {}).get("output_node") for node in graph.values()):
         return graph
-    taken = {(value[0], value[1]) for node in graph.values() for value in node["inputs"].values() if isinstance(value, list) and len(value) == 2}
+    taken = {link_of(value) for node in graph.values() for value in node["inputs"].values()}
     for key, node in list(graph.items()):
         for slot, kind in enumerate((definitions.get(node["class_type"]) or {}).get("output") or ()):
             if kind == "IMAGE" and (key, slot) not in taken:

@@ -16,6 +16,7 @@ from ...embedders.metadata import Pieces
 from ...embedders.metadata.comfyui import graphs_in
 from ...embedders.metadata.records import NodeDefinitions
 from ...embedders.workflow import WorkflowError, to_api
+from .saved_values import link_of
 
 Graph = dict[str, dict[str, Any]]
 MAX_DEPTH = 200  # of lists and objects in each other; people's graphs have a dozen. Python reads more than it can copy and write
@@ -63,7 +64,8 @@ def graphs_of(image: StoredImage, pieces: Pieces, definitions: NodeDefinitions) 
 
 
 def queueable(prompt: Mapping[str, Any]) -> Graph:
-    """A saved API graph as it was queued: without the fingerprints that ComfyUI leaves in it, and without NaN, which no JSON has.
+    """A saved API graph as it was queued: without the fingerprints that ComfyUI leaves in it, without NaN, which no JSON has, and with
+    lists told from links.
 
     NoGraph where it is nested deeper than any.
     """
@@ -130,7 +132,9 @@ def _plain(value: Any, left: int = MAX_DEPTH) -> Any:
 
 
 def _link(value: Any) -> Any:
-    """Some programs write the ids of nodes as numbers; ComfyUI takes only strings for links."""
-    if isinstance(value, list) and len(value) == 2 and type(value[0]) is int and type(value[1]) is int:
-        return [str(value[0]), value[1]]
-    return value
+    """As ComfyUI is given it: ids of nodes, which some programs write as numbers, are strings, and a list that is no link is wrapped,
+    which ComfyUI has taken off when it saves the graph."""
+    if not isinstance(value, list):
+        return value
+    link = link_of(value)
+    return list(link) if link is not None else {"__value__": value}

@@ -44,6 +44,14 @@ def test_a_picture_that_comes_out_of_a_loop_is_not_made_under_other_ids(run_grap
     assert picture_of(inverted)[1] == ["4", 0]  # the loop makes something else
 
 
+def test_a_list_that_another_pack_has_put_in_is_no_link(run_graph) -> None:
+    from diffusion_toolkit.nodes.graphs.running import _with_an_output, picture_of
+
+    curve = {"1": {"class_type": "EmptyImage", "inputs": {"width": [[0, 0], [1, 1]]}}}
+    assert _with_an_output(dict(curve))["1_shown_0"]["inputs"] == {"images": ["1", 0]}
+    assert picture_of({**curve, "2": {"class_type": "PreviewImage", "inputs": {"x": [[0, 0], [1, 1]], "images": ["1", 0]}}})[1] == ["1", 0]
+
+
 def test_what_comes_out_of_a_loop_is_not_watched(run_graph) -> None:
     from diffusion_toolkit.nodes.indexing.watched_prompts import Running, part_leading_to
 

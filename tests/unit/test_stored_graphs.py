@@ -39,13 +39,21 @@ def image(**changes: Any) -> StoredImage:
 def test_fingerprints_and_nan_are_left_out(stored_graphs) -> None:
     saved = {"1": {"class_type": "A", "inputs": {"x": float("nan"), "y": [1.0, float("inf")]}, "is_changed": [float("nan")]}}
     graph = stored_graphs.queueable(saved)
-    assert graph == {"1": {"class_type": "A", "inputs": {"x": None, "y": [1.0, None]}}}
+    assert graph == {"1": {"class_type": "A", "inputs": {"x": None, "y": {"__value__": [1.0, None]}}}}
     json.dumps(graph, allow_nan=False)
 
 
 def test_links_to_numbers_become_links_and_what_is_no_node_goes(stored_graphs) -> None:
     graph = stored_graphs.queueable({"1": {"class_type": "A", "inputs": {"x": [12, 0]}}, "version": 0.4})
     assert graph == {"1": {"class_type": "A", "inputs": {"x": ["12", 0]}}}
+
+
+@pytest.mark.parametrize("value", [[], ["#fff"], ["#fff", "#000"], [{"x": 1}], [[0, 0], [1, 1]], ["1", 0, 0]])
+def test_a_list_that_is_no_link_is_wrapped_as_the_page_queues_it(stored_graphs, value: Any) -> None:
+    """ComfyUI unwraps it before it saves the graph in a picture, and refuses it, or fails at it, when it comes back so."""
+    graph = stored_graphs.queueable({"1": {"class_type": "CreateBoundingBoxes", "inputs": {"editor_state": value}}})
+    assert graph["1"]["inputs"] == {"editor_state": {"__value__": value}}
+    assert stored_graphs.queueable(graph) == graph
 
 
 def test_an_image_gives_its_graph_whatever_the_piece_was_called(stored_graphs) -> None:
