@@ -33,6 +33,8 @@ _LONGEST = 60  # letters of a text in a file's name
 class FillError(ValueError):
     """The template can't be filled with any image; the message says why."""
 
+    __module__ = "diffusion_toolkit"  # what ComfyUI shows before the message; ours is a file path
+
 
 @dataclass
 class Filled:

@@ -306,8 +306,9 @@ def test_another_seed_changes_nothing_else() -> None:
 
 
 def test_no_graph_is_refused() -> None:
-    with pytest.raises(FillError, match="no nodes"):
+    with pytest.raises(FillError, match="no nodes") as refused:
         fill({}, WANTED, {})
+    assert refused.type.__module__ == "diffusion_toolkit"  # which ComfyUI shows before the message
 
 
 def test_nearest_names_are_found_across_folders_versions_and_spelling() -> None:
