@@ -7,7 +7,6 @@ or sets of them, or of fixed runs of these, none within another; no back referen
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
 try:
@@ -65,12 +64,10 @@ def _compiled(pattern: str, text: str, flags: int) -> re.Pattern[str] | None:
     if len(pattern) > MAX_PATTERN:
         raise TooHard
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = parser.parse(pattern, flags)
-            if _ways(tree, len(text) + 1, False) * (len(text) + 1) > MAX_COST:
-                raise TooHard
-            return re.compile(pattern, flags)
+        tree = parser.parse(pattern, flags)
+        if _ways(tree, len(text) + 1, False) * (len(text) + 1) > MAX_COST:
+            raise TooHard
+        return re.compile(pattern, flags)
     except (re.error, OverflowError, RecursionError):
         return None
 

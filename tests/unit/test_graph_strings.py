@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 
-from diffusion_toolkit.embedders.graph import Trace, trace
+from diffusion_toolkit.embedders.graph import Trace, matching, trace
 from host.sampled_graphs import basic, node
 
 
@@ -137,6 +138,15 @@ def test_pattern_that_could_run_for_years_is_not_run(pattern: str) -> None:
         "a" * 5_000,
         "inferred",
     )
+
+
+def test_pattern_is_read_without_a_change_of_what_other_threads_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read by several threads, and `warnings.catch_warnings` is for one: two at once may leave a process without any."""
+    seen: list[list[Any]] = []
+    parse = matching.parser.parse
+    monkeypatch.setattr(matching.parser, "parse", lambda *of: seen.append(list(warnings.filters)) or parse(*of))
+    assert read(node("RegexExtract", string="a [red fox", regex_pattern="[[]red", mode="First Match")) == ("[red", "exact")
+    assert seen and all(filters == warnings.filters for filters in seen)
 
 
 def test_run_of_a_language_model_is_unknown_and_names_what_it_was_given() -> None:
