@@ -140,9 +140,9 @@ def _clips() -> Iterator[ModelFile]:
             yield ModelFile("clip", (path,))
     towers: dict[int, list[Path]] = {768: [], 1280: []}
     for path in _files("text_encoders"):
-        embedding = _shapes(path).get("text_model.embeddings.token_embedding.weight", [])
-        if embedding[:1] == [49408] and embedding[1] in towers:
-            towers[embedding[1]].append(path)
+        embedding = _shapes(path).get("text_model.embeddings.token_embedding.weight")
+        for width, found in towers.items():
+            found += [path] if embedding == [49408, width] else []
     yield from (ModelFile("clip pair", (small, large)) for small in towers[768] for large in towers[1280])
 
 
@@ -160,7 +160,7 @@ def _shapes(path: Path) -> dict[str, list[int]]:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length)) if length <= _LARGEST_HEADER else {}
-        return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__" and isinstance(entry["shape"], list)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return {}
 

@@ -330,3 +330,16 @@ def test_that_node_classes_are_loaded_is_told_in_the_place_of_the_files_that_wai
     assert not definitions and not definitions.loading_seconds and "KSampler" in definitions and not definitions and definitions.loading_seconds > 0
     tell("Reading images", 1, 5)
     assert told == [("Reading images", 0, 5), (later.LOADING, 0, 0), ("Reading images", 1, 5)]
+
+
+@pytest.mark.parametrize("shape", [[49408], [], [49408, 768, 1], [49408, [768]], 49408])
+def test_a_text_encoder_of_odd_shapes_is_passed_over(shape, tmp_path, monkeypatch):
+    import folder_paths
+    from diffusion_toolkit.nodes.model_files import candidates
+
+    header = json.dumps({"text_model.embeddings.token_embedding.weight": {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    (tmp_path / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "text_encoders", ([str(tmp_path)], {".safetensors"}))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "checkpoints", ([], {".safetensors"}))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    assert candidates("clip_l") == []
