@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.hybrid import candidates as hybrid
 from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.search import strategy
@@ -22,11 +23,26 @@ quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 @pytest.fixture(scope="module")
 def filled(new_database, template, tmp_path_factory, image):
     """A connection to 130 images whose vectors are few and equal often; every third lacks a prompt, others other kinds."""
+    with filled_library(new_database(template), tmp_path_factory.mktemp("unused"), image) as (_, conn, ids, vectors):
+        yield conn, ids, vectors
+
+
+@pytest.fixture(scope="module")
+def mixed(new_database, template, tmp_path_factory, image):
+    """A connection to the same images, with an index over all kinds at once."""
+    with filled_library(new_database(template), tmp_path_factory.mktemp("unused"), image) as (library, conn, _, _):
+        build_hybrid(library)
+        yield conn
+
+
+@contextmanager
+def filled_library(dsn, folder, image):
+    """The library, a connection to it, the images' ids [n] and their vectors [n, DIMS] by kind, NaN where an image lacks it."""
     rng = np.random.default_rng(5)
     palette = rng.normal(size=(6, DIMS)).astype(np.float16).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIFFUSION_TOOLKIT_DSN", new_database(template))
-        library = db.open_library("default", tmp_path_factory.mktemp("unused"))
+        patch.setenv("DIFFUSION_TOOLKIT_DSN", dsn)
+        library = db.open_library("default", folder)
         with library.connection() as conn:
             root = db.ensure_root(conn, "output", "/pictures")
             records = [
@@ -58,7 +74,7 @@ def filled(new_database, template, tmp_path_factory, image):
             vectors["image"][some] = palette[rng.integers(len(palette), size=len(some))]
             db.write_image_vectors(conn, encoders["image"], [ids[n] for n in some], vectors["image"][some].astype(np.float32))
             conn.commit()
-            yield conn, np.array(ids), vectors
+            yield library, conn, np.array(ids), vectors
         library.close()
 
 
@@ -185,16 +201,6 @@ def test_candidates_of_each_kind_give_what_the_exact_search_gives(filled, asked,
     for one, other in zip(by_index.hits, exactly.hits):
         assert one.score == pytest.approx(other.score, abs=1e-6)
         assert [c if c is None else round(c, 6) for c in one.cosines] == [c if c is None else round(c, 6) for c in other.cosines]
-
-
-@pytest.fixture(scope="module")
-def mixed(filled):
-    """The same connection, with an index over all kinds at once; after the tests of a library without one."""
-    conn, ids, vectors = filled
-    [library] = [opened for opened in connection._open.values() if opened.name == "default" and conn.info.dbname in str(opened._locate())]
-    conn.commit()
-    build_hybrid(library)
-    return conn
 
 
 def may_be_missed(asked) -> bool:
