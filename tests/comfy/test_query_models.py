@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from diffusion_toolkit.embedders.models.clip_vision import ImageEncoder
 from diffusion_toolkit.embedders.models.text_embedder import load_text_embedder
 from host.comfy_models import assert_parity, clip_vision, comfyui, embedding_directory, sdxl_clip  # noqa: F401  (fixtures)
 from host.stand_in_models import write_description_file, write_text_embedder_folder
+from host.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("comfyui")
 
@@ -111,10 +111,7 @@ def test_models_are_let_go_when_nobody_asks(folders, tmp_path):
     models = QueryModels(Known(tmp_path / "models.json"), idle_minutes=0.5 / 60)
     models.get("text", stored("text", fingerprint))
     assert models.loaded == ["wanted"]
-    deadline = time.monotonic() + 30
-    while models.loaded and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert models.loaded == []
+    wait_until(lambda: not models.loaded)
     assert models.get("text", stored("text", fingerprint)).encode_query("again").shape == (1024,)
     models.free()
 
@@ -128,10 +125,7 @@ def test_models_that_were_not_the_one_are_let_go_too(folders, tmp_path):
     with pytest.raises(ModelNotFound):
         models.get("text", stored("text", "abcdef0123"))
     assert models.loaded == ["another"]
-    deadline = time.monotonic() + 30
-    while models.loaded and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert models.loaded == []
+    wait_until(lambda: not models.loaded)
 
 
 @pytest.mark.parametrize(

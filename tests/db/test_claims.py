@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import psycopg
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.db import claims as claims_module
 from diffusion_toolkit.db.indexes.bulk import another_run
+from host.waiting import wait_until
 
 
 def files(*names: str, size: int = 10) -> list[db.FileState]:
@@ -103,10 +103,7 @@ def test_what_a_killed_process_had_is_free_at_once(library, root, runs, python):
     assert runs[1].claim(root, files("a")).others == ("child",)
     child.kill()
     child.communicate()
-    for _ in range(100):  # until the server has noticed
-        if runs[1].claim(root, files("a")).taken:
-            break
-        time.sleep(0.05)
+    wait_until(lambda: runs[1].claim(root, files("a")).taken)  # the server has noticed
     assert runs[1].claim(root, files("a")).taken == paths("a")
     with library.connection() as conn:
         assert conn.execute("SELECT who FROM runs").fetchall() == [("run 2",)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import psycopg
 from diffusion_toolkit.db._session import keep_settings, set_now
+from host.waiting import wait_until
 
 
 def shown(conn, *names: str) -> list[str]:
@@ -66,9 +66,7 @@ def test_two_may_open_a_library_at_once_that_lost_its_databases_settings(dsn):
         keep_settings(first)
         thread = threading.Thread(target=other)
         thread.start()
-        until = time.monotonic() + 20
-        while admin.execute(waiting).fetchone() is None and time.monotonic() < until:
-            pass
+        wait_until(lambda: admin.execute(waiting).fetchone() is not None)
         first.commit()
         thread.join(20)
         kept = admin.execute(

@@ -15,6 +15,7 @@ from diffusion_toolkit.embedders.pipeline.records import Run
 from diffusion_toolkit.embedders.pipeline.telling import Telling
 from diffusion_toolkit.embedders.pipeline.writer import Writer
 from host.memory_store import CountingEncoder, MemoryStore, forty_pictures
+from host.waiting import wait_until
 
 SECONDS = 20  # by which what is waited for has come, on however busy a machine
 
@@ -24,27 +25,24 @@ def folder(tmp_path: Path) -> Path:
     return forty_pictures(tmp_path)
 
 
-def settled(value) -> object:
-    """`value()` once it has not changed for a while."""
-    last, until = value(), time.monotonic() + 0.3
-    while time.monotonic() < until:
-        if (now := value()) != last:
-            last, until = now, time.monotonic() + 0.3
-        time.sleep(0.01)
-    return last
+def stays_at(expected: int, of: list) -> bool:
+    """Whether the list gets as long as this, and no longer in a while."""
+    wait_until(lambda: len(of) >= expected)
+    time.sleep(0.3)
+    return len(of) == expected
 
 
 def test_a_stage_goes_ahead_by_so_many_items_and_no_more():
     drawn = []
     stage = Ahead((drawn.append(i) or i for i in range(100)), "test", 3)
-    assert settled(lambda: len(drawn)) == 4  # three wait, one more is made
+    assert stays_at(4, drawn)  # three wait, one more is made
     assert list(stage) == list(range(100))
 
 
 def test_a_stage_goes_ahead_by_so_many_bytes_and_one_item_always_fits():
     drawn = []
     stage = Ahead((drawn.append(i) or i for i in range(9)), "test", 9, size=lambda item: 60, most=100)
-    assert settled(lambda: len(drawn)) == 2
+    assert stays_at(2, drawn)
     assert list(stage) == list(range(9))
     large = Ahead(iter([1000]), "test", 9, size=lambda item: item, most=100)
     assert list(large) == [1000]
@@ -161,7 +159,7 @@ def test_nothing_is_claimed_by_a_run_that_ends_before_it_reads(folder):
     claimed = []
     with pytest.raises(OSError, match="no server answers"):
         index_folder(folder, Scan(folder), Away(), Encoders())
-    assert settled(lambda: len(claimed)) == 0
+    assert stays_at(0, claimed)
 
 
 def test_jobs_wait_in_a_short_queue_and_a_cancel_while_waiting_keeps_them_all():
@@ -245,7 +243,7 @@ def test_a_cancel_while_the_library_is_slow_is_heard_and_what_is_embedded_is_wri
             super().add_images(images, vectors)
 
     def cancel(stage: str, done: int, total: int) -> None:
-        if store.files or time.monotonic() > began + 1:
+        if store.files or (encoder.seen and time.monotonic() > began + 1):
             cancelled.set()
             raise KeyboardInterrupt
 

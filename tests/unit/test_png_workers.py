@@ -17,6 +17,7 @@ from diffusion_toolkit.embedders.pictures import png_workers
 from diffusion_toolkit.embedders.pictures.phash import made_small
 from diffusion_toolkit.embedders.pictures.plain_png import PlainPng, plain_png
 from diffusion_toolkit.embedders.pictures.png_workers import SCRIPT, PngWorkers
+from host.waiting import wait_until
 from PIL import Image
 
 NOISE = np.random.default_rng(1).integers(0, 256, (37, 53, 4), np.uint8)
@@ -43,10 +44,7 @@ def started(script: Path = SCRIPT) -> PngWorkers:
 
 
 def wait_for_one(workers: PngWorkers) -> None:
-    deadline = time.monotonic() + 30
-    while workers._idle.empty():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not workers._idle.empty())
 
 
 @pytest.fixture
@@ -177,9 +175,7 @@ def test_workers_that_cant_start_say_why_and_begin_nothing(tmp_path, caplog):
     workers = PngWorkers(1, worth=1, script=script)
     with caplog.at_level(logging.INFO, "diffusion_toolkit"):
         assert decoded(workers, encoded(NOISE)) is None
-        deadline = time.monotonic() + 30
-        while not caplog.messages and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: caplog.messages)
         assert decoded(workers, encoded(NOISE)) is None
     assert "can't be started: ModuleNotFoundError: no kornia_rs" in caplog.text
     workers.close()

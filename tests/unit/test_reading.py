@@ -14,6 +14,7 @@ from diffusion_toolkit.embedders.folders.scan import FileEntry, Scan
 from diffusion_toolkit.embedders.pictures import decode, reading
 from diffusion_toolkit.embedders.pictures.decode import read_image
 from diffusion_toolkit.embedders.pictures.reading import Reader
+from host.waiting import wait_until
 from PIL import Image
 
 
@@ -32,9 +33,7 @@ def entries(folder: Path) -> list[FileEntry]:
 def start_workers(reader: Reader, entries: list[FileEntry]) -> None:
     reader._pngs._wanted_after = 1
     list(reader.read(entries[:1]))
-    deadline = time.monotonic() + 30
-    while reader._pngs._idle.empty() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not reader._pngs._idle.empty())
 
 
 def test_files_come_in_their_order_as_if_read_alone(folder):
