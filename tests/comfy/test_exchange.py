@@ -389,4 +389,4 @@ def test_a_pipe_is_refused_rather_than_read(server, path):
         if not (made / name).exists():
             os.mkfifo(made / name)
     with pytest.raises(PromptError, match="no regular file. Name a file that Export Embeddings wrote"):
-        server.queue({"load": load(file=path), "show": node("ProbeValues", values=["load", 2])}, timeout=45)
+        server.queue({"load": load(file=path), "show": node("ProbeValues", values=["load", 2])}, timeout=120)

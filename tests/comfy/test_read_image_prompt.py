@@ -105,7 +105,7 @@ def test_what_is_no_image_is_refused(server, fox):
 def test_a_pipe_is_refused_rather_than_waited_for(server, fox):
     os.mkfifo(fox.parent / "pipe.png")
     with pytest.raises(PromptError, match="no regular file"):
-        server.queue(reading(path="read prompts/pipe.png"), timeout=60)
+        server.queue(reading(path="read prompts/pipe.png"), timeout=120)
 
 
 def test_neither_path_nor_image_says_what_to_do(server):

@@ -17,10 +17,10 @@ def built(library: db.Library) -> bool:
 
 def test_a_server_that_ends_idle_connections_lets_no_second_builder_in(library):
     with library.connection() as conn:
-        conn.execute(f"ALTER DATABASE {conn.info.dbname} SET idle_session_timeout = '300ms'")
+        conn.execute(f"ALTER DATABASE {conn.info.dbname} SET idle_session_timeout = '1s'")
     library.close()
     with alone(library):
-        time.sleep(1)
+        time.sleep(2.5)
         assert built(library)
 
 
