@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from diffusion_toolkit.embedders.metadata import ImageMetadata, Pieces, interpret
+from host.pieces import pair
 
 
 def read(text: str, key: str = "parameters", **others: Any) -> ImageMetadata:
@@ -16,10 +17,6 @@ def read(text: str, key: str = "parameters", **others: Any) -> ImageMetadata:
     return interpret(
         Pieces({k: v.encode("utf-8", "surrogatepass") for k, v in told.items()}, dict.fromkeys(told, "PNG text"))
     )
-
-
-def pair(text: str) -> tuple[str, str]:
-    return text, text
 
 
 SETTINGS = "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 12345, Size: 512x768, Model: dream"

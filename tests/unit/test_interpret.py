@@ -10,6 +10,7 @@ import pytest
 
 from diffusion_toolkit.embedders.graph import Origin
 from diffusion_toolkit.embedders.metadata import ImageMetadata, Pieces, interpret
+from host.pieces import pair
 from host.sampled_graphs import basic, node
 
 PARAMETERS = "a white hare\nNegative prompt: grey\nSteps: 9, Sampler: Euler a, Seed: 7"
@@ -18,10 +19,6 @@ PARAMETERS = "a white hare\nNegative prompt: grey\nSteps: 9, Sampler: Euler a, S
 def read(**texts: Any) -> ImageMetadata:
     told = {key: text if isinstance(text, str) else json.dumps(text) for key, text in texts.items()}
     return interpret(Pieces({k: v.encode() for k, v in told.items()}))
-
-
-def pair(text: str) -> tuple[str, str]:
-    return text, text
 
 
 def run_time_text() -> dict[str, dict[str, Any]]:
