@@ -54,7 +54,7 @@ def read_graph(pieces: Pieces, name: str | None, definitions: NodeDefinitions) -
     if found.prompt is not None:
         types = output_types(found.workflow)
         if definitions or not _all_told(found.prompt, types):
-            types |= _types(found.prompt, definitions)
+            types |= types_of(found.prompt, definitions)
         graph = Readable(dict(found.prompt), types)
         if (read := _traced(pieces, graph, name, found.prompt_place)) is not None:
             return read
@@ -64,7 +64,7 @@ def read_graph(pieces: Pieces, name: str | None, definitions: NodeDefinitions) -
         except ValueError as error:
             pieces.problems.append(f"the workflow can't be read ({clean(str(error))})")
         else:
-            graph.types = {**_types(graph.prompt, definitions), **graph.types}
+            graph.types = {**types_of(graph.prompt, definitions), **graph.types}
             read = _traced(pieces, graph, name, found.workflow_place) if graph.prompt else None
             if read is not None:
                 return read
@@ -104,12 +104,8 @@ def _graphs(pieces: Pieces, definitions: NodeDefinitions) -> _Found | None:
     if found.prompt is None and found.workflow is None:
         if "prompt" in pieces.raw and not pieces.problems:
             pieces.problems.append("the ComfyUI graph can't be read (the ComfyUI graph holds no nodes)")
-        return _NOTHING if any_piece else None
+        return found if any_piece else None  # an empty one: ComfyUI wrote the file, and nothing of it can be read
     return found
-
-
-_NOTHING = _Found()
-"""A file that ComfyUI wrote, of which nothing can be read."""
 
 
 def _unwrapped(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -166,7 +162,7 @@ def _all_told(prompt: Mapping[str, Any], types: Mapping[str, Sequence[str]]) -> 
     return True
 
 
-def _types(prompt: Mapping[str, Any], definitions: NodeDefinitions) -> dict[str, list[str]]:
+def types_of(prompt: Mapping[str, Any], definitions: NodeDefinitions) -> dict[str, list[str]]:
     """The outputs' types of the graph's classes, as the running ComfyUI has them."""
     types = {}
     for kind in _classes(prompt):

@@ -9,11 +9,12 @@ from typing import Any
 from ...db import Connection, Library, StoredImage, get_text
 from ...embedders.graph.names import recalling
 from ...embedders.graph.saved_texts import SAVER
+from ...embedders.metadata.comfyui import types_of
 from ...embedders.template import Filled, Lacking, fill, nearest
 from ...embedders.template.fill import FILLABLE
 from ...embedders.template.probe import Place, Probe, changed
 from ..settings import name_here, sampler_and_scheduler
-from .stored_graphs import Graph, NoGraph, output_types, stored_graphs
+from .stored_graphs import Graph, NoGraph, stored_graphs
 from .templates import BUILT_IN, LEAVE_OUT, NEAREST, TOLD, missing_here
 
 OF_A_PASS = ("seed", "steps", "cfg", "sampler", "scheduler", "denoise")  # settings that tell one pass of an image from another
@@ -175,7 +176,7 @@ def of_library(template: Graph, library: str) -> Graph:
 def seed_of(graph: Graph, definitions: Any, types: Mapping[str, Sequence[str]] = {}) -> int | None:
     """The seed of the first sampler, where a reader finds one."""
     try:
-        seed = Probe(graph, types or output_types(graph, definitions)).first.seed
+        seed = Probe(graph, types or types_of(graph, definitions)).first.seed
     except ValueError:  # `fill` says why
         return None
     return int(seed) if seed is not None else None
@@ -193,7 +194,7 @@ def filled_for(
 ) -> FilledFor:
     """Fill, then put the names that this ComfyUI has in the place of those that it lacks, as `missing` says."""
     wanted, notes, gone = dict(wanted), [], []
-    types = output_types(template, definitions)
+    types = types_of(template, definitions)
     if wanted.get("loras") and "loras" not in keep:
         wanted["loras"], notes, gone = loras_here(wanted["loras"], missing)
         types |= {"LoraLoader": ["MODEL", "CLIP"], "LoraLoaderModelOnly": ["MODEL"]}

@@ -79,16 +79,6 @@ def queueable(prompt: Mapping[str, Any]) -> Graph:
     return graph
 
 
-def output_types(graph: Graph, definitions: NodeDefinitions) -> dict[str, list[str]]:
-    """The types of the outputs of a graph's classes, as the tracer takes them."""
-    types = {}
-    for kind in {str(node.get("class_type")) for node in graph.values()}:
-        outputs = (definitions.get(kind) or {}).get("output")
-        if isinstance(outputs, list):
-            types[kind] = [output if isinstance(output, str) else "COMBO" for output in outputs]
-    return types
-
-
 def write_json(name: str, content: Any) -> Path:
     """Write into ComfyUI's output folder as `name`.json; with a number behind it where another content has that name.
 

@@ -136,10 +136,10 @@ def test_another_tools_workflow_is_none_of_ours():
 
 def test_types_come_from_the_running_comfyui():
     definition = {"Loader": {"output": ("MODEL", ["a", "b"])}}
-    from diffusion_toolkit.embedders.metadata.comfyui import _types
+    from diffusion_toolkit.embedders.metadata.comfyui import types_of
 
     prompt = {"1": {"class_type": "Loader", "inputs": {}}, "2": {"class_type": "Other", "inputs": {}}, "3": 5}
-    assert _types(prompt, definition) == {"Loader": ["MODEL", "COMBO"]}
+    assert types_of(prompt, definition) == {"Loader": ["MODEL", "COMBO"]}
 
 
 class NotLoaded(Mapping):
