@@ -112,10 +112,9 @@ class Known:
 
 
 def _texts() -> Iterator[ModelFile]:
-    from .indexing.load_text_embedder import text_embedder_folders
+    from .indexing.load_text_embedder import text_embedders
 
-    for root in text_embedder_folders():
-        yield from (ModelFile("text", (marker.parent,)) for marker in sorted(root.glob("*/modules.json")))
+    return (ModelFile("text", (folder,)) for folder in text_embedders())
 
 
 def _images() -> Iterator[ModelFile]:

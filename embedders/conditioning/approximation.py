@@ -103,7 +103,6 @@ def fit_vectors(
     values: np.ndarray,
     vectors: np.ndarray,
     states: np.ndarray,
-    rank: int = RANK,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> VectorMap:
     """The map for texts with these vectors and first sections `states` [n, 77, 2048] float16, from `fit_inputs`' results.
@@ -125,7 +124,7 @@ def fit_vectors(
     shrunk = values / (values + penalty)
     # Fitted values are H Y with H = U diag(shrunk) U'. Their leading left directions come from H Y Y' H, n x n.
     squares, left = np.linalg.eigh(shrunk[:, None] * rotated * shrunk[None])
-    kept = np.flatnonzero(squares[::-1] > 1e-9 * max(squares[-1], 1e-30))[:rank]
+    kept = np.flatnonzero(squares[::-1] > 1e-9 * max(squares[-1], 1e-30))[:RANK]
     order = n - 1 - kept
     left, lengths = left[:, order], np.sqrt(squares[order])
     mix = (vectors @ (shrunk[:, None] * left) / lengths).T.astype(np.float32)  # [rank, n]: rows of right directions are mix Y

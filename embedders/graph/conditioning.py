@@ -306,6 +306,3 @@ def _is_sentence(text: str) -> bool:
 
 def _blank(value: Any) -> bool:
     return isinstance(value, str) and not value.strip()
-
-
-__all__ = ["Conditioning", "Known", "Side"]

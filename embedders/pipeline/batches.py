@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,11 @@ class Pace:
         """`worth`: so many the model can take at once, on all its devices."""
         self.size = 8
         self._most = min(self.LIMIT, max(self.MOST, worth))
+
+    @classmethod
+    def of(cls, model: Any) -> Pace:
+        """For a model, which may say how many it can take."""
+        return cls(getattr(model, "batch_size", 0))
 
     def took(self, images: int, seconds: float) -> None:
         shortest, longest = self.SECONDS

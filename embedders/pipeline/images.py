@@ -35,7 +35,7 @@ def read_files(run: Run, files: FoundFiles) -> None:
 
     Four things go on at once: files are looked for and claimed, read, embedded (in this thread), and written.
     """
-    flying, pace = InFlight(), _pace(run)
+    flying, pace = InFlight(), Pace.of(run.encoders.image)
     reader = Reader(run.root, run.definitions, older_sizes=run.store.older_sizes(), known=run.store.known_contents)
     expected, handled, fresh, stages = _Expected(run), 0, 0, []
 
@@ -66,7 +66,7 @@ def read_files(run: Run, files: FoundFiles) -> None:
 
 def fill_image_vectors(run: Run, unchanged: Callable[[str], bool]) -> None:
     """Embed images that were indexed without this encoder, from files that still hold them."""
-    lacking, pace, expected, handled = _Lacking(run, unchanged), _pace(run), _Expected(run), 0
+    lacking, pace, expected, handled = _Lacking(run, unchanged), Pace.of(run.encoders.image), _Expected(run), 0
     ready = _ahead(prepared(run.root, Reader(run.root), lacking, pace, as_known))
     try:
         while (batch := run.next_of(ready, "files")) is not None:
@@ -151,10 +151,6 @@ def _taken(run: Run, entries: list[FileEntry]) -> Iterator[FileEntry]:
         taken = run.store.claim(entries)
         run.report.elsewhere += len(entries) - len(taken)
         yield from taken
-
-
-def _pace(run: Run) -> Pace:
-    return Pace(getattr(run.encoders.image, "batch_size", 0))
 
 
 def _ahead(batches: Iterator[Batch]) -> Ahead[Batch]:

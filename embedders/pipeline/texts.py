@@ -55,7 +55,7 @@ class Texts:
 
 
 def fill_text_vectors(run: Run) -> None:
-    encoder, pace = run.encoders.text, _pace(run.encoders.text)
+    encoder, pace = run.encoders.text, Pace.of(run.encoders.text)
     try:
         missing = Texts(*run.store.texts_without("text"))
         for batch, texts in _batches(run, missing, ["text"], "Prompt vectors", pace, BATCH_CHARACTERS, _joined):
@@ -81,13 +81,13 @@ def fill_clip(run: Run, budget: int) -> None:
     every = _united([lacking["clip_l"], lacking["clip_g"]])
     alone = every.where(~np.isin(every.ids, states.todo.ids))
     del every, lacking
-    encoder, pace = run.encoders.clip, _pace(run.encoders.clip)
+    encoder, pace = run.encoders.clip, Pace.of(run.encoders.clip)
     pairs = partial(_pairs, getattr(encoder, "tokenized", list))
     for batch, texts in _batches(run, alone, ["clip_l", "clip_g"], "CLIP vectors", pace, BATCH_CHARACTERS, pairs):
         with _timed(pace, batch):
             encoded = encoder.encode(texts, states=False)
         run.put(partial(_write_clip, run, _both(run, batch, pooled, encoded), {}))
-    pace = _pace(encoder)
+    pace = Pace.of(encoder)
     for batch, texts in _batches(run, states.todo, ["clip_l", "clip_g", "token_states"], states.stage, pace, STATES_CHARACTERS, pairs):
         with _timed(pace, batch):
             encoded = encoder.encode(texts)
@@ -169,10 +169,6 @@ def _joined(batch: Sequence[tuple[int, Text]]) -> list[str]:
 def _pairs(tokenized: Callable[[list[tuple[str, str]]], Any], batch: Sequence[tuple[int, Text]]) -> Any:
     """Tokenizing takes about as long as a GPU's forward of the vectors, so it is done ahead, where an encoder can."""
     return tokenized([(text.text_g, text.text_l) for _, text in batch])
-
-
-def _pace(encoder: Any) -> Pace:
-    return Pace(getattr(encoder, "batch_size", 0))
 
 
 @contextmanager

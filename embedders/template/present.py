@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..graph.names import MODEL_FILE
 from .probe import Graph
 
 NEAREST = 3
 _ALIKE = 0.5  # of difflib's ratio; two names that share nothing but an ending stay below
-_ENDING = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)$", re.I)
 
 
 @dataclass(frozen=True)
@@ -132,4 +132,4 @@ def _words(name: str) -> set[str]:
 
 
 def _stem(name: str) -> str:
-    return _ENDING.sub("", name.replace("\\", "/").rpartition("/")[2])
+    return MODEL_FILE.sub("", name.replace("\\", "/").rpartition("/")[2])

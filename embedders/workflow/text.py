@@ -20,17 +20,13 @@ SAVE_TYPES = frozenset(
 
 def dynamic_prompt(text: str, choose: Callable[[Sequence[str]], str]) -> str:
     r"""Strip C-style comments, replace each `{a|b}` by one of its parts (nested ones too), unescape `\{ \} \|`."""
-    return _expand(text, choose)
-
-
-def _expand(text: str, choose: Callable[[Sequence[str]], str]) -> str:
     text = re.sub(r"/\*[\s\S]*?\*/|//[^\n\r\u2028\u2029]*", "", text)
     result, place = [], 0
     while place < len(text):
         char = text[place]
         if char == "{":
             parts, place = _parts(text, place + 1)
-            result.append(_expand(choose(parts), choose))
+            result.append(dynamic_prompt(choose(parts), choose))
             continue
         step = 2 if char == "\\" else 1
         result.append(text[place : place + step])

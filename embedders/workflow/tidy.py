@@ -7,10 +7,10 @@ what it reads.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..graph.settings import is_whole
 from .subgraphs import SUBGRAPH_INPUT
 from .widgets import WorkflowError
 
@@ -93,7 +93,7 @@ def _node(saved: Mapping[str, Any]) -> dict[str, Any] | None:
         {
             "name": _name(slot),
             "type": _type(slot.get("type")),
-            "link": slot["link"] if _is_whole(slot.get("link")) else None,
+            "link": slot["link"] if is_whole(slot.get("link")) else None,
             **(
                 {"widget": {"name": widget["name"]}}
                 if isinstance((widget := _mapping(slot.get("widget"))).get("name"), str)
@@ -104,13 +104,13 @@ def _node(saved: Mapping[str, Any]) -> dict[str, Any] | None:
         for slot in _mappings(saved.get("inputs"))[:_MAX_VALUES]
     ]
     outputs = [
-        {"name": _name(slot), "type": _type(slot.get("type")), "links": [n for n in _list(slot.get("links")) if _is_whole(n)]}
+        {"name": _name(slot), "type": _type(slot.get("type")), "links": [n for n in _list(slot.get("links")) if is_whole(n)]}
         for slot in _mappings(saved.get("outputs"))[:_MAX_VALUES]
     ]
     return {
         "id": number,
         "type": kind,
-        "mode": saved["mode"] if _is_whole(saved.get("mode")) else 0,
+        "mode": saved["mode"] if is_whole(saved.get("mode")) else 0,
         "title": saved["title"] if isinstance(saved.get("title"), str) else "",
         "properties": _properties(_mapping(saved.get("properties"))),
         "inputs": inputs,
@@ -162,7 +162,7 @@ def _definitions(workflow: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         }
         for side in ("inputs", "outputs"):
             definition[side] = [
-                {"name": _name(b), "type": _type(b.get("type")), "linkIds": [n for n in _list(b.get("linkIds")) if _is_whole(n)]}
+                {"name": _name(b), "type": _type(b.get("type")), "linkIds": [n for n in _list(b.get("linkIds")) if is_whole(n)]}
                 for b in _mappings(saved.get(side))[:_MAX_VALUES]
             ]
         yield definition
@@ -239,16 +239,6 @@ def _type(value: Any) -> str:
     if isinstance(value, list):
         return "COMBO"
     return value if isinstance(value, str) and value else "*"
-
-
-def _is_whole(value: Any) -> bool:
-    return (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        or isinstance(value, float)
-        and math.isfinite(value)
-        and value == int(value)
-    )
 
 
 def _list(value: Any) -> list[Any]:

@@ -200,9 +200,9 @@ def _names(kind: _Kind) -> set[str]:
     import folder_paths
 
     if kind.option == "text_embedder":
-        from ..indexing.load_text_embedder import text_embedder_folders
+        from ..indexing.load_text_embedder import text_embedders
 
-        return {marker.parent.name for root in text_embedder_folders() for marker in root.glob("*/modules.json")}
+        return {folder.name for folder in text_embedders()}
     return set(folder_paths.get_filename_list(kind.folder))
 
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ... import db
-from ...embedders.conditioning.other_models import FLUX, REFINER, Piece, no_t5
+from ...embedders.conditioning.other_models import FLUX, REFINER, SD3, Piece, no_t5
+from ..links import KINDS
 from .recall import NothingStored, Recall, stored_by, text_named
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ...db import Connection, Library, StoredEncoder
-    from ...embedders.models.other_clips import OtherCLIP
 
+_TOWERS = ("clip_l", "clip_g")
 STORED_VECTOR = "exact, the stored CLIP-L vector"
 
 
@@ -126,16 +127,16 @@ class OtherRecall:
         if self._live is None or not self._live.towers:
             return None
         pair = db.get_text(self.connection, text_id) if text_id is not None else db.TextPair("", "")
-        lacking = {"clip_l": "CLIP-L", "clip_g": "CLIP-G"}.keys() - set(self._live.towers) if self._target not in (FLUX, REFINER) else set()
-        zero = "".join(f"; it has no {'CLIP-L' if tower == 'clip_l' else 'CLIP-G'}: zeros" for tower in sorted(lacking))
+        lacking = [tower for tower in _TOWERS if tower not in self._live.towers] if self._target == SD3 else []
+        zero = "".join(f"; it has no {KINDS[tower]}: zeros" for tower in lacking)
         return RecalledPiece(self._live.encode(pair.text_g, pair.text_l), f"exact, encoded now with the connected CLIP{self._unlike_stored()}{zero}")
 
     def _unlike_stored(self) -> str:
         """That a tower of the connected CLIP is another than the one that the library was last indexed with, where that is so."""
-        for tower, called in (("clip_l", "CLIP-L"), ("clip_g", "CLIP-G")):
+        for tower in _TOWERS:
             active = db.active_encoder(self.connection, tower)
             if tower in self._live.towers and active is not None and active.fingerprint != (mine := self._live.fingerprint(tower)):
-                return f", whose {db.told_encoder(called, mine)} is another than the one last indexed with ({active.told}): nothing stored was used"
+                return f", whose {db.told_encoder(KINDS[tower], mine)} is another than the one last indexed with ({active.told}): nothing stored was used"
         return ""
 
     def _nothing(self, text_id: int | None) -> RecalledPiece:

@@ -15,8 +15,12 @@ BGE = "bge-large-en-v1.5"
 
 def model_names() -> list[str]:
     """Folders that hold a sentence-transformers model, below every `models/sentence_transformers`; BGE always first."""
-    found = {folder.parent.name for root in text_embedder_folders() for folder in root.glob("*/modules.json")}
-    return [BGE, *sorted(found - {BGE})]
+    return [BGE, *sorted({folder.name for folder in text_embedders()} - {BGE})]
+
+
+def text_embedders() -> list[Path]:
+    """The folders of the models that are there."""
+    return [marker.parent for root in text_embedder_folders() for marker in sorted(root.glob("*/modules.json"))]
 
 
 def text_embedder_folders() -> list[Path]:

@@ -118,8 +118,6 @@ def _read_tag(directories: _Directories, tag: _Tag, pieces: Pieces, dates: dict[
     match = None
     if tag.type in _ASCII or tag.number in _TEXTS:
         match = _KEYED.match(directories.source.read(tag.at, min(tag.size, 80)))
-    elif not known and tag.number not in (_USER_COMMENT, _MAKER_NOTE, _XMP, _IPTC):
-        return
     if match is None and not known and tag.number not in (_USER_COMMENT, _MAKER_NOTE, _XMP, _IPTC):
         return
     key = decode(match[1]).lower() if match else known
