@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.v0_0_2 import io
 
 from ..chosen_images import NoSuchChoice, chosen_ids, chosen_inputs, open_chosen
-from ..host import names_missing_requirements, progress_on
+from ..host import names_missing_requirements, numbers_in_range, progress_on
 from ..library_state import chosen_state
 from ..links import ImageId
 from ..types import CONDITIONING_CATEGORY, encoder_inputs
@@ -72,6 +72,7 @@ class PushAway(io.ComfyNode):
 
     @classmethod
     @names_missing_requirements
+    @numbers_in_range
     def execute(
         cls,
         library_name: str,
@@ -87,8 +88,6 @@ class PushAway(io.ComfyNode):
         from .recall import Recall, conditioning
         from .recalled_images import given, recall_images, told_ids
 
-        if not 0 <= strength <= 10:  # also true of NaN, which the API lets through
-            raise ValueError(f"The strength {strength:g} is no number from 0 to 10. Begin with 0.2 to 0.5.")
         ids = chosen_ids(hits, image_ids)
         disliked = chosen_ids(disliked_hits, disliked_ids, "disliked images") if given(disliked_hits, disliked_ids) else []
         if len(disliked) == 1 and disliked[0] in ids:

@@ -69,7 +69,7 @@ def test_a_blank_negative_prompt_is_nothing_to_be_pushed_from(node, negative):
 
 
 def test_a_strength_that_is_no_number_is_refused(node):
-    with pytest.raises(ValueError, match="strength nan is no number"):
+    with pytest.raises(ValueError, match="strength is nan. It takes a number from 0.0 to 10.0"):
         node.PushAway.execute(library_name="default", image_ids="1", strength=float("nan"))
 
 
