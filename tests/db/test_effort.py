@@ -188,6 +188,26 @@ def test_searches_look_as_far_as_the_trial_says(library, by_image):
             assert conn.execute("SHOW hnsw.ef_search").fetchone() == (wanted,)
 
 
+def test_for_more_than_the_trial_wanted_searches_look_as_many_times_farther(library, by_image):
+    db.set_index(library, by_image, "hnsw")
+    told(library, by_image, ROWS, 250, 600, 800, 900, 1000)
+    for n, wanted in ((50, "250"), (100, "500"), (300, "1000")):  # as far as pgvector goes
+        with library.connection() as conn:
+            [direction] = directions_of([part(0)], sources_of(state_of(conn), [part(0)]), [1.0], [0.0])
+            nearest_by_index(conn, direction, n)
+            assert conn.execute("SHOW hnsw.ef_search").fetchone() == (wanted,)
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("prompt", "150"), ("negative", "150"), ("clip_l", "100")])
+def test_an_index_of_prompts_and_negatives_is_followed_half_as_far_again(library, encoder, kind, wanted):
+    with library.connection() as conn:
+        encoder(conn, db.FAMILIES[kind], dims=DIMS)
+        parts = [db.Part(kind, np.eye(DIMS, dtype=np.float32)[0])]
+        [direction] = directions_of(parts, sources_of(state_of(conn), parts), [1.0], [0.0])
+        nearest_by_index(conn, direction, 25)
+        assert conn.execute("SHOW hnsw.ef_search").fetchone() == (wanted,)
+
+
 @pytest.mark.parametrize(
     ("parts", "shape"),
     [

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db.search import kinds
+from diffusion_toolkit.db.search.kinds import state_of
 from host.asking import ask, ids_of
 
 
@@ -169,6 +174,30 @@ def test_what_another_connection_made_active_is_searched_at_once(library, image,
         with library.connection() as other:
             db.write_image_vectors(other, encoder(other, "image", "bb"), ids[1:], unit(1)[None])
         assert ids_of(ask(mine, "image", unit(1), 9)) == ids[1:]
+
+
+def test_what_changes_without_a_write_is_learnt_within_a_minute(library, image, encoder, monkeypatch):
+    """As an index that somebody makes or drops by hand, and PostgreSQL's statistics."""
+    with library.connection() as conn, library.connection() as other:
+        encoder(conn, "image")
+        conn.commit()
+        state, now = state_of(conn), time.monotonic
+        [index] = other.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'image_vectors' AND indexdef ~ 'hnsw'").fetchone()
+        conn.commit()  # no lock of a look at the tables is left
+        other.execute(f"DROP INDEX {index}")
+        other.commit()
+        assert state_of(conn) is state and state.sources[0].index == "hnsw"
+        monkeypatch.setattr(kinds, "time", SimpleNamespace(monotonic=lambda: now() + 61))
+        assert state_of(conn).sources[0].index is None
+
+
+def test_of_several_encoders_that_it_may_be_the_active_one_is_asked(conn, encoder, unit):
+    """A description knows the other half of its model, which may have made vectors in two ways."""
+    encoders = [db.ensure_encoder(conn, db.Encoder("image", name, name, 8, {"picture_tower": "x"})) for name in ("aa", "bb", "cc")]
+    part = db.Part("image", unit(1), details={"picture_tower": "x"})
+    assert db.encoder_of(conn, part).id == encoders[0]
+    db.activate_encoders(conn, encoders[1:2])
+    assert db.encoder_of(conn, part).id == encoders[1]
 
 
 def test_an_encoder_that_was_never_committed_is_forgotten(library, image, encoder, unit):
