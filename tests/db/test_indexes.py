@@ -13,6 +13,7 @@ from diffusion_toolkit.db.indexes.build import build_index
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_by_index, nearest_exactly
+from host.waiting import wait_until
 from psycopg import sql
 
 DIMS = 8
@@ -146,14 +147,6 @@ class InThread(threading.Thread):
         return self.returned
 
 
-def until(condition) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to that")
-
-
 @pytest.mark.parametrize("method", ["ivfflat", "none"])
 def test_nobody_waits_for_an_index_that_waits_for_a_long_reader(library, by_image, image, method):
     with library.connection() as reader, library.connection() as other:
@@ -162,7 +155,7 @@ def test_nobody_waits_for_an_index_that_waits_for_a_long_reader(library, by_imag
         made = InThread(lambda: db.set_index(library, by_image, method))
         waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
         other.autocommit = True
-        until(lambda: other.execute(waiting).fetchone()[0])
+        wait_until(lambda: other.execute(waiting).fetchone()[0])
         other.autocommit = False
         other.execute("SET LOCAL lock_timeout = '1s'")
         parts = [db.Part("image", np.ones(DIMS, np.float32))]

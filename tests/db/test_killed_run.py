@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +10,7 @@ from diffusion_toolkit import db
 from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, index_folder
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
+from host.waiting import wait_until
 from PIL import Image
 
 FILES = 80
@@ -97,10 +97,7 @@ def killed(request, library, python, tmp_path):
     finally:
         process.kill()
         process.communicate()
-    until = time.monotonic() + 30
-    while connected(library) > sessions:  # the server learns of it
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: connected(library) <= sessions)  # the server has learnt of it
     return pictures, request.param
 
 

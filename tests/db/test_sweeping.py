@@ -12,6 +12,7 @@ from diffusion_toolkit.db._builder_lock import alone
 from diffusion_toolkit.db._generation import one_writer
 from diffusion_toolkit.db.claims import running
 from diffusion_toolkit.db.indexes import build
+from host.waiting import wait_until
 
 
 def test_what_makings_of_indexes_have_left_is_dropped_even_where_their_encoder_is_gone(library):
@@ -192,8 +193,7 @@ def test_a_run_begins_once_what_is_being_removed_is_gone(library, gone):
         db.refuse_beside_a_run(conn)
         beginning = threading.Thread(target=begin)
         beginning.start()
-        while not (running(conn) or begun.is_set()):
-            pass
+        wait_until(lambda: running(conn) or begun.is_set())
         assert not begun.wait(0.2)
         conn.execute("DELETE FROM images")
     assert begun.wait(30)
