@@ -191,6 +191,13 @@ def test_only_one_builds_at_a_time(library, fill):
         build_hybrid(library, progress=again)
 
 
+def test_a_kind_that_few_images_have_is_left_out_unless_a_person_wants_it(library, fill):
+    fill(60, 1, ("clip_g",))
+    fill(2, 2)
+    assert build_hybrid(library)["kinds"] == ["prompt", "image"]
+    assert build_hybrid(library, ["prompt", "clip_g"])["kinds"] == ["prompt", "clip_g"]
+
+
 def test_a_kind_that_hardly_any_image_has_is_refused(library, fill, monkeypatch):
     from diffusion_toolkit.db.hybrid import build
 
