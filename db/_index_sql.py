@@ -6,6 +6,7 @@ import math
 
 from psycopg import Connection, sql
 
+from .question import TEXT_COLUMNS
 from .records import StoredEncoder
 
 TABLES = {  # where a family's vectors are kept
@@ -25,6 +26,22 @@ M, EF_CONSTRUCTION = 16, 128
 def index_name(encoder: StoredEncoder, method: str) -> str:
     """An encoder's index by this method; search knows it by its name."""
     return f"{TABLES[encoder.family]}_{method}_{encoder.id}"
+
+
+def place_of(encoder: StoredEncoder) -> dict[str, sql.Identifier]:
+    """Names for a statement: the `table` of an encoder's vectors, and their `key` there, an image's or a text's id."""
+    table = TABLES[encoder.family]
+    return {"table": sql.Identifier(table), "key": sql.Identifier("image_id" if table == "image_vectors" else "text_id")}
+
+
+def key_of(kind: str, encoder: StoredEncoder) -> dict[str, sql.Composable]:
+    """The same of one kind, with the `encoder`, the condition of the `rows` that are searched, and the `id` in `images` that is the key."""
+    return {
+        **place_of(encoder),
+        "encoder": sql.Literal(encoder.id),
+        "rows": searched_rows(encoder.family, encoder.id),
+        "id": sql.Identifier(TEXT_COLUMNS.get(kind, "id")),
+    }
 
 
 def other_owner(conn: Connection, name: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from psycopg import Connection, sql
 
 from .filters import EVERYTHING
-from .question import Question
-from .search.kinds import TEXT_KINDS, family_of, has_vector, sources_of, state_of
+from .question import FAMILIES, TEXT_COLUMNS, Question
+from .search.kinds import has_vector, sources_of, state_of
 
 _COUNT = "SELECT {columns} FROM images i WHERE i.id <> ALL(%(comparable_left_out)s)"
 
@@ -37,7 +37,7 @@ def count_comparable(conn: Connection, question: Question) -> Comparable:
     """How many images `question` could have found. It looks at every image, so it is for questions without an answer."""
     sources = {part.kind: source for part, source in zip(question.parts, sources_of(state_of(conn), question.parts))}
     has = [has_vector(kind, source) for kind, source in sources.items()]
-    texts = [TEXT_KINDS[kind][1] if kind in TEXT_KINDS else "id" for kind in sources]
+    texts = [TEXT_COLUMNS.get(kind, "id") for kind in sources]
     columns = [sql.SQL("true"), sql.SQL(" OR ").join(has)]
     for one, text in zip(has, texts):
         columns += [sql.SQL("i.{} IS NULL").format(sql.Identifier(text)), sql.SQL("i.{} IS NOT NULL AND NOT {}").format(sql.Identifier(text), one)]
@@ -47,5 +47,5 @@ def count_comparable(conn: Connection, question: Question) -> Comparable:
     statement = sql.SQL(_COUNT + " AND ({passes})").format(columns=counts, passes=chosen.narrow)
     passing, comparable, *lacking = conn.execute(statement, {**chosen.parameters, **left_out}).fetchone()
     [images] = conn.execute(sql.SQL(_COUNT).format(columns=sql.SQL("count(*)")), left_out).fetchone()
-    lacks = tuple(Lack(kind, family_of(kind), *lacking[2 * n : 2 * n + 2]) for n, kind in enumerate(sources))
+    lacks = tuple(Lack(kind, FAMILIES[kind], *lacking[2 * n : 2 * n + 2]) for n, kind in enumerate(sources))
     return Comparable(images, passing, comparable, lacks)

@@ -8,7 +8,8 @@ import numpy as np
 from psycopg import Connection, sql
 
 from ._copy_binary import BIGINT, INTEGER, read_whole
-from .encoders import TABLES, get_encoder
+from ._index_sql import place_of
+from .encoders import get_encoder
 from .records import TextPair
 
 FEW = 1000
@@ -82,4 +83,4 @@ def texts_still_lacking(conn: Connection, encoder_ids: Sequence[int], text_ids: 
 
 
 def _table(conn: Connection, encoder_id: int) -> sql.Identifier:
-    return sql.Identifier(TABLES[get_encoder(conn, encoder_id).family])
+    return place_of(get_encoder(conn, encoder_id))["table"]

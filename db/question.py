@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FAMILIES = {"prompt": "text", "negative": "text", "image": "image", "clip_l": "clip_l", "clip_g": "clip_g"}
 """The five vector kinds, in the order in which they are always listed, each with the family of the encoder that makes them."""
 KINDS = tuple(FAMILIES)
+TEXT_COLUMNS = {"prompt": "prompt_id", "negative": "negative_id", "clip_l": "prompt_id", "clip_g": "prompt_id"}
+"""Of each kind whose vectors are of texts, the column of `images` that names an image's text."""
 
 
 @dataclass(frozen=True, slots=True)

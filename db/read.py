@@ -13,8 +13,8 @@ from psycopg import Connection, sql
 from .claims import FileState
 from .encoders import active_encoders
 from .errors import LibraryError, NoSuchImage
+from .question import FAMILIES, TEXT_COLUMNS
 from .records import Counts, StoredFile, StoredImage, StoredPieces, TextPair
-from .search import TEXT_KINDS
 from .token_states import token_states_bytes
 
 _NAMED = 20  # images in an error
@@ -145,13 +145,13 @@ def counts(conn: Connection) -> Counts:
     ).fetchone()
     active = active_encoders(conn)
     vectors, images_with = {}, {}
-    for kind, (family, text_id) in TEXT_KINDS.items():
+    for kind, text_id in TEXT_COLUMNS.items():
+        encoder = active.get(FAMILIES[kind])
         statement = sql.SQL(
             "SELECT count(*), coalesce(sum(used.images), 0)::bigint FROM text_vectors v"
             " JOIN (SELECT {id}, count(*) AS images FROM images GROUP BY {id}) used ON used.{id} = v.text_id WHERE v.encoder_id = %s"
         ).format(id=sql.Identifier(text_id))
-        found = conn.execute(statement, [active[family].id]).fetchone() if family in active else (0, 0)
-        vectors[kind], images_with[kind] = found
+        vectors[kind], images_with[kind] = conn.execute(statement, [encoder.id]).fetchone() if encoder else (0, 0)
     image_encoder = active.get("image")
     vectors["image"] = (
         conn.execute("SELECT count(*) FROM image_vectors WHERE encoder_id = %s", [image_encoder.id]).fetchone()[0]

@@ -9,9 +9,8 @@ import numpy as np
 from psycopg import Connection, sql
 
 from ._copy_binary import BIGINT, halfvec, read_rows, read_whole
-from ._index_sql import TABLES, searched_rows
+from ._index_sql import key_of, place_of, searched_rows
 from .filters import EVERYTHING, Filter
-from .search.kinds import TEXT_KINDS
 
 if TYPE_CHECKING:
     from .records import StoredEncoder
@@ -60,9 +59,7 @@ def vectors_of(conn: Connection, kind: str, encoder: StoredEncoder, ids: Iterabl
 
 def stream_encoder(conn: Connection, encoder: StoredEncoder) -> Iterator[np.ndarray]:
     """Unit vectors float32 [n, dims] of all by an encoder that searches look at, in any order, but for damaged ones."""
-    query = sql.SQL("SELECT embedding FROM {} WHERE {}").format(
-        sql.Identifier(TABLES[encoder.family]), searched_rows(encoder.family, encoder.id)
-    )
+    query = sql.SQL("SELECT embedding FROM {table} WHERE {rows}").format(rows=searched_rows(encoder.family, encoder.id), **place_of(encoder))
     for rows in read_rows(conn, query, {}, {"vector": halfvec(encoder.dims)}, BATCH):
         yield sound_rows(rows["vector"]["numbers"].astype(np.float32))
 
@@ -81,8 +78,4 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 def _source(kind: str, encoder: StoredEncoder) -> sql.Composed:
     """`images i` joined with the vectors `v` of a kind."""
-    if kind == "image":
-        join = sql.SQL("images i JOIN image_vectors v ON v.image_id = i.id AND v.encoder_id = {}")
-        return join.format(sql.Literal(encoder.id))
-    join = sql.SQL("images i JOIN text_vectors v ON v.text_id = i.{} AND v.encoder_id = {}")
-    return join.format(sql.Identifier(TEXT_KINDS[kind][1]), sql.Literal(encoder.id))
+    return sql.SQL("images i JOIN {table} v ON v.{key} = i.{id} AND v.encoder_id = {encoder}").format(**key_of(kind, encoder))

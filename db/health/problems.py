@@ -14,7 +14,7 @@ from ..hybrid.tail import TAIL_MOST
 from ..indexes.build import larger_m
 from ..indexes.bulk import another_run
 from ..indexes.effort import is_due
-from ..question import FAMILIES
+from ..question import FAMILIES, TEXT_COLUMNS
 from ..records import StoredEncoder
 from ..search.kinds import SHAPES, state_of
 from ..search.strategy import enough
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MISSING = "missing_files"  # the key of the problem that files were gone when they were last looked for
 SMALL = AUTOMATIC_FROM  # rows below which no index is needed
 VECTOR_TABLES = ("image_vectors", "text_vectors", "hybrid_vectors")
-TEXT_OF = {"negative": "negative_id"}  # by kind; of the others that are of texts it is the prompt
 _FOLDERS_NAMED = 3
 _DEAD_SHARE, _DEAD_LEAST = 0.2, 10_000
 
@@ -122,7 +121,7 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
 
 def _folders_lacking(conn: Connection, kind: str, encoder: int) -> str:
     """Where images without such a vector lie, for a person: "output/2025 and input"."""
-    lacking = _NO_VECTOR if kind == "image" else _NO_TEXT_VECTOR.format(TEXT_OF.get(kind, "prompt_id"))
+    lacking = _NO_VECTOR if kind == "image" else _NO_TEXT_VECTOR.format(TEXT_COLUMNS[kind])
     found = [name for (name,) in conn.execute(_FOLDERS.format(lacking), [encoder, _FOLDERS_NAMED + 1])]
     if not found:
         return "their folders"

@@ -12,10 +12,10 @@ from ..connection import Library
 from ..encoders import all_encoders
 from ..files import known_roots
 from ..indexes.bulk import postponed
-from ..question import FAMILIES
+from ..question import FAMILIES, TEXT_COLUMNS
 from ..records import StoredEncoder
 from ..words import Words
-from .problems import TEXT_OF, VECTOR_TABLES, Problem, problems_of
+from .problems import VECTOR_TABLES, Problem, problems_of
 
 _COUNTS = """
 SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM paths), (SELECT count(*) FROM texts),
@@ -190,7 +190,7 @@ def _coverage(conn: Connection, encoders: list[EncoderStatus], could: dict[str, 
     active = {known.encoder.family: known.encoder.id for known in encoders if known.encoder.active}
     found = []
     for kind, family in FAMILIES.items():
-        statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format(TEXT_OF.get(kind, "prompt_id"))
+        statement = _BY_IMAGE if kind == "image" else _BY_TEXT.format(TEXT_COLUMNS[kind])
         have = conn.execute(statement, [active[family]]).fetchone()[0] if family in active else 0
         found.append(Coverage(kind, have, could[kind if kind in could else "prompt"]))
     return found

@@ -10,7 +10,7 @@ from psycopg.errors import DataCorrupted
 
 from .._builder_lock import alone
 from .._generation import bump_generation, one_writer
-from .._index_sql import INDEX_METHODS, TABLES, index_name
+from .._index_sql import INDEX_METHODS, TABLES, index_name, place_of
 from ..connection import Library
 from ..encoders import all_encoders, get_encoder
 from ..hybrid.tail import note_images, note_texts
@@ -27,8 +27,8 @@ _DEAD_LEAST = 1000
 
 # A cosine with such a vector is not defined, and an index over vectors refuses one of another length. NaN is larger than all else here.
 _UNSOUND_VECTORS = """
-SELECT {id} FROM {table}
-WHERE encoder_id = %(encoder)s AND {id} > %(after)s AND {id} <= %(last)s
+SELECT {key} FROM {table}
+WHERE encoder_id = %(encoder)s AND {key} > %(after)s AND {key} <= %(last)s
   AND NOT (l2_norm(embedding) > 0 AND l2_norm(embedding) < 'Infinity' AND vector_dims(embedding) = %(dims)s)
 """
 _DOUBTFUL_STATES = """
@@ -73,10 +73,9 @@ def unsound_vectors(library: Library, progress: Progress) -> list[tuple[StoredEn
     """Ids of the images or texts whose vector is zero, not finite or of another length, by encoder. Every vector is read."""
     found = []
     for encoder in _encoders(library, ("image_vectors", "text_vectors")):
-        table = TABLES[encoder.family]
-        names = {"table": sql.Identifier(table), "id": sql.Identifier("image_id" if table == "image_vectors" else "text_id")}
+        names = place_of(encoder)
         with library.reading() as conn:
-            last = conn.execute(sql.SQL("SELECT coalesce(max({id}), 0) FROM {table} WHERE encoder_id = %s").format(**names), [encoder.id])
+            last = conn.execute(sql.SQL("SELECT coalesce(max({key}), 0) FROM {table} WHERE encoder_id = %s").format(**names), [encoder.id])
             ids, highest = [], last.fetchone()[0]
             for after in range(0, highest, VECTORS_AT_ONCE):
                 progress(f"Vectors by {encoder.name}", after, highest)
@@ -113,15 +112,10 @@ def _damaged(conn: Connection, encoder_id: int, ids: list[int]) -> list[int]:
 def forget(library: Library, encoder_id: int, ids: Sequence[int]) -> None:
     """Remove the vectors, or token states, by this encoder of these images or texts, so that the next run makes them anew."""
     with library.connection() as conn:
-        table = TABLES[get_encoder(conn, encoder_id).family]
+        encoder = get_encoder(conn, encoder_id)
         one_writer(conn)
-        conn.execute(
-            sql.SQL("DELETE FROM {} WHERE encoder_id = %s AND {} = ANY(%s)").format(
-                sql.Identifier(table), sql.Identifier("image_id" if table == "image_vectors" else "text_id")
-            ),
-            [encoder_id, list(ids)],
-        )
-        if table == "image_vectors":
+        conn.execute(sql.SQL("DELETE FROM {table} WHERE encoder_id = %s AND {key} = ANY(%s)").format(**place_of(encoder)), [encoder_id, list(ids)])
+        if encoder.family == "image":
             note_images(conn, ids)
         else:
             note_texts(conn, encoder_id, ids)

@@ -16,8 +16,7 @@ from ..connection import Library
 from ..encoders import active_encoders
 from ..errors import LibraryError
 from ..progress import Progress, silent
-from ..question import KINDS
-from ..search.kinds import family_of
+from ..question import FAMILIES
 from ..stream import count_vectors
 from ..words import kind_in_words
 from .check import Check
@@ -64,8 +63,8 @@ def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:
     active = active_encoders(conn)
     images = conn.execute("SELECT count(*) FROM images").fetchone()[0]
     chosen = []
-    for name in KINDS:
-        encoder = active.get(family_of(name))
+    for name, family in FAMILIES.items():
+        encoder = active.get(family)
         if names is not None and name not in names:
             continue
         count = count_vectors(conn, name, encoder) if encoder else 0

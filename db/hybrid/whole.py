@@ -20,10 +20,10 @@ import numpy as np
 from psycopg import sql
 
 from .._copy_binary import BIGINT, halfvec, read_rows, read_whole
-from .._index_sql import TABLES, count_rows, searched_rows
+from .._index_sql import count_rows, place_of, searched_rows
 from ..encoders import get_encoder
 from ..errors import LibraryError
-from ..search.kinds import TEXT_KINDS
+from ..question import TEXT_COLUMNS
 from ..server._settings import machine_memory
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
     ids = images["id"].astype(np.int64)
     places, known = {}, np.ones(len(ids), bool)
     for kind, encoder_id in zip(ready["kinds"], ready["encoder_ids"]):
-        column = images["id" if kind == "image" else TEXT_KINDS[kind][1]].astype(np.int64)
+        column = images[TEXT_COLUMNS.get(kind, "id")].astype(np.int64)
         places[kind, encoder_id] = at = _places(vectors[encoder_id].keys, column)
         known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
     return WholeVectors(generation, ids, known, places, vectors)
@@ -173,9 +173,8 @@ def _small_floats(halves: np.ndarray) -> np.ndarray:
 
 
 def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vectors:
-    names = {"key": "image_id" if encoder.family == "image" else "text_id", "table": TABLES[encoder.family]}
     query = sql.SQL("SELECT {key}, embedding FROM {table} WHERE {rows} AND vector_dims(embedding) = {dims} ORDER BY {key}").format(
-        rows=searched_rows(encoder.family, encoder.id), dims=sql.Literal(encoder.dims), **{name: sql.Identifier(word) for name, word in names.items()}
+        rows=searched_rows(encoder.family, encoder.id), dims=sql.Literal(encoder.dims), **place_of(encoder)
     )
     keys, lengths, done = np.empty(count, np.int64), np.empty(count, np.float32), 0
     with tempfile.TemporaryFile(dir=_folder()) as file:

@@ -10,6 +10,6 @@
 from .answer import search
 from .calibration import forget_samples
 from .cosines import exact_cosines
-from .kinds import SHAPES, TEXT_KINDS, encoder_of
+from .kinds import SHAPES, encoder_of
 
-__all__ = ["SHAPES", "TEXT_KINDS", "encoder_of", "exact_cosines", "forget_samples", "search"]
+__all__ = ["SHAPES", "encoder_of", "exact_cosines", "forget_samples", "search"]

@@ -16,8 +16,9 @@ from psycopg.rows import dict_row
 from ..encoders import active_encoder
 from ..filters import EVERYTHING, Filter
 from ..question import Question
+from ..stream import vectors_of
 from .cosines import cosines_of, scored
-from .kinds import Direction, source_of_active, vectors_of
+from .kinds import Direction
 from .one_kind import Scored
 from .strategy import reach_of
 
@@ -116,15 +117,15 @@ def _vectors(
     main kind.
     """
     main = max(directions, key=lambda direction: direction.weight)
-    encoder = active_encoder(conn, "image")
-    candidates = [(d.kind, d.source) for d in directions if d.kind == "image"]
-    if not candidates and encoder is not None:
-        candidates = [("image", source_of_active(encoder))]
-    for kind, source in [*candidates, (main.kind, main.source)]:
-        vectors = {image_id: vector.astype(np.float32) for image_id, vector in vectors_of(conn, kind, source, ids)}
+    active = active_encoder(conn, "image")
+    candidates = [(d.kind, d.source.encoder) for d in directions if d.kind == "image"]
+    if not candidates and active is not None:
+        candidates = [("image", active)]
+    for kind, encoder in [*candidates, (main.kind, main.source.encoder)]:
+        vectors = vectors_of(conn, kind, encoder, ids)
         if 2 * sum(image_id in vectors for image_id in ids[:first]) >= first:
             break
-    return {image_id: vector / np.linalg.norm(vector) for image_id, vector in vectors.items()}, kind
+    return vectors, kind
 
 
 def _collapsed(rows: list, facts: dict, looks: dict[int, np.ndarray] | None, hashes: bool) -> list:

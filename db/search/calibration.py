@@ -17,7 +17,8 @@ import numpy as np
 from psycopg import Connection, sql
 
 from ..question import Part
-from .kinds import Source, State, direction_of, has_vector, unit, vectors_of
+from ..stream import vectors_of
+from .kinds import Source, State, direction_of, has_vector, unit
 
 SAMPLED = 1000  # images; libraries of fewer are taken whole. A share is right within 1.6 % (one deviation), within 0.3 % at the 99th percentile
 _FEW = 200  # images with a vector that a sample must have, where the library has them
@@ -157,6 +158,6 @@ def _vectors(conn: Connection, kind: str, source: Source, ids: list[int]) -> np.
     """Unit vectors [len(ids), dims] float32, NaN where an image has none."""
     vectors = np.full((len(ids), source.encoder.dims), np.nan, np.float32)
     places = {image_id: place for place, image_id in enumerate(ids)}
-    for image_id, vector in vectors_of(conn, kind, source, ids):
+    for image_id, vector in vectors_of(conn, kind, source.encoder, ids).items():
         vectors[places[image_id]] = vector
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors

@@ -11,10 +11,11 @@ import numpy as np
 from pgvector import HalfVector
 from psycopg import Connection, sql
 
+from .._index_sql import key_of
 from ..filters import EVERYTHING, Filter, array_of
 from ..hybrid.candidates import compare_at_hand
 from ..question import Part
-from .kinds import Direction, Source, direction_of, key_of, sources_of, state_of
+from .kinds import Direction, Source, direction_of, sources_of, state_of
 from .one_kind import CONDITION, Scored, nearest_exactly
 
 # A subselect a cell: whatever PostgreSQL thinks of the number of ids, each is one probe of a primary key, never a scan.
@@ -125,7 +126,7 @@ def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, fi
     chosen = filter or EVERYTHING
     names = [sql.SQL("{}.cosine").format(_name(place)) for place in range(len(directions))]
     joins = [
-        sql.SQL(_JOIN).format(alias=_name(place), query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source))
+        sql.SQL(_JOIN).format(alias=_name(place), query=sql.Placeholder(f"query_{place}"), **key_of(direction.kind, direction.source.encoder))
         for place, direction in enumerate(directions)
     ]
     return conn.execute(
@@ -141,7 +142,7 @@ def nearest_of_all(conn: Connection, directions: Sequence[Direction], n: int, fi
 
 def _cells(kinds: Sequence[tuple[str, Source]]) -> list[sql.Composed]:
     return [
-        sql.SQL(_CELL).format(query=sql.Placeholder(f"query_{place}"), **key_of(kind, source))
+        sql.SQL(_CELL).format(query=sql.Placeholder(f"query_{place}"), **key_of(kind, source.encoder))
         for place, (kind, source) in enumerate(kinds)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,19 +13,16 @@ import numpy as np
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from .._index_sql import INDEX_METHODS, TABLES, index_name, searched_rows
+from .._index_sql import INDEX_METHODS, index_name, key_of
 from ..encoders import CONNECT, nothing_by
 from ..errors import LibraryError
-from ..question import FAMILIES, Part
+from ..question import FAMILIES, TEXT_COLUMNS, Part
 from ..records import StoredEncoder
 from ..vectors import as_halfvecs
 
 if TYPE_CHECKING:
     from ..connection import Connection
 
-TEXT_KINDS = {  # kind of vector: the family of its encoder, and which text of an image it is made of
-    kind: (family, "negative_id" if kind == "negative" else "prompt_id") for kind, family in FAMILIES.items() if kind != "image"
-}
 _PAGE = 8160  # usable bytes of a PostgreSQL page
 _FEW_TEXTS = 1000
 _ROW_OVERHEAD = 56  # of a row of text_vectors or image_vectors, beside its float16 numbers
@@ -56,9 +53,6 @@ _STATE = "SELECT generation, pg_current_xact_id_if_assigned() IS NULL FROM libra
 _BELIEVED_SECONDS = 60.0
 _MORE = "SELECT extract(epoch FROM created)::text, coalesce((SELECT max(id) FROM images), 0) FROM library"
 _HAS = "EXISTS (SELECT FROM {table} v WHERE v.encoder_id = {encoder} AND v.{key} = i.{id})"
-_VECTORS = """
-SELECT i.id, v.embedding FROM images i JOIN {table} v ON v.encoder_id = {encoder} AND v.{key} = i.{id} WHERE i.id = ANY(%s)
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: sources are remembered, see `state_of`
@@ -80,10 +74,6 @@ class Source:
     @property
     def index_name(self) -> str:
         return index_name(self.encoder, self.index)
-
-    @property
-    def table(self) -> str:
-        return TABLES[self.encoder.family]
 
     def effort(self, shape: str) -> int | None:
         """The hnsw.ef_search that finds the best 50 for a question of this shape. None where the graph is not to be trusted with it."""
@@ -124,17 +114,12 @@ class Direction:
         """The way of an index that finds this kind. None where the images have few texts of it, such as one negative prompt for
         all: then the index of all texts finds hardly one of those, and to compare with each takes no time.
         """
-        return None if self.source.texts.get(self.text_id or "", _FEW_TEXTS) < _FEW_TEXTS else self.source.index
+        return None if self.source.texts.get(TEXT_COLUMNS.get(self.kind, ""), _FEW_TEXTS) < _FEW_TEXTS else self.source.index
 
     @property
     def is_missed(self) -> bool:
         """Whether the index that finds this kind would miss too many for a question of this shape."""
         return self.index == "hnsw" and self.source.effort(self.shape) is None  # of single bits as many are compared as can be
-
-    @property
-    def text_id(self) -> str | None:
-        """The column of `images` that says whose vector an image has; None where the image has its own."""
-        return None if self.kind == "image" else TEXT_KINDS[self.kind][1]
 
 
 def family_of(kind: str) -> str:
@@ -144,27 +129,9 @@ def family_of(kind: str) -> str:
     return FAMILIES[kind]
 
 
-def key_of(kind: str, source: Source) -> dict[str, sql.Composable]:
-    """Names for a statement: the `table` of these vectors, their `encoder`, the condition of the `rows` that are searched, their `key`,
-    and the `id` in `images` that is that key."""
-    return {
-        "table": sql.Identifier(source.table),
-        "encoder": sql.Literal(source.encoder.id),
-        "rows": searched_rows(source.encoder.family, source.encoder.id),
-        "key": sql.Identifier("image_id" if kind == "image" else "text_id"),
-        "id": sql.Identifier("id" if kind == "image" else TEXT_KINDS[kind][1]),
-    }
-
-
 def has_vector(kind: str, source: Source) -> sql.Composed:
     """The condition that an image, in a statement's `images i`, has a vector of this kind."""
-    return sql.SQL(_HAS).format(**key_of(kind, source))
-
-
-def vectors_of(conn: Connection, kind: str, source: Source, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """(image id, vector [dims] as it is stored) of those of these images that have one, in no order."""
-    for image_id, embedding in conn.execute(sql.SQL(_VECTORS).format(**key_of(kind, source)), [list(ids)], binary=True):
-        yield image_id, embedding.to_numpy()
+    return sql.SQL(_HAS).format(**key_of(kind, source.encoder))
 
 
 def state_of(conn: Connection) -> State:
@@ -256,11 +223,6 @@ def unit(vector: np.ndarray) -> np.ndarray:
     if not np.isfinite(length) or length == 0:
         raise ValueError("a query vector is zero or not finite: it has no direction to search in")
     return vector / length
-
-
-def source_of_active(encoder: StoredEncoder) -> Source:
-    """The source of an encoder, to read vectors from; nothing is known of its size and index."""
-    return Source(encoder, 0, None)
 
 
 def direction_of(part: Part, source: Source) -> Direction:

@@ -12,8 +12,8 @@ from .._index_sql import searched_rows
 from .._session import set_now
 from ..filters import Filter
 from ..hybrid.check import WANTED
-from ..question import FAMILIES
-from .kinds import TEXT_KINDS, Direction
+from ..question import FAMILIES, TEXT_COLUMNS
+from .kinds import Direction
 
 Scored = list[tuple[int, float]]
 """(image id, score), best first, equals by id."""
@@ -146,7 +146,7 @@ def _statement(kind: str, encoder_id: int, dims: int, index: str | None, filtere
     if kind == "image":
         exists = sql.SQL("EXISTS (SELECT FROM images i WHERE i.id = v.image_id AND {})").format(condition)
         return sql.SQL(_BY_IMAGE).format(exists=exists if filtered else condition, **names).as_string()
-    names |= {"condition": condition, "text_id": sql.Identifier(TEXT_KINDS[kind][1])}
+    names |= {"condition": condition, "text_id": sql.Identifier(TEXT_COLUMNS[kind])}
     return sql.SQL(_BY_TEXT if index else _BY_TEXT_EXACTLY).format(**names).as_string()
 
 
