@@ -58,7 +58,7 @@ class Connection(psycopg.Connection):
     settings: Mapping[str, str] = USUAL  # as `_session.set_now` left them
     state: State | None = None  # of the library, as `search.kinds` last read it
     hybrid: tuple[State | None, dict[str, Any] | None] = (None, None)  # the hybrid index, and with which state it was read
-    estimates: Mapping[tuple[str, str], float] = {}  # rows that pass, by statement and parameters
+    estimates: Mapping[tuple[str, str], float] = {}  # rows that pass a filter as long as the state is this, by statement and parameters
 
     def __repr__(self) -> str:
         return f"<library connection, {'closed' if self.closed else 'open'}>"

@@ -142,7 +142,7 @@ def state_of(conn: Connection) -> State:
         with conn.cursor(row_factory=dict_row) as cursor:
             sources = tuple(_source(**row) for row in cursor.execute(_SOURCES))
         state = State(generation, time.monotonic() + _BELIEVED_SECONDS, *conn.execute(_MORE).fetchone(), sources)
-        conn.state = state if settled else None
+        conn.state, conn.estimates = state if settled else None, {}
     return state
 
 

@@ -108,9 +108,9 @@ def _fewest_to_follow(n: int, rows: int) -> float:
 
 
 def _estimate(conn: Connection, filter: Filter) -> float:
-    """How many images PostgreSQL expects to pass; remembered for a connection's next pages and weights.
+    """How many images PostgreSQL expects to pass; remembered for a connection's next pages and weights, until somebody writes.
 
-    It may be out of date, then the choice is not the fastest one.
+    Its statistics may be out of date, then the choice is not the fastest one.
     """
     statement = f"EXPLAIN (FORMAT JSON) SELECT FROM images i WHERE {filter.condition.as_string()}"
     key = (statement, repr(filter.parameters))

@@ -115,6 +115,19 @@ def test_an_estimate_that_is_far_too_low_is_found_out(filled, indexed, monkeypat
     assert len(answer.hits) == 10
 
 
+def test_how_many_pass_a_filter_is_asked_anew_after_a_write(filled, indexed, monkeypatch):
+    conn, query = filled
+    monkeypatch.setattr(strategy, "_PROBED", 1e3)
+    question = db.Question(parts=(db.Part("image", query),), k=10, filter=db.parse_filter("label:keep"))
+    methods, ids = [], [image_id for (image_id,) in conn.execute("SELECT id FROM images ORDER BY id")]
+    for change in ({"ids": ids, "add": ["keep"]}, {"ids": ids[3:], "remove": ["keep"]}):
+        db.label_images(conn, **change)
+        conn.execute("ANALYZE images")
+        methods.append(db.search(conn, question).method)
+    conn.rollback()
+    assert methods == ["index, filtered as it goes", "exact over 3 filtered images"]
+
+
 def test_an_index_that_gives_too_few_is_not_the_last_word(filled, indexed, monkeypatch):
     conn, query = filled
     monkeypatch.setattr(strategy, "_estimate", lambda *_: 1e9)
