@@ -42,9 +42,9 @@ def arranges(question: Question) -> bool:
 
 
 def newest(conn: Connection, directions: Sequence[Direction], filter: Filter | None) -> Scored:
-    """The newest images, with their scores: they may be worth a place for being new."""
+    """The newest images, equals by id, with their scores: they may be worth a place for being new."""
     chosen = filter or EVERYTHING
-    statement = sql.SQL("SELECT i.id FROM images i WHERE ({}) AND i.created IS NOT NULL ORDER BY i.created DESC LIMIT {}").format(
+    statement = sql.SQL("SELECT i.id FROM images i WHERE ({}) AND i.created IS NOT NULL ORDER BY i.created DESC, i.id DESC LIMIT {}").format(
         chosen.condition, _NEWEST
     )
     ids = [row[0] for row in conn.execute(statement, chosen.parameters)]

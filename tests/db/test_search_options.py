@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.search import answer, arrange, calibration
+from diffusion_toolkit.db.search import answer, arrange, calibration, kinds
 from host.asking import ask, ids_of
 from psycopg import sql
 
@@ -219,6 +219,18 @@ def test_perceptual_hashes_of_which_up_to_six_bits_differ_are_lookalikes(conn, a
     for image_id, phash in zip(ids, (least, least ^ 0b111111, least ^ 0b1111111 << 8)):
         conn.execute("UPDATE images SET phash = %s WHERE id = %s", [phash, image_id])
     assert ids_of(ask(conn, "image", unit(1), collapse="lookalikes")) == [ids[0], ids[2]]
+
+
+def test_of_images_that_are_equally_new_those_indexed_last_are_looked_at(conn, add, unit, monkeypatch):
+    monkeypatch.setattr(arrange, "_NEWEST", 2)
+    ids = add(*(unit(1, n) for n in range(5)), created=[NOW] * 5)
+    conn.execute("UPDATE images SET width = 65 WHERE id = %s", [ids[0]])  # which moves it behind the others
+    state = kinds.state_of(conn)
+    part = db.Part("image", unit(1))
+    directions = kinds.directions_of([part], kinds.sources_of(state, [part]), [1.0], [0.0])
+    for index in ("on", "off"):
+        conn.execute(f"SET LOCAL enable_indexscan = {index}")
+        assert {image_id for image_id, _ in arrange.newest(conn, directions, None)} == set(ids[-2:])
 
 
 def test_a_new_image_is_lifted_by_recency_and_its_score_stays(conn, add, unit):
