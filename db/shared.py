@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .connection import Library
 
@@ -16,7 +16,6 @@ def connection_string(library: Library) -> str:
 
 def is_this_machine(conninfo: str) -> bool:
     """Whether it leads to a server that only this machine reaches."""
-    from psycopg.conninfo import conninfo_to_dict
-
-    host = str(conninfo_to_dict(conninfo).get("host") or "")
+    told = conninfo_to_dict(conninfo)
+    host = str(told.get("host") or told.get("hostaddr") or "")
     return host in ("", "localhost", "::1") or host.startswith(("127.", "/", "@"))

@@ -33,7 +33,12 @@ def test_another_process_finds_the_library_in_its_schema(dsn, tmp_path, monkeypa
 
 @pytest.mark.parametrize("server", ["host=127.0.0.1", "host=localhost", "host=/var/run/postgresql", "dbname=images", "host=::1"])
 def test_a_server_that_only_this_machine_reaches_is_known(server):
-    assert is_this_machine(server) and not is_this_machine("postgresql://db.example/images")
+    assert is_this_machine(server)
+
+
+@pytest.mark.parametrize("server", ["postgresql://db.example/images", "hostaddr=192.0.2.7 dbname=images"])
+def test_a_server_that_others_reach_is_none_of_this_machine_alone(server):
+    assert not is_this_machine(server)
 
 
 def test_the_texts_of_all_shares_are_all_texts_each_once_and_so_are_their_counts(library, tmp_path):
