@@ -73,6 +73,8 @@ async def _read_form(request: web.Request, name: str, optional: bool) -> tuple[b
             field = getattr(part, "name", None)
             if not field:
                 raise Refusal(400, "form", "A part of the form has no name.")
+            if field in files or (field == name and question is not None):
+                raise Refusal(400, "form", f"The form has {field[:40]!r} more than once. Give each file a name of its own.")
             limit = min(left, LARGEST_JSON) if field == name else left
             data = await _read_part(part, limit)
             left -= len(data)

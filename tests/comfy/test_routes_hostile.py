@@ -179,6 +179,14 @@ def test_forms_that_lack_something_or_are_broken(ask, image_id):
     assert "too many files" in ask("POST", SEARCH, data=form(upload, **many)).refusal[2]
 
 
+@pytest.mark.parametrize("name", ["picture", "question"])
+def test_a_form_that_has_a_field_twice_is_refused(ask, name):
+    twice = form({}, picture=png())
+    twice.add_field(name, png(), filename="other.png", content_type="image/png")
+    status, kind, message = ask("POST", "/diffusion_toolkit/embed/image", data=twice).refusal
+    assert (status, kind) == (400, "form") and f"{name!r} more than once" in message
+
+
 @pytest.mark.parametrize(
     "place",
     [
