@@ -15,14 +15,8 @@ from ._index_sql import TABLES, create_statement, index_name
 from .errors import LibraryError
 from .records import Encoder, StoredEncoder, told_encoder
 from .view import create_view
+from .words import CONNECT, kind_in_words
 
-CONNECT = {  # what a person connects to Index Folder to get them
-    "text": "a text embedder",
-    "image": "a CLIP_VISION",
-    "clip_l": "a CLIP",
-    "clip_g": "a CLIP",
-    "token_states": "a CLIP",
-}
 _COLUMNS = "id, family, fingerprint, name, dims, details, active"
 
 
@@ -95,13 +89,15 @@ def require_encoder(conn: Connection, family: str, fingerprint: str, name: str) 
     return encoder
 
 
+def no_vectors(family: str) -> str:
+    """What to tell a person where the library has no vectors of this family at all."""
+    return f"The library has no {kind_in_words(family)} vectors yet. First index a folder with {CONNECT[family]} connected to Index Folder."
+
+
 def nothing_by(active: StoredEncoder | None, family: str, fingerprint: str, name: str) -> str:
     """What to tell a person whose model has made nothing in the library, where `active` is the one that has."""
     if active is None:
-        return (
-            f"The library has no {family} vectors yet. First index a folder with "
-            f"{CONNECT[family]} connected to Index Folder."
-        )
+        return no_vectors(family)
     alike = ", of the same name and with other weights" if active.name == name else ""
     return (
         f"The library was indexed by another model: {active.told}; this one is {told_encoder(name, fingerprint)}{alike}. "

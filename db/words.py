@@ -1,14 +1,19 @@
-"""In what words a report says what helps: a node's where a node tells it, and in a shell the command's."""
+"""In what words a message calls a kind, and says what helps: a node's where a node tells it, and in a shell the command's."""
 
 from __future__ import annotations
 
-from .encoders import CONNECT
-
+CONNECT = {  # by an encoder's family, what a person connects to Index Folder to get its vectors
+    "text": "a text embedder",
+    "image": "a CLIP_VISION",
+    "clip_l": "a CLIP",
+    "clip_g": "a CLIP",
+    "token_states": "a CLIP",
+}
 _OTHERWISE = {"negative": "negative prompt", "clip_l": "CLIP-L", "clip_g": "CLIP-G", "token_states": "token states"}  # than they are named
 
 
 def kind_in_words(name: str) -> str:
-    """A vector kind or an encoder's family, as reports call it."""
+    """A vector kind or an encoder's family, as a person reads it."""
     return _OTHERWISE.get(name, name)
 
 

@@ -71,7 +71,7 @@ def choose_kinds(conn: Connection, names: Sequence[str] | None = None) -> Kinds:
         if count and (names is not None or count >= _FEW * images):
             chosen.append((name, encoder))
         elif names is not None:
-            raise LibraryError(f"The library has no {name} vectors, so no index can be made over them. Index a folder with its model first.")
+            raise LibraryError(f"The library has no {kind_in_words(name)} vectors, so no index can be made over them. Index a folder with its model first.")
     if not images:
         raise LibraryError("The library is empty: there is nothing to make an index of. Queue Index Folder first.")
     if len(chosen) < 2 and names is None:

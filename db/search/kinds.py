@@ -14,11 +14,12 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from .._index_sql import INDEX_METHODS, index_name, key_of
-from ..encoders import CONNECT, nothing_by
+from ..encoders import nothing_by
 from ..errors import LibraryError
 from ..question import FAMILIES, TEXT_COLUMNS, Part
 from ..records import StoredEncoder
 from ..vectors import as_halfvecs
+from ..words import CONNECT, kind_in_words
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -283,7 +284,7 @@ def _none_such(part: Part, family: str, active: StoredEncoder | None) -> str:
     if active is None or not part.details:
         return nothing_by(active, family, part.fingerprint or "", part.model)
     return (
-        f"{part.model} can't be compared with the library's {family} vectors, which are made by {active.told}: "
+        f"{part.model} can't be compared with the library's {kind_in_words(family)} vectors, which are made by {active.told}: "
         "its other half made none of them. Index a folder with that one connected to Index Folder, so "
         "for a description with Load CLIP Vision on the same file as Load Description Encoder; a folder that was indexed by an "
         "older version, once more."
@@ -298,7 +299,7 @@ def _check(part: Part, family: str, encoder: StoredEncoder) -> None:
         return
     if part.fingerprint is None and not part.details and len(shape) == 1:  # no model of ours made it, so it may have any length
         raise LibraryError(
-            f"{part.kind} needs {encoder.dims} numbers, you gave {shape[0]}. Paste all numbers of the vector as a JSON list, "
+            f"{kind_in_words(part.kind)} needs {encoder.dims} numbers, you gave {shape[0]}. Paste all numbers of the vector as a JSON list, "
             f"[0.12, -0.5, ...], and choose the kind that it was made for (this library's were made by {encoder.name})."
         )
     raise LibraryError(

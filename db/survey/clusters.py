@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import Connection, sql
 
-from ..encoders import CONNECT, active_encoder
+from ..encoders import active_encoder
 from ..errors import LibraryError
 from ..filters import Filter, all_of
 from ..filters.none_pass import why_none_pass
@@ -18,6 +18,7 @@ from ..progress import Progress, silent
 from ..records import StoredEncoder
 from ..search.kinds import family_of
 from ..stream import BATCH, count_vectors, stream_vectors, unit_rows
+from ..words import CONNECT, kind_in_words
 
 SAMPLE = 20_000  # vectors from which the centres are found at first: 80 MB
 _TURNS = 8  # through the sample
@@ -66,7 +67,7 @@ def cluster_images(
     total = count_vectors(conn, kind, encoder, filter) if encoder is not None else 0
     if encoder is None or not total:
         raise LibraryError(
-            f"There are no {kind} vectors to put in clusters. Index a folder with {CONNECT[family_of(kind)]} connected to Index "
+            f"There are no {kind_in_words(kind)} vectors to put in clusters. Index a folder with {CONNECT[family_of(kind)]} connected to Index "
             f"Folder, or let the filter pass more images. {why_none_pass(conn, filter)}".rstrip()
         )
     centres = _centres(conn, kind, encoder, count, total, filter, progress)

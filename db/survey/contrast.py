@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import Connection, sql
 
-from ..encoders import CONNECT, active_encoder
+from ..encoders import active_encoder
 from ..errors import LibraryError
 from ..filters import EVERYTHING, Filter, all_of
 from ..filters.sql_parts import PREFIX
@@ -19,6 +19,7 @@ from ..records import StoredEncoder, TextPair
 from ..search import exact_cosines, search
 from ..stream import BATCH, read_column, vectors_of
 from ..vectors import image_vector, text_vector
+from ..words import CONNECT
 from .pairs import look_alikes
 
 LOOK, PROMPT = "alike look, other prompt", "same prompt, other look"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import Connection, sql
 
-from ..encoders import active_encoder
+from ..encoders import active_encoder, no_vectors
 from ..errors import LibraryError
 from ..filters import Filter
 from ..indexes.build import indexes_of
@@ -70,7 +70,7 @@ def look_alikes(
     """
     encoder = active_encoder(conn, "image")
     if encoder is None:
-        raise LibraryError("The library has no image vectors yet. First index a folder with a CLIP_VISION connected to Index Folder.")
+        raise LibraryError(no_vectors("image"))
     count = count_vectors(conn, "image", encoder, filter)
     indexed = count > EXACT_BELOW and "hnsw" in indexes_of(conn, encoder)
     if count > EXACT_AT_MOST and not indexed:

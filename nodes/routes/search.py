@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ...db import FAMILIES, Connection, Library, LibraryError, ServerTrouble, StoredEncoder, active_encoder, parse_filter
-from ...db.encoders import CONNECT
+from ...db.encoders import no_vectors
 from ..links import KINDS, QueryPart, SearchOptions
 from ..model_files import known_here
 from ..search.asking import Found, Wanted, find, in_words
@@ -145,11 +145,7 @@ def _check_dimensions(library: Library, asked: Search) -> None:
 def _encoder(connection: Connection, family: str) -> StoredEncoder:
     encoder = active_encoder(connection, family)
     if encoder is None:
-        raise Refusal(
-            409,
-            "library",
-            f"The library has no {family} vectors yet. First index a folder with {CONNECT[family]} connected to Index Folder.",
-        )
+        raise LibraryError(no_vectors(family))
     return encoder
 
 

@@ -74,7 +74,7 @@ def _limited(connection: Connection, question: Question, count: Comparable) -> s
 
 def _lacking(count: Comparable) -> str:
     """What of the vectors is missing, and who could make it; nothing where all are there."""
-    from ...db.encoders import CONNECT
+    from ...db.words import CONNECT
 
     told = []
     for lack in count.lacks:

@@ -62,7 +62,7 @@ def _why_none(image: StoredImage, kind: str, encoder: str | None) -> str:
         text = KINDS["negative" if kind == "negative" else "prompt"]
         return f"Image {image.id} has no {text} that is known. Choose another kind of vector."
     by = f" by {encoder}" if encoder else ""
-    connect = db.encoders.CONNECT[db.FAMILIES[kind]]
+    connect = db.words.CONNECT[db.FAMILIES[kind]]
     return f"Image {image.id} has no {KINDS[kind]} vector{by} yet. Run Index Folder on its folder with {connect} connected."
 
 

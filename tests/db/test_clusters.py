@@ -95,6 +95,7 @@ def test_no_more_clusters_than_different_images(conn, root, image, encoder, unit
     assert [(sorted(one.members.tolist()), one.words) for one in found] == [(ids[:3], ()), (ids[3:], ())]
 
 
-def test_without_vectors_it_says_what_to_do(conn, encoder):
-    with pytest.raises(db.LibraryError, match="no image vectors to put in clusters.*CLIP_VISION"):
-        db.cluster_images(conn, "image", 3)
+@pytest.mark.parametrize(("kind", "said"), [("image", "no image vectors to put in clusters.*CLIP_VISION"), ("clip_g", "no CLIP-G vectors to put.*a CLIP")])
+def test_without_vectors_it_says_what_to_do(conn, kind, said):
+    with pytest.raises(db.LibraryError, match=said):
+        db.cluster_images(conn, kind, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from diffusion_toolkit import db
+from host.asking import ask
 
 
 def known(details: dict) -> db.Encoder:
@@ -48,3 +49,11 @@ def test_the_message_that_nothing_is_there_yet_fits_a_node_that_does_not_search(
     with pytest.raises(db.LibraryError) as caught:
         db.require_encoder(conn, "image", "aa", "an encoder")
     assert str(caught.value) == "The library has no image vectors yet. First index a folder with a CLIP_VISION connected to Index Folder."
+
+
+def test_messages_call_a_kind_as_a_person_reads_it(conn, encoder, unit):
+    with pytest.raises(db.LibraryError, match="no CLIP-L vectors yet.*with a CLIP connected"):
+        ask(conn, "clip_l", unit(1), 5)
+    encoder(conn, "text")
+    with pytest.raises(db.LibraryError, match="^negative prompt needs 8 numbers, you gave 4. "):
+        ask(conn, "negative", unit(1, dims=4), 5)

@@ -232,5 +232,5 @@ def test_one_kind_is_no_hybrid(library, fill, three_kinds):
     fill(10, 2)
     with pytest.raises(db.LibraryError, match="two kinds or more"):
         build_hybrid(library, ["prompt"])
-    with pytest.raises(db.LibraryError, match="has no negative vectors"):
+    with pytest.raises(db.LibraryError, match="has no negative prompt vectors"):
         build_hybrid(library, ["prompt", "negative"])
