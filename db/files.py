@@ -60,6 +60,12 @@ class FileOfRoot(NamedTuple):
     missing: bool
 
 
+def beginning(under: str) -> str:
+    """With what the path of each file below the folder `under` begins; "" is the whole root."""
+    folder = under.strip("/")
+    return f"{folder}/" if folder else ""
+
+
 @dataclass(frozen=True, slots=True)
 class OtherFile:
     """A further file of an image, where it was last seen; `root` is absolute, `path` relative to it."""
@@ -73,9 +79,8 @@ class OtherFile:
 
 def files_of_root(conn: Connection, root_id: int, under: str = "") -> Iterator[list[FileOfRoot]]:
     """The files below the folder `under`, some thousands at a time: neither side holds all of them."""
-    folder = under.strip("/")
     with conn.cursor("files_of_root", binary=True, row_factory=args_row(FileOfRoot)) as cursor:
-        cursor.execute(_FILES, {"root": root_id, "under": f"{folder}/" if folder else ""})
+        cursor.execute(_FILES, {"root": root_id, "under": beginning(under)})
         while rows := cursor.fetchmany(PART):
             yield rows
 

@@ -10,6 +10,7 @@ from psycopg import Connection, sql
 from ._copy_binary import BIGINT, INTEGER, read_whole
 from ._index_sql import place_of
 from .encoders import get_encoder
+from .files import beginning
 from .records import TextPair
 
 FEW = 1000
@@ -54,12 +55,12 @@ def texts_lacking(conn: Connection, encoder_id: int, root_id: int, under: str) -
     themselves would take hundreds. The empty text is among them once it is recorded: an image without a negative was sampled against
     it. For an encoder of the family 'token_states': those without token states.
     """
-    table, folder = _table(conn, encoder_id), under.strip("/")
+    table = _table(conn, encoder_id)
     few = [id_ for (id_,) in conn.execute(sql.SQL(_SOME).format(table=table), [encoder_id, FEW + 1])]
     if not few:
         return np.empty(0, np.int64), np.empty(0, np.int32)
     lacking = sql.SQL(_LACKING).format(table=table, used=sql.SQL(_USED if len(few) > FEW else _FEW_USED))
-    values = {"root": root_id, "under": f"{folder}/" if folder else "", "encoder": encoder_id, "empty": TextPair("", "").hash, "few": few}
+    values = {"root": root_id, "under": beginning(under), "encoder": encoder_id, "empty": TextPair("", "").hash, "few": few}
     rows = read_whole(conn, lacking, values, {"id": BIGINT, "length": INTEGER})
     ids, lengths = rows["id"].astype(np.int64), rows["length"].astype(np.int32)
     order = np.lexsort((ids, lengths))

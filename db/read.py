@@ -13,15 +13,17 @@ from psycopg import Connection, sql
 from .claims import FileState
 from .encoders import active_encoders
 from .errors import LibraryError, NoSuchImage
+from .files import beginning
 from .question import FAMILIES, TEXT_COLUMNS
 from .records import Counts, StoredFile, StoredImage, StoredPieces, TextPair
 from .token_states import token_states_bytes
 
 _NAMED = 20  # images in an error
+_JSON = ("text_encoders", "loras", "controlnets", "reading")
 _SELECTED = {  # a field of StoredImage: what it is in SQL, where that is not the column of its name
     "prompt": "(SELECT t.joined FROM texts t WHERE t.id = i.prompt_id)",  # planned faster than a join
     "negative": "(SELECT t.joined FROM texts t WHERE t.id = i.negative_id)",
-    **{name: f"i.{name}::text" for name in ("text_encoders", "loras", "controlnets", "reading")},  # parsed here: most are empty
+    **{name: f"i.{name}::text" for name in _JSON},  # parsed here: most are empty
 }
 _FIELDS = [field.name for field in fields(StoredImage) if field.name != "files"]
 _IMAGES = f"SELECT {', '.join(_SELECTED.get(name, f'i.{name}') for name in _FIELDS)} FROM images i WHERE i.id = ANY(%s)"
@@ -62,7 +64,7 @@ def images_without_vector(
 
     Of the first `limit` images whose ids are above `after`, and of these every file there.
     """
-    values = {"root": root_id, "under": _prefix(under), "encoder": encoder_id, "after": after, "limit": limit}
+    values = {"root": root_id, "under": beginning(under), "encoder": encoder_id, "after": after, "limit": limit}
     return [(image_id, FileState(*file)) for image_id, *file in conn.execute(_IMAGES_WITHOUT, values)]
 
 
@@ -76,7 +78,7 @@ def images_read_before(
     conn: Connection, version: int, root_id: int, under: str, after: int = 0, limit: int | None = None
 ) -> list[tuple[int, list[str]]]:
     """(image id, its paths there) of the images below `under` that a reader older than `version` has read; the first `limit`."""
-    values = {"root": root_id, "under": _prefix(under), "version": version, "after": after, "limit": limit}
+    values = {"root": root_id, "under": beginning(under), "version": version, "after": after, "limit": limit}
     return conn.execute(_READ_BEFORE, values).fetchall()
 
 
@@ -162,11 +164,6 @@ def counts(conn: Connection) -> Counts:
     return Counts(images, paths, texts, vectors, states, images_with, token_states_bytes(conn))
 
 
-def _prefix(under: str) -> str:
-    folder = under.strip("/")
-    return f"{folder}/" if folder else ""
-
-
 def _parsed(text: str) -> Any:
     return [] if text == "[]" else {} if text == "{}" else json.loads(text)
 
@@ -174,7 +171,7 @@ def _parsed(text: str) -> Any:
 _CONVERTED = {
     "seed": lambda number: None if number is None else int(number),
     "labels": tuple,
-    **{name: _parsed for name in ("text_encoders", "loras", "controlnets", "reading")},
+    **dict.fromkeys(_JSON, _parsed),
 }
 _CONVERSIONS = [(place, _CONVERTED[name]) for place, name in enumerate(_FIELDS) if name in _CONVERTED]
 # A frozen record's constructor takes longer for 50 images than PostgreSQL took to find them; its slots are set directly.

@@ -38,16 +38,14 @@ def count_vectors(conn: Connection, kind: str, encoder: StoredEncoder, filter: F
     return conn.execute(statement, chosen.parameters).fetchone()[0]
 
 
-def stream_vectors(
-    conn: Connection, kind: str, encoder: StoredEncoder, filter: Filter | None = None, batch: int = BATCH
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(image ids int64 [n], unit vectors float32 [n, dims]) of all images that have this kind, by id, `batch` at a time.
+def stream_vectors(conn: Connection, kind: str, encoder: StoredEncoder, filter: Filter | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(image ids int64 [n], unit vectors float32 [n, dims]) of all images that have this kind, by id, BATCH at a time.
 
     The connection can't be used for anything else before the last one.
     """
     chosen = filter or EVERYTHING
     query = sql.SQL("SELECT i.id, v.embedding FROM {} WHERE {} ORDER BY i.id").format(_source(kind, encoder), chosen.condition)
-    for rows in read_rows(conn, query, chosen.parameters, {"id": BIGINT, "vector": halfvec(encoder.dims)}, batch):
+    for rows in read_rows(conn, query, chosen.parameters, {"id": BIGINT, "vector": halfvec(encoder.dims)}, BATCH):
         yield rows["id"].astype(np.int64), unit_rows(rows["vector"]["numbers"].astype(np.float32))
 
 

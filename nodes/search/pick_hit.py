@@ -11,7 +11,7 @@ from ..host import names_missing_requirements, open_library
 from ..settings import not_told
 from ..types import CATEGORY, Hits
 from .asking import Found
-from .hits import hit_outputs, hit_result, hit_values
+from .hits import MOST_HITS, MOST_OFFSET, hit_outputs, hit_result, hit_values
 
 if TYPE_CHECKING:
     from ..links import Hits as HitsRecord
@@ -36,7 +36,7 @@ class PickHit(io.ComfyNode):
                     "pick",
                     default=1,
                     min=1,
-                    max=1_001_000,  # of the last hit of a search's deepest page
+                    max=MOST_OFFSET + MOST_HITS,
                     tooltip="Which of the hits: the number before its score on the search node. 1 is the best of the first page.",
                 ),
             ],
