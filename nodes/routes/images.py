@@ -45,7 +45,7 @@ class Thumbnail:
 def images_by_filter(asked: Listing) -> dict[str, Any]:
     """Those that pass a filter, without a search."""
     library = opened(asked.library)
-    listed = list_by_filter(library, parse_filter(asked.filter) if asked.filter.strip() else None, asked.order, asked.k, asked.offset)
+    listed = list_by_filter(library, parse_filter(asked.filter), asked.order, asked.k, asked.offset)
     return {"library": library.name, "total": listed.total, "note": listed.note, "images": [among_others(image) for image in listed.images]}
 
 

@@ -37,15 +37,15 @@ def models() -> QueryModels:
 
 
 def needs_model(asked: Search) -> bool:
-    """Whether a model has to run; stored images and vectors need none."""
-    return any(part.id is None and part.vector is None for part in asked.parts)
+    """Whether a model has to run."""
+    return any(map(_wants_model, asked.parts))
 
 
 def encoded_parts(asked: Search, uploads: dict[str, bytes]) -> dict[int, QueryPart]:
     """The parts that need a model, by their place in the question. One thread at a time."""
     library = opened(asked.library)
     parse_filter(asked.filter)  # a mistake in it is told before a model is loaded
-    wanted = {place: part for place, part in enumerate(asked.parts) if part.id is None and part.vector is None}
+    wanted = {place: part for place, part in enumerate(asked.parts) if _wants_model(part)}
     with library.connection() as connection:
         encoders = {place: _encoder(connection, FAMILIES[part.kind]) for place, part in wanted.items()}
     return {place: _encoded(part, place, encoders[place], uploads) for place, part in wanted.items()}
@@ -61,7 +61,7 @@ def search(asked: Search, encoded: dict[int, QueryPart]) -> dict[str, Any]:
         k=asked.k,
         offset=asked.offset,
         lowest_score=asked.lowest_score,
-        filter=parse_filter(asked.filter) if asked.filter.strip() else None,
+        filter=parse_filter(asked.filter),
         options=SearchOptions(**{option.name: getattr(asked, option.name) for option in fields(SearchOptions)}),
         leave_out=tuple(sorted(seen | set(asked.leave_out))),
     )
@@ -105,6 +105,11 @@ def embed(model: str, asked: Embed, pictures: dict[str, bytes]) -> dict[str, Any
         "dims": encoder.dims,
         "vectors": [[float(value) for value in vector] for vector in vectors],
     }
+
+
+def _wants_model(part: Part) -> bool:
+    """Stored images and vectors need none."""
+    return part.id is None and part.vector is None
 
 
 def _encoded(part: Part, place: int, encoder: StoredEncoder, uploads: dict[str, bytes]) -> QueryPart:
