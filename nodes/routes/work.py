@@ -11,20 +11,19 @@ from typing import Any, TypeVar
 from .refusals import Refusal
 
 Result = TypeVar("Result")
-_WAITING = 256
 
 
 class Workers:
-    """At most `threads` calls run, and 256 more wait; whoever comes then is asked to come again."""
+    """At most `threads` calls run, at most `waiting` more wait; whoever comes then is asked to come again."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self._name, self._threads = name, threads
+    def __init__(self, name: str, threads: int, waiting: int = 256) -> None:
+        self._name, self._threads, self._most = name, threads, threads + waiting
         self._executor: ThreadPoolExecutor | None = None
         self._busy = 0
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call `function` in a thread."""
-        if self._busy >= self._threads + _WAITING:
+        if self._busy >= self._most:
             raise Refusal(503, "busy", f"{self._busy} requests wait for {self._name} already. Try again in a moment.")
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix=f"diffusion-toolkit-{self._name}")
