@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TOKENIZING = "comfy SDXLTokenizer, 1"
 _TEXTS = 64  # texts whose token states are in memory as raw rows at once, 0.6 MB a section
 _WORTH_TWINS = 5000  # texts in a run, before the model is loaded onto other devices too
-_WANTED = "Use Load Checkpoint with an SDXL checkpoint, or DualCLIPLoader with clip_l and clip_g and type sdxl."
+_WANTED = "Use Load Checkpoint with an SDXL checkpoint, or Load CLIP (Dual) with clip_l and clip_g and type sdxl."
 # Not part of SDXL: checkpoints carry no CLIP-L projection, so ComfyUI leaves uninitialised memory there.
 _UNUSED = ("clip_l.transformer.text_projection.weight",)
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _WANTED = {
     REFINER: "Use Load Checkpoint with sd_xl_refiner_1.0.safetensors, or the SDXL CLIP.",
-    SD3: "Use TripleCLIPLoader, or DualCLIPLoader or CLIPLoader of type sd3.",
-    FLUX: "Use DualCLIPLoader of type flux, with clip_l and t5xxl.",
+    SD3: "Use Load CLIP (Triple), or Load CLIP (Dual) or Load CLIP of type sd3.",
+    FLUX: "Use Load CLIP (Dual) of type flux, with clip_l and t5xxl.",
 }
 
 

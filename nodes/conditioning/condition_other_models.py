@@ -65,7 +65,7 @@ class ConditionOtherModels(io.ComfyNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="Optional. The CLIP of the model: of Flux (DualCLIPLoader), of Stable Diffusion 3 (one, two or three files), of the "
+                    tooltip="Optional. The CLIP of the model: of Flux, by Load CLIP (Dual), of Stable Diffusion 3 (one, two or three files), of the "
                     "refiner, or SDXL's for the refiner. It gives T5; and it chooses the encoder: where its CLIP-L and CLIP-G are not those that "
                     "the library was indexed with, the stored text is encoded with it, and the node says so.",
                 ),

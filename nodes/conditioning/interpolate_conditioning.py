@@ -43,7 +43,7 @@ class InterpolateConditioning(io.ComfyNode):
                     options=[LINEAR, SPHERICAL],
                     default=LINEAR,
                     optional=True,
-                    tooltip="linear: straight on, as ConditioningAverage; in the middle, unlike texts give shorter vectors. spherical: each token turns "
+                    tooltip="linear: straight on, as Conditioning (Average); in the middle, unlike texts give shorter vectors. spherical: each token turns "
                     "at an even pace from one direction to the other and keeps its length.",
                 ),
                 *encoder_inputs(),

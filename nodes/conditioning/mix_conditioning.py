@@ -58,7 +58,7 @@ class MixConditioning(io.ComfyNode):
                     options=[AVERAGE, AVERAGE_KEPT],
                     default=AVERAGE,
                     optional=True,
-                    tooltip="average: as ConditioningAverage. length kept: each token and the pooled output are brought to the average of the images' "
+                    tooltip="average: as Conditioning (Average). length kept: each token and the pooled output are brought to the average of the images' "
                     "lengths, which an average of many unlike texts falls short of.",
                 ),
                 *encoder_inputs(),

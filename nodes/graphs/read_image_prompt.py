@@ -101,7 +101,7 @@ def _outputs() -> list[io.Output]:
         io.Int.Output("seed", tooltip=f"The seed; {DEFAULT_SEED} {unless}."),
         io.Int.Output("steps", tooltip=f"The steps; {DEFAULT_STEPS} {unless}."),
         io.Float.Output("cfg", tooltip=f"The classifier-free guidance scale; {DEFAULT_CFG} {unless}."),
-        io.Float.Output("guidance", tooltip=f"The distilled guidance, for Flux Guidance; {DEFAULT_GUIDANCE} {unless}."),
+        io.Float.Output("guidance", tooltip=f"The distilled guidance, for FluxGuidance; {DEFAULT_GUIDANCE} {unless}."),
         io.AnyType.Output("sampler", tooltip=f"The sampler, for KSampler; {DEFAULT_SAMPLER} {unless}, or names one that is not known here."),
         io.AnyType.Output("scheduler", tooltip=f"The scheduler, for KSampler; {DEFAULT_SCHEDULER} {unless}, or names one that is not known here."),
         io.Float.Output("denoise", tooltip=f"The denoise; {DEFAULT_DENOISE} {unless}."),

@@ -70,7 +70,7 @@ class IndexFolder(io.ComfyNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="An SDXL CLIP (from an SDXL checkpoint, or DualCLIPLoader of type sdxl): makes the CLIP-L "
+                    tooltip="An SDXL CLIP (from an SDXL checkpoint, or Load CLIP (Dual) of type sdxl): makes the CLIP-L "
                     "and CLIP-G vectors and the token states.",
                 ),
                 io.ClipVision.Input(

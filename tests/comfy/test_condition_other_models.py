@@ -178,7 +178,7 @@ def test_the_refiners_or_sdxls_clip_that_was_indexed_with_gives_its_stored_state
 def test_a_clip_of_another_model_is_named(server, heron):
     graph = {"checkpoint": node("StandInCheckpoint"), "made": condition(FLUX, heron, clip=["checkpoint", 1])}
     graph["probe"] = node("ProbeValues", values=["made", 2])
-    with pytest.raises(PromptError, match="SDXLClipModel: clip_l, clip_g.*not that of Flux.*DualCLIPLoader of type flux"):
+    with pytest.raises(PromptError, match="SDXLClipModel: clip_l, clip_g.*not that of Flux.*Load CLIP \\(Dual\\) of type flux"):
         server.queue(graph)
 
 

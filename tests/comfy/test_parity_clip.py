@@ -179,7 +179,7 @@ def test_a_clip_that_is_not_sdxls_pair_is_refused(comfyui: Path) -> None:  # noq
 
     target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
     clip_l = comfy.sd.CLIP(target, model_options={"clip_l_model_config": {"num_hidden_layers": 2}})
-    with pytest.raises(EmbedderError, match="SD1ClipModel.*DualCLIPLoader.*type sdxl"):
+    with pytest.raises(EmbedderError, match="SD1ClipModel.*Load CLIP \\(Dual\\).*type sdxl"):
         SDXLTextEncoder(clip_l)
 
 
