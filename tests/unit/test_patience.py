@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from diffusion_toolkit import db
@@ -33,15 +35,29 @@ def test_it_is_tried_until_the_server_is_back():
     assert (Patience().again(away), away.calls) == ("done", 4)
 
 
-def test_it_ends_with_what_was_wrong_and_how_long_it_was_waited_for():
-    with pytest.raises(db.ServerTrouble, match=r"No server answers\. It was waited for 0 s\. What was written is kept") as caught:
-        Patience(seconds=0.1).again(Away(after=10**9))
+@pytest.fixture
+def long_away(monkeypatch) -> type[Away]:
+    """Each call to this server takes 15 s, of the clock that counts."""
+    shift = [0.0]
+
+    class LongAway(Away):
+        def __call__(self) -> str:
+            shift[0] += 15
+            return super().__call__()
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + shift[0]))
+    return LongAway
+
+
+def test_it_ends_with_what_was_wrong_and_how_long_it_was_waited_for(long_away):
+    with pytest.raises(db.ServerTrouble, match=r"No server answers\. It was waited for 6\d s\. What was written is kept") as caught:
+        Patience(seconds=60).again(long_away(after=10**9))
     assert not isinstance(caught.value, db.TryAgain)  # else whoever called us would wait once more
 
 
-def test_the_time_begins_anew_with_each_outage():
-    patience = Patience(seconds=0.15)
-    assert [patience.again(Away(after=5)) for _ in range(3)] == ["done"] * 3
+def test_the_time_begins_anew_with_each_outage(long_away):
+    patience = Patience(seconds=60)
+    assert [patience.again(long_away(after=5)) for _ in range(3)] == ["done"] * 3
 
 
 def test_what_is_no_outage_is_raised_at_once():
