@@ -203,8 +203,9 @@ def test_a_thumbnail_is_a_small_webp_that_is_sent_once(ask, animals):
     first = ask("GET", path)
     assert (first.status, first.headers["Content-Type"]) == (200, "image/webp")
     assert Image.open(io.BytesIO(first.body)).size == (32, 24)
-    again = ask("GET", path, headers={"If-None-Match": first.headers["ETag"]})
-    assert (again.status, again.body) == (304, b"")
+    for known in (first.headers["ETag"], f'"another", W/{first.headers["ETag"]}'):  # weak, as a proxy that packs answers makes it
+        again = ask("GET", path, headers={"If-None-Match": known})
+        assert (again.status, again.body) == (304, b"")
 
 
 def test_the_file_of_an_id_is_the_file(ask, server, animals):
