@@ -121,6 +121,9 @@ def test_images_are_listed_by_filter_alone(server, lighthouses):
     head, *lines = result.outputs["list"]["text"][0].splitlines()
     assert head == "1 to 2 of 3 images that pass lighthouse namespace:sea"
     assert len(lines) == 2 and all("(its file's)  " in line for line in lines)  # what they are ordered by
+    graph["list"]["inputs"]["offset"] = 2
+    [head, line] = server.queue(graph).outputs["list"]["text"][0].splitlines()
+    assert head.startswith("3 to 3 of 3 images that pass") and line.startswith("3. ")
 
 
 def test_a_list_of_none_tells_which_word_only_begins_others(server, pictures):
