@@ -261,6 +261,7 @@ def test_a_link_that_leads_out_of_the_root_is_not_followed(server, ask, image_id
         ({"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}, False),
         ({"Host": "comfy.example:8188", "Origin": "https://evil.example"}, False),  # ComfyUI itself looks at loopback names only
         ({"Host": "comfy.example:8188", "Origin": "http://comfy.example:8188"}, True),
+        ({"Host": "comfy.example:8188", "Origin": "http://comfy.example:8188", "Sec-Fetch-Site": "same-site"}, False),  # the browser knows better
         ({"Host": "inside:8188", "X-Forwarded-Host": "comfy.example", "Origin": "https://comfy.example"}, True),
     ],
 )
