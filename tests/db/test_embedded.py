@@ -19,7 +19,8 @@ from diffusion_toolkit.db.errors import LibraryError, TryAgain
 from diffusion_toolkit.db.server import embedded
 from diffusion_toolkit.db.server._locks import FileLock
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, sockets, stopped_library  # noqa: F401  (fixtures)
+from host.waiting import wait_until
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -132,6 +133,7 @@ def test_the_server_stops_by_itself_when_all_who_used_it_were_killed(directory: 
     wait_until(lambda: not socket_folder.exists())
 
 
+@pytest.mark.usefixtures("sockets")
 def test_two_processes_that_start_at_once_share_one_server(tmp_path: Path):
     directory = tmp_path / "library"
     peers = [Peer(directory), Peer(directory)]
@@ -264,11 +266,11 @@ def test_a_server_is_stopped_in_good_order_where_its_folder_can_not_be_read(dire
     server.stop()
 
 
+@pytest.mark.usefixtures("sockets")
 def test_a_starter_killed_during_initdb_leaves_nothing_in_the_way(tmp_path: Path):
     directory = tmp_path / "library"
     peer = Peer(directory)
-    while not list(directory.glob("new-*/base")):
-        time.sleep(0.005)
+    wait_until(lambda: list(directory.glob("new-*/base")))
     peer.kill()
     server = EmbeddedServer.start(directory)
     assert ask(server, "SELECT 1") == 1

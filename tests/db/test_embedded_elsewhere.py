@@ -15,8 +15,9 @@ from diffusion_toolkit.db.errors import LibraryError
 from diffusion_toolkit.db.server._cluster import Cluster, _works_in
 from diffusion_toolkit.db.server._locks import FileLock
 from diffusion_toolkit.db.server.embedded import EmbeddedServer, _is_free
-from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, sockets, stopped_library  # noqa: F401  (fixtures)
 from host.links import make_link
+from host.waiting import wait_until
 
 
 def test_a_copy_of_a_running_library_gets_a_server_of_its_own(directory: Path, tmp_path: Path):

@@ -13,7 +13,8 @@ import pytest
 from diffusion_toolkit.db.errors import LibraryError
 from diffusion_toolkit.db.server import _cluster, _windows
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.embedded_peers import ask, directory, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.embedded_peers import ask, directory, postmaster, runs, sockets, stopped_library  # noqa: F401  (fixtures)
+from host.waiting import wait_until
 
 
 def _refuse_once(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:

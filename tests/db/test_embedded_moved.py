@@ -10,11 +10,13 @@ import pytest
 from diffusion_toolkit.db.errors import LibraryError
 from diffusion_toolkit.db.server._locks import FileLock
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, stopped_library, wait_until  # noqa: F401  (fixtures)
+from host.embedded_peers import Peer, ask, directory, not_on_windows, postmaster, runs, sockets, stopped_library  # noqa: F401  (fixtures)
+from host.waiting import wait_until
 
 pytestmark = not_on_windows("Windows neither moves nor removes a folder that a program works in")
 
 
+@pytest.mark.usefixtures("sockets")
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
 def test_stopping_after_the_folder_was_removed_is_quiet(left: str, tmp_path: Path, monkeypatch) -> None:
     server = EmbeddedServer.start(tmp_path / "library")

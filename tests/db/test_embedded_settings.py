@@ -13,7 +13,7 @@ import pytest
 from diffusion_toolkit.db.errors import LibraryError
 from diffusion_toolkit.db.server._settings import settings
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.embedded_peers import not_on_windows
+from host.embedded_peers import ask, not_on_windows
 from host.links import make_link
 
 GB = 1 << 30
@@ -31,12 +31,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(Path, "rename", lambda self, to: (flushed.append("renamed"), rename(self, to))[1])
         EmbeddedServer.start(folder).stop()
     return folder
-
-
-def ask(server: EmbeddedServer, sql: str):
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchone()[0] if cursor.description else None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,8 @@ from diffusion_toolkit import db
 from diffusion_toolkit.db import connection
 from diffusion_toolkit.db.server._cluster import Cluster
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
-from host.embedded_peers import ask
+from host.embedded_peers import ask, sockets  # noqa: F401  (fixture)
 
-SOCKETS = Path(tempfile.gettempdir())
 MB = 1 << 20
 LOT = 100  # texts, of 10 kB each
 
@@ -109,12 +107,12 @@ def test_what_no_disk_lacks_is_not_told_as_a_full_one(tmp_path: Path):
     assert "is full" not in failed and "  HINT:  This error" in failed
 
 
-def test_a_start_on_a_full_disk_leaves_nothing_behind_and_succeeds_with_space(disk: Path):
+def test_a_start_on_a_full_disk_leaves_nothing_behind_and_succeeds_with_space(disk: Path, sockets: Path):  # noqa: F811
     EmbeddedServer.start(disk / "library").stop()
-    ballast, folders = fill(disk, 0), set(SOCKETS.glob("dtk-*"))
+    ballast = fill(disk, 0)
     with pytest.raises(db.LibraryError, match=r"cannot be started: .*No space left on device. Check the disk's free space \(0 bytes\)"):
         EmbeddedServer.start(disk / "library")
-    assert set(SOCKETS.glob("dtk-*")) <= folders
+    assert not list(sockets.iterdir())
     ballast.unlink()
     server = EmbeddedServer.start(disk / "library")
     assert ask(server, "SELECT 1") == 1

@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -63,7 +63,18 @@ def stopped_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def directory(stopped_library: Path, tmp_path: Path):
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for the sockets of this test's servers alone, and what those leave there that were ended hard; short, as sockets' paths are."""
+    folder = Path(tempfile.mkdtemp(prefix="s-"))
+    folder.chmod(0o711)  # the server of a root runs as another user
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def directory(stopped_library: Path, tmp_path: Path, sockets: Path):
     """A library's folder for one test; whatever still serves it after the test is ended."""
     folder = tmp_path / "library"
     shutil.copytree(stopped_library, folder)
@@ -84,10 +95,3 @@ def postmaster(directory: Path) -> psutil.Process:
 
 def runs(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def wait_until(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
