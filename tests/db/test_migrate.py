@@ -71,7 +71,7 @@ def test_two_processes_may_open_a_new_database_at_once(new_database, monkeypatch
     monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", new_database())
     code = "with db.open_library('default', folder).connection() as conn: print(db.counts(conn).images)"
     children = [python(code) for _ in range(2)]
-    assert [child.communicate(timeout=120)[0].split() for child in children] == [["0"], ["0"]]
+    assert [child.communicate(timeout=600)[0].split() for child in children] == [["0"], ["0"]]
 
 
 @pytest.mark.parametrize("name", ["migrations", "images", "image", "runs"])

@@ -36,7 +36,7 @@ print("done", sorted(ids))
 
 def test_two_writers_meet_without_harm(library, python):
     writers = [python(WRITER) for _ in range(2)]
-    said = [writer.communicate(timeout=120)[0] for writer in writers]
+    said = [writer.communicate(timeout=600)[0] for writer in writers]
     assert all(text.startswith("done") for text in said), said
     assert said[0] == said[1]
     with library.connection() as conn:

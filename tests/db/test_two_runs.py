@@ -40,7 +40,7 @@ def test_each_file_is_embedded_by_one_of_them(library, python, tmp_path):
     for run in runs:
         run.stdin.write("\n")
         run.stdin.flush()
-    said = [run.communicate(timeout=120)[0] for run in runs]
+    said = [run.communicate(timeout=600)[0] for run in runs]
     encoded, added, left, skipped = zip(*(map(int, words.split()) for words in said))
     assert sum(encoded) == sum(added) == FILES, said
     assert [a + b for a, b in zip(added, left)] == [FILES] * 2, said
