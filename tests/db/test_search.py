@@ -63,6 +63,13 @@ def test_a_lowest_score_drops_the_rest(conn, add, embed, encoder, unit):
     assert ask(conn, "prompt", unit(1), 9, lowest_score=0.8).hits == []
 
 
+def test_of_a_lowest_score_and_a_lowest_percentile_the_stricter_counts(conn, add, encoder, unit):
+    ids = add("a", "b", "c", "d")
+    db.write_image_vectors(conn, encoder(conn, "image"), ids, np.stack([unit(c, (1 - c * c) ** 0.5) for c in (0.9, 0.1, 0.5, 0.3)]))
+    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=25, lowest_score=0.4)) == [ids[0], ids[2]]
+    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=75, lowest_score=0.4)) == ids[:1]
+
+
 def test_a_text_brings_all_its_images_and_equals_go_by_id(conn, add, embed, encoder, unit):
     ids, by_text = add("a", "b", "a", "b", "a"), encoder(conn, "text")
     embed(by_text, "a", unit(1))

@@ -50,12 +50,6 @@ def test_a_lowest_percentile_keeps_what_is_nearer_than_that_share(conn, add, uni
     assert ids_of(ask(conn, "image", unit(1), lowest_percentile=100)) == ids[:1]
 
 
-def test_of_a_lowest_score_and_a_lowest_percentile_the_stricter_counts(conn, add, unit):
-    ids = add(*(turned(c) for c in (0.9, 0.1, 0.5, 0.3)))
-    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=25, lowest_score=0.4)) == [ids[0], ids[2]]
-    assert ids_of(ask(conn, "image", unit(1), lowest_percentile=75, lowest_score=0.4)) == ids[:1]
-
-
 def test_of_equal_images_a_lowest_percentile_keeps_none_that_is_not_nearer_than_that_share(conn, add, unit):
     ids = add(*(turned(c) for c in (0.9, 0.5, 0.5, 0.5, 0.1)))
     assert ids_of(ask(conn, "image", unit(1), lowest_percentile=20)) == ids[:4]
