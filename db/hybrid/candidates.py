@@ -15,12 +15,14 @@ from psycopg.rows import dict_row
 from ..filters import Filter, array_of
 from ..words import kind_in_words
 from .check import WANTED, sort_of
-from .held import held, held_already
+from .held import Scores, held, held_already
 from .tail import TAIL_MOST
 
 if TYPE_CHECKING:
     from ..connection import Connection
     from ..search.kinds import Direction, State
+
+    Near = Callable[[], Sequence[tuple[Direction, Sequence[tuple[int, float]]]]]
 
 LEAST_RECALL = 0.95  # of the check at the making, below which the index is not trusted
 _MOST = 20_000  # images that are compared exactly, at some 3 to 8 microseconds a kind
@@ -53,11 +55,12 @@ class Candidates:
 
 
 def candidates(
-    conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None = None, passing: float = 0.0
+    conn: Connection, directions: Sequence[Direction], n: int, near: Near, filter: Filter | None = None, passing: float = 0.0
 ) -> Candidates:
     """Candidates for the `n` best images: enough of them that these are there with the recall that the index was checked for.
 
-    Images written after the index was made are all among them. `passing` is about how many images pass the filter.
+    Images written after the index was made are all among them. `near` is asked for images that are near in one kind, with their cosines by
+    direction: of that nearness short vectors tell a part. `passing` is about how many images pass the filter.
     """
     ready = ready_hybrid(conn, conn.state)
     if ready is None:
@@ -87,7 +90,8 @@ def candidates(
     most = max(d.weight for d in directions)  # of weights by themselves float32 may hold nothing
     query = rows.projection.query({place: (d.vector, d.weight / most) for place, d in asked.items()})
     constants = {place: d.constant / most for place, d in asked.items()}
-    nearest = functools.partial(rows.nearest, query, constants)
+    known = {places[d.kind, d.source.encoder.id]: _scores(cosines, d.weight / most) for d, cosines in near() if cosines}
+    nearest = functools.partial(rows.nearest, query, constants, known)
     found = nearest(compared).tolist() if filter is None else _passing(conn, nearest, len(rows), filter, passing, compared)
     if found is None:
         return Candidates(None, better_exact=True)
@@ -118,6 +122,11 @@ def forget_removed(conn: Connection, ids: Sequence[int]) -> None:
 def existing(conn: Connection, ids: Sequence[int]) -> set[int]:
     """Those of these that are images."""
     return {image_id for (image_id,) in conn.execute("SELECT id FROM images WHERE id = ANY(%s::bigint[])", [array_of(ids)])}
+
+
+def _scores(cosines: Sequence[tuple[int, float]], weight: float) -> Scores:
+    ids, values = zip(*cosines)
+    return np.array(ids, np.int64), np.array(values, np.float32) * np.float32(weight)
 
 
 def _in_words(kinds: Sequence[str]) -> str:

@@ -100,8 +100,7 @@ class Check:
         """True scores [questions, n]; none for an image that has the very vector that is asked for, or that a question was made of.
 
         Where the kinds have nothing to do with each other, such a one stands alone, near in one kind and anywhere in the others; and of
-        that nearness short vectors tell a part. A stored image's own query leaves the image out; a stored prompt that is written again
-        does not, nor do other images of one prompt: the help of Search says so.
+        that nearness short vectors tell a part. Searches ask the kinds' own indexes for it, and `Held.nearest` counts what they tell.
         """
         scores = np.zeros((len(self._weights), len(vectors[0])), np.float32)
         for kind, of_kind in enumerate(vectors):

@@ -26,6 +26,10 @@ _COUNT = "SELECT count(*) FROM hybrid_vectors WHERE hybrid_id = %s AND place > %
 _ADDED = "SELECT place, image_id, embedding FROM hybrid_vectors WHERE hybrid_id = {} AND place > {} ORDER BY place LIMIT {}"
 
 
+Scores = tuple[np.ndarray, np.ndarray]
+"""Image ids, int64 [n], and the score of each, float32 [n]."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     """Some rows: image ids [n], of each kind short vectors [n, kept] in one piece of memory, and whether an image lacks it, bool [n, kinds]."""
@@ -33,9 +37,22 @@ class _Block:
     ids: np.ndarray
     parts: tuple[np.ndarray, ...]
     missing: np.ndarray
+    by_id: np.ndarray  # rows [n] by their image's id
+
+    @classmethod
+    def of(cls, ids: np.ndarray, parts: tuple[np.ndarray, ...], missing: np.ndarray) -> _Block:
+        return cls(ids, parts, missing, np.argsort(ids))
 
     def where(self, keep: np.ndarray) -> _Block:
-        return self if keep.all() else _Block(self.ids[keep], tuple(part[keep] for part in self.parts), self.missing[keep])
+        return self if keep.all() else _Block.of(self.ids[keep], tuple(part[keep] for part in self.parts), self.missing[keep])
+
+    def put(self, scores: np.ndarray, known: Scores) -> None:
+        """Put what is `known` in place of the scores [n] of the images that are here."""
+        ids, better = known
+        if len(self.ids):
+            rows = self.by_id[np.searchsorted(self.ids, ids, sorter=self.by_id).clip(max=len(self.ids) - 1)]
+            here = self.ids[rows] == ids
+            scores[rows[here]] = better[here]
 
 
 class Held:
@@ -87,30 +104,36 @@ class Held:
             ids[here] = rows["id"]
             missing[here] = self.projection.split(rows["row"]["numbers"], [part[here] for part in parts])
             newest = int(rows["place"][-1])
-        return _Block(ids[:done], tuple(part[:done] for part in parts), missing[:done]), newest
+        return _Block.of(ids[:done], tuple(part[:done] for part in parts), missing[:done]), newest
 
     def forget(self, ids: Iterable[int]) -> None:
         """Leave out these images, which were removed."""
         with self._lock:
             self._blocks = [block.where(~np.isin(block.ids, list(ids))) for block in self._blocks]
 
-    def nearest(self, query: Mapping[int, np.ndarray], constants: Mapping[int, float], n: int) -> np.ndarray:
-        """Image ids [n] at most, best first, for a question as `Projection.query` makes it; `constants` are what having a kind adds.
+    def nearest(self, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores], n: int) -> np.ndarray:
+        """Image ids [n] at most, best first, for a question as `Projection.query` makes it; `constants` are what having a kind adds, `known` the
+        true scores that some images have by a kind.
 
         An image that lacks all that is asked for is none.
         """
         with _all_cores:
-            found = [_best(block, query, constants, n) for block in self._blocks]
+            found = [_best(block, query, constants, known, n) for block in self._blocks]
         if not found:
             return np.empty(0, np.int64)
         ids, scores = (np.concatenate(of) for of in zip(*found))
         return ids[_largest(scores, n)]
 
 
-def _best(block: _Block, query: Mapping[int, np.ndarray], constants: Mapping[int, float], n: int) -> tuple[np.ndarray, np.ndarray]:
+def _best(
+    block: _Block, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores], n: int
+) -> tuple[np.ndarray, np.ndarray]:
     scores = np.zeros(len(block.ids), np.float32)
     for place, part in query.items():
-        scores += block.parts[place] @ part
+        of_kind = block.parts[place] @ part
+        if place in known:
+            block.put(of_kind, known[place])
+        scores += of_kind
     if not block.missing.any():  # looked at alone, since the kinds that are asked for would be copied
         scores += np.float32(sum(constants.values()))
     else:
@@ -132,7 +155,7 @@ def _largest(scores: np.ndarray, n: int) -> np.ndarray:
 
 def _joined(one: _Block, other: _Block) -> _Block:
     parts = tuple(np.concatenate(of_kind) for of_kind in zip(one.parts, other.parts))
-    return _Block(np.concatenate([one.ids, other.ids]), parts, np.concatenate([one.missing, other.missing]))
+    return _Block.of(np.concatenate([one.ids, other.ids]), parts, np.concatenate([one.missing, other.missing]))
 
 
 _held: OrderedDict[tuple, tuple[tuple, Held]] = OrderedDict()  # by the database, with what tells the index from another there

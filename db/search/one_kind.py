@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 from pgvector import HalfVector
 from psycopg import Connection, sql
@@ -76,6 +77,7 @@ CONDITION = "\0"  # stands for the filter's in a statement; no SQL has it
 _EF_MOST = 1000  # that pgvector takes
 _BY_BITS = 20  # times as many candidates as are wanted, where an index knows no more of a number than its sign
 _SHARE_PROBED = 8  # one of so many lists of an IVFFlat index
+_NARROW, _NARROW_EF, _EQUALS_MOST = 16, 32, 1000  # images that are near in one kind of several, and with their equals at most
 
 
 def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
@@ -91,6 +93,30 @@ def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Fil
     finally:
         if conn.info.transaction_status != TransactionStatus.INERROR:
             set_now(conn, {"enable_sort": "on"})
+
+
+def nearest_of_each(conn: Connection, directions: Sequence[Direction]) -> list[list[tuple[int, float]]]:
+    """(image id, cosine) of the images nearest to each of these directions by its own index, with all that equal the last.
+
+    All are asked at once, and so narrowly that one of them may be missed now and then.
+    """
+    found: list[list[tuple[int, float]]] = [[] for _ in directions]
+    parts, settings, values = [], {}, {"n": _EQUALS_MOST}
+    for place, direction in enumerate(directions):
+        index = direction.source.index
+        for name, value in ({"hnsw.ef_search": str(_NARROW_EF)} if index == "hnsw" else _settings(direction, _NARROW)).items():
+            settings[name] = max(value, settings.get(name, "0"), key=int)
+        own = {"query": HalfVector(direction.vector), "candidates": _candidates(index, _NARROW)}
+        values |= {f"{name}_{place}": value for name, value in own.items()}
+        text = statement(direction, None, index)
+        for name in own:
+            text = text.replace(f"%({name})s", f"%({name}_{place})s")
+        parts.append(f"SELECT {place}, * FROM ({text}) of_{place}")
+    if parts:
+        set_now(conn, settings)
+        for place, *nearest in conn.execute(" UNION ALL ".join(parts), values, binary=True).fetchall():
+            found[place].append(tuple(nearest))
+    return found
 
 
 def how(direction: Direction, n: int) -> str:

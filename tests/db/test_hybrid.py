@@ -324,9 +324,11 @@ def test_what_is_added_is_read_on_and_what_is_written_anew_stands_once(monkeypat
     sizes = [len(block.ids) for block in rows._blocks]
     assert all(large >= 2 * small for large, small in zip(sizes, sizes[1:])) and len(rows) == 41
     query = {0: np.array([1, 0], np.float32)}
-    assert rows.nearest(query, {0: 0.0}, 4).tolist() == [41, 8, 7, 40]
+    assert rows.nearest(query, {0: 0.0}, {}, 4).tolist() == [41, 8, 7, 40]
     rows.forget([8, 40])
-    assert rows.nearest(query, {0: 0.0}, 3).tolist() == [41, 7, 39] and len(rows) == 39
+    assert rows.nearest(query, {0: 0.0}, {}, 3).tolist() == [41, 7, 39] and len(rows) == 39
+    known = {0: (np.array([5, 50, 41]), np.array([99, 999, 0], np.float32))}
+    assert rows.nearest(query, {0: 0.0}, known, 3).tolist() == [5, 7, 39]  # 50 is none of the images
 
 
 def test_of_one_database_only_the_newest_index_is_kept(library, fill):

@@ -17,8 +17,10 @@ def parts_of(weights: dict[str, float], seed: int = 9) -> tuple[db.Part, ...]:
 
 
 def asked(conn, parts, n=20, filter=None, constants=None, passing=0.0):
+    """The candidates by the short vectors alone."""
     sources = sources_of(state_of(conn), parts)
-    return candidates(conn, directions_of(parts, sources, [part.weight for part in parts], constants or [0.0] * len(parts)), n, filter, passing)
+    directions = directions_of(parts, sources, [part.weight for part in parts], constants or [0.0] * len(parts))
+    return candidates(conn, directions, n, list, filter, passing)
 
 
 def best_of(ids, vectors, parts, n=20) -> list[int]:

@@ -1,0 +1,109 @@
+"""What is near in one kind alone is found among several, though the short vectors of the index over all tell a part of that nearness."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from diffusion_toolkit import db
+from diffusion_toolkit.db.hybrid.build import build_hybrid
+from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
+from diffusion_toolkit.db.search import strategy
+from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
+from diffusion_toolkit.db.search.one_kind import nearest_of_each
+from host.hybrid_library import parts_of
+
+COMPARED = 25
+
+
+@pytest.fixture
+def shortened(library, fill, three_kinds, monkeypatch):
+    """900 images whose rows keep two of eight components of a kind, with an index of each kind; returns ids, and vectors by kind."""
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 1)
+    monkeypatch.setattr(strategy, "_FOLLOWED", 0)
+    ids, vectors = fill(900)
+    build_hybrid(library, components=2)
+    for encoder in three_kinds.values():
+        db.set_index(library, encoder, "hnsw")
+    return ids, vectors
+
+
+@pytest.fixture
+def compare_few(library):
+    """Call it once the index is there: so few candidates are compared, whatever its trial called for."""
+
+    def few():
+        with library.connection() as conn:
+            details = conn.execute("SELECT details FROM hybrids").fetchone()[0]
+            forced = {"candidates": dict.fromkeys(details["candidates"], COMPARED), "recalls": dict.fromkeys(details["recalls"], 1)}
+            conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps(forced)])
+            db.bump_generation(conn)
+
+    return few
+
+
+@pytest.mark.parametrize(
+    "weights", [{"prompt": 1.0, "image": -0.3}, {"image": 1.0, "prompt": 0.5}, {"clip_g": 1.0, "image": 0.1, "prompt": -0.1}], ids=str
+)
+def test_the_very_prompt_or_picture_is_the_first_hit(library, shortened, compare_few, weights):
+    ids, vectors = shortened
+    compare_few()
+    main = max(weights, key=weights.get)
+    with library.connection() as conn:
+        for place in range(0, 900, 60):
+            parts = [part if part.kind != main else db.Part(main, vectors[main][place], part.weight) for part in parts_of(weights, place)]
+            found, exactly = (db.search(conn, db.Question(parts=tuple(parts), k=5, exact=exact)) for exact in (False, True))
+            assert found.method == f"hybrid index, {COMPARED} candidates compared exactly"
+            assert found.hits[0].image_id == exactly.hits[0].image_id
+            assert found.hits[0].score == pytest.approx(exactly.hits[0].score, abs=1e-4)
+
+
+def test_of_the_many_images_of_a_prompt_those_that_look_like_the_picture_are_found(library, shortened, compare_few, image, three_kinds):
+    """None of them is left out for coming late among its equals."""
+    _, vectors = shortened
+    picture = vectors["image"][7]
+    prompt = np.linalg.eigh(vectors["prompt"].T @ vectors["prompt"])[1][:, 0]  # of which the short vectors keep nothing
+    with library.connection() as conn:
+        root, text = db.ensure_root(conn, "output", "/pictures"), db.TextPair("the same prompt", "")
+        same = db.write_images(conn, root, [image(2000 + n, prompt=text) for n in range(60)])
+        db.write_text_vectors(conn, three_kinds["text"], [db.find_text(conn, text)], prompt[None])
+        looks = np.random.default_rng(5).normal(size=(60, len(picture)))
+        looks[-10:] = picture + 0.05 * looks[-10:]
+        db.write_image_vectors(conn, three_kinds["image"], same, looks)
+    assert refresh_hybrid(library) == "60 images added to the hybrid index"
+    compare_few()
+    parts = (db.Part("prompt", prompt, 1.0), db.Part("image", picture, 0.5))
+    with library.connection() as conn:
+        hits = db.search(conn, db.Question(parts=parts, k=10)).hits
+    assert {hit.image_id for hit in hits} == set(same[-10:])
+
+
+def test_each_kind_is_asked_by_its_own_index_and_equals_come_together(library, shortened):
+    ids, vectors = shortened
+    parts = (db.Part("prompt", vectors["prompt"][3]), db.Part("image", vectors["image"][4]))
+    with library.connection() as conn:
+        directions = directions_of(parts, sources_of(state_of(conn), parts), [1.0, 1.0], [0.0, 0.0])
+        by_prompt, by_image = nearest_of_each(conn, directions)
+        assert nearest_of_each(conn, []) == []
+    assert [by_prompt[0][0], by_image[0][0]] == [ids[3], ids[4]] and by_prompt[0][1] == pytest.approx(1, abs=1e-3)
+    cosines = dict(zip(ids, vectors["image"] @ vectors["image"][4]))
+    assert [cosine for _, cosine in by_image] == pytest.approx([cosines[image_id] for image_id, _ in by_image], abs=2e-3)
+    assert len(by_image) == len(by_prompt) == 16
+
+
+@pytest.mark.parametrize(
+    "weights, asked",
+    [
+        ({"prompt": 0.4, "image": 0.3, "clip_g": 0.35}, ["prompt", "clip_g"]),
+        ({"prompt": 0.3, "image": 1.0}, ["image"]),
+        ({"prompt": -1.0, "image": 0.5}, ["image"]),
+        ({"prompt": -1.0, "image": 0.4}, []),
+    ],
+    ids=str,
+)
+def test_those_that_count_most_are_asked(library, shortened, weights, asked):
+    parts = parts_of(weights)
+    with library.connection() as conn:
+        directions = directions_of(parts, sources_of(state_of(conn), parts), list(weights.values()), [0.0] * len(parts))
+        assert [direction.kind for direction, _ in strategy._near_in_one(conn, directions)] == asked
