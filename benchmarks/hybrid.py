@@ -1,7 +1,8 @@
 """A weighted mix of kinds by `db.search`, against the plain SQL: the weighted sum of `1 - <=>` over the wide table.
 
-Two sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
-image is near in all of them. Every row says by which method the answers were found.
+Three sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
+image is near in all of them; `stored` take each kind's from near a stored one, each of another image: as a prompt that is written again, with another
+look, which one image fits in one kind as no other does. Every row says by which method the answers were found.
 
     .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5] [--compared 100]
 """
@@ -9,6 +10,7 @@ image is near in all of them. Every row says by which method the answers were fo
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import threading
 import time
@@ -34,7 +36,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="prompt,negative,image")
     parser.add_argument("--k", type=int, default=50)
     parser.add_argument("--plain", type=int, default=5, help="queries of each weights that the plain SQL answers too; 0: none")
-    parser.add_argument("--sorts", default="like,mixed")
+    parser.add_argument("--sorts", default="like,mixed,stored")
     parser.add_argument("--build", metavar="KINDS", help="first make the hybrid index over these kinds, or: all")
     parser.add_argument("--compared", type=int, help="so many candidates, in place of what the check at the making chose")
     parser.add_argument("--postgresql", action="store_true", help="candidates compared by PostgreSQL, as before their vectors are read into memory")
@@ -59,13 +61,14 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
         ensure_wide(plain, data)
     truth = Truth(plain, data)
     print(f"{machine()}\n{data}\nkinds {options.kinds}, k {options.k}, {options.queries} queries each, {options.rounds} rounds\n")
-    print("| queries | weights | plain SQL p50 ms | ours p50 | p95 | with rows p50 | times | recall@10 | recall@50 | how |")
-    print("|---" * 10 + "|")
+    print("| queries | weights | plain SQL p50 ms | ours p50 | p95 | with rows p50 | times | recall@1 | recall@10 | recall@50 | how |")
+    print("|---" * 11 + "|")
     for sort in options.sorts.split(","):
         like = np.random.default_rng(7).integers(data.texts, size=options.queries) if sort == "like" else None
         if like is not None and data.images_per_text > 1:
             raise SystemExit("Queries like one image need a library with a text of its own for each image.")
-        queries = {kind: data.queries(kind, options.queries, like, seed=1) for kind in kinds}
+        make = near_stored if sort == "stored" else functools.partial(Data.queries, like=like, seed=1)
+        queries = {kind: make(data, kind, options.queries) for kind in kinds}
         cosines = [truth.cosines(kind, queries[kind]) for kind in kinds]
         for weights in WEIGHTS[len(kinds)]:
             scores = sum(np.float32(weight) * found for weight, found in zip(weights, cosines))
@@ -77,7 +80,7 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
             rows = in_turn(ways, options.queries, options.rounds)
             search, with_rows = rows[:2]
             usual = rows[2].p50 if options.plain else float("nan")
-            recalls = " | ".join(f"{search.recall(truth, scores, k):.3f}" for k in (10, 50))
+            recalls = " | ".join(f"{search.recall(truth, scores, k):.3f}" for k in (1, 10, 50))
             how = "; ".join(f"{method} ({count / methods.total():.0%})" for method, count in methods.most_common(3))
             print(
                 f"| {sort} | {weights} | {usual:.0f} | {search.p50:.2f} | {np.percentile(search.ms, 95):.2f} | {with_rows.p50:.2f} | "
@@ -88,6 +91,19 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
             if short < options.k:
                 print(f"  (a search gave {short} hits)")
     plain.close()
+
+
+def near_stored(data: Data, kind: str, count: int) -> np.ndarray:
+    """Vectors [count, dims] at a cosine of .8 to a stored one, which is drawn for this kind by itself."""
+    rng = np.random.default_rng([17, list(DIMS).index(kind)])
+    wanted, found, start = np.sort(rng.integers(data.items(kind), size=count)), [], 0
+    for vectors in data.vectors(kind):
+        found.append(vectors[wanted[(wanted >= start) & (wanted < start + len(vectors))] - start])
+        start += len(vectors)
+    stored = rng.permutation(np.concatenate(found))  # in no order that another kind's have too
+    noise = rng.standard_normal(stored.shape, np.float32)
+    unit, aside = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (stored, noise))
+    return 0.8 * unit + 0.6 * aside
 
 
 def whole() -> Any:
