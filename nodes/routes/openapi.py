@@ -12,17 +12,18 @@ from .images import SETTINGS, SIZES
 from .schema import Embed, Labels, Listing, Search
 from .search import MODELS
 
-VERSION = "3"  # of the routes; grows with every change that a client could notice
+VERSION = "4"  # of the routes; grows with every change that a client could notice
 _REASONS = {
     400: "The request is not what it should be, or has a field or parameter that there is not; the error says where.",
     403: "A page of another site asked. Where ComfyUI's own check refuses it, before this package is asked, there is no body.",
     404: "There is no such library, image, file or model.",
     408: "The body did not arrive in time.",
-    409: "The library or a model here can't answer this; the error says what to do.",
+    409: "The library, its server or a model here can't answer this. The error says what to do; before that no new try helps.",
     413: "The body is too large.",
     415: "The body is neither JSON nor a form.",
     503: "The library's server, or a free thread, can't be had now. Try again after the seconds in Retry-After.",
 }
+_BY_COMFYUI = "A page of another site asked: ComfyUI's own check refuses it, without a body."
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
 _INTEGER = {"type": "integer"}
@@ -152,6 +153,7 @@ def _operation(
     responses: dict[str, Any] = {"200": {"description": "Done.", "content": {kind: {"schema": schema}}}}
     for status in refused:
         responses[str(status)] = {"description": _REASONS[status], "content": {"application/json": {"schema": _ref("Error")}}}
+    responses.setdefault("403", {"description": _BY_COMFYUI})
     made: dict[str, Any] = {"summary": summary, "parameters": parameters or [], "responses": responses}
     if body is not None:
         made["requestBody"] = {"required": True, "content": body}

@@ -58,6 +58,7 @@ def as_refusal(error: Exception) -> Refusal:
     from .query_models import ModelNotFound, StillLooking
 
     kinds: list[tuple[type[Exception], int, str]] = [
+        (db.Refused, 409, "library"),  # no new try helps
         (db.ServerTrouble, 503, "library_unavailable"),
         (StillLooking, 503, "model_not_found_yet"),
         (db.NoSuchImage, 404, "no_image"),

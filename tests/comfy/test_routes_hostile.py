@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from host.http import form, png, request, requests
 from host.links import make_link
 from host.node_graphs import index, search_by_prompt
 from PIL import Image
+from psycopg.conninfo import make_conninfo
 
 SEARCH = "/diffusion_toolkit/search"
 IMAGES = "/diffusion_toolkit/images"
@@ -228,6 +230,20 @@ def test_a_library_whose_server_is_down_is_a_503_without_its_secrets(server, ask
         assert secret not in answer.body.decode() and secret not in server.log_text()
 
 
+def test_what_no_new_try_mends_is_no_503(ask, config, tmp_path):
+    own = EmbeddedServer.start(tmp_path / "own")
+    right = own.dsn("postgres")
+    libraries = {"lacking": make_conninfo(right, dbname="nosuch"), "wrong": make_conninfo(right, password="hunter2")}
+    config.write_text(json.dumps({"libraries": libraries}), encoding="utf-8")
+    config.chmod(0o600)
+    try:
+        for name, said in (("lacking", "The database does not exist"), ("wrong", "refuses the user or password")):
+            answer = ask("GET", f"{IMAGES}/1?library={name}")
+            assert answer.refusal[:2] == (409, "library") and said in answer.refusal[2] and "Retry-After" not in answer.headers
+    finally:
+        own.stop()
+
+
 def test_a_misspelt_section_is_named_where_its_library_is_missing(ask, config):
     config.write_text(json.dumps({"libaries": {"work": "dbname=work"}}), encoding="utf-8")
     status, kind, message = ask("GET", f"{IMAGES}/1?library=work").refusal
@@ -273,6 +289,15 @@ def test_pages_of_other_sites_change_nothing(server, ask, image_id, headers, all
         ask("POST", "/diffusion_toolkit/embed/text", json={"texts": ["a"]}, headers=headers),
     ]
     assert [answer.status for answer in answers] == [200 if allowed else 403] * 3
+
+
+def test_the_document_tells_how_pages_of_other_sites_are_refused(ask, image_id):
+    """A POST may be refused by us, in words; a GET by ComfyUI alone, which says nothing."""
+    refused = ask("GET", f"{IMAGES}/{image_id}", headers={"Origin": "https://evil.example"})
+    assert (refused.status, refused.body) == (403, b"")
+    for path, methods in ask("GET", "/diffusion_toolkit/openapi.json").json["paths"].items():
+        for method, told in methods.items():
+            assert ("content" in told["responses"]["403"]) == (method == "post"), (method, path)
 
 
 def test_nothing_is_changed_by_a_get_and_other_methods_are_refused(ask, image_id):
