@@ -45,8 +45,10 @@ class Thumbnail:
 def images_by_filter(asked: Listing) -> dict[str, Any]:
     """Those that pass a filter, without a search."""
     library = opened(asked.library)
-    listed = list_by_filter(library, parse_filter(asked.filter), asked.order, asked.k, asked.offset)
-    return {"library": library.name, "total": listed.total, "note": listed.note, "images": [among_others(image) for image in listed.images]}
+    wanted = parse_filter(asked.filter)
+    listed = list_by_filter(library, wanted, asked.order, asked.k, asked.offset)
+    note = listed.note if listed.images else listed.why_nothing(wanted, asked.offset)
+    return {"library": library.name, "total": listed.total, "note": note, "images": [among_others(image) for image in listed.images]}
 
 
 def among_others(image: StoredImage) -> dict[str, Any]:

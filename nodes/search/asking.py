@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..links import KINDS, AskedPart, Hits, QueryPart, SearchOptions
+from ..wording import some
 from .hit_records import share
 
 if TYPE_CHECKING:
     from ...db import Filter, Hit, Library, Part, Question, StoredImage
 
+_ROUNDING = 1e-4  # vectors are kept in 16 bits a number, so that one's cosine with itself comes out a little below 1
 _HAS = {"prompt": "prompt", "negative": "negative", "clip_l": "prompt", "clip_g": "prompt"}  # of which text each kind is a vector
 
 
@@ -38,11 +40,18 @@ class Found:
 
 @dataclass(frozen=True)
 class Listed:
-    """Images that pass a filter, of `total` that do; `note` says why none does, or what of the filter may not be meant."""
+    """Images that pass a filter, of `total` that do; `note` says why none passes, or what of the filter may not be meant."""
 
     images: list[StoredImage]
     total: int
     note: str
+
+    def why_nothing(self, filter: Filter | None, offset: int) -> str:
+        """Why there are no images, and the step that helps."""
+        asked = f" that pass{'es' * (self.total == 1)} {filter.text}" if filter else ""
+        if self.total:
+            return f"Of {some(self.total, 'image')}{asked} none is after the first {offset:,}. Lower offset."
+        return f"There are no images{asked}. {self.note or ('Loosen the filter.' if filter else 'Run Index Folder.')}"
 
 
 def list_by_filter(library: Library, filter: Filter | None, order: str, k: int, offset: int) -> Listed:
@@ -94,13 +103,19 @@ def _lifted(hits: Sequence[Hit], parts: Sequence[AskedPart]) -> str:
     return ""
 
 
+def just_below(lowest: float) -> float:
+    """What a score or cosine must reach where a person asked for `lowest`: 1 lets the same picture pass."""
+    return lowest - _ROUNDING
+
+
 def question_of(parts: Sequence[QueryPart], wanted: Wanted) -> Question:
     """What the library is asked."""
     from ... import db
 
     return db.Question(
         parts=tuple(map(as_part, parts)),
-        k=wanted.k, offset=wanted.offset, filter=wanted.filter, lowest_score=wanted.lowest_score,
+        k=wanted.k, offset=wanted.offset, filter=wanted.filter,
+        lowest_score=None if wanted.lowest_score is None else just_below(wanted.lowest_score),
         leave_out=wanted.leave_out, percentiles=wanted.percentiles, **vars(wanted.options),
     )  # fmt: skip
 

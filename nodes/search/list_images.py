@@ -61,13 +61,11 @@ class ListImages(io.ComfyNode):
         opened, wanted = open_library(library_name, library), all_of(filter, filter_text)
         listed = list_by_filter(opened, wanted, order, top_k, offset)
         images, passing, why = listed.images, listed.total, listed.note
-        asked = f" that pass {wanted.text}" if wanted else ""
-        of = f"{some(passing, 'image')}{asked}"
         if not images:
-            helps = "Loosen the filter." if wanted else "Run Index Folder."
-            return nothing_found(f"Of {of} none is after the first {offset:,}. Lower offset." if passing else f"There are no images{asked}. {why or helps}")
+            return nothing_found(listed.why_nothing(wanted, offset))
         hits = Hits(opened.name, tuple(db.Hit(image.id, 0.0, rank) for rank, image in enumerate(images, offset + 1)), method=f"listed, {order} first")
         values, shown = hit_values(Found(hits, images))
+        of = f"{some(passing, 'image')} that pass{'es' * (passing == 1)} {wanted.text}" if wanted else some(passing, "image")
         lines = [f"{offset + 1} to {offset + len(images)} of {of}", *([why] if why else []), *what_helps(shown.notes)]
         lines += [f"{hit.rank}. {image_line(image, note, ordered_by(image, order))}" for hit, image, note in zip(hits.hits, images, shown.notes)]
         return hit_result(values, shown, ["\n".join(lines)])

@@ -24,7 +24,7 @@ def why_no_hits(library: Library, parts: Sequence[QueryPart], wanted: Wanted, no
     with library.connection() as connection:
         question = question_of(parts, wanted)
         count = db.count_comparable(connection, question)
-        why = _nothing_to_compare(count, question) or _limited(connection, question, count)
+        why = _nothing_to_compare(count, question) or _limited(connection, question, count, wanted.lowest_score)
         if count.images and not count.passing:
             why += f" {db.why_none_pass(connection, question.filter) or 'Loosen the filter.'}"
     lacking = _lacking(count) if count.passing else ""
@@ -40,13 +40,15 @@ def _nothing_to_compare(count: Comparable, question: Question) -> str:
         text = f" ({question.filter.text})" if question.filter is not None and question.filter.text else ""
         return f"0 of {_images(count.images, other)} pass the filter{text}."
     if not count.comparable:
-        passing = " that pass the filter" if question.filter else ""
+        passing = f" that pass{'es' * (count.passing == 1)} the filter" if question.filter else ""
+        if count.passing == 1:
+            return f"the one {other}image{passing} can't be compared."
         return f"none of the {_images(count.passing, other)}{passing} can be compared."
     return ""
 
 
-def _limited(connection: Connection, question: Question, count: Comparable) -> str:
-    """What leaves out images that can be compared: the offset, or a lowest score or percentile."""
+def _limited(connection: Connection, question: Question, count: Comparable, lowest_score: float | None) -> str:
+    """What leaves out images that can be compared: the offset, or the lowest score, as a person asked for it, or percentile."""
     from ... import db
 
     first = replace(question, k=max(1, min(question.offset, COUNTED)), offset=0, percentiles=False)
@@ -63,7 +65,7 @@ def _limited(connection: Connection, question: Question, count: Comparable) -> s
     for best in db.search(connection, plain).hits:
         of = f"the best of {_images(count.comparable)}"
         if question.lowest_score is not None and best.score < question.lowest_score:
-            return f"{of} scores {best.score:.3f}, below lowest_score {question.lowest_score:g}. Lower lowest_score."
+            return f"{of} scores {best.score:.3f}, below lowest_score {lowest_score:g}. Lower lowest_score."
         if question.lowest_percentile:
             return (
                 f"{of} is nearer than {share(best.percentile)} % of the library, and Search Options' "

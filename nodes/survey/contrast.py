@@ -12,7 +12,7 @@ from ..chosen_images import open_chosen
 from ..host import names_missing_requirements, numbers_in_range, progress_on, show_text
 from ..links import Hits as HitsRecord
 from ..links import ImageId
-from ..search.asking import all_of
+from ..search.asking import all_of, just_below
 from ..search.hits import search_fingerprint
 from ..types import CATEGORY, Hits
 from ..wording import some
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ... import db
 
 LOOK, PROMPT = "alike look, other prompt", "same prompt, other look"  # as db.contrast has them
-LIBRARY = "the library"
+LIBRARY = "in the library"
 
 
 class Contrast(io.ComfyNode):
@@ -95,18 +95,19 @@ class Contrast(io.ComfyNode):
         from ... import db
 
         opened, chosen = open_chosen([], image_id or None, library_name, library), all_of(filter, filter_text)
+        lowest = just_below(lowest_similarity)
         with opened.connection() as connection:
             why, note = none_passes(connection, chosen), db.unknown_names(connection, chosen)
             if why:
                 found = []
             elif image_id:
-                found = db.contrasts_of_image(connection, int(image_id), how, lowest_similarity, pairs, chosen)
+                found = db.contrasts_of_image(connection, int(image_id), how, lowest, pairs, chosen)
             else:
-                found = db.contrasts_of_library(connection, how, lowest_similarity, pairs, chosen, progress=progress_on(cls))
-        show_text(cls, f"Done: {len(found)} pairs")
+                found = db.contrasts_of_library(connection, how, lowest, pairs, chosen, progress=progress_on(cls))
+        show_text(cls, f"Done: {some(len(found), 'pair')}")
         ids = [one.first for one in found] + [one.second for one in found]
         first, second = load_pictures(opened, ids, "pairs", len(found)).halves()
-        text = why or report_text(found, first, second, how, f"image {image_id}" if image_id else LIBRARY, note)
+        text = why or report_text(found, first, second, how, f"with image {image_id}" if image_id else LIBRARY, note)
         hits = tuple(db.Hit(one.second, one.prompt if how == PROMPT else one.look, rank) for rank, one in enumerate(found, start=1))
         columns: list[list[Any]] = [
             first.tensors,
@@ -131,8 +132,8 @@ def report_text(found: Sequence[db.Contrast], first: Pictures, second: Pictures,
     if not found:
         of_texts = how == PROMPT and where == LIBRARY  # where lowest_similarity says nothing
         helps = "Choose an image_id, to which near prompts are compared too" if of_texts else "Lower lowest_similarity"
-        return f"No pairs of {how} in {where}. {helps}, or let the filter pass more images. {note}".rstrip()
-    lines = [f"{some(len(found), 'pair')} of {how} in {where}, the most different first.", *filter(None, [note])]
+        return f"No pairs of {how} {where}. {helps}, or let the filter pass more images. {note}".rstrip()
+    lines = [f"{some(len(found), 'pair')} of {how} {where}, the most different first.", *filter(None, [note])]
     for number, (one, a, b) in enumerate(zip(found, first.lines, second.lines), start=1):
         lines += [f"{number}. look {one.look:.3f}, prompts {one.prompt:.3f}", f"    {a}", f"    {b}"]
     return "\n".join(lines)

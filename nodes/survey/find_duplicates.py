@@ -14,7 +14,7 @@ from ..host import ReadableFiles, fresh_fingerprint, log, names_missing_requirem
 from ..links import Hits as HitsRecord
 from ..links import ImageId
 from ..pictures import bytes_of, most_bytes
-from ..search.asking import all_of
+from ..search.asking import all_of, just_below
 from ..types import CATEGORY, Hits
 from ..wording import some
 from .duplicates_report import OF_A_GROUP, as_json, bytes_to_free, copies_as_json, report_text
@@ -134,8 +134,9 @@ class FindDuplicates(io.ComfyNode):
         found, groups, copied = [], [], []
         if not why:
             notes.append(hash_pictures(opened, chosen, progress) if alike_in != LOOK and hash_missing else "")
-            found = _pairs(opened, alike_in, lowest_similarity, most_bits, chosen, progress)
-            alike = db.Alike(lowest_similarity if alike_in != PIXELS else None, most_bits if alike_in != LOOK else None, alike_in == BOTH)
+            lowest = just_below(lowest_similarity)
+            found = _pairs(opened, alike_in, lowest, most_bits, chosen, progress)
+            alike = db.Alike(lowest if alike_in != PIXELS else None, most_bits if alike_in != LOOK else None, alike_in == BOTH)
             groups, left_out = _groups(opened, found, alike, progress)
             notes.append(left_out)
             copied = _copied(opened, chosen, progress)

@@ -93,6 +93,20 @@ def test_looks_are_compared_by_image_vectors(server, copies):
     assert "exact, 7 images compared with each other" in values(result, "report")[0]
 
 
+def test_a_lowest_similarity_of_one_finds_the_same_picture(server):
+    pixels = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
+    for n in range(4):
+        save(server.output / "same" / f"{n}.png", pixels, f"prompt {n}")  # other files, and so other images
+    server.queue(index("same"))
+    result = server.queue(duplicates("folder:same", alike_in="look", lowest_similarity=1.0))
+    assert values(result, "group") == [1] * 4
+    told = server.queue(contrast("folder:same", lowest_similarity=1.0))
+    assert values(told, "report")[0].startswith("2 pairs of alike look, other prompt in the library, ")
+    first = values(result, "image_id")[0]
+    one = server.queue(contrast("folder:same", lowest_similarity=1.0, image_id=first))
+    assert values(one, "report")[0].startswith(f"3 pairs of alike look, other prompt with image {first}, ")
+
+
 def test_a_library_without_image_vectors_is_compared_by_pixels_alone(server, config, copies, tmp_path):
     own = EmbeddedServer.start(tmp_path / "blind")
     config.write_text(json.dumps({"libraries": {"blind": own.dsn("postgres")}}), encoding="utf-8")

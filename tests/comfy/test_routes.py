@@ -163,6 +163,11 @@ def test_a_list_of_nothing_says_why(ask, animals):
     assert (listed["images"], listed["total"]) == ([], 0)
     assert "No file lies in the folder 'htpp'. Did you mean 'http'?" in listed["note"]
     assert ask("GET", f"{IMAGES}?filter=steps:((").refusal[:2] == (400, "filter")
+    together = ask("GET", f"{IMAGES}?filter=folder:http+shark+bread").json
+    assert (together["total"], together["note"]) == (0, "There are no images that pass folder:http shark bread. Loosen the filter.")
+    beyond = ask("GET", f"{IMAGES}?filter={HERE}&offset=500").json
+    assert (beyond["total"], beyond["images"]) == (3, [])
+    assert beyond["note"] == "Of 3 images that pass folder:http none is after the first 500. Lower offset."
 
 
 def test_the_image_of_an_id_and_its_seed_as_text(ask, animals):

@@ -51,3 +51,18 @@ def test_an_image_that_is_removed_while_a_list_is_read_is_still_in_it(library: d
     listed = list_by_filter(library, None, "newest", 5, 0)
     assert ({one.id for one in listed.images}, listed.total) == ({*ids}, 3)
     assert [one.id for one in list_by_filter(library, None, "seed", 5, 0).images] == ids[1:]
+
+
+def test_a_list_of_nothing_says_what_helps(library: db.Library, image: Callable[..., db.ImageRecord]) -> None:
+    def why(text: str, offset: int = 0) -> str:
+        filter = db.parse_filter(text)
+        listed = list_by_filter(library, filter, "newest", 5, offset)
+        assert not listed.images
+        return listed.why_nothing(filter, offset)
+
+    assert why("") == "There are no images. Run Index Folder."
+    with library.connection() as conn:
+        db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1, seed=7), image(2, rating=1)])
+    assert why("", offset=9) == "Of 2 images none is after the first 9. Lower offset."
+    assert why("has:seed", offset=1_000) == "Of 1 image that passes has:seed none is after the first 1,000. Lower offset."
+    assert why("has:seed has:rating") == "There are no images that pass has:seed has:rating. Loosen the filter."

@@ -75,6 +75,17 @@ def test_a_lowest_score_that_none_reaches_is_told_with_the_best_score(why, ids, 
     assert told.endswith("the best of 3 images scores 0.600, below lowest_score 0.7. Lower lowest_score.")
 
 
+def test_a_lowest_score_of_one_keeps_the_very_same_picture(library, nodes, image, encoder):
+    asking, links, _ = nodes
+    vectors = np.random.default_rng(3).normal(size=(20, 1024)).astype(np.float32)
+    with library.connection() as conn:
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(n) for n in range(20)])
+        db.write_image_vectors(conn, encoder(conn, "image", dims=1024), ids, vectors)
+    for image_id, vector in zip(ids, vectors):
+        found = asking.find(library, [links.QueryPart("image", vector, label="it")], asking.Wanted(lowest_score=1.0)).hits.hits
+        assert [hit.image_id for hit in found] == [image_id]
+
+
 def test_a_lowest_percentile_that_none_reaches_is_told_with_the_best(why, ids, unit):
     told = why(unit(1), options={"lowest_percentile": 60}, filter=db.parse_filter("label:fox"))
     assert "the best of 3 images is nearer than 50 % of the library, and Search Options' lowest_percentile asks for 60." in told
@@ -108,6 +119,12 @@ def test_a_model_is_named_where_its_vectors_are_missing(why, ids, library, image
 def test_the_image_that_was_asked_with_is_not_counted(why, ids, unit):
     told = why(unit(1), filter=db.parse_filter(f"id:{ids[0]}"), leave_out=(ids[0],))
     assert "0 of 3 other images pass" in told
+
+
+def test_one_image_that_cannot_be_compared_is_told_as_one(why, ids, unit, library, image):
+    with library.connection() as conn:
+        db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(9, labels=("wolf",))])
+    assert "'default': the one image that passes the filter can't be compared. 1 of 1 image lacks the" in why(unit(1), filter=db.parse_filter("label:wolf"))
 
 
 def test_a_library_without_images_says_so(why, library, encoder, unit):
