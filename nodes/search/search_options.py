@@ -74,7 +74,8 @@ class SearchOptionsNode(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     tooltip="Leave out hits that are not nearer to the query than this share of the library: 99 keeps the nearest 1 %. "
-                    "Means the same for every kind of vector, where a score does not. The best hit stays, however bad it is. 0: none is left out.",
+                    "Means the same for every kind of vector, where a score does not. The library's best image always reaches it, however bad it "
+                    "is; none may be left where a filter leaves that one out, or it is the stored image that is asked by. 0: none is left out.",
                 ),
                 io.Boolean.Input(
                     "normalise",
