@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ... import db
 from ...embedders.folders.presence import Names
-from ...embedders.folders.scan import Scan
+from ...embedders.folders.scan import Scan, ScanError
 from ...embedders.pipeline import Encoders, IndexReport, Progress, StandBack, index_folder
 from ...embedders.pipeline.image_list import ImageList, ListError
 from ...embedders.pipeline.records import Named
 from ..conditioning.approximate import refresh_approximation
-from ..host import roots
+from ..host import ROOTS_VARIABLE, config_file, roots
 from ..wording import some
 from .index_report import report_text
 from .index_store import FolderStore
@@ -129,7 +129,14 @@ class JobFiles:
         """The job for each root that it has files below, with these files."""
         job = self._job
         if self._list is None:
-            if job.may_be_missing and job.root.is_dir() and not (job.root / job.subfolder).exists():
+            if not job.root.is_dir():
+                own = job.root_name in ("output", "input")
+                set_in = "ComfyUI's own setting of it" if own else f"it in {config_file()} or {ROOTS_VARIABLE}"
+                raise ScanError(
+                    f"{job.root} does not exist or is not a folder: it is the root {job.root_name!r}. If it lies on a drive or a share, connect that; "
+                    f"else make the folder, or correct {set_in}."
+                )
+            if job.may_be_missing and not (job.root / job.subfolder).exists():
                 return
             job = replace(job, subfolder=Names(job.root).spelled(job.subfolder))  # typed in another case, its files would be others
             yield job, Scan(job.root, job.subfolder, job.recursive, job.pattern)

@@ -98,5 +98,6 @@ def test_the_variable_takes_names_plain_paths_and_paths_with_an_equals_sign(tmp_
 
 def test_a_missing_folder_is_named(server, config, tmp_path):
     config.write_text(json.dumps({"roots": {"usb": str(tmp_path / "unplugged")}}), encoding="utf-8")
-    with pytest.raises(PromptError, match="unplugged does not exist"):
+    said = r"unplugged does not exist .* it is the root 'usb'\. If it lies on a drive .*, connect that; .* correct it in .*config\.json or DIFFUSION_"
+    with pytest.raises(PromptError, match=said):
         server.queue(index(root="usb"))
