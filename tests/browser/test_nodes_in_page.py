@@ -25,6 +25,18 @@ def test_node_stands_on_the_canvas_with_its_inputs(comfy_page: ComfyPage, node_t
     assert comfy_page.prompt()[node_id]["class_type"] == node_type
 
 
+@pytest.mark.parametrize("node_type", NODES)
+def test_a_new_node_shows_its_whole_title(comfy_page: ComfyPage, node_type: str):
+    comfy_page.load({"version": 0.4, "nodes": [], "links": []})
+    measured = """(id) => {
+      const node = app.graph.getNodeById(id), pen = document.createElement("canvas").getContext("2d")
+      pen.font = `${LiteGraph.NODE_TEXT_SIZE}px ${LiteGraph.NODE_FONT}`
+      return [node.size[0], pen.measureText(node.title).width + 2 * LiteGraph.NODE_TITLE_HEIGHT]  // the dot before it, and a badge
+    }"""
+    width, needed = comfy_page.page.evaluate(measured, comfy_page.add_node(node_type))
+    assert width >= needed
+
+
 def test_a_file_name_takes_dates_and_values_of_nodes_as_save_image_does(comfy_page: ComfyPage):
     comfy_page.load({"version": 0.4, "nodes": [], "links": []})
     comfy_page.add_node("EmptyLatentImage")

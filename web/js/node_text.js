@@ -5,6 +5,7 @@ import { app } from "../../../scripts/app.js";
 const WIDGET = "diffusion_toolkit_text";
 const LINE = 14; // height of a line of text on a node, in canvas units
 const MOST_LINES = 12; // longer texts scroll
+const NARROWEST = 210; // a new node; one without widgets would be as narrow as its links' names, and its title be cut
 const MARGINS = 20; // above and below a text, which a node on the canvas takes from its height
 
 function addTextArea(node) {
@@ -71,6 +72,11 @@ app.registerExtension({
   setup: () => api.addEventListener("diffusion_toolkit.watch", showWatch),
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("DiffusionToolkit")) return;
+    const created = nodeType.prototype.onNodeCreated;
+    nodeType.prototype.onNodeCreated = function () {
+      created?.apply(this, arguments);
+      this.setSize([Math.max(this.size[0], NARROWEST), this.size[1]]);
+    };
     const before = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (output) {
       before?.apply(this, arguments);
