@@ -40,7 +40,7 @@ class BuildIndex(io.ComfyNode):
                     default="hnsw",
                     tooltip="hnsw: fast and sure. ivfflat: smaller and soon made, finds somewhat less; for a library that is filled. "
                     "binary: a sixteenth of the size, for libraries larger than memory. none: remove it; every image is compared. "
-                    f"For '{HYBRID}' there is one way alone: all but none make it.",
+                    f"For '{HYBRID}' there is one sort: hnsw, ivfflat and binary all make that.",
                 ),
                 io.String.Input(
                     "kinds",
@@ -112,6 +112,11 @@ def _hybrid(library, method: str, kinds: str, progress) -> str:
     unknown = [kind for kind in chosen if kind not in db.KINDS]
     if unknown:
         raise ValueError(f"There is no kind {unknown[0]!r}. The kinds are: {', '.join(db.KINDS)}.")
+    if len(set(chosen)) == 1:
+        raise ValueError(
+            f"kinds names {chosen[0]} alone, and what is '{HYBRID}': that index is over two kinds or more. Write another kind beside it into kinds, or "
+            "choose its own index in what."
+        )
     made = db.build_hybrid(library, chosen or None, progress)
     few, many = min(made["candidates"].values()), max(made["candidates"].values())
     said = (

@@ -56,7 +56,7 @@ def test_inputs_that_have_no_meaning_beside_the_others_are_told(server, indexed,
     ("inputs", "message"),
     [
         ({"kinds": "prompt, colour"}, "no kind 'colour'"),
-        ({"kinds": "prompt"}, "two kinds or more"),
+        ({"kinds": "prompt, prompt"}, "kinds names prompt alone, and what is 'several kinds at once'"),
         ({"what": "image", "m": 100}, "twice m"),
     ],
 )
