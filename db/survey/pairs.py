@@ -80,10 +80,10 @@ def look_alikes(
         )
     if indexed:
         found = _by_index(conn, encoder, lowest, filter, neighbours, progress)
-        method = f"index, the {neighbours} nearest of each of {count} images"
+        method = f"index, the {neighbours} nearest of each of {_images(count)}"
     else:
         found = _by_comparing(conn, encoder, count, lowest, filter, progress)
-        method = f"exact, {count} images compared with each other"
+        method = f"exact, {_images(count)} compared with each other"
     return Pairs(*_each_once(*found), method)
 
 
@@ -108,7 +108,7 @@ def same_hashes(
             found.append((ids[first[a]], ids[first[b]], bits))
             count += len(a)
             _refuse_too_many(count, "Allow fewer different bits")
-    return Pairs(*_each_once(*map(np.concatenate, zip(*found)), nearest=np.minimum), f"perceptual hashes of {len(ids)} images")
+    return Pairs(*_each_once(*map(np.concatenate, zip(*found)), nearest=np.minimum), f"perceptual hashes of {_images(len(ids))}")
 
 
 def also_by_hash(conn: Connection, pairs: Pairs, most_bits: int) -> Pairs:
@@ -233,6 +233,10 @@ def _each_once(
     best = nearest.reduceat(closeness, starts)
     order = np.argsort(best if nearest is np.minimum else -best, kind="stable")
     return low[starts][order], high[starts][order], best[order].astype(np.float32)
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' * (count != 1)}"
 
 
 def _refuse_too_many(count: int, step: str = "Raise lowest_similarity") -> None:

@@ -10,6 +10,7 @@ from comfy_api.v0_0_2 import io
 from ..chosen_images import meant_library
 from ..host import fresh_fingerprint, names_missing_requirements, open_library
 from ..types import CATEGORY, Hits, Library, library_input, library_name_input
+from ..wording import some
 
 if TYPE_CHECKING:
     from ..links import Hits as HitsRecord
@@ -90,7 +91,7 @@ class LabelImages(io.ComfyNode):
                 rating=stars(rated),
                 clear_rating=rated == UNRATED,
             )
-        report = f"{changed} of {len({image.id for image in known})} images of '{name}' changed"
+        report = f"{changed} of {some(len({image.id for image in known}), 'image')} of '{name}' changed"
         if not any(text.strip() for text in (*add_labels, *remove_labels, collection)) and rated == LEAVE:
             report += ": nothing is asked. Write labels or a namespace, or choose a rating."
         return io.NodeOutput(name, report, ui={"text": [report]})

@@ -14,6 +14,7 @@ from ...embedders.metadata import READER_VERSION
 from ..config import configuration_faults
 from ..host import ConfigurationError, config_file, roots, toolkit_directory
 from ..inside import contained
+from ..wording import some
 
 if TYPE_CHECKING:
     from ...db.health.status import VectorIndex
@@ -67,7 +68,7 @@ def status_record(status: LibraryStatus) -> dict[str, Any]:
 
 def status_text(status: LibraryStatus) -> str:
     """Lines for a person, the problems first."""
-    lines = [f"Library '{status.name}': {status.images:,} images, {status.paths:,} files, {status.texts:,} texts, {in_bytes(status.size)}"]
+    lines = [f"Library '{status.name}': {some(status.images, 'image')}, {some(status.paths, 'file')}, {some(status.texts, 'text')}, {in_bytes(status.size)}"]
     for number, problem in enumerate(status.problems, start=1):
         lines += [f"{number}. {problem.what}"] + [f"   -> {problem.remedy}"] * bool(problem.remedy)
     lines += [] if status.problems else ["No problem found."]
@@ -77,18 +78,19 @@ def status_text(status: LibraryStatus) -> str:
     lines += ["", "Encoders (* is the one that searches use):"]
     for known in status.encoders:
         encoder = known.encoder
-        what = "token states" if encoder.family == "token_states" else "vectors"
+        what = f"{known.vectors:,} token states" if encoder.family == "token_states" else some(known.vectors, "vector")
         lines.append(
             f"  {'*' if encoder.active else ' '} {kind_in_words(encoder.family)}: {encoder.told}, {encoder.dims} "
-            f"dimensions, {known.vectors:,} {what}"
+            f"dimensions, {what}"
         )
+    lines += [] if status.encoders else ["  none: no model has made a vector yet"]
     lines += ["", "Indexes of vectors:"]
     lines += [_index_line(index) for index in status.indexes]
     lines += [f"  put off until a run ends: {kind_in_words(encoder.family)}, {encoder.name}" for encoder in status.postponed]
     lines += [] if status.indexes or status.postponed else ["  none: each search compares with all vectors"]
     size = in_bytes(sum(status.sizes.get("hybrid_vectors", (0, 0))))
     lines += [
-        f"  several kinds at once ({', '.join(map(kind_in_words, kinds))}): fitted on {images:,} images, {size if ready else 'not finished'}"
+        f"  several kinds at once ({', '.join(map(kind_in_words, kinds))}): fitted on {some(images, 'image')}, {size if ready else 'not finished'}"
         for kinds, images, ready in status.hybrids
     ]
     data, indexes = status.vector_bytes
@@ -100,7 +102,7 @@ def status_text(status: LibraryStatus) -> str:
     if status.token_states:
         each = in_bytes(status.states_size)
         lines.append(f"  Token states of {status.token_states:,} texts, {each} each: these the Loader recalls exactly with no text encoder")
-    lines += ["", "Folders:", *(f"  {name}: {path}, {files:,} files" for name, path, files in status.roots)]
+    lines += ["", "Folders:", *(f"  {name}: {path}, {some(files, 'file')}" for name, path, files in status.roots)]
     lines += ["", f"PostgreSQL {status.server}, pgvector {status.pgvector}"]
     return "\n".join(lines)
 

@@ -79,7 +79,7 @@ def _of_copies(copied: Sequence[Member]) -> str:
 def _least(group: Group) -> str:
     """How near the farthest is to the one to keep."""
     known = [cosine for cosine in group.cosines[1:] if cosine is not None]
-    return f", similarity to the one to keep {min(known):.3f} or more" if known else ""
+    return f", similarity to the one to keep {min(known):.3f}{' or more' * (len(known) > 1)}" if known else ""
 
 
 def _line(member: Member, cosine: float | None, bits: int | None) -> str:

@@ -70,7 +70,7 @@ def test_hits_are_labelled_rated_and_found_again(server, lighthouses):
 def test_a_list_of_ids_is_one_change(server, lighthouses):
     graph = filtered({"words": "red lighthouse"})
     graph["label"] = label(namespace="-", rating="rejected", image_id=["search", 4])
-    assert server.queue(graph).outputs["label"]["text"] == ["1 of 1 images of 'default' changed"]
+    assert server.queue(graph).outputs["label"]["text"] == ["1 of 1 image of 'default' changed"]
     assert prompts(server.queue(filtered({"filter_text": 'label:lighthouse rating:rejected namespace:""'}))) == ["red"]
 
 
@@ -98,7 +98,7 @@ def test_a_list_of_ratings_or_libraries_labels_nothing(name, values):
 def test_where_nothing_is_asked_of_images_that_is_told(server, lighthouses):
     graph = {**search_by_prompt(QUERY, top_k=1), "label": label(hits=["search", 12], add_labels=" ")}
     assert server.queue(graph).outputs["label"]["text"] == [
-        "0 of 1 images of 'default' changed: nothing is asked. Write labels or a namespace, or choose a rating."
+        "0 of 1 image of 'default' changed: nothing is asked. Write labels or a namespace, or choose a rating."
     ]
 
 

@@ -79,6 +79,17 @@ def test_encoders_and_indexes_are_listed_by_the_same_words(filled, encoder):
     assert "\n  * CLIP-G: clip_g aa [aa], 8 dimensions, 0 vectors" in text and "\n  * token states: token_states aa [aa], 8" in text
 
 
+def test_what_there_is_one_of_or_none_is_told_so(library, image):
+    import_comfy()
+    from diffusion_toolkit.nodes.library.status_report import status_text
+
+    with library.connection() as conn:
+        db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1)])
+    text = status_text(library_status(library))
+    assert text.startswith("Library 'default': 1 image, 1 file, 0 texts, ") and "\n  output: /pictures, 1 file\n" in text
+    assert "\nEncoders (* is the one that searches use):\n  none: no model has made a vector yet\n\n" in text
+
+
 def test_the_servers_log_is_told_where_the_user_may_know_it(filled, as_user):
     import_comfy()
     from diffusion_toolkit.nodes.library.status_report import status_record, status_text
