@@ -20,6 +20,7 @@ _MOST = 3  # that are taken for meant
 _LEAST = 3  # letters that say something of what was meant wherever they stand
 _PIECES = 24  # of two letters each of a value that PostgreSQL looks for in all names, to choose those
 _WORD = re.compile(r"[^\W_]+")
+_BETWEEN = "_-. "  # what people leave out or write in each other's place: sdxl for sd_xl_base_1.0
 
 # Where an index has the column: a step along it for each name.
 _STEPS = """WITH RECURSIVE n AS (
@@ -35,7 +36,8 @@ SELECT
     ARRAY(
         SELECT name FROM (SELECT DISTINCT {} AS name FROM seen{}) d WHERE name <> ''
         ORDER BY
-            (SELECT count(*) FROM unnest(%(pieces)s::text[]) p WHERE strpos(lower(name), p) > 0) DESC, abs(length(name) - %(length)s), name
+            (SELECT count(*) FROM unnest(%(pieces)s::text[]) p WHERE strpos(translate(lower(name), %(between)s, ''), p) > 0) DESC,
+            abs(length(name) - %(length)s), name
         LIMIT %(names)s
     ),
     (SELECT count(*) FROM seen) < %(rows)s"""
@@ -56,22 +58,24 @@ FIELDS = tuple(_STATEMENTS)
 def names_of(conn: Connection, field: str, value: str) -> tuple[list[str], bool]:
     """The names that images have of one of `FIELDS`, those first that share most with `value`, and of more than a message is worth no
     others; and whether all images were looked at for them, not the newest only."""
-    wanted = value.replace("*", "").lower()
+    wanted = _run_together(value.replace("*", "").lower())
     pieces = list(dict.fromkeys(wanted[at : at + 2] for at in range(0, max(1, len(wanted) - 1), 1 + len(wanted) // _PIECES)))
-    asked = {"rows": ROWS, "names": NAMES, "pieces": pieces, "length": len(wanted)}
+    asked = {"rows": ROWS, "names": NAMES, "pieces": pieces, "length": len(wanted), "between": _BETWEEN}
     names, all_seen = conn.execute(_STATEMENTS[field], asked).fetchone()  # type: ignore[arg-type, misc]
     return names, all_seen
 
 
 def nearest(value: str, names: Sequence[str]) -> list[str]:
-    """The names that may have been meant: those that have `value` in them, else those that, or words of which, are like it.
+    """The names that may have been meant: those that have `value` in them, else those that have its letters with other `_-. ` between
+    them, else those that, or words of which, are like it.
 
     Of a folder and those below it the folder alone.
     """
     wanted = value.replace("*", "").strip("/").lower()
     having: dict[str, list[str]] = {}
-    if len(wanted) >= _LEAST:
-        having = {name: [name] for name in sorted(names) if wanted in name.lower()}
+    for read in (str, _run_together):
+        if not having and len(part := read(wanted)) >= _LEAST:
+            having = {name: [name] for name in sorted(names) if part in read(name.lower())}
     alike: Iterable[str] = having
     if not having:
         wanted = wanted[-_LONGEST:]
@@ -89,6 +93,10 @@ def nearest(value: str, names: Sequence[str]) -> list[str]:
             if len(meant) < _MOST and name not in meant and not name.startswith(tuple(f"{one}/" for one in meant)):
                 meant.append(name)
     return meant
+
+
+def _run_together(name: str) -> str:
+    return name.translate(dict.fromkeys(map(ord, _BETWEEN)))
 
 
 def _windows(name: str, words: int) -> Iterator[str]:

@@ -157,6 +157,13 @@ def test_the_names_that_are_compared_are_those_that_share_most_with_the_value(co
     assert "Did you mean 'old/pictures 7'" in db.why_none_pass(conn, db.parse_filter('folder:"old/picturs 7"'))
 
 
+def test_what_stands_between_letters_does_not_count_for_what_names_share(conn, root, image, monkeypatch) -> None:
+    monkeypatch.setattr(near_names, "NAMES", 1)
+    db.write_images(conn, root, [image(n, checkpoint=name) for n, name in enumerate(("s_d_x_l.ckpt", "xlsd.ckpt"))])
+    for written in ("sdxl", "s.d.x.l"):
+        assert db.why_none_pass(conn, db.parse_filter(f"checkpoint:{written}")).endswith(f"'{written}'. Did you mean 's_d_x_l.ckpt'?")
+
+
 def test_long_names_are_compared_in_part(monkeypatch) -> None:
     compared = []
     monkeypatch.setattr(near_names.difflib, "get_close_matches", lambda wanted, pieces, *_: compared.append((wanted, list(pieces))) or [])
@@ -201,6 +208,18 @@ def test_the_longest_names_are_no_error(conn, images) -> None:
 )
 def test_the_nearest_names(value: str, meant: list[str]) -> None:
     assert nearest(value, ["client a", "client b", "sdxl/dream_xl.ckpt", "猫の繪本"]) == meant
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("sdxl", ["sd_xl_base_1.0.safetensors"]), ("SD-XL Base*", ["sd_xl_base_1.0.safetensors"]), ("sd15", ["v/sd 1.5"]),
+        ("flux", ["flux1-dev.gguf"]),  # and not flu.x too
+        ("1.", []), ("1_5", []), ("._-", []),  # too few letters
+    ],
+)  # fmt: skip
+def test_a_name_written_together_or_apart_is_meant(value: str, meant: list[str]) -> None:
+    assert nearest(value, ["flu.x", "flux1-dev.gguf", "sd_xl_base_1.0.safetensors", "v/sd 1.5"]) == meant
 
 
 @pytest.fixture(scope="module")
