@@ -21,9 +21,9 @@ from . import places, values, words
 from .sql_parts import Parameters, Test, like
 from .values import Span, Wrong, compared, filled
 
-_ROUNDING = 1e-6  # within which two fractions are the same
+_ROUNDING = 1e-6  # of a fraction, within which another is the same
 _CONFIDENCES = ("exact", "inferred", "unknown", "none")
-_ABOUT = 0.02  # within which two aspects are: SDXL's 16:9 is 1344x768
+_ABOUT = 0.02  # of an aspect or a number of megapixels, within which another is the same: SDXL's 16:9 is 1344x768
 _SHAPES = {"portrait": Span(None, 1 - _ABOUT), "landscape": Span(1 + _ABOUT, None), "square": Span(1 - _ABOUT, 1 + _ABOUT)}
 _HAS = {
     **{name: f"i.{name} IS NOT NULL" for name in ("seed", "steps", "cfg", "guidance", "denoise", "sampler", "scheduler")},
@@ -72,7 +72,7 @@ def span_test(column: str, span: Span, parameters: Parameters) -> Test:
 
 
 def number(column: str, read: Callable[[str], Any], expects: str, within: float = 0.0, row: str | None = None, words: tuple[str, ...] = ()) -> Field:
-    """A number. Two that differ by less than `within` are the same; `row`: the column is in a subquery's row."""
+    """A number. Others that differ from it by at most `within` times itself are the same; `row`: the column is in a subquery's row."""
 
     def test(operator: str, text: str, parameters: Parameters) -> Test:
         low, dots, high = text.partition("..")
@@ -80,7 +80,7 @@ def number(column: str, read: Callable[[str], Any], expects: str, within: float 
             span = _range(operator, low, high, lambda end: Span(read(end), read(end)))
         elif operator in (":", "="):
             value = read(text)
-            near = within * max(1.0, abs(value))
+            near = within * abs(value)
             span = Span(value - near, value + near) if near else Span(value, value)
         else:
             value = read(text)

@@ -45,7 +45,7 @@ def passing(conn, root, image):
         ("filesize:0..500kB", [1]), ("filesize:500000..1MB", [1, 2]), ("filesize:600000..2MB", [3]), ("filesize:1b..1MB", [1, 2]), ("filesize:1kB..500000", [1]), ("filesize:500kB..500000", [1]), ("filesize:..0.5MB", [1]), ("filesize:1MB..", [3]), ("filesize:1..500000", [1]), ("filesize:600000..", [3]),
         ("aspect:>=1.75", [1]), ("aspect:>1.75", []), ("aspect:<=0.5", [3]), ("aspect:<0.5", []), ("aspect:<=1", [2, 3]),
         ("aspect:1.71", []), ("aspect:1.72", [1]), ("aspect:1.78", [1]), ("aspect:1.79", []), ("aspect:..1", [2, 3]), ("aspect:1.72..", [1]),
-        ("megapixels:1", [2]), ("megapixels:1.02", [1, 2]), ("megapixels:..1", [2, 3]),
+        ("megapixels:1", [2]), ("megapixels:1.02", [1, 2]), ("megapixels:..1", [2, 3]), ("megapixels:0.8", []), ("megapixels:0.81", [3]), ("size:640x1279", []),
         ("cfg:7.0000001", [1]), ("cfg:7.001", []), ("cfg:>=7.5", [2]), ("cfg:<=7", [1]), ("cfg:7..7.5", [1, 2]),
         ("rating:rejected", [3]), ("rating:rejected..3", [1, 3]), ("rating:3..", [1, 2]), ("rating:<5", [1, 3]),
     ],
