@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from diffusion_toolkit import db
+from host.filtering import passing
 from psycopg import sql
 
 
@@ -98,6 +99,13 @@ def test_filters_by_labels(conn: db.Connection, root: int, image: Callable, text
     found = db.parse_filter(text)
     statement = sql.SQL("SELECT i.id FROM images i WHERE {} ORDER BY i.id").format(found.condition)
     assert [numbers[id_] for (id_,) in conn.execute(statement, found.parameters)] == expected
+
+
+def test_a_star_in_a_label_is_looked_for_as_such_after_an_equals_sign(conn: db.Connection, root: int, image: Callable) -> None:
+    starred, other = db.write_images(conn, root, [image(1, labels=("a*b",), namespace="5*"), image(2, labels=("axb",), namespace="5 stars")])
+    for text in ("label=a*b", "label=a*b,none", "label:a*b -label:axb", "-label!=A*B", "namespace=5*", "namespace!=none -namespace=\"5 stars\""):
+        assert passing(conn, db.parse_filter(text)) == [starred]
+    assert passing(conn, db.parse_filter("label:a*b namespace:5*")) == [starred, other] and passing(conn, db.parse_filter("label=a*")) == []
 
 
 def test_an_image_that_goes_since_its_files_were_overwritten_is_told_by_its_prompt(conn: db.Connection, root: int, image: Callable) -> None:

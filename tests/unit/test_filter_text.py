@@ -149,6 +149,8 @@ def test_words_side_by_side_are_one_look_at_the_index() -> None:
 
 def test_a_filter_that_hangs_on_today_says_so() -> None:
     assert [db.parse_filter(text).moving for text in ("date:today", "indexed:<Yesterday", "-age:7d", "date:2025", "today")] == [True, True, True, False, False]
+    today, cat = db.parse_filter("date:today"), db.parse_filter("cat")
+    assert db.all_of([cat, db.all_of([cat, today])]).moving and not db.all_of([cat, cat]).moving
 
 
 def test_every_field_and_alias_is_on_the_help_page() -> None:
