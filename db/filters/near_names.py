@@ -34,10 +34,10 @@ _ROOTS = f"SELECT name FROM roots f_r WHERE EXISTS (SELECT FROM paths f_p WHERE 
 _NAMES = """WITH seen AS ({} LIMIT %(rows)s)
 SELECT
     ARRAY(
-        SELECT name FROM (SELECT DISTINCT {} AS name FROM seen{}) d WHERE name <> ''
+        SELECT name FROM (SELECT DISTINCT name, translate(lower(name), %(between)s, '') AS letters FROM (SELECT {} AS name FROM seen{}) s) d
+        WHERE name <> ''
         ORDER BY
-            (SELECT count(*) FROM unnest(%(pieces)s::text[]) p WHERE strpos(translate(lower(name), %(between)s, ''), p) > 0) DESC,
-            abs(length(name) - %(length)s), name
+            (SELECT count(*) FROM unnest(%(pieces)s::text[]) p WHERE strpos(letters, p) > 0) DESC, abs(length(letters) - %(length)s), name
         LIMIT %(names)s
     ),
     (SELECT count(*) FROM seen) < %(rows)s"""
