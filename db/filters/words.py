@@ -11,7 +11,11 @@ from .sql_parts import Parameters, Test, like
 from .tree import All, Either, Node, Term, Value
 
 TEXT_IDS = {"prompt": "prompt_id", "negative": "negative_id"}  # field: the column of `images`
-PUNCTUATION = "!\"#$%&'()+,-./:;<=>?@[\\]^_`{|}~\u00a0\u00ab\u00b7\u00bb\u2013\u2014\u2018\u2019\u201c\u201d\u2026\u3001\u3002\u300c\u300d\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
+PUNCTUATION = (
+    "!\"#$%&'()+,-./:;<=>?@[\\]^_`{|}~\u00a0\u00a1\u00ab\u00b7\u00bb\u00bf\u00d7\u200b\u2010\u2011\u2013\u2014\u2018\u2019\u201a"
+    "\u201c\u201d\u201e\u2022\u2026\u2039\u203a\u2192\u2212\u3001\u3002\u300a\u300b\u300c\u300d\u300e\u300f\u3010\u3011\u30fb"
+    "\uff01\uff08\uff09\uff0c\uff0f\uff1a\uff1b\uff1f\uff5e"
+)
 """What parts words, beside white space and the star: the same characters as in the function `words_of`, which a test holds."""
 
 MAX_WORD = 200  # characters; beyond some 2,000 bytes PostgreSQL refuses the query

@@ -168,3 +168,24 @@ def test_a_hybrid_index_of_a_former_version_is_emptied_and_its_choices_are_kept(
             conn.execute("DELETE FROM hybrid_vectors")
             conn.execute("INSERT INTO hybrid_vectors (image_id, hybrid_id, embedding) SELECT i.id, h.id, '[1]' FROM images i, hybrids h")
         assert conn.execute("SELECT place FROM hybrid_vectors").fetchall() == [(2,)]  # by which memory learns of a row written anew
+
+
+def test_words_that_older_libraries_held_with_their_punctuation_are_found_after_the_update(new_database, image, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFUSION_TOOLKIT_DSN", new_database())
+    library = db.open_library("default", tmp_path)
+    texts = ["\u00a1hola mundo!", "\u3010anime\u3011girl", "\u201eim Hafen\u201c", "zero\u200bwidth"]
+    with library.connection() as conn:
+        older = (MIGRATIONS / "0003_search.sql").read_text(encoding="utf-8").split("CREATE FUNCTION words_of", 1)[1].split("$$;", 1)[0]
+        conn.execute(f"CREATE OR REPLACE FUNCTION words_of{older}$$")
+        conn.execute("DELETE FROM migrations WHERE name >= '0010'")
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(n, prompt=db.TextPair(text, "")) for n, text in enumerate(texts)])
+        conn.execute("SET enable_seqscan = off")
+
+        def found(text):
+            return db.list_images(conn, db.parse_filter(text), "newest", 10, 0)
+
+        asked = {"hola": ids[:1], "anime girl": ids[1:2], '"im hafen"': ids[2:3], "zero": ids[3:]}
+        assert [found(text) for text in asked] == [[]] * 4
+        migrate(conn)
+        assert [found(text) for text in asked] == list(asked.values())
+    library.close()
