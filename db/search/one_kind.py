@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 from pgvector import HalfVector
 from psycopg import Connection, sql
@@ -95,28 +94,12 @@ def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Fil
             set_now(conn, {"enable_sort": "on"})
 
 
-def nearest_of_each(conn: Connection, directions: Sequence[Direction]) -> list[list[tuple[int, float]]]:
-    """(image id, cosine) of the images nearest to each of these directions by its own index, with all that equal the last.
-
-    All are asked at once, and so narrowly that one of them may be missed now and then.
-    """
-    found: list[list[tuple[int, float]]] = [[] for _ in directions]
-    parts, settings, values = [], {}, {"n": _EQUALS_MOST}
-    for place, direction in enumerate(directions):
-        index = direction.source.index
-        for name, value in ({"hnsw.ef_search": str(_NARROW_EF)} if index == "hnsw" else _settings(direction, _NARROW)).items():
-            settings[name] = max(value, settings.get(name, "0"), key=int)
-        own = {"query": HalfVector(direction.vector), "candidates": _candidates(index, _NARROW)}
-        values |= {f"{name}_{place}": value for name, value in own.items()}
-        text = statement(direction, None, index)
-        for name in own:
-            text = text.replace(f"%({name})s", f"%({name}_{place})s")
-        parts.append(f"SELECT {place}, * FROM ({text}) of_{place}")
-    if parts:
-        set_now(conn, settings)
-        for place, *nearest in conn.execute(" UNION ALL ".join(parts), values, binary=True).fetchall():
-            found[place].append(tuple(nearest))
-    return found
+def nearest_narrowly(conn: Connection, direction: Direction) -> list[tuple[int, float]]:
+    """(image id, cosine) of the few images nearest by the direction's own index, with all that equal the last. One may be missed now and then."""
+    index = direction.source.index
+    set_now(conn, {"hnsw.ef_search": str(_NARROW_EF)} if index == "hnsw" else _settings(direction, _NARROW))
+    own = {"query": HalfVector(direction.vector), "n": _EQUALS_MOST, "candidates": _candidates(index, _NARROW)}
+    return conn.execute(statement(direction, None, index), own, binary=True).fetchall()
 
 
 def how(direction: Direction, n: int) -> str:

@@ -16,7 +16,7 @@ from ..hybrid.candidates import candidates, compare_at_hand, existing, forget_re
 from ..hybrid.check import sort_of
 from .cosines import cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import SHAPES, Direction
-from .one_kind import Scored, how, nearest_by_index, nearest_of_each
+from .one_kind import Scored, how, nearest_by_index, nearest_narrowly
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -150,8 +150,7 @@ def _near_in_one(conn: Connection, directions: Sequence[Direction]) -> list[tupl
     """The images nearest in one kind alone, with their cosines: of the kinds that count most, where their own indexes tell them."""
     heaviest = max(directions, key=lambda one: one.weight).weight
     telling = [one for one in directions if one.index is not None and not one.is_missed and one.shape != "opposite" and 2 * one.weight >= heaviest]
-    telling = sorted(telling, key=lambda one: -one.weight)[:_ASKED_ALONE]
-    return list(zip(telling, nearest_of_each(conn, telling)))
+    return [(one, nearest_narrowly(conn, one)) for one in sorted(telling, key=lambda one: -one.weight)[:_ASKED_ALONE]]
 
 
 def _compared(

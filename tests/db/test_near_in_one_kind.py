@@ -11,7 +11,7 @@ from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
-from diffusion_toolkit.db.search.one_kind import nearest_of_each
+from diffusion_toolkit.db.search.one_kind import nearest_narrowly
 from host.hybrid_library import parts_of
 
 COMPARED = 25
@@ -84,8 +84,7 @@ def test_each_kind_is_asked_by_its_own_index_and_equals_come_together(library, s
     parts = (db.Part("prompt", vectors["prompt"][3]), db.Part("image", vectors["image"][4]))
     with library.connection() as conn:
         directions = directions_of(parts, sources_of(state_of(conn), parts), [1.0, 1.0], [0.0, 0.0])
-        by_prompt, by_image = nearest_of_each(conn, directions)
-        assert nearest_of_each(conn, []) == []
+        by_prompt, by_image = (nearest_narrowly(conn, direction) for direction in directions)
     assert [by_prompt[0][0], by_image[0][0]] == [ids[3], ids[4]] and by_prompt[0][1] == pytest.approx(1, abs=1e-3)
     cosines = dict(zip(ids, vectors["image"] @ vectors["image"][4]))
     assert [cosine for _, cosine in by_image] == pytest.approx([cosines[image_id] for image_id, _ in by_image], abs=2e-3)
