@@ -82,27 +82,26 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
     for coverage in status.coverage:
         by_family.setdefault(FAMILIES[coverage.kind], []).append(coverage)
     active = {known.encoder.family: known.encoder for known in status.encoders if known.encoder.active}
+    begun = _families(status)
     for family, kinds in by_family.items():
         kinds = [coverage for coverage in kinds if coverage.could]
-        if family not in active and kinds:
-            names = " and ".join(kind_in_words(coverage.kind) for coverage in kinds)
-            found.append(
-                Problem(f"There are no {names} vectors: searches by them find nothing.", f"{words.index} {words.with_model(family)}.")
-            )
+        if family not in active:
+            found += [_none_of(kinds, family, words)] if kinds and family in begun else []
             continue
         for coverage in kinds:
             if coverage.have < coverage.could:
                 missing = coverage.could - coverage.have
                 found.append(
                     Problem(
-                        f"{missing:,} of {coverage.could:,} images have no {kind_in_words(coverage.kind)} vector by {active[family].told}.",
+                        f"{missing:,} of {_some(coverage.could, 'image')} {'has' if missing == 1 else 'have'} no {kind_in_words(coverage.kind)} vector by "
+                        f"{active[family].told}.",
                         f"{words.index} on {_folders_lacking(conn, coverage.kind, active[family].id)} {words.with_that_model(family)}.",
                     )
                 )
     if status.read_before:
         found.append(
             Problem(
-                f"{status.read_before:,} images were read by an older version of this package, which understood less.",
+                f"{_some(status.read_before, 'image')} {'was' if status.read_before == 1 else 'were'} read by an older version of this package, which understood less.",
                 f"{words.index} on their folders: it reads what the library keeps, not the files.",
             )
         )
@@ -110,13 +109,37 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
         if not known.encoder.active and known.vectors:
             found.append(
                 Problem(
-                    f"{known.vectors:,} vectors are kept of {known.encoder.told}, which is not the last "
+                    f"{_some(known.vectors, 'vector')} {'is' if known.vectors == 1 else 'are'} kept of {known.encoder.told}, which is not the last "
                     f"one indexed with ({kind_in_words(known.encoder.family)}). Searches with that model still use them.",
                     f"Nothing. Or {words.indexing} on any folder {words.with_that_model(known.encoder.family)}: searches go by it again. Or "
                     f"give the space back, for good, while nobody uses the library: {_forgetting(status, known.encoder)}",
                 )
             )
     return found
+
+
+def never_made(status: LibraryStatus) -> list[Problem]:
+    """Kinds whose model no run has had, each with how to have them: all are optional, so that these are no problems."""
+    words, begun = status.words, _families(status)
+    by_model: dict[str, list[Coverage]] = {}
+    for coverage in status.coverage:
+        family = FAMILIES[coverage.kind]
+        if coverage.could and family not in begun:
+            by_model.setdefault(words.with_model(family), []).append(coverage)
+    return [_none_of(kinds, FAMILIES[kinds[0].kind], words) for kinds in by_model.values()]
+
+
+def _families(status: LibraryStatus) -> set[str]:
+    return {known.encoder.family for known in status.encoders}
+
+
+def _some(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _none_of(kinds: list[Coverage], family: str, words: Words) -> Problem:
+    names = " and ".join(kind_in_words(coverage.kind) for coverage in kinds)
+    return Problem(f"There are no {names} vectors: searches by them find nothing.", f"{words.index} {words.with_model(family)}.")
 
 
 def _folders_lacking(conn: Connection, kind: str, encoder: int) -> str:
@@ -204,7 +227,7 @@ def _postponed_problems(status: LibraryStatus, run_goes_on: bool) -> list[Proble
     if not status.postponed:
         return []
     count = {known.encoder.id: known.searched for known in status.encoders}
-    which = ", ".join(f"{kind_in_words(encoder.family)} ({count[encoder.id]:,} vectors)" for encoder in status.postponed)
+    which = ", ".join(f"{kind_in_words(encoder.family)} ({_some(count[encoder.id], 'vector')})" for encoder in status.postponed)
     return [
         Problem(
             f"Indexes are put off while much is written: {which}. Searches by these compare with every vector until they are made.",
@@ -224,7 +247,7 @@ def _hybrid_problems(status: LibraryStatus, built: bool) -> list[Problem]:
         elif status.images >= REFIT_AT * max(fitted_on, 1):
             found.append(
                 Problem(
-                    f"The index over {over} was made when there were {fitted_on:,} images; the library has {status.images:,} now.",
+                    f"The index over {over} was fitted on {_some(fitted_on, 'image')}; the library has {status.images:,} now.",
                     f"{status.words.index_or_build}: it is fitted anew.",
                 )
             )

@@ -15,7 +15,7 @@ from ..indexes.bulk import postponed
 from ..question import FAMILIES, TEXT_COLUMNS
 from ..records import StoredEncoder
 from ..words import Words
-from .problems import VECTOR_TABLES, Problem, problems_of
+from .problems import VECTOR_TABLES, Problem, never_made, problems_of
 
 _COUNTS = """
 SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM paths), (SELECT count(*) FROM texts),
@@ -110,6 +110,7 @@ class LibraryStatus:
     postponed: list[StoredEncoder]  # those whose index a large run has put off until it is done
     roots: list[tuple[str, str, int]]  # name, absolute path, files known there
     problems: list[Problem] = field(default_factory=list)
+    never_made: list[Problem] = field(default_factory=list)  # no problems: kinds of vectors that nobody has asked for so far
     words: Words = field(default_factory=Words)  # in which they are told
 
     @property
@@ -150,6 +151,7 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
             words=words or Words(),
         )
         status.problems.extend(problems_of(conn, status, library.warnings))
+        status.never_made.extend(never_made(status))
     return status
 
 

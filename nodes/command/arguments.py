@@ -162,7 +162,7 @@ def _add_index(commands: argparse._SubParsersAction) -> None:
 def _add_status(commands: argparse._SubParsersAction) -> None:
     parser = _add(commands, "status", "what a library holds, how healthy it is, and what to do", _STATUS)
     _add_common(parser)
-    parser.add_argument("--strict", action="store_true", help="exit code 3 where there is a problem")
+    parser.add_argument("--strict", action="store_true", help="exit code 3 where there is a problem; kinds of vectors that were never made are none")
 
 
 def _add_upkeep(commands: argparse._SubParsersAction, command: str) -> None:

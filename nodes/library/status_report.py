@@ -63,6 +63,7 @@ def status_record(status: LibraryStatus) -> dict[str, Any]:
         "roots": [{"name": name, "path": path, "files": files} for name, path, files in status.roots],
         "read_before": status.read_before,
         "problems": [problem.told() for problem in status.problems],
+        "never_made": [kinds.told() for kinds in status.never_made],
     }
 
 
@@ -72,6 +73,8 @@ def status_text(status: LibraryStatus) -> str:
     for number, problem in enumerate(status.problems, start=1):
         lines += [f"{number}. {problem.what}"] + [f"   -> {problem.remedy}"] * bool(problem.remedy)
     lines += [] if status.problems else ["No problem found."]
+    for kinds in status.never_made:
+        lines += [f"Optional, and never made: {kinds.what[0].lower()}{kinds.what[1:]}", f"   -> {kinds.remedy}"]
     lines += [f"The files themselves were not looked at: {status.words.looks_at_files}."] if status.paths else []
     lines += ["", "Images with a vector, of those that could have one:"]
     lines += [f"  {kind_in_words(known.kind)}: {known.have:,} of {known.could:,}{_percent(known.have, known.could)}" for known in status.coverage]
@@ -101,7 +104,7 @@ def status_text(status: LibraryStatus) -> str:
     lines += [] if status.wal is None else [f"  Beside the library: the server's log of what was written last (WAL), {in_bytes(status.wal)}"]
     if status.token_states:
         each = in_bytes(status.states_size)
-        lines.append(f"  Token states of {status.token_states:,} texts, {each} each: these the Loader recalls exactly with no text encoder")
+        lines.append(f"  Token states of {some(status.token_states, 'text')}, {each} each: these the Loader recalls exactly with no text encoder")
     lines += ["", "Folders:", *(f"  {name}: {path}, {some(files, 'file')}" for name, path, files in status.roots)]
     lines += ["", f"PostgreSQL {status.server}, pgvector {status.pgvector}"]
     return "\n".join(lines)
@@ -144,7 +147,7 @@ def _host_problems(library: Library, status: LibraryStatus) -> list[Problem]:
             quoted = "'" + path.replace("'", "''") + "'"  # for SQL
             found.append(
                 Problem(
-                    f"{files:,} files lie in {path} (root {name!r}), which is no configured folder now: their pictures are not shown.",
+                    f"{some(files, 'file')} {'lies' if files == 1 else 'lie'} in {path} (root {name!r}), which is no configured folder now: no picture of it is shown.",
                     f"Add it to the roots in {config_file()}. If it was moved: UPDATE roots SET path = '<new place>' WHERE path = "
                     f"{quoted}; or, if the new place was indexed already: DELETE FROM roots WHERE path = {quoted}; (its images stay).",
                 )

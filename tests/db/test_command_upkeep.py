@@ -150,15 +150,31 @@ def test_what_helps_is_told_in_the_words_of_a_shell(library, command, encoder, t
         encoder(conn, "image"), encoder(conn, "text")
     said = command("verify")[1]
     assert "Run `index` on it: it reads them." in said and "`index` finds those again that were moved" in said
-    assert "-> Run `index` with --checkpoint FILE." in said and "of 3 images have no image vector" in said
+    assert "of 3 images have no image vector" in said
     assert "-> Run `index` on pictures with that model (looked for by itself, or named: --clip-vision FILE)." in said
     assert "Run `index` first: it finds what was only moved" in command("prune")[1]
     command("repair")
     status(Context(parse(["status"]).given, tmp_path, [], tmp_path, None))
     said += capsys.readouterr().out
+    assert "CLIP-L and CLIP-G vectors: searches by them find nothing.\n   -> Run `index` with --checkpoint FILE." in said
     assert "`prune` shows them, and removes them from the library with --yes." in said
     assert "The files themselves were not looked at: `verify` does." in said
     assert not [word for word in ("ueue", "Index Folder", "Library Upkeep", "connect") if word in said]
+
+
+def test_strict_status_of_a_library_that_lacks_what_nobody_asked_for_is_0(library, command, tmp_path, capsys):
+    from diffusion_toolkit.nodes.command.arguments import parse
+    from diffusion_toolkit.nodes.command.context import Context
+    from diffusion_toolkit.nodes.command.status import status
+
+    def strictly() -> tuple[int, str]:
+        return status(Context(parse(["status", "--strict"]).given, tmp_path, [], tmp_path, None)), capsys.readouterr().out
+
+    code, said = strictly()
+    assert code == (3 if library.warnings else 0) and "never made: there are no image vectors: searches by them find nothing." in said
+    command("repair")  # b.png is gone
+    code, said = strictly()
+    assert code == 3 and "1 file was gone" in said
 
 
 def test_prune_beside_a_run_is_refused_before_anything_is_looked_at(library, command, monkeypatch):

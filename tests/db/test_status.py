@@ -62,7 +62,7 @@ def test_kinds_are_told_in_words(filled, encoder, image):
         db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(4, prompt=db.TextPair("a", "a"), negative=db.TextPair("b", "b"))])
         conn.execute("INSERT INTO hybrids VALUES (DEFAULT, '{negative,clip_g}', '{1,2}', 16, '', '{}', 1)")
     said = told(filled)
-    assert "3 of 3 images have no CLIP-L vector by" in said and "1 of 1 images have no negative prompt vector by" in said
+    assert "3 of 3 images have no CLIP-L vector by" in said and "1 of 1 image has no negative prompt vector by" in said
     assert "The index over negative prompt, CLIP-G was not finished." in said
 
 
@@ -118,9 +118,36 @@ def test_what_the_token_states_of_a_text_take_does_not_grow_when_others_are_remo
 
 def test_missing_vectors_name_the_model_and_the_step(filled):
     said = told(filled)
-    assert "1 of 2 images have no prompt vector by text aa [aa]. Queue Index Folder on output/folder with that model" in said
-    assert "There are no CLIP-L vectors: searches by them find nothing. Queue Index Folder with a CLIP connected." in said
+    assert "1 of 2 images has no prompt vector by text aa [aa]. Queue Index Folder on output/folder with that model" in said
     assert "image vector" not in said and "negative" not in said
+
+
+def test_kinds_whose_model_no_run_had_are_no_problems_and_told_apart_with_the_way_to_have_them(filled):
+    from diffusion_toolkit.nodes.library.status_report import status_record, status_text
+
+    status = library_status(filled)
+    [kinds] = status.never_made
+    assert (kinds.what, kinds.remedy) == (
+        "There are no CLIP-L and CLIP-G vectors: searches by them find nothing.", "Queue Index Folder with a CLIP connected."
+    )
+    assert "CLIP-" not in told(filled) and status_record(status)["never_made"] == [kinds.told()]
+    assert "\nOptional, and never made: there are no CLIP-L and CLIP-G vectors: searches by them find nothing.\n   -> Queue" in status_text(status)
+    with filled.connection() as conn:  # a run with a CLIP was cut off before it ended
+        db.ensure_encoder(conn, db.Encoder("clip_l", "cc", "clip_l cc", 8))
+    assert "There are no CLIP-L vectors: searches by them find nothing. Queue Index Folder with a CLIP connected." in told(filled)
+    assert [kinds.what[:25] for kinds in library_status(filled).never_made] == ["There are no CLIP-G vecto"]
+
+
+def test_a_library_with_one_kind_alone_and_that_complete_has_no_problem(library, image, encoder):
+    from diffusion_toolkit.nodes.library.status_report import status_text
+
+    with library.connection() as conn:
+        ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1, prompt=db.TextPair("a", "a"))])
+        db.write_image_vectors(conn, encoder(conn, "image"), ids, np.ones((1, 8), np.float32))
+    status = library_status(library)
+    assert status.problems == [] or len(status.problems) == len(library.warnings)  # an older pgvector, on Windows alone
+    assert [kinds.remedy for kinds in status.never_made] == ["Queue Index Folder with a text embedder connected.", "Queue Index Folder with a CLIP connected."]
+    assert ("\nNo problem found.\nOptional, and never made: there are no prompt vectors" in status_text(status)) == (not library.warnings)
 
 
 def test_the_folders_of_images_that_lack_a_vector_are_named_those_with_most_first(library, conn, root, image, encoder):
@@ -138,14 +165,14 @@ def test_the_folders_of_images_that_lack_a_vector_are_named_those_with_most_firs
 def test_an_image_of_which_no_file_is_there_does_not_lack_a_vector_that_nothing_can_make(filled, gone):
     with filled.connection() as conn:
         conn.execute("DELETE FROM image_vectors WHERE image_id IN (SELECT min(id) FROM images)")
-    assert "1 of 3 images have no image vector" in told(filled)
+    assert "1 of 3 images has no image vector" in told(filled)
     with filled.connection() as conn:
         conn.execute(f"{gone} WHERE image_id IN (SELECT min(id) FROM images)")
-    assert "have no image vector" not in told(filled)
+    assert "no image vector" not in told(filled)
 
 
 def test_images_that_an_older_reader_has_read(filled):
-    assert "1 images were read by an older version" in told(filled, reader_version=3)
+    assert "1 image was read by an older version" in told(filled, reader_version=3)
     assert "older version" not in told(filled, reader_version=1)
 
 
@@ -276,7 +303,7 @@ def test_an_index_over_several_kinds_that_is_old_or_unfinished(filled):
             "INSERT INTO hybrids (kinds, encoder_ids, dims, projection, details, fitted_on, ready)"
             " VALUES ('{image,prompt}', '{1,2}', 16, '', '{\"candidates\": {}}', 1, true)"
         )
-    assert "The index over image, prompt was made when there were 1 images; the library has 3 now." in told(filled)
+    assert "The index over image, prompt was fitted on 1 image; the library has 3 now." in told(filled)
     with filled.connection() as conn:
         conn.execute("UPDATE hybrids SET ready = false")
     assert "The index over image, prompt was not finished." in told(filled)

@@ -23,4 +23,6 @@ def test_the_statements_for_a_moved_folder_can_be_run_whatever_its_name_is():
     status = SimpleNamespace(roots=[("mum", "/photos/mum's", 3)])
     [problem] = _host_problems(SimpleNamespace(embedded=False), status)
     assert "3 files lie in /photos/mum's (root" in problem.what
+    [one] = _host_problems(SimpleNamespace(embedded=False), SimpleNamespace(roots=[("mum", "/photos/mum's", 1)]))
+    assert one.what.startswith("1 file lies in /photos/mum's (root")
     assert "WHERE path = '/photos/mum''s'; or" in problem.remedy and "DELETE FROM roots WHERE path = '/photos/mum''s';" in problem.remedy
