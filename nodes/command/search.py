@@ -38,16 +38,16 @@ def search(context: Context) -> int:
     listed = list_by_filter(library, wanted, given.order, given.top_k, given.offset)
     records = [among_others(image) for image in listed.images]
     asked = wanted.text if wanted else ""
-    record = {"library": library.name, "filter": asked, "order": given.order, "total": listed.total, "note": listed.note, "images": records}
-    that = f" that pass {asked}" if asked else ""
+    that = f" that pass{'es' * (listed.total == 1)} {asked}" if asked else ""
     if records:
-        first = f"{given.offset + 1} to {given.offset + len(records)} of {some(listed.total, 'image')}{that}"
+        first, note = f"{given.offset + 1} to {given.offset + len(records)} of {some(listed.total, 'image')}{that}", listed.note
     elif listed.total:
-        first = f"Of {some(listed.total, 'image')}{that} none is after the first {given.offset:,}. Lower --offset."
+        first = note = f"Of {some(listed.total, 'image')}{that} none is after the first {given.offset:,}. Lower --offset."
     else:
-        helps = "Ask with fewer or other words (*ox: the end of one), or a looser filter." if wanted else "Run `index`."
-        first = f"There are no images{that}. {listed.note or helps}"
-    lines = [first, *([listed.note] if records and listed.note else [])]
+        note = listed.note or ("Ask with fewer or other words (*ox: the end of one), or a looser filter." if wanted else "Run `index`.")
+        first = f"There are no images{that}. {note}"
+    record = {"library": library.name, "filter": asked, "order": given.order, "total": listed.total, "note": note, "images": records}
+    lines = [first, *([note] if records and note else [])]
     for rank, (image, told) in enumerate(zip(listed.images, records), given.offset + 1):
         lines += [f"{rank}. {image_line(image, told['note'], ordered_by(image, given.order))}", f"   {told['path']}"]
     if given.paths:

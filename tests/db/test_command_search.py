@@ -91,16 +91,19 @@ def test_order_pages_and_paths(command):
 def test_nothing_found_is_told_with_why(command):
     said, record = command("wolf")
     assert said == 'There are no images that pass prompt:"wolf". Ask with fewer or other words (*ox: the end of one), or a looser filter.\n'
-    assert record["images"] == []
+    assert record["images"] == [] and record["note"] == "Ask with fewer or other words (*ox: the end of one), or a looser filter."
     said, record = command("--filter", "seed:9")
     assert "the lowest is 1, the highest 3" in record["note"] and said == f"There are no images that pass seed:9. {record['note']}\n"
-    assert command("fox", "--offset", "5")[0] == 'Of 2 images that pass prompt:"fox" none is after the first 5. Lower --offset.\n'
+    said, record = command("fox", "--offset", "5")
+    assert said == 'Of 2 images that pass prompt:"fox" none is after the first 5. Lower --offset.\n' == record["note"] + "\n"
+    assert command("boat")[0].startswith('1 to 1 of 1 image that passes prompt:"boat"\n1. #')
 
 
 def test_in_an_empty_library_the_next_step_is_to_index(library, command):
     with library.connection() as conn:
         conn.execute("DELETE FROM images")
-    assert command()[0] == "There are no images. Run `index`.\n"
+    said, record = command()
+    assert said == "There are no images. Run `index`.\n" and record["note"] == "Run `index`."
 
 
 def test_paths_are_utf8_whatever_the_outputs_own_encoding_is(monkeypatch):
