@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 DESCRIPTION_DIMS = 1024
 SOURCE = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 FILE = "open_clip_model.safetensors"
+USUAL = "CLIP-ViT-H-14-laion2B-s32B-b79K-both.safetensors"  # what a person is told to save it as
 _HEAD = 64  # numbers of a head in every CLIP text tower; the file's shapes don't tell
-_WANTED = f"Use {FILE} of https://huggingface.co/{SOURCE}, which holds both towers, in models/clip_vision."
+_WANTED = f"Use {FILE} of https://huggingface.co/{SOURCE}, which holds both halves, saved in models/clip_vision as {USUAL}."
 _BLOCK = {  # open_clip's names within a layer: transformers'
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -116,14 +117,14 @@ def read_text_tower(path: Path) -> Any:
         mlp = weights["transformer.resblocks.0.mlp.c_fc.weight"].shape[0]
         dims = weights["text_projection"].shape[1]
     except KeyError as error:
-        raise EmbedderError(f"{path.name} holds no CLIP text tower: it has no {error.args[0]}. {_WANTED}") from None
+        raise EmbedderError(f"{path.name} holds no text half of a CLIP: it has no {error.args[0]}. {_WANTED}") from None
     if not any(name in tensors for name in ("visual.proj", "visual_projection.weight")):
         raise EmbedderError(
-            f"{path.name} holds a text tower but no picture tower, so nothing tells which image vectors its own compare with. {_WANTED}"
+            f"{path.name} holds a text half but no picture half, so nothing tells which image vectors its own compare with. {_WANTED}"
         )
     if dims != DESCRIPTION_DIMS:
         raise EmbedderError(
-            f"The text tower in {path.name} makes vectors of {dims} dimensions; the library's image vectors have "
+            f"The text half in {path.name} makes vectors of {dims} dimensions; the library's image vectors have "
             f"{DESCRIPTION_DIMS}. {_WANTED}"
         )
     layers = 1 + max(int(match[1]) for name in weights if (match := re.match(r"transformer\.resblocks\.(\d+)\.", name)))
@@ -136,7 +137,7 @@ def read_text_tower(path: Path) -> Any:
         try:
             tower.load_state_dict({name: tensor.float() for name, tensor in weights.items() if name in own})
         except RuntimeError as error:
-            raise EmbedderError(f"The text tower in {path.name} is not whole ({error}). Download the file again.") from error
+            raise EmbedderError(f"The text half in {path.name} is not whole ({error}). Download the file again.") from error
         return tower.eval().requires_grad_(False)
 
 

@@ -10,12 +10,13 @@ from ..host import names_missing_requirements
 from ..types import CATEGORY, DescriptionEncoder
 
 FOLDER = "clip_vision"
-USUAL = "CLIP-ViT-H-14-laion2B-s32B-b79K-both.safetensors"  # what the help page tells a person to save the file as
 
 
 def file_names() -> list[str]:
     """The safetensors files of models/clip_vision; the one of the help page first, whether it is there or not."""
     import folder_paths
+
+    from ...embedders.models.description import USUAL
 
     found = [name for name in folder_paths.get_filename_list(FOLDER) if name.endswith(".safetensors")]
     return [USUAL, *(name for name in found if name != USUAL)]

@@ -89,7 +89,7 @@ def test_a_file_of_pictures_alone_is_refused(comfyui: Path, tmp_path: Path) -> N
     from safetensors.torch import save_file
 
     save_file(small_clip_vision(2).get_sd(), tmp_path / "vision.safetensors")
-    with pytest.raises(EmbedderError, match="vision.safetensors holds no CLIP text tower.*open_clip_model.safetensors of"):
+    with pytest.raises(EmbedderError, match="vision.safetensors holds no text half of a CLIP.*open_clip_model.safetensors of.*both halves, saved in .* as CLIP.*-both.safe"):
         load_description_encoder(tmp_path / "vision.safetensors")
 
 
@@ -97,7 +97,7 @@ def test_a_file_of_text_alone_is_refused(files: dict[str, Path], tmp_path: Path)
     from safetensors.torch import load_file, save_file
 
     save_file({n: t for n, t in load_file(files["open_clip"]).items() if not n.startswith("visual")}, tmp_path / "text.safetensors")
-    with pytest.raises(EmbedderError, match="no picture tower"):
+    with pytest.raises(EmbedderError, match="no picture half"):
         load_description_encoder(tmp_path / "text.safetensors")
 
 
