@@ -41,7 +41,7 @@ def why_outside(place: Path, allowed: Mapping[str, Path]) -> str:
     line = json.dumps({"roots": {name or "all": place.as_posix()}}, ensure_ascii=False)
     return (
         f"{told_faults()}{place} lies below none of the roots: {told_roots(known)}. Add it, or a folder around it, to {config_file()}, such as "
-        f"{line}, or to {ROOTS_VARIABLE}, for ComfyUI and for its run.py alike."
+        f"{line}, or to the environment variable {ROOTS_VARIABLE}: ComfyUI and run.py read both."
     )
 
 

@@ -83,6 +83,7 @@ def test_a_configuration_that_cannot_be_read_is_told_before_all_else(photos, tmp
         _list_file(str(tmp_path / "mine.txt"), photos)
     told = refusal(tmp_path / "mine")
     assert told.startswith(f"{file} can't be read (Expecting") and f"{tmp_path / 'mine'} lies below none of the roots" in told
+    assert told.endswith("or to the environment variable DIFFUSION_TOOLKIT_ROOTS: ComfyUI and run.py read both.")
 
 
 def test_a_root_that_is_not_there_is_told_among_the_roots(photos, tmp_path, monkeypatch):
