@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from .wording import some
@@ -13,12 +14,15 @@ if TYPE_CHECKING:
     from ..db import StoredImage
 
 ORDERS = ("newest", "oldest", "last indexed", "rating", "seed")  # of db.listing, which a node may not import for its schema
-PROMPT_SHOWN = 120  # characters of a prompt in the text on the node
+PROMPT_SHOWN = 120  # characters of a prompt, or of what was asked, in the text on the node
 
 
-def image_line(image: StoredImage, note: str = "", ordered: str = "") -> str:
-    """`#12  seed 5  a red fox  [the file is gone]`, where `ordered` is what its list is ordered by."""
-    return "  ".join(filter(None, (f"#{image.id}", ordered, short_prompt(image), f"[{note}]" if note else "")))
+def image_line(image: StoredImage, note: str = "", ordered: str = "", kinds: Collection[str] = ()) -> str:
+    """`#12  seed 5  a red fox  [the file is gone]`, where `ordered` is what its list is ordered by, and `kinds` what a search compared:
+    of negative prompts these are shown, beside the prompt where others were compared too."""
+    texts = [] if set(kinds) == {"negative"} else [short_prompt(image)]
+    texts += [f"negative: {in_short(image.negative or '') or '(none known)'}"] if "negative" in kinds else []
+    return "  ".join(filter(None, (f"#{image.id}", ordered, *texts, f"[{note}]" if note else "")))
 
 
 def path_of(image: StoredImage, file: Path | str | None) -> str:
@@ -39,8 +43,13 @@ def sureness(image: StoredImage) -> str:
 
 def short_prompt(image: StoredImage) -> str:
     """The prompt on one line."""
-    prompt = " ".join((image.prompt or "").split()) or "(no prompt known)"
-    return prompt if len(prompt) <= PROMPT_SHOWN else prompt[: PROMPT_SHOWN - 1] + "\u2026"
+    return in_short(image.prompt or "") or "(no prompt known)"
+
+
+def in_short(text: str) -> str:
+    """A text on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= PROMPT_SHOWN else line[: PROMPT_SHOWN - 1] + "\u2026"
 
 
 def ordered_by(image: StoredImage, order: str) -> str:

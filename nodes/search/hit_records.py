@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def hit_line(hit: Hit, image: StoredImage, note: str, parts: Sequence[AskedPart], ordered: str = "") -> str:
-    """Rank, score, percentile, id, what it is `ordered` by, and prompt; below it, where a score was put together, of what."""
+    """Rank, score, percentile, id, what it is `ordered` by, and the text that was compared; below it, where a score was put together, of what."""
     nearer = f" \u00b7 {share(hit.percentile)} %" if hit.percentile is not None else ""
-    line = f"{hit.rank}. {hit.score:.3f}{nearer}  {image_line(image, note, ordered)}"
+    line = f"{hit.rank}. {hit.score:.3f}{nearer}  {image_line(image, note, ordered, [part.kind for part in parts])}"
     told = list(zip(parts, hit.cosines, hit.gave))
     plain = len(told) < len(parts) or (len(told) == 1 and hit.gave == hit.cosines)  # the score says it
     gave = [] if plain else [_gave(*one) for one in told]

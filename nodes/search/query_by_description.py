@@ -8,6 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from ..host import names_missing_requirements
 from ..links import Query, QueryPart
+from ..stored_images import in_short
 from ..types import QUERY_CATEGORY, DescriptionEncoder, query_output
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def description_query(encoder: Encoder, text: str) -> Query:
 
     text = clean_text(text)
     details = {"picture_tower": encoder.picture_tower}
-    part = QueryPart("image", encoder.encode_query(text), None, encoder.name, label=f"shows '{text.strip()}'", details=details)
+    part = QueryPart("image", encoder.encode_query(text), None, encoder.name, label=f"shows '{in_short(text)}'", details=details)
     return Query((part,))
 
 

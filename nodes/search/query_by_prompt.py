@@ -8,6 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from ..host import names_missing_requirements
 from ..links import Query, QueryPart
+from ..stored_images import in_short
 from ..types import QUERY_CATEGORY, TextEmbedder, query_output
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def prompt_query(embedder: Embedder, text: str, kind: str) -> Query:
     from ...db import clean_text
 
     text = clean_text(text)
-    words = f"'{text.strip()}'"
+    words = f"'{in_short(text)}'"
     label = words if kind == "prompt" else f"negative {words}"
     return Query((QueryPart(kind, embedder.encode_query(text), embedder.fingerprint, embedder.name, label=label),))
 

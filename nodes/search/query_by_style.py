@@ -9,6 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from ..host import names_missing_requirements
 from ..links import KINDS, Query, QueryPart
+from ..stored_images import in_short
 from ..types import QUERY_CATEGORY, query_output
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def style_query(encoder: SDXLTextEncoder, text: str, kinds: tuple[str, ...]) -> 
         "clip_l": (encoded.clip_l[0], encoder.clip_l_fingerprint),
         "clip_g": (encoded.clip_g[0], encoder.clip_g_fingerprint),
     }
-    return Query(style_parts([(kind, *made[kind], encoder.name) for kind in kinds], lambda kind: f"style of '{text.strip()}' ({KINDS[kind]})"))
+    return Query(style_parts([(kind, *made[kind], encoder.name) for kind in kinds], lambda kind: f"style of '{in_short(text)}' ({KINDS[kind]})"))
 
 
 class QueryByStyle(io.ComfyNode):

@@ -60,6 +60,25 @@ def test_a_description_that_ends_with_half_an_emoji_is_asked_with_a_question_mar
     assert asked == ["a fox ?"]
 
 
+def test_what_was_asked_is_told_on_one_line_and_cut_as_prompts_of_hits_are():
+    from diffusion_toolkit.nodes.search.query_by_prompt import prompt_query
+    from diffusion_toolkit.nodes.search.query_by_style import style_query
+
+    asked = []
+    words = SimpleNamespace(name="n", fingerprint="f", encode_query=lambda text: asked.append(text) or np.ones(2, np.float32))
+    shows = SimpleNamespace(name="n", picture_tower="p", encode_query=words.encode_query)
+    vectors = SimpleNamespace(clip_l=np.ones((1, 2), np.float32), clip_g=np.ones((1, 2), np.float32))
+    style = SimpleNamespace(
+        name="n", clip_l_fingerprint="l", clip_g_fingerprint="g", encode=lambda pairs: asked.append(pairs[0][0]) or vectors
+    )
+    text = "a red\ncar " * 500
+    short = ("a red car " * 12)[:119] + "\u2026"
+    labels = [prompt_query(words, text, kind).parts[0].label for kind in ("prompt", "negative")]
+    labels += [description_query(shows, text).parts[0].label, style_query(style, text, ("clip_g",)).parts[0].label]
+    assert labels == [f"'{short}'", f"negative '{short}'", f"shows '{short}'", f"style of '{short}' (CLIP-G)"]
+    assert asked == [text] * 4  # whole
+
+
 def test_arithmetic_says_its_formula():
     made = combine([(1, one(1, 0, label="image 3")), (0.5, one(0, 1, label="'snow'")), (-1, one(1, 1, label="'sea'"))])
     assert made.label == "(image 3 + 0.5 x 'snow' - 'sea')"

@@ -71,6 +71,14 @@ def test_a_negative_weight_finds_what_is_unlike(server, sea):
     assert abs(both.index(PROMPTS[0]) - both.index(PROMPTS[1])) < without.index(PROMPTS[0]) - without.index(PROMPTS[1])
 
 
+def test_a_search_by_negative_prompt_shows_the_negative_prompts(server, sea):
+    alone = server.queue(search((1.0, query_by_prompt("ugly teeth", "negative prompt")), top_k=1))
+    [first] = hits(alone)
+    assert alone.outputs["search"]["text"][0].splitlines()[-1].endswith(f"#{first['image_id']}  negative: ugly teeth")
+    both = server.queue(search((1.0, query_by_prompt("ugly teeth", "negative prompt")), (1.0, query_by_prompt("a loaf of bread")), top_k=1))
+    assert f"#{first['image_id']}  {PROMPTS[2]}  negative: ugly teeth" in both.outputs["search"]["text"][0]
+
+
 def test_the_score_is_the_sum_of_what_each_query_gave(server, sea):
     look = query_by_stored(stored(server, PROMPTS[0]), leave_out=False)
     result = server.queue(search((1.0, query_by_prompt("a shark")), (-0.5, look)))

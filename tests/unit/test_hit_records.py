@@ -23,6 +23,21 @@ def test_a_line_shows_what_its_list_is_ordered_by_before_the_prompt(hit_records)
     assert hit_records.hit_line(hit, image, "", ()) == "3. 0.500 \u00b7 98 %  #7  a fox"
 
 
+def test_a_line_shows_the_text_that_its_search_compared(hit_records):
+    from diffusion_toolkit.nodes.links import AskedPart
+
+    image = SimpleNamespace(id=7, prompt="a fox", negative="blurry")
+
+    def line(*kinds: str) -> str:
+        share = 1 / len(kinds)
+        hit = SimpleNamespace(rank=1, score=0.5, percentile=None, image_id=7, cosines=(0.5,) * len(kinds), gave=(0.5 * share,) * len(kinds), recency=0.0)
+        return hit_records.hit_line(hit, image, "", [AskedPart(kind, "'x'", share) for kind in kinds]).splitlines()[0]
+
+    assert line("negative") == "1. 0.500  #7  negative: blurry"
+    assert line("image", "negative") == line("prompt", "negative") == "1. 0.500  #7  a fox  negative: blurry"
+    assert line("prompt") == "1. 0.500  #7  a fox"
+
+
 def test_a_share_is_never_rounded_up(hit_records):
     shown = {94.6: "94", 95.0: "95", 99.0: "99.0", 98.99: "98", 100 * 0.57: "57", 99.69: "99.6", 99.9: "99.9", 99.95: "> 99.9"}
     assert {percentile: hit_records.share(percentile) for percentile in shown} == shown

@@ -43,3 +43,13 @@ def test_the_line_of_an_image_has_its_id_what_it_is_ordered_by_its_prompt_on_one
     assert stored_images.image_line(image, "the file is gone", "seed 5") == "#7  seed 5  a fox in the snow  [the file is gone]"
     assert stored_images.image_line(SimpleNamespace(id=8, prompt=None)) == "#8  (no prompt known)"
     assert stored_images.image_line(SimpleNamespace(id=9, prompt="x" * 121)) == "#9  " + "x" * 119 + "\u2026"
+
+
+def test_of_a_search_by_negative_prompt_that_text_is_told_as_what_it_is_and_beside_the_prompt_where_both_were_asked(stored_images):
+    image = SimpleNamespace(id=7, prompt="a fox", negative="blurry\n hands")
+    assert stored_images.image_line(image, kinds=["negative"]) == "#7  negative: blurry hands"
+    assert stored_images.image_line(image, "gone", kinds=["prompt", "negative"]) == "#7  a fox  negative: blurry hands  [gone]"
+    assert stored_images.image_line(image, kinds=["prompt", "image"]) == stored_images.image_line(image) == "#7  a fox"
+    assert stored_images.image_line(SimpleNamespace(id=8, prompt="a", negative=None), kinds=["negative"]) == "#8  negative: (none known)"
+    long = SimpleNamespace(id=9, prompt="a", negative="x" * 121)
+    assert stored_images.image_line(long, kinds=["negative"]) == "#9  negative: " + "x" * 119 + "\u2026"
