@@ -65,7 +65,8 @@ def parts_of_images(connection: db.Connection, ids: Sequence[int], kinds: Sequen
                 "choose another kind in `by`."
             )
         if having < len(ids):
-            lacking.append(f"{len(ids) - having} of the {len(ids)} images have no {KINDS[kind]} vector and do not count")
+            have = "has no {} vector and does not" if having == len(ids) - 1 else "have no {} vector and do not"
+            lacking.append(f"{len(ids) - having} of the {len(ids)} images {have.format(KINDS[kind])} count")
         of = f"{label} ({KINDS[kind]})" if len(kinds) > 1 else label
         parts.append(QueryPart(kind, vector, encoder.fingerprint, encoder.name, weight=1 / len(kinds), label=of))
     return parts, ". ".join(lacking)

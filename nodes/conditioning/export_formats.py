@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..wording import some
+
 if TYPE_CHECKING:
     from ...db import StoredEncoder, StoredImage
     from ...embedders.exchange import Embeddings, MadeBy
@@ -88,21 +90,25 @@ class Tally:
         elif format in WITH_STATES:
             unknown = f", {self._unprompted} of which have no known prompt" if self._unprompted else ""
             missing = self._images - self._sides["positive"]
-            lines.append(f"Token states: {len(self._texts)} distinct texts; {missing} images without those of their prompt{unknown}.")
+            lines.append(f"Token states: {some(len(self._texts), 'distinct text')}; {some(missing, 'image')} without those of their prompt{unknown}.")
         else:
             lines.append(f"Token states: none, this format has no place for them: {_ELSEWHERE}.")
         if format == JSON:
             lines.append("This format does not tell which encoders made the vectors, and has no prompts.")
         if self._without:
-            lines.append(f"{len(self._without)} images have no vector: {_named(self._without)}. Run Index Folder on them with the models connected.")
+            lines.append(f"{_have(self._without)} no vector: {_named(self._without)}. Run Index Folder on them with the models connected.")
         if self._seeds and format == PARQUET:
-            lines.append(f"{len(self._seeds)} images have a seed that this format can't hold: {_named(self._seeds)}. It is left empty.")
+            lines.append(f"{_have(self._seeds)} a seed that this format can't hold: {_named(self._seeds)}. It is left empty.")
         lines += [f"Left out: {what}" for what in self._left_out[:_TOLD]]
         if len(self._left_out) > _TOLD:
-            lines.append(f"Left out: {len(self._left_out) - _TOLD} texts more.")
+            lines.append(f"Left out: {some(len(self._left_out) - _TOLD, 'text')} more.")
         families = dict.fromkeys(VECTORS[name][0] for name in names)
         told = [f"{family} by {encoders[family].told}" for family in families if family in encoders]
         return [*lines, f"Made by: {'; '.join(told) or 'no encoder yet'}."]
+
+
+def _have(ids: Sequence[int]) -> str:
+    return f"{some(len(ids), 'image')} {'has' if len(ids) == 1 else 'have'}"
 
 
 def _named(ids: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from ..host import names_missing_requirements, numbers_in_range, open_library, p
 from ..library_state import library_state
 from ..links import KINDS
 from ..types import CONDITIONING_CATEGORY, Query, library_input, library_name_input
+from ..wording import some
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,7 @@ class LoadEmbeddings(io.ComfyNode):
         place = find_place(file, _WHAT)
         source = _opened(place)
         if first > source.count:
-            raise ExchangeError(f"{source.name} holds {source.count} images, so there is none with the number {first}. Lower first.")
+            raise ExchangeError(f"{source.name} holds {some(source.count, 'image')}, so there is none with the number {first}. Lower first.")
         progress, rows, lines = progress_on(cls), [], []
         imported = Imported(lambda: open_library(library_name, library), clip)
         last = min(first + count - 1, source.count)
@@ -101,7 +102,7 @@ class LoadEmbeddings(io.ComfyNode):
             rows.append(values)
             lines.append(told)
         heading = f"Image {first} of {source.count}" if last == first else f"Images {first} to {last} of {source.count}"
-        text = [f"{heading} in {place}", *lines[:_TOLD], *([f"... and {len(lines) - _TOLD} images more"] * (len(lines) > _TOLD))]
+        text = [f"{heading} in {place}", *lines[:_TOLD], *([f"... and {some(len(lines) - _TOLD, 'image')} more"] * (len(lines) > _TOLD))]
         text += [f"Note: {note}." for note in source.notes[:_TOLD]]
         show_text(cls, f"Done: {heading}")
         return io.NodeOutput(*(list(column) for column in zip(*rows)), ui={"text": ["\n".join(text)]})

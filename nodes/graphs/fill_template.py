@@ -164,7 +164,7 @@ class FillTemplate(io.ComfyNode):
             without += [f"Image {id_} is left out. {' '.join(lacks)}" for id_, lacks in made.lacking.items()]
         save_as = unquoted(save_as)
         written = [str(write_json(f"{save_as}_{id_}_seed_{of}", graph)) if save_as else "" for graph, id_, of in made.graphs]
-        show_text(cls, f"Done: {len(made.graphs)} graphs")
+        show_text(cls, f"Done: {some(len(made.graphs), 'graph')}")
         graphs, of_images, of_seeds = map(list, zip(*made.graphs))
         report = _report(of_seeds, made.lines, without, written, unheard=seeds == OWN_SEED and variations > 1)
         of_images = [ImageId(id_, opened.name) for id_ in of_images]
@@ -185,7 +185,7 @@ def _report(seeds: list[int], lines: list[str], without: list[str], written: lis
     heading = f"{some(len(seeds), 'filled graph')}, seed {seeds[0]}" + f" to {seeds[-1]}" * (seeds[-1] != seeds[0])
     heading += f"; {some(len(without), 'image')} left out" * bool(without)
     heading += f". Not used here: variations, since {OWN_SEED} is one seed" * unheard
-    more = [f"... and {len(lines) - TOLD} images more"] * (len(lines) > TOLD)
+    more = [f"... and {some(len(lines) - TOLD, 'image')} more"] * (len(lines) > TOLD)
     files = [f"Written: {written[0]}" + (f" and {len(written) - 1} more" if len(written) > 1 else "")] if written[0] else []
     return "\n".join([heading, *lines[:TOLD], *more, *first_lines(without, TOLD), *files])
 

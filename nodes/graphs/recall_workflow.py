@@ -13,6 +13,7 @@ from ..host import names_missing_requirements, progress_on, show_text
 from ..library_state import chosen_state
 from ..links import ImageId
 from ..types import CATEGORY, library_input, library_name_input
+from ..wording import some
 from .templates import models_here
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class RecallWorkflow(io.ComfyNode):
             step = "Fill Template makes a graph from the settings that are known."
             step = step if known else "No prompt, seed or checkpoint is known either: choose another image."
             raise NoGraph(f"{'; '.join(without[:TOLD])}. There is nothing to give back. {step}")
-        lines += [f"... and {len(rows) - TOLD} images more."] * (len(rows) > TOLD)
-        show_text(cls, f"Done: {len(rows)} images")
+        lines += [f"... and {some(len(rows) - TOLD, 'image')} more."] * (len(rows) > TOLD)
+        show_text(cls, f"Done: {some(len(rows), 'image')}")
         report = "\n".join([*lines, *without[:TOLD]])
         return io.NodeOutput(*map(list, zip(*rows)), report, ui={"text": [report]})
 

@@ -21,6 +21,7 @@ from ..host import (
     told_roots,
 )
 from ..types import CATEGORY, Library, TextEmbedder, library_name_input
+from ..wording import some
 from .watch import Place
 
 
@@ -183,7 +184,7 @@ class IndexFolder(io.ComfyNode):
         progress = this_run.progress(progress_on(cls))
         report, counts, text = run(library, job, encoders, node_definitions(), progress, refresh=this_run.refreshes)
         text = over.told(report, text, recursive, pattern, watch_after)
-        show_text(cls, f"Done: {counts.images} images in the library")
+        show_text(cls, f"Done: {some(counts.images, 'image')} in the library")
         return io.NodeOutput(
             library_name,
             text,

@@ -6,6 +6,7 @@ from comfy_api.v0_0_2 import io
 
 from ..host import fresh_fingerprint, names_missing_requirements, open_library, progress_on, show_text
 from ..types import CATEGORY, Library, library_input, library_name_input
+from ..wording import some
 
 HYBRID = "several kinds at once"
 WHATS = {HYBRID: None, "prompt and negative": "text", "image": "image", "clip_l": "clip_l", "clip_g": "clip_g"}  # family
@@ -120,7 +121,7 @@ def _hybrid(library, method: str, kinds: str, progress) -> str:
     made = db.build_hybrid(library, chosen or None, progress)
     few, many = min(made["candidates"].values()), max(made["candidates"].values())
     said = (
-        f"Index over {', '.join(made['kinds'])} of {made['images']:,} images: {sum(made['kept'])} of {sum(made['sizes'])} dimensions are "
+        f"Index over {', '.join(made['kinds'])} of {some(made['images'], 'image')}: {sum(made['kept'])} of {sum(made['sizes'])} dimensions are "
         f"kept; {made['recall']:.1%} of the best images are found when {few:,} are compared exactly"
         f"{f', or up to {many:,} where one kind decides' if many > few else ''}."
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model_files import Known, ModelFile, by_likeness, candidates, fingerprints_of
+from ..wording import some
 
 if TYPE_CHECKING:
     from ...db import StoredEncoder
@@ -107,7 +108,7 @@ class QueryModels:
         deadline = time.monotonic() + SEARCH_SECONDS
         for done, file in enumerate(unknown):
             if time.monotonic() > deadline:
-                raise StillLooking(f"Looking for {name}: {done} of {len(unknown)} files compared. Ask again to go on.")
+                raise StillLooking(f"Looking for {name}: {done} of {some(len(unknown), 'file')} compared. Ask again to go on.")
             if self._learn(file).get(family) == wanted:
                 return file
             failed += [file] * (file.key in self._failed)

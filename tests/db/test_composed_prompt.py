@@ -103,3 +103,12 @@ def test_where_no_text_is_near_only_what_is_true_is_said(library, nodes, ids):
     assert "No image has width:999" in shown and "known prompt" not in shown
     shown = composed_prompt.why_no_texts(library, parts, asking.Wanted(filter=db.parse_filter("-has:prompt")))
     assert shown.startswith("No texts for") and "no image that is near has a known prompt" in shown and "offset" not in shown
+
+
+def test_how_many_images_do_not_count_is_told_of_one_and_of_several(library, nodes, ids):
+    _, composed_prompt, _ = nodes
+    with library.connection() as conn:
+        assert composed_prompt.parts_of_images(conn, ids[-2:], ["prompt"])[1] == "1 of the 2 images has no prompt vector and does not count"
+        conn.execute("DELETE FROM text_vectors WHERE text_id = (SELECT prompt_id FROM images WHERE id = %s)", [ids[0]])
+        told = composed_prompt.parts_of_images(conn, [ids[0], *ids[-2:]], ["prompt"])[1]
+    assert told == "2 of the 3 images have no prompt vector and do not count"

@@ -33,6 +33,16 @@ def test_seeds_that_parquet_can_not_hold_are_told_of_it_alone(formats):
     assert said in tally.lines(formats.PARQUET, {}) and said not in tally.lines(formats.ONE, {})
 
 
+def test_one_image_and_one_text_are_told_as_one(formats):
+    tally = formats.Tally()
+    tally.add(Embeddings(1, {}, about={"seed": -1, "prompt_texts": ["a", "a"]}))
+    for number in range(21):
+        tally.tell(f"text {number} is damaged.")
+    told = "\n".join(tally.lines(formats.PARQUET, {}) + tally.lines(formats.ONE, {}))
+    assert "1 image has no vector: #1." in told and "1 image has a seed that" in told and "; 1 image without those" in told
+    assert "Left out: 1 text more." in told and not [line for line in told.splitlines() if "1 images" in line or "1 texts" in line]
+
+
 def test_what_chooses_no_images_is_named(formats):
     from diffusion_toolkit.nodes.conditioning.export_embeddings import ALL, CHOSEN, not_heard
 
