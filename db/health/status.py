@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from psycopg import Connection, DatabaseError
 
@@ -153,6 +154,11 @@ def library_status(library: Library, reader_version: int = 0, words: Words | Non
         status.problems.extend(problems_of(conn, status, library.warnings))
         status.never_made.extend(never_made(status))
     return status
+
+
+def server_began(conn: Connection) -> datetime:
+    """When the server was started: another time than before tells that it was not there in between."""
+    return conn.execute("SELECT pg_postmaster_start_time()").fetchone()[0]
 
 
 def _wal(conn: Connection) -> int | None:

@@ -138,6 +138,7 @@ class IndexReport:
     skipped: Named = field(default_factory=Named)  # path, reason
     unread_metadata: Named = field(default_factory=Named)  # indexed, but without what this says
     seconds: float = 0.0
+    seconds_after: float = 0.0  # and then, until what searches use was up to date
     waited: dict[str, float] = field(default_factory=dict)  # seconds in which the models had nothing to do, by what for
     labels: set[str] = field(default_factory=set)  # that this run gives to each image
     labels_of_lines: set[str] = field(default_factory=set)  # and those that single lines of a list gave to theirs

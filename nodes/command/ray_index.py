@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ... import db
 from ...db.shared import connection_string
 from ...embedders.pipeline import Encoders, IndexReport
-from ..indexing.index_run import finish, together
+from ..indexing.index_run import finish, server_began, together
 from ..indexing.index_store import told_apart
 from .ray_cluster import Cluster, connected
 from .context import Context
@@ -33,7 +33,7 @@ def run_on_ray(
     context: Context, library: db.Library, job: Job, files: JobFiles, recipe: Recipe, bar: Bar
 ) -> tuple[tuple[IndexReport, db.Counts, str], list[str]]:
     """What `index_run.run` gives, and what the workers noted."""
-    given, states = context.given, _states_bytes(library)
+    given, states, server = context.given, _states_bytes(library), server_began(library, bar)
     setup = {
         "comfyui": str(context.comfyui),
         "arguments": list(context.comfyui_arguments),
@@ -59,7 +59,7 @@ def run_on_ray(
     encoders = Encoders(**{kind: SimpleNamespace(name=name) if name else None for kind, name in names.items()})
     notes = list(dict.fromkeys(note for one in begun for note in one["notes"]))
     notes += [f"{lost} of the workers died or hung; their shares were done by others"] if lost else []
-    return finish(library, report, encoders, bar, words=ShellWords()), notes
+    return finish(library, report, encoders, bar, words=ShellWords(), began=server), notes
 
 
 def report_of_all(lines: IndexReport, answers: Sequence[Answer], workers: set[str]) -> IndexReport:

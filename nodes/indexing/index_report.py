@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from ...embedders.pipeline.records import Named
 
 NAMED_FILES = 50
+NAMED_FIRST = 5  # of the skipped ones, where a node shows them without scrolling
 LABELS_NAMED = 10  # of single lines of a list
 OVERWRITTEN_NAMED = 10
+TOLD_AFTER = 1.0  # seconds for indexes and fits that are worth a word
 WAITING = 0.2  # share of a run's time that is worth a word
 PROMPTS = {
     "exact": "exact",
@@ -52,6 +54,7 @@ def summary(report: IndexReport, counts: Counts) -> dict[str, Any]:
         "skipped": [list(file) for file in report.skipped],
         "skipped_total": report.skipped.total,
         "seconds": report.seconds,
+        "seconds_after": report.seconds_after,
         "images_per_second": _rate(report),
         "waited": report.waited,
         "images": counts.images,
@@ -70,26 +73,27 @@ def _rate(report: IndexReport) -> float | None:
 
 
 def report_text(
-    report: IndexReport, counts: Counts, encoders: Encoders, warnings: Sequence[str], words: Words, overwritten: Sequence[GoingImage] = ()
+    report: IndexReport,
+    counts: Counts,
+    encoders: Encoders,
+    warnings: Sequence[str],
+    words: Words,
+    overwritten: Sequence[GoingImage] = (),
+    restarted: str = "",
 ) -> str:
-    """Lines that say what this run did, what the library now holds, what was left out and why."""
+    """Lines that say what this run did and what there is to do, since a node shows the first ones; then what the library now holds,
+    and all that was left out, with why. `restarted` tells that the server was, where it was."""
     lines = _found(report)
     if report.unfinished:
         lines.insert(0, "This run stood back before its end; the next one goes on where it stopped.")
-    if report.elsewhere:
-        who = f" ({'; '.join(sorted(report.others))})" if report.others else ""
-        lines.append(f"Being indexed by another run{who}, and left to it: {report.elsewhere}.")
-    if report.missing:
-        moved = f", {report.moved} of them to another place" if report.moved else ""
-        gone = f"Known files that are gone: {report.missing}{moved}."
-        lines.append(f"{gone} They are marked, and nothing of them is removed; {words.see_gone}.")
-    if report.all_gone:
-        lines.append(
-            f"Not there, in folders that are empty or have none of their known files left: {report.all_gone} known files. They were not "
-            "marked as gone: if this is a drive, mount it; if a folder was renamed here, index the one above; if they are deleted, "
-            f"{words.see_gone}."
-        )
+    lines += [restarted] if restarted else []
+    skipped = _named("Skipped", report.skipped)
+    lines += skipped[:NAMED_FIRST]
+    if len(skipped) > NAMED_FIRST:
+        lines.append(f"Skipped {report.skipped.total - NAMED_FIRST:,} more; they stand below.")
+    lines += _to_do(report, encoders, words)
     lines += _overwritten(overwritten, words)
+    lines += [f"Note: {warning}" for warning in warnings]
     lines += _labelled(report)
     if report.sidecars_read:
         lines.append(f"Known images whose side-car text came, went or changed: {report.sidecars_read}.")
@@ -116,6 +120,16 @@ def report_text(
     if report.states_left_out:
         states += f"; {report.states_left_out} not kept: they do not fit {words.states_budget}"
     lines.append(states + ".")
+    if names := [model.name for model in (encoders.text, encoders.image, encoders.clip) if model is not None]:
+        lines.append(f"Models: {'; '.join(names)}. What they took to load before this run is not counted.")
+    lines += skipped[NAMED_FIRST:]
+    lines += _named("Prompt unknown:", report.unknown)
+    lines += _named("Indexed without all of its metadata:", report.unread_metadata)
+    return "\n".join(lines)
+
+
+def _to_do(report: IndexReport, encoders: Encoders, words: Words) -> list[str]:
+    """What was not made or is away, each with what to do about it."""
     left_out = [
         what
         for what, model in (
@@ -125,20 +139,25 @@ def report_text(
         )
         if model is None
     ]
-    if left_out:
-        lines.append("Not made in this run: " + "; ".join(left_out) + ".")
-    if names := [model.name for model in (encoders.text, encoders.image, encoders.clip) if model is not None]:
-        lines.append(f"Models: {'; '.join(names)}.")
-    lines += [
+    lines = [f"Not made in this run: {'; '.join(left_out)}."] if left_out else []
+    if report.elsewhere:
+        who = f" ({'; '.join(sorted(report.others))})" if report.others else ""
+        lines.append(f"Being indexed by another run{who}, and left to it: {report.elsewhere}.")
+    if report.missing:
+        moved = f", {report.moved} of them to another place" if report.moved else ""
+        gone = f"Known files that are gone: {report.missing}{moved}."
+        lines.append(f"{gone} They are marked, and nothing of them is removed; {words.see_gone}.")
+    if report.all_gone:
+        lines.append(
+            f"Not there, in folders that are empty or have none of their known files left: {some(report.all_gone, 'known file')}. They were not "
+            "marked as gone: if this is a drive, mount it; if a folder was renamed here, index the one above; if they are deleted, "
+            f"{words.see_gone}."
+        )
+    return lines + [
         f"Searches by {family} go by this run's model from now on, and find no image without its vector. The former one, {former}, is taken "
         "again by a run with it."
         for family, former in sorted(report.replaced)
     ]
-    lines += [f"Note: {warning}" for warning in warnings]
-    lines += _named("Skipped", report.skipped)
-    lines += _named("Prompt unknown:", report.unknown)
-    lines += _named("Indexed without all of its metadata:", report.unread_metadata)
-    return "\n".join(lines)
 
 
 def _found(report: IndexReport) -> list[str]:
@@ -156,8 +175,9 @@ def _found(report: IndexReport) -> list[str]:
         f"{report.skipped.total:,} skipped",
     ]
     rate = _rate(report)
-    took = f"Indexing took {report.seconds:.1f} s" + (f", for {rate:.1f} images read a second." if rate else ".")
-    lines = [f"Found {some(report.found, 'image')}: {', '.join(parts)}. {took}"]
+    took = f"Indexing took {report.seconds:.1f} s" + (f", for {rate:.1f} images read a second" if rate else "")
+    took += f"; then {report.seconds_after:.1f} s went into what searches use" if report.seconds_after >= TOLD_AFTER else ""
+    lines = [f"Found {some(report.found, 'image')}: {', '.join(parts)}. {took}."]
     if beside:
         lines.append(
             f"Of what was skipped, {beside:,} {'is' if beside == 1 else 'are'} not among these: not found as an image, or counted already. The "

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ... import db
+from ...db.health import status
 from ...embedders.folders.presence import Names
 from ...embedders.folders.scan import Scan, ScanError
 from ...embedders.pipeline import Encoders, IndexReport, Progress, StandBack, index_folder
 from ...embedders.pipeline.image_list import ImageList, ListError
 from ...embedders.pipeline.records import Named
 from ..conditioning.approximate import refresh_approximation
-from ..host import ROOTS_VARIABLE, config_file, roots
+from ..host import ROOTS_VARIABLE, config_file, log, roots
 from ..wording import some
 from .index_report import report_text
 from .index_store import FolderStore
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 FAULTS_NAMED = 5  # lines of a list of which none is good
 LOOKED_AT = 10_000  # a list of at most so many images must name one that is there; on a network's drive each look takes milliseconds
 TELL_EVERY = 10  # looks
+
+T = TypeVar("T")
 
 
 class LabelError(ValueError):
@@ -67,7 +72,7 @@ def run(
 ) -> tuple[IndexReport, Counts, str]:
     """Index, make the encoders of this run the active ones, and `finish`. `files` are the job's, where they were looked at before;
     the report is in the nodes' words, or in these."""
-    files = files or JobFiles(job, progress)
+    files, began = files or JobFiles(job, progress), server_began(library, progress)
     reports = [files.report()]
     for part, source in files.parts():
         about = (part.root_name, part.root, part.subfolder, encoders, [part.labels], part.namespace)
@@ -76,10 +81,10 @@ def run(
             if reports[-1].unfinished:
                 break
             reports[-1].replaced = store.activate()
-    report, counts, text = finish(library, together(reports), encoders, progress, refresh, words)
+    report, counts, text = finish(library, together(reports), encoders, progress, refresh, words, began)
     looked = job.image_list is None and not report.unfinished and (job.root / job.subfolder).is_dir()
     if looked and not report.found and job.pattern.strip():
-        text += f"\nNo image here matches the pattern {job.pattern.strip()}."
+        text = f"No image here matches the pattern {job.pattern.strip()}.\n{text}"
     return report, counts, text
 
 
@@ -198,15 +203,29 @@ def _in_order(item: tuple[str, str]) -> list[str | tuple[int, str]]:
     return [(len(part.lstrip("0")), part.lstrip("0")) if place % 2 else part for place, part in enumerate(parts)]
 
 
+def server_began(library: Library, progress: Progress) -> datetime:
+    """When the library's server was started, for `finish`. One that is away is waited for."""
+    patience = Patience()
+    patience.telling(progress)
+    return patience.again(partial(_with, library, status.server_began))
+
+
 def finish(
-    library: Library, report: IndexReport, encoders: Encoders, progress: Progress, refresh: bool = True, words: Words | None = None
+    library: Library,
+    report: IndexReport,
+    encoders: Encoders,
+    progress: Progress,
+    refresh: bool = True,
+    words: Words | None = None,
+    began: datetime | None = None,
 ) -> tuple[IndexReport, Counts, str]:
     """Bring what searches use up to date when all of a run is written; the report, also in words.
 
-    Without `refresh`, and where `progress` asks to stand back meanwhile, the report says that this is to be done yet.
+    Without `refresh`, and where `progress` asks to stand back meanwhile, the report says that this is to be done yet. Where the server
+    was started since it `began`, that is told, and logged.
     """
-    refreshed = fitted = ""
-    patience = Patience()
+    refreshed = fitted = restarted = ""
+    patience, started = Patience(), time.monotonic()
     telling = patience.telling(progress)
     try:
         if refresh and not report.unfinished:
@@ -215,10 +234,15 @@ def finish(
     except StandBack:
         refresh = False
     report.unrefreshed = not (refresh or report.unfinished)
-    counts = patience.again(partial(_counts, library))
+    report.seconds_after = time.monotonic() - started
+    counts = patience.again(partial(_with, library, db.counts))
+    if began not in (None, patience.again(partial(_with, library, status.server_began))):
+        restarted = "The library's PostgreSQL server ended during this run and was started again. What was being written then was written once more"
+        restarted += "; server.log in the library's folder may tell why." if library.embedded else "; its log may tell why."
+        log.warning(restarted)
     lost = patience.again(partial(_without_file, library, report)) if report.overwritten else []
     report.overwritten = {(image.image_id, image.root, image.path) for image in lost}
-    text = report_text(report, counts, encoders, library.warnings, words or db.Words(), lost)
+    text = report_text(report, counts, encoders, library.warnings, words or db.Words(), lost, restarted)
     if refreshed:
         text += f"\nSearch: {refreshed}."
     if fitted:
@@ -226,9 +250,9 @@ def finish(
     return report, counts, text
 
 
-def _counts(library: Library) -> Counts:
+def _with(library: Library, ask: Callable[[db.Connection], T]) -> T:
     with library.connection() as connection:
-        return db.counts(connection)
+        return ask(connection)
 
 
 def _without_file(library: Library, report: IndexReport) -> list[db.GoingImage]:

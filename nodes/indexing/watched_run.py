@@ -86,10 +86,10 @@ class RunOver:
             text = _watched(report) + text
             watcher().tell(run.asked_by, text)
         elif run.watches:
-            text = ("" if (self.root / self.under).is_dir() else f"There is no folder {self.under!r} in {place.root} yet.\n") + text
-            text += "\n" + self._begin(recursive, pattern, after)
+            yet = "" if (self.root / self.under).is_dir() else f"There is no folder {self.under!r} in {place.root} yet.\n"
+            text = f"{yet}{self._begin(recursive, pattern, after)}\n{text}"
         elif run.watch and run.listed:
-            text += "\nNot watched: a list names its images itself. Queue it again when the list has changed."
+            text = f"Not watched: a list names its images itself. Queue it again when the list has changed.\n{text}"
         text += "".join(f"\nNo longer watched: {was}." for was in self.ended)
         if not run.watch and not run.listed:
             text += "".join(_still_watched(one, self.folder) for one in watcher().over(self.folder, place.library_name))
@@ -104,7 +104,7 @@ class RunOver:
         return True
 
     def _begin(self, recursive: bool, pattern: str, after: int) -> str:
-        """Watch from now on; a line for the report."""
+        """Watch from now on; the first line of the report."""
         run = self.run
         try:
             check_saved_in(self.root, self.folder)

@@ -49,7 +49,7 @@ def watching(server, pictures) -> Iterator[str]:
 
 
 def test_what_comfyui_saves_is_indexed_until_the_folder_is_queued_with_watch_off(server, watching):
-    assert "Watching: images that ComfyUI saves here are indexed" in watching
+    assert watching.startswith("Watching: images that ComfyUI saves here are indexed")
     server.queue(saving(1))
     [run] = watch_runs(server)
     assert run["status"]["completed"], run["status"]
@@ -88,7 +88,7 @@ def test_what_a_program_saved_that_removes_its_history_at_once_is_indexed_too(se
 def test_a_folder_that_is_not_there_yet_is_watched(server):
     folder, light = "watched_later/2026", {"clip": None, "clip_vision": None, "text_embedder": None}
     said = server.queue(index(folder, **light, watch=True, watch_after=1)).outputs["index"]["text"][0]
-    assert said.startswith(f"There is no folder {folder!r} in output yet.") and "Watching: images that ComfyUI saves here" in said
+    assert said.startswith(f"There is no folder {folder!r} in output yet.\nWatching: images that ComfyUI saves here")
     assert not (server.output / folder).exists()
     above = "watched_later"
     server.queue(index(above, **light, watch=True, watch_after=1, pattern="*.webp"))
@@ -105,7 +105,7 @@ def test_a_folder_that_is_not_there_yet_is_watched(server):
 
 def test_a_folder_into_which_comfyui_saves_nothing_is_not_watched(server):
     said = server.queue(index(root="input", watch=True, clip=None, clip_vision=None, text_embedder=None)).outputs["index"]["text"][0]
-    assert "Not watched: ComfyUI saves nothing here" in said
+    assert said.startswith("Not watched: ComfyUI saves nothing here")
 
 
 def test_a_watch_is_left_be_by_another_workflow_and_ended_by_its_own_that_gets_a_list(server, pictures):
@@ -122,5 +122,5 @@ def test_a_watch_is_left_be_by_another_workflow_and_ended_by_its_own_that_gets_a
     said = run("one", image_list=f"{folder}/list.txt")
     status = server.queue({"status": node("DiffusionToolkitLibraryStatus", library_name="default")}).outputs["status"]
     watched = [line for line in status["text"][0].splitlines() if line.startswith("Watched by Index Folder")]
-    assert "Not watched: a list" in said and f"No longer watched: {server.output / folder}." in said
+    assert said.startswith("Not watched: a list") and f"No longer watched: {server.output / folder}." in said
     assert folder not in "".join(watched)  # as a folder of images that lack vectors it may be told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from diffusion_toolkit import db
 from diffusion_toolkit.embedders.pipeline import Encoders, StandBack
@@ -86,8 +88,22 @@ def test_what_searches_use_can_be_left_for_later_and_that_is_told(run, monkeypat
 
 
 def test_a_pattern_that_no_file_has_is_named(run):
-    assert "No image here matches the pattern *.webp." in run(pattern="*.webp")[2]
+    assert run(pattern="*.webp")[2].startswith("No image here matches the pattern *.webp.\nFound 0 images")
     assert "No image here" not in run(pattern="*.png")[2]
+
+
+def test_the_time_for_what_searches_use_is_told_beside_that_of_indexing(run, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(index_run, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    assert "went into" not in run()[2]
+
+    def refresh(library, progress):
+        clock.now += 61.5
+        return ""
+
+    monkeypatch.setattr(db, "refresh_search", refresh)
+    report, _, text = run()
+    assert report.seconds_after == 61.5 and "; then 61.5 s went into what searches use." in text.splitlines()[0]
 
 
 def test_a_folder_that_is_waited_for_holds_nothing_yet(run):

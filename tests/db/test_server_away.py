@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from diffusion_toolkit.db._trouble import failed_statement
 from diffusion_toolkit.db.server.embedded import EmbeddedServer
 from diffusion_toolkit.embedders.folders.scan import Scan
 from diffusion_toolkit.embedders.pipeline import Encoders, IndexReport, index_folder
-from diffusion_toolkit.nodes.indexing import patience
+from diffusion_toolkit.nodes.indexing import index_run, patience
 from diffusion_toolkit.nodes.indexing.index_run import finish
 from diffusion_toolkit.nodes.indexing.index_store import FolderStore
 from PIL import Image
@@ -104,6 +105,26 @@ def test_a_cancel_is_heard_while_the_server_is_away_and_what_was_committed_stays
         index_folder(folder, Scan(folder), store, made)
     with library.connection() as conn:
         assert db.counts(conn).images == FILES
+
+
+def test_a_server_that_was_started_again_in_the_middle_of_a_run_is_told_in_its_report_and_in_the_log(library, folder, outage, monkeypatch, caplog):
+    def encode(images: list[np.ndarray]) -> np.ndarray:
+        if not outage.begun:
+            outage.begin()
+            outage.missed.set()
+        return np.ones((len(images), 4), np.float32)
+
+    monkeypatch.setattr(index_run, "roots", lambda: {"output": folder})
+    job, made = index_run.Job("output", folder), encoders(encode)
+    said = "The library's PostgreSQL server ended during this run and was started again. What was being written then was written once more; its log"
+    report, _, text = index_run.run(library, job, made, {}, lambda *told: None)
+    assert report.added == FILES and text.splitlines()[1].startswith(said)
+    assert [record.getMessage()[: len(said)] for record in caplog.records] == [said]
+    caplog.clear()
+    assert said not in index_run.run(library, job, made, {}, lambda *told: None)[2] and not caplog.records
+    monkeypatch.setattr(library, "embedded", True)
+    text = finish(library, IndexReport(), made, lambda *told: None, began=datetime.fromtimestamp(0, timezone.utc))[2]
+    assert "; server.log in the library's folder may tell why." in text
 
 
 def away(library, monkeypatch, times: int) -> None:

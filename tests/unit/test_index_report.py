@@ -57,6 +57,27 @@ def test_what_a_run_left_out_and_what_it_waited_for_is_told(index_report):
     assert index_report.summary(report, counts)["skipped_total"] == 60
 
 
+def test_what_there_is_to_do_comes_before_what_was_done(index_report):
+    skipped = Named((f"{n}.png", "damaged") for n in range(7))
+    report = IndexReport(found=9, added=2, skipped=skipped, all_gone=2, labels={"a"}, labelled={1}, prompts={"exact": 2}, vectors={"image": 2}, seconds=2.0)
+    lines = told(index_report, report)[0].splitlines()
+    assert lines[0].startswith("Found 9 images: 2 added") and lines[0].endswith("7 skipped. Indexing took 2.0 s, for 1.0 images read a second.")
+    assert lines[1:6] == [f"Skipped {n}.png: damaged" for n in range(5)] and lines[6] == "Skipped 2 more; they stand below."
+    assert lines[7].startswith("Not made in this run: image vectors (connect clip_vision); prompt") and lines[8].startswith("Not there, in folders")
+    assert lines[9].startswith("Given to 1 image") and lines[-2:] == ["Skipped 5.png: damaged", "Skipped 6.png: damaged"]
+    report.skipped = Named(skipped[:5])
+    assert "below" not in told(index_report, report)[0]
+
+
+def test_what_the_time_of_a_run_leaves_out_is_told(index_report):
+    none = dict.fromkeys(("prompt", "negative", "clip_l", "clip_g", "image"), 0)
+    text = index_report.report_text(IndexReport(), db.Counts(1, 1, 1, none, 0, none), Encoders(text=SimpleNamespace(name="MiniLM")), [], db.Words())
+    assert "\nModels: MiniLM. What they took to load before this run is not counted." in text
+    text, record = told(index_report, IndexReport(seconds=2.0, seconds_after=61.54))
+    assert "Indexing took 2.0 s; then 61.5 s went into what searches use." in text and record["seconds_after"] == 61.54
+    assert "Models:" not in text and "went into" not in told(index_report, IndexReport(seconds_after=0.9))[0]
+
+
 def test_a_model_in_whose_place_this_runs_has_come_is_told_with_the_way_back(index_report):
     text, numbers = told(index_report, IndexReport(replaced={("image", "CLIP-ViT-H/14 [0123abcd]")}))
     assert "Searches by image go by this run's model from now on, and find no image without its vector." in text
