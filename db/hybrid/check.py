@@ -70,8 +70,8 @@ class Check:
     def see(self, vectors: Sequence[np.ndarray], rows: np.ndarray) -> None:
         """Compare with these images too: unit vectors [n, size] by kind, NaN where one lacks the kind, and their rows [n, dims]."""
         lacking = (self._weights != 0).astype(np.float32) @ np.stack([~np.isnan(of_kind[:, 0]) for of_kind in vectors]) == 0
-        told = np.where(lacking, -np.inf, self._queries @ rows.T.astype(np.float32))  # [questions, n]
-        true = np.where(lacking, -np.inf, self._compare(vectors))
+        true = np.where(lacking, -np.inf, self._compare(vectors))  # [questions, n]
+        told = np.where(true == -np.inf, -np.inf, self._queries @ rows.T.astype(np.float32))  # images left out take no candidate's place
         self._best = -np.partition(-np.concatenate([self._best, true], axis=1), WANTED - 1, axis=1)[:, :WANTED]
         both = np.concatenate([self._nearest, np.stack([told, true])], axis=2)
         nearest = np.argpartition(-both[0], COMPARED[-1] - 1, axis=1)[:, : COMPARED[-1]]

@@ -72,6 +72,14 @@ def test_images_that_a_question_was_made_of_do_not_count():
     assert len(made_of) > 100 and all(scores[pair] == -np.inf for pair in made_of)
 
 
+def test_a_text_of_more_images_than_are_compared_hides_no_others():
+    """As one negative prompt for most: whoever asks for it is shown these, and a question that leaves them out is about the others."""
+    samples = drawn(COMPARED[-1] + 1500, 12)
+    samples[1][500 : COMPARED[-1] + 600] = samples[1][0]
+    result = checked(samples, 12)
+    assert min(result["recalls"].values()) == 1 and set(result["candidates"].values()) == {COMPARED[0]}
+
+
 def test_where_no_number_finds_enough_no_more_are_compared_than_find_anything(monkeypatch):
     monkeypatch.setattr(Check, "_recall", lambda check, question, found: min(0.97, len(found) / 1000))
     result = checked(drawn(COMPARED[-1]), 8)
