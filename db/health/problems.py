@@ -86,7 +86,7 @@ def _incomplete(conn: Connection, status: LibraryStatus) -> list[Problem]:
     for family, kinds in by_family.items():
         kinds = [coverage for coverage in kinds if coverage.could]
         if family not in active:
-            found += [_none_of(kinds, family, words)] if kinds and family in begun else []
+            found += [_none_of(kinds, family, words, "")] if kinds and family in begun else []
             continue
         for coverage in kinds:
             if coverage.have < coverage.could:
@@ -126,7 +126,7 @@ def never_made(status: LibraryStatus) -> list[Problem]:
         family = FAMILIES[coverage.kind]
         if coverage.could and family not in begun:
             by_model.setdefault(words.with_model(family), []).append(coverage)
-    return [_none_of(kinds, FAMILIES[kinds[0].kind], words) for kinds in by_model.values()]
+    return [_none_of(kinds, FAMILIES[kinds[0].kind], words, ", which are optional") for kinds in by_model.values()]
 
 
 def _families(status: LibraryStatus) -> set[str]:
@@ -137,9 +137,9 @@ def _some(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-def _none_of(kinds: list[Coverage], family: str, words: Words) -> Problem:
+def _none_of(kinds: list[Coverage], family: str, words: Words, which: str) -> Problem:
     names = " and ".join(kind_in_words(coverage.kind) for coverage in kinds)
-    return Problem(f"There are no {names} vectors: searches by them find nothing.", f"{words.index} {words.with_model(family)}.")
+    return Problem(f"There are no {names} vectors{which}: searches by them find nothing.", f"{words.index} {words.with_model(family)}.")
 
 
 def _folders_lacking(conn: Connection, kind: str, encoder: int) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...embedders.pipeline.records import Named
 
 NAMED_FILES = 50
-NAMED_FIRST = 5  # of the skipped ones, where a node shows them without scrolling
+NAMED_FIRST = 3  # of the skipped ones, where a node shows them without scrolling
 LABELS_NAMED = 10  # of single lines of a list
 OVERWRITTEN_NAMED = 10
 TOLD_AFTER = 1.0  # seconds for indexes and fits that are worth a word

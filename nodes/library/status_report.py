@@ -74,7 +74,7 @@ def status_text(status: LibraryStatus) -> str:
         lines += [f"{number}. {problem.what}"] + [f"   -> {problem.remedy}"] * bool(problem.remedy)
     lines += [] if status.problems else ["No problem found."]
     for kinds in status.never_made:
-        lines += [f"Optional, and never made: {kinds.what[0].lower()}{kinds.what[1:]}", f"   -> {kinds.remedy}"]
+        lines += [kinds.what, f"   -> {kinds.remedy}"]
     lines += [f"The files themselves were not looked at: {status.words.looks_at_files}."] if status.paths else []
     lines += ["", "Images with a vector, of those that could have one:"]
     lines += [f"  {kind_in_words(known.kind)}: {known.have:,} of {known.could:,}{_percent(known.have, known.could)}" for known in status.coverage]

@@ -156,7 +156,7 @@ def test_what_helps_is_told_in_the_words_of_a_shell(library, command, encoder, t
     command("repair")
     status(Context(parse(["status"]).given, tmp_path, [], tmp_path, None))
     said += capsys.readouterr().out
-    assert "CLIP-L and CLIP-G vectors: searches by them find nothing.\n   -> Run `index` with --checkpoint FILE." in said
+    assert "CLIP-L and CLIP-G vectors, which are optional: searches by them find nothing.\n   -> Run `index` with --checkpoint FILE." in said
     assert "`prune` shows them, and removes them from the library with --yes." in said
     assert "The files themselves were not looked at: `verify` does." in said
     assert not [word for word in ("ueue", "Index Folder", "Library Upkeep", "connect") if word in said]
@@ -171,7 +171,7 @@ def test_strict_status_of_a_library_that_lacks_what_nobody_asked_for_is_0(librar
         return status(Context(parse(["status", "--strict"]).given, tmp_path, [], tmp_path, None)), capsys.readouterr().out
 
     code, said = strictly()
-    assert code == (3 if library.warnings else 0) and "never made: there are no image vectors: searches by them find nothing." in said
+    assert code == (3 if library.warnings else 0) and "\nThere are no image vectors, which are optional: searches by them find nothing.\n" in said
     command("repair")  # b.png is gone
     code, said = strictly()
     assert code == 3 and "1 file was gone" in said

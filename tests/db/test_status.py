@@ -128,10 +128,10 @@ def test_kinds_whose_model_no_run_had_are_no_problems_and_told_apart_with_the_wa
     status = library_status(filled)
     [kinds] = status.never_made
     assert (kinds.what, kinds.remedy) == (
-        "There are no CLIP-L and CLIP-G vectors: searches by them find nothing.", "Queue Index Folder with a CLIP connected."
+        "There are no CLIP-L and CLIP-G vectors, which are optional: searches by them find nothing.", "Queue Index Folder with a CLIP connected."
     )
     assert "CLIP-" not in told(filled) and status_record(status)["never_made"] == [kinds.told()]
-    assert "\nOptional, and never made: there are no CLIP-L and CLIP-G vectors: searches by them find nothing.\n   -> Queue" in status_text(status)
+    assert "\nThere are no CLIP-L and CLIP-G vectors, which are optional: searches by them find nothing.\n   -> Queue" in status_text(status)
     with filled.connection() as conn:  # a run with a CLIP was cut off before it ended
         db.ensure_encoder(conn, db.Encoder("clip_l", "cc", "clip_l cc", 8))
     assert "There are no CLIP-L vectors: searches by them find nothing. Queue Index Folder with a CLIP connected." in told(filled)
@@ -147,7 +147,7 @@ def test_a_library_with_one_kind_alone_and_that_complete_has_no_problem(library,
     status = library_status(library)
     assert status.problems == [] or len(status.problems) == len(library.warnings)  # an older pgvector, on Windows alone
     assert [kinds.remedy for kinds in status.never_made] == ["Queue Index Folder with a text embedder connected.", "Queue Index Folder with a CLIP connected."]
-    assert ("\nNo problem found.\nOptional, and never made: there are no prompt vectors" in status_text(status)) == (not library.warnings)
+    assert ("\nNo problem found.\nThere are no prompt vectors, which are optional" in status_text(status)) == (not library.warnings)
 
 
 def test_the_folders_of_images_that_lack_a_vector_are_named_those_with_most_first(library, conn, root, image, encoder):
