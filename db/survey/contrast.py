@@ -20,11 +20,11 @@ from ..search import exact_cosines, search
 from ..stream import BATCH, read_column, vectors_of
 from ..vectors import image_vector, text_vector
 from ..words import CONNECT
-from .pairs import look_alikes
+from .pairs import look_alikes_of_other_prompts
 
 LOOK, PROMPT = "alike look, other prompt", "same prompt, other look"
 _POOL = 1000  # of the images that are most alike in one way, those least alike in the other are given
-_PAIRS_COMPARED = 200_000  # of the library, the ones that look most alike
+_PAIRS_COMPARED = 200_000  # of the library, of other prompts each, the ones that look most alike
 _MOST_OF_A_TEXT = 1024  # images of one prompt that are all compared with each other
 
 _PROMPTS_OF = """
@@ -92,10 +92,12 @@ def contrasts_of_library(
     image_encoder, text_encoder = _encoders(conn)
     if how == PROMPT:
         return _most_different(_of_texts(conn, image_encoder, filter, k, progress), how, k)
-    pairs = look_alikes(conn, lowest, filter, neighbours=8, progress=progress)
-    first, second, look = (column[:_PAIRS_COMPARED] for column in (pairs.first, pairs.second, pairs.closeness))
+    none = _no_prompts(conn)
+    prompted = all_of([filter, Filter(sql.SQL("i.prompt_id IS NOT NULL")), _but_for(none)])
+    pairs = look_alikes_of_other_prompts(conn, lowest, _PAIRS_COMPARED, prompted, progress=progress)
+    first, second, look = pairs.first, pairs.second, pairs.closeness
     statement = sql.SQL(_PROMPTS_OF).format(dims=sql.Literal(text_encoder.dims), encoder=sql.Literal(text_encoder.id))
-    found, none = [], _no_prompts(conn)
+    found = []
     for start in range(0, len(first), BATCH):
         progress("Comparing prompts", start, len(first))
         some = slice(start, start + BATCH)

@@ -14,7 +14,7 @@ from ..filters import Filter
 from ..records import StoredFile
 from ..sizes import in_bytes
 from ..stream import BATCH, read_ids, vectors_of
-from .pairs import Pairs, bits_set, tells
+from .pairs import Pairs, bits_set, hanging_together, tells
 
 _SURE = {"exact": 3, "inferred": 2, "unknown": 1}
 _LOSSLESS = (".png", ".apng", ".tif", ".tiff", ".bmp", ".exr")
@@ -105,16 +105,9 @@ class Alike:
 
 def groups_of(*pairs: Pairs) -> list[np.ndarray]:
     """The images that hang together by any of these pairs, each group by id; the largest first."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    first = np.concatenate([one.first for one in pairs])
-    second = np.concatenate([one.second for one in pairs])
-    ids, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+    ids, group = hanging_together(*(np.concatenate([getattr(one, side) for one in pairs]) for side in ("first", "second")))
     if not len(ids):
         return []
-    links = coo_array((np.ones(len(first), bool), (places[: len(first)], places[len(first) :])), shape=(len(ids), len(ids)))
-    _, group = connected_components(links, directed=False)
     order = np.argsort(group, kind="stable")
     found = np.split(ids[order], np.flatnonzero(np.diff(group[order])) + 1)
     return sorted(found, key=lambda members: (-len(members), members[0]))

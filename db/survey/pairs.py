@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,14 @@ from psycopg import Connection, sql
 
 from ..encoders import active_encoder, no_vectors
 from ..errors import LibraryError
-from ..filters import Filter
+from ..filters import EVERYTHING, Filter
 from ..indexes.build import indexes_of
 from ..phashes import read_phashes
 from ..progress import Progress, silent
 from ..records import StoredEncoder
-from ..stream import count_vectors, read_ids, stream_vectors
+from ..stream import count_vectors, read_column, read_ids, stream_vectors
 
-EXACT_BELOW = 20_000  # vectors that are all compared with each other: a few seconds, and no index is needed
+EXACT_BELOW = 50_000  # vectors that are all compared with each other: on two cores as soon as by an index, on more sooner, and none is missed
 EXACT_AT_MOST = 200_000  # without an index: minutes, and 0.8 GB
 MOST_PAIRS = 20_000_000
 _ASKED = 500  # vectors whose neighbours one statement looks for: about half a second
@@ -25,18 +25,24 @@ _BLOCK = 2048  # vectors that are compared with as many others at once, 16 MB of
 _BITS = 64
 _LEAST_SET = 12  # bits; a hash has 32, but that of a picture of one colour hardly any, and all such are alike
 
+_SCANNED = 2000  # of an index for one image's neighbours, at most: so far it goes on where many of the nearest don't count
+
 _NEIGHBOURS = """
 SELECT a.image_id, near.image_id, near.distance
-FROM image_vectors a
+FROM image_vectors a JOIN images mine ON mine.id = a.image_id
 CROSS JOIN LATERAL (
     SELECT v.image_id, v.embedding::halfvec({dims}) <=> a.embedding::halfvec({dims}) AS distance
     FROM image_vectors v
-    WHERE v.encoder_id = {encoder}
+    WHERE v.encoder_id = {encoder} AND EXISTS (SELECT FROM images i WHERE i.id = v.image_id AND ({counts}))
     ORDER BY v.embedding::halfvec({dims}) <=> a.embedding::halfvec({dims})
     LIMIT {k}
 ) near
 WHERE a.encoder_id = {encoder} AND a.image_id = ANY(%(ids)s) AND near.image_id <> a.image_id AND near.distance <= %(most)s
 """
+
+
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Image ids, image ids, and how close each two are."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,47 @@ def look_alikes(
 ) -> Pairs:
     """The pairs whose image vectors have a cosine of at least `lowest`.
 
-    Up to 20,000 images are all compared with each other. Beyond, each one's `neighbours` nearest are looked up in the
+    Up to 50,000 images are all compared with each other. Beyond, each one's `neighbours` nearest are looked up in the
     vectors' HNSW index (in an IVFFlat index, an eighth of the vectors would be compared for each; in one of single bits, near is not
-    near enough): a group larger than that still hangs together by its members' neighbours. LibraryError where the
-    library has no image vectors, where there are too many for what is asked, or where `lowest` takes in half the library.
+    near enough), and those that have so many near to them are compared with each other: so all hang together that should,
+    though not by every pair. LibraryError where the library has no image vectors, where there are too many for what is asked,
+    or where `lowest` takes in half the library.
     To be called in a transaction of its own: it sets the planner's options until that ends.
     """
+    encoder, count, indexed = _way(conn, filter)
+    if not indexed:
+        found = _by_comparing(conn, encoder, count, lowest, filter, progress)
+        return Pairs(*_each_once(*found), _all_compared(count))
+    found = _each_once(*_by_index(conn, encoder, lowest, filter, neighbours, progress))
+    joining, told = _joining(conn, encoder, lowest, found, neighbours, progress)
+    return Pairs(*_each_once(*map(np.concatenate, zip(found, joining))), f"{_looked_up(count, neighbours)}{told}")
+
+
+def look_alikes_of_other_prompts(
+    conn: Connection,
+    lowest: float,
+    most: int,
+    filter: Filter | None = None,
+    *,
+    neighbours: int = 8,
+    progress: Progress = silent,
+) -> Pairs:
+    """The same, but of images of different prompts alone: `most` pairs, the most alike. The filter is to leave out images without one.
+
+    Pairs of one prompt take nobody's place, neither among the `most` nor among the `neighbours`.
+    """
+    encoder, count, indexed = _way(conn, filter)
+    if indexed:
+        found = _by_index(conn, encoder, lowest, filter, neighbours, progress, other_prompts=True)
+    else:
+        prompts = read_column(conn, "i.prompt_id", "i.prompt_id IS NOT NULL", filter)
+        found = _by_comparing(conn, encoder, count, lowest, filter, progress, prompts, most)
+    found = [column[:most] for column in _each_once(*found)]
+    return Pairs(*found, _looked_up(count, neighbours) if indexed else _all_compared(count))
+
+
+def _way(conn: Connection, filter: Filter | None) -> tuple[StoredEncoder, int, bool]:
+    """(the pictures' encoder, how many vectors are asked for, whether by its index)."""
     encoder = active_encoder(conn, "image")
     if encoder is None:
         raise LibraryError(no_vectors("image"))
@@ -78,13 +119,15 @@ def look_alikes(
             f"{count} images can't all be compared with each other, and their vectors have no index by hnsw. Make one with Build Index, or "
             "choose fewer images with a filter."
         )
-    if indexed:
-        found = _by_index(conn, encoder, lowest, filter, neighbours, progress)
-        method = f"index, the {neighbours} nearest of each of {_images(count)}"
-    else:
-        found = _by_comparing(conn, encoder, count, lowest, filter, progress)
-        method = f"exact, {_images(count)} compared with each other"
-    return Pairs(*_each_once(*found), method)
+    return encoder, count, indexed
+
+
+def _all_compared(count: int) -> str:
+    return f"exact, {_images(count)} compared with each other"
+
+
+def _looked_up(count: int, neighbours: int) -> str:
+    return f"index, the {neighbours} nearest of each of {_images(count)}"
 
 
 def same_hashes(
@@ -165,38 +208,83 @@ def _sharing(hashes: np.ndarray, shift: np.uint64, width: np.uint64, most_bits: 
         apart += 1
 
 
+def hanging_together(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, the number of the group of each) of all images in these pairs, by id: who is linked, over whatever others, is of one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ids, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+    links = coo_array((np.ones(len(first), bool), (places[: len(first)], places[len(first) :])), shape=(len(ids), len(ids)))
+    return ids, connected_components(links, directed=False)[1]
+
+
 def _by_index(
-    conn: Connection, encoder: StoredEncoder, lowest: float, filter: Filter | None, neighbours: int, progress: Progress
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs as they are found, from both sides."""
+    conn: Connection,
+    encoder: StoredEncoder,
+    lowest: float,
+    filter: Filter | None,
+    neighbours: int,
+    progress: Progress,
+    other_prompts: bool = False,
+) -> Columns:
+    """Pairs as they are found, from both sides: of each image that passes the filter its nearest that do."""
+    chosen = filter or EVERYTHING
+    counts = sql.SQL("{} AND i.prompt_id <> mine.prompt_id" if other_prompts else "{}").format(chosen.condition)
     ids = read_ids(conn, "true", filter)
     statement = sql.SQL(_NEIGHBOURS).format(
-        dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), k=sql.Literal(neighbours + 1)  # itself is one
+        dims=sql.Literal(encoder.dims), encoder=sql.Literal(encoder.id), counts=counts, k=sql.Literal(neighbours + 1)  # itself is one
     )
-    # A nearly equal vector is found with any breadth; rows are dropped by nothing, so the scan need never go on.
+    # A nearly equal vector is found with any breadth; the scan goes on where rows are dropped, as those that were removed just now.
     conn.execute(
-        "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'off', true),"
-        " set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)",
-        [str(max(100, 2 * neighbours))],
+        "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),"
+        " set_config('hnsw.max_scan_tuples', %s, true), set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)",
+        [str(max(100, 2 * neighbours)), str(_SCANNED)],
     )
     found, count = [np.empty((0, 3))], 0
     for start in range(0, len(ids), _ASKED):
         progress("Looking for near images", start, len(ids))
-        asked = {"ids": ids[start : start + _ASKED].tolist(), "most": 1 - lowest}
+        asked = {**chosen.parameters, "ids": ids[start : start + _ASKED].tolist(), "most": 1 - lowest}
         rows = conn.execute(statement, asked, binary=True).fetchall()
         found.append(np.array(rows, np.float64).reshape(-1, 3))  # ids below 2^53 are exact in it
         count += len(rows)
         _refuse_too_many(count)
     pairs = np.concatenate(found)
-    first, second = pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
-    inside = np.isin(second, ids) if filter is not None else slice(None)
-    return first[inside], second[inside], 1 - pairs[inside, 2]
+    return pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64), 1 - pairs[:, 2]
+
+
+def _joining(conn: Connection, encoder: StoredEncoder, lowest: float, found: Columns, neighbours: int, progress: Progress) -> tuple[Columns, str]:
+    """Pairs between groups that `found` leaves apart, and what is to be said of it.
+
+    Of a pair that both sides' nearest crowded out, as where twenty equal pictures lie near to twenty others, both images have so many
+    near to them as were looked up.
+    """
+    ids, groups = hanging_together(*found[:2])
+    near = np.bincount(np.searchsorted(ids, np.concatenate(found[:2])), minlength=len(ids))
+    crowded = near >= neighbours
+    none = tuple(column[:0] for column in found)
+    if len(np.unique(groups[crowded])) < 2:
+        return none, ""
+    if (count := int(crowded.sum())) > EXACT_AT_MOST:
+        return none, f"; groups of more than {neighbours} may come in parts"
+    among = Filter.of_ids(ids[crowded])
+    joining = _by_comparing(conn, encoder, count, lowest, among, progress, (ids[crowded], groups[crowded]))
+    return joining, f", and {_images(count)} in crowds compared with each other"
 
 
 def _by_comparing(
-    conn: Connection, encoder: StoredEncoder, count: int, lowest: float, filter: Filter | None, progress: Progress
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs by every cosine, in blocks of the upper triangle."""
+    conn: Connection,
+    encoder: StoredEncoder,
+    count: int,
+    lowest: float,
+    filter: Filter | None,
+    progress: Progress,
+    labels: tuple[np.ndarray, np.ndarray] | None = None,
+    most: int | None = None,
+) -> Columns:
+    """Pairs by every cosine, in blocks of the upper triangle; by `labels` (ids, by id, and a number of each) only those of different ones.
+
+    With `most` the nearest so many at least, and not all of them; without, too many are refused.
+    """
     ids, vectors = np.empty(count, np.int64), np.empty((count, encoder.dims), np.float32)
     filled = 0
     for some, batch in stream_vectors(conn, "image", encoder, filter):
@@ -204,6 +292,7 @@ def _by_comparing(
         some, batch = some[: count - filled], batch[: count - filled]  # others may be written meanwhile
         ids[filled : filled + len(some)], vectors[filled : filled + len(some)] = some, batch
         filled += len(some)
+    own = None if labels is None else _looked_at(ids[:filled], *labels)
     found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
     blocks, near = range(0, filled, _BLOCK), 0
     for number, start in enumerate(blocks):
@@ -213,11 +302,32 @@ def _by_comparing(
             cosines = left @ vectors[other : min(other + _BLOCK, filled)].T  # [b, b]
             a, b = np.nonzero(cosines >= lowest)
             keep = a + start < b + other
+            if own is not None:
+                keep &= own[start + a] != own[other + b]
             a, b = a[keep], b[keep]
             found.append((ids[start + a], ids[other + b], cosines[a, b].astype(np.float64)))
             near += len(a)
-            _refuse_too_many(near)
+            if most is None:
+                _refuse_too_many(near)
+            elif near > 4 * most:
+                found = [_nearest(found, most)]
+                near, lowest = most, max(lowest, found[0][2].min())
     return tuple(map(np.concatenate, zip(*found)))
+
+
+def _looked_at(ids: np.ndarray, known: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The label of each of `ids`; -1 of one that was written meanwhile."""
+    if not len(known):
+        return np.full(len(ids), -1)
+    places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[places] == ids, labels[places], -1)
+
+
+def _nearest(found: Sequence[Columns], most: int) -> Columns:
+    """The `most` pairs of these that are most alike."""
+    columns = tuple(map(np.concatenate, zip(*found)))
+    chosen = np.argpartition(-columns[2], most - 1)[:most]
+    return tuple(column[chosen] for column in columns)
 
 
 def _each_once(

@@ -64,6 +64,26 @@ def test_the_library_has_lookalikes_of_other_prompts_each_image_in_one_pair(conn
     assert pairs(ids, found) == [(4, 6), (0, 1), (2, 3), (5, 8)]
 
 
+@pytest.mark.parametrize("exact_below", [1000, 0])
+def test_pairs_of_one_prompt_take_no_place_however_many_look_more_alike(conn, ids, image, root, monkeypatch, exact_below):
+    monkeypatch.setattr("diffusion_toolkit.db.survey.pairs.EXACT_BELOW", exact_below)
+    monkeypatch.setattr("diffusion_toolkit.db.survey.contrast._PAIRS_COMPARED", 60)
+    others = [image(20 + n, prompt=db.TextPair(*[f"prompt {[40, 85][n // 30]}"] * 2)) for n in range(60)]
+    added = db.write_images(conn, root, others)
+    looks = np.concatenate([np.linspace(170, 170.1, 30), np.linspace(178, 178.1, 30)])
+    db.write_image_vectors(conn, db.active_encoder(conn, "image").id, added, np.stack([at(look) for look in looks]))
+    found = db.contrasts_of_library(conn, LOOK, 0.985, 200, db.Filter.of_ids(added))
+    assert len(found) >= 5 and all(one.first in added[:30] and one.second in added[30:] for one in found)
+    assert {round(one.prompt, 3) for one in found} == {round(float(np.cos(np.radians(45))), 3)}
+
+
+@pytest.mark.parametrize("most, expected", [(1, (2, 3)), (2, (1, 3))])
+def test_of_too_many_pairs_those_that_look_most_alike_are_compared(conn, ids, monkeypatch, most, expected):
+    for name, value in (("pairs._BLOCK", 4), ("pairs.MOST_PAIRS", 5), ("contrast._PAIRS_COMPARED", most)):
+        monkeypatch.setattr(f"diffusion_toolkit.db.survey.{name}", value)
+    assert pairs(ids, db.contrasts_of_library(conn, LOOK, -1, 10)) == [expected]
+
+
 def test_each_image_of_the_library_is_in_one_pair_also_where_one_image_is_the_first_of_all(conn, ids):
     between = db.Filter(sql.SQL("i.id = ANY({})").format(sql.Placeholder("some")), {"some": [ids[5], ids[6], ids[8]]})
     assert pairs(ids, db.contrasts_of_library(conn, LOOK, 0.85, 10, between)) == [(5, 6)]

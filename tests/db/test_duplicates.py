@@ -78,6 +78,46 @@ def test_lists_are_not_asked_for_neighbours_since_comparing_all_is_sooner_done(c
         db.look_alikes(conn, 0.95)
 
 
+def circled(conn, root, image, encoder, degrees: list[float]) -> list[int]:
+    """Images whose pictures lie so on a circle, in a library that is large enough for its index."""
+    ids = db.write_images(conn, root, [image(n) for n in range(len(degrees))])
+    angles = np.radians(degrees)[:, None]
+    db.write_image_vectors(conn, encoder(conn, "image"), ids, np.hstack([np.cos(angles), np.sin(angles), np.zeros((len(ids), 6))]))
+    return ids
+
+
+def test_crowds_that_are_near_to_each_other_hang_together_though_each_crowds_the_other_out(conn, root, image, encoder, monkeypatch):
+    monkeypatch.setattr(pairs_module, "EXACT_BELOW", 0)
+    ids = circled(conn, root, image, encoder, [0] * 20 + [10] * 20 + [90] * 20 + [10.01, 50])
+    found = db.look_alikes(conn, np.cos(np.radians(12)))
+    assert [group.tolist() for group in db.groups_of(found)] == [[*ids[:40], ids[60]], ids[40:60]]
+    assert found.method == "index, the 16 nearest of each of 62 images, and 61 images in crowds compared with each other"
+    monkeypatch.setattr(pairs_module, "EXACT_AT_MOST", 60)
+    found = db.look_alikes(conn, np.cos(np.radians(12)))
+    assert [len(group) for group in db.groups_of(found)] == [21, 20, 20] and found.method.endswith("; groups of more than 16 may come in parts")
+
+
+@pytest.fixture
+def crowded_out(conn, root, image, encoder, monkeypatch) -> list[int]:
+    """Two images that are near to each other, and 300 that are nearer to the first."""
+    monkeypatch.setattr(pairs_module, "EXACT_BELOW", 0)
+    random = np.random.default_rng(1)
+    first = random.normal(size=DIMS)
+    vectors = first + np.array([0, 0.4, *[0.05] * 300])[:, None] * random.normal(size=(302, DIMS))
+    ids = db.write_images(conn, root, [image(n) for n in range(len(vectors))])
+    db.write_image_vectors(conn, encoder(conn, "image", dims=DIMS), ids, vectors)
+    return ids
+
+
+def test_what_was_removed_crowds_nobody_out(conn, crowded_out):
+    conn.execute("DELETE FROM images WHERE id = ANY(%s)", [crowded_out[2:]])
+    assert as_set(db.look_alikes(conn, 0.8)) == {tuple(crowded_out[:2])}
+
+
+def test_what_does_not_pass_the_filter_crowds_nobody_out(conn, crowded_out):
+    assert as_set(db.look_alikes(conn, 0.8, db.Filter.of_ids(crowded_out[:2]))) == {tuple(crowded_out[:2])}
+
+
 def scans(conn) -> int:
     return conn.execute(
         "SELECT pg_stat_get_numscans(oid) + pg_stat_get_xact_numscans(oid) FROM pg_class WHERE relname LIKE 'image_vectors_hnsw%'"
