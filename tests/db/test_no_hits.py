@@ -181,3 +181,4 @@ def test_hits_that_lack_what_is_asked_for_beside_a_negative_weight_are_told_once
     found = asking.find(library, [*both, links.QueryPart("image", unit(1), label="c")], asking.Wanted()).hits
     assert len(found.hits) == 5 and found.note == ""  # what has no prompt is not unlike b either
     assert note(1, 1.5) == note(-1, 1.5) == note(1, -1.5, "has:prompt") == ""
+    assert note(-1, -1.5) == note(0, -1.5) == ""  # nobody is here for being near to the words

@@ -222,3 +222,25 @@ def test_an_encoder_that_was_never_committed_is_forgotten(library, image, encode
                 db.bump_generation(other)
             assert other.execute("SELECT generation FROM library").fetchone() == undone
         assert ids_of(ask(conn, "image", unit(1), 9)) == ids[:1]
+
+
+def test_images_without_the_vectors_that_tell_them_apart_are_diverse_by_score(conn, root, image, encoder, unit):
+    """The main kind is the prompt, and none of these has one: they are found by their negative prompts."""
+    texts = [db.TextPair(f"{n}", "") for n in range(4)]
+    ids = db.write_images(conn, root, [image(n, negative=text) for n, text in enumerate(texts)])
+    negatives = [unit(1, n) for n in (0.3, 0, 0.2, 0.1)]
+    db.write_text_vectors(conn, encoder(conn, "text"), [db.find_text(conn, text) for text in texts], np.stack(negatives))
+    parts = (db.Part("prompt", unit(1), 1.0), db.Part("negative", unit(1), 0.5))
+    answer = db.search(conn, db.Question(parts=parts, k=4, diversity=0.7))
+    assert ids_of(answer) == [ids[n] for n in (1, 3, 2, 0)]
+
+
+def test_an_image_of_unknown_look_is_like_none_where_diversity_is_by_looks(conn, root, image, encoder, unit):
+    texts = [db.TextPair(f"{n}", "") for n in range(4)]
+    ids = db.write_images(conn, root, [image(n, prompt=text) for n, text in enumerate(texts)])
+    prompts = [unit(1), unit(1, 0.5), unit(1, 0.1), unit(1, 1)]
+    db.write_text_vectors(conn, encoder(conn, "text"), [db.find_text(conn, text) for text in texts], np.stack(prompts))
+    db.write_image_vectors(conn, encoder(conn, "image"), [ids[0], ids[2], ids[3]], np.stack([unit(1), unit(0, 1), unit(-1)]))
+    answer = db.search(conn, db.Question(parts=(db.Part("prompt", unit(1)),), k=4, diversity=0.9))
+    assert answer.method == "exact; made diverse by looks"
+    assert ids_of(answer)[:3] == [ids[n] for n in (0, 1, 3)]

@@ -181,6 +181,7 @@ def test_widgets_make_one_filter_text(texts) -> None:
     )
     assert db.parse_filter(text)
     assert texts.filter_text(folder=r'"D:\pictures\a b" ') == r'folder:"D:\pictures\a b"'
+    assert texts.filter_text(labels="c-, -d-, - e,--f") == 'label:"c-" -label:"d-" -label:"e" -label:"-f"'
     assert texts.filter_text() == "" and texts.filter_text(more="a or b") == "a or b"
 
 

@@ -91,3 +91,14 @@ def test_what_is_not_run_is_listed_on_the_node_with_what_to_do(imported_images, 
     values, told = _values(record(3, ("clip_l", "clip_g")), imported_images.Imported(lambda: library, None), "some.json")
     assert "not in the file, so what needs it is not run: the vectors prompt, negative prompt, image" in told
     assert "has no prompt vector. Use what it has (CLIP-L, CLIP-G), or another image" in values[5].message
+
+
+@pytest.mark.parametrize(("lengths", "told"), [((1, 1), True), ((1, 5), False), ((5, 1), False), ((5, 5), False)])
+def test_only_where_both_vectors_are_of_length_1_they_were_normalised(imported_images, library, monkeypatch, lengths, told):
+    """SDXL's own pooled output may be so long by chance, but not of both."""
+    monkeypatch.setattr(db, "typical_length", lambda connection, encoder_id: 20.0)
+    vectors = record(3, ("clip_l", "clip_g")).vectors
+    of_length = {name: length * vector / np.linalg.norm(vector) for (name, vector), length in zip(vectors.items(), lengths)}
+    made = imported_images.Imported(lambda: library, None).conditioning(without_states(of_length, {}), "positive")
+    assert ("brought to this library's usual lengths, 20.0 and 20.0" in made.source) == ("they were normalised" in made.source) == told
+    assert float(np.linalg.norm(made.pooled)) == pytest.approx(20 if told else lengths[1], rel=1e-3)
