@@ -25,6 +25,7 @@ from ..hybrid.check import EQUAL, WANTED
 from ..progress import Progress, silent
 from ..records import StoredEncoder
 from ..search.kinds import SHAPES, Source, state_of
+from ..search.one_kind import NEAREST
 from ..search.strategy import enough
 from ..stream import sound_rows, stream_encoder, unit_rows
 from ..vectors import as_halfvecs
@@ -36,6 +37,7 @@ _GOOD = (0.99, 0.985)  # recall of the 10 and of the 50 best
 _FAIR = (0.97, 0.97)  # the same of other shapes than `near`: of 64 questions one that misses a whole cluster is more than a hundredth
 _AS_GOOD = 0.002  # less recall, of an effort that is as good as another
 _STEPS = (EFFORTS[0], 200, 400, EFFORTS[-1])  # tried one after the other until enough is found
+_FEW = 0.05  # of the stored vectors, those that lie farthest from all others
 _DRAWN = 512  # stored vectors, of which questions are made
 _FEWER = 64  # for what takes longer
 _HEARD = 16  # questions, after which a cancel is heard
@@ -60,6 +62,8 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
             return {}
         questions = _questions(conn, encoder)
         best = _best(conn, encoder, questions, progress)
+        tenth = best["near"][:, NEAREST - 1].clip(min=-1)  # where fewer than ten are sound there is none
+        reached = round(float(np.quantile(tenth, _FEW)), 4) if len(tenth) else None
         efforts = {}
         for place, shape in enumerate(SHAPES):
             tell = functools.partial(progress, "Trying the index", place, len(SHAPES))
@@ -68,7 +72,7 @@ def find_efforts(library: Library, encoder: StoredEncoder, progress: Progress) -
             efforts[shape] = _least(recalls, good, least)
     with library.connection() as conn:
         rows = min(rows, count_rows(conn, encoder))  # if they came or went meanwhile, twice the fewer are soon there, and it is tried again
-        _keep(conn, encoder, json.dumps({"rows": rows, "efforts": efforts}))
+        _keep(conn, encoder, json.dumps({"rows": rows, "efforts": efforts, "reached": reached}))
     return efforts
 
 

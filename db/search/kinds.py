@@ -71,6 +71,7 @@ class Source:
     texts: dict[str, float] = field(default_factory=dict)
     efforts: dict[str, int | None] | None = None  # as `effort.find_efforts` found them for this index,
     tried: int = 0  # when there were so many vectors by this encoder
+    reached: float | None = None  # the cosine that the tenth best reaches for all but a few of the stored vectors
 
     @property
     def index_name(self) -> str:
@@ -245,18 +246,21 @@ def _source(bytes: int, indexes: list[list[str | None]] | None, texts: dict[str,
         if source.index_name in there:
             options, comment = there[source.index_name]
             lists = re.search(r"\blists=(\d+)", options)
-            efforts, tried = _efforts(comment)
-            return replace(source, lists=int(lists[1]) if lists else 100, efforts=efforts, tried=tried)
+            efforts, tried, reached = _trial(comment)
+            return replace(source, lists=int(lists[1]) if lists else 100, efforts=efforts, tried=tried, reached=reached)
     return Source(encoder, rows, None, texts=texts or {})
 
 
-def _efforts(comment: str | None) -> tuple[dict[str, int | None] | None, int]:
-    """What was written down of an index, and of how many rows; (None, 0) where nothing was, or where another's words stand."""
+def _trial(comment: str | None) -> tuple[dict[str, int | None] | None, int, float | None]:
+    """What was written down of an index: `efforts`, `tried` and `reached` of its source; (None, 0, None) where nothing was, or another's words stand."""
     try:
         told = json.loads(comment or "")
-        return {shape: _effort(told["efforts"][shape]) for shape in SHAPES}, int(told["rows"])
+        efforts, rows = {shape: _effort(told["efforts"][shape]) for shape in SHAPES}, int(told["rows"])
+        if "reached" not in told:  # by a former version: good as it is, and to be tried again
+            return efforts, 0, None
+        return efforts, rows, None if told["reached"] is None else float(told["reached"])
     except (ValueError, TypeError, KeyError, OverflowError):
-        return None, 0
+        return None, 0, None
 
 
 def _effort(told: float | str | None) -> int | None:

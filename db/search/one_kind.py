@@ -76,12 +76,16 @@ CONDITION = "\0"  # stands for the filter's in a statement; no SQL has it
 _EF_MOST = 1000  # that pgvector takes
 _BY_BITS = 20  # times as many candidates as are wanted, where an index knows no more of a number than its sign
 _SHARE_PROBED = 8  # one of so many lists of an IVFFlat index
+NEAREST = 10  # that tell how near a question lies
 _NARROW, _NARROW_EF, _EQUALS_MOST = 16, 32, 1000  # images that are near in one kind of several, and with their equals at most
 
 
-def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Filter | None = None) -> Scored:
-    """The `n` images nearest by the index of the direction's encoder, which may miss some; filtered as the scan goes."""
-    settings = _settings(direction, n)
+def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Filter | None = None, farther: int = 1) -> Scored:
+    """The `n` images nearest by the index of the direction's encoder, which may miss some; filtered as the scan goes.
+
+    A graph is searched so many times `farther` than its trial called for.
+    """
+    settings = _settings(direction, n, farther)
     if filter is None:
         set_now(conn, settings)
         return _run(conn, direction, n, filter, direction.source.index)
@@ -92,6 +96,19 @@ def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Fil
     finally:
         if conn.info.transaction_status != TransactionStatus.INERROR:
             set_now(conn, {"enable_sort": "on"})
+
+
+def lies_far(direction: Direction, found: Scored, filtered: bool) -> bool:
+    """Whether those that the direction's graph `found` are farther than nearly all stored vectors are from one another.
+
+    Then it may have missed many: what a person types in a few words lies between long prompts, where a graph has hardly a way.
+    Of those that pass a filter it is not known how many are nearer and don't: there the nearest tells, not the tenth.
+    """
+    if direction.source.reached is None or direction.shape not in ("near", "far") or not found:
+        return False
+    scores = sorted({score for _, score in found}, reverse=True)  # the images of a text have one vector
+    telling = scores[min(1 if filtered else NEAREST, len(scores)) - 1]
+    return (telling - direction.constant) / direction.weight < direction.source.reached
 
 
 def nearest_narrowly(conn: Connection, direction: Direction) -> list[tuple[int, float]]:
@@ -123,7 +140,7 @@ def statement(direction: Direction, filter: Filter | None, index: str | None) ->
     return text if filter is None else text.replace(CONDITION, f"({filter.condition.as_string()})")
 
 
-def _settings(direction: Direction, n: int) -> dict[str, str]:
+def _settings(direction: Direction, n: int, farther: int = 1) -> dict[str, str]:
     if direction.source.index == "ivfflat":
         return {"ivfflat.probes": str(_probes(direction))}
     effort = direction.source.effort(direction.shape) or _EF_MOST
@@ -131,7 +148,7 @@ def _settings(direction: Direction, n: int) -> dict[str, str]:
     ef = max(effort, 2 * _candidates(direction.source.index, n), effort * n // WANTED)
     if direction.kind in ("prompt", "negative"):
         ef = ef * 3 // 2  # one index holds both, and of some rows it is the other that was near
-    return {"hnsw.ef_search": str(min(_EF_MOST, ef))}
+    return {"hnsw.ef_search": str(min(_EF_MOST, farther * ef))}
 
 
 def _probes(direction: Direction) -> int:

@@ -67,7 +67,7 @@ def source_of(library, encoder_id):
 
 def told(library, encoder_id: int, rows: int, *efforts: int | None) -> None:
     """Say that the index of so many rows was tried, and took these efforts, in the order of SHAPES."""
-    said = json.dumps({"rows": rows, "efforts": dict(zip(SHAPES, efforts, strict=True))})
+    said = json.dumps({"rows": rows, "efforts": dict(zip(SHAPES, efforts, strict=True)), "reached": -1})
     with library.connection() as conn:
         conn.execute(f"COMMENT ON INDEX image_vectors_hnsw_{encoder_id} IS '{said}'")
         db.bump_generation(conn)
@@ -320,7 +320,7 @@ def test_an_encoder_of_few_vectors_in_a_large_table_is_not_tried(library, by_ima
 
 def like(rows: object = 5, **efforts: object) -> str:
     """A comment that is nearly one of ours."""
-    return json.dumps({"rows": rows, "efforts": {**dict.fromkeys(SHAPES, 100), **efforts}})
+    return json.dumps({"rows": rows, "efforts": {**dict.fromkeys(SHAPES, 100), **efforts}, "reached": 0.5})
 
 
 def test_a_later_versions_efforts_are_taken_as_far_as_they_go(library, by_image):

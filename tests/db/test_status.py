@@ -244,7 +244,7 @@ def three_are_many(monkeypatch):
 
 def tried(library: db.Library, rows: int, **efforts: int | None) -> None:
     """Say that the index of the image vectors was tried with so many."""
-    said = json.dumps({"rows": rows, "efforts": {**dict.fromkeys(db.SHAPES, 100), **efforts}})
+    said = json.dumps({"rows": rows, "efforts": {**dict.fromkeys(db.SHAPES, 100), **efforts}, "reached": None})
     with library.connection() as conn:
         conn.execute(f"COMMENT ON INDEX image_vectors_hnsw_{db.active_encoder(conn, 'image').id} IS '{said}'")
         db.bump_generation(conn)
