@@ -97,7 +97,7 @@ from .server._settings import machine_memory
 from .survey.clusters import Cluster, cluster_images
 from .survey.contrast import Contrast, contrasts_of_image, contrasts_of_library
 from .survey.duplicates import Alike, Group, Member, Place, best_first, copied_images, duplicate_groups, groups_of, ids_with_copies
-from .survey.pairs import Pairs, also_by_hash, look_alikes, same_hashes
+from .survey.pairs import Pairs, look_alikes, same_hashes
 from .token_states import many_token_states, mend_token_states, section_bytes, token_states, token_states_bytes, write_token_states
 from .vectors import (
     count_searched,

@@ -49,7 +49,7 @@ def refresh_hybrid(library: Library, progress: Progress = silent) -> str:
         return ""
     with alone(library):
         folded = _fold(library, chosen, tail, progress)
-    return f"{folded} images added to the hybrid index" if folded else ""
+    return f"{folded:,} image{'s' * (folded != 1)} added to the hybrid index" if folded else ""
 
 
 def _kinds_for(conn: Connection, kinds: list[str] | None, by_person: bool) -> Kinds | None:

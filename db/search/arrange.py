@@ -82,7 +82,8 @@ def arrange(
     if question.collapse != "nothing":
         looks = vectors if question.collapse == "lookalikes" and by_what == "image" else None
         kept = _collapsed(rows, facts, looks, question.collapse == "lookalikes")
-        done.append(f"{len(rows) - len(kept)} {question.collapse} left out")
+        left_out = len(rows) - len(kept)
+        done.append(f"{left_out} {question.collapse if left_out != 1 else question.collapse[:-1]} left out")
         rows = kept
     if question.diversity > 0:
         parts = [list(part) for _, part in itertools.groupby(rows, lambda row: stretches[row[0]])]

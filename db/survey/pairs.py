@@ -154,17 +154,6 @@ def same_hashes(
     return Pairs(*_each_once(*map(np.concatenate, zip(*found)), nearest=np.minimum), f"perceptual hashes of {_images(len(ids))}")
 
 
-def also_by_hash(conn: Connection, pairs: Pairs, most_bits: int) -> Pairs:
-    """Those of `pairs` whose perceptual hashes differ in at most `most_bits` bits too."""
-    ids, hashes = telling_hashes(conn)
-    if not len(ids) or not len(pairs):
-        return Pairs(*(column[:0] for column in (pairs.first, pairs.second, pairs.closeness)), f"{pairs.method}, and perceptual hashes")
-    first, second = (np.minimum(np.searchsorted(ids, column), len(ids) - 1) for column in (pairs.first, pairs.second))
-    known = (ids[first] == pairs.first) & (ids[second] == pairs.second)
-    near = known & (bits_set(hashes[first] ^ hashes[second]) <= most_bits)
-    return Pairs(pairs.first[near], pairs.second[near], pairs.closeness[near], f"{pairs.method}, and perceptual hashes")
-
-
 def telling_hashes(conn: Connection, filter: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(image ids int64, hashes uint64) of the pictures that are of more than one colour."""
     ids, hashes = read_phashes(conn, filter)

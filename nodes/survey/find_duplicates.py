@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from comfy_api.v0_0_2 import io
@@ -122,13 +123,16 @@ class FindDuplicates(io.ComfyNode):
         filter=None,
     ) -> io.NodeOutput:
         from ... import db
+        from ...db.encoders import no_vectors
 
         report_place(save_report_as)
         opened, chosen, progress = open_library(library_name, library), all_of(filter, filter_text), progress_on(cls)
         with opened.connection() as connection:
             why = none_passes(connection, chosen)
             asked = {"alike_in": alike_in, "lowest_similarity": lowest_similarity, "most_bits": most_bits}
-            if alike_in == EITHER and db.active_encoder(connection, "image") is None:
+            if alike_in != PIXELS and db.active_encoder(connection, "image") is None:
+                if alike_in != EITHER:
+                    raise db.LibraryError(no_vectors("image"))
                 alike_in = PIXELS  # which will do; the report says by what was compared
             notes = [why] if why else [db.unknown_names(connection, chosen), unsure_of_looks(connection) if alike_in != PIXELS else ""]
         found, groups, copied = [], [], []
@@ -250,18 +254,17 @@ def unsure_of_looks(connection: Connection) -> str:
 def _pairs(
     library: Library, alike_in: str, lowest: float, most_bits: int, chosen: Filter | None, progress: Callable[[str, int, int], None]
 ) -> list[Pairs]:
+    """Of looks and pixels both, those by pixels: which of them look alike is asked when their groups are parted."""
     from ... import db
 
     found = []
-    if alike_in != PIXELS:
+    if alike_in in (EITHER, LOOK):
         with library.connection() as connection:  # its own: it sets the planner's options
             found.append(db.look_alikes(connection, lowest, chosen, progress=progress))
-    if alike_in == BOTH:
-        with library.connection() as connection:
-            return [db.also_by_hash(connection, found[0], most_bits)]
     if alike_in != LOOK:
         with library.connection() as connection:
-            found.append(db.same_hashes(connection, most_bits, chosen, progress=progress))
+            pairs = db.same_hashes(connection, most_bits, chosen, progress=progress)
+        found.append(replace(pairs, method=f"{pairs.method}, and the image vectors of those near by them") if alike_in == BOTH else pairs)
     return found
 
 

@@ -116,8 +116,9 @@ def test_a_library_without_image_vectors_is_compared_by_pixels_alone(server, con
         result = server.queue(duplicates("", alike_in="look or pixels", library_name="blind"))
         assert values(result, "groups") == [2]
         assert "Compared by: perceptual hashes of 7 images." in values(result, "report")[0]
-        with pytest.raises(PromptError, match="no image vectors yet"):
-            server.queue(duplicates("", alike_in="look", library_name="blind"))
+        for alike_in in ("look", "look and pixels"):
+            with pytest.raises(PromptError, match="no image vectors yet"):
+                server.queue(duplicates("", alike_in=alike_in, library_name="blind"))
     finally:
         own.stop()
 
@@ -125,7 +126,16 @@ def test_a_library_without_image_vectors_is_compared_by_pixels_alone(server, con
 def test_both_ways_at_once_are_the_strictest(server, copies):
     result = server.queue(duplicates(copies, alike_in="look and pixels", lowest_similarity=0.5))
     assert values(result, "groups") == [2]
-    assert "and perceptual hashes" in values(result, "report")[0]
+    assert "Compared by: perceptual hashes of 7 images, and the image vectors of those near by them." in values(result, "report")[0]
+
+
+def test_what_is_near_by_pixels_and_not_by_look_is_no_group_of_both(server):
+    pixels = np.random.default_rng(9).integers(0, 256, (6, 8, 3), np.uint8)
+    save(server.output / "grey" / "colours.png", pixels, "in colours")
+    save(server.output / "grey" / "grey.png", np.asarray(Image.fromarray(pixels).convert("L").convert("RGB")), "in grey")
+    server.queue(index("grey"))
+    by_pixels, both = (server.queue(duplicates("folder:grey", alike_in=way, lowest_similarity=1.0)) for way in ("pixels", "look and pixels"))
+    assert [values(by_pixels, "groups"), values(both, "groups")] == [[1], [0]]
 
 
 def test_the_report_is_written_as_json_with_every_group(server, copies):

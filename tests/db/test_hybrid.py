@@ -178,7 +178,7 @@ def test_an_index_that_is_too_large_for_this_machine_is_not_read(library, fill, 
         found = asked(conn, parts_of({"prompt": 1, "image": 1}))
     assert found.ids is None and "too large for this machine's memory" in found.note and not found.better_exact
     fill(1, 2)
-    assert refresh_hybrid(library) == "1 images added to the hybrid index"  # others may have more memory
+    assert refresh_hybrid(library) == "1 image added to the hybrid index"  # others may have more memory
 
 
 @pytest.fixture

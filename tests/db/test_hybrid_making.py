@@ -19,7 +19,7 @@ def test_a_new_image_is_found_at_once_and_folded_in_later(library, fill):
     with library.connection() as conn:
         assert new in asked(conn, parts).ids
         before = db.generation(conn)
-    assert refresh_search(library) == "1 images added to the hybrid index"
+    assert refresh_search(library) == "1 image added to the hybrid index"
     with library.connection() as conn:
         assert db.generation(conn) != before  # by which searches learn that the tail is empty
         assert conn.execute("SELECT count(*) FROM hybrid_tail").fetchone() == (0,)

@@ -177,7 +177,7 @@ def test_variants_are_one_hit_the_best(conn, add, unit):
     )
     answer = ask(conn, "image", unit(1), collapse="variants")
     assert ids_of(answer) == [ids[1], ids[2], ids[3], ids[4]]
-    assert "1 variants left out" in answer.method
+    assert "1 variant left out" in answer.method
     assert [hit.rank for hit in answer.hits] == [1, 2, 3, 4]
 
 
