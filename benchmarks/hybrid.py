@@ -132,7 +132,7 @@ def read_vectors(library: Any, kinds: list[str]) -> str:
         vectors = ready and held(conn, ready).whole.vectors
     if vectors is None:
         return "No vectors were read into memory: PostgreSQL compares the candidates."
-    size = sum(of_encoder.numbers.nbytes for of_encoder in vectors.vectors.values())
+    size = sum(of_encoder.numbers.nbytes + of_encoder.sketches.nbytes for of_encoder in vectors.vectors.values())
     return f"Vectors of {', '.join(ready['kinds'])}: {size / 1e6:,.0f} MB, read in {time.perf_counter() - started:.1f} s; in that time PostgreSQL compares (--postgresql)."
 
 

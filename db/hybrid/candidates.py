@@ -15,14 +15,15 @@ from psycopg.rows import dict_row
 from ..filters import Filter, array_of
 from ..words import kind_in_words
 from .check import WANTED, sort_of
-from .held import Scores, held, held_already
+from .held import Look, Scores, held, held_already
 from .tail import TAIL_MOST
 
 if TYPE_CHECKING:
     from ..connection import Connection
     from ..search.kinds import Direction, State
+    from .whole import WholeVectors
 
-    Near = Callable[[], Sequence[tuple[Direction, Sequence[tuple[int, float]]]]]
+    Near = Callable[[Sequence[Direction]], Sequence[tuple[Direction, Sequence[tuple[int, float]]]]]
 
 LEAST_RECALL = 0.95  # of the check at the making, below which the index is not trusted
 _MOST = 20_000  # images that are compared exactly, at some 3 to 8 microseconds a kind
@@ -59,8 +60,8 @@ def candidates(
 ) -> Candidates:
     """Candidates for the `n` best images: enough of them that these are there with the recall that the index was checked for.
 
-    Images written after the index was made are all among them. `near` is asked for images that are near in one kind, with their cosines by
-    direction: of that nearness short vectors tell a part. `passing` is about how many images pass the filter.
+    Images written after the index was made are all among them. Of what is near in one kind short vectors tell a part: where this process has not all
+    whole vectors, `near` is asked for images that are near in one of the heaviest directions, with their cosines. `passing` is about how many images pass the filter.
     """
     ready = ready_hybrid(conn, conn.state)
     if ready is None:
@@ -90,7 +91,12 @@ def candidates(
     most = max(d.weight for d in directions)  # of weights by themselves float32 may hold nothing
     query = rows.projection.query({place: (d.vector, d.weight / most) for place, d in asked.items()})
     constants = {place: d.constant / most for place, d in asked.items()}
-    known = {places[d.kind, d.source.encoder.id]: _scores(cosines, d.weight / most) for d, cosines in near() if cosines}
+    heavy = {place: d for place, d in asked.items() if d.shape != "opposite" and 2 * d.weight >= most}
+    if whole := rows.whole.unchanged:
+        matrices = rows.projection.matrices  # a kind that is not made short has true scores
+        known = {place: _look(whole, d, matrices[place], d.weight / most) for place, d in heavy.items() if matrices[place] is not None}
+    else:
+        known = {places[d.kind, d.source.encoder.id]: _scores(*zip(*cosines), d.weight / most) for d, cosines in near(list(heavy.values())) if cosines}
     nearest = functools.partial(rows.nearest, query, constants, known)
     found = nearest(compared).tolist() if filter is None else _passing(conn, nearest, len(rows), filter, passing, compared)
     if found is None:
@@ -124,9 +130,12 @@ def existing(conn: Connection, ids: Sequence[int]) -> set[int]:
     return {image_id for (image_id,) in conn.execute("SELECT id FROM images WHERE id = ANY(%s::bigint[])", [array_of(ids)])}
 
 
-def _scores(cosines: Sequence[tuple[int, float]], weight: float) -> Scores:
-    ids, values = zip(*cosines)
-    return np.array(ids, np.int64), np.array(values, np.float32) * np.float32(weight)
+def _look(whole: WholeVectors, direction: Direction, matrix: np.ndarray, weight: float) -> Look:
+    return Look(whole.looked_at(direction), lambda ids, short: whole.nearest(direction, matrix, ids, short) * np.float32(weight))
+
+
+def _scores(ids: Sequence[int], cosines: Sequence[float], weight: float) -> Scores:
+    return np.array(ids, np.int64), np.array(cosines, np.float32) * np.float32(weight)
 
 
 def _in_words(kinds: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from psycopg import sql
 from .._copy_binary import BIGINT, halfvec, read_rows
 from ..server._settings import machine_memory
 from .projection import Projection
-from .whole import Whole
+from .whole import Whole, largest
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -28,6 +28,14 @@ _ADDED = "SELECT place, image_id, embedding FROM hybrid_vectors WHERE hybrid_id 
 
 Scores = tuple[np.ndarray, np.ndarray]
 """Image ids, int64 [n], and the score of each, float32 [n]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What gives true `scores` by a kind, [n] with NaN where it can't, of the ids and short vectors [n, kept] of so many `rows` that are best by these."""
+
+    rows: int
+    scores: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ class Held:
         with self._lock:
             self._blocks = [block.where(~np.isin(block.ids, list(ids))) for block in self._blocks]
 
-    def nearest(self, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores], n: int) -> np.ndarray:
+    def nearest(self, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores | Look], n: int) -> np.ndarray:
         """Image ids [n] at most, best first, for a question as `Projection.query` makes it; `constants` are what having a kind adds, `known` the
         true scores that some images have by a kind.
 
@@ -122,17 +130,21 @@ class Held:
         if not found:
             return np.empty(0, np.int64)
         ids, scores = (np.concatenate(of) for of in zip(*found))
-        return ids[_largest(scores, n)]
+        return ids[largest(scores, n)]
 
 
 def _best(
-    block: _Block, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores], n: int
+    block: _Block, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores | Look], n: int
 ) -> tuple[np.ndarray, np.ndarray]:
     scores = np.zeros(len(block.ids), np.float32)
     for place, part in query.items():
         of_kind = block.parts[place] @ part
-        if place in known:
-            block.put(of_kind, known[place])
+        if isinstance(better := known.get(place), Look):
+            rows = np.sort(largest(of_kind, better.rows))  # by id nearly, as is soon looked up
+            scores_there = better.scores(block.ids[rows], block.parts[place][rows])
+            of_kind[rows] = np.where(np.isnan(scores_there), of_kind[rows], scores_there)
+        elif better is not None:
+            block.put(of_kind, better)
         scores += of_kind
     if not block.missing.any():  # looked at alone, since the kinds that are asked for would be copied
         scores += np.float32(sum(constants.values()))
@@ -140,17 +152,9 @@ def _best(
         missing = block.missing[:, list(query)]
         scores += ~missing @ np.array([constants[place] for place in query], np.float32)
         scores[missing.all(axis=1)] = -np.inf
-    best = _largest(scores, n)
+    best = largest(scores, n)
     best = best[scores[best] > -np.inf]
     return block.ids[best], scores[best]
-
-
-def _largest(scores: np.ndarray, n: int) -> np.ndarray:
-    """Places [n] of the largest, the largest first."""
-    if n < len(scores):
-        places = np.argpartition(scores, len(scores) - n)[len(scores) - n :]
-        return places[np.argsort(-scores[places])]
-    return np.argsort(-scores)
 
 
 def _joined(one: _Block, other: _Block) -> _Block:

@@ -6,6 +6,7 @@ a search over several kinds was that. They are in a file so that the system can 
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import shutil
@@ -36,17 +37,23 @@ _ASKED, _AGAIN = 3, 1000  # searches until they are read, and until that is trie
 _OLD = 20  # of one in so many images there are others now
 _BATCH = 1024  # vectors that are read at once
 _AT_ONCE = 64  # that are compared at once, of which the processor's own memory holds what is made in between
+_SKETCH = 64  # inner products of a vector with random ones: they tell a little of all of it, also of what short vectors leave out
+_NEAREST = 32  # vectors of those that are best by their sketches, which are compared whole
+_LOOKED, _SHARE_LOOKED, _MOST_LOOKED = 1000, 100, 20_000  # vectors whose sketches are looked at, at least so many or one in so many; and images of them
+_FEW = 16  # of so many scores one is looked at first
 _SMALL = np.float32(2.0**112)
 _IMAGES = "SELECT id, coalesce(prompt_id, 0), coalesce(negative_id, 0) FROM images ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Vectors:
-    """All of one encoder that are searched: `numbers` [m, dims] float16 as they are stored, their lengths [m], and whose they are [m], ascending."""
+    """All of one encoder that are searched: `numbers` [m, dims] float16 as they are stored, their lengths [m], whose they are [m], ascending, and
+    `sketches` [m, 64] float16 of them at length 1."""
 
     numbers: np.ndarray
     lengths: np.ndarray
     keys: np.ndarray
+    sketches: np.ndarray
 
     def cosines(self, places: np.ndarray, query: np.ndarray) -> np.ndarray:
         """Cosine similarities with `query` [dims] of those at these places; equal vectors have equal ones wherever they are."""
@@ -59,18 +66,26 @@ class _Vectors:
             dots.append(rows.sum(axis=1))
         return np.clip(np.concatenate(dots) / self.lengths[places], -1, 1)
 
+    def about(self, places: np.ndarray, short: np.ndarray, matrix: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """About what `cosines` gives, from the `short` vectors [n, kept] of those at these places by `matrix` [dims, kept], and their sketches."""
+        unit, random = query.astype(np.float32), _random(len(query))
+        unit /= np.linalg.norm(unit)
+        asked = (unit - matrix @ (unit @ matrix)) @ random  # of what the short vectors leave out, the sketch
+        return short @ ((unit - random @ asked) @ matrix) + _small_floats(self.sketches[places]) @ (asked * _SMALL)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeVectors:
     """Of all images, int64 `ids` [n] ascending, as they were at the library's `generation`.
 
-    `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it.
+    `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it; `each` has how many images have one vector.
     """
 
     generation: int
     ids: np.ndarray
     known: np.ndarray
     places: Mapping[tuple[str, int], np.ndarray]
+    each: Mapping[tuple[str, int], float]
     vectors: Mapping[int, _Vectors]
 
     def without(self, ids: np.ndarray) -> WholeVectors:
@@ -90,6 +105,27 @@ class WholeVectors:
             found[there, column] = self.vectors[encoder_id].cosines(places[there], direction.vector)
         return ids, found
 
+    def looked_at(self, direction: Direction) -> int:
+        """How many images `nearest` is to be given, the best by their short vectors."""
+        each = self.each[direction.kind, direction.source.encoder.id]
+        return int(min(_MOST_LOOKED, each * max(_LOOKED, len(self.ids) // _SHARE_LOOKED)))
+
+    def nearest(self, direction: Direction, matrix: np.ndarray, ids: np.ndarray, short: np.ndarray) -> np.ndarray:
+        """The cosine similarities [n] of those of these images, int64 [n], that are nearest in one direction; of the others NaN.
+
+        One that is nearer than its like, which `short` vectors [n, kept] by `matrix` [dims, kept] may not tell, has one, with all images of its text.
+        """
+        encoder_id, found = direction.source.encoder.id, np.full(len(ids), np.nan, np.float32)
+        at = _places(self.ids, ids)
+        places = np.where((at >= 0) & self.known[at], self.places[direction.kind, encoder_id][at], -1)
+        there = np.flatnonzero(places >= 0)
+        distinct, first, of_each = np.unique(places[there], return_index=True, return_inverse=True)
+        vectors, cosines = self.vectors[encoder_id], np.full(len(distinct), np.nan, np.float32)
+        best = largest(vectors.about(distinct, short[there[first]], matrix, direction.vector), _NEAREST)
+        cosines[best] = vectors.cosines(distinct[best], direction.vector)
+        found[there] = cosines[of_each]
+        return found
+
 
 class Whole:
     """The whole `vectors` of one index in this process, None until they are read: beside the searches, and again once many of them are others."""
@@ -99,6 +135,11 @@ class Whole:
         self._changed = 0  # images of which no more is known
         self._until = _ASKED  # so many searches more
         self._lock = threading.Lock()
+
+    @property
+    def unchanged(self) -> WholeVectors | None:
+        """The vectors, where they are those of all images of the index."""
+        return None if self._changed else self.vectors
 
     def asked(self, conn: Connection, ready: Mapping[str, Any]) -> None:
         """A search asks the index `ready`. Who does so once or twice has the vectors never read."""
@@ -142,18 +183,33 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
     generation = conn.execute("SELECT generation FROM library").fetchone()[0]
     encoders = [get_encoder(conn, encoder_id) for encoder_id in sorted(set(ready["encoder_ids"]))]
     counts = [count_rows(conn, encoder) for encoder in encoders]
-    size = sum(2 * count * encoder.dims for encoder, count in zip(encoders, counts))
+    size = sum(2 * count * (encoder.dims + _SKETCH) for encoder, count in zip(encoders, counts))
     if _SHARE * size > min(machine_memory(), shutil.disk_usage(_folder()).free):
         return None
     vectors = {encoder.id: _read_encoder(conn, encoder, count) for encoder, count in zip(encoders, counts)}
     images = read_whole(conn, sql.SQL(_IMAGES), {}, {"id": BIGINT, "prompt_id": BIGINT, "negative_id": BIGINT})
     ids = images["id"].astype(np.int64)
-    places, known = {}, np.ones(len(ids), bool)
+    places, each, known = {}, {}, np.ones(len(ids), bool)
     for kind, encoder_id in zip(ready["kinds"], ready["encoder_ids"]):
         column = images[TEXT_COLUMNS.get(kind, "id")].astype(np.int64)
         places[kind, encoder_id] = at = _places(vectors[encoder_id].keys, column)
+        each[kind, encoder_id] = (at >= 0).sum() / max(1, len(np.unique(at[at >= 0])))
         known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
-    return WholeVectors(generation, ids, known, places, vectors)
+    return WholeVectors(generation, ids, known, places, each, vectors)
+
+
+def largest(scores: np.ndarray, n: int) -> np.ndarray:
+    """Places [n] of the largest, the largest first."""
+    if _FEW * n < len(scores):  # those of some rows tell about where they begin
+        some = scores[::_FEW]
+        twice = min(2 * n // _FEW + _FEW, len(some))
+        places = np.flatnonzero(scores >= np.partition(some, -twice)[-twice])
+        if n <= len(places) < len(scores):
+            return places[largest(scores[places], n)]
+    if n < len(scores):
+        places = np.argpartition(scores, len(scores) - n)[len(scores) - n :]
+        return places[np.argsort(-scores[places])]
+    return np.argsort(-scores)
 
 
 def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -172,21 +228,28 @@ def _small_floats(halves: np.ndarray) -> np.ndarray:
     return bits.view(np.float32)
 
 
+@functools.cache
+def _random(dims: int) -> np.ndarray:
+    """Vectors [dims, 64] float32 with which sketches are made: their inner products are on average those of what they are made of."""
+    return np.random.default_rng(dims).standard_normal((dims, _SKETCH), np.float32) / np.float32(_SKETCH**0.5)
+
+
 def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vectors:
     query = sql.SQL("SELECT {key}, embedding FROM {table} WHERE {rows} AND vector_dims(embedding) = {dims} ORDER BY {key}").format(
         rows=searched_rows(encoder.family, encoder.id), dims=sql.Literal(encoder.dims), **place_of(encoder)
     )
     keys, lengths, done = np.empty(count, np.int64), np.empty(count, np.float32), 0
+    sketches = np.empty((count, _SKETCH), np.float16)
     with tempfile.TemporaryFile(dir=_folder()) as file:
         for rows in read_rows(conn, query, {}, {"key": BIGINT, "vector": halfvec(encoder.dims)}, _BATCH):
             here = slice(done, done := done + len(rows))
             numbers = rows["vector"]["numbers"].astype(np.float16)
-            squares = numbers.astype(np.float32)
-            squares *= squares
-            keys[here], lengths[here] = rows["key"], np.sqrt(squares.sum(axis=1))
+            whole = numbers.astype(np.float32)
+            keys[here], lengths[here] = rows["key"], np.linalg.norm(whole, axis=1)
             file.write(numbers.data)
+            sketches[here] = whole @ _random(encoder.dims) / np.maximum(lengths[here, None], 1e-12)
         file.flush()
-        return _Vectors(_mapped(file, (done, encoder.dims)), lengths[:done], keys[:done])
+        return _Vectors(_mapped(file, (done, encoder.dims)), lengths[:done], keys[:done], sketches[:done])
 
 
 def _folder() -> str:

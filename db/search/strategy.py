@@ -134,7 +134,7 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
         if lies_far(main, found, filter is not None):
             found = nearest_by_index(conn, main, n, filter, _FARTHER)
         return Best(found, how(main, n) + filtered)
-    near = functools.partial(_near_in_one, conn, directions)
+    near = functools.partial(_near_in_one, conn)
     hybrid = candidates(conn, directions, n, near, filter, passing)
     if hybrid.ids is not None:
         count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids)
@@ -152,8 +152,7 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
 
 def _near_in_one(conn: Connection, directions: Sequence[Direction]) -> list[tuple[Direction, list[tuple[int, float]]]]:
     """The images nearest in one kind alone, with their cosines: of the kinds that count most, where their own indexes tell them."""
-    heaviest = max(directions, key=lambda one: one.weight).weight
-    telling = [one for one in directions if one.index is not None and not one.is_missed and one.shape != "opposite" and 2 * one.weight >= heaviest]
+    telling = [one for one in directions if one.index is not None and not one.is_missed]
     return [(one, nearest_narrowly(conn, one)) for one in sorted(telling, key=lambda one: -one.weight)[:_ASKED_ALONE]]
 
 

@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 from diffusion_toolkit import db
+from diffusion_toolkit.db.hybrid import whole
 from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from diffusion_toolkit.db.search.one_kind import nearest_narrowly
-from host.hybrid_library import parts_of
+from host.hybrid_library import parts_of, read_whole
 
 COMPARED = 25
 
@@ -46,12 +47,27 @@ def compare_few(library):
     return few
 
 
+@pytest.fixture(params=["indexes", "memory"])
+def looked_at(request, library, monkeypatch):
+    """Call it once all is there: the nearest are told by the kinds' own indexes, or by the vectors in memory alone."""
+    if request.param == "indexes":
+        monkeypatch.setattr(whole, "_ASKED", 10**9)
+        return lambda: None
+
+    def in_memory():
+        read_whole(library)
+        monkeypatch.setattr(strategy, "nearest_narrowly", None)
+
+    return in_memory
+
+
 @pytest.mark.parametrize(
     "weights", [{"prompt": 1.0, "image": -0.3}, {"image": 1.0, "prompt": 0.5}, {"clip_g": 1.0, "image": 0.1, "prompt": -0.1}], ids=str
 )
-def test_the_very_prompt_or_picture_is_the_first_hit(library, shortened, compare_few, weights):
+def test_the_very_prompt_or_picture_is_the_first_hit(library, shortened, compare_few, looked_at, weights):
     ids, vectors = shortened
     compare_few()
+    looked_at()
     main, checked = max(weights, key=weights.get), 0
     with library.connection() as conn:
         for place in range(0, len(ids), 20):
@@ -65,11 +81,15 @@ def test_the_very_prompt_or_picture_is_the_first_hit(library, shortened, compare
     assert checked > 10
 
 
-def test_of_the_many_images_of_a_prompt_those_that_look_like_the_picture_are_found(library, shortened, compare_few, image, three_kinds):
+def unkept(vectors: np.ndarray) -> np.ndarray:
+    """A vector of which the short vectors keep nothing."""
+    return np.linalg.eigh(vectors.T @ vectors)[1][:, 0]
+
+
+def test_of_the_many_images_of_a_prompt_those_that_look_like_the_picture_are_found(library, shortened, compare_few, looked_at, image, three_kinds):
     """None of them is left out for coming late among its equals."""
     _, vectors = shortened
-    picture = vectors["image"][7]
-    prompt = np.linalg.eigh(vectors["prompt"].T @ vectors["prompt"])[1][:, 0]  # of which the short vectors keep nothing
+    picture, prompt = vectors["image"][7], unkept(vectors["prompt"])
     with library.connection() as conn:
         root, text = db.ensure_root(conn, "output", "/pictures"), db.TextPair("the same prompt", "")
         same = db.write_images(conn, root, [image(2000 + n, prompt=text) for n in range(60)])
@@ -79,10 +99,26 @@ def test_of_the_many_images_of_a_prompt_those_that_look_like_the_picture_are_fou
         db.write_image_vectors(conn, three_kinds["image"], same, looks)
     assert refresh_hybrid(library) == "60 images added to the hybrid index"
     compare_few()
+    looked_at()
     parts = (db.Part("prompt", prompt, 1.0), db.Part("image", picture, 0.5))
     with library.connection() as conn:
         hits = db.search(conn, db.Question(parts=parts, k=10)).hits
     assert {hit.image_id for hit in hits} == set(same[-10:])
+
+
+def test_what_was_added_since_the_vectors_were_read_is_found_by_the_indexes(library, shortened, compare_few, image, three_kinds):
+    _, vectors = shortened
+    prompt = unkept(vectors["prompt"])
+    compare_few()
+    read_whole(library)
+    with library.connection() as conn:
+        text = db.TextPair("a new prompt", "")
+        [new] = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(2000, prompt=text)])
+        db.write_text_vectors(conn, three_kinds["text"], [db.find_text(conn, text)], prompt[None])
+    assert refresh_hybrid(library) == "1 image added to the hybrid index"
+    with library.connection() as conn:
+        found = db.search(conn, db.Question(parts=(db.Part("prompt", prompt), db.Part("image", vectors["image"][7], 0.1)), k=10))
+    assert found.method == f"hybrid index, {COMPARED} candidates compared exactly" and found.hits[0].image_id == new
 
 
 def test_each_kind_is_asked_by_its_own_index_and_equals_come_together(library, shortened):
@@ -107,8 +143,9 @@ def test_each_kind_is_asked_by_its_own_index_and_equals_come_together(library, s
     ],
     ids=str,
 )
-def test_those_that_count_most_are_asked(library, shortened, weights, asked):
-    parts = parts_of(weights)
+def test_those_that_count_most_are_asked(library, shortened, monkeypatch, weights, asked):
+    kinds = []
+    monkeypatch.setattr(strategy, "nearest_narrowly", lambda conn, direction: kinds.append(direction.kind) or [])
     with library.connection() as conn:
-        directions = directions_of(parts, sources_of(state_of(conn), parts), list(weights.values()), [0.0] * len(parts))
-        assert [direction.kind for direction, _ in strategy._near_in_one(conn, directions)] == asked
+        assert "hybrid index" in db.search(conn, db.Question(parts=parts_of(weights), k=5)).method
+    assert kinds == asked

@@ -17,7 +17,9 @@ from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
-from host.hybrid_library import DIMS, parts_of
+from host.hybrid_library import DIMS, parts_of, read_whole
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg import sql
 
 ALL = {"prompt": 0.4, "image": 0.3, "clip_g": -0.3}
@@ -55,15 +57,6 @@ def search(library: db.Library, weights=ALL, **options) -> db.Answer:
         return db.search(conn, db.Question(parts=parts_of(weights), k=20, **options))
 
 
-def read(library: db.Library) -> None:
-    """Search until the vectors are read."""
-    for _ in range(whole._ASKED):
-        search(library)
-    for thread in threading.enumerate():
-        if thread.name == "whole vectors":
-            thread.join()
-
-
 def found(answer: db.Answer) -> list[tuple]:
     return [(hit.image_id, pytest.approx(hit.score, abs=1e-6), pytest.approx(hit.cosines, abs=1e-6, nan_ok=True)) for hit in answer.hits]
 
@@ -84,7 +77,7 @@ def test_they_are_compared_as_postgresql_compares_them(library, fill, by_postgre
     build_hybrid(library)
     chosen = Filter(sql.SQL("mod(i.id, 9) > 0")) if filtered else None
     before = search(library, weights, filter=chosen)
-    read(library)
+    read_whole(library)
     by_postgresql.clear()
     after = search(library, weights, filter=chosen)
     assert after.method == before.method and "hybrid index" in after.method and not by_postgresql
@@ -103,16 +96,38 @@ def test_equal_vectors_have_equal_scores(library, fill, image):
         db.write_text_vectors(conn, encoders["text"].id, texts, np.repeat(alike[:1], 15, axis=0))
         db.write_image_vectors(conn, encoders["image"].id, same, np.repeat(alike[1:], 15, axis=0))
     build_hybrid(library)
-    read(library)
+    read_whole(library)
     hits = search(library, {"prompt": 1.0, "image": 1.0}).hits[:15]
     assert [hit.image_id for hit in hits] == same and len({hit.score for hit in hits}) == 1
 
 
 def test_no_cosine_is_beyond_1():
     numbers = np.random.default_rng(1).normal(size=(200, 100)).astype(np.float16)
-    vectors = whole._Vectors(numbers, np.linalg.norm(numbers.astype(np.float32), axis=1), np.arange(200))
+    vectors = whole._Vectors(numbers, np.linalg.norm(numbers.astype(np.float32), axis=1), np.arange(200), numbers)
     own = [vectors.cosines(np.array([place]), numbers[place])[0] for place in range(200)]
     assert own == pytest.approx([1.0] * 200, abs=1e-6) and max(own) <= 1
+
+
+def test_a_sketch_tells_of_what_short_vectors_leave_out():
+    rng = np.random.default_rng(3)
+    numbers = rng.normal(size=(2000, 256)).astype(np.float32)
+    queries = (numbers[:40] + 0.5 * rng.normal(size=(40, 256))).astype(np.float16)
+    numbers /= np.linalg.norm(numbers, axis=1, keepdims=True)
+    matrix, places = np.eye(256, 16, dtype=np.float32), np.arange(2000)
+    vectors = whole._Vectors(numbers.astype(np.float16), np.ones(2000, np.float32), places, (numbers @ whole._random(256)).astype(np.float16))
+    about = np.array([vectors.about(places, numbers @ matrix, matrix, query) for query in queries])
+    true = np.array([vectors.cosines(places, query) for query in queries])
+    assert np.std(about - true) < 1.1 / 8 and abs(np.mean(about - true)) < 0.01  # by 64 numbers
+    assert (np.argmax(about, axis=1) == range(40)).all() and (np.argmax(queries[:, :16] @ numbers[:, :16].T, axis=1) == range(40)).mean() < 0.8
+    assert vectors.about(places, numbers, np.eye(256, dtype=np.float32), queries[0]) == pytest.approx(true[0], abs=1e-3)  # nothing is left out
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.integers(1, 400), st.sampled_from([1, 20, 10**6]))
+def test_the_largest_are_the_largest(seed, count, n, different):
+    scores = np.random.default_rng(seed).integers(0, different, count).astype(np.float32)
+    scores[:: 7] = -np.inf
+    found = scores[whole.largest(scores, n)]
+    assert found.tolist() == sorted(scores.tolist(), reverse=True)[:n]
 
 
 def test_who_searches_once_or_twice_has_none_read(library, fill, monkeypatch):
@@ -152,30 +167,30 @@ def test_what_was_written_since_is_compared_by_what_is_stored_now(library, fill,
     """Beside the index, and when it is folded into it, by PostgreSQL until the vectors are read again."""
     ids, _ = fill(300)
     build_hybrid(library)
-    read(library)
+    read_whole(library)
     wanted = parts_of({"image": 1.0, "clip_g": 0.01})
     give(library, ids[7], wanted[0].vector)
     for folded in (False, True):
-        assert not folded or "1 images" in refresh_hybrid(library)
+        assert not folded or "1 image " in refresh_hybrid(library)
         by_postgresql.clear()
         best = search(library, {"image": 1.0, "clip_g": 0.01}).hits[0]
         assert best.image_id == ids[7] and best.cosines[0] == pytest.approx(1, abs=1e-3) and len(by_postgresql) == 1
     new, _ = fill(1, 2)
     give(library, new[0], 2 * wanted[0].vector)
-    assert "1 images" in refresh_hybrid(library)
+    assert "1 image " in refresh_hybrid(library)
     assert [hit.image_id for hit in search(library, {"image": 1.0, "clip_g": 0.01}).hits[:2]] == [new[0], ids[7]]
 
 
 def test_once_many_are_others_they_are_read_again(library, fill, by_postgresql, begun):
     fill(300)
     build_hybrid(library)
-    read(library)
+    read_whole(library)
     fill(40, 2)
     refresh_hybrid(library)
     search(library)
     assert by_postgresql
     for _ in range(3):
-        read(library)
+        read_whole(library)
         by_postgresql.clear()
     search(library)
     assert not by_postgresql and len(begun) == 2
@@ -196,7 +211,7 @@ def test_what_is_written_while_they_are_read_is_not_read_in_part(library, fill, 
 def test_new_images_pass_the_filter_too(library, fill):
     fill(300)
     build_hybrid(library)
-    read(library)
+    read_whole(library)
     new, vectors = fill(30, 2)
     parts = tuple(db.Part(kind, of[0].astype(np.float32)) for kind, of in vectors.items())
     for filter, best in ((None, new[0]), (Filter(sql.SQL("mod(i.id, {}) > 0").format(new[0])), None)):
@@ -220,7 +235,7 @@ def test_what_was_added_while_they_were_read_is_not_missed(library, fill, monkey
 
     monkeypatch.setattr(whole, "read_vectors", slowly)
     for _ in range(2):
-        read(library)
+        read_whole(library)
         assert search(library, {"image": 1.0, "clip_g": 0.01}).hits[0].image_id == ids[7]
     by_postgresql.clear()
     search(library)
@@ -230,7 +245,7 @@ def test_what_was_added_while_they_were_read_is_not_missed(library, fill, monkey
 def test_removed_images_are_no_hits_and_leave_room_for_others(library, fill):
     fill(300)
     build_hybrid(library)
-    read(library)
+    read_whole(library)
     whole_answer = search(library)
     with library.connection() as conn:
         conn.execute("DELETE FROM images WHERE id = ANY(%s)", [[hit.image_id for hit in whole_answer.hits]])
@@ -256,13 +271,13 @@ def test_an_image_that_has_none_of_the_kinds_any_more_is_no_hit(library, fill):
     """Its row in the index is another one, that says so."""
     ids, _ = fill(300)
     build_hybrid(library)
-    read(library)
+    read_whole(library)
     best = search(library).hits[0].image_id
     with library.connection() as conn:
         conn.execute("UPDATE images SET prompt_id = NULL WHERE id = %s", [best])
     forget(library, image_encoder(library), [best])
     for folded in (False, True):
-        assert not folded or "1 images" in refresh_hybrid(library)
+        assert not folded or "1 image " in refresh_hybrid(library)
         answer = search(library)
         assert best not in [hit.image_id for hit in answer.hits] and len(answer.hits) == 20
 
@@ -286,7 +301,7 @@ def test_the_index_is_made_anew_while_they_are_read(library, fill, monkeypatch):
     monkeypatch.setattr("diffusion_toolkit.db.hybrid.build._ATTEMPTS", 1)
     monkeypatch.setattr("diffusion_toolkit.db.hybrid.build._PATIENCE", 0.2)
     monkeypatch.setattr(whole, "read_vectors", slowly)
-    read(library)
+    read_whole(library)
 
 
 def test_vectors_of_another_length_are_left_out(library, fill):
@@ -312,7 +327,7 @@ def test_a_vector_without_direction_is_left_to_postgresql(library, fill, by_post
     with library.connection() as conn:
         conn.execute("UPDATE image_vectors SET embedding = %s::halfvec WHERE image_id = %s", [str([0.0] * DIMS), ids[3]])
     before = search(library)
-    read(library)
+    read_whole(library)
     by_postgresql.clear()
     assert [hit.image_id for hit in search(library).hits] == [hit.image_id for hit in before.hits]
     assert len(by_postgresql) == 1
@@ -331,7 +346,7 @@ def test_where_there_is_no_room_postgresql_goes_on_comparing(library, fill, by_p
     else:
         monkeypatch.setattr(tempfile, "TemporaryFile", full)
     for _ in range(3):
-        read(library)
+        read_whole(library)
     assert len(search(library).hits) == 20 and len(by_postgresql) == 3 * whole._ASKED + 1 and len(begun) == (lacks != "a thread")
 
 
@@ -351,5 +366,5 @@ def test_a_library_that_went_away_while_they_were_read_is_told_by_the_searches_a
         conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     monkeypatch.setattr(whole, "read_vectors", broken_off)
-    read(library)
+    read_whole(library)
     assert len(search(library).hits) == 20 and len(by_postgresql) == whole._ASKED + 1
