@@ -114,7 +114,7 @@ def compare_at_hand(conn: Connection, directions: Sequence[Direction], ids: Sequ
     whole = rows.whole.vectors if rows and rows.is_read(ready["last"]) else None
     if whole is None:
         return nothing
-    compared = whole.compare(directions, np.setdiff1d(ids, ready["tail"]) if ready["tail"] else np.array(ids, np.int64))
+    compared = whole.compare(directions, np.setdiff1d(ids, ready["tail"]))
     return *compared, conn.state is None or conn.state.generation != whole.generation
 
 

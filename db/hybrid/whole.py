@@ -117,7 +117,7 @@ class WholeVectors:
         """
         encoder_id, found = direction.source.encoder.id, np.full(len(ids), np.nan, np.float32)
         at = _places(self.ids, ids)
-        places = np.where((at >= 0) & self.known[at], self.places[direction.kind, encoder_id][at], -1)
+        places = np.where(at >= 0, self.places[direction.kind, encoder_id][at], -1)
         there = np.flatnonzero(places >= 0)
         distinct, first, of_each = np.unique(places[there], return_index=True, return_inverse=True)
         vectors, cosines = self.vectors[encoder_id], np.full(len(distinct), np.nan, np.float32)

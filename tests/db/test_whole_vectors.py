@@ -17,6 +17,7 @@ from diffusion_toolkit.db.hybrid.build import build_hybrid
 from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
+from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
 from host.hybrid_library import DIMS, parts_of, read_whole
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,19 @@ def test_equal_vectors_have_equal_scores(library, fill, image):
     assert [hit.image_id for hit in hits] == same and len({hit.score for hit in hits}) == 1
 
 
+def test_of_a_text_that_many_images_have_all_are_looked_at(library, fill, image):
+    fill(100)
+    with library.connection() as conn:
+        root = db.ensure_root(conn, "output", "/pictures")
+        db.write_images(conn, root, [image(1000 + n, prompt=db.TextPair("text 1", "")) for n in range(200)])
+    build_hybrid(library)
+    read_whole(library)
+    with library.connection() as conn:
+        prompt, looks = directions_of(parts := parts_of({"prompt": 1.0, "image": 1.0}), sources_of(state_of(conn), parts), [1, 1], [0, 0])
+        vectors = held.held(conn, ready_hybrid(conn)).whole.vectors
+    assert (vectors.looked_at(prompt), vectors.looked_at(looks)) == (3 * whole._LOOKED, whole._LOOKED)
+
+
 def test_no_cosine_is_beyond_1():
     numbers = np.random.default_rng(1).normal(size=(200, 100)).astype(np.float16)
     vectors = whole._Vectors(numbers, np.linalg.norm(numbers.astype(np.float32), axis=1), np.arange(200), numbers)
@@ -122,10 +136,11 @@ def test_a_sketch_tells_of_what_short_vectors_leave_out():
     assert vectors.about(places, numbers, np.eye(256, dtype=np.float32), queries[0]) == pytest.approx(true[0], abs=1e-3)  # nothing is left out
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.integers(1, 400), st.sampled_from([1, 20, 10**6]))
-def test_the_largest_are_the_largest(seed, count, n, different):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.integers(1, 400), st.sampled_from([1, 20, 10**6]), st.sampled_from([7, whole._FEW]))
+def test_the_largest_are_the_largest(seed, count, n, different, every):
     scores = np.random.default_rng(seed).integers(0, different, count).astype(np.float32)
-    scores[:: 7] = -np.inf
+    scores[::every] *= 2  # among those that are looked at first there may be more of them than among the others, or fewer
+    scores[3::every] = -np.inf
     found = scores[whole.largest(scores, n)]
     assert found.tolist() == sorted(scores.tolist(), reverse=True)[:n]
 
