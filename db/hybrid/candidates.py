@@ -131,7 +131,7 @@ def existing(conn: Connection, ids: Sequence[int]) -> set[int]:
 
 
 def _look(whole: WholeVectors, direction: Direction, matrix: np.ndarray, weight: float) -> Look:
-    return Look(whole.looked_at(direction), lambda ids, short: whole.nearest(direction, matrix, ids, short) * np.float32(weight))
+    return Look(whole.looked_at(direction), lambda *rows: whole.nearest(direction, matrix, *rows) * np.float32(weight))
 
 
 def _scores(ids: Sequence[int], cosines: Sequence[float], weight: float) -> Scores:

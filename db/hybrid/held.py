@@ -14,7 +14,7 @@ from psycopg import sql
 from .._copy_binary import BIGINT, halfvec, read_rows
 from ..server._settings import machine_memory
 from .projection import Projection
-from .whole import Whole, largest
+from .whole import Whole, largest, leading
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -32,10 +32,10 @@ Scores = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What gives true `scores` by a kind, [n] with NaN where it can't, of the ids and short vectors [n, kept] of so many `rows` that are best by these."""
+    """What gives true `scores` by a kind, [n] with NaN where it can't, of the ids, short vectors [n, kept] and places of so many `rows`, the best by these."""
 
     rows: int
-    scores: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    scores: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ def _best(
     for place, part in query.items():
         of_kind = block.parts[place] @ part
         if isinstance(better := known.get(place), Look):
-            rows = np.sort(largest(of_kind, better.rows))  # by id nearly, as is soon looked up
-            scores_there = better.scores(block.ids[rows], block.parts[place][rows])
+            rows = np.sort(leading(of_kind, better.rows))
+            scores_there = better.scores(block.ids[rows], block.parts[place][rows], rows)
             of_kind[rows] = np.where(np.isnan(scores_there), of_kind[rows], scores_there)
         elif better is not None:
             block.put(of_kind, better)

@@ -37,6 +37,7 @@ _ASKED, _AGAIN = 3, 1000  # searches until they are read, and until that is trie
 _OLD = 20  # of one in so many images there are others now
 _BATCH = 1024  # vectors that are read at once
 _AT_ONCE = 64  # that are compared at once, of which the processor's own memory holds what is made in between
+_STEPS = 200  # in which an inner product of 1 is told: they are about an eighth, and those beyond 127 are told as that
 _SKETCH = 64  # inner products of a vector with random ones: they tell a little of all of it, also of what short vectors leave out
 _NEAREST = 32  # vectors of those that are best by their sketches, which are compared whole
 _LOOKED, _SHARE_LOOKED, _MOST_LOOKED = 1000, 100, 20_000  # vectors whose sketches are looked at, at least so many or one in so many; and images of them
@@ -48,7 +49,7 @@ _IMAGES = "SELECT id, coalesce(prompt_id, 0), coalesce(negative_id, 0) FROM imag
 @dataclass(frozen=True, slots=True, eq=False)
 class _Vectors:
     """All of one encoder that are searched: `numbers` [m, dims] float16 as they are stored, their lengths [m], whose they are [m], ascending, and
-    `sketches` [m, 64] float16 of them at length 1."""
+    `sketches` [m, 64] int8 of them at length 1."""
 
     numbers: np.ndarray
     lengths: np.ndarray
@@ -71,7 +72,7 @@ class _Vectors:
         unit, random = query.astype(np.float32), _random(len(query))
         unit /= np.linalg.norm(unit)
         asked = (unit - matrix @ (unit @ matrix)) @ random  # of what the short vectors leave out, the sketch
-        return short @ ((unit - random @ asked) @ matrix) + _small_floats(self.sketches[places]) @ (asked * _SMALL)
+        return short @ ((unit - random @ asked) @ matrix) + self.sketches[places].astype(np.float32) @ (asked / _STEPS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,18 +111,18 @@ class WholeVectors:
         each = self.each[direction.kind, direction.source.encoder.id]
         return int(min(_MOST_LOOKED, each * max(_LOOKED, len(self.ids) // _SHARE_LOOKED)))
 
-    def nearest(self, direction: Direction, matrix: np.ndarray, ids: np.ndarray, short: np.ndarray) -> np.ndarray:
+    def nearest(self, direction: Direction, matrix: np.ndarray, ids: np.ndarray, short: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The cosine similarities [n] of those of these images, int64 [n], that are nearest in one direction; of the others NaN.
 
-        One that is nearer than its like, which `short` vectors [n, kept] by `matrix` [dims, kept] may not tell, has one, with all images of its text.
+        They are at these `rows` [n] of the index, and most often of all images too. One that is nearer than its like, which `short` vectors [n, kept] by `matrix` [dims, kept] may not tell, has one, with all images of its text.
         """
         encoder_id, found = direction.source.encoder.id, np.full(len(ids), np.nan, np.float32)
-        at = _places(self.ids, ids)
+        at = rows if np.array_equal(self.ids[rows[rows < len(self.ids)]], ids) else _places(self.ids, ids)
         places = np.where(at >= 0, self.places[direction.kind, encoder_id][at], -1)
         there = np.flatnonzero(places >= 0)
         distinct, first, of_each = np.unique(places[there], return_index=True, return_inverse=True)
         vectors, cosines = self.vectors[encoder_id], np.full(len(distinct), np.nan, np.float32)
-        best = largest(vectors.about(distinct, short[there[first]], matrix, direction.vector), _NEAREST)
+        best = leading(vectors.about(distinct, short[there[first]], matrix, direction.vector), _NEAREST)
         cosines[best] = vectors.cosines(distinct[best], direction.vector)
         found[there] = cosines[of_each]
         return found
@@ -183,7 +184,7 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
     generation = conn.execute("SELECT generation FROM library").fetchone()[0]
     encoders = [get_encoder(conn, encoder_id) for encoder_id in sorted(set(ready["encoder_ids"]))]
     counts = [count_rows(conn, encoder) for encoder in encoders]
-    size = sum(2 * count * (encoder.dims + _SKETCH) for encoder, count in zip(encoders, counts))
+    size = sum(count * (2 * encoder.dims + _SKETCH) for encoder, count in zip(encoders, counts))
     if _SHARE * size > min(machine_memory(), shutil.disk_usage(_folder()).free):
         return None
     vectors = {encoder.id: _read_encoder(conn, encoder, count) for encoder, count in zip(encoders, counts)}
@@ -200,16 +201,19 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
 
 def largest(scores: np.ndarray, n: int) -> np.ndarray:
     """Places [n] of the largest, the largest first."""
+    places = leading(scores, n)
+    return places[np.argsort(-scores[places])]
+
+
+def leading(scores: np.ndarray, n: int) -> np.ndarray:
+    """The same in any order."""
     if _FEW * n < len(scores):  # those of some rows tell about where they begin
         some = scores[::_FEW]
         twice = min(2 * n // _FEW + _FEW, len(some))
         places = np.flatnonzero(scores >= np.partition(some, -twice)[-twice])
         if n <= len(places) < len(scores):
-            return places[largest(scores[places], n)]
-    if n < len(scores):
-        places = np.argpartition(scores, len(scores) - n)[len(scores) - n :]
-        return places[np.argsort(-scores[places])]
-    return np.argsort(-scores)
+            return places[leading(scores[places], n)]
+    return np.argpartition(scores, len(scores) - n)[len(scores) - n :] if n < len(scores) else np.arange(len(scores))
 
 
 def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -234,12 +238,17 @@ def _random(dims: int) -> np.ndarray:
     return np.random.default_rng(dims).standard_normal((dims, _SKETCH), np.float32) / np.float32(_SKETCH**0.5)
 
 
+def _sketch(units: np.ndarray) -> np.ndarray:
+    """What is kept [n, 64] int8 of vectors [n, dims] at length 1."""
+    return np.clip(np.rint(units @ _random(units.shape[1]) * _STEPS), -127, 127).astype(np.int8)
+
+
 def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vectors:
     query = sql.SQL("SELECT {key}, embedding FROM {table} WHERE {rows} AND vector_dims(embedding) = {dims} ORDER BY {key}").format(
         rows=searched_rows(encoder.family, encoder.id), dims=sql.Literal(encoder.dims), **place_of(encoder)
     )
     keys, lengths, done = np.empty(count, np.int64), np.empty(count, np.float32), 0
-    sketches = np.empty((count, _SKETCH), np.float16)
+    sketches = np.empty((count, _SKETCH), np.int8)
     with tempfile.TemporaryFile(dir=_folder()) as file:
         for rows in read_rows(conn, query, {}, {"key": BIGINT, "vector": halfvec(encoder.dims)}, _BATCH):
             here = slice(done, done := done + len(rows))
@@ -247,7 +256,7 @@ def _read_encoder(conn: Connection, encoder: StoredEncoder, count: int) -> _Vect
             whole = numbers.astype(np.float32)
             keys[here], lengths[here] = rows["key"], np.linalg.norm(whole, axis=1)
             file.write(numbers.data)
-            sketches[here] = whole @ _random(encoder.dims) / np.maximum(lengths[here, None], 1e-12)
+            sketches[here] = _sketch(whole / np.maximum(lengths[here, None], 1e-12))
         file.flush()
         return _Vectors(_mapped(file, (done, encoder.dims)), lengths[:done], keys[:done], sketches[:done])
 

@@ -121,6 +121,25 @@ def test_what_was_added_since_the_vectors_were_read_is_found_by_the_indexes(libr
     assert found.method == f"hybrid index, {COMPARED} candidates compared exactly" and found.hits[0].image_id == new
 
 
+def test_images_that_were_written_anew_are_found_in_memory(library, shortened, compare_few, three_kinds, monkeypatch):
+    """Their rows come last in the index, and all others move up."""
+    ids, vectors = shortened
+    anew = list(range(3, 300, 3))
+    for place in anew:
+        vectors["image"][place] = -vectors["image"][place]
+    with library.connection() as conn:
+        conn.execute("DELETE FROM image_vectors WHERE image_id = ANY(%s)", [[ids[place] for place in anew]])
+        db.write_image_vectors(conn, three_kinds["image"], [ids[place] for place in anew], vectors["image"][anew])
+    refresh_hybrid(library)
+    compare_few()
+    read_whole(library)
+    monkeypatch.setattr(strategy, "nearest_narrowly", None)
+    with library.connection() as conn:
+        for place in (0, 3, 4, 299, 300, 1000):
+            parts = (db.Part("image", vectors["image"][place]), *parts_of({"prompt": 0.01}))
+            assert db.search(conn, db.Question(parts=parts, k=5)).hits[0].image_id == ids[place]
+
+
 def test_each_kind_is_asked_by_its_own_index_and_equals_come_together(library, shortened):
     ids, vectors = shortened
     parts = (db.Part("prompt", vectors["prompt"][3]), db.Part("image", vectors["image"][4]))

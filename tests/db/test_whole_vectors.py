@@ -128,7 +128,7 @@ def test_a_sketch_tells_of_what_short_vectors_leave_out():
     queries = (numbers[:40] + 0.5 * rng.normal(size=(40, 256))).astype(np.float16)
     numbers /= np.linalg.norm(numbers, axis=1, keepdims=True)
     matrix, places = np.eye(256, 16, dtype=np.float32), np.arange(2000)
-    vectors = whole._Vectors(numbers.astype(np.float16), np.ones(2000, np.float32), places, (numbers @ whole._random(256)).astype(np.float16))
+    vectors = whole._Vectors(numbers.astype(np.float16), np.ones(2000, np.float32), places, whole._sketch(numbers))
     about = np.array([vectors.about(places, numbers @ matrix, matrix, query) for query in queries])
     true = np.array([vectors.cosines(places, query) for query in queries])
     assert np.std(about - true) < 1.1 / 8 and abs(np.mean(about - true)) < 0.01  # by 64 numbers
