@@ -11,7 +11,6 @@ of .8 with stored ones; and noise. The folder is filled first, where it is not: 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import re
 import sysconfig
@@ -24,8 +23,8 @@ from harness import machine, prepare
 from measured import Truth, folder_argument, in_turn, plain_connection
 from phrases import Encoder
 from search import bare
-from shapes import OTHER_HALF, ours
-from synthetic import BATCH, Data, fill, open_filled, stop
+from shapes import open_tried, ours
+from synthetic import BATCH, Data, fill, stop
 
 DIMS, NUMBERS = 1024, 384
 LONGEST, OF_A_FILE = 200_000, 60  # characters of a file, and sentences
@@ -54,16 +53,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=50)
     options = parser.parse_args()
     prepare()
-    from diffusion_toolkit import db
-    from diffusion_toolkit.db.indexes.effort import try_grown
-
     if not (options.folder / "synthetic.json").exists():
         make(options.folder, options.texts)
-    data, library = Sentences.of(options.folder), open_filled(options.folder)
-    with library.connection() as conn:
-        conn.execute("UPDATE encoders SET details = details || %s::jsonb WHERE family = 'image'", [json.dumps(OTHER_HALF)])
-        db.bump_generation(conn)
-    try_grown(library)
+    data, library = Sentences.of(options.folder), open_tried(options.folder)
     plain = plain_connection(library)
     truth = Truth(plain, data)
     draw = np.random.default_rng(7)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=50)
     options = parser.parse_args()
     prepare()
-    from diffusion_toolkit import db
-    from diffusion_toolkit.db.indexes.effort import try_grown
-
-    data, library = Data.of(options.folder), open_filled(options.folder)
-    with library.connection() as conn:
-        conn.execute("UPDATE encoders SET details = details || %s::jsonb WHERE family = 'image'", [json.dumps(OTHER_HALF)])
-        db.bump_generation(conn)
-    try_grown(library)
+    data, library = Data.of(options.folder), open_tried(options.folder)
     plain = plain_connection(library)
     truth = Truth(plain, data)
     drawn = data.queries(options.kind, 3 * options.queries).reshape(3, options.queries, DIMS[options.kind])
@@ -63,6 +57,19 @@ def main() -> None:
         print(f"| {shape} | {' | '.join(cells)} | {', '.join(methods)} |", flush=True)
     plain.close()
     stop(options.folder)
+
+
+def open_tried(folder: Path) -> Any:
+    """The library in `folder`, its pictures such that can be described, and its indexes tried."""
+    from diffusion_toolkit import db
+    from diffusion_toolkit.db.indexes.effort import try_grown
+
+    library = open_filled(folder)
+    with library.connection() as conn:
+        conn.execute("UPDATE encoders SET details = details || %s::jsonb WHERE family = 'image'", [json.dumps(OTHER_HALF)])
+        db.bump_generation(conn)
+    try_grown(library)
+    return library
 
 
 def ours(library: Any, options: Any, vectors: np.ndarray, weights: tuple[float, ...], shape: str, methods: dict[str, None]) -> Way:
