@@ -338,6 +338,6 @@ def _images(count: int) -> str:
     return f"{count:,} image{'s' * (count != 1)}"
 
 
-def _refuse_too_many(count: int, step: str = "Raise lowest_similarity") -> None:
+def _refuse_too_many(count: int, step: str = "Raise lowest_similarity, or choose fewer images with a filter") -> None:
     if count > MOST_PAIRS:
         raise LibraryError(f"More than {MOST_PAIRS} pairs of images are that near to each other, which is no near-duplicate. {step}.")

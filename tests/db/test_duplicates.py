@@ -140,7 +140,7 @@ def test_a_library_without_image_vectors_says_what_to_do(conn):
 
 def test_more_pairs_than_are_duplicates_are_refused(conn, ids, monkeypatch):
     monkeypatch.setattr(pairs_module, "MOST_PAIRS", 100)
-    with pytest.raises(db.LibraryError, match="More than 100 pairs.*Raise lowest_similarity"):
+    with pytest.raises(db.LibraryError, match="More than 100 pairs.*Raise lowest_similarity, or choose fewer images with a filter"):
         db.look_alikes(conn, -1.0)
 
 
