@@ -20,6 +20,7 @@ from .one_kind import Scored
 from .strategy import Best, best
 
 _ORDERS = {"newest": "created DESC NULLS LAST", "oldest": "created NULLS LAST", "seed": "seed NULLS LAST"}
+_LEAST_WEIGHT = 1e-100  # smaller ones' squares, and larger ones', are no numbers
 _COLLAPSES = ("nothing", "variants", "lookalikes")
 Row = tuple[int, float, float]
 """(image id, score, what being new adds to it for its place)."""
@@ -91,6 +92,8 @@ def _check(question: Question) -> None:
     numbers = [part.weight for part in question.parts] + [question.recency, question.diversity, question.lowest_percentile]
     if not all(map(math.isfinite, numbers)):
         raise LibraryError("A weight of the search is not a finite number. Correct it.")
+    if beyond := [part.weight for part in question.parts if part.weight and not _LEAST_WEIGHT <= abs(part.weight) <= 1 / _LEAST_WEIGHT]:
+        raise LibraryError(f"A weight of the search is {beyond[0]:g}, which can't be reckoned with. Only their shares count: give ordinary numbers.")
     if question.k < 1 or question.offset < 0 or question.recency_days <= 0 or not 0 <= question.diversity <= 1:
         raise LibraryError(
             f"The search asks for {question.k} hits from {question.offset} on, diversity {question.diversity:g}, half of the "

@@ -171,6 +171,24 @@ def test_a_zero_query_is_refused(conn, encoder, unit):
         ask(conn, "image", unit(0), 5)
 
 
+@pytest.mark.parametrize("weights", [(1e300,), (-1e300, 1e300), (5e-324, 1.0), (1e-320, 1e-320), (1.0, -1e101)], ids=str)
+@pytest.mark.parametrize("normalise", [False, True])
+def test_a_weight_that_cant_be_reckoned_with_is_refused(conn, add, encoder, unit, weights, normalise):
+    ids = add("a")
+    db.write_image_vectors(conn, encoder(conn, "image"), ids, unit(1)[None])
+    parts = tuple(db.Part("image", unit(1 + place), weight) for place, weight in enumerate(weights))
+    with pytest.raises(db.LibraryError, match="Only their shares count: give ordinary numbers"):
+        db.search(conn, db.Question(parts=parts, normalise=normalise))
+
+
+@pytest.mark.parametrize("weights", [(1e100, -1e-100), (1e-100, 0.0), (-1e100,)], ids=str)
+def test_every_other_weight_is(conn, add, encoder, unit, weights):
+    ids = add("a")
+    db.write_image_vectors(conn, encoder(conn, "image"), ids, unit(1)[None])
+    parts = tuple(db.Part("image", unit(1 + place), weight) for place, weight in enumerate(weights))
+    assert [hit.image_id for hit in db.search(conn, db.Question(parts=parts)).hits] == ids
+
+
 def test_what_another_connection_made_active_is_searched_at_once(library, image, encoder, unit):
     with library.connection() as conn:
         ids = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(1), image(2)])
