@@ -1,8 +1,8 @@
 """A weighted mix of kinds by `db.search`, against the plain SQL: the weighted sum of `1 - <=>` over the wide table.
 
-Three sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
+Sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
 image is near in all of them; `stored` take each kind's from near a stored one, each of another image: as a prompt that is written again, with another
-look, which one image fits in one kind as no other does. Every row says by which method the answers were found.
+look, which one image fits in one kind as no other does; `far` the same at a cosine of .3, near to nothing, and `unlike` as `stored` with no weight above 0. Every row says by which method the answers were found.
 
     .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5] [--compared 100]
 """
@@ -63,14 +63,16 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
     print(f"{machine()}\n{data}\nkinds {options.kinds}, k {options.k}, {options.queries} queries each, {options.rounds} rounds\n")
     print("| queries | weights | plain SQL p50 ms | ours p50 | p95 | with rows p50 | times | recall@1 | recall@10 | recall@50 | how |")
     print("|---" * 11 + "|")
+    nearness = {"stored": 0.8, "far": 0.3, "unlike": 0.8}
     for sort in options.sorts.split(","):
         like = np.random.default_rng(7).integers(data.texts, size=options.queries) if sort == "like" else None
         if like is not None and data.images_per_text > 1:
             raise SystemExit("Queries like one image need a library with a text of its own for each image.")
-        make = near_stored if sort == "stored" else functools.partial(Data.queries, like=like, seed=1)
+        make = functools.partial(near_stored, cosine=nearness[sort]) if sort in nearness else functools.partial(Data.queries, like=like, seed=1)
         queries = {kind: make(data, kind, options.queries) for kind in kinds}
         cosines = [truth.cosines(kind, queries[kind]) for kind in kinds]
         for weights in WEIGHTS[len(kinds)]:
+            weights = tuple(-abs(weight) for weight in weights) if sort == "unlike" else weights
             scores = sum(np.float32(weight) * found for weight, found in zip(weights, cosines))
             methods: Counter[str] = Counter()
             ways = [ours(library, kinds, queries, weights, options.k, methods, False), ours(library, kinds, queries, weights, options.k, methods, True)]
@@ -93,8 +95,8 @@ def compare(options: argparse.Namespace, kinds: list[str], data: Data, library: 
     plain.close()
 
 
-def near_stored(data: Data, kind: str, count: int) -> np.ndarray:
-    """Vectors [count, dims] at a cosine of .8 to a stored one, which is drawn for this kind by itself."""
+def near_stored(data: Data, kind: str, count: int, cosine: float) -> np.ndarray:
+    """Vectors [count, dims] at this cosine to a stored one, which is drawn for this kind by itself."""
     rng = np.random.default_rng([17, list(DIMS).index(kind)])
     wanted, found, start = np.sort(rng.integers(data.items(kind), size=count)), [], 0
     for vectors in data.vectors(kind):
@@ -103,7 +105,7 @@ def near_stored(data: Data, kind: str, count: int) -> np.ndarray:
     stored = rng.permutation(np.concatenate(found))  # in no order that another kind's have too
     noise = rng.standard_normal(stored.shape, np.float32)
     unit, aside = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (stored, noise))
-    return 0.8 * unit + 0.6 * aside
+    return cosine * unit + (1 - cosine**2) ** 0.5 * aside
 
 
 def whole() -> Any:

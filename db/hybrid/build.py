@@ -138,7 +138,8 @@ def _finish(library: Library, hybrid_id: int, projection: Projection, details: d
     """`images` is all that the library had, those without any of the kinds too: by them `refresh_hybrid` sees it grow."""
     with library.connection() as conn:
         conn.execute(
-            "UPDATE hybrids SET dims = %s, projection = %s, details = %s::jsonb, fitted_on = %s, ready = true WHERE id = %s",
-            [projection.dims, projection.to_bytes(), json.dumps(details), images, hybrid_id],
+            "UPDATE hybrids SET dims = %s, projection = %s, fitted_on = %s, ready = true,"
+            " details = %s::jsonb || jsonb_build_object('last', (SELECT coalesce(max(place), 0) FROM hybrid_vectors)) WHERE id = %s",
+            [projection.dims, projection.to_bytes(), images, json.dumps(details), hybrid_id],
         )
         bump_generation(conn)

@@ -14,7 +14,7 @@ from psycopg import sql
 from .._copy_binary import BIGINT, halfvec, read_rows
 from ..server._settings import machine_memory
 from .projection import Projection
-from .whole import Whole, largest, leading
+from .whole import Scores, Whole, largest, leading
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -26,16 +26,12 @@ _COUNT = "SELECT count(*) FROM hybrid_vectors WHERE hybrid_id = %s AND place > %
 _ADDED = "SELECT place, image_id, embedding FROM hybrid_vectors WHERE hybrid_id = {} AND place > {} ORDER BY place LIMIT {}"
 
 
-Scores = tuple[np.ndarray, np.ndarray]
-"""Image ids, int64 [n], and the score of each, float32 [n]."""
-
-
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What gives true `scores` by a kind, [n] with NaN where it can't, of the ids, short vectors [n, kept] and places of so many `rows`, the best by these."""
+    """What gives the true `scores` by a kind of some images, by the ids, short vectors [n, kept] and places of so many `rows`, the best by these."""
 
     rows: int
-    scores: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    scores: Callable[[np.ndarray, np.ndarray, np.ndarray], Scores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +65,12 @@ class Held:
     In blocks, each at least twice as large as the next, so that what comes later is added without copying all.
     """
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Projection, made: int) -> None:
+        """`made` is the place of the last row when the index was made."""
         self.projection = projection
         self.whole = Whole()
+        self.added = np.empty(0, np.int64)  # images since then, which the projection does not know
+        self._made = made
         self._last = 0  # place of the newest row
         self._blocks: list[_Block] = []
         self._lock = threading.Lock()
@@ -112,25 +111,28 @@ class Held:
             ids[here] = rows["id"]
             missing[here] = self.projection.split(rows["row"]["numbers"], [part[here] for part in parts])
             newest = int(rows["place"][-1])
+            self.added = np.union1d(self.added, rows["id"][rows["place"] > self._made])
         return _Block.of(ids[:done], tuple(part[:done] for part in parts), missing[:done]), newest
 
     def forget(self, ids: Iterable[int]) -> None:
         """Leave out these images, which were removed."""
         with self._lock:
             self._blocks = [block.where(~np.isin(block.ids, list(ids))) for block in self._blocks]
+            self.added = np.setdiff1d(self.added, list(ids))
 
-    def nearest(self, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores | Look], n: int) -> np.ndarray:
-        """Image ids [n] at most, best first, for a question as `Projection.query` makes it; `constants` are what having a kind adds, `known` the
-        true scores that some images have by a kind.
+    def nearest(self, query: Mapping[int, np.ndarray], constants: Mapping[int, float], known: Mapping[int, Scores | Look], n: int) -> Scores:
+        """The best images, `n` at most, best first, for a question as `Projection.query` makes it; `constants` are what having a kind adds,
+        `known` the true scores that some images have by a kind.
 
         An image that lacks all that is asked for is none.
         """
         with _all_cores:
             found = [_best(block, query, constants, known, n) for block in self._blocks]
         if not found:
-            return np.empty(0, np.int64)
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         ids, scores = (np.concatenate(of) for of in zip(*found))
-        return ids[largest(scores, n)]
+        best = largest(scores, n)
+        return ids[best], scores[best]
 
 
 def _best(
@@ -139,11 +141,11 @@ def _best(
     scores = np.zeros(len(block.ids), np.float32)
     for place, part in query.items():
         of_kind = block.parts[place] @ part
-        if isinstance(better := known.get(place), Look):
+        better = known.get(place)
+        if isinstance(better, Look):
             rows = np.sort(leading(of_kind, better.rows))
-            scores_there = better.scores(block.ids[rows], block.parts[place][rows], rows)
-            of_kind[rows] = np.where(np.isnan(scores_there), of_kind[rows], scores_there)
-        elif better is not None:
+            better = better.scores(block.ids[rows], block.parts[place][rows], rows)
+        if better is not None:
             block.put(of_kind, better)
         scores += of_kind
     if not block.missing.any():  # looked at alone, since the kinds that are asked for would be copied
@@ -169,7 +171,7 @@ _all_cores = threading.Lock()  # BLAS's threads wait for each other: of sixteen 
 
 def held(conn: Connection, ready: Mapping[str, Any]) -> Held:
     """That of the index `ready`, its rows not read on yet. Of one database only the newest is kept."""
-    return held_already(conn, ready) or _keep(conn, ready, Held(read_projection(conn, ready)))
+    return held_already(conn, ready) or _keep(conn, ready, Held(read_projection(conn, ready), ready["details"].get("last", 0)))
 
 
 def held_already(conn: Connection, ready: Mapping[str, Any]) -> Held | None:

@@ -41,6 +41,8 @@ _STEPS = 200  # in which an inner product of 1 is told: they are about an eighth
 _SKETCH = 64  # inner products of a vector with random ones: they tell a little of all of it, also of what short vectors leave out
 _NEAREST = 32  # vectors of those that are best by their sketches, which are compared whole
 _LOOKED, _SHARE_LOOKED, _MOST_LOOKED = 1000, 100, 20_000  # vectors whose sketches are looked at, at least so many or one in so many; and images of them
+Scores = tuple[np.ndarray, np.ndarray]
+"""Image ids, int64 [n], and the score of each, float32 [n]."""
 _FEW = 16  # of so many scores one is looked at first
 _SMALL = np.float32(2.0**112)
 _IMAGES = "SELECT id, coalesce(prompt_id, 0), coalesce(negative_id, 0) FROM images ORDER BY id"
@@ -79,13 +81,15 @@ class _Vectors:
 class WholeVectors:
     """Of all images, int64 `ids` [n] ascending, as they were at the library's `generation`.
 
-    `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it; `each` has how many images have one vector.
+    `known` [n]: it is so still. `places` are those of each kind and encoder, [n], -1 where an image lacks it, `by_place` [n] the images ordered by
+    them; `each` has how many images have one vector.
     """
 
     generation: int
     ids: np.ndarray
     known: np.ndarray
     places: Mapping[tuple[str, int], np.ndarray]
+    by_place: Mapping[tuple[str, int], np.ndarray]
     each: Mapping[tuple[str, int], float]
     vectors: Mapping[int, _Vectors]
 
@@ -111,21 +115,23 @@ class WholeVectors:
         each = self.each[direction.kind, direction.source.encoder.id]
         return int(min(_MOST_LOOKED, each * max(_LOOKED, len(self.ids) // _SHARE_LOOKED)))
 
-    def nearest(self, direction: Direction, matrix: np.ndarray, ids: np.ndarray, short: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The cosine similarities [n] of those of these images, int64 [n], that are nearest in one direction; of the others NaN.
+    def nearest(self, direction: Direction, matrix: np.ndarray, ids: np.ndarray, short: np.ndarray, rows: np.ndarray) -> Scores:
+        """Of these images, int64 [n], those that are nearest in one direction, with all images of their texts, and their cosine similarities.
 
-        They are at these `rows` [n] of the index, and most often of all images too. One that is nearer than its like, which `short` vectors [n, kept] by `matrix` [dims, kept] may not tell, has one, with all images of its text.
+        They are at these `rows` [n] of the index, and most often of all images too. What their `short` vectors [n, kept] by `matrix` [dims, kept]
+        don't tell, sketches do roughly.
         """
-        encoder_id, found = direction.source.encoder.id, np.full(len(ids), np.nan, np.float32)
+        kind = direction.kind, direction.source.encoder.id
         at = rows if np.array_equal(self.ids[rows[rows < len(self.ids)]], ids) else _places(self.ids, ids)
-        places = np.where(at >= 0, self.places[direction.kind, encoder_id][at], -1)
+        places = np.where(at >= 0, self.places[kind][at], -1)
         there = np.flatnonzero(places >= 0)
-        distinct, first, of_each = np.unique(places[there], return_index=True, return_inverse=True)
-        vectors, cosines = self.vectors[encoder_id], np.full(len(distinct), np.nan, np.float32)
-        best = leading(vectors.about(distinct, short[there[first]], matrix, direction.vector), _NEAREST)
-        cosines[best] = vectors.cosines(distinct[best], direction.vector)
-        found[there] = cosines[of_each]
-        return found
+        distinct, first = np.unique(places[there], return_index=True)
+        vectors = self.vectors[kind[1]]
+        best = distinct[leading(vectors.about(distinct, short[there[first]], matrix, direction.vector), _NEAREST)]
+        best = best[vectors.lengths[best] > 0]  # others are damaged
+        first, last = (np.searchsorted(self.places[kind], best, side, sorter=self.by_place[kind]) for side in ("left", "right"))
+        images = np.concatenate([there[:0], *(self.by_place[kind][slice(*of_one)] for of_one in zip(first, last))])
+        return self.ids[images], np.repeat(vectors.cosines(best, direction.vector), last - first)
 
 
 class Whole:
@@ -196,7 +202,8 @@ def read_vectors(conn: Connection, ready: Mapping[str, Any]) -> WholeVectors | N
         places[kind, encoder_id] = at = _places(vectors[encoder_id].keys, column)
         each[kind, encoder_id] = (at >= 0).sum() / max(1, len(np.unique(at[at >= 0])))
         known[at >= 0] &= vectors[encoder_id].lengths[at[at >= 0]] > 0  # what a damaged vector is like is PostgreSQL's to say
-    return WholeVectors(generation, ids, known, places, each, vectors)
+    by_place = {kind: np.argsort(at) for kind, at in places.items()}
+    return WholeVectors(generation, ids, known, places, by_place, each, vectors)
 
 
 def largest(scores: np.ndarray, n: int) -> np.ndarray:
@@ -207,6 +214,8 @@ def largest(scores: np.ndarray, n: int) -> np.ndarray:
 
 def leading(scores: np.ndarray, n: int) -> np.ndarray:
     """The same in any order."""
+    if not n:
+        return np.empty(0, np.int64)
     if _FEW * n < len(scores):  # those of some rows tell about where they begin
         some = scores[::_FEW]
         twice = min(2 * n // _FEW + _FEW, len(some))

@@ -77,7 +77,7 @@ _EF_MOST = 1000  # that pgvector takes
 _BY_BITS = 20  # times as many candidates as are wanted, where an index knows no more of a number than its sign
 _SHARE_PROBED = 8  # one of so many lists of an IVFFlat index
 NEAREST = 10  # that tell how near a question lies
-_NARROW, _NARROW_EF, _EQUALS_MOST = 16, 32, 1000  # images that are near in one kind of several, and with their equals at most
+_NARROW, _NARROW_EF, _EQUALS_MOST = 16, 32, 5000  # images that are near in one kind of several, and with their equals at most
 
 
 def nearest_by_index(conn: Connection, direction: Direction, n: int, filter: Filter | None = None, farther: int = 1) -> Scored:

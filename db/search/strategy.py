@@ -12,7 +12,7 @@ import numpy as np
 
 from .._index_sql import count_rows, other_owner
 from ..filters import Filter, all_of
-from ..hybrid.candidates import candidates, compare_at_hand, existing, forget_removed
+from ..hybrid.candidates import Candidates, candidates, compare_at_hand, existing, forget_removed
 from ..hybrid.check import sort_of
 from .cosines import cosines_of, nearest_among, nearest_of_all, scored
 from .kinds import SHAPES, Direction
@@ -134,20 +134,37 @@ def _by_index(conn: Connection, directions: Sequence[Direction], n: int, filter:
         if lies_far(main, found, filter is not None):
             found = nearest_by_index(conn, main, n, filter, _FARTHER)
         return Best(found, how(main, n) + filtered)
-    near = functools.partial(_near_in_one, conn)
-    hybrid = candidates(conn, directions, n, near, filter, passing)
-    if hybrid.ids is not None:
-        count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids)
-        if filter is None and count < len(hybrid.ids):
-            forget_removed(conn, hybrid.ids)
-            hybrid = candidates(conn, directions, n, near)
-            count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids or ())
-        return Best(found, f"hybrid index{filtered}, {count:,} candidates compared exactly", "", cosines)
+    found, hybrid = _by_hybrid(conn, directions, n, filter, passing)
+    if found is not None:
+        return found
     if main.is_missed and sort_of([one.weight for one in directions], [one.kind for one in directions]) not in ("several", "two"):
         return Best([], "", _missed(conn, main))  # hardly more than this kind decides
     if hybrid.better_exact or any(direction.source.index is None for direction in directions):
         return Best([], "", hybrid.note)
     return replace(_by_each_kind(conn, directions, n, filter), note=hybrid.note)
+
+
+def _by_hybrid(
+    conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None, passing: float
+) -> tuple[Best | None, Candidates]:
+    """By the hybrid index, of ever more candidates until hardly any of the best can be among the others."""
+    near, more, forgot = functools.partial(_near_in_one, conn), 0, filter is not None
+    while (hybrid := candidates(conn, directions, n, near, filter, passing, more)).ids is not None:
+        count, found, cosines = _compared(conn, directions, n, filter, hybrid.ids)
+        if count < len(hybrid.ids) and not forgot:
+            forget_removed(conn, hybrid.ids)
+            forgot = True
+            continue
+        needed = hybrid.told.more_needed(found, n)
+        if 0 < 2 * needed < len(hybrid.told.following):  # else farther ones may be needed too
+            others = np.setdiff1d(hybrid.told.following[:needed], hybrid.ids)
+            more_count, more_found, more_cosines = _compared(conn, directions, n, filter, others)
+            count, found, cosines, needed = count + more_count, _by_score([*found, *more_found]), cosines | more_cosines, 0
+        if not needed:
+            filtered = ", filtered as it goes" if filter is not None else ""
+            return Best(found[:n], f"hybrid index{filtered}, {count:,} candidates compared exactly", "", cosines), hybrid
+        more += max(needed, count // 4)
+    return None, hybrid
 
 
 def _near_in_one(conn: Connection, directions: Sequence[Direction]) -> list[tuple[Direction, list[tuple[int, float]]]]:
@@ -159,16 +176,21 @@ def _near_in_one(conn: Connection, directions: Sequence[Direction]) -> list[tupl
 def _compared(
     conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None, ids: Sequence[int]
 ) -> tuple[int, Scored, dict[int, list[float]]]:
-    """As `nearest_among`, of those of these candidates that there are and that pass the filter."""
+    """As `nearest_among`, of those of these candidates that there are and that pass the filter: all, and the cosines of `n` of them at least."""
     known, table, unsure = compare_at_hand(conn, directions, ids)
     others = np.setdiff1d(ids, known) if len(known) < len(ids) else known[:0]
-    count, found, cosines = nearest_among(conn, directions, n, all_of([Filter.of_ids(others), filter]), len(others)) if len(others) else (0, [], {})
+    chosen, rest = all_of([Filter.of_ids(others), filter]), len(others)
+    count, found, cosines = nearest_among(conn, directions, rest, chosen, rest) if rest else (0, [], {})
     places, best, gone = dict(zip(known.tolist(), range(len(known)))), scored(directions, known, table), set()
     if unsure and len(existing(conn, [image_id for image_id, _ in best[:n]])) < len(best[:n]):
         gone = places.keys() - existing(conn, known)
-    best = [row for row in best if row[0] not in gone][:n]
-    cosines |= {image_id: table[places[image_id]].tolist() for image_id, _ in best}
-    return count + len(known) - len(gone), sorted([*found, *best], key=lambda row: (-row[1], row[0]))[:n], cosines
+    best = [row for row in best if row[0] not in gone]
+    cosines |= {image_id: table[places[image_id]].tolist() for image_id, _ in best[:n]}
+    return count + len(known) - len(gone), _by_score([*found, *best]), cosines
+
+
+def _by_score(found: Scored) -> Scored:
+    return sorted(found, key=lambda row: (-row[1], row[0]))
 
 
 def _by_each_kind(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter | None) -> Best:

@@ -58,10 +58,12 @@ def test_nothing_is_noted_without_an_index(library, fill):
         assert conn.execute("SELECT count(*) FROM hybrid_tail").fetchone() == (0,)
 
 
-def test_a_library_that_doubled_is_fitted_anew(library, fill):
-    fill(300)
+def test_a_library_that_grew_by_a_quarter_is_fitted_anew(library, fill):
+    fill(480)
     build_hybrid(library)
-    fill(300, 2)
+    fill(119, 2)
+    assert refresh_hybrid(library) == "119 images added to the hybrid index"
+    fill(1, 3)
     assert "made over prompt, image, clip_g" in refresh_hybrid(library)
     with library.connection() as conn:
         assert conn.execute("SELECT fitted_on, ready FROM hybrids").fetchall() == [(600, True)]

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 from diffusion_toolkit import db
-from diffusion_toolkit.db.hybrid import whole
+from diffusion_toolkit.db.hybrid import candidates, held, missed, whole
 from diffusion_toolkit.db.hybrid.build import build_hybrid
+from diffusion_toolkit.db.hybrid.candidates import ready_hybrid
 from diffusion_toolkit.db.hybrid.refresh import refresh_hybrid
 from diffusion_toolkit.db.search import strategy
 from diffusion_toolkit.db.search.kinds import directions_of, sources_of, state_of
@@ -20,12 +21,14 @@ COMPARED = 25
 
 @pytest.fixture
 def shortened(library, fill, three_kinds, monkeypatch):
-    """Images whose rows keep two of eight components of a kind, with an index of each kind; returns ids, and vectors by kind.
+    """Images whose rows keep two of eight components of a kind, with an index of each kind; returns ids, and vectors by kind. No more candidates
+    are compared than the index's trial called for.
 
     So many that each kind is asked by its own index, also once autovacuum has counted their texts.
     """
     monkeypatch.setattr(strategy, "EXACT_BELOW", 1)
     monkeypatch.setattr(strategy, "_FOLLOWED", 0)
+    monkeypatch.setattr(missed, "MISSED", np.inf)
     ids, vectors = fill(1100)
     build_hybrid(library, components=2)
     for encoder in three_kinds.values():
@@ -106,6 +109,26 @@ def test_of_the_many_images_of_a_prompt_those_that_look_like_the_picture_are_fou
     assert {hit.image_id for hit in hits} == set(same[-10:])
 
 
+def test_a_near_text_is_told_of_all_its_images(library, fill, image, monkeypatch):
+    """Also of those that have no place among the looked at: to short vectors they are all alike."""
+    monkeypatch.setattr(strategy, "EXACT_BELOW", 1)
+    monkeypatch.setattr(strategy, "_FOLLOWED", 0)
+    ids, vectors = fill(100)
+    with library.connection() as conn:
+        root, text = db.ensure_root(conn, "output", "/pictures"), db.TextPair("text 7", "")
+        more = db.write_images(conn, root, [image(1000 + n, prompt=text) for n in range(200)])
+    build_hybrid(library, components=2)
+    read_whole(library)
+    with library.connection() as conn:
+        parts = (db.Part("prompt", vectors["prompt"][7]),)
+        [prompt] = directions_of(parts, sources_of(state_of(conn), parts), [1], [0])
+        rows = held.held(conn, ready_hybrid(conn))
+    matrix, at = rows.projection.matrices[0], np.array([7, 8])
+    told = rows.whole.vectors.nearest(prompt, matrix, np.array(ids)[at], vectors["prompt"][at] @ matrix, at)
+    cosines = dict(zip(*map(np.ndarray.tolist, told)))
+    assert set(cosines) == {ids[7], ids[8], *more} and {image_id for image_id, cosine in cosines.items() if cosine > 0.999} == {ids[7], *more}
+
+
 def test_what_was_added_since_the_vectors_were_read_is_found_by_the_indexes(library, shortened, compare_few, image, three_kinds):
     _, vectors = shortened
     prompt = unkept(vectors["prompt"])
@@ -119,6 +142,45 @@ def test_what_was_added_since_the_vectors_were_read_is_found_by_the_indexes(libr
     with library.connection() as conn:
         found = db.search(conn, db.Question(parts=(db.Part("prompt", prompt), db.Part("image", vectors["image"][7], 0.1)), k=10))
     assert found.method == f"hybrid index, {COMPARED} candidates compared exactly" and found.hits[0].image_id == new
+
+
+@pytest.fixture
+def another_sort(library, shortened, compare_few, image, three_kinds):
+    """Ids of two images with rating 1 of whose look the short vectors, fitted before they came, keep nothing, and a question for it. In a new process."""
+    _, vectors = shortened
+    look = unkept(vectors["image"])
+    with library.connection() as conn:
+        new = db.write_images(conn, db.ensure_root(conn, "output", "/pictures"), [image(2000), image(2001)])
+        db.write_image_vectors(conn, three_kinds["image"], new, np.stack([look, look]))
+        conn.execute("UPDATE images SET rating = CASE WHEN id = ANY(%s) THEN 1 ELSE 2 END", [new])
+        conn.execute("ANALYZE images")
+    assert refresh_hybrid(library) == "2 images added to the hybrid index"
+    compare_few()
+    held._held.clear()
+    read_whole(library)
+    return new, (db.Part("image", look), db.Part("prompt", vectors["prompt"][7], 0.1))
+
+
+def test_what_came_since_the_index_was_made_is_compared_whatever_its_short_vectors_tell(library, another_sort, monkeypatch):
+    monkeypatch.setattr(strategy, "nearest_narrowly", None)
+    monkeypatch.setattr(whole, "_LOOKED", 10)
+    new, parts = another_sort
+    with library.connection() as conn:
+        found = db.search(conn, db.Question(parts=parts, k=10))
+    assert "hybrid index" in found.method and [hit.image_id for hit in found.hits[:2]] == new
+
+
+def test_where_much_came_since_or_a_filter_is_asked_the_indexes_tell_what_is_near(library, another_sort, monkeypatch):
+    new, parts = another_sort
+    with library.connection() as conn:
+        passing, others = (db.search(conn, db.Question(parts=parts, k=10, filter=db.parse_filter(f"rating:{rating}"))) for rating in (1, 2))
+        assert [hit.image_id for hit in passing.hits] == new
+        assert not {hit.image_id for hit in others.hits} & set(new) and "hybrid index" in others.method
+        monkeypatch.setattr(candidates, "_FEW_ADDED", 1)
+        found = db.search(conn, db.Question(parts=parts, k=10))
+        assert [hit.image_id for hit in found.hits[:2]] == new
+        monkeypatch.setattr(strategy, "nearest_narrowly", lambda *_: [])
+        assert not {hit.image_id for hit in db.search(conn, db.Question(parts=parts, k=10)).hits[:2]} & set(new)  # else this tells nothing
 
 
 def test_images_that_were_written_anew_are_found_in_memory(library, shortened, compare_few, three_kinds, monkeypatch):

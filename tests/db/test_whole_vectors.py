@@ -115,6 +115,18 @@ def test_of_a_text_that_many_images_have_all_are_looked_at(library, fill, image)
     assert (vectors.looked_at(prompt), vectors.looked_at(looks)) == (3 * whole._LOOKED, whole._LOOKED)
 
 
+def test_a_kind_that_no_image_has_any_more_is_asked_for(library, fill):
+    without, _ = fill(300, lacking=("prompt",))
+    fill(300, 2)
+    build_hybrid(library, components=2)
+    with library.connection() as conn:
+        conn.execute("DELETE FROM images WHERE prompt_id IS NOT NULL")
+    read_whole(library)
+    answer, exactly = (search(library, {"prompt": 1.0, "image": 1.0}, exact=exact) for exact in (False, True))
+    assert "hybrid index" in answer.method and [hit.image_id for hit in answer.hits] == [hit.image_id for hit in exactly.hits]
+    assert {hit.image_id for hit in answer.hits} <= set(without) and len(answer.hits) == 20
+
+
 def test_no_cosine_is_beyond_1():
     numbers = np.random.default_rng(1).normal(size=(200, 100)).astype(np.float16)
     vectors = whole._Vectors(numbers, np.linalg.norm(numbers.astype(np.float32), axis=1), np.arange(200), numbers)
@@ -338,7 +350,7 @@ def test_vectors_of_another_length_are_left_out(library, fill):
 
 def test_a_vector_without_direction_is_left_to_postgresql(library, fill, by_postgresql):
     ids, _ = fill(60)
-    build_hybrid(library)
+    build_hybrid(library, components=2)
     with library.connection() as conn:
         conn.execute("UPDATE image_vectors SET embedding = %s::halfvec WHERE image_id = %s", [str([0.0] * DIMS), ids[3]])
     before = search(library)
