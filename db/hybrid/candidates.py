@@ -82,7 +82,7 @@ def candidates(
     if recall < LEAST_RECALL:
         return Candidates(None, f"The hybrid index finds only {recall:.0%} of the best images: their vectors can't be made short.", True)
     if compared > _MOST:
-        note = f"The best {n:,} images are more than the hybrid index can tell surely: {compared:,} would have to be compared, and {_MOST:,} are the most."
+        note = f"For the hybrid index to tell the best {n:,} images surely, {compared:,} would have to be compared, and {_MOST:,} are the most."
         return Candidates(None, note, True)
     if len(ready["tail"]) > TAIL_MOST:
         return Candidates(None, f"More than {TAIL_MOST:,} images are not in the hybrid index yet. Run Index Folder or Build Index.")

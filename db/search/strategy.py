@@ -67,22 +67,31 @@ def best(conn: Connection, directions: Sequence[Direction], needed: int, filter:
     n = reach_of(needed)
     rows = max(direction.source.rows for direction in directions)
     indexed = not exact and rows >= enough(len(directions)) and n * _FOLLOWED < rows * _SCANNED and n <= _MOST_FOLLOWED
-    note, passing = "", 0.0
+    note, passing, few = "", 0.0, rows * _SCANNED / _PROBED
     if filter is not None:
-        few = _fewest_to_follow(n, rows) if indexed else rows * _SCANNED / _PROBED
         passing = _estimate(conn, filter)
-        if passing <= 3 * few:
-            among = nearest_among(conn, directions, n, filter, int(few))
-            if among is not None:
-                count, found, cosines = among
-                return Best(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", "", cosines, whole=len(found) < n)
+        among = _all_that_pass(conn, directions, n, filter, passing, _fewest_to_follow(n, rows) if indexed else few)
+        if among is not None:
+            return among
     if indexed:
         found = _by_index(conn, directions, n, filter, passing)
         if len(found.scored) >= needed:
             return found
         note = found.note
+        among = _all_that_pass(conn, directions, n, filter, passing, few) if filter is not None else None
+        if among is not None:
+            return replace(among, note=note)
     everything = nearest_of_all(conn, directions, n, filter)
     return Best(everything, "exact", note, whole=len(everything) < n)
+
+
+def _all_that_pass(conn: Connection, directions: Sequence[Direction], n: int, filter: Filter, passing: float, few: float) -> Best | None:
+    """By comparing with all images that pass the filter; None where those are more than a few, as `passing`, their estimate, tells first."""
+    among = nearest_among(conn, directions, n, filter, int(few)) if passing <= 3 * few else None
+    if among is None:
+        return None
+    count, found, cosines = among
+    return Best(found, f"exact over {count:,} filtered image{'s' * (count != 1)}", "", cosines, whole=len(found) < n)
 
 
 def _missed(conn: Connection, direction: Direction) -> str:

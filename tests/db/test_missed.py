@@ -75,7 +75,7 @@ def library_of_random_vectors(library, fill, monkeypatch):
         details = conn.execute("SELECT details FROM hybrids").fetchone()[0]
         forced = {"candidates": dict.fromkeys(details["candidates"], COMPARED), "recalls": dict.fromkeys(details["recalls"], 1)}
         conn.execute("UPDATE hybrids SET details = details || %s::jsonb", [json.dumps(forced)])
-        conn.execute("UPDATE images SET rating = 1 + id % 2")
+        conn.execute("UPDATE images SET rating = 1 + id % 3")
         conn.execute("ANALYZE images")
         note_images(conn, ids[::10])  # as if they had another prompt now: they are in the index, and beside it
         db.bump_generation(conn)
@@ -105,7 +105,8 @@ def test_the_best_are_found_also_where_the_trial_called_for_too_few(library_of_r
     assert all(share >= 0.97 for share, _ in ours) and any(share < 0.9 for share, _ in few)
 
 
-def test_all_are_compared_where_too_many_would_be(library_of_random_vectors, monkeypatch):
+@pytest.mark.parametrize("filter_text, method", [("", "exact"), ("rating:2", "exact over 667 filtered images")])
+def test_all_are_compared_where_too_many_would_be(library_of_random_vectors, monkeypatch, filter_text, method):
     monkeypatch.setattr(candidates, "_DEARER", 10)
-    share, methods = recall(library_of_random_vectors, MIXES[3], "")
-    assert share >= 0.97 and "exact" in methods
+    share, methods = recall(library_of_random_vectors, MIXES[3], filter_text)
+    assert share >= 0.97 and method in methods

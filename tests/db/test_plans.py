@@ -133,7 +133,7 @@ def test_an_index_that_gives_too_few_is_not_the_last_word(filled, indexed, monke
     monkeypatch.setattr(strategy, "_estimate", lambda *_: 1e9)
     conn.execute("SELECT set_config('hnsw.iterative_scan', 'off', true)")
     answer = db.search(conn, db.Question(parts=(db.Part("image", query),), k=10, filter=below(30)))
-    assert answer.method == "exact"
+    assert answer.method == "exact over 30 filtered images"
     assert len(answer.hits) == 10
 
 
@@ -146,7 +146,7 @@ def test_an_index_that_gave_few_does_not_say_that_they_are_all(filled, indexed, 
     some, few = (strategy.best(conn, directions, 201, below(seed), exact=False) for seed in (1200, 100))
     conn.rollback()
     assert some.method.startswith("index") and 201 <= len(some.scored) < 400 and not some.whole
-    assert few.method == "exact" and len(few.scored) == 100 and few.whole
+    assert few.method == "exact over 100 filtered images" and len(few.scored) == 100 and few.whole
 
 
 def test_a_filter_that_lets_everything_pass_is_none(filled, indexed):

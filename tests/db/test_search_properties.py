@@ -255,4 +255,4 @@ def test_more_than_the_hybrid_index_can_tell_are_found_exactly(mixed, monkeypatc
     asked = tuple(db.Part(kind, np.eye(DIMS, dtype=np.float32)[n], 1.0) for n, kind in enumerate(("prompt", "image", "clip_g")))
     monkeypatch.setattr(hybrid, "_MOST", 1000)
     answer = db.search(mixed, db.Question(parts=asked, k=800))
-    assert answer.method == "exact" and "best 800 images are more than the hybrid index can tell" in answer.note
+    assert answer.method == "exact" and "For the hybrid index to tell the best 800 images surely" in answer.note
