@@ -2,7 +2,8 @@
 
 Sorts of queries: `like` are near one image in all kinds; `mixed` take each kind's vector from another cluster, so that no
 image is near in all of them; `stored` take each kind's from near a stored one, each of another image: as a prompt that is written again, with another
-look, which one image fits in one kind as no other does; `far` the same at a cosine of .3, near to nothing, and `unlike` as `stored` with no weight above 0. Every row says by which method the answers were found.
+look, which one image fits in one kind as no other does; `far` the same at a cosine of .3, near to nothing; `unlike` are as `stored` with no weight above 0.
+Every row says by which method the answers were found.
 
     .venv/bin/python benchmarks/hybrid.py FOLDER [--kinds prompt,negative,image] [--queries 50] [--plain 5] [--compared 100]
 """

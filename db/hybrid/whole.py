@@ -41,11 +41,12 @@ _STEPS = 200  # in which an inner product of 1 is told: they are about an eighth
 _SKETCH = 64  # inner products of a vector with random ones: they tell a little of all of it, also of what short vectors leave out
 _NEAREST = 32  # vectors of those that are best by their sketches, which are compared whole
 _LOOKED, _SHARE_LOOKED, _MOST_LOOKED = 1000, 100, 20_000  # vectors whose sketches are looked at, at least so many or one in so many; and images of them
-Scores = tuple[np.ndarray, np.ndarray]
-"""Image ids, int64 [n], and the score of each, float32 [n]."""
 _FEW = 16  # of so many scores one is looked at first
 _SMALL = np.float32(2.0**112)
 _IMAGES = "SELECT id, coalesce(prompt_id, 0), coalesce(negative_id, 0) FROM images ORDER BY id"
+
+Scores = tuple[np.ndarray, np.ndarray]
+"""Image ids, int64 [n], and the score of each, float32 [n]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -182,7 +182,7 @@ def test_a_weight_that_cant_be_reckoned_with_is_refused(conn, add, encoder, unit
 
 
 @pytest.mark.parametrize("weights", [(1e100, -1e-100), (1e-100, 0.0), (-1e100,)], ids=str)
-def test_every_other_weight_is(conn, add, encoder, unit, weights):
+def test_every_other_weight_is_reckoned_with(conn, add, encoder, unit, weights):
     ids = add("a")
     db.write_image_vectors(conn, encoder(conn, "image"), ids, unit(1)[None])
     parts = tuple(db.Part("image", unit(1 + place), weight) for place, weight in enumerate(weights))
